@@ -1,0 +1,265 @@
+use std::borrow::Cow;
+use std::{fmt, io};
+
+use crate::address::Address;
+use crate::sys;
+
+/// What the calls that set something up return: `Result<T, landline::Error>`.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What went wrong in `listen`, `connect`, `bind`, `send` or an option: the operation, Node's code, the address.
+///
+/// It prints the text Node prints, so it can be searched for:
+///
+/// ```
+/// let first = landline::net::Server::listen("127.0.0.1:0")?;
+/// let error = landline::net::Server::listen(first.address()).unwrap_err();
+///
+/// assert_eq!(error.code(), "EADDRINUSE");
+/// assert_eq!(error.to_string(), format!("listen EADDRINUSE: address already in use {}", first.address()));
+/// # Ok::<(), landline::Error>(())
+/// ```
+///
+/// `?` turns it into an [`io::Error`] of the same kind, which keeps it whole inside: [`Error::of`] gets it back. The
+/// `io::Error`s of reading, writing and accepting hold one too.
+#[derive(Clone)]
+pub struct Error(Box<Inner>);
+
+#[derive(Clone)]
+struct Inner {
+    kind: io::ErrorKind,
+    code: Cow<'static, str>,
+    os: Option<i32>,
+    syscall: Option<&'static str>,
+    /// The whole text where it does not follow from the other fields.
+    text: Option<Cow<'static, str>>,
+    address: Option<Address>,
+    local_address: Option<Address>,
+    host: Option<Box<str>>,
+    causes: Vec<Error>,
+}
+
+impl Error {
+    /// The operation that failed, as Node names it: `listen`, `connect`, `bind`, `send`, `getaddrinfo`, `read`, `write`,
+    /// `accept`, or that of an option setter. `None` where no system call was made.
+    pub fn syscall(&self) -> Option<&str> {
+        self.0.syscall
+    }
+
+    /// The code, the same on every system: `EADDRINUSE`, `ECONNREFUSED`, `ENOTFOUND`, `ERR_SOCKET_BAD_PORT`, …
+    pub fn code(&self) -> &str {
+        &self.0.code
+    }
+
+    /// The kind an [`io::Error`] made of this has.
+    pub fn kind(&self) -> io::ErrorKind {
+        self.0.kind
+    }
+
+    /// The system's error number, where the system reported one.
+    #[doc(alias = "errno")]
+    pub fn raw_os_error(&self) -> Option<i32> {
+        self.0.os
+    }
+
+    /// The address that was listened on, connected to or sent to. Of several that were tried, the first.
+    pub fn address(&self) -> Option<&Address> {
+        self.0.address.as_ref().or_else(|| self.0.causes.first()?.address())
+    }
+
+    /// The local address that was asked for, where one was.
+    pub fn local_address(&self) -> Option<&Address> {
+        self.0.local_address.as_ref()
+    }
+
+    /// The name that was looked up, when the look-up failed.
+    #[doc(alias = "hostname")]
+    pub fn host(&self) -> Option<&str> {
+        self.0.host.as_deref()
+    }
+
+    /// When several addresses were tried, the failure of each, in the order they were tried; otherwise empty.
+    #[doc(alias = "AggregateError")]
+    pub fn causes(&self) -> &[Error] {
+        &self.0.causes
+    }
+
+    /// The landline error inside an [`io::Error`], if there is one.
+    pub fn of(error: &io::Error) -> Option<&Error> {
+        error.get_ref()?.downcast_ref()
+    }
+
+    fn new(kind: io::ErrorKind, code: impl Into<Cow<'static, str>>) -> Error {
+        Error(Box::new(Inner {
+            kind,
+            code: code.into(),
+            os: None,
+            syscall: None,
+            text: None,
+            address: None,
+            local_address: None,
+            host: None,
+            causes: Vec::new(),
+        }))
+    }
+
+    /// A failed system call.
+    pub(crate) fn call(syscall: &'static str, error: &io::Error) -> Error {
+        if let Some(error) = Error::of(error) {
+            return error.clone();
+        }
+        let mut this = Error::new(error.kind(), sys::code(error));
+        this.0.os = error.raw_os_error();
+        this.0.syscall = Some(syscall);
+        this
+    }
+
+    /// The same, of a call about an address.
+    pub(crate) fn at(mut self, address: impl Into<Address>) -> Error {
+        self.0.address = Some(address.into());
+        self
+    }
+
+    /// The same, of a call that named its own end too.
+    pub(crate) fn from_local(mut self, address: impl Into<Address>) -> Error {
+        self.0.local_address = Some(address.into());
+        self
+    }
+
+    /// One of the errors with a fixed text, `ERR_…`.
+    pub(crate) fn fixed(kind: io::ErrorKind, code: &'static str, text: impl Into<Cow<'static, str>>) -> Error {
+        let mut this = Error::new(kind, code);
+        this.0.text = Some(text.into());
+        this
+    }
+
+    /// An argument that cannot be right.
+    pub(crate) fn invalid(code: &'static str, text: impl Into<Cow<'static, str>>) -> Error {
+        Error::fixed(io::ErrorKind::InvalidInput, code, text)
+    }
+
+    /// An option outside its range, by its name.
+    pub(crate) fn option(name: &str, must: impl fmt::Display, received: impl fmt::Display) -> Error {
+        let text = format!("The value of \"{name}\" is out of range. It must be {must}. Received {received}");
+        Error::invalid("ERR_OUT_OF_RANGE", text)
+    }
+
+    pub(crate) fn bad_port(received: impl fmt::Display) -> Error {
+        let text = format!("options.port should be >= 0 and < 65536. Received {received}.");
+        Error::invalid("ERR_SOCKET_BAD_PORT", text)
+    }
+
+    /// A name look-up that failed. std keeps the resolver's own code to itself, so it is told by the resolver's text.
+    pub(crate) fn lookup(host: &str, error: &io::Error) -> Error {
+        let text = error.to_string();
+        let code = match () {
+            () if error.raw_os_error().is_some() => sys::code(error),
+            () if text.contains("emporary failure") => "EAI_AGAIN".into(),
+            () if text.contains("on-recoverable failure") => "EAI_FAIL".into(),
+            () => "ENOTFOUND".into(),
+        };
+        let mut this = Error::not_found(host);
+        this.0.code = code;
+        this.0.os = error.raw_os_error();
+        this
+    }
+
+    /// A name without an address of the family that is asked for.
+    pub(crate) fn not_found(host: &str) -> Error {
+        let mut this = Error::new(io::ErrorKind::NotFound, "ENOTFOUND");
+        this.0.syscall = Some("getaddrinfo");
+        this.0.host = Some(host.into());
+        this
+    }
+
+    /// Several addresses were tried and each failed. The code is that of the first.
+    pub(crate) fn aggregate(to: impl fmt::Display, causes: Vec<Error>) -> Error {
+        let mut this = causes.first().cloned().unwrap_or_else(|| Error::new(io::ErrorKind::NotFound, "ENOTFOUND"));
+        let mut text = format!("{} {} {to} (", this.0.syscall.unwrap_or("connect"), this.0.code);
+        for (i, cause) in causes.iter().enumerate() {
+            let separator = if i == 0 { "" } else { ", " };
+            match cause.address() {
+                Some(address) => text.push_str(&format!("{separator}{address} {}", cause.code())),
+                None => text.push_str(&format!("{separator}{cause}")),
+            }
+        }
+        text.push(')');
+        this.0.text = Some(text.into());
+        this.0.causes = causes;
+        this
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let this = &*self.0;
+        if let Some(text) = &this.text {
+            return f.write_str(text);
+        }
+        write!(f, "{} {}", this.syscall.unwrap_or("operation"), this.code)?;
+        if this.syscall == Some("listen") {
+            write!(f, ": {}", description(&this.code))?;
+        }
+        if let Some(host) = &this.host {
+            write!(f, " {host}")?;
+        }
+        if let Some(address) = &this.address {
+            write!(f, " {}", address.in_messages())?;
+        }
+        if let Some(local) = &this.local_address {
+            write!(f, " - Local ({})", local.in_messages())?;
+        }
+        Ok(())
+    }
+}
+
+/// Prints the text too: it is what a program shows whose `main` returns the error.
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl From<Error> for io::Error {
+    fn from(error: Error) -> io::Error {
+        io::Error::new(error.kind(), error)
+    }
+}
+
+impl From<io::Error> for Error {
+    /// Gives back the landline error inside, or else keeps kind, number and text.
+    fn from(error: io::Error) -> Error {
+        if let Some(inside) = Error::of(&error) {
+            return inside.clone();
+        }
+        let mut this = Error::new(error.kind(), sys::code(&error));
+        this.0.os = error.raw_os_error();
+        this.0.text = Some(error.to_string().into());
+        this
+    }
+}
+
+/// libuv's words for a code, which Node shows for `listen` alone.
+fn description(code: &str) -> &'static str {
+    match code {
+        "EACCES" => "permission denied",
+        "EADDRINUSE" => "address already in use",
+        "EADDRNOTAVAIL" => "address not available",
+        "EAFNOSUPPORT" => "address family not supported",
+        "EBADF" => "bad file descriptor",
+        "EINVAL" => "invalid argument",
+        "EMFILE" => "too many open files",
+        "ENFILE" => "file table overflow",
+        "ENOBUFS" => "no buffer space available",
+        "ENOMEM" => "not enough memory",
+        "ENOPROTOOPT" => "protocol not available",
+        "ENOTDIR" => "not a directory",
+        "ENOTSOCK" => "socket operation on non-socket",
+        "ENOTSUP" | "EOPNOTSUPP" => "operation not supported on socket",
+        "EPERM" => "operation not permitted",
+        "EROFS" => "read-only file system",
+        _ => "system error",
+    }
+}

@@ -1,0 +1,245 @@
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::address::Address;
+use crate::error::Error;
+
+/// The number of a connection, unique in the process and never used again. Prints as `#17`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ConnectionId(u64);
+
+impl ConnectionId {
+    pub(crate) fn next() -> ConnectionId {
+        static LAST: AtomicU64 = AtomicU64::new(0);
+        ConnectionId(LAST.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+
+    /// The number itself.
+    pub fn get(self) -> u64 {
+        self.0
+    }
+}
+
+impl fmt::Display for ConnectionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "#{}", self.0)
+    }
+}
+
+/// Which connection a [`Report`] is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Connection {
+    /// Its number.
+    pub id: ConnectionId,
+    /// Our end.
+    pub local: Address,
+    /// The other end.
+    pub remote: Address,
+}
+
+impl fmt::Display for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} -> {}", self.id, self.remote, self.local)
+    }
+}
+
+/// Why a client was turned away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum RefusedBy {
+    /// As many connections were open as the server allows.
+    Full,
+    /// No thread could be started to serve it.
+    NoThread,
+    /// The server was being closed when it arrived.
+    Closing,
+}
+
+impl fmt::Display for RefusedBy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            RefusedBy::Full => "full",
+            RefusedBy::NoThread => "no thread",
+            RefusedBy::Closing => "closing",
+        })
+    }
+}
+
+/// How a connection ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum How {
+    /// In order: its handler returned, both sides ended, or the last handle to it was dropped.
+    Finished,
+    /// By `destroy()`.
+    Destroyed,
+    /// By `reset_and_destroy()`.
+    Reset,
+    /// By an error, which a [`Report::Failed`] has told.
+    Failed,
+    /// By a panic in its handler, which a [`Report::Panicked`] has told.
+    Panicked,
+}
+
+impl fmt::Display for How {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            How::Finished => "finished",
+            How::Destroyed => "destroyed",
+            How::Reset => "reset",
+            How::Failed => "failed",
+            How::Panicked => "panicked",
+        })
+    }
+}
+
+/// What happened, told to the `report` hook where it happens, on the thread it happens on.
+///
+/// Printed, each is one line, so `ServerOptions::new().report(|r| eprintln!("{r}"))` is a log; counting variants is
+/// metrics. Every accepted or connected connection is told of twice at least: when it starts, and exactly once as
+/// [`Ended`](Report::Ended). Without a hook nothing is formatted.
+///
+/// The hook is never called under a lock of the library, so it may call anything; but the thread that calls it waits for
+/// it, be it the one that accepts.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Report {
+    /// A server admitted a connection.
+    #[non_exhaustive]
+    Accepted {
+        /// The connection.
+        connection: Connection,
+        /// How many are open, this one included.
+        open: usize,
+    },
+    /// A client connected.
+    #[non_exhaustive]
+    Connected {
+        /// The connection.
+        connection: Connection,
+    },
+    /// A server turned a client away.
+    #[non_exhaustive]
+    Refused {
+        /// The end the client connected to.
+        local: Address,
+        /// The client.
+        remote: Address,
+        /// Why.
+        by: RefusedBy,
+    },
+    /// A connection is over: its slot was given back and its socket closed.
+    #[non_exhaustive]
+    Ended {
+        /// The connection.
+        connection: Connection,
+        /// How long it lasted.
+        after: Duration,
+        /// Bytes read from it.
+        read: u64,
+        /// Bytes written to it.
+        written: u64,
+        /// How it ended.
+        how: How,
+    },
+    /// An error ended a connection; or, with none, something else went wrong that did not end the socket.
+    #[non_exhaustive]
+    Failed {
+        /// The connection.
+        connection: Option<Connection>,
+        /// The error.
+        error: Error,
+    },
+    /// A handler panicked.
+    #[non_exhaustive]
+    Panicked {
+        /// Its connection.
+        connection: Connection,
+        /// What it panicked with, where that is text.
+        message: String,
+    },
+    /// Accepting or receiving fails, mostly for want of descriptors or memory; it will be tried again and again, after
+    /// growing pauses. Told once until it works again.
+    #[non_exhaustive]
+    AcceptPaused {
+        /// The server.
+        address: Address,
+        /// Why.
+        error: Error,
+        /// How long the first pause is.
+        pause: Duration,
+    },
+    /// Accepting works again.
+    #[non_exhaustive]
+    Resumed {
+        /// The server.
+        address: Address,
+    },
+    /// A server or datagram socket is being closed.
+    #[non_exhaustive]
+    Closing {
+        /// Its address.
+        address: Address,
+    },
+    /// A server is closed and its last connection has ended; or a datagram socket is closed.
+    #[non_exhaustive]
+    Closed {
+        /// Its address.
+        address: Address,
+    },
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Report::Accepted { connection, open } => write!(f, "{connection} accepted, {open} open"),
+            Report::Connected { connection: Connection { id, local, remote } } => {
+                write!(f, "{id} {local} -> {remote} connected")
+            }
+            Report::Refused { local, remote, by } => write!(f, "refused {remote} -> {local}: {by}"),
+            Report::Ended { connection, after, read, written, how } => {
+                write!(f, "{connection} {how} after {:.3} s, {read} read, {written} written", after.as_secs_f64())
+            }
+            Report::Failed { connection: Some(connection), error } => write!(f, "{connection} failed: {error}"),
+            Report::Failed { connection: None, error } => write!(f, "failed: {error}"),
+            Report::Panicked { connection, message } => write!(f, "{connection} panicked: {message}"),
+            Report::AcceptPaused { address, error, pause } => {
+                write!(f, "{address} paused for {pause:?} or more: {error}")
+            }
+            Report::Resumed { address } => write!(f, "{address} resumed"),
+            Report::Closing { address } => write!(f, "{address} closing"),
+            Report::Closed { address } => write!(f, "{address} closed"),
+        }
+    }
+}
+
+/// The user's hook, if there is one.
+#[derive(Clone, Default)]
+pub(crate) struct Reporter(Option<Arc<dyn Fn(&Report) + Send + Sync>>);
+
+impl Reporter {
+    pub(crate) fn new(hook: impl Fn(&Report) + Send + Sync + 'static) -> Reporter {
+        Reporter(Some(Arc::new(hook)))
+    }
+
+    /// Whether anybody listens.
+    pub(crate) fn is_on(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// Makes and tells the report if anybody listens.
+    pub(crate) fn tell(&self, report: impl FnOnce() -> Report) {
+        if let Some(hook) = &self.0 {
+            hook(&report());
+        }
+    }
+}
+
+impl fmt::Debug for Reporter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "Some(..)" } else { "None" })
+    }
+}

@@ -1,0 +1,61 @@
+use std::thread::{self, JoinHandle};
+use std::{fmt, io};
+
+use crate::sys;
+
+/// A thread that [`spawn`](crate::net::Server::spawn) started, to be waited for.
+///
+/// Dropping it lets the thread run on by itself.
+#[must_use = "dropping it detaches the thread; join() waits for it and gives its result"]
+pub struct Running(JoinHandle<io::Result<()>>);
+
+impl Running {
+    /// Starts a named thread, which counts against the process's ceiling.
+    pub(crate) fn start(
+        name: String,
+        stack_size: Option<usize>,
+        work: impl FnOnce() -> io::Result<()> + Send + 'static,
+    ) -> io::Result<Running> {
+        let seat = sys::ThreadSeat::take()?;
+        let mut builder = thread::Builder::new().name(name);
+        if let Some(size) = stack_size {
+            builder = builder.stack_size(size);
+        }
+        let thread = builder.spawn(move || {
+            let _seat = seat;
+            work()
+        })?;
+        Ok(Running(thread))
+    }
+
+    /// Waits until the thread has ended and gives what it ended with. What makes it end is closing what it serves.
+    ///
+    /// # Errors
+    /// What the thread's `serve`, `run` or `each` returned. If a callback panicked there, an error with the panic's
+    /// message.
+    pub fn join(self) -> io::Result<()> {
+        self.0
+            .join()
+            .unwrap_or_else(|panic| Err(io::Error::other(format!("callback panicked: {}", panic_message(&*panic)))))
+    }
+
+    /// Whether the thread has ended, so that [`join`](Running::join) would return at once.
+    pub fn is_finished(&self) -> bool {
+        self.0.is_finished()
+    }
+}
+
+/// What a thread panicked with, where that is text.
+pub(crate) fn panic_message(panic: &(dyn std::any::Any + Send)) -> &str {
+    panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("(no text)")
+}
+
+impl fmt::Debug for Running {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Running").field(&self.0.thread().name().unwrap_or_default()).finish()
+    }
+}

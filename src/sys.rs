@@ -1,0 +1,217 @@
+//! What differs between systems, and nothing else: the only file with a `cfg` on the system.
+
+use std::borrow::Cow;
+use std::io::{self, IoSlice};
+use std::net::TcpStream;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use socket2::SockRef;
+
+/// What std calls an owned descriptor here.
+#[cfg(unix)]
+pub(crate) type OwnedHandle = std::os::fd::OwnedFd;
+#[cfg(windows)]
+pub(crate) type OwnedHandle = std::os::windows::io::OwnedSocket;
+
+/// Whether an accepted socket has the listener's no-delay and keep-alive settings (socket(7), measured on Linux), so
+/// that setting them once on the listener costs nothing per connection.
+pub(crate) const ACCEPTED_INHERITS: bool = cfg!(target_os = "linux");
+
+/// Whether SO_REUSEADDR lets a listener bind a port whose last connections are still in TIME_WAIT, which is what one
+/// wants. On Windows it lets two programs listen on one port.
+pub(crate) const REUSE_ADDRESS_IS_SAFE: bool = cfg!(unix);
+
+/// Lets several sockets share one port: SO_REUSEPORT.
+#[cfg(unix)]
+pub(crate) fn reuse_port(socket: &socket2::Socket) -> io::Result<()> {
+    socket.set_reuse_port(true)
+}
+#[cfg(not(unix))]
+pub(crate) fn reuse_port(_: &socket2::Socket) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// Whether the socket is in non-blocking mode; `false` where that cannot be asked.
+#[cfg(unix)]
+pub(crate) fn is_nonblocking(socket: &socket2::Socket) -> io::Result<bool> {
+    socket.nonblocking()
+}
+#[cfg(not(unix))]
+pub(crate) fn is_nonblocking(_: &socket2::Socket) -> io::Result<bool> {
+    Ok(false)
+}
+
+/// Whether the socket listens; `true` where that cannot be asked.
+#[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
+pub(crate) fn is_listener(socket: &socket2::Socket) -> io::Result<bool> {
+    socket.is_listener()
+}
+#[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd")))]
+pub(crate) fn is_listener(_: &socket2::Socket) -> io::Result<bool> {
+    Ok(true)
+}
+
+/// Adds the pause between keep-alive probes and their number to the settings, where the system has them.
+#[cfg(any(unix, windows))]
+pub(crate) fn keep_alive_probes(
+    settings: socket2::TcpKeepalive,
+    interval: std::time::Duration,
+    count: u32,
+) -> socket2::TcpKeepalive {
+    #[cfg(not(any(target_os = "openbsd", target_os = "haiku", target_os = "solaris")))]
+    let settings = settings.with_interval(interval).with_retries(count);
+    #[cfg(any(target_os = "openbsd", target_os = "haiku", target_os = "solaris"))]
+    let _ = (interval, count);
+    settings
+}
+
+/// Writes several buffers by one system call that raises no SIGPIPE. std's own `write_vectored` is writev(2), which
+/// does, and kills a program that has left the signal at its default.
+#[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
+pub(crate) fn write_vectored(stream: &TcpStream, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
+    const MSG_NOSIGNAL: i32 = if cfg!(target_os = "freebsd") { 0x2_0000 } else { 0x4000 };
+    SockRef::from(stream).send_vectored_with_flags(buffers, MSG_NOSIGNAL)
+}
+/// There is no such flag everywhere. std's write of one buffer is safe on every system.
+#[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd")))]
+pub(crate) fn write_vectored(mut stream: &TcpStream, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
+    let first = buffers.iter().find(|buffer| !buffer.is_empty());
+    io::Write::write(&mut stream, first.map_or(&[], |buffer| buffer))
+}
+
+/// Keeps a socket that std did not make from raising SIGPIPE, where that is a setting of the socket.
+#[cfg(target_vendor = "apple")]
+pub(crate) fn no_sigpipe(stream: &TcpStream) {
+    // It fails only on a socket that is already dead.
+    let _ = SockRef::from(stream).set_nosigpipe(true);
+}
+#[cfg(not(target_vendor = "apple"))]
+pub(crate) fn no_sigpipe(_: &TcpStream) {}
+
+/// How long a blocked read may last before it looks whether its socket was closed, where shutdown(2) does not wake it.
+pub(crate) const READ_SLICE: Option<std::time::Duration> =
+    if cfg!(windows) { Some(std::time::Duration::from_millis(500)) } else { None };
+
+/// How many descriptors this process may have, where the system says so.
+pub(crate) fn descriptor_limit() -> Option<usize> {
+    let limits = std::fs::read_to_string("/proc/self/limits").ok()?;
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
+    line.split_whitespace().next()?.parse().ok()
+}
+
+/// How many threads this library may have at once in this process.
+///
+/// A thread of std's takes four memory mappings; Linux aborts the process, and not the call, when one of the later ones
+/// cannot be had. A thousand threads' worth is left to the host. Elsewhere no such limit is known.
+pub(crate) fn thread_ceiling() -> usize {
+    static CEILING: OnceLock<usize> = OnceLock::new();
+    *CEILING.get_or_init(|| {
+        let maps = std::fs::read_to_string("/proc/sys/vm/max_map_count").ok();
+        let maps = maps.and_then(|text| text.trim().parse::<usize>().ok());
+        maps.map_or(usize::MAX >> 2, |maps| (maps / 4).saturating_sub(1000).max(16))
+    })
+}
+
+/// One of the threads the process may have; given back when dropped.
+#[derive(Debug)]
+pub(crate) struct ThreadSeat(());
+
+/// How many seats are taken: threads of every server and socket of the process, since the limit is the process's.
+static THREADS: AtomicUsize = AtomicUsize::new(0);
+
+impl ThreadSeat {
+    pub(crate) fn take() -> io::Result<ThreadSeat> {
+        let ceiling = thread_ceiling();
+        let taken = THREADS.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| (n < ceiling).then_some(n + 1));
+        taken.map(|_| ThreadSeat(())).map_err(|_| {
+            let text = format!("{ceiling} threads are running, as many as vm.max_map_count allows");
+            io::Error::new(io::ErrorKind::WouldBlock, text)
+        })
+    }
+}
+
+impl Drop for ThreadSeat {
+    fn drop(&mut self) {
+        THREADS.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The name of an error, the same on every system: `EADDRINUSE`.
+pub(crate) fn code(error: &io::Error) -> Cow<'static, str> {
+    let Some(number) = error.raw_os_error() else {
+        return code_of_kind(error.kind()).into();
+    };
+    match CODES.iter().find(|(known, _)| *known == number) {
+        Some((_, name)) => (*name).into(),
+        None => match code_of_kind(error.kind()) {
+            "UNKNOWN" => format!("UNKNOWN ({number})").into(),
+            name => name.into(),
+        },
+    }
+}
+
+fn code_of_kind(kind: io::ErrorKind) -> &'static str {
+    use io::ErrorKind::*;
+    match kind {
+        AddrInUse => "EADDRINUSE",
+        AddrNotAvailable => "EADDRNOTAVAIL",
+        AlreadyExists => "EEXIST",
+        BrokenPipe => "EPIPE",
+        ConnectionAborted => "ECONNABORTED",
+        ConnectionRefused => "ECONNREFUSED",
+        ConnectionReset => "ECONNRESET",
+        HostUnreachable => "EHOSTUNREACH",
+        Interrupted => "EINTR",
+        InvalidInput => "EINVAL",
+        NetworkDown => "ENETDOWN",
+        NetworkUnreachable => "ENETUNREACH",
+        NotConnected => "ENOTCONN",
+        NotFound => "ENOENT",
+        OutOfMemory => "ENOMEM",
+        PermissionDenied => "EACCES",
+        TimedOut => "ETIMEDOUT",
+        Unsupported => "ENOTSUP",
+        WouldBlock => "EAGAIN",
+        _ => "UNKNOWN",
+    }
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+#[rustfmt::skip]
+const CODES: &[(i32, &str)] = &[
+    (1, "EPERM"), (2, "ENOENT"), (4, "EINTR"), (5, "EIO"), (9, "EBADF"), (11, "EAGAIN"), (12, "ENOMEM"),
+    (13, "EACCES"), (14, "EFAULT"), (17, "EEXIST"), (19, "ENODEV"), (20, "ENOTDIR"), (21, "EISDIR"), (22, "EINVAL"),
+    (23, "ENFILE"), (24, "EMFILE"), (28, "ENOSPC"), (30, "EROFS"), (32, "EPIPE"), (36, "ENAMETOOLONG"),
+    (40, "ELOOP"), (71, "EPROTO"), (88, "ENOTSOCK"), (89, "EDESTADDRREQ"), (90, "EMSGSIZE"), (91, "EPROTOTYPE"),
+    (92, "ENOPROTOOPT"), (93, "EPROTONOSUPPORT"), (95, "EOPNOTSUPP"), (97, "EAFNOSUPPORT"), (98, "EADDRINUSE"),
+    (99, "EADDRNOTAVAIL"), (100, "ENETDOWN"), (101, "ENETUNREACH"), (102, "ENETRESET"), (103, "ECONNABORTED"),
+    (104, "ECONNRESET"), (105, "ENOBUFS"), (106, "EISCONN"), (107, "ENOTCONN"), (110, "ETIMEDOUT"),
+    (111, "ECONNREFUSED"), (112, "EHOSTDOWN"), (113, "EHOSTUNREACH"), (114, "EALREADY"), (115, "EINPROGRESS"),
+];
+
+#[cfg(windows)]
+#[rustfmt::skip]
+const CODES: &[(i32, &str)] = &[
+    (10004, "EINTR"), (10009, "EBADF"), (10013, "EACCES"), (10014, "EFAULT"), (10022, "EINVAL"), (10024, "EMFILE"),
+    (10035, "EAGAIN"), (10036, "EINPROGRESS"), (10037, "EALREADY"), (10038, "ENOTSOCK"), (10039, "EDESTADDRREQ"),
+    (10040, "EMSGSIZE"), (10041, "EPROTOTYPE"), (10042, "ENOPROTOOPT"), (10043, "EPROTONOSUPPORT"),
+    (10045, "EOPNOTSUPP"), (10047, "EAFNOSUPPORT"), (10048, "EADDRINUSE"), (10049, "EADDRNOTAVAIL"),
+    (10050, "ENETDOWN"), (10051, "ENETUNREACH"), (10052, "ENETRESET"), (10053, "ECONNABORTED"),
+    (10054, "ECONNRESET"), (10055, "ENOBUFS"), (10056, "EISCONN"), (10057, "ENOTCONN"), (10058, "EPIPE"),
+    (10060, "ETIMEDOUT"), (10061, "ECONNREFUSED"), (10064, "EHOSTDOWN"), (10065, "EHOSTUNREACH"),
+];
+
+/// macOS and the BSDs agree on these.
+#[cfg(not(any(target_os = "linux", target_os = "android", windows)))]
+#[rustfmt::skip]
+const CODES: &[(i32, &str)] = &[
+    (1, "EPERM"), (2, "ENOENT"), (4, "EINTR"), (5, "EIO"), (9, "EBADF"), (12, "ENOMEM"), (13, "EACCES"),
+    (14, "EFAULT"), (17, "EEXIST"), (19, "ENODEV"), (20, "ENOTDIR"), (21, "EISDIR"), (22, "EINVAL"), (23, "ENFILE"),
+    (24, "EMFILE"), (28, "ENOSPC"), (30, "EROFS"), (32, "EPIPE"), (35, "EAGAIN"), (36, "EINPROGRESS"),
+    (37, "EALREADY"), (38, "ENOTSOCK"), (39, "EDESTADDRREQ"), (40, "EMSGSIZE"), (41, "EPROTOTYPE"),
+    (42, "ENOPROTOOPT"), (43, "EPROTONOSUPPORT"), (45, "EOPNOTSUPP"), (47, "EAFNOSUPPORT"), (48, "EADDRINUSE"),
+    (49, "EADDRNOTAVAIL"), (50, "ENETDOWN"), (51, "ENETUNREACH"), (52, "ENETRESET"), (53, "ECONNABORTED"),
+    (54, "ECONNRESET"), (55, "ENOBUFS"), (56, "EISCONN"), (57, "ENOTCONN"), (60, "ETIMEDOUT"),
+    (61, "ECONNREFUSED"), (62, "ELOOP"), (63, "ENAMETOOLONG"), (64, "EHOSTDOWN"), (65, "EHOSTUNREACH"),
+];
