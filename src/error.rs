@@ -114,7 +114,18 @@ impl Error {
         this
     }
 
-    /// The same, of a call about an address.
+    /// What an `io::Error` says: the landline error inside, or else its kind, number and text.
+    pub(crate) fn told_by(error: &io::Error) -> Error {
+        if let Some(inside) = Error::of(error) {
+            return inside.clone();
+        }
+        let mut this = Error::new(error.kind(), sys::code(error));
+        this.0.os = error.raw_os_error();
+        this.0.text = Some(error.to_string().into());
+        this
+    }
+
+    /// The same as `call`, of a call about an address.
     pub(crate) fn at(mut self, address: impl Into<Address>) -> Error {
         self.0.address = Some(address.into());
         self
@@ -231,13 +242,7 @@ impl From<Error> for io::Error {
 impl From<io::Error> for Error {
     /// Gives back the landline error inside, or else keeps kind, number and text.
     fn from(error: io::Error) -> Error {
-        if let Some(inside) = Error::of(&error) {
-            return inside.clone();
-        }
-        let mut this = Error::new(error.kind(), sys::code(&error));
-        this.0.os = error.raw_os_error();
-        this.0.text = Some(error.to_string().into());
-        this
+        Error::told_by(&error)
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod address;
 mod error;
+mod lock;
 mod report;
 mod running;
 mod sys;

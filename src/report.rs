@@ -1,4 +1,5 @@
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -233,9 +234,14 @@ impl Reporter {
     /// Makes and tells the report if anybody listens.
     pub(crate) fn tell(&self, report: impl FnOnce() -> Report) {
         if let Some(hook) = &self.0 {
-            hook(&report());
+            guarded(|| hook(&report()));
         }
     }
+}
+
+/// Calls a hook of the user's. One that panics has said so on standard error already, and harms nobody else.
+pub(crate) fn guarded(call: impl FnOnce()) {
+    let _ = catch_unwind(AssertUnwindSafe(call));
 }
 
 impl fmt::Debug for Reporter {

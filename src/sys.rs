@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 use std::io::{self, IoSlice};
 use std::net::TcpStream;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use socket2::SockRef;
 
@@ -80,14 +80,34 @@ pub(crate) fn write_vectored(mut stream: &TcpStream, buffers: &[IoSlice<'_>]) ->
     io::Write::write(&mut stream, first.map_or(&[], |buffer| buffer))
 }
 
-/// Keeps a socket that std did not make from raising SIGPIPE, where that is a setting of the socket.
-#[cfg(target_vendor = "apple")]
-pub(crate) fn no_sigpipe(stream: &TcpStream) {
-    // It fails only on a socket that is already dead.
+/// Makes the settings that a connection's socket needs on this system alone. They fail only on a socket that is dead.
+pub(crate) fn prepare(stream: &TcpStream) {
+    // Only a socket that std has made itself is kept from raising SIGPIPE by it.
+    #[cfg(target_vendor = "apple")]
     let _ = SockRef::from(stream).set_nosigpipe(true);
+    if READ_SLICE.is_some() {
+        let _ = stream.set_read_timeout(READ_SLICE);
+    }
 }
-#[cfg(not(target_vendor = "apple"))]
-pub(crate) fn no_sigpipe(_: &TcpStream) {}
+
+/// Access to the descriptor of a [`Socket`](crate::net::Socket): it is `AsFd`, on Windows `AsSocket`.
+///
+/// A socket itself is neither, since its connection can be closed under its handles.
+#[derive(Debug)]
+pub struct Raw(pub(crate) Arc<TcpStream>);
+
+#[cfg(unix)]
+impl std::os::fd::AsFd for Raw {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+#[cfg(windows)]
+impl std::os::windows::io::AsSocket for Raw {
+    fn as_socket(&self) -> std::os::windows::io::BorrowedSocket<'_> {
+        self.0.as_socket()
+    }
+}
 
 /// How long a blocked read may last before it looks whether its socket was closed, where shutdown(2) does not wake it.
 pub(crate) const READ_SLICE: Option<std::time::Duration> =

@@ -1,0 +1,333 @@
+//! The workers: each accepts a client, admits it, serves it, and accepts again.
+//!
+//! The thread that accepts a connection serves it, so no connection is handed over and a thread serves many, one after the
+//! other. The rule that keeps somebody accepting: the worker that takes a client while no other worker waits starts the
+//! next one first. A worker that has served waits again unless enough do.
+
+use std::io;
+use std::net::{SocketAddr, TcpStream};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, Scope};
+use std::time::Duration;
+
+use socket2::SockRef;
+
+use super::connection::{Manner, is_destroyed};
+use super::ledger::Place;
+use super::refuse::{Refused, refuse};
+use super::server::Inner;
+use super::slots::{Denied, Slot};
+use super::socket::{self, Socket};
+use crate::address::Address;
+use crate::error::Error;
+use crate::lock::lock;
+use crate::report::{How, RefusedBy, Report, guarded};
+use crate::running::panic_message;
+use crate::sys;
+
+/// How many workers wait for clients at most; more end when they have served. What is kept saves starting a thread per
+/// connection; the cap lets the memory of a peak go again.
+const WAITING_AT_MOST: usize = 16;
+
+/// Callbacks of whoever serves, besides the handler.
+#[derive(Default)]
+pub(super) struct Hooks<'a> {
+    pub(super) refused: Option<&'a (dyn Fn(&Refused) + Sync)>,
+    pub(super) error: Option<&'a (dyn Fn(&Error, Option<&Socket>) + Sync)>,
+}
+
+/// Serves until the server is closed and the last handler has returned.
+pub(super) fn serve<H>(server: &Inner, handler: &H, hooks: &Hooks<'_>) -> io::Result<()>
+where
+    H: Fn(&Socket) -> io::Result<()> + Sync,
+{
+    let crew = Crew { server, handler, hooks, waiting: AtomicUsize::new(1), failure: Mutex::default() };
+    thread::scope(|scope| crew.work(scope));
+    let failure = lock(&crew.failure).take();
+    failure.map_or(Ok(()), Err)
+}
+
+/// Gives the next client to a caller who serves it himself.
+pub(super) fn accept(server: &Inner) -> io::Result<Option<Socket>> {
+    match next_client(server, &Hooks::default())? {
+        Some(client) => {
+            let presence = server.ledger.presence();
+            Ok(Some(client.enter(server, Some(presence))))
+        }
+        None => Ok(None),
+    }
+}
+
+/// The workers of one `serve`.
+struct Crew<'a, H> {
+    server: &'a Inner,
+    handler: &'a H,
+    hooks: &'a Hooks<'a>,
+    /// How many accept, or are about to.
+    waiting: AtomicUsize,
+    /// Why accepting ended, if by an error.
+    failure: Mutex<Option<io::Error>>,
+}
+
+impl<H> Crew<'_, H>
+where
+    H: Fn(&Socket) -> io::Result<()> + Sync,
+{
+    /// What each worker does. It is counted as waiting when it comes in.
+    fn work<'scope>(&'scope self, scope: &'scope Scope<'scope, '_>) {
+        loop {
+            let client = match next_client(self.server, self.hooks) {
+                Ok(Some(client)) => client,
+                Ok(None) => return,
+                Err(error) => {
+                    self.server.close();
+                    lock(&self.failure).get_or_insert(error);
+                    return;
+                }
+            };
+            if self.waiting.fetch_sub(1, SeqCst) == 1 {
+                if let Err(error) = self.start_another(scope) {
+                    self.waiting.fetch_add(1, SeqCst);
+                    self.stay(client, error);
+                    continue;
+                }
+            }
+            self.serve_one(client);
+            let rejoined = self.waiting.fetch_update(SeqCst, SeqCst, |n| (n < WAITING_AT_MOST).then_some(n + 1));
+            if rejoined.is_err() {
+                return;
+            }
+        }
+    }
+
+    fn start_another<'scope>(&'scope self, scope: &'scope Scope<'scope, '_>) -> io::Result<()> {
+        let seat = sys::ThreadSeat::take()?;
+        let mut builder = thread::Builder::new().name(format!("landline worker {}", self.server.address));
+        if let Some(size) = self.server.options.stack_size {
+            builder = builder.stack_size(size);
+        }
+        // Counted before it runs, so that nobody else starts one meanwhile.
+        self.waiting.fetch_add(1, SeqCst);
+        let started = builder.spawn_scoped(scope, move || {
+            let _seat = seat;
+            self.work(scope);
+        });
+        if started.is_err() {
+            self.waiting.fetch_sub(1, SeqCst);
+        }
+        started.map(drop)
+    }
+
+    /// No thread can be had to accept after this one, so this one refuses its client and goes on accepting.
+    fn stay(&self, client: Client, error: io::Error) {
+        let Client { stream, remote, slot, .. } = client;
+        drop(slot);
+        let error = Error::call("spawn", &error);
+        self.server.ledger.reporter.tell(|| Report::Failed { connection: None, error: error.clone() });
+        if let Some(hook) = self.hooks.error {
+            guarded(|| hook(&error, None));
+        }
+        refuse(self.server, stream, remote, RefusedBy::NoThread, self.hooks);
+        self.server.pause(FIRST_PAUSE);
+    }
+
+    fn serve_one(&self, client: Client) {
+        let ledger = &self.server.ledger;
+        // Until the handler has returned and the descriptor is closed.
+        let presence = ledger.presence();
+        let socket = client.enter(self.server, None);
+        let result = ledger.serving(|| catch_unwind(AssertUnwindSafe(|| (self.handler)(&socket))));
+        match result {
+            Ok(Ok(())) => {
+                socket.core.close(How::Finished, Manner::InOrder(self.server.options.linger));
+            }
+            // The handler was cut off by a destroy, and says no more than that.
+            Ok(Err(error)) if socket.core.is_closed() && is_destroyed(&error) => {}
+            Ok(Err(error)) => {
+                let error = Error::from(error);
+                if let Some(hook) = self.hooks.error {
+                    guarded(|| hook(&error, Some(&socket)));
+                }
+                socket.core.fail(&error);
+            }
+            Err(panic) => {
+                socket.core.panicked(panic_message(&*panic));
+                // What a panic carries may panic in its turn when it is dropped.
+                if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
+                    std::mem::forget(again);
+                }
+            }
+        }
+        drop(presence);
+    }
+}
+
+/// A client that was let in.
+struct Client {
+    stream: TcpStream,
+    local: Address,
+    remote: SocketAddr,
+    slot: Slot,
+}
+
+impl Client {
+    /// Enters it into the accounts and makes it a socket.
+    fn enter(self, server: &Inner, presence: Option<super::ledger::Presence>) -> Socket {
+        let options = &server.options;
+        let ledger = &server.ledger;
+        let place = Place { ledger: Arc::clone(ledger), slot: self.slot, presence };
+        let addresses = (self.local, self.remote.into());
+        let socket = Socket::accepted(self.stream, addresses, options.settings, options.allow_half_open, place);
+        ledger.enter(socket.id(), Arc::downgrade(&socket.core));
+        ledger.reporter.tell(|| Report::Accepted { connection: socket.core.name(), open: ledger.slots.taken() });
+        socket
+    }
+}
+
+/// Blocks in accept(2) until a client comes that is let in; `None` once the server is closed.
+///
+/// | accept(2) says | what is done |
+/// |---|---|
+/// | a client | admitted, or refused and on |
+/// | the server is closing | `None` |
+/// | interrupted; the client is gone again: `ECONNABORTED`, `ECONNRESET`, … | again, at once |
+/// | the listener is useless: `EINVAL`, `EBADF`, `ENOTSOCK` | the error |
+/// | anything else: no descriptors, no memory, `EPERM`, `EPROTO`, the client's network errors | told once, pause, again |
+fn next_client(server: &Inner, hooks: &Hooks<'_>) -> io::Result<Option<Client>> {
+    let mut trouble = Trouble { server, in_a_row: 0, paused: false };
+    loop {
+        let Some(listener) = server.listener() else {
+            return Ok(None);
+        };
+        server.accepting.fetch_add(1, SeqCst);
+        let accepted = if server.closing.load(SeqCst) { None } else { Some(listener.accept()) };
+        // Before this thread counts itself out: `close` closes the descriptor when all are out.
+        drop(listener);
+        server.accepting.fetch_sub(1, SeqCst);
+        let closing = server.closing.load(SeqCst);
+        if closing {
+            server.ledger.changed();
+        }
+        match accepted {
+            None => return Ok(None),
+            Some(Ok((socket, remote))) => {
+                trouble.is_over();
+                let stream = TcpStream::from(socket);
+                let remote = remote.as_socket().unwrap_or_else(|| ([0; 4], 0).into());
+                if closing && server.is_call(remote) {
+                    return Ok(None);
+                }
+                if let Some(client) = admit(server, stream, remote, hooks) {
+                    return Ok(Some(client));
+                }
+            }
+            Some(Err(_)) if closing => return Ok(None),
+            Some(Err(error)) => trouble.again(error, hooks)?,
+        }
+    }
+}
+
+fn admit(server: &Inner, stream: TcpStream, remote: SocketAddr, hooks: &Hooks<'_>) -> Option<Client> {
+    match server.ledger.slots.take() {
+        Ok(slot) => {
+            if !sys::ACCEPTED_INHERITS || server.adopted {
+                // It fails only on a connection that is dead already; reading from it will tell.
+                let _ = stream.set_nonblocking(false);
+                let _ = socket::apply(&SockRef::from(&stream), server.options.settings);
+            }
+            let local = server.local_of(&stream);
+            Some(Client { stream, local, remote, slot })
+        }
+        Err(denied) => {
+            let by = if denied == Denied::Full { RefusedBy::Full } else { RefusedBy::Closing };
+            refuse(server, stream, remote, by, hooks);
+            None
+        }
+    }
+}
+
+impl Inner {
+    /// The end the client reached: known without asking, except on a wildcard address.
+    pub(super) fn local_of(&self, stream: &TcpStream) -> Address {
+        match &self.local {
+            Some(local) => local.clone(),
+            None => stream.local_addr().map_or_else(|_| self.address.clone(), Address::from),
+        }
+    }
+
+    /// Sleeps, unless the server is being closed.
+    fn pause(&self, time: Duration) {
+        self.ledger.wait_for(time, || self.closing.load(SeqCst));
+    }
+}
+
+const FIRST_PAUSE: Duration = Duration::from_millis(5);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// Clients that are gone again cost no pause, unless so many come in a row that it would be spinning.
+const AT_ONCE: u32 = 16;
+
+/// How many acceptors pause, over all threads: it is one shortage, and is told once.
+#[derive(Debug, Default)]
+pub(super) struct Shortage(AtomicUsize);
+
+/// One acceptor's run of failures.
+struct Trouble<'a> {
+    server: &'a Inner,
+    in_a_row: u32,
+    paused: bool,
+}
+
+impl Trouble<'_> {
+    /// Pauses as the error asks for; gives back one that no pause can mend.
+    fn again(&mut self, error: io::Error, hooks: &Hooks<'_>) -> io::Result<()> {
+        use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
+        self.server.ledger.accept_failed();
+        let passing = matches!(error.kind(), Interrupted | ConnectionAborted | ConnectionReset | ConnectionRefused);
+        let error = Error::call("accept", &error);
+        if matches!(error.code(), "EINVAL" | "EBADF" | "ENOTSOCK") {
+            return Err(error.into());
+        }
+        self.in_a_row += 1;
+        let pauses = if passing { self.in_a_row.saturating_sub(AT_ONCE) } else { self.in_a_row };
+        if pauses == 0 {
+            return Ok(());
+        }
+        if !std::mem::replace(&mut self.paused, true) && self.server.shortage.0.fetch_add(1, SeqCst) == 0 {
+            let address = self.server.address.clone();
+            self.server.ledger.reporter.tell(|| Report::AcceptPaused {
+                address,
+                error: error.clone(),
+                pause: FIRST_PAUSE,
+            });
+            if let Some(hook) = hooks.error {
+                guarded(|| hook(&error, None));
+            }
+        }
+        self.server.pause(LONGEST_PAUSE.min(FIRST_PAUSE * (1 << (pauses - 1).min(8))));
+        Ok(())
+    }
+
+    /// A client came.
+    fn is_over(&mut self) {
+        self.in_a_row = 0;
+        if self.paused && self.leave() {
+            self.server.ledger.reporter.tell(|| Report::Resumed { address: self.server.address.clone() });
+        }
+    }
+
+    /// Whether this acceptor was the last that paused.
+    fn leave(&mut self) -> bool {
+        self.paused = false;
+        self.server.shortage.0.fetch_sub(1, SeqCst) == 1
+    }
+}
+
+impl Drop for Trouble<'_> {
+    fn drop(&mut self) {
+        if self.paused {
+            self.leave();
+        }
+    }
+}

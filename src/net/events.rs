@@ -1,0 +1,366 @@
+//! The second way to use a server or a socket: one closure for every event, or one closure per event in Node's words. Both
+//! run on the thread that reads.
+
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::{fmt, io};
+
+use super::accept::Hooks;
+use super::connection::{Chunks, Manner, is_destroyed};
+use super::refuse::Refused;
+use super::server::Server;
+use super::socket::Socket;
+use crate::error::Error;
+use crate::report::How;
+use crate::running::{Running, panic_message};
+
+/// What happens on a [`Socket`], in this order: any number of `Data` and `Timeout`; `End`; `Error`; `Close`. Each of the
+/// last three comes once at most, `Error` directly before `Close`, and `Close` always.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum SocketEvent<D = Vec<u8>> {
+    /// Bytes arrived, at most 64 KiB of them. In [`Socket::each`] they are a `&[u8]` into its buffer.
+    Data(D),
+    /// The peer has ended, and every byte before was given. Not told after `destroy()`, nor after an error.
+    End,
+    /// The idle time is over. Nothing is closed by that.
+    Timeout,
+    /// The connection failed, or the closure returned an error.
+    Error(Error),
+    /// It is over: the slot is free and the socket closed.
+    #[non_exhaustive]
+    Close {
+        /// Whether an `Error` came before.
+        had_error: bool,
+    },
+}
+
+impl Socket {
+    /// Reads, and calls `f` with each event, one at a time, until the connection is closed. Blocks until then.
+    ///
+    /// - When `f` has returned from `End`, our direction is ended too, and the connection closed; what was written in the
+    ///   meantime is sent. With `allow_half_open` that waits until [`end`](Socket::end) or [`destroy`](Socket::destroy) is
+    ///   called, on whatever thread.
+    /// - An error that `f` returns destroys the connection: `Error` with it and `Close` follow, and `each` returns it.
+    /// - `destroy()` from anywhere is followed by `Close` alone.
+    /// - While `f` runs nothing is read, so a peer that sends too fast is slowed down.
+    ///
+    /// ```
+    /// use landline::net::{Server, Socket, SocketEvent};
+    ///
+    /// let server = Server::listen("127.0.0.1:0")?;
+    /// let serving = server.spawn(|socket| {
+    ///     let mut total = 0;
+    ///     socket.each(|socket, event| match event {
+    ///         SocketEvent::Data(bytes) => { total += bytes.len(); Ok(()) }
+    ///         SocketEvent::End => socket.write_end(format!("{total} bytes, bye\n")),
+    ///         _ => Ok(()),
+    ///     })
+    /// })?;
+    ///
+    /// let socket = Socket::connect(server.address())?;
+    /// socket.write_end("hello")?;
+    /// assert_eq!(socket.read_to_string()?, "5 bytes, bye\n");
+    /// server.close();
+    /// serving.join()?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// What ended the connection: an error of reading, or what `f` returned. What `f` returns from `Error` is passed over,
+    /// since there is one already; what it returns from `Close` is returned if there is none.
+    /// `NotConnected`, without any event, if the socket is closed already.
+    pub fn each(&self, mut f: impl FnMut(&Socket, SocketEvent<&[u8]>) -> io::Result<()>) -> io::Result<()> {
+        let result = self.read_events(&mut f);
+        match &result {
+            Ok(()) => {
+                self.core.close(How::Finished, Manner::Plain);
+            }
+            Err(error) if is_destroyed(error) && !self.core.is_closed() => return result,
+            Err(error) => {
+                let error = Error::told_by(error);
+                let _ = f(self, SocketEvent::Error(error.clone()));
+                self.core.fail(&error);
+            }
+        }
+        let closed = f(self, SocketEvent::Close { had_error: result.is_err() });
+        result.and(closed)
+    }
+
+    /// Everything before the close.
+    fn read_events(&self, f: &mut impl FnMut(&Socket, SocketEvent<&[u8]>) -> io::Result<()>) -> io::Result<()> {
+        let stream = self.core.stream()?;
+        let mut chunks = Chunks::new(&self.core, &stream);
+        loop {
+            let chunk = match chunks.next() {
+                Ok(chunk) => chunk,
+                // Ours, so it is no error of the connection's.
+                Err(error) if is_destroyed(&error) => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+                    f(self, SocketEvent::Timeout)?;
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            if chunk.is_empty() {
+                break;
+            }
+            f(self, SocketEvent::Data(chunk))?;
+            if self.core.is_closed() {
+                return Ok(());
+            }
+        }
+        drop(chunks);
+        f(self, SocketEvent::End)?;
+        if self.core.allow_half_open {
+            drop(stream);
+            self.core.wait_for_our_end();
+            return Ok(());
+        }
+        self.core.end_for_peer()
+    }
+
+    /// One closure per event, in Node's words; then [`run`](SocketCallbacks::run) or [`spawn`](SocketCallbacks::spawn).
+    ///
+    /// ```
+    /// use landline::net::{Server, Socket};
+    /// use std::cell::Cell;
+    ///
+    /// let server = Server::listen("127.0.0.1:0")?;
+    /// let serving = server.spawn(|socket| {
+    ///     let total = Cell::new(0); // the closures never run at once, so a Cell will do
+    ///     socket.on()
+    ///         .data(|_, bytes| { total.set(total.get() + bytes.len()); Ok(()) })
+    ///         .end(|socket| socket.write_end(format!("{} bytes", total.get())))
+    ///         .run()
+    /// })?;
+    ///
+    /// let socket = Socket::connect(server.address())?;
+    /// socket.write_end("hello")?;
+    /// assert_eq!(socket.read_to_string()?, "5 bytes");
+    /// server.close();
+    /// serving.join()?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn on(&self) -> SocketCallbacks {
+        SocketCallbacks {
+            socket: self.clone(),
+            data: |_, _| Ok(()),
+            end: |_| Ok(()),
+            timeout: |_| Ok(()),
+            error: |_, _| {},
+            close: |_, _| {},
+        }
+    }
+}
+
+type OnData = fn(&Socket, &[u8]) -> io::Result<()>;
+type OnSocket = fn(&Socket) -> io::Result<()>;
+type OnError = fn(&Socket, &Error);
+type OnClose = fn(&Socket, bool);
+
+/// One closure per event of a [`Socket`], made by [`Socket::on`]. They are called in the order that [`SocketEvent`]
+/// tells, never two at once. An `Err` from `data`, `end` or `timeout` destroys the connection.
+#[must_use = "nothing is read until run() or spawn()"]
+pub struct SocketCallbacks<D = OnData, E = OnSocket, T = OnSocket, R = OnError, C = OnClose> {
+    socket: Socket,
+    data: D,
+    end: E,
+    timeout: T,
+    error: R,
+    close: C,
+}
+
+impl<D, E, T, R, C> SocketCallbacks<D, E, T, R, C> {
+    /// Bytes arrived. Without it they are read and thrown away.
+    pub fn data<F: FnMut(&Socket, &[u8]) -> io::Result<()>>(self, f: F) -> SocketCallbacks<F, E, T, R, C> {
+        let SocketCallbacks { socket, data: _, end, timeout, error, close } = self;
+        SocketCallbacks { socket, data: f, end, timeout, error, close }
+    }
+
+    /// The peer has ended. Without `allow_half_open`, our direction is ended when this has returned.
+    pub fn end<F: FnMut(&Socket) -> io::Result<()>>(self, f: F) -> SocketCallbacks<D, F, T, R, C> {
+        let SocketCallbacks { socket, data, end: _, timeout, error, close } = self;
+        SocketCallbacks { socket, data, end: f, timeout, error, close }
+    }
+
+    /// The idle time is over.
+    pub fn timeout<F: FnMut(&Socket) -> io::Result<()>>(self, f: F) -> SocketCallbacks<D, E, F, R, C> {
+        let SocketCallbacks { socket, data, end, timeout: _, error, close } = self;
+        SocketCallbacks { socket, data, end, timeout: f, error, close }
+    }
+
+    /// The connection failed, or a closure returned an error. `close(true)` follows at once.
+    pub fn error<F: FnMut(&Socket, &Error)>(self, f: F) -> SocketCallbacks<D, E, T, F, C> {
+        let SocketCallbacks { socket, data, end, timeout, error: _, close } = self;
+        SocketCallbacks { socket, data, end, timeout, error: f, close }
+    }
+
+    /// The connection is over; the flag says whether an error ended it. The server's count is down already.
+    pub fn close<F: FnMut(&Socket, bool)>(self, f: F) -> SocketCallbacks<D, E, T, R, F> {
+        let SocketCallbacks { socket, data, end, timeout, error, close: _ } = self;
+        SocketCallbacks { socket, data, end, timeout, error, close: f }
+    }
+
+    /// Reads and calls the closures until the connection is closed. Blocks until then.
+    ///
+    /// # Errors
+    /// Those of [`Socket::each`].
+    pub fn run(self) -> io::Result<()>
+    where
+        D: FnMut(&Socket, &[u8]) -> io::Result<()>,
+        E: FnMut(&Socket) -> io::Result<()>,
+        T: FnMut(&Socket) -> io::Result<()>,
+        R: FnMut(&Socket, &Error),
+        C: FnMut(&Socket, bool),
+    {
+        let SocketCallbacks { socket, mut data, mut end, mut timeout, mut error, mut close } = self;
+        socket.each(|socket, event| {
+            match event {
+                SocketEvent::Data(bytes) => return data(socket, bytes),
+                SocketEvent::End => return end(socket),
+                SocketEvent::Timeout => return timeout(socket),
+                SocketEvent::Error(cause) => error(socket, &cause),
+                SocketEvent::Close { had_error } => close(socket, had_error),
+            }
+            Ok(())
+        })
+    }
+
+    /// As [`run`](Self::run), on a thread of its own. If a closure panics there, the connection is destroyed.
+    ///
+    /// # Errors
+    /// The thread cannot be started; the connection is left as it was. What `run` returns, [`Running::join`] gives.
+    pub fn spawn(self) -> io::Result<Running>
+    where
+        D: FnMut(&Socket, &[u8]) -> io::Result<()> + Send + 'static,
+        E: FnMut(&Socket) -> io::Result<()> + Send + 'static,
+        T: FnMut(&Socket) -> io::Result<()> + Send + 'static,
+        R: FnMut(&Socket, &Error) + Send + 'static,
+        C: FnMut(&Socket, bool) + Send + 'static,
+    {
+        let socket = self.socket.clone();
+        Running::start(format!("landline socket {}", socket.remote_address()), None, move || {
+            catch_unwind(AssertUnwindSafe(|| self.run())).unwrap_or_else(|panic| {
+                socket.core.panicked(panic_message(&*panic));
+                resume_unwind(panic)
+            })
+        })
+    }
+}
+
+impl<D, E, T, R, C> fmt::Debug for SocketCallbacks<D, E, T, R, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SocketCallbacks").field("socket", &self.socket).finish_non_exhaustive()
+    }
+}
+
+impl Server {
+    /// One closure per event, in Node's words; then [`run`](ServerCallbacks::run) or [`spawn`](ServerCallbacks::spawn).
+    ///
+    /// ```
+    /// use landline::net::{Server, Socket};
+    ///
+    /// let server = Server::listen("127.0.0.1:0")?;
+    /// let serving = server.on()
+    ///     .connection(|socket| socket.write_end("hello"))
+    ///     .refused(|client| println!("{} refused: {}", client.remote, client.by))
+    ///     .error(|error, _| println!("{error}"))
+    ///     .close(|| println!("closed"))
+    ///     .spawn()?;
+    ///
+    /// assert_eq!(Socket::connect(server.address())?.read_to_string()?, "hello");
+    /// server.close();
+    /// serving.join()?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn on(&self) -> ServerCallbacks {
+        ServerCallbacks { server: self.clone(), connection: |_| Ok(()), refused: None, error: None, close: || {} }
+    }
+}
+
+type OnRefused = fn(&Refused);
+type OnServerError = fn(&Error, Option<&Socket>);
+type OnServerClose = fn();
+
+/// One closure per event of a [`Server`], made by [`Server::on`]. `connection` runs on the thread of each connection, so
+/// several run at once; `refused`, and `error` where it is about no connection, run on the thread that accepts, which
+/// waits for them; `close` runs on the thread of `run`.
+#[must_use = "nobody is accepted until run() or spawn()"]
+pub struct ServerCallbacks<H = OnSocket, R = OnRefused, E = OnServerError, C = OnServerClose> {
+    server: Server,
+    connection: H,
+    refused: Option<R>,
+    error: Option<E>,
+    close: C,
+}
+
+impl<H, R, E, C> ServerCallbacks<H, R, E, C> {
+    /// A client was admitted: the handler of [`Server::serve`]. Without it every connection is ended at once.
+    pub fn connection<F: Fn(&Socket) -> io::Result<()> + Sync>(self, f: F) -> ServerCallbacks<F, R, E, C> {
+        let ServerCallbacks { server, connection: _, refused, error, close } = self;
+        ServerCallbacks { server, connection: f, refused, error, close }
+    }
+
+    /// A client was turned away; it is closed when this has returned. Node's `drop`.
+    #[doc(alias = "drop")]
+    pub fn refused<F: Fn(&Refused) + Sync>(self, f: F) -> ServerCallbacks<H, F, E, C> {
+        let ServerCallbacks { server, connection, refused: _, error, close } = self;
+        ServerCallbacks { server, connection, refused: Some(f), error, close }
+    }
+
+    /// A handler returned an error, told before its connection is closed and with its socket; or accepting fails for the
+    /// time being, told once until it works again, without a socket. Neither ends the server.
+    pub fn error<F: Fn(&Error, Option<&Socket>) + Sync>(self, f: F) -> ServerCallbacks<H, R, F, C> {
+        let ServerCallbacks { server, connection, refused, error: _, close } = self;
+        ServerCallbacks { server, connection, refused, error: Some(f), close }
+    }
+
+    /// The server was closed and its last connection has ended.
+    pub fn close<F: FnOnce()>(self, f: F) -> ServerCallbacks<H, R, E, F> {
+        let ServerCallbacks { server, connection, refused, error, close: _ } = self;
+        ServerCallbacks { server, connection, refused, error, close: f }
+    }
+
+    /// Serves until the server is closed and the last connection has ended. Blocks until then.
+    ///
+    /// # Errors
+    /// Those of [`Server::serve`].
+    pub fn run(self) -> io::Result<()>
+    where
+        H: Fn(&Socket) -> io::Result<()> + Sync,
+        R: Fn(&Refused) + Sync,
+        E: Fn(&Error, Option<&Socket>) + Sync,
+        C: FnOnce(),
+    {
+        let hooks = Hooks {
+            refused: self.refused.as_ref().map(|f| f as &(dyn Fn(&Refused) + Sync)),
+            error: self.error.as_ref().map(|f| f as &(dyn Fn(&Error, Option<&Socket>) + Sync)),
+        };
+        let result = self.server.serve_with(&self.connection, &hooks);
+        if !self.server.is_listening() {
+            (self.close)();
+        }
+        result
+    }
+
+    /// As [`run`](Self::run), on a thread of its own.
+    ///
+    /// # Errors
+    /// The thread cannot be started. What `run` returns, [`Running::join`] gives.
+    pub fn spawn(self) -> io::Result<Running>
+    where
+        H: Fn(&Socket) -> io::Result<()> + Send + Sync + 'static,
+        R: Fn(&Refused) + Send + Sync + 'static,
+        E: Fn(&Error, Option<&Socket>) + Send + Sync + 'static,
+        C: FnOnce() + Send + 'static,
+    {
+        let server = self.server.clone();
+        server.start(move || self.run())
+    }
+}
+
+impl<H, R, E, C> fmt::Debug for ServerCallbacks<H, R, E, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerCallbacks").field("server", &self.server).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,87 @@
+use std::time::Duration;
+
+use socket2::{SockRef, TcpKeepalive};
+
+use crate::sys;
+
+/// Whether and when the system probes a connection that has been silent, to find out that its peer is gone: SO_KEEPALIVE,
+/// tcp(7).
+///
+/// Where one is asked for, `true` and `false` will do, and so will a [`Duration`], the delay.
+///
+/// ```
+/// use landline::net::{KeepAlive, SocketOptions};
+/// use std::time::Duration;
+///
+/// SocketOptions::new().keep_alive(true); // when and how often is the system's choice: on Linux after two hours
+/// SocketOptions::new().keep_alive(Duration::from_secs(30)); // after 30 s of silence, then each second, 10 times
+/// SocketOptions::new().keep_alive(KeepAlive::new().delay(Duration::from_secs(30)).interval(Duration::from_secs(5)).count(3));
+/// ```
+///
+/// Probes are not sent while data of ours is unacknowledged; retransmission finds the dead peer then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeepAlive {
+    on: bool,
+    delay: Duration,
+    interval: Duration,
+    count: u32,
+}
+
+impl KeepAlive {
+    /// On, with the system's own delay, interval and count.
+    pub fn new() -> KeepAlive {
+        KeepAlive { on: true, delay: Duration::ZERO, interval: Duration::from_secs(1), count: 10 }
+    }
+
+    /// How long a connection is silent before the first probe: TCP_KEEPIDLE. Whole seconds; what is over is cut off. Less
+    /// than one leaves all three numbers to the system, as in Node. Default: the system's, 7,200 s on Linux.
+    #[doc(alias = "keepAliveInitialDelay")]
+    pub fn delay(self, delay: Duration) -> KeepAlive {
+        KeepAlive { delay, ..self }
+    }
+
+    /// How long after a probe the next one is sent: TCP_KEEPINTVL. Whole seconds, at least 1; used with a delay only.
+    /// Default: 1 s.
+    pub fn interval(self, interval: Duration) -> KeepAlive {
+        KeepAlive { interval, ..self }
+    }
+
+    /// How many probes in a row go unanswered before the connection is given up: TCP_KEEPCNT. Used with a delay only.
+    /// Default: 10.
+    pub fn count(self, count: u32) -> KeepAlive {
+        KeepAlive { count, ..self }
+    }
+
+    pub(crate) fn is_on(self) -> bool {
+        self.on
+    }
+
+    pub(crate) fn apply(self, socket: &SockRef<'_>) -> std::io::Result<()> {
+        socket.set_keepalive(self.on)?;
+        let delay = Duration::from_secs(self.delay.as_secs());
+        if self.on && !delay.is_zero() {
+            let interval = Duration::from_secs(self.interval.as_secs().max(1));
+            let settings = TcpKeepalive::new().with_time(delay);
+            socket.set_tcp_keepalive(&sys::keep_alive_probes(settings, interval, self.count.max(1)))?;
+        }
+        Ok(())
+    }
+}
+
+impl Default for KeepAlive {
+    fn default() -> KeepAlive {
+        KeepAlive::new()
+    }
+}
+
+impl From<bool> for KeepAlive {
+    fn from(on: bool) -> KeepAlive {
+        KeepAlive { on, ..KeepAlive::new() }
+    }
+}
+
+impl From<Duration> for KeepAlive {
+    fn from(delay: Duration) -> KeepAlive {
+        KeepAlive::new().delay(delay)
+    }
+}

@@ -1,0 +1,66 @@
+//! Carrying one socket's bytes to another.
+
+use std::{io, thread};
+
+use super::connection::Chunks;
+use super::socket::Socket;
+
+impl Socket {
+    /// Writes to `to` whatever arrives here, until the peer's end, and passes the end on: `to` is ended too. Gives the
+    /// number of bytes. `to` may be the socket itself: that is an echo.
+    ///
+    /// Blocks until then. It reads at most 64 KiB at a time and writes each piece before it reads the next, so a slow
+    /// reader slows the writer.
+    ///
+    /// # Errors
+    /// Those of [`read`](Self::read) here and of [`write_all`](Self::write_all) there. Nothing is closed then.
+    pub fn pipe(&self, to: &Socket) -> io::Result<u64> {
+        let stream = self.core.stream()?;
+        let mut chunks = Chunks::new(&self.core, &stream);
+        let mut total = 0;
+        loop {
+            let chunk = chunks.next()?;
+            if chunk.is_empty() {
+                to.end()?;
+                return Ok(total);
+            }
+            to.write_all(chunk)?;
+            total += chunk.len() as u64;
+        }
+    }
+}
+
+/// Carries bytes both ways between two sockets until both have ended, each end passed on as it comes, as a proxy does.
+/// Gives the bytes carried from `a` to `b` and from `b` to `a`.
+///
+/// Blocks until then. One direction runs on the calling thread, the other on a thread of its own.
+///
+/// # Errors
+/// The first error of either direction; both sockets are destroyed then, since half a conversation is of no use. An error
+/// if the thread cannot be started; then nothing is touched.
+pub fn relay(a: &Socket, b: &Socket) -> io::Result<(u64, u64)> {
+    let carry = |from: &Socket, to: &Socket| {
+        let result = from.pipe(to);
+        if result.is_err() {
+            from.destroy();
+            to.destroy();
+        }
+        result
+    };
+    let seat = crate::sys::ThreadSeat::take()?;
+    thread::scope(|scope| {
+        let name = format!("landline relay {}", b.remote_address());
+        let back = thread::Builder::new().name(name).spawn_scoped(scope, move || {
+            let _seat = seat;
+            carry(b, a)
+        })?;
+        let there = carry(a, b);
+        let back = back.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        match (there, back) {
+            (Ok(there), Ok(back)) => Ok((there, back)),
+            // The direction that was cut by the other one's error says only that the socket was destroyed.
+            (Err(error), Ok(_)) | (Ok(_), Err(error)) => Err(error),
+            (Err(there), Err(back)) => Err(if super::connection::is_destroyed(&there) { back } else { there }),
+        }
+    })
+}

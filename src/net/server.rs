@@ -1,0 +1,485 @@
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, RwLock};
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, SockRef, Type};
+
+use super::accept::{self, Hooks, Shortage};
+use super::connection::Settings;
+use super::keep_alive::KeepAlive;
+use super::ledger::{Ledger, Stats};
+use super::socket::{self, Socket};
+use crate::address::{Address, Endpoint, Target, resolve};
+use crate::error::{Error, Result};
+use crate::lock::{read, write};
+use crate::report::{Report, Reporter};
+use crate::running::Running;
+use crate::sys;
+
+/// A TCP server: a listening socket, and a thread for each connection.
+///
+/// It listens from the moment [`listen`](Server::listen) has returned. Then either [`serve`](Server::serve) its
+/// connections, each on a thread of its own, or take them one by one with [`accept`](Server::accept).
+///
+/// ```
+/// use landline::net::{Server, Socket};
+/// use std::thread;
+///
+/// let server = Server::listen("127.0.0.1:0")?;
+/// thread::scope(|scope| {
+///     scope.spawn(|| server.serve(|socket| socket.write_end("hello\n")));
+///
+///     let hello = Socket::connect(server.address())?.read_to_string()?;
+///     assert_eq!(hello, "hello\n");
+///     server.close();
+///     Ok(())
+/// })
+/// # as std::io::Result<()>
+/// # ; Ok::<(), std::io::Error>(())
+/// ```
+///
+/// Clones are handles to the same server. While it is served it lives until [`close`](Server::close); otherwise the last
+/// handle to be dropped closes it. Connections live on without it.
+#[derive(Clone)]
+pub struct Server {
+    pub(super) inner: Arc<Inner>,
+}
+
+/// What [`Server`] handles share.
+pub(super) struct Inner {
+    pub(super) options: ServerOptions,
+    pub(super) ledger: Arc<Ledger>,
+    /// Taken out by `close`; each acceptor holds it for the length of one accept(2).
+    pub(super) listener: RwLock<Option<Arc<socket2::Socket>>>,
+    pub(super) address: Address,
+    /// The end a client reaches, where that is the same for all: not so on a wildcard address.
+    pub(super) local: Option<Address>,
+    /// Somebody else may have the listener too: it is never shut down and its settings are left alone.
+    pub(super) adopted: bool,
+    /// `close` was called. Acceptors look at it before and after each accept(2).
+    pub(super) closing: AtomicBool,
+    /// How many threads are inside accept(2).
+    pub(super) accepting: AtomicUsize,
+    /// Our own ends of the connections that `close` makes to wake acceptors.
+    pub(super) wakers: Mutex<Vec<SocketAddr>>,
+    pub(super) shortage: Shortage,
+    served: AtomicBool,
+}
+
+/// How to listen: options for a [`Server`], then [`listen`](ServerOptions::listen).
+///
+/// ```
+/// use landline::net::ServerOptions;
+///
+/// let server = ServerOptions::new().max_connections(100).report(|r| eprintln!("{r}")).listen("127.0.0.1:0")?;
+/// assert_eq!(server.max_connections(), 100);
+/// # Ok::<(), landline::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct ServerOptions {
+    max_connections: Limit,
+    pub(super) when_full: WhenFull,
+    backlog: u32,
+    ipv6_only: bool,
+    reuse_address: bool,
+    reuse_port: bool,
+    pub(super) settings: Settings,
+    pub(super) allow_half_open: bool,
+    pub(super) linger: Duration,
+    pub(super) stack_size: Option<usize>,
+    reporter: Reporter,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Limit {
+    Default,
+    Ceiling,
+    Of(usize),
+}
+
+/// What happens to a client that comes while as many connections are open as [`max_connections`] allows.
+///
+/// [`max_connections`]: ServerOptions::max_connections
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum WhenFull {
+    /// It is accepted, told of as refused, and closed: it sees its connect succeed and then the end, or `ConnectionReset`
+    /// if it had written already. What Node does.
+    #[default]
+    Refuse,
+}
+
+/// The fewest bytes of stack a thread gets: with less, the printing of a panic overflows it and ends the process.
+const SMALLEST_STACK: usize = 64 * 1024;
+
+impl Default for ServerOptions {
+    fn default() -> ServerOptions {
+        ServerOptions::new()
+    }
+}
+
+impl ServerOptions {
+    /// The defaults, as each option names its own.
+    pub fn new() -> ServerOptions {
+        ServerOptions {
+            max_connections: Limit::Default,
+            when_full: WhenFull::default(),
+            backlog: 4096,
+            ipv6_only: false,
+            reuse_address: true,
+            reuse_port: false,
+            settings: Settings { no_delay: true, keep_alive: None },
+            allow_half_open: false,
+            linger: Duration::from_secs(1),
+            stack_size: None,
+            reporter: Reporter::default(),
+        }
+    }
+
+    /// How many connections may be open at once; 0 refuses everybody, `None` allows as many as the system has threads for.
+    /// Default: 10,000, or 64 less than the limit of descriptors (`ulimit -n`) if that is lower.
+    ///
+    /// More than the threads of one process, on Linux a quarter of `vm.max_map_count` less 1,000, is an error.
+    #[doc(alias = "maxConnections")]
+    pub fn max_connections(mut self, max: impl Into<Option<usize>>) -> ServerOptions {
+        self.max_connections = max.into().map_or(Limit::Ceiling, Limit::Of);
+        self
+    }
+
+    /// What a client gets that comes when the server is full. Default: [`WhenFull::Refuse`].
+    pub fn when_full(self, when_full: WhenFull) -> ServerOptions {
+        ServerOptions { when_full, ..self }
+    }
+
+    /// How many connections the kernel completes and keeps until they are accepted: listen(2). The system cuts it, Linux
+    /// to `net.core.somaxconn`. When it is used up, clients wait a second and longer for their connect. Default: 4096.
+    pub fn backlog(self, backlog: u32) -> ServerOptions {
+        ServerOptions { backlog, ..self }
+    }
+
+    /// Whether a server on an IPv6 address takes IPv6 clients only: IPV6_V6ONLY. Default: no; `::` takes IPv4 too.
+    pub fn ipv6_only(self, only: bool) -> ServerOptions {
+        ServerOptions { ipv6_only: only, ..self }
+    }
+
+    /// Whether a port can be listened on again while connections of its last server are still in TIME_WAIT: SO_REUSEADDR.
+    /// On Windows, where it would let two programs share a port, it is never set. Default: yes.
+    pub fn reuse_address(self, reuse: bool) -> ServerOptions {
+        ServerOptions { reuse_address: reuse, ..self }
+    }
+
+    /// Whether several servers, of several processes too, may listen on the port if all of them ask for it; the kernel
+    /// shares the clients out: SO_REUSEPORT. When one of them closes, what waits in its backlog is reset. Unsupported on
+    /// Windows. Default: no.
+    pub fn reuse_port(self, reuse: bool) -> ServerOptions {
+        ServerOptions { reuse_port: reuse, ..self }
+    }
+
+    /// For each connection, see [`Socket::set_no_delay`]. Default: on.
+    pub fn no_delay(mut self, on: bool) -> ServerOptions {
+        self.settings.no_delay = on;
+        self
+    }
+
+    /// For each connection, see [`Socket::set_keep_alive`]. Default: off.
+    pub fn keep_alive(mut self, keep_alive: impl Into<KeepAlive>) -> ServerOptions {
+        self.settings.keep_alive = Some(keep_alive.into());
+        self
+    }
+
+    /// Whether, in [`each`](Socket::each) and [`on`](Socket::on), our direction stays open after the peer has ended, until
+    /// [`end`](Socket::end) is called. Blocking reads and writes never end a direction by themselves. Default: no.
+    pub fn allow_half_open(self, allow: bool) -> ServerOptions {
+        ServerOptions { allow_half_open: allow, ..self }
+    }
+
+    /// How long, when a handler has returned and the peer has not ended, its input is still taken in and thrown away, at
+    /// most 1 MiB of it. Closing with input unread would make the kernel send RST, which can destroy the reply on its way.
+    /// The slot is free meanwhile; the thread is not. `None` or zero: not at all. Default: 1 s.
+    pub fn linger(self, time: impl Into<Option<Duration>>) -> ServerOptions {
+        ServerOptions { linger: time.into().unwrap_or_default(), ..self }
+    }
+
+    /// The stack of each thread the server starts, in bytes, at least 64 KiB. It is address space, not memory: only what
+    /// is used is paid for. 128 to 256 KiB do for a handler that keeps its buffers on the heap. Default: std's, 2 MiB.
+    pub fn stack_size(self, bytes: usize) -> ServerOptions {
+        ServerOptions { stack_size: Some(bytes), ..self }
+    }
+
+    /// Tells `hook` all that happens: see [`Report`]. Default: nobody.
+    pub fn report(self, hook: impl Fn(&Report) + Send + Sync + 'static) -> ServerOptions {
+        ServerOptions { reporter: Reporter::new(hook), ..self }
+    }
+
+    /// Listens: socket(2), bind(2), listen(2). A bare port listens on every interface, over IPv6 and IPv4, or over IPv4
+    /// alone where there is no IPv6; port 0 is the system's choice, which [`Server::address`] tells. A name is looked up,
+    /// which may block; its first address that is not link-local counts.
+    ///
+    /// # Errors
+    /// - `listen EADDRINUSE: address already in use 127.0.0.1:3000`: somebody listens there.
+    /// - `listen EADDRNOTAVAIL`: the address is not this machine's. `listen EACCES`: the port is for root (below 1024).
+    /// - `getaddrinfo ENOTFOUND host`: the name has no address.
+    /// - `ERR_OUT_OF_RANGE`, `ERR_INVALID_ARG_VALUE`, `ERR_SOCKET_BAD_PORT`: the option or endpoint that the text names is
+    ///   wrong. No socket exists then.
+    #[doc(alias = "createServer")]
+    #[doc(alias = "bind")]
+    pub fn listen(&self, at: impl Into<Endpoint>) -> Result<Server> {
+        let limit = self.check()?;
+        let (listener, at) = match at.into().target()? {
+            Target::Port(port) => {
+                let (v6, v4) = (SocketAddr::from(([0; 16], port)), SocketAddr::from(([0; 4], port)));
+                match self.open(v6) {
+                    Err(error)
+                        if !self.ipv6_only && matches!(error.code(), "EAFNOSUPPORT" | "EADDRNOTAVAIL" | "EINVAL") =>
+                    {
+                        (self.open(v4)?, v4)
+                    }
+                    listener => (listener?, v6),
+                }
+            }
+            Target::Ip(at) => (self.open(at)?, at),
+            Target::Name { host, port } => {
+                let found = resolve(&host, port, None)?;
+                let at = *found.iter().find(|at| !is_link_local(at)).unwrap_or(&found[0]);
+                (self.open(at)?, at)
+            }
+            Target::Path(path) => {
+                let text = format!("listen ENOTSUP: operation not supported on socket {}", path.display());
+                return Err(Error::fixed(io::ErrorKind::Unsupported, "ENOTSUP", text));
+            }
+            Target::Invalid(error) => return Err(error),
+        };
+        let bound = listener.local_addr().map_err(|error| Error::call("listen", &error).at(at))?;
+        Ok(self.server(listener, bound.as_socket().unwrap_or(at), false, limit))
+    }
+
+    /// Serves a socket that listens already: a service manager's, a parent process's, one made by hand. It takes a
+    /// `TcpListener`, on Unix an `OwnedFd`.
+    ///
+    /// Its giver may go on using it: [`close`](Server::close) wakes the threads that accept on it by connecting to it, and
+    /// closes our descriptor only. A client that is accepted while that goes on is served. Backlog and address are the
+    /// giver's, and so are the options that belong to listening; those of the connections apply.
+    ///
+    /// # Errors
+    /// - `listen EINVAL: invalid argument`: it is no listening TCP socket.
+    /// - `ERR_INVALID_ARG_VALUE`: it is non-blocking or has a receive timeout; clear that first. Its giver may count on it,
+    ///   so it is not done here.
+    /// - `ERR_OUT_OF_RANGE`: the option that the text names is wrong.
+    pub fn adopt(&self, listener: impl Into<sys::OwnedHandle>) -> Result<Server> {
+        let limit = self.check()?;
+        let socket = socket2::Socket::from(listener.into());
+        let failed = |error| Error::call("listen", &error);
+        let wrong = || failed(io::ErrorKind::InvalidInput.into());
+        let bound = socket.local_addr().map_err(|_| wrong())?.as_socket().ok_or_else(wrong)?;
+        if !sys::is_listener(&socket).map_err(failed)? {
+            return Err(wrong());
+        }
+        if sys::is_nonblocking(&socket).map_err(failed)? || socket.read_timeout().map_err(failed)?.is_some() {
+            let text = "The listener is non-blocking or has a receive timeout: clear both before it is adopted";
+            return Err(Error::invalid("ERR_INVALID_ARG_VALUE", text));
+        }
+        Ok(self.server(socket, bound, true, limit))
+    }
+
+    fn server(&self, listener: socket2::Socket, bound: SocketAddr, adopted: bool, limit: usize) -> Server {
+        let address = Address::from(bound);
+        Server {
+            inner: Arc::new(Inner {
+                ledger: Ledger::new(limit, self.reporter.clone(), address.clone()),
+                options: self.clone(),
+                listener: RwLock::new(Some(Arc::new(listener))),
+                local: (!bound.ip().is_unspecified()).then(|| address.clone()),
+                address,
+                adopted,
+                closing: AtomicBool::new(false),
+                accepting: AtomicUsize::new(0),
+                wakers: Mutex::default(),
+                shortage: Shortage::default(),
+                served: AtomicBool::new(false),
+            }),
+        }
+    }
+
+    /// Whether the options can be right; gives the limit of connections.
+    fn check(&self) -> Result<usize> {
+        if let Some(bytes) = self.stack_size {
+            if bytes < SMALLEST_STACK {
+                return Err(Error::option("stack_size", format!(">= {SMALLEST_STACK}"), bytes));
+            }
+        }
+        let ceiling = sys::thread_ceiling();
+        match self.max_connections {
+            Limit::Of(max) if max > ceiling => {
+                let must = format!("<= {ceiling}, the threads that vm.max_map_count allows one process");
+                Err(Error::option("max_connections", must, max))
+            }
+            Limit::Of(max) => Ok(max),
+            Limit::Ceiling => Ok(ceiling),
+            Limit::Default => {
+                let descriptors = sys::descriptor_limit().map_or(usize::MAX, |limit| limit.saturating_sub(64).max(1));
+                Ok(10_000.min(descriptors).min(ceiling))
+            }
+        }
+    }
+
+    fn open(&self, at: SocketAddr) -> Result<socket2::Socket> {
+        self.try_open(at).map_err(|error| Error::call("listen", &error).at(at))
+    }
+
+    fn try_open(&self, at: SocketAddr) -> io::Result<socket2::Socket> {
+        let socket = socket2::Socket::new(Domain::for_address(at), Type::STREAM, Some(Protocol::TCP))?;
+        if at.is_ipv6() {
+            // Said either way: the systems' defaults differ.
+            socket.set_only_v6(self.ipv6_only)?;
+        }
+        if self.reuse_address && sys::REUSE_ADDRESS_IS_SAFE {
+            socket.set_reuse_address(true)?;
+        }
+        if self.reuse_port {
+            sys::reuse_port(&socket)?;
+        }
+        if sys::ACCEPTED_INHERITS {
+            socket::apply(&SockRef::from(&socket), self.settings)?;
+        }
+        socket.bind(&at.into())?;
+        socket.listen(self.backlog.try_into().unwrap_or(i32::MAX))?;
+        Ok(socket)
+    }
+}
+
+fn is_link_local(at: &SocketAddr) -> bool {
+    match at {
+        SocketAddr::V4(at) => at.ip().is_link_local(),
+        SocketAddr::V6(at) => at.ip().is_unicast_link_local(),
+    }
+}
+
+impl Server {
+    /// Listens with the default options; see [`ServerOptions::listen`].
+    ///
+    /// # Errors
+    /// Those of `ServerOptions::listen`.
+    #[doc(alias = "createServer")]
+    pub fn listen(at: impl Into<Endpoint>) -> Result<Server> {
+        ServerOptions::new().listen(at)
+    }
+
+    /// Calls `handler` with each connection, each on a thread of its own, at the same time. Blocks until the server is
+    /// closed and the last handler has returned. The calling thread is the first to serve.
+    ///
+    /// The handler may borrow from the caller. When it returns, its connection ends: first the slot is free, then the peer
+    /// sees our end, then what it still sends is thrown away for at most [`linger`](ServerOptions::linger). When it returns
+    /// an error, the connection is destroyed and the error reported. When it panics, the same; nobody else is harmed, as
+    /// long as the program is not built with `panic = "abort"`. Clones of the socket that outlive the handler are closed
+    /// sockets.
+    ///
+    /// Passing errors of accept(2), a shortage of descriptors, memory or threads end nothing: they are reported, and after
+    /// a pause it goes on.
+    ///
+    /// # Errors
+    /// `ERR_SERVER_ALREADY_LISTEN` if the server is being served already. `accept` with `EINVAL`, `EBADF` or `ENOTSOCK` if
+    /// the listening socket has become useless, as when the giver of an adopted one has shut it down: the server is closed
+    /// then. `WouldBlock` never.
+    pub fn serve(&self, handler: impl Fn(&Socket) -> io::Result<()> + Sync) -> io::Result<()> {
+        self.serve_with(&handler, &Hooks::default())
+    }
+
+    /// As [`serve`](Server::serve), on a thread of its own.
+    ///
+    /// # Errors
+    /// The thread cannot be started. What `serve` returns, [`Running::join`] gives.
+    pub fn spawn(&self, handler: impl Fn(&Socket) -> io::Result<()> + Send + Sync + 'static) -> io::Result<Running> {
+        let server = self.clone();
+        self.start(move || server.serve(handler))
+    }
+
+    pub(super) fn start(&self, serve: impl FnOnce() -> io::Result<()> + Send + 'static) -> io::Result<Running> {
+        Running::start(format!("landline serve {}", self.address()), self.inner.options.stack_size, serve)
+    }
+
+    pub(super) fn serve_with(
+        &self,
+        handler: &(impl Fn(&Socket) -> io::Result<()> + Sync),
+        hooks: &Hooks<'_>,
+    ) -> io::Result<()> {
+        if self.inner.served.swap(true, SeqCst) {
+            let text = "This server is being served already";
+            return Err(Error::fixed(io::ErrorKind::AlreadyExists, "ERR_SERVER_ALREADY_LISTEN", text).into());
+        }
+        accept::serve(&self.inner, handler, hooks)
+    }
+
+    /// Waits for a client and gives its connection, which counts as open until it is closed: destroyed, or its last handle
+    /// dropped. `None` once the server is closed, from any thread. Blocks until a client comes; several threads may wait,
+    /// and each client goes to one of them.
+    ///
+    /// Clients above the limit are refused here as in [`serve`](Server::serve), and passing errors are dealt with as there,
+    /// so `while let Some(socket) = server.accept()?` is a correct server.
+    ///
+    /// # Errors
+    /// The listening socket has become useless; calling again is pointless.
+    pub fn accept(&self) -> io::Result<Option<Socket>> {
+        accept::accept(&self.inner)
+    }
+
+    /// Where the server listens, with the port the system chose. Captured when it began to listen, and kept after.
+    pub fn address(&self) -> &Address {
+        &self.inner.address
+    }
+
+    /// Whether the server has not been closed.
+    #[doc(alias = "listening")]
+    pub fn is_listening(&self) -> bool {
+        !self.inner.closing.load(SeqCst)
+    }
+
+    /// How many connections are open at this instant: admitted, and not closed yet. Refused clients never count.
+    #[doc(alias = "getConnections")]
+    pub fn connections(&self) -> usize {
+        self.inner.ledger.slots.taken()
+    }
+
+    /// How many connections may be open at once.
+    #[doc(alias = "maxConnections")]
+    pub fn max_connections(&self) -> usize {
+        self.inner.ledger.slots.limit()
+    }
+
+    /// Changes how many connections may be open at once, from the next client on. Lowering it closes nobody; 0 refuses
+    /// everybody; `None`, and anything above it, is as many as the system has threads for.
+    #[doc(alias = "maxConnections")]
+    pub fn set_max_connections(&self, max: impl Into<Option<usize>>) {
+        let ceiling = sys::thread_ceiling();
+        self.inner.ledger.slots.set_limit(max.into().map_or(ceiling, |max| max.min(ceiling)));
+    }
+
+    /// The connections that are open at this instant, in the order they came.
+    pub fn sockets(&self) -> Vec<Socket> {
+        self.inner.ledger.open().into_iter().map(|core| Socket { core }).collect()
+    }
+
+    /// The server's accounts.
+    pub fn stats(&self) -> Stats {
+        self.inner.ledger.stats()
+    }
+}
+
+impl Inner {
+    pub(super) fn listener(&self) -> Option<Arc<socket2::Socket>> {
+        read(&self.listener).clone()
+    }
+
+    pub(super) fn take_listener(&self) -> Option<Arc<socket2::Socket>> {
+        write(&self.listener).take()
+    }
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = if self.is_listening() { "listening" } else { "closed" };
+        write!(f, "Server({} {state}, {} open)", self.address(), self.connections())
+    }
+}

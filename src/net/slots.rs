@@ -1,0 +1,168 @@
+//! The connection counter: how many are open, how many may be, and whether any more are let in.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+
+/// Lowest bit of the word: nobody is admitted any more. The count stands above it.
+const CLOSED: usize = 1;
+const ONE: usize = 2;
+
+/// The count and the closed bit share one word, so that a compare-and-swap decides all at once: no admission can slip
+/// past the limit or past `close()`, and none is denied while a slot is free. (Adding first and taking back what was too
+/// much would deny others meanwhile.)
+#[derive(Debug)]
+pub(crate) struct Slots {
+    word: AtomicUsize,
+    limit: AtomicUsize,
+}
+
+/// Why there is no slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Denied {
+    Full,
+    Closed,
+}
+
+impl Slots {
+    pub(crate) fn new(limit: usize) -> Arc<Slots> {
+        Arc::new(Slots { word: AtomicUsize::new(0), limit: AtomicUsize::new(limit) })
+    }
+
+    /// Takes a slot, unless as many as the limit are taken or the slots are closed.
+    pub(crate) fn take(self: &Arc<Slots>) -> Result<Slot, Denied> {
+        let mut word = self.word.load(SeqCst);
+        loop {
+            if word & CLOSED != 0 {
+                return Err(Denied::Closed);
+            }
+            // Read each time round: a limit that changed while others were faster counts.
+            if word / ONE >= self.limit.load(SeqCst) {
+                return Err(Denied::Full);
+            }
+            match self.word.compare_exchange_weak(word, word + ONE, SeqCst, SeqCst) {
+                Ok(_) => return Ok(Slot(Arc::clone(self))),
+                Err(now) => word = now,
+            }
+        }
+    }
+
+    /// How many slots are taken.
+    pub(crate) fn taken(&self) -> usize {
+        self.word.load(SeqCst) / ONE
+    }
+
+    pub(crate) fn limit(&self) -> usize {
+        self.limit.load(SeqCst)
+    }
+
+    /// Counts from the next `take` on; slots that are taken stay so.
+    pub(crate) fn set_limit(&self, limit: usize) {
+        self.limit.store(limit, SeqCst);
+    }
+
+    /// Once this has returned, no slot is ever given out again.
+    pub(crate) fn close(&self) {
+        self.word.fetch_or(CLOSED, SeqCst);
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.word.load(SeqCst) & CLOSED != 0
+    }
+}
+
+/// One taken slot. Dropping it, on whatever path, gives it back, once.
+#[derive(Debug)]
+pub(crate) struct Slot(Arc<Slots>);
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.0.word.fetch_sub(ONE, SeqCst);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::AtomicBool;
+    use std::thread;
+
+    /// Ensures that threads that race for slots never hold more than the limit, and are never denied a free one.
+    #[test]
+    fn racing_threads_never_pass_the_limit_and_never_miss_a_free_slot() {
+        for limit in [1, 3, 64] {
+            let slots = Slots::new(limit);
+            let (held, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
+            thread::scope(|scope| {
+                for _ in 0..8 {
+                    scope.spawn(|| {
+                        for _ in 0..50_000 {
+                            if let Ok(slot) = slots.take() {
+                                most.fetch_max(held.fetch_add(1, SeqCst) + 1, SeqCst);
+                                held.fetch_sub(1, SeqCst);
+                                drop(slot);
+                            }
+                        }
+                    });
+                }
+            });
+            assert!(most.load(SeqCst) <= limit, "never more than {limit} at once, but {most:?}");
+            assert_eq!(slots.taken(), 0, "every slot came back");
+            let all: Vec<_> = (0..limit).map(|_| slots.take()).collect();
+            assert!(all.iter().all(Result::is_ok), "all {limit} are free again");
+            assert_eq!(slots.take().err(), Some(Denied::Full), "and no more than {limit}");
+        }
+    }
+
+    /// Ensures that with as many slots as threads no thread is ever denied one.
+    #[test]
+    fn nobody_is_denied_while_a_slot_is_free() {
+        let slots = Slots::new(8);
+        thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    for _ in 0..50_000 {
+                        assert!(slots.take().is_ok(), "eight threads share eight slots, one each: one is always free");
+                    }
+                });
+            }
+        });
+    }
+
+    /// Ensures that `close` is exact: whoever asks after it has returned is denied.
+    #[test]
+    fn nothing_is_admitted_once_close_has_returned() {
+        for _ in 0..200 {
+            let slots = Slots::new(usize::MAX >> 2);
+            let closed = AtomicBool::new(false);
+            thread::scope(|scope| {
+                scope.spawn(|| {
+                    slots.close();
+                    closed.store(true, SeqCst);
+                });
+                loop {
+                    let was_closed = closed.load(SeqCst);
+                    let taken = slots.take();
+                    assert!(!(was_closed && taken.is_ok()), "a slot was given out after close had returned");
+                    if taken.is_err() {
+                        break;
+                    }
+                }
+            });
+        }
+    }
+
+    /// Ensures that lowering the limit takes nobody's slot and keeps new ones out until enough came back.
+    #[test]
+    fn a_lowered_limit_waits_for_slots_to_come_back() {
+        let slots = Slots::new(3);
+        let mut taken: Vec<_> = (0..3).map(|_| slots.take()).collect();
+        slots.set_limit(1);
+        assert_eq!(slots.taken(), 3, "lowering the limit gives up no slot");
+        taken.truncate(1);
+        assert_eq!(slots.take().err(), Some(Denied::Full), "one is taken and one is allowed");
+        taken.clear();
+        assert!(slots.take().is_ok(), "the one allowed is free");
+        slots.set_limit(0);
+        assert_eq!(slots.take().err(), Some(Denied::Full), "0 lets nobody in");
+    }
+}

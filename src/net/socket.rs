@@ -1,0 +1,496 @@
+use std::fmt::{self, Display};
+use std::hash::{Hash, Hasher};
+use std::io::{self, IoSlice, Read, Write};
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use socket2::SockRef;
+
+use super::connection::{Core, Manner, Settings, destroyed};
+use super::keep_alive::KeepAlive;
+use super::ledger::Place;
+use super::lines::Lines;
+use crate::address::Address;
+use crate::error::{Error, Result};
+use crate::report::{ConnectionId, How, Reporter};
+use crate::sys::{self, Raw};
+
+/// A TCP connection: a client's own, or one that a server accepted.
+///
+/// It is [`Read`] and [`Write`], owned or by reference, and has their methods on `&self`, so that one thread can read
+/// while another writes. Clones are handles to the same connection. Closing acts on the connection, whatever handles are
+/// left: their calls then fail with `NotConnected`. When the last handle of a connection that nobody has closed is
+/// dropped, it is closed as std closes, by close(2).
+///
+/// A write is whole: no other thread's bytes come between those of one call.
+///
+/// ```
+/// use landline::net::{Server, Socket};
+///
+/// let server = Server::listen("127.0.0.1:0")?;
+/// let echo = server.spawn(|socket| socket.pipe(socket).map(drop))?;
+///
+/// let socket = Socket::connect(server.address())?;
+/// socket.write_end("hello")?;
+/// assert_eq!(socket.read_to_string()?, "hello");
+///
+/// server.close();
+/// echo.join()?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
+///
+/// # When it can be read and written
+///
+/// Both directions end separately. [`end`](Socket::end) ends ours; the peer's end is a read of 0 bytes. Reading 0 bytes
+/// closes nothing: after [`read_to_end`](Socket::read_to_end) a reply can still be written.
+/// [`ready_state`](Socket::ready_state) tells where things stand.
+#[derive(Clone)]
+pub struct Socket {
+    pub(super) core: Arc<Core>,
+}
+
+/// Which directions of a [`Socket`] are open. Prints as Node's `readyState`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ReadyState {
+    /// Both.
+    Open,
+    /// We have ended; the peer may still send.
+    ReadOnly,
+    /// The peer has ended, and a read has come to its end; we may still write.
+    WriteOnly,
+    /// Neither.
+    Closed,
+}
+
+impl Display for ReadyState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            ReadyState::Open => "open",
+            ReadyState::ReadOnly => "readOnly",
+            ReadyState::WriteOnly => "writeOnly",
+            ReadyState::Closed => "closed",
+        })
+    }
+}
+
+/// Reading.
+impl Socket {
+    /// Reads what has arrived, at most `buf.len()` bytes: recv(2). 0 is the peer's end, unless `buf` is empty.
+    ///
+    /// Blocks until something arrives. Several threads may read; each byte goes to one of them. [`destroy`](Self::destroy)
+    /// from any thread ends it.
+    ///
+    /// # Errors
+    /// `ConnectionReset` if the peer reset the connection; every later read says so again. `NotConnected` once the socket
+    /// is closed. `TimedOut` if the stream was given to landline with a read timeout set.
+    pub fn read(&self, buf: &mut [u8]) -> io::Result<usize> {
+        if buf.is_empty() {
+            return Ok(0);
+        }
+        let stream = self.core.stream()?;
+        self.core.receive(|| (&*stream).read(buf))
+    }
+
+    /// As [`read`](Self::read), but leaves what it gives to be read again: recv(2) with MSG_PEEK.
+    ///
+    /// # Errors
+    /// Those of `read`.
+    pub fn peek(&self, buf: &mut [u8]) -> io::Result<usize> {
+        let stream = self.core.stream()?;
+        loop {
+            match stream.peek(buf) {
+                Ok(0) if !buf.is_empty() && self.core.is_closed() => return Err(destroyed("peek").into()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) if self.core.is_closed() => return Err(destroyed("peek").into()),
+                result => return result.map_err(|error| Error::call("read", &error).into()),
+            }
+        }
+    }
+
+    /// Fills `buf`. Blocks until that many bytes have arrived.
+    ///
+    /// # Errors
+    /// `UnexpectedEof` if the peer ends before; how much of `buf` is filled is not told. Those of [`read`](Self::read).
+    pub fn read_exact(&self, buf: &mut [u8]) -> io::Result<()> {
+        let mut reader = self;
+        Read::read_exact(&mut reader, buf)
+    }
+
+    /// Reads until the peer ends. Blocks until then, and takes as much memory as the peer sends: for a peer that is not
+    /// trusted, `Read::take` limits it.
+    ///
+    /// # Errors
+    /// Those of [`read`](Self::read); what was read before the error is lost.
+    pub fn read_to_end(&self) -> io::Result<Vec<u8>> {
+        let (mut reader, mut all) = (self, Vec::new());
+        Read::read_to_end(&mut reader, &mut all)?;
+        Ok(all)
+    }
+
+    /// As [`read_to_end`](Self::read_to_end), as text.
+    ///
+    /// # Errors
+    /// `InvalidData` if it is not UTF-8. Those of `read_to_end`.
+    pub fn read_to_string(&self) -> io::Result<String> {
+        String::from_utf8(self.read_to_end()?).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+    }
+
+    /// The lines that arrive, each at most 64 KiB; see [`Lines`].
+    pub fn lines(&self) -> Lines {
+        Lines::new(self.clone(), Lines::MAX)
+    }
+
+    /// The lines that arrive, each at most `max` bytes; see [`Lines`].
+    pub fn lines_max(&self, max: usize) -> Lines {
+        Lines::new(self.clone(), max)
+    }
+}
+
+/// Writing.
+///
+/// Every call here writes all it is given before it returns, by as few system calls as possible: send(2). It blocks while
+/// another thread's write is under way, and while the peer reads more slowly than we write and the buffers between are
+/// full; [`destroy`](Self::destroy) from another thread ends that.
+///
+/// # Errors
+/// `BrokenPipe` or `ConnectionReset` if the peer is gone, with Node's text `write EPIPE`; often only the second write
+/// after that says so, since the first is taken by the kernel. `BrokenPipe`, `write after end`, after [`end`](Self::end).
+/// `NotConnected` once the socket is closed. How far a failed write came, [`bytes_written`](Self::bytes_written) says.
+///
+/// No write raises SIGPIPE, whatever the program has done about the signal.
+impl Socket {
+    /// Writes all of `data`.
+    ///
+    /// # Errors
+    /// See above.
+    #[doc(alias = "write")]
+    pub fn write_all(&self, data: impl AsRef<[u8]>) -> io::Result<()> {
+        self.core.turn().write_all(data.as_ref())
+    }
+
+    /// Writes all of several buffers, as one message and with one system call where the system has a safe one.
+    ///
+    /// # Errors
+    /// See above.
+    #[doc(alias = "writev")]
+    #[doc(alias = "cork")]
+    pub fn write_all_vectored(&self, buffers: &[&[u8]]) -> io::Result<()> {
+        let mut slices: Vec<_> = buffers.iter().map(|buffer| IoSlice::new(buffer)).collect();
+        self.core.turn().write_all_vectored(&mut slices)
+    }
+
+    /// What `write!(socket, …)` and `writeln!` call: the text is put together first, then written as one message.
+    ///
+    /// # Errors
+    /// See above.
+    pub fn write_fmt(&self, text: fmt::Arguments<'_>) -> io::Result<()> {
+        match text.as_str() {
+            Some(text) => self.write_all(text),
+            None => self.write_with(|out| out.write_fmt(text)),
+        }
+    }
+
+    /// Lets `compose` put a message together, then writes it whole. The buffer is kept for the next message, so that
+    /// composing allocates nothing once it is large enough (it is let go above 64 KiB).
+    ///
+    /// ```
+    /// # use landline::net::{Server, Socket};
+    /// # let server = Server::listen("127.0.0.1:0")?;
+    /// # let socket = Socket::connect(server.address())?;
+    /// # let accepted = server.accept()?.expect("the server is open");
+    /// socket.write_with(|out| {
+    ///     out.extend(3u32.to_be_bytes()); // the length, then the message
+    ///     out.extend(b"abc");
+    ///     Ok(())
+    /// })?;
+    /// # let mut message = [0; 7];
+    /// # accepted.read_exact(&mut message)?;
+    /// # assert_eq!(&message, b"\0\0\0\x03abc");
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// What `compose` returns; then nothing is written. Otherwise see above.
+    pub fn write_with(&self, compose: impl FnOnce(&mut Vec<u8>) -> io::Result<()>) -> io::Result<()> {
+        self.core.compose(compose)
+    }
+}
+
+/// Ending and closing.
+impl Socket {
+    /// Ends our direction: the peer reads all that was written and then its end (FIN): shutdown(2). Reading goes on.
+    ///
+    /// Blocks while another thread's write is under way, so as not to cut it. Doing it twice is harmless.
+    ///
+    /// # Errors
+    /// A failure of shutdown(2); that the peer is gone already is none.
+    pub fn end(&self) -> io::Result<()> {
+        self.core.turn().end()
+    }
+
+    /// Writes `data`, then ends our direction, with nobody's bytes between.
+    ///
+    /// # Errors
+    /// Those of [`write_all`](Self::write_all) and [`end`](Self::end).
+    pub fn write_end(&self, data: impl AsRef<[u8]>) -> io::Result<()> {
+        let turn = self.core.turn();
+        turn.write_all(data.as_ref())?;
+        turn.end()
+    }
+
+    /// Closes the connection now, both ways: whoever is blocked in one of its calls, on whatever thread, gets
+    /// `NotConnected`. Its slot in the server is free when this returns. Never blocks; doing it twice is harmless.
+    ///
+    /// What was written and not sent yet is still sent; what was received and not read is lost, and if there was any, or
+    /// if the peer goes on sending, the peer sees `ConnectionReset` instead of an end.
+    #[doc(alias = "close")]
+    #[doc(alias = "destroySoon")]
+    pub fn destroy(&self) {
+        self.core.close(How::Destroyed, Manner::Cut);
+    }
+
+    /// Closes the connection now with RST: the peer's next call fails with `ConnectionReset`, and what was not sent yet is
+    /// lost. For a peer that has broken the protocol, or to spare the TIME_WAIT of thousands of connections.
+    ///
+    /// The RST is sent when the last call that is blocked on the socket has been woken; if that is a write, the peer may
+    /// see an end instead.
+    ///
+    /// # Errors
+    /// `ERR_SOCKET_CLOSED`, of kind `NotConnected`, if the socket is closed already.
+    pub fn reset_and_destroy(&self) -> Result<()> {
+        if self.core.close(How::Reset, Manner::Reset) {
+            return Ok(());
+        }
+        Err(Error::fixed(io::ErrorKind::NotConnected, "ERR_SOCKET_CLOSED", "Socket is closed"))
+    }
+
+    /// Which directions are open.
+    pub fn ready_state(&self) -> ReadyState {
+        match (self.core.we_ended(), self.core.peer_ended()) {
+            _ if self.core.is_closed() => ReadyState::Closed,
+            (false, false) => ReadyState::Open,
+            (true, false) => ReadyState::ReadOnly,
+            (false, true) => ReadyState::WriteOnly,
+            (true, true) => ReadyState::Closed,
+        }
+    }
+}
+
+/// What is known of the connection. None of it blocks, and all of it outlives the connection.
+impl Socket {
+    /// The number of the connection, as reports show it.
+    pub fn id(&self) -> ConnectionId {
+        self.core.id
+    }
+
+    /// Our end, captured when the connection was made.
+    #[doc(alias = "address")]
+    #[doc(alias = "localPort")]
+    #[doc(alias = "localFamily")]
+    #[doc(alias = "local_addr")]
+    pub fn local_address(&self) -> &Address {
+        &self.core.local
+    }
+
+    /// The other end, captured when the connection was made.
+    #[doc(alias = "remotePort")]
+    #[doc(alias = "remoteFamily")]
+    #[doc(alias = "peer_addr")]
+    pub fn remote_address(&self) -> &Address {
+        &self.core.remote
+    }
+
+    /// How many bytes were read.
+    pub fn bytes_read(&self) -> u64 {
+        self.core.bytes_read.load(Relaxed)
+    }
+
+    /// How many bytes the kernel has taken for the peer, those of a write that failed half-way included.
+    pub fn bytes_written(&self) -> u64 {
+        self.core.bytes_written.load(Relaxed)
+    }
+}
+
+/// Settings.
+impl Socket {
+    /// Whether each write is sent at once: TCP_NODELAY. Default: on, unlike Node, since a reply in two writes would
+    /// otherwise wait some 40 ms for the peer's delayed acknowledgement.
+    ///
+    /// # Errors
+    /// `setNoDelay` with the system's code. `NotConnected` once the socket is closed.
+    #[doc(alias = "set_nodelay")]
+    pub fn set_no_delay(&self, on: bool) -> Result<()> {
+        self.core.change(|s| &mut s.no_delay, on, "setNoDelay", |socket, on| socket.set_tcp_nodelay(*on))
+    }
+
+    /// Whether each write is sent at once, as last set.
+    #[doc(alias = "nodelay")]
+    pub fn no_delay(&self) -> bool {
+        self.core.settings().no_delay
+    }
+
+    /// Whether and when a silent connection is probed; see [`KeepAlive`]. Default: off.
+    ///
+    /// # Errors
+    /// `setKeepAlive` with the system's code, `EINVAL` for a time it cannot take (on Linux more than 32,767 s).
+    /// `NotConnected` once the socket is closed.
+    pub fn set_keep_alive(&self, keep_alive: impl Into<KeepAlive>) -> Result<()> {
+        let keep_alive = Some(keep_alive.into());
+        self.core.change(
+            |s| &mut s.keep_alive,
+            keep_alive,
+            "setKeepAlive",
+            |socket, keep_alive| keep_alive.map_or(Ok(()), |keep_alive| keep_alive.apply(socket)),
+        )
+    }
+
+    /// The descriptor, for what landline has no call for. While a `Raw` is held, the descriptor stays open, even when the
+    /// connection is closed.
+    ///
+    /// # Errors
+    /// `NotConnected` once the socket is closed.
+    pub fn raw(&self) -> io::Result<Raw> {
+        self.core.stream().map(Raw)
+    }
+}
+
+impl From<TcpStream> for Socket {
+    /// Takes over a connection of std's. Its settings stay as they are; timeouts set on it make reads fail with
+    /// `TimedOut`.
+    fn from(stream: TcpStream) -> Socket {
+        let address = |found: io::Result<std::net::SocketAddr>| {
+            // getpeername(2) fails once the peer has reset the connection: the address is not known any more then.
+            found.unwrap_or_else(|_| ([0, 0, 0, 0], 0).into()).into()
+        };
+        let addresses = (address(stream.local_addr()), address(stream.peer_addr()));
+        let settings = Settings { no_delay: stream.nodelay().unwrap_or(false), keep_alive: None };
+        // It fails on a dead socket only.
+        let _ = stream.set_nonblocking(false);
+        Socket::new(stream, addresses, settings, false, Reporter::default())
+    }
+}
+
+impl Socket {
+    pub(super) fn new(
+        stream: TcpStream,
+        addresses: (Address, Address),
+        settings: Settings,
+        allow_half_open: bool,
+        reporter: Reporter,
+    ) -> Socket {
+        Socket::with_place(stream, addresses, settings, allow_half_open, reporter, None)
+    }
+
+    pub(super) fn accepted(
+        stream: TcpStream,
+        addresses: (Address, Address),
+        settings: Settings,
+        allow_half_open: bool,
+        place: Place,
+    ) -> Socket {
+        let reporter = place.ledger.reporter.clone();
+        Socket::with_place(stream, addresses, settings, allow_half_open, reporter, Some(place))
+    }
+
+    fn with_place(
+        stream: TcpStream,
+        addresses: (Address, Address),
+        settings: Settings,
+        allow_half_open: bool,
+        reporter: Reporter,
+        place: Option<Place>,
+    ) -> Socket {
+        sys::prepare(&stream);
+        Socket { core: Arc::new(Core::new(stream, addresses, settings, allow_half_open, reporter, place)) }
+    }
+}
+
+/// Makes the settings of a new socket that are not made already.
+pub(super) fn apply(socket: &SockRef<'_>, settings: Settings) -> io::Result<()> {
+    if settings.no_delay {
+        socket.set_tcp_nodelay(true)?;
+    }
+    match settings.keep_alive {
+        Some(keep_alive) if keep_alive.is_on() => keep_alive.apply(socket),
+        _ => Ok(()),
+    }
+}
+
+impl Read for &Socket {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        Socket::read(self, buf)
+    }
+}
+
+impl Write for &Socket {
+    /// Writes all of `data` and returns its length. It is less only if an error came between, which the next call meets.
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        match self.core.turn().write_counted(data) {
+            (0, Err(error)) => Err(error),
+            (n, _) => Ok(n),
+        }
+    }
+
+    fn write_all(&mut self, data: &[u8]) -> io::Result<()> {
+        Socket::write_all(self, data)
+    }
+
+    fn write_fmt(&mut self, text: fmt::Arguments<'_>) -> io::Result<()> {
+        Socket::write_fmt(self, text)
+    }
+
+    /// Does nothing: nothing is held back.
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Read for Socket {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        Socket::read(self, buf)
+    }
+}
+
+impl Write for Socket {
+    /// Writes all of `data` and returns its length. It is less only if an error came between, which the next call meets.
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        Write::write(&mut &*self, data)
+    }
+
+    fn write_all(&mut self, data: &[u8]) -> io::Result<()> {
+        Socket::write_all(self, data)
+    }
+
+    fn write_fmt(&mut self, text: fmt::Arguments<'_>) -> io::Result<()> {
+        Socket::write_fmt(self, text)
+    }
+
+    /// Does nothing: nothing is held back.
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Handles to the same connection are equal.
+impl PartialEq for Socket {
+    fn eq(&self, other: &Socket) -> bool {
+        self.core.id == other.core.id
+    }
+}
+
+impl Eq for Socket {}
+
+impl Hash for Socket {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.core.id.hash(state);
+    }
+}
+
+impl fmt::Debug for Socket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (id, remote) = (self.id(), self.remote_address());
+        write!(f, "Socket({id} {remote} {})", self.ready_state())
+    }
+}
