@@ -132,7 +132,7 @@ impl Error {
     }
 
     /// The same, of a call that named its own end too.
-    pub(crate) fn from_local(mut self, address: impl Into<Address>) -> Error {
+    pub(crate) fn with_local(mut self, address: impl Into<Address>) -> Error {
         self.0.local_address = Some(address.into());
         self
     }

@@ -219,7 +219,9 @@ impl fmt::Display for Report {
 
 /// The user's hook, if there is one.
 #[derive(Clone, Default)]
-pub(crate) struct Reporter(Option<Arc<dyn Fn(&Report) + Send + Sync>>);
+pub(crate) struct Reporter(Option<Arc<Hook>>);
+
+type Hook = dyn Fn(&Report) + Send + Sync;
 
 impl Reporter {
     pub(crate) fn new(hook: impl Fn(&Report) + Send + Sync + 'static) -> Reporter {

@@ -15,7 +15,7 @@ use std::time::Duration;
 use socket2::SockRef;
 
 use super::connection::{Manner, is_destroyed};
-use super::ledger::Place;
+use super::ledger::{Place, Presence};
 use super::refuse::{Refused, refuse};
 use super::server::Inner;
 use super::slots::{Denied, Slot};
@@ -34,9 +34,12 @@ const WAITING_AT_MOST: usize = 16;
 /// Callbacks of whoever serves, besides the handler.
 #[derive(Default)]
 pub(super) struct Hooks<'a> {
-    pub(super) refused: Option<&'a (dyn Fn(&Refused) + Sync)>,
-    pub(super) error: Option<&'a (dyn Fn(&Error, Option<&Socket>) + Sync)>,
+    pub(super) refused: Option<&'a RefusedHook<'a>>,
+    pub(super) error: Option<&'a ErrorHook<'a>>,
 }
+
+pub(super) type RefusedHook<'a> = dyn Fn(&Refused) + Sync + 'a;
+pub(super) type ErrorHook<'a> = dyn Fn(&Error, Option<&Socket>) + Sync + 'a;
 
 /// Serves until the server is closed and the last handler has returned.
 pub(super) fn serve<H>(server: &Inner, handler: &H, hooks: &Hooks<'_>) -> io::Result<()>
@@ -52,10 +55,7 @@ where
 /// Gives the next client to a caller who serves it himself.
 pub(super) fn accept(server: &Inner) -> io::Result<Option<Socket>> {
     match next_client(server, &Hooks::default())? {
-        Some(client) => {
-            let presence = server.ledger.presence();
-            Ok(Some(client.enter(server, Some(presence))))
-        }
+        Some((client, presence)) => Ok(Some(client.enter(server, Some(presence)))),
         None => Ok(None),
     }
 }
@@ -78,7 +78,7 @@ where
     /// What each worker does. It is counted as waiting when it comes in.
     fn work<'scope>(&'scope self, scope: &'scope Scope<'scope, '_>) {
         loop {
-            let client = match next_client(self.server, self.hooks) {
+            let (client, presence) = match next_client(self.server, self.hooks) {
                 Ok(Some(client)) => client,
                 Ok(None) => return,
                 Err(error) => {
@@ -95,6 +95,7 @@ where
                 }
             }
             self.serve_one(client);
+            drop(presence);
             let rejoined = self.waiting.fetch_update(SeqCst, SeqCst, |n| (n < WAITING_AT_MOST).then_some(n + 1));
             if rejoined.is_err() {
                 return;
@@ -134,11 +135,8 @@ where
     }
 
     fn serve_one(&self, client: Client) {
-        let ledger = &self.server.ledger;
-        // Until the handler has returned and the descriptor is closed.
-        let presence = ledger.presence();
         let socket = client.enter(self.server, None);
-        let result = ledger.serving(|| catch_unwind(AssertUnwindSafe(|| (self.handler)(&socket))));
+        let result = self.server.ledger.serving(|| catch_unwind(AssertUnwindSafe(|| (self.handler)(&socket))));
         match result {
             Ok(Ok(())) => {
                 socket.core.close(How::Finished, Manner::InOrder(self.server.options.linger));
@@ -160,7 +158,6 @@ where
                 }
             }
         }
-        drop(presence);
     }
 }
 
@@ -174,7 +171,7 @@ struct Client {
 
 impl Client {
     /// Enters it into the accounts and makes it a socket.
-    fn enter(self, server: &Inner, presence: Option<super::ledger::Presence>) -> Socket {
+    fn enter(self, server: &Inner, presence: Option<Presence>) -> Socket {
         let options = &server.options;
         let ledger = &server.ledger;
         let place = Place { ledger: Arc::clone(ledger), slot: self.slot, presence };
@@ -195,7 +192,7 @@ impl Client {
 /// | interrupted; the client is gone again: `ECONNABORTED`, `ECONNRESET`, … | again, at once |
 /// | the listener is useless: `EINVAL`, `EBADF`, `ENOTSOCK` | the error |
 /// | anything else: no descriptors, no memory, `EPERM`, `EPROTO`, the client's network errors | told once, pause, again |
-fn next_client(server: &Inner, hooks: &Hooks<'_>) -> io::Result<Option<Client>> {
+fn next_client(server: &Inner, hooks: &Hooks<'_>) -> io::Result<Option<(Client, Presence)>> {
     let mut trouble = Trouble { server, in_a_row: 0, paused: false };
     loop {
         let Some(listener) = server.listener() else {
@@ -203,8 +200,10 @@ fn next_client(server: &Inner, hooks: &Hooks<'_>) -> io::Result<Option<Client>> 
         };
         server.accepting.fetch_add(1, SeqCst);
         let accepted = if server.closing.load(SeqCst) { None } else { Some(listener.accept()) };
-        // Before this thread counts itself out: `close` closes the descriptor when all are out.
+        // Before this thread counts itself out: `close` closes the descriptor when all are out, and `wait` looks then who is
+        // present.
         drop(listener);
+        let presence = server.ledger.presence();
         server.accepting.fetch_sub(1, SeqCst);
         let closing = server.closing.load(SeqCst);
         if closing {
@@ -220,7 +219,7 @@ fn next_client(server: &Inner, hooks: &Hooks<'_>) -> io::Result<Option<Client>> 
                     return Ok(None);
                 }
                 if let Some(client) = admit(server, stream, remote, hooks) {
-                    return Ok(Some(client));
+                    return Ok(Some((client, presence)));
                 }
             }
             Some(Err(_)) if closing => return Ok(None),

@@ -152,7 +152,7 @@ impl SocketOptions {
                 socket.bind(&bind_to.into()).map_err(|error| Error::call("bind", &error).at(bind_to))?;
                 // Unlike its plain connect, this one goes on after a signal. The system gives up long before the time.
                 let named =
-                    |error| if self.local_port == 0 { failed(error) } else { failed(error).from_local(bind_to) };
+                    |error| if self.local_port == 0 { failed(error) } else { failed(error).with_local(bind_to) };
                 socket.connect_timeout(&at.into(), Duration::from_secs(24 * 60 * 60)).map_err(named)?;
                 socket.into()
             }

@@ -1,10 +1,12 @@
 //! The second way to use a server or a socket: one closure for every event, or one closure per event in Node's words. Both
 //! run on the thread that reads.
 
+use std::net::TcpStream;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::Arc;
 use std::{fmt, io};
 
-use super::accept::Hooks;
+use super::accept::{ErrorHook, Hooks, RefusedHook};
 use super::connection::{Chunks, Manner, is_destroyed};
 use super::refuse::Refused;
 use super::server::Server;
@@ -70,12 +72,16 @@ impl Socket {
     /// since there is one already; what it returns from `Close` is returned if there is none.
     /// `NotConnected`, without any event, if the socket is closed already.
     pub fn each(&self, mut f: impl FnMut(&Socket, SocketEvent<&[u8]>) -> io::Result<()>) -> io::Result<()> {
-        let result = self.read_events(&mut f);
+        let stream = self.core.stream()?;
+        let mut result = self.read_events(stream, &mut f);
+        if self.core.is_closed() && result.as_ref().is_err_and(is_destroyed) {
+            // Ours, so it is no error of the connection's.
+            result = Ok(());
+        }
         match &result {
             Ok(()) => {
                 self.core.close(How::Finished, Manner::Plain);
             }
-            Err(error) if is_destroyed(error) && !self.core.is_closed() => return result,
             Err(error) => {
                 let error = Error::told_by(error);
                 let _ = f(self, SocketEvent::Error(error.clone()));
@@ -87,14 +93,15 @@ impl Socket {
     }
 
     /// Everything before the close.
-    fn read_events(&self, f: &mut impl FnMut(&Socket, SocketEvent<&[u8]>) -> io::Result<()>) -> io::Result<()> {
-        let stream = self.core.stream()?;
+    fn read_events(
+        &self,
+        stream: Arc<TcpStream>,
+        f: &mut impl FnMut(&Socket, SocketEvent<&[u8]>) -> io::Result<()>,
+    ) -> io::Result<()> {
         let mut chunks = Chunks::new(&self.core, &stream);
         loop {
             let chunk = match chunks.next() {
                 Ok(chunk) => chunk,
-                // Ours, so it is no error of the connection's.
-                Err(error) if is_destroyed(&error) => return Ok(()),
                 Err(error) if error.kind() == io::ErrorKind::TimedOut => {
                     f(self, SocketEvent::Timeout)?;
                     continue;
@@ -333,8 +340,8 @@ impl<H, R, E, C> ServerCallbacks<H, R, E, C> {
         C: FnOnce(),
     {
         let hooks = Hooks {
-            refused: self.refused.as_ref().map(|f| f as &(dyn Fn(&Refused) + Sync)),
-            error: self.error.as_ref().map(|f| f as &(dyn Fn(&Error, Option<&Socket>) + Sync)),
+            refused: self.refused.as_ref().map(|f| f as &RefusedHook<'_>),
+            error: self.error.as_ref().map(|f| f as &ErrorHook<'_>),
         };
         let result = self.server.serve_with(&self.connection, &hooks);
         if !self.server.is_listening() {

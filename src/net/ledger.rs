@@ -53,10 +53,13 @@ pub(crate) struct Ledger {
     pub(crate) slots: Arc<Slots>,
     pub(crate) reporter: Reporter,
     pub(crate) address: Address,
-    /// Connections whose socket is not closed yet or whose handler has not returned. Goes down last of all.
+    /// Clients that accept(2) gave, until they are refused, or their socket is closed and their handler has returned. Goes
+    /// up before the acceptor counts itself out and down last of all, so that 0 after the close means the end.
     present: AtomicUsize,
     /// How many threads wait for `changed`; while there are none, nobody has to be told.
     waiters: AtomicUsize,
+    /// The listener is gone: nobody new comes.
+    closed: AtomicBool,
     closed_was_told: AtomicBool,
     pages: Mutex<Pages>,
     /// `present` or the server's state changed. Told under the lock of `pages`.
@@ -69,8 +72,6 @@ struct Pages {
     stats: Stats,
     /// Handlers that wait for all the others: they cannot wait for each other.
     waiting_handlers: usize,
-    /// The listener is gone.
-    closed: bool,
 }
 
 thread_local! {
@@ -86,6 +87,7 @@ impl Ledger {
             address,
             present: AtomicUsize::new(0),
             waiters: AtomicUsize::new(0),
+            closed: AtomicBool::new(false),
             closed_was_told: AtomicBool::new(false),
             pages: Mutex::default(),
             changed: Condvar::new(),
@@ -137,7 +139,7 @@ impl Ledger {
         open
     }
 
-    /// Counts one more connection as present, until what it returns is dropped.
+    /// Counts one more client as present, until what it returns is dropped.
     pub(crate) fn presence(self: &Arc<Ledger>) -> Presence {
         self.present.fetch_add(1, SeqCst);
         Presence(Arc::clone(self))
@@ -162,7 +164,7 @@ impl Ledger {
         pages.waiting_handlers += own;
         self.changed.notify_all();
         self.waiters.fetch_add(1, SeqCst);
-        while !pages.closed || self.present.load(SeqCst) > pages.waiting_handlers {
+        while !self.closed.load(SeqCst) || self.present.load(SeqCst) > pages.waiting_handlers {
             pages = self.changed.wait(pages).unwrap_or_else(PoisonError::into_inner);
         }
         self.waiters.fetch_sub(1, SeqCst);
@@ -197,18 +199,16 @@ impl Ledger {
 
     /// The listener is gone.
     pub(crate) fn closed(&self) {
-        lock(&self.pages).closed = true;
+        self.closed.store(true, SeqCst);
         self.changed();
         self.tell_if_over();
     }
 
     /// Tells, once, that the server is closed and its last connection has ended.
     fn tell_if_over(&self) {
-        if self.reporter.is_on() && self.slots.is_closed() {
-            let over = lock(&self.pages).closed && self.present.load(SeqCst) == 0;
-            if over && !self.closed_was_told.swap(true, SeqCst) {
-                self.reporter.tell(|| Report::Closed { address: self.address.clone() });
-            }
+        let over = self.closed.load(SeqCst) && self.present.load(SeqCst) == 0;
+        if over && !self.closed_was_told.swap(true, SeqCst) {
+            self.reporter.tell(|| Report::Closed { address: self.address.clone() });
         }
     }
 }
@@ -238,7 +238,7 @@ impl Place {
     }
 }
 
-/// Keeps a connection counted as present.
+/// Keeps a client counted as present.
 #[derive(Debug)]
 pub(crate) struct Presence(Arc<Ledger>);
 

@@ -51,9 +51,8 @@ impl Inner {
                 let _ = listener.shutdown(net::Shutdown::Both);
             }
         }
+        // On an adopted listener, an acceptor that gets a client instead of our call still serves it.
         self.call_acceptors_back();
-        // Of an adopted listener only now: a client that an acceptor got instead of our call was served until here.
-        self.ledger.slots.close();
         drop(self.take_listener());
         self.ledger.closed();
     }

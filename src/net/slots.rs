@@ -64,10 +64,6 @@ impl Slots {
     pub(crate) fn close(&self) {
         self.word.fetch_or(CLOSED, SeqCst);
     }
-
-    pub(crate) fn is_closed(&self) -> bool {
-        self.word.load(SeqCst) & CLOSED != 0
-    }
 }
 
 /// One taken slot. Dropping it, on whatever path, gives it back, once.
