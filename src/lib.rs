@@ -1,6 +1,7 @@
 //! Node's `net` and `dgram` for Rust programs that block: one thread, one line.
 
 mod address;
+mod encoding;
 mod error;
 mod report;
 mod running;
@@ -13,6 +14,7 @@ pub mod net;
 pub use crossbeam_channel as channel;
 
 pub use address::{Address, Endpoint, Family};
+pub use encoding::{Decoder, Encoding};
 pub use error::{Error, Result};
 pub use report::{Connection, ConnectionId, How, RefusedBy, Report};
 pub use running::Running;

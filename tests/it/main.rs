@@ -1,0 +1,3 @@
+//! What landline promises, one test for each promise.
+
+mod encoding;
