@@ -3,6 +3,7 @@
 mod address;
 mod encoding;
 mod error;
+mod ip;
 mod report;
 mod running;
 mod sys;
@@ -16,5 +17,6 @@ pub use crossbeam_channel as channel;
 pub use address::{Address, Endpoint, Family};
 pub use encoding::{Decoder, Encoding};
 pub use error::{Error, Result};
+pub use ip::{ToIp, is_ip, is_ipv4, is_ipv6};
 pub use report::{Connection, ConnectionId, How, RefusedBy, Report};
 pub use running::Running;
