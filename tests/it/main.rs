@@ -1,4 +1,5 @@
 //! What landline promises, one test for each promise.
 
+mod block_list;
 mod encoding;
 mod is_ip;
