@@ -53,6 +53,27 @@ enum Place {
 }
 
 impl Address {
+    /// An IP address with or without a port: `127.0.0.1`, `127.0.0.1:3000`, `[::1]`, `[::1]:3000`. Without one the port
+    /// is 0. `None` for any other text; names are not looked up.
+    ///
+    /// Unlike Node, which reads it as part of a URL, this keeps port 80 and takes an IPv4 address in its one plain form
+    /// only: `0x7f.1`, `2130706433` and `010.0.0.1` are addresses to some programs, other addresses to others, and none
+    /// here.
+    ///
+    /// ```
+    /// use landline::Address;
+    ///
+    /// assert_eq!(Address::parse("127.0.0.1:80").map(|address| address.port()), Some(80));
+    /// assert_eq!(Address::parse("[::1]").map(|address| address.port()), Some(0));
+    /// assert_eq!(Address::parse("localhost:80"), None);
+    /// ```
+    #[doc(alias = "SocketAddress")]
+    pub fn parse(text: &str) -> Option<Address> {
+        // An IPv6 address needs its brackets: without them `::1:3000` would be an address, and not the one that is meant.
+        let at: SocketAddr = text.parse().or_else(|_| format!("{text}:0").parse()).ok()?;
+        Some(at.into())
+    }
+
     /// The IP address; `None` for a Unix socket.
     pub fn ip(&self) -> Option<IpAddr> {
         self.socket_addr().map(|at| at.ip())

@@ -1,7 +1,10 @@
 //! Node's `net` and `dgram` for Rust programs that block: one thread, one line.
 
 mod address;
+mod block_list;
+mod encoding;
 mod error;
+mod ip;
 mod lock;
 mod report;
 mod running;
@@ -14,6 +17,9 @@ pub mod net;
 pub use crossbeam_channel as channel;
 
 pub use address::{Address, Endpoint, Family};
+pub use block_list::BlockList;
+pub use encoding::{Decoder, Encoding};
 pub use error::{Error, Result};
+pub use ip::{ToIp, is_ip, is_ipv4, is_ipv6};
 pub use report::{Connection, ConnectionId, How, RefusedBy, Report};
 pub use running::Running;

@@ -1,3 +1,6 @@
-//! All integration tests, as one program.
+//! What landline promises, one test for each promise.
 
+mod block_list;
+mod encoding;
+mod is_ip;
 mod support;

@@ -1,0 +1,519 @@
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use crate::error::{Error, Result};
+use crate::ip::ToIp;
+
+/// IP addresses, ranges and subnets to keep out, or to find again.
+///
+/// A clone is the same list: give one to a server, keep one, and change the rules while the server runs; the next
+/// check sees them. Checking takes a read lock and allocates nothing; its time grows with the logarithm of the number
+/// of rules.
+///
+/// IPv4 and IPv6 are one space, in which `1.2.3.4` and `::ffff:1.2.3.4` are the same address: a rule in either form
+/// matches both. So `::/0` covers IPv4 as well.
+///
+/// ```
+/// use landline::BlockList;
+///
+/// let list = BlockList::new();
+/// list.add_address("123.123.123.123")?;
+/// list.add_range("10.0.0.1", "10.0.0.10")?;
+/// list.add_cidr("8592:757c:efae:4e45::/64")?;
+///
+/// assert!(list.check("10.0.0.3"));
+/// assert!(list.check("::ffff:123.123.123.123"));
+/// assert!(!list.check("222.111.111.222"));
+///
+/// list.remove_address("123.123.123.123")?;
+/// assert_eq!(list.rules(), ["Subnet: IPv6 8592:757c:efae:4e45::/64", "Range: IPv4 10.0.0.1-10.0.0.10"]);
+/// # Ok::<(), landline::Error>(())
+/// ```
+#[derive(Clone, Default)]
+pub struct BlockList(Arc<RwLock<Rules>>);
+
+impl BlockList {
+    /// The ranges that are not routed on the internet, for [`add_cidrs`](Self::add_cidrs): private (RFC 1918), loopback
+    /// and link-local IPv4; loopback, link-local and unique local (RFC 4193) IPv6. The same as Node's.
+    ///
+    /// A client that must not be talked into reaching the inside of its own network blocks these. They leave out
+    /// `0.0.0.0` and `::`, which many systems take for this machine, and shared address space (RFC 6598,
+    /// `100.64.0.0/10`): add them where that matters.
+    ///
+    /// ```
+    /// use landline::BlockList;
+    ///
+    /// let list = BlockList::new();
+    /// list.add_cidrs(BlockList::PRIVATE_RANGES)?;
+    /// assert!(list.check([192, 168, 1, 1]) && list.check("::1") && !list.check("8.8.8.8"));
+    /// # Ok::<(), landline::Error>(())
+    /// ```
+    pub const PRIVATE_RANGES: [&'static str; 8] = [
+        "10.0.0.0/8",
+        "172.16.0.0/12",
+        "192.168.0.0/16",
+        "127.0.0.0/8",
+        "::1/128",
+        "169.254.0.0/16",
+        "fe80::/10",
+        "fc00::/7",
+    ];
+
+    /// A list without rules.
+    pub fn new() -> BlockList {
+        BlockList::default()
+    }
+
+    /// Adds one address. A rule that is there already becomes the newest; that holds for every kind of rule.
+    ///
+    /// # Errors
+    /// `ERR_INVALID_ADDRESS` for a text that is not an IP address.
+    #[doc(alias = "addAddress")]
+    pub fn add_address(&self, address: impl ToIp) -> Result<()> {
+        self.add([Rule::address(address)])
+    }
+
+    /// Adds several addresses, or none if one of them is wrong.
+    ///
+    /// # Errors
+    /// That of [`add_address`](Self::add_address).
+    #[doc(alias = "addAddresses")]
+    pub fn add_addresses<I>(&self, addresses: I) -> Result<()>
+    where
+        I: IntoIterator,
+        I::Item: ToIp,
+    {
+        self.add(addresses.into_iter().map(Rule::address))
+    }
+
+    /// Adds the addresses from `start` to `end`, both included.
+    ///
+    /// # Errors
+    /// `ERR_INVALID_ADDRESS` for a text that is not an IP address; `ERR_INVALID_ARG_VALUE` if `start` comes after `end`,
+    /// or if they are not of the same family.
+    #[doc(alias = "addRange")]
+    pub fn add_range(&self, start: impl ToIp, end: impl ToIp) -> Result<()> {
+        self.add([Rule::range(start, end)])
+    }
+
+    /// Adds the subnet whose addresses share the first `prefix` bits with `network`. Its other bits do not matter.
+    ///
+    /// # Errors
+    /// `ERR_INVALID_ADDRESS` for a text that is not an IP address; `ERR_OUT_OF_RANGE` for a prefix above 32 (IPv4) or
+    /// 128 (IPv6).
+    #[doc(alias = "addSubnet")]
+    pub fn add_subnet(&self, network: impl ToIp, prefix: u8) -> Result<()> {
+        self.add([Rule::subnet(network, prefix)])
+    }
+
+    /// Adds a subnet written as `10.0.0.0/8` or `2001:db8::/32`.
+    ///
+    /// # Errors
+    /// Those of [`add_subnet`](Self::add_subnet); `ERR_INVALID_ARG_VALUE` without a number after a slash.
+    #[doc(alias = "addCIDR")]
+    pub fn add_cidr(&self, cidr: impl AsRef<str>) -> Result<()> {
+        self.add([Rule::cidr(cidr)])
+    }
+
+    /// Adds several subnets, or none if one of them is wrong.
+    ///
+    /// # Errors
+    /// Those of [`add_cidr`](Self::add_cidr).
+    #[doc(alias = "addCIDRs")]
+    pub fn add_cidrs<I>(&self, cidrs: I) -> Result<()>
+    where
+        I: IntoIterator,
+        I::Item: AsRef<str>,
+    {
+        self.add(cidrs.into_iter().map(Rule::cidr))
+    }
+
+    /// Takes back what [`add_address`](Self::add_address) added, in either form of an IPv4 address. Says whether it was
+    /// there. Ranges and subnets that cover the address stay.
+    ///
+    /// # Errors
+    /// That of [`add_address`](Self::add_address).
+    #[doc(alias = "removeAddress")]
+    pub fn remove_address(&self, address: impl ToIp) -> Result<bool> {
+        self.remove(Rule::address(address))
+    }
+
+    /// Takes back what [`add_range`](Self::add_range) added with the same ends. Says whether it was there.
+    ///
+    /// # Errors
+    /// Those of [`add_range`](Self::add_range).
+    #[doc(alias = "removeRange")]
+    pub fn remove_range(&self, start: impl ToIp, end: impl ToIp) -> Result<bool> {
+        self.remove(Rule::range(start, end))
+    }
+
+    /// Takes back what [`add_subnet`](Self::add_subnet) or [`add_cidr`](Self::add_cidr) added: the rule that covers the
+    /// same subnet. Says whether it was there.
+    ///
+    /// # Errors
+    /// Those of [`add_subnet`](Self::add_subnet).
+    #[doc(alias = "removeSubnet")]
+    pub fn remove_subnet(&self, network: impl ToIp, prefix: u8) -> Result<bool> {
+        self.remove(Rule::subnet(network, prefix))
+    }
+
+    /// The same as [`remove_subnet`](Self::remove_subnet), written as `10.0.0.0/8`.
+    ///
+    /// # Errors
+    /// Those of [`add_cidr`](Self::add_cidr).
+    #[doc(alias = "removeCIDR")]
+    pub fn remove_cidr(&self, cidr: impl AsRef<str>) -> Result<bool> {
+        self.remove(Rule::cidr(cidr))
+    }
+
+    /// Removes every rule.
+    pub fn clear(&self) {
+        let old = std::mem::take(&mut *self.write());
+        // A long list takes long to free: not while checks wait for the lock.
+        drop(old);
+    }
+
+    /// The number of rules.
+    #[doc(alias = "len")]
+    pub fn size(&self) -> usize {
+        self.read().by_age.len()
+    }
+
+    /// Whether there is no rule.
+    pub fn is_empty(&self) -> bool {
+        self.size() == 0
+    }
+
+    /// Whether a rule matches the address. What is not an IP address matches none: neither a text that cannot be read
+    /// nor a Unix socket.
+    pub fn check(&self, address: impl ToIp) -> bool {
+        address.to_ip().is_ok_and(|ip| self.read().covered.at(number(ip)) > 0)
+    }
+
+    /// The rules in Node's words, newest first: `Address: IPv4 10.0.0.5`, `Range: IPv4 10.0.0.1-10.0.0.9`,
+    /// `Subnet: IPv6 2001:db8::/32`.
+    pub fn rules(&self) -> Vec<String> {
+        self.read().by_age.values().rev().map(Rule::to_string).collect()
+    }
+
+    /// Adds rules from their texts, newest first as [`rules`](Self::rules) gives them. A text that is no rule is
+    /// ignored, as Node does. Returns how many were rules: compare it where a forgotten rule would be a danger.
+    ///
+    /// ```
+    /// let list = landline::BlockList::new();
+    /// assert_eq!(list.add_rules(["Address: IPv4 10.0.0.5", "Host: example.com"]), 1);
+    /// ```
+    #[doc(alias = "fromJSON")]
+    pub fn add_rules<I>(&self, texts: I) -> usize
+    where
+        I: IntoIterator,
+        I::Item: AsRef<str>,
+    {
+        let rules: Vec<Rule> = texts.into_iter().filter_map(|text| Rule::parse(text.as_ref())).collect();
+        let known = rules.len();
+        let mut list = self.write();
+        rules.into_iter().rev().for_each(|rule| list.add(rule));
+        known
+    }
+
+    /// The rules as a JSON array of their texts, newest first.
+    #[doc(alias = "toJSON")]
+    pub fn to_json(&self) -> String {
+        // No text of a rule holds a character that JSON would escape.
+        let texts: Vec<String> = self.rules().iter().map(|rule| format!("\"{rule}\"")).collect();
+        format!("[{}]", texts.join(","))
+    }
+
+    /// A new list with the rules of a JSON array of texts, as [`to_json`](Self::to_json) writes it. Texts that are no
+    /// rules are ignored. For a list that is in use already there is [`add_rules`](Self::add_rules).
+    ///
+    /// ```
+    /// use landline::BlockList;
+    ///
+    /// let list = BlockList::from_json(r#"["Subnet: IPv4 10.0.0.0/8", "Address: IPv6 ::1"]"#)?;
+    /// assert!(list.check("10.1.2.3"));
+    /// assert_eq!(BlockList::from_json(&list.to_json())?.rules(), list.rules());
+    /// # Ok::<(), landline::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `ERR_INVALID_ARG_TYPE` for anything but a JSON array of strings.
+    #[doc(alias = "fromJSON")]
+    pub fn from_json(json: &str) -> Result<BlockList> {
+        let texts = json_strings(json).ok_or_else(|| {
+            Error::invalid("ERR_INVALID_ARG_TYPE", "The \"json\" argument must be a JSON array of strings")
+        })?;
+        let list = BlockList::new();
+        list.add_rules(texts);
+        Ok(list)
+    }
+
+    /// Adds them all or none. What the caller gave is read to its end before the lock is taken.
+    fn add(&self, rules: impl IntoIterator<Item = Result<Rule>>) -> Result<()> {
+        let rules = rules.into_iter().collect::<Result<Vec<Rule>>>()?;
+        let mut list = self.write();
+        rules.into_iter().for_each(|rule| list.add(rule));
+        Ok(())
+    }
+
+    fn remove(&self, rule: Result<Rule>) -> Result<bool> {
+        rule.map(|rule| self.write().remove(rule))
+    }
+
+    // No code of the user's runs under the lock, and nothing that panics: it is never really poisoned.
+    fn read(&self) -> RwLockReadGuard<'_, Rules> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Rules> {
+        self.0.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for BlockList {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BlockList").field("rules", &self.rules()).finish()
+    }
+}
+
+#[derive(Default)]
+struct Rules {
+    /// The rules by the number they were added under.
+    by_age: BTreeMap<u64, Rule>,
+    /// That number, by what the rule covers: a rule is in the list once.
+    ages: HashMap<Covers, u64>,
+    next_age: u64,
+    covered: Coverage,
+}
+
+impl Rules {
+    fn add(&mut self, rule: Rule) {
+        let covers = rule.covers();
+        match self.ages.insert(covers, self.next_age) {
+            Some(age) => {
+                self.by_age.remove(&age);
+            }
+            None => self.covered.add(covers.first, covers.last),
+        }
+        self.by_age.insert(self.next_age, rule);
+        self.next_age += 1;
+    }
+
+    fn remove(&mut self, rule: Rule) -> bool {
+        let covers = rule.covers();
+        let Some(age) = self.ages.remove(&covers) else {
+            return false;
+        };
+        self.by_age.remove(&age);
+        self.covered.remove(covers.first, covers.last);
+        true
+    }
+}
+
+/// A rule as it was given; that is how it is shown.
+#[derive(Clone, Copy)]
+enum Rule {
+    Address(IpAddr),
+    Range(IpAddr, IpAddr),
+    Subnet(IpAddr, u8),
+}
+
+/// What makes two rules the same: their kind, and the addresses they match.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct Covers {
+    kind: u8,
+    first: u128,
+    last: u128,
+}
+
+impl Rule {
+    fn address(address: impl ToIp) -> Result<Rule> {
+        Ok(Rule::Address(address.to_ip()?))
+    }
+
+    fn range(start: impl ToIp, end: impl ToIp) -> Result<Rule> {
+        let (start, end) = (start.to_ip()?, end.to_ip()?);
+        if start.is_ipv4() != end.is_ipv4() {
+            let text = format!("The argument 'end' must be of the family of start, {start}. Received {end}");
+            return Err(Error::invalid("ERR_INVALID_ARG_VALUE", text));
+        }
+        if start > end {
+            let text = format!("The argument 'start' must come before end, {end}. Received {start}");
+            return Err(Error::invalid("ERR_INVALID_ARG_VALUE", text));
+        }
+        Ok(Rule::Range(start, end))
+    }
+
+    fn subnet(network: impl ToIp, prefix: u8) -> Result<Rule> {
+        let network = network.to_ip()?;
+        if prefix > bits(network) {
+            return Err(bad_prefix(network, prefix));
+        }
+        Ok(Rule::Subnet(network, prefix))
+    }
+
+    fn cidr(cidr: impl AsRef<str>) -> Result<Rule> {
+        let cidr = cidr.as_ref();
+        let (network, prefix) = cidr
+            .rsplit_once('/')
+            .filter(|(_, prefix)| !prefix.is_empty() && prefix.bytes().all(|c| c.is_ascii_digit()))
+            .ok_or_else(|| {
+                let text = format!("The argument 'cidr' must be an address, a slash and a number. Received '{cidr}'");
+                Error::invalid("ERR_INVALID_ARG_VALUE", text)
+            })?;
+        let network = network.to_ip()?;
+        Rule::subnet(network, prefix.parse().map_err(|_| bad_prefix(network, prefix))?)
+    }
+
+    /// A rule from the text that [`Display`](fmt::Display) gives it.
+    fn parse(text: &str) -> Option<Rule> {
+        let (kind, rest) = text.split_once(": ")?;
+        let (family, rest) = rest.split_once(' ')?;
+        let rule = match kind {
+            "Address" => Rule::address(rest),
+            "Range" => rest.split_once('-').map(|(start, end)| Rule::range(start, end))?,
+            "Subnet" => Rule::cidr(rest),
+            _ => return None,
+        };
+        rule.ok().filter(|rule| family.eq_ignore_ascii_case(rule.family()))
+    }
+
+    fn covers(&self) -> Covers {
+        let (kind, first, last) = match *self {
+            Rule::Address(ip) => (0, number(ip), number(ip)),
+            Rule::Range(start, end) => (1, number(start), number(end)),
+            Rule::Subnet(network, prefix) => {
+                // Shifting 128 bits by 128 is no shift for the processor: then nothing is left of the mask.
+                let host = u128::MAX.checked_shr(u32::from(128 - bits(network) + prefix)).unwrap_or(0);
+                (2, number(network) & !host, number(network) | host)
+            }
+        };
+        Covers { kind, first, last }
+    }
+
+    fn family(&self) -> &'static str {
+        let (Rule::Address(ip) | Rule::Range(ip, _) | Rule::Subnet(ip, _)) = self;
+        if ip.is_ipv4() { "IPv4" } else { "IPv6" }
+    }
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let family = self.family();
+        match self {
+            Rule::Address(ip) => write!(f, "Address: {family} {ip}"),
+            Rule::Range(start, end) => write!(f, "Range: {family} {start}-{end}"),
+            Rule::Subnet(network, prefix) => write!(f, "Subnet: {family} {network}/{prefix}"),
+        }
+    }
+}
+
+/// How many rules cover each address.
+///
+/// A key is where the number changes; its value holds up to the next key. Before the first key it is 0. For instance
+/// the rules 2-5 and 4-9 are `2: 1, 4: 2, 6: 1, 10: 0`. So a check is one look-up however the rules overlap, and
+/// removing one of two that overlap leaves the other whole.
+#[derive(Default)]
+struct Coverage(BTreeMap<u128, u32>);
+
+impl Coverage {
+    fn at(&self, ip: u128) -> u32 {
+        self.0.range(..=ip).next_back().map_or(0, |(_, &rules)| rules)
+    }
+
+    fn add(&mut self, first: u128, last: u128) {
+        self.change(first, last, |rules| rules + 1);
+    }
+
+    fn remove(&mut self, first: u128, last: u128) {
+        self.change(first, last, |rules| rules - 1);
+    }
+
+    fn change(&mut self, first: u128, last: u128, to: impl Fn(u32) -> u32) {
+        // Nothing comes after the last address of all.
+        let ends = [Some(first), last.checked_add(1)];
+        for end in ends.into_iter().flatten() {
+            let rules = self.at(end);
+            self.0.insert(end, rules);
+        }
+        for rules in self.0.range_mut(first..=last).map(|(_, rules)| rules) {
+            *rules = to(*rules);
+        }
+        // Only at the two ends has the step changed, so only there can it have become none.
+        for end in ends.into_iter().flatten() {
+            let before = end.checked_sub(1).map_or(0, |ip| self.at(ip));
+            if self.at(end) == before {
+                self.0.remove(&end);
+            }
+        }
+    }
+}
+
+/// The address as a number, IPv4 in its mapped form.
+fn number(ip: IpAddr) -> u128 {
+    match ip {
+        IpAddr::V4(ip) => ip.to_ipv6_mapped().to_bits(),
+        IpAddr::V6(ip) => ip.to_bits(),
+    }
+}
+
+fn bits(ip: IpAddr) -> u8 {
+    if ip.is_ipv4() { 32 } else { 128 }
+}
+
+fn bad_prefix(network: IpAddr, received: impl fmt::Display) -> Error {
+    Error::option("prefix", format_args!(">= 0 && <= {}", bits(network)), received)
+}
+
+/// The strings of a JSON array of strings; `None` for any other text.
+fn json_strings(json: &str) -> Option<Vec<String>> {
+    let mut rest = json_blank(json).strip_prefix('[').map(json_blank)?;
+    let mut strings = Vec::new();
+    if let Some(end) = rest.strip_prefix(']') {
+        return json_blank(end).is_empty().then_some(strings);
+    }
+    loop {
+        let (string, after) = json_string(rest.strip_prefix('"')?)?;
+        strings.push(string);
+        let after = json_blank(after);
+        if let Some(end) = after.strip_prefix(']') {
+            return json_blank(end).is_empty().then_some(strings);
+        }
+        rest = json_blank(after.strip_prefix(',')?);
+    }
+}
+
+fn json_blank(json: &str) -> &str {
+    json.trim_start_matches([' ', '\t', '\n', '\r'])
+}
+
+/// The string up to its closing quote, and what follows. Half of an escaped surrogate pair becomes U+FFFD.
+fn json_string(json: &str) -> Option<(String, &str)> {
+    let mut units = Vec::new();
+    let mut chars = json.chars();
+    loop {
+        let c = match chars.next()? {
+            '"' => return Some((String::from_utf16_lossy(&units), chars.as_str())),
+            '\\' => match chars.next()? {
+                c @ ('"' | '\\' | '/') => c,
+                'b' => '\u{8}',
+                'f' => '\u{c}',
+                'n' => '\n',
+                'r' => '\r',
+                't' => '\t',
+                'u' => {
+                    let hex = chars.as_str().get(..4).filter(|hex| hex.bytes().all(|c| c.is_ascii_hexdigit()))?;
+                    units.push(u16::from_str_radix(hex, 16).ok()?);
+                    chars = chars.as_str().get(4..)?.chars();
+                    continue;
+                }
+                _ => return None,
+            },
+            c if c < ' ' => return None,
+            c => c,
+        };
+        units.extend_from_slice(c.encode_utf16(&mut [0; 2]));
+    }
+}
