@@ -85,9 +85,7 @@ pub(crate) fn prepare(stream: &TcpStream) {
     // Only a socket that std has made itself is kept from raising SIGPIPE by it.
     #[cfg(target_vendor = "apple")]
     let _ = SockRef::from(stream).set_nosigpipe(true);
-    if READ_SLICE.is_some() {
-        let _ = stream.set_read_timeout(READ_SLICE);
-    }
+    let _ = stream;
 }
 
 /// Access to the descriptor of a [`Socket`](crate::net::Socket): it is `AsFd`, on Windows `AsSocket`.
@@ -109,8 +107,15 @@ impl std::os::windows::io::AsSocket for Raw {
     }
 }
 
-/// How long a blocked read may last before it looks whether its socket was closed, where shutdown(2) does not wake it.
-pub(crate) const READ_SLICE: Option<std::time::Duration> =
+/// Whether a call ended because of SO_RCVTIMEO or SO_SNDTIMEO. On Unix `ETIMEDOUT` is something else: the kernel has given
+/// the connection up.
+pub(crate) fn is_timeout(error: &io::Error) -> bool {
+    error.kind() == if cfg!(windows) { io::ErrorKind::TimedOut } else { io::ErrorKind::WouldBlock }
+}
+
+/// How long a blocked read or write may last before it looks whether its socket was closed, where shutdown(2) does not wake
+/// it.
+pub(crate) const SLICE: Option<std::time::Duration> =
     if cfg!(windows) { Some(std::time::Duration::from_millis(500)) } else { None };
 
 /// How many descriptors this process may have, where the system says so.

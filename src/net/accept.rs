@@ -172,11 +172,11 @@ struct Client {
 impl Client {
     /// Enters it into the accounts and makes it a socket.
     fn enter(self, server: &Inner, presence: Option<Presence>) -> Socket {
-        let options = &server.options;
         let ledger = &server.ledger;
         let place = Place { ledger: Arc::clone(ledger), slot: self.slot, presence };
         let addresses = (self.local, self.remote.into());
-        let socket = Socket::accepted(self.stream, addresses, options.settings, options.allow_half_open, place);
+        let socket =
+            Socket::new(self.stream, addresses, server.options.connection, ledger.reporter.clone(), Some(place));
         ledger.enter(socket.id(), Arc::downgrade(&socket.core));
         ledger.reporter.tell(|| Report::Accepted { connection: socket.core.name(), open: ledger.slots.taken() });
         socket
@@ -232,9 +232,9 @@ fn admit(server: &Inner, stream: TcpStream, remote: SocketAddr, hooks: &Hooks<'_
     match server.ledger.slots.take() {
         Ok(slot) => {
             if !sys::ACCEPTED_INHERITS || server.adopted {
+                socket::plain(&stream);
                 // It fails only on a connection that is dead already; reading from it will tell.
-                let _ = stream.set_nonblocking(false);
-                let _ = socket::apply(&SockRef::from(&stream), server.options.settings);
+                let _ = socket::apply(&SockRef::from(&stream), server.options.connection.settings);
             }
             let local = server.local_of(&stream);
             Some(Client { stream, local, remote, slot })

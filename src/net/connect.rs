@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockRef, Type};
 
-use super::connection::Settings;
+use super::connection::Options;
 use super::keep_alive::KeepAlive;
 use super::socket::{Socket, apply};
 use crate::address::{Address, Endpoint, Family, Target, loopback, resolve};
@@ -25,8 +25,7 @@ pub struct SocketOptions {
     family: Option<Family>,
     local_address: Option<String>,
     local_port: u16,
-    settings: Settings,
-    allow_half_open: bool,
+    connection: Options,
     reporter: Reporter,
 }
 
@@ -43,8 +42,7 @@ impl SocketOptions {
             family: None,
             local_address: None,
             local_port: 0,
-            settings: Settings { no_delay: true, keep_alive: None },
-            allow_half_open: false,
+            connection: Options::default(),
             reporter: Reporter::default(),
         }
     }
@@ -67,20 +65,27 @@ impl SocketOptions {
 
     /// See [`Socket::set_no_delay`]. Default: on.
     pub fn no_delay(mut self, on: bool) -> SocketOptions {
-        self.settings.no_delay = on;
+        self.connection.settings.no_delay = on;
         self
     }
 
     /// See [`Socket::set_keep_alive`]. Default: off.
     pub fn keep_alive(mut self, keep_alive: impl Into<KeepAlive>) -> SocketOptions {
-        self.settings.keep_alive = Some(keep_alive.into());
+        self.connection.settings.keep_alive = Some(keep_alive.into());
         self
     }
 
     /// Whether, in [`each`](Socket::each) and [`on`](Socket::on), our direction stays open after the peer has ended, until
     /// [`end`](Socket::end) is called. Blocking reads and writes never end a direction by themselves. Default: no.
-    pub fn allow_half_open(self, allow: bool) -> SocketOptions {
-        SocketOptions { allow_half_open: allow, ..self }
+    pub fn allow_half_open(mut self, allow: bool) -> SocketOptions {
+        self.connection.allow_half_open = allow;
+        self
+    }
+
+    /// The idle timeout of the connection, see [`Socket::set_timeout`]. Default: none.
+    pub fn timeout(mut self, time: impl Into<Option<Duration>>) -> SocketOptions {
+        self.connection.timeout = time.into();
+        self
     }
 
     /// Tells `hook` what happens to the connection; see [`Report`]. Default: nobody.
@@ -158,9 +163,9 @@ impl SocketOptions {
             }
         };
         let local = stream.local_addr().map_err(failed)?;
-        apply(&SockRef::from(&stream), self.settings).map_err(failed)?;
+        apply(&SockRef::from(&stream), self.connection.settings).map_err(failed)?;
         let (addresses, reporter) = ((local.into(), at.into()), self.reporter.clone());
-        let socket = Socket::new(stream, addresses, self.settings, self.allow_half_open, reporter);
+        let socket = Socket::new(stream, addresses, self.connection, reporter, None);
         self.reporter.tell(|| Report::Connected { connection: socket.core.name() });
         Ok(socket)
     }

@@ -15,6 +15,7 @@ use socket2::SockRef;
 
 use super::keep_alive::KeepAlive;
 use super::ledger::Place;
+use super::timeout::{Direction, Timers, Told};
 use crate::address::Address;
 use crate::error::Error;
 use crate::lock::{lock, read, write};
@@ -31,6 +32,8 @@ const ENDED_BY_PEER: u8 = 4;
 const CLOSED: u8 = 8;
 /// A [`Report::Failed`] was told.
 const FAILED: u8 = 16;
+/// The loops that hand out events hold them back.
+const PAUSED: u8 = 32;
 
 /// What the library's own loops read with. Uninitialised by way of `BufReader` over a stream of std's, so that an idle
 /// connection costs only the pages it has used.
@@ -48,7 +51,7 @@ pub(crate) struct Core {
     pub(crate) reporter: Reporter,
     pub(crate) bytes_read: AtomicU64,
     pub(crate) bytes_written: AtomicU64,
-    since: Instant,
+    pub(crate) timers: Timers,
     flags: AtomicU8,
     /// Taken out by `close`.
     stream: RwLock<Option<Arc<TcpStream>>>,
@@ -58,13 +61,34 @@ pub(crate) struct Core {
     scratch: Mutex<Vec<u8>>,
     /// The first error of a read: the system tells it once and then pretends an orderly end.
     broken: Mutex<Option<Error>>,
-    /// Under the lock: the settings last made. What `half_open` waits for is told by `ended`.
+    /// The settings last made.
     settings: Mutex<Settings>,
-    ended: Condvar,
+    /// How many threads wait for a flag to change; flags they wait for are changed under this lock.
+    gate: Mutex<usize>,
+    gate_moved: Condvar,
     /// Of an accepted connection, until it is closed.
     place: Mutex<Option<Place>>,
 }
 
+/// What a connection is made with, a client's or an accepted one.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Options {
+    pub(crate) settings: Settings,
+    pub(crate) allow_half_open: bool,
+    pub(crate) paused: bool,
+    pub(crate) timeout: Option<Duration>,
+    /// How long it may last in all.
+    pub(crate) deadline: Option<Duration>,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        let settings = Settings { no_delay: true, keep_alive: None };
+        Options { settings, allow_half_open: false, paused: false, timeout: None, deadline: None }
+    }
+}
+
+/// Settings of the descriptor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Settings {
     pub(crate) no_delay: bool,
@@ -89,27 +113,34 @@ impl Core {
     pub(crate) fn new(
         stream: TcpStream,
         (local, remote): (Address, Address),
-        settings: Settings,
-        allow_half_open: bool,
+        options: Options,
         reporter: Reporter,
         place: Option<Place>,
     ) -> Core {
+        let timers = Timers::new();
+        if options.timeout.is_some() {
+            timers.set_idle(options.timeout);
+        }
+        if let Some(time) = options.deadline {
+            timers.set_deadline(Instant::now().checked_add(time));
+        }
         Core {
             id: ConnectionId::next(),
             local,
             remote,
-            allow_half_open,
+            allow_half_open: options.allow_half_open,
             reporter,
             bytes_read: AtomicU64::new(0),
             bytes_written: AtomicU64::new(0),
-            since: Instant::now(),
-            flags: AtomicU8::new(0),
+            timers,
+            flags: AtomicU8::new(if options.paused { PAUSED } else { 0 }),
             stream: RwLock::new(Some(Arc::new(stream))),
             writing: Mutex::new(()),
             scratch: Mutex::default(),
             broken: Mutex::default(),
-            settings: Mutex::new(settings),
-            ended: Condvar::new(),
+            settings: Mutex::new(options.settings),
+            gate: Mutex::new(0),
+            gate_moved: Condvar::new(),
             place: Mutex::new(place),
         }
     }
@@ -137,9 +168,16 @@ impl Core {
 
     // ---- reading
 
-    /// Reads by `call`, which reads into a buffer that is not empty; 0 means that the peer has ended.
-    pub(crate) fn receive(&self, mut call: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
+    /// Reads by `call`, which reads into a buffer that is not empty; 0 means that the peer has ended. An idle time that was
+    /// told of already is passed over.
+    pub(crate) fn receive(
+        &self,
+        stream: &TcpStream,
+        told: Option<Told>,
+        mut call: impl FnMut() -> io::Result<usize>,
+    ) -> io::Result<usize> {
         loop {
+            self.timers.arm(stream, Direction::Read)?;
             match call() {
                 Ok(0) if self.is_closed() => return Err(destroyed("read").into()),
                 Ok(0) => {
@@ -151,20 +189,31 @@ impl Core {
                 }
                 Ok(n) => {
                     self.bytes_read.fetch_add(n as u64, Relaxed);
+                    self.timers.touch();
                     return Ok(n);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) if self.is_closed() => return Err(destroyed("read").into()),
-                Err(error) if is_timeout(&error) => {
-                    if sys::READ_SLICE.is_none() {
-                        return Err(timed_out("read"));
-                    }
-                }
+                Err(error) if sys::is_timeout(&error) => self.timers.expired(stream, Direction::Read, told)?,
                 Err(error) => {
                     let error = Error::call("read", &error);
                     lock(&self.broken).get_or_insert_with(|| error.clone());
                     return Err(error.into());
                 }
+            }
+        }
+    }
+
+    pub(crate) fn peek(&self, stream: &TcpStream, buf: &mut [u8]) -> io::Result<usize> {
+        loop {
+            self.timers.arm(stream, Direction::Read)?;
+            match stream.peek(buf) {
+                Ok(0) if self.is_closed() => return Err(destroyed("read").into()),
+                Ok(n) => return Ok(n),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) if self.is_closed() => return Err(destroyed("read").into()),
+                Err(error) if sys::is_timeout(&error) => self.timers.expired(stream, Direction::Read, None)?,
+                Err(error) => return Err(Error::call("read", &error).into()),
             }
         }
     }
@@ -218,22 +267,58 @@ impl Core {
         turn.end()
     }
 
-    /// Blocks until our side has ended or the connection is closed.
-    pub(crate) fn wait_for_our_end(&self) {
-        let mut settings = lock(&self.settings);
-        while !self.has(WE_ENDED | CLOSED) {
-            settings = self.ended.wait(settings).unwrap_or_else(PoisonError::into_inner);
-        }
+    /// Blocks until our side has ended or the connection is closed; the error if its time is up before.
+    pub(crate) fn wait_for_our_end(&self, told: Option<Told>) -> io::Result<()> {
+        self.wait_until(told, |flags| flags & (WE_ENDED | CLOSED) != 0)
     }
 
-    /// Sets a flag that `wait_for_our_end` looks at; gives the flags before.
-    fn set(&self, flag: u8) -> u8 {
-        let _settings = lock(&self.settings);
-        let before = self.flags.fetch_or(flag, SeqCst);
-        if before & flag == 0 && self.allow_half_open {
-            self.ended.notify_all();
+    pub(crate) fn pause(&self) {
+        self.flags.fetch_or(PAUSED, SeqCst);
+    }
+
+    pub(crate) fn resume(&self) {
+        self.move_gate(|| self.flags.fetch_and(!PAUSED, SeqCst));
+    }
+
+    pub(crate) fn is_paused(&self) -> bool {
+        self.has(PAUSED)
+    }
+
+    /// Blocks until events may be handed out, or the connection is closed; the error if its time is up before.
+    pub(crate) fn wait_while_paused(&self, told: Option<Told>) -> io::Result<()> {
+        self.wait_until(told, |flags| flags & PAUSED == 0 || flags & CLOSED != 0)
+    }
+
+    fn wait_until(&self, told: Option<Told>, done: impl Fn(u8) -> bool) -> io::Result<()> {
+        let mut waiting = lock(&self.gate);
+        *waiting += 1;
+        let result = loop {
+            if done(self.flags.load(SeqCst)) {
+                break Ok(());
+            }
+            waiting = match self.timers.left(Direction::Read, told) {
+                Ok(None) => self.gate_moved.wait(waiting).unwrap_or_else(PoisonError::into_inner),
+                Ok(Some(left)) => self.gate_moved.wait_timeout(waiting, left).unwrap_or_else(PoisonError::into_inner).0,
+                Err(error) => break Err(error),
+            };
+        };
+        *waiting -= 1;
+        result
+    }
+
+    /// Changes the flags, then wakes those who wait for them.
+    fn move_gate(&self, change: impl FnOnce() -> u8) -> u8 {
+        let waiting = lock(&self.gate);
+        let before = change();
+        if *waiting > 0 {
+            self.gate_moved.notify_all();
         }
         before
+    }
+
+    /// Sets a flag that somebody may wait for; gives the flags before.
+    fn set(&self, flag: u8) -> u8 {
+        self.move_gate(|| self.flags.fetch_or(flag, SeqCst))
     }
 
     // ---- closing
@@ -253,7 +338,7 @@ impl Core {
         }
         self.reporter.tell(|| Report::Ended {
             connection: self.name(),
-            after: self.since.elapsed(),
+            after: self.timers.age(),
             read: self.bytes_read.load(Relaxed),
             written: self.bytes_written.load(Relaxed),
             how,
@@ -385,10 +470,13 @@ impl Turn<'_> {
     fn send(&self, mut call: impl FnMut(&TcpStream) -> io::Result<(usize, bool)>) -> io::Result<()> {
         self.core.check_writable()?;
         let stream = self.core.stream()?;
+        let timers = &self.core.timers;
         loop {
+            timers.arm(&stream, Direction::Write)?;
             match call(&stream) {
                 Ok((n, done)) => {
                     self.core.bytes_written.fetch_add(n as u64, Relaxed);
+                    timers.touch();
                     if done {
                         return Ok(());
                     }
@@ -398,7 +486,7 @@ impl Turn<'_> {
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) if self.core.is_closed() => return Err(destroyed("write").into()),
-                Err(error) if is_timeout(&error) => return Err(timed_out("write")),
+                Err(error) if sys::is_timeout(&error) => timers.expired(&stream, Direction::Write, None)?,
                 Err(error) => return Err(Error::call("write", &error).into()),
             }
         }
@@ -427,20 +515,31 @@ pub(crate) struct Chunks<'a> {
     core: &'a Core,
     reader: BufReader<&'a TcpStream>,
     given: usize,
+    told: Option<Told>,
 }
 
 impl<'a> Chunks<'a> {
     pub(crate) fn new(core: &'a Core, stream: &'a TcpStream) -> Chunks<'a> {
-        Chunks { core, reader: BufReader::with_capacity(CHUNK, stream), given: 0 }
+        Chunks { core, reader: BufReader::with_capacity(CHUNK, stream), given: 0, told: None }
     }
 
     /// The next piece; empty at the peer's end.
     pub(crate) fn next(&mut self) -> io::Result<&[u8]> {
         self.reader.consume(self.given);
         self.given = 0;
-        let reader = &mut self.reader;
-        self.given = self.core.receive(|| reader.fill_buf().map(<[u8]>::len))?;
+        let (stream, reader) = (*self.reader.get_ref(), &mut self.reader);
+        self.given = self.core.receive(stream, self.told, || reader.fill_buf().map(<[u8]>::len))?;
         Ok(self.reader.buffer())
+    }
+
+    /// The piece that `next` gave last.
+    pub(crate) fn last(&self) -> &[u8] {
+        self.reader.buffer()
+    }
+
+    /// An idle timeout was told of: the next one only after new activity.
+    pub(crate) fn idle_was_told(&mut self) {
+        self.told = Some(self.core.timers.told());
     }
 }
 
@@ -463,15 +562,6 @@ fn discard_until_end(mut stream: &TcpStream, time: Duration) {
             _ => return,
         }
     }
-}
-
-fn is_timeout(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
-}
-
-fn timed_out(call: &'static str) -> io::Error {
-    let kind = io::ErrorKind::TimedOut;
-    Error::call(call, &kind.into()).into()
 }
 
 /// What a call on a closed socket gets.

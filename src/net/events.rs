@@ -7,10 +7,11 @@ use std::sync::Arc;
 use std::{fmt, io};
 
 use super::accept::{ErrorHook, Hooks, RefusedHook};
-use super::connection::{Chunks, Manner, is_destroyed};
+use super::connection::{Chunks, Core, Manner, is_destroyed};
 use super::refuse::Refused;
 use super::server::Server;
 use super::socket::Socket;
+use super::timeout::{Told, is_idle};
 use crate::error::Error;
 use crate::report::How;
 use crate::running::{Running, panic_message};
@@ -100,30 +101,75 @@ impl Socket {
     ) -> io::Result<()> {
         let mut chunks = Chunks::new(&self.core, &stream);
         loop {
-            let chunk = match chunks.next() {
-                Ok(chunk) => chunk,
-                Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+            match chunks.next() {
+                Ok(chunk) => {
+                    if chunk.is_empty() {
+                        break;
+                    }
+                }
+                Err(error) if is_idle(&error) => {
+                    chunks.idle_was_told();
                     f(self, SocketEvent::Timeout)?;
                     continue;
                 }
                 Err(error) => return Err(error),
-            };
-            if chunk.is_empty() {
-                break;
             }
-            f(self, SocketEvent::Data(chunk))?;
+            if self.core.is_paused() {
+                self.hold(f, Core::wait_while_paused)?;
+            }
+            if !self.core.is_closed() {
+                f(self, SocketEvent::Data(chunks.last()))?;
+            }
             if self.core.is_closed() {
                 return Ok(());
             }
         }
         drop(chunks);
-        f(self, SocketEvent::End)?;
-        if self.core.allow_half_open {
-            drop(stream);
-            self.core.wait_for_our_end();
+        drop(stream);
+        if self.core.is_paused() {
+            self.hold(f, Core::wait_while_paused)?;
+        }
+        if self.core.is_closed() {
             return Ok(());
         }
-        self.core.end_for_peer()
+        f(self, SocketEvent::End)?;
+        if self.core.allow_half_open { self.hold(f, Core::wait_for_our_end) } else { self.core.end_for_peer() }
+    }
+
+    /// Waits by `wait`; telling of idle times meanwhile.
+    fn hold(
+        &self,
+        f: &mut impl FnMut(&Socket, SocketEvent<&[u8]>) -> io::Result<()>,
+        wait: fn(&Core, Option<Told>) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let mut told = None;
+        loop {
+            match wait(&self.core, told) {
+                Err(error) if is_idle(&error) => {
+                    told = Some(self.core.timers.told());
+                    f(self, SocketEvent::Timeout)?;
+                }
+                result => return result,
+            }
+        }
+    }
+
+    /// Holds events back from [`each`](Socket::each), [`on`](Socket::on) and channels, from the next one on, until
+    /// [`resume`](Socket::resume). What the peer sends fills the buffers between, and then the peer waits. Reading by
+    /// blocking calls goes on.
+    pub fn pause(&self) {
+        self.core.pause();
+    }
+
+    /// Ends a [`pause`](Socket::pause).
+    pub fn resume(&self) {
+        self.core.resume();
+    }
+
+    /// Whether events are held back.
+    #[doc(alias = "isPaused")]
+    pub fn is_paused(&self) -> bool {
+        self.core.is_paused()
     }
 
     /// One closure per event, in Node's words; then [`run`](SocketCallbacks::run) or [`spawn`](SocketCallbacks::spawn).

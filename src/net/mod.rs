@@ -17,6 +17,7 @@ mod server;
 mod shutdown;
 mod slots;
 mod socket;
+mod timeout;
 
 pub use connect::SocketOptions;
 pub use events::{ServerCallbacks, SocketCallbacks, SocketEvent};

@@ -8,7 +8,7 @@ use std::time::Duration;
 use socket2::{Domain, Protocol, SockRef, Type};
 
 use super::accept::{self, Hooks, Shortage};
-use super::connection::Settings;
+use super::connection::Options;
 use super::keep_alive::KeepAlive;
 use super::ledger::{Ledger, Stats};
 use super::socket::{self, Socket};
@@ -86,8 +86,7 @@ pub struct ServerOptions {
     ipv6_only: bool,
     reuse_address: bool,
     reuse_port: bool,
-    pub(super) settings: Settings,
-    pub(super) allow_half_open: bool,
+    pub(super) connection: Options,
     pub(super) linger: Duration,
     pub(super) stack_size: Option<usize>,
     reporter: Reporter,
@@ -131,8 +130,7 @@ impl ServerOptions {
             ipv6_only: false,
             reuse_address: true,
             reuse_port: false,
-            settings: Settings { no_delay: true, keep_alive: None },
-            allow_half_open: false,
+            connection: Options::default(),
             linger: Duration::from_secs(1),
             stack_size: None,
             reporter: Reporter::default(),
@@ -180,20 +178,40 @@ impl ServerOptions {
 
     /// For each connection, see [`Socket::set_no_delay`]. Default: on.
     pub fn no_delay(mut self, on: bool) -> ServerOptions {
-        self.settings.no_delay = on;
+        self.connection.settings.no_delay = on;
         self
     }
 
     /// For each connection, see [`Socket::set_keep_alive`]. Default: off.
     pub fn keep_alive(mut self, keep_alive: impl Into<KeepAlive>) -> ServerOptions {
-        self.settings.keep_alive = Some(keep_alive.into());
+        self.connection.settings.keep_alive = Some(keep_alive.into());
         self
     }
 
     /// Whether, in [`each`](Socket::each) and [`on`](Socket::on), our direction stays open after the peer has ended, until
     /// [`end`](Socket::end) is called. Blocking reads and writes never end a direction by themselves. Default: no.
-    pub fn allow_half_open(self, allow: bool) -> ServerOptions {
-        ServerOptions { allow_half_open: allow, ..self }
+    pub fn allow_half_open(mut self, allow: bool) -> ServerOptions {
+        self.connection.allow_half_open = allow;
+        self
+    }
+
+    /// Whether each connection starts [paused](Socket::pause): its handler, or whoever it hands the socket to, calls
+    /// [`resume`](Socket::resume). Default: no.
+    pub fn pause_on_connect(mut self, pause: bool) -> ServerOptions {
+        self.connection.paused = pause;
+        self
+    }
+
+    /// The idle timeout of each connection, see [`Socket::set_timeout`]. Default: none.
+    pub fn timeout(mut self, time: impl Into<Option<Duration>>) -> ServerOptions {
+        self.connection.timeout = time.into();
+        self
+    }
+
+    /// How long each connection may last in all, see [`Socket::set_deadline`]. Default: without end.
+    pub fn deadline(mut self, time: impl Into<Option<Duration>>) -> ServerOptions {
+        self.connection.deadline = time.into();
+        self
     }
 
     /// How long, when a handler has returned and the peer has not ended, its input is still taken in and thrown away, at
@@ -342,7 +360,7 @@ impl ServerOptions {
             sys::reuse_port(&socket)?;
         }
         if sys::ACCEPTED_INHERITS {
-            socket::apply(&SockRef::from(&socket), self.settings)?;
+            socket::apply(&SockRef::from(&socket), self.connection.settings)?;
         }
         socket.bind(&at.into())?;
         socket.listen(self.backlog.try_into().unwrap_or(i32::MAX))?;

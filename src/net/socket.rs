@@ -4,10 +4,11 @@ use std::io::{self, IoSlice, Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
 
 use socket2::SockRef;
 
-use super::connection::{Core, Manner, Settings, destroyed};
+use super::connection::{Core, Manner, Options, Settings};
 use super::keep_alive::KeepAlive;
 use super::ledger::Place;
 use super::lines::Lines;
@@ -84,13 +85,14 @@ impl Socket {
     ///
     /// # Errors
     /// `ConnectionReset` if the peer reset the connection; every later read says so again. `NotConnected` once the socket
-    /// is closed. `TimedOut` if the stream was given to landline with a read timeout set.
+    /// is closed. `TimedOut` once the [timeout](Self::set_timeout) or the [deadline](Self::set_deadline) is over; nothing
+    /// is lost by that.
     pub fn read(&self, buf: &mut [u8]) -> io::Result<usize> {
         if buf.is_empty() {
             return Ok(0);
         }
         let stream = self.core.stream()?;
-        self.core.receive(|| (&*stream).read(buf))
+        self.core.receive(&stream, None, || (&*stream).read(buf))
     }
 
     /// As [`read`](Self::read), but leaves what it gives to be read again: recv(2) with MSG_PEEK.
@@ -98,15 +100,11 @@ impl Socket {
     /// # Errors
     /// Those of `read`.
     pub fn peek(&self, buf: &mut [u8]) -> io::Result<usize> {
-        let stream = self.core.stream()?;
-        loop {
-            match stream.peek(buf) {
-                Ok(0) if !buf.is_empty() && self.core.is_closed() => return Err(destroyed("peek").into()),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) if self.core.is_closed() => return Err(destroyed("peek").into()),
-                result => return result.map_err(|error| Error::call("read", &error).into()),
-            }
+        if buf.is_empty() {
+            return Ok(0);
         }
+        let stream = self.core.stream()?;
+        self.core.peek(&stream, buf)
     }
 
     /// Fills `buf`. Blocks until that many bytes have arrived.
@@ -157,7 +155,8 @@ impl Socket {
 /// # Errors
 /// `BrokenPipe` or `ConnectionReset` if the peer is gone, with Node's text `write EPIPE`; often only the second write
 /// after that says so, since the first is taken by the kernel. `BrokenPipe`, `write after end`, after [`end`](Self::end).
-/// `NotConnected` once the socket is closed. How far a failed write came, [`bytes_written`](Self::bytes_written) says.
+/// `NotConnected` once the socket is closed. `TimedOut` once the deadline is over, or when for the length of the timeout
+/// nothing moved in either direction. How far a failed write came, [`bytes_written`](Self::bytes_written) says.
 ///
 /// No write raises SIGPIPE, whatever the program has done about the signal.
 impl Socket {
@@ -346,6 +345,39 @@ impl Socket {
         )
     }
 
+    /// How long the connection may be idle: no byte read and none written. Then a blocked read or write fails with
+    /// `TimedOut`, and [`each`](Self::each) tells `Timeout`. Nothing is closed and nothing received is lost. The next
+    /// blocking call waits for the whole time again; `Timeout` is told once, until bytes have moved again. `None` and zero
+    /// switch it off. Default: off.
+    ///
+    /// It counts from the next call on; one that is blocked already goes by the old time. It is at most some 10 ms late,
+    /// the kernel's ticks, and never early. To give up a peer that is silent, destroy the connection, or return the error
+    /// from the handler: [`end`](Self::end) alone would go on waiting for the peer's end.
+    #[doc(alias = "setTimeout")]
+    #[doc(alias = "set_read_timeout")]
+    #[doc(alias = "set_write_timeout")]
+    pub fn set_timeout(&self, time: impl Into<Option<Duration>>) {
+        self.core.timers.set_idle(time.into());
+    }
+
+    /// The idle timeout, as last set.
+    pub fn timeout(&self) -> Option<Duration> {
+        self.core.timers.idle()
+    }
+
+    /// When everything on this connection must be done: from then on every read and write fails with `TimedOut`, however
+    /// many bytes a slow peer still sends. It ends the loop of [`each`](Self::each) as an error. Default: none.
+    ///
+    /// It counts from the next call on; one that is blocked already goes by the old deadline.
+    pub fn set_deadline(&self, at: impl Into<Option<Instant>>) {
+        self.core.timers.set_deadline(at.into());
+    }
+
+    /// The deadline, as last set.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.core.timers.deadline()
+    }
+
     /// The descriptor, for what landline has no call for. While a `Raw` is held, the descriptor stays open, even when the
     /// connection is closed.
     ///
@@ -357,8 +389,8 @@ impl Socket {
 }
 
 impl From<TcpStream> for Socket {
-    /// Takes over a connection of std's. Its settings stay as they are; timeouts set on it make reads fail with
-    /// `TimedOut`.
+    /// Takes over a connection of std's. Its settings stay as they are, but it is made blocking, and without timeouts of
+    /// its own.
     fn from(stream: TcpStream) -> Socket {
         let address = |found: io::Result<std::net::SocketAddr>| {
             // getpeername(2) fails once the peer has reset the connection: the address is not known any more then.
@@ -366,9 +398,8 @@ impl From<TcpStream> for Socket {
         };
         let addresses = (address(stream.local_addr()), address(stream.peer_addr()));
         let settings = Settings { no_delay: stream.nodelay().unwrap_or(false), keep_alive: None };
-        // It fails on a dead socket only.
-        let _ = stream.set_nonblocking(false);
-        Socket::new(stream, addresses, settings, false, Reporter::default())
+        plain(&stream);
+        Socket::new(stream, addresses, Options { settings, ..Options::default() }, Reporter::default(), None)
     }
 }
 
@@ -376,35 +407,20 @@ impl Socket {
     pub(super) fn new(
         stream: TcpStream,
         addresses: (Address, Address),
-        settings: Settings,
-        allow_half_open: bool,
-        reporter: Reporter,
-    ) -> Socket {
-        Socket::with_place(stream, addresses, settings, allow_half_open, reporter, None)
-    }
-
-    pub(super) fn accepted(
-        stream: TcpStream,
-        addresses: (Address, Address),
-        settings: Settings,
-        allow_half_open: bool,
-        place: Place,
-    ) -> Socket {
-        let reporter = place.ledger.reporter.clone();
-        Socket::with_place(stream, addresses, settings, allow_half_open, reporter, Some(place))
-    }
-
-    fn with_place(
-        stream: TcpStream,
-        addresses: (Address, Address),
-        settings: Settings,
-        allow_half_open: bool,
+        options: Options,
         reporter: Reporter,
         place: Option<Place>,
     ) -> Socket {
         sys::prepare(&stream);
-        Socket { core: Arc::new(Core::new(stream, addresses, settings, allow_half_open, reporter, place)) }
+        Socket { core: Arc::new(Core::new(stream, addresses, options, reporter, place)) }
     }
+}
+
+/// Makes a socket that somebody else has set up block, and for as long as it takes. It fails on a dead socket only.
+pub(super) fn plain(stream: &TcpStream) {
+    let _ = stream.set_nonblocking(false);
+    let _ = stream.set_read_timeout(None);
+    let _ = stream.set_write_timeout(None);
 }
 
 /// Makes the settings of a new socket that are not made already.
