@@ -80,6 +80,23 @@ pub(crate) fn write_vectored(mut stream: &TcpStream, buffers: &[IoSlice<'_>]) ->
     io::Write::write(&mut stream, first.map_or(&[], |buffer| buffer))
 }
 
+/// Writes what the kernel takes without blocking. `WouldBlock` where that cannot be asked of one call.
+#[cfg(unix)]
+pub(crate) fn write_now(stream: &TcpStream, data: &[u8]) -> io::Result<usize> {
+    const MSG_DONTWAIT: i32 = if cfg!(any(target_os = "linux", target_os = "android")) { 0x40 } else { 0x80 };
+    const MSG_NOSIGNAL: i32 = match () {
+        () if cfg!(any(target_os = "linux", target_os = "android")) => 0x4000,
+        () if cfg!(target_os = "freebsd") => 0x2_0000,
+        // See `prepare`.
+        () => 0,
+    };
+    SockRef::from(stream).send_with_flags(data, MSG_DONTWAIT | MSG_NOSIGNAL)
+}
+#[cfg(not(unix))]
+pub(crate) fn write_now(_: &TcpStream, _: &[u8]) -> io::Result<usize> {
+    Err(io::ErrorKind::WouldBlock.into())
+}
+
 /// Makes the settings that a connection's socket needs on this system alone. They fail only on a socket that is dead.
 pub(crate) fn prepare(stream: &TcpStream) {
     // Only a socket that std has made itself is kept from raising SIGPIPE by it.

@@ -137,7 +137,8 @@ where
     fn serve_one(&self, client: Client) {
         let socket = client.enter(self.server, None);
         let result = self.server.ledger.serving(|| catch_unwind(AssertUnwindSafe(|| (self.handler)(&socket))));
-        match result {
+        // What is queued goes out before the end.
+        match result.map(|done| done.and_then(|()| socket.core.turn().flush())) {
             Ok(Ok(())) => {
                 socket.core.close(How::Finished, Manner::InOrder(self.server.options.linger));
             }

@@ -82,6 +82,12 @@ impl SocketOptions {
         self
     }
 
+    /// How many bytes an [outbox](Socket::outbox) queues. Default: 1 MiB.
+    pub fn outbox_limit(mut self, bytes: usize) -> SocketOptions {
+        self.connection.outbox_limit = bytes;
+        self
+    }
+
     /// The idle timeout of the connection, see [`Socket::set_timeout`]. Default: none.
     pub fn timeout(mut self, time: impl Into<Option<Duration>>) -> SocketOptions {
         self.connection.timeout = time.into();

@@ -5,21 +5,23 @@
 //! connection is closed; whoever is inside a system call then still has it, is woken, and the last to let go closes the
 //! descriptor. No clone of a handle can keep the descriptor open.
 
+use std::cell::{Cell, RefCell};
 use std::io::{self, BufRead, BufReader, IoSlice, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
-use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, TryLockError};
 use std::time::{Duration, Instant};
 
 use socket2::SockRef;
 
 use super::keep_alive::KeepAlive;
 use super::ledger::Place;
+use super::outbox::{Queue, Then};
 use super::timeout::{Direction, Timers, Told};
 use crate::address::Address;
 use crate::error::Error;
 use crate::lock::{lock, read, write};
-use crate::report::{Connection, ConnectionId, How, Report, Reporter};
+use crate::report::{Connection, ConnectionId, How, Report, Reporter, guarded};
 use crate::sys;
 
 /// Our FIN is out: `end()`, or the peer's end answered.
@@ -57,6 +59,9 @@ pub(crate) struct Core {
     stream: RwLock<Option<Arc<TcpStream>>>,
     /// Whose turn it is to write. Held over a whole message, so it may be held for as long as the peer does not read.
     writing: Mutex<()>,
+    /// Writes that wait for their turn; made when the first is queued.
+    queue: OnceLock<Box<Queue>>,
+    queue_limit: usize,
     /// Where messages are composed, so that composing allocates once a connection and not once a message.
     scratch: Mutex<Vec<u8>>,
     /// The first error of a read: the system tells it once and then pretends an orderly end.
@@ -76,6 +81,7 @@ pub(crate) struct Options {
     pub(crate) settings: Settings,
     pub(crate) allow_half_open: bool,
     pub(crate) paused: bool,
+    pub(crate) outbox_limit: usize,
     pub(crate) timeout: Option<Duration>,
     /// How long it may last in all.
     pub(crate) deadline: Option<Duration>,
@@ -84,7 +90,14 @@ pub(crate) struct Options {
 impl Default for Options {
     fn default() -> Options {
         let settings = Settings { no_delay: true, keep_alive: None };
-        Options { settings, allow_half_open: false, paused: false, timeout: None, deadline: None }
+        Options {
+            settings,
+            allow_half_open: false,
+            paused: false,
+            outbox_limit: 1024 * 1024,
+            timeout: None,
+            deadline: None,
+        }
     }
 }
 
@@ -136,6 +149,8 @@ impl Core {
             flags: AtomicU8::new(if options.paused { PAUSED } else { 0 }),
             stream: RwLock::new(Some(Arc::new(stream))),
             writing: Mutex::new(()),
+            queue: OnceLock::new(),
+            queue_limit: options.outbox_limit,
             scratch: Mutex::default(),
             broken: Mutex::default(),
             settings: Mutex::new(options.settings),
@@ -222,7 +237,25 @@ impl Core {
 
     /// Waits for the turn to write.
     pub(crate) fn turn(&self) -> Turn<'_> {
-        Turn { core: self, _turn: lock(&self.writing) }
+        self.turn_of(lock(&self.writing))
+    }
+
+    /// The turn to write, if nobody has it.
+    pub(crate) fn try_turn(&self) -> Option<Turn<'_>> {
+        match self.writing.try_lock() {
+            Ok(turn) => Some(self.turn_of(turn)),
+            Err(TryLockError::Poisoned(turn)) => Some(self.turn_of(turn.into_inner())),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+
+    fn turn_of<'a>(&'a self, turn: MutexGuard<'a, ()>) -> Turn<'a> {
+        Turn { core: self, turn: Some(turn), completed: RefCell::default(), drained: Cell::new(false) }
+    }
+
+    /// The writes that wait for their turn.
+    pub(crate) fn queue(&self) -> &Queue {
+        self.queue.get_or_init(|| Box::new(Queue::new(self.queue_limit)))
     }
 
     /// Composes a message, then writes it whole.
@@ -237,7 +270,7 @@ impl Core {
     }
 
     /// Why nothing can be written any more, if that is so.
-    fn check_writable(&self) -> io::Result<()> {
+    pub(crate) fn check_writable(&self) -> io::Result<()> {
         let flags = self.flags.load(SeqCst);
         if flags & CLOSED != 0 {
             return Err(destroyed("write").into());
@@ -261,10 +294,12 @@ impl Core {
     /// Our end, in answer to the peer's.
     pub(crate) fn end_for_peer(&self) -> io::Result<()> {
         let turn = self.turn();
-        if !self.we_ended() {
-            self.flags.fetch_or(ENDED_BY_PEER, SeqCst);
+        if self.we_ended() {
+            return Ok(());
         }
-        turn.end()
+        turn.flush()?;
+        self.flags.fetch_or(ENDED_BY_PEER, SeqCst);
+        turn.end_now()
     }
 
     /// Blocks until our side has ended or the connection is closed; the error if its time is up before.
@@ -329,6 +364,9 @@ impl Core {
     pub(crate) fn close(&self, how: How, manner: Manner) -> bool {
         if self.set(CLOSED) & CLOSED != 0 {
             return false;
+        }
+        if let Some(queue) = self.queue.get() {
+            queue.abandon();
         }
         let place = lock(&self.place).take();
         let presence = place.and_then(|place| place.leave(self.id, how));
@@ -432,12 +470,53 @@ impl Drop for Core {
 /// The turn to write: while one thread has it, no other's bytes come between.
 pub(crate) struct Turn<'a> {
     core: &'a Core,
-    _turn: std::sync::MutexGuard<'a, ()>,
+    /// Given up before the callbacks are called.
+    turn: Option<MutexGuard<'a, ()>>,
+    /// Queued writes that were finished, and what their writers want called.
+    completed: RefCell<Vec<(Then, io::Result<()>)>>,
+    drained: Cell<bool>,
 }
 
 impl Turn<'_> {
+    /// Writes what was queued before, then all of `data`.
     pub(crate) fn write_all(&self, data: &[u8]) -> io::Result<()> {
+        self.flush()?;
         self.write_counted(data).1
+    }
+
+    /// Writes what is queued.
+    pub(crate) fn flush(&self) -> io::Result<()> {
+        self.core.queue.get().map_or(Ok(()), |queue| queue.write_out(self, usize::MAX))
+    }
+
+    /// Calls `then` once the turn is over.
+    pub(crate) fn complete(&self, then: Option<Then>, result: io::Result<()>) {
+        self.completed.borrow_mut().extend(then.map(|then| (then, result)));
+    }
+
+    /// The queue was written out.
+    pub(crate) fn drained(&self) {
+        self.drained.set(true);
+    }
+
+    /// Writes what the kernel takes without blocking.
+    pub(crate) fn write_now(&self, data: &[u8]) -> io::Result<usize> {
+        let mut done = 0;
+        while done < data.len() {
+            let stream = self.core.stream()?;
+            match sys::write_now(&stream, &data[done..]) {
+                Ok(n) => {
+                    done += n;
+                    self.core.bytes_written.fetch_add(n as u64, Relaxed);
+                    self.core.timers.touch();
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) if self.core.is_closed() => return Err(destroyed("write").into()),
+                Err(error) => return Err(Error::call("write", &error).into()),
+            }
+        }
+        Ok(done)
     }
 
     /// How much was written, and why not more.
@@ -455,6 +534,7 @@ impl Turn<'_> {
     }
 
     pub(crate) fn write_all_vectored(&self, mut buffers: &mut [IoSlice<'_>]) -> io::Result<()> {
+        self.flush()?;
         IoSlice::advance_slices(&mut buffers, 0);
         if buffers.is_empty() {
             return self.core.check_writable();
@@ -492,8 +572,15 @@ impl Turn<'_> {
         }
     }
 
-    /// Sends our FIN, once.
+    /// Writes what is queued, then sends our FIN, once.
     pub(crate) fn end(&self) -> io::Result<()> {
+        if !self.core.has(WE_ENDED | CLOSED) {
+            self.flush()?;
+        }
+        self.end_now()
+    }
+
+    pub(crate) fn end_now(&self) -> io::Result<()> {
         if self.core.has(WE_ENDED | CLOSED) {
             return Ok(());
         }
@@ -506,6 +593,18 @@ impl Turn<'_> {
             // The peer has reset the connection: there is nothing left to end.
             Err(error) if error.kind() != io::ErrorKind::NotConnected => Err(Error::call("shutdown", &error).into()),
             _ => Ok(()),
+        }
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        drop(self.turn.take());
+        for (then, result) in self.completed.take() {
+            guarded(|| then(result));
+        }
+        if self.drained.get() {
+            self.core.queue().tell_drained();
         }
     }
 }

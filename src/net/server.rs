@@ -202,6 +202,12 @@ impl ServerOptions {
         self
     }
 
+    /// How many bytes an [outbox](Socket::outbox) queues. Default: 1 MiB.
+    pub fn outbox_limit(mut self, bytes: usize) -> ServerOptions {
+        self.connection.outbox_limit = bytes;
+        self
+    }
+
     /// The idle timeout of each connection, see [`Socket::set_timeout`]. Default: none.
     pub fn timeout(mut self, time: impl Into<Option<Duration>>) -> ServerOptions {
         self.connection.timeout = time.into();

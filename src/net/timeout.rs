@@ -1,0 +1,189 @@
+//! The idle timeout and the deadline of a connection, over blocking calls.
+//!
+//! The kernel ends a blocked call after SO_RCVTIMEO or SO_SNDTIMEO. Both measure one call in one direction, so when one has
+//! ended, this file decides whether the connection's own time is up or the call goes on with what is left. Nothing is asked
+//! of the system while no timer is set, and while one is, only when the number it has been given must change.
+
+use std::io;
+use std::net::TcpStream;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use crate::error::Error;
+use crate::sys;
+
+/// All in nanoseconds; the moments since `since`. 0 is none.
+#[derive(Debug)]
+pub(crate) struct Timers {
+    since: Instant,
+    idle: AtomicU64,
+    deadline: AtomicU64,
+    /// When a byte was last read or written. Kept only while `idle` is set.
+    active: AtomicU64,
+    /// What the kernel was last told, for reading and for writing.
+    armed: [AtomicU64; 2],
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Direction {
+    Read,
+    Write,
+}
+
+/// The last activity when an idle timeout was told of, so that it is told of once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Told(u64);
+
+impl Timers {
+    pub(crate) fn new() -> Timers {
+        Timers {
+            since: Instant::now(),
+            idle: AtomicU64::new(0),
+            deadline: AtomicU64::new(0),
+            active: AtomicU64::new(0),
+            armed: [AtomicU64::new(0), AtomicU64::new(0)],
+        }
+    }
+
+    /// How old the connection is.
+    pub(crate) fn age(&self) -> Duration {
+        self.since.elapsed()
+    }
+
+    fn now(&self) -> u64 {
+        nanoseconds(self.since.elapsed())
+    }
+
+    pub(crate) fn idle(&self) -> Option<Duration> {
+        Some(self.idle.load(Relaxed)).filter(|time| *time > 0).map(Duration::from_nanos)
+    }
+
+    pub(crate) fn set_idle(&self, time: Option<Duration>) {
+        self.active.store(self.now(), Relaxed);
+        self.idle.store(time.map_or(0, nanoseconds), Relaxed);
+    }
+
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        Some(self.deadline.load(Relaxed)).filter(|at| *at > 0).map(|at| self.since + Duration::from_nanos(at))
+    }
+
+    pub(crate) fn set_deadline(&self, at: Option<Instant>) {
+        // One that is past already is not none.
+        let at = at.map_or(0, |at| nanoseconds(at.saturating_duration_since(self.since)).max(1));
+        self.deadline.store(at, Relaxed);
+    }
+
+    /// Something was read or written.
+    pub(crate) fn touch(&self) {
+        if self.idle.load(Relaxed) > 0 {
+            self.active.store(self.now(), Relaxed);
+        }
+    }
+
+    /// Before a call that may block: tells the kernel how long it may.
+    pub(crate) fn arm(&self, stream: &TcpStream, direction: Direction) -> io::Result<()> {
+        let (idle, deadline) = (self.idle.load(Relaxed), self.deadline.load(Relaxed));
+        let armed = self.armed[direction as usize].load(Relaxed);
+        if idle | deadline | armed == 0 && sys::SLICE.is_none() {
+            return Ok(());
+        }
+        let mut time = idle;
+        if deadline > 0 {
+            let left = deadline.saturating_sub(self.now());
+            if left == 0 {
+                return Err(past_deadline(direction));
+            }
+            if idle == 0 || left < idle {
+                // What is left shrinks with every call. A number that is too small is put right when it has run out, so it
+                // is halved now and then instead of being set each time.
+                let serves = armed > 0 && armed <= left && armed >= left / 4;
+                time = if serves { armed } else { 1 << left.ilog2() };
+            }
+        }
+        self.tell_kernel(stream, direction, time)
+    }
+
+    /// After the kernel has ended a call for its time: `Ok` if it shall go on.
+    pub(crate) fn expired(&self, stream: &TcpStream, direction: Direction, told: Option<Told>) -> io::Result<()> {
+        let left = self.left(direction, told)?;
+        self.tell_kernel(stream, direction, left.map_or(0, nanoseconds))
+    }
+
+    /// How long a call may still block; the error if its time is up.
+    pub(crate) fn left(&self, direction: Direction, told: Option<Told>) -> io::Result<Option<Duration>> {
+        let (idle, deadline, now) = (self.idle.load(Relaxed), self.deadline.load(Relaxed), self.now());
+        let mut left = u64::MAX;
+        if deadline > 0 {
+            left = deadline.saturating_sub(now);
+            if left == 0 {
+                return Err(past_deadline(direction));
+            }
+        }
+        if idle > 0 {
+            let since = self.active.load(Relaxed);
+            let silent = now.saturating_sub(since);
+            if told == Some(Told(since)) {
+                left = left.min(idle);
+            } else if silent >= idle {
+                return Err(idle_too_long(direction, idle));
+            } else {
+                left = left.min(idle - silent);
+            }
+        }
+        Ok(if left == u64::MAX { None } else { Some(Duration::from_nanos(left)) })
+    }
+
+    /// What to hand to later calls once an idle timeout was told of.
+    pub(crate) fn told(&self) -> Told {
+        Told(self.active.load(Relaxed))
+    }
+
+    fn tell_kernel(&self, stream: &TcpStream, direction: Direction, time: u64) -> io::Result<()> {
+        let time = match sys::SLICE.map(nanoseconds) {
+            Some(slice) if time == 0 || slice < time => slice,
+            _ => time,
+        };
+        if self.armed[direction as usize].swap(time, Relaxed) == time {
+            return Ok(());
+        }
+        // The kernel rounds up to its own ticks, and takes 0 for none.
+        let time =
+            Some(time).filter(|time| *time > 0).map(|time| Duration::from_nanos(time).max(Duration::from_micros(1)));
+        match direction {
+            Direction::Read => stream.set_read_timeout(time),
+            Direction::Write => stream.set_write_timeout(time),
+        }
+    }
+}
+
+impl Direction {
+    pub(crate) fn call(self) -> &'static str {
+        match self {
+            Direction::Read => "read",
+            Direction::Write => "write",
+        }
+    }
+}
+
+fn nanoseconds(time: Duration) -> u64 {
+    // Half the range, some 290 years, is as good as never and leaves room to add.
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX / 2).min(u64::MAX / 2)
+}
+
+const IDLE: &str = "ERR_SOCKET_TIMEOUT";
+
+fn idle_too_long(direction: Direction, idle: u64) -> io::Error {
+    let text =
+        format!("{} timed out: nothing was read or written for {:?}", direction.call(), Duration::from_nanos(idle));
+    Error::fixed(io::ErrorKind::TimedOut, IDLE, text).into()
+}
+
+fn past_deadline(direction: Direction) -> io::Error {
+    let text = format!("{} timed out: the deadline has passed", direction.call());
+    Error::fixed(io::ErrorKind::TimedOut, "ERR_SOCKET_DEADLINE", text).into()
+}
+
+/// Whether an error says that the connection was idle for too long: the one that only notifies.
+pub(crate) fn is_idle(error: &io::Error) -> bool {
+    Error::of(error).is_some_and(|error| error.code() == IDLE)
+}
