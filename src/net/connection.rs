@@ -6,12 +6,14 @@
 //! descriptor. No clone of a handle can keep the descriptor open.
 
 use std::cell::{Cell, RefCell};
+use std::convert::Infallible;
 use std::io::{self, BufRead, BufReader, IoSlice, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, TryLockError};
 use std::time::{Duration, Instant};
 
+use crossbeam_channel::Sender;
 use socket2::SockRef;
 
 use super::keep_alive::KeepAlive;
@@ -71,6 +73,8 @@ pub(crate) struct Core {
     /// How many threads wait for a flag to change; flags they wait for are changed under this lock.
     gate: Mutex<usize>,
     gate_moved: Condvar,
+    /// Dropped when the connection is closed, which those see who have the other end.
+    open: Mutex<Option<Sender<Infallible>>>,
     /// Of an accepted connection, until it is closed.
     place: Mutex<Option<Place>>,
 }
@@ -156,6 +160,7 @@ impl Core {
             settings: Mutex::new(options.settings),
             gate: Mutex::new(0),
             gate_moved: Condvar::new(),
+            open: Mutex::default(),
             place: Mutex::new(place),
         }
     }
@@ -368,6 +373,7 @@ impl Core {
         if let Some(queue) = self.queue.get() {
             queue.abandon();
         }
+        lock(&self.open).take();
         let place = lock(&self.place).take();
         let presence = place.and_then(|place| place.leave(self.id, how));
         let stream = write(&self.stream).take();
@@ -383,6 +389,15 @@ impl Core {
         });
         drop(presence);
         true
+    }
+
+    /// Drops `open` when the connection is closed, which may be at once.
+    pub(crate) fn tell_closed(&self, open: Sender<Infallible>) {
+        let before = lock(&self.open).replace(open);
+        drop(before);
+        if self.is_closed() {
+            lock(&self.open).take();
+        }
     }
 
     fn let_go(&self, stream: Arc<TcpStream>, manner: Manner) {

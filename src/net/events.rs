@@ -37,6 +37,19 @@ pub enum SocketEvent<D = Vec<u8>> {
     },
 }
 
+impl SocketEvent<&[u8]> {
+    /// The same event with bytes of its own.
+    pub fn into_owned(self) -> SocketEvent {
+        match self {
+            SocketEvent::Data(bytes) => SocketEvent::Data(bytes.to_vec()),
+            SocketEvent::End => SocketEvent::End,
+            SocketEvent::Timeout => SocketEvent::Timeout,
+            SocketEvent::Error(error) => SocketEvent::Error(error),
+            SocketEvent::Close { had_error } => SocketEvent::Close { had_error },
+        }
+    }
+}
+
 impl Socket {
     /// Reads, and calls `f` with each event, one at a time, until the connection is closed. Blocks until then.
     ///
@@ -72,9 +85,18 @@ impl Socket {
     /// What ended the connection: an error of reading, or what `f` returned. What `f` returns from `Error` is passed over,
     /// since there is one already; what it returns from `Close` is returned if there is none.
     /// `NotConnected`, without any event, if the socket is closed already.
-    pub fn each(&self, mut f: impl FnMut(&Socket, SocketEvent<&[u8]>) -> io::Result<()>) -> io::Result<()> {
+    pub fn each(&self, f: impl FnMut(&Socket, SocketEvent<&[u8]>) -> io::Result<()>) -> io::Result<()> {
+        self.each_until(self.core.allow_half_open, f)
+    }
+
+    /// As `each`; `half_open` says whether it waits for our end, or ends our direction after the peer's.
+    pub(super) fn each_until(
+        &self,
+        half_open: bool,
+        mut f: impl FnMut(&Socket, SocketEvent<&[u8]>) -> io::Result<()>,
+    ) -> io::Result<()> {
         let stream = self.core.stream()?;
-        let mut result = self.read_events(stream, &mut f);
+        let mut result = self.read_events(stream, half_open, &mut f);
         if self.core.is_closed() && result.as_ref().is_err_and(is_destroyed) {
             // Ours, so it is no error of the connection's.
             result = Ok(());
@@ -97,6 +119,7 @@ impl Socket {
     fn read_events(
         &self,
         stream: Arc<TcpStream>,
+        half_open: bool,
         f: &mut impl FnMut(&Socket, SocketEvent<&[u8]>) -> io::Result<()>,
     ) -> io::Result<()> {
         let mut chunks = Chunks::new(&self.core, &stream);
@@ -133,7 +156,7 @@ impl Socket {
             return Ok(());
         }
         f(self, SocketEvent::End)?;
-        if self.core.allow_half_open { self.hold(f, Core::wait_for_our_end) } else { self.core.end_for_peer() }
+        if half_open { self.hold(f, Core::wait_for_our_end) } else { self.core.end_for_peer() }
     }
 
     /// Waits by `wait`; telling of idle times meanwhile.

@@ -5,6 +5,7 @@
 //! (the end).
 
 mod accept;
+mod channel;
 mod connect;
 mod connection;
 mod events;
@@ -20,6 +21,7 @@ mod slots;
 mod socket;
 mod timeout;
 
+pub use channel::ServerEvent;
 pub use connect::SocketOptions;
 pub use events::{ServerCallbacks, SocketCallbacks, SocketEvent};
 pub use keep_alive::KeepAlive;

@@ -2,7 +2,7 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, RwLock};
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockRef, Type};
@@ -14,6 +14,7 @@ use super::ledger::{Ledger, Stats};
 use super::socket::{self, Socket};
 use crate::address::{Address, Endpoint, Target, resolve};
 use crate::error::{Error, Result};
+use crate::events::Consumer;
 use crate::lock::{read, write};
 use crate::report::{Report, Reporter};
 use crate::running::Running;
@@ -67,6 +68,8 @@ pub(super) struct Inner {
     pub(super) wakers: Mutex<Vec<SocketAddr>>,
     pub(super) shortage: Shortage,
     served: AtomicBool,
+    /// Who receives the events, if they go through a channel.
+    consumer: OnceLock<Arc<Consumer>>,
 }
 
 /// How to listen: options for a [`Server`], then [`listen`](ServerOptions::listen).
@@ -323,6 +326,7 @@ impl ServerOptions {
                 wakers: Mutex::default(),
                 shortage: Shortage::default(),
                 served: AtomicBool::new(false),
+                consumer: OnceLock::new(),
             }),
         }
     }
@@ -430,10 +434,14 @@ impl Server {
         hooks: &Hooks<'_>,
     ) -> io::Result<()> {
         if self.inner.served.swap(true, SeqCst) {
-            let text = "This server is being served already";
-            return Err(Error::fixed(io::ErrorKind::AlreadyExists, "ERR_SERVER_ALREADY_LISTEN", text).into());
+            return Err(served_already());
         }
         accept::serve(&self.inner, handler, hooks)
+    }
+
+    /// An early word of what `serve_with` will say.
+    pub(super) fn check_unserved(&self) -> io::Result<()> {
+        if self.inner.served.load(SeqCst) { Err(served_already()) } else { Ok(()) }
     }
 
     /// Waits for a client and gives its connection, which counts as open until it is closed: destroyed, or its last handle
@@ -491,7 +499,24 @@ impl Server {
     }
 }
 
+fn served_already() -> io::Error {
+    let text = "This server is being served already";
+    Error::fixed(io::ErrorKind::AlreadyExists, "ERR_SERVER_ALREADY_LISTEN", text).into()
+}
+
 impl Inner {
+    pub(super) fn set_consumer(&self, consumer: &Arc<Consumer>) {
+        // There is one channel at most, since there is one `serve`.
+        let _ = self.consumer.set(Arc::clone(consumer));
+    }
+
+    /// The calling thread is about to wait until every connection has ended.
+    pub(super) fn about_to_wait(&self) {
+        if let Some(consumer) = self.consumer.get() {
+            consumer.leave_if_here();
+        }
+    }
+
     pub(super) fn listener(&self) -> Option<Arc<socket2::Socket>> {
         read(&self.listener).clone()
     }

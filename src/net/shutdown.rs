@@ -29,11 +29,13 @@ impl Server {
 
     /// Blocks until the server is closed, by [`close`](Server::close) from another thread or from a handler, and its last
     /// connection has ended. A handler may call it: its own connection is left out, and so are those of other handlers that
-    /// wait here too.
+    /// wait here too. The thread that receives the server's [`events`](Server::events) may call it as well: what has no room
+    /// in the channel is dropped then, and the connection it comes from destroyed.
     ///
     /// # Errors
     /// None today.
     pub fn wait(&self) -> io::Result<()> {
+        self.inner.about_to_wait();
         self.inner.ledger.wait();
         Ok(())
     }

@@ -1,0 +1,128 @@
+//! The third way: events through one bounded channel. What feeds it are the callbacks of the second way.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::ops::Deref;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
+
+use crossbeam_channel::{Receiver, Sender, bounded, never, select};
+
+use crate::lock::lock;
+use crate::running::Running;
+
+/// The receiving end of a channel of events, made by the `events(n)` of a server or socket.
+///
+/// It is used as crossbeam's [`Receiver`], so `select!` of [`landline::channel`](crate::channel) takes it, and it keeps what
+/// feeds it open. It is an iterator's source too: `for event in events.iter()`. When what feeds it is closed and the last
+/// event was taken, receiving says that the channel is disconnected. Dropping it closes what feeds it and waits for its
+/// threads.
+///
+/// At most `n` events wait in it. When it is full, the threads that read wait, and so do the peers: nothing is lost. So the
+/// thread that receives must not wait for them in turn: it writes through [`outbox`](crate::net::Socket::outbox), never by a
+/// blocking write.
+pub struct Events<T> {
+    receiver: Receiver<T>,
+    consumer: Arc<Consumer>,
+    close: Box<dyn Fn() + Send + Sync>,
+    running: Option<Running>,
+}
+
+/// Who receives, as those who send see it.
+pub(crate) struct Consumer {
+    /// The thread that looked into the channel last, by an address that is its own.
+    thread: AtomicUsize,
+    /// Dropped when nobody will receive any more: those who wait for room give up.
+    present: Mutex<Option<Sender<Infallible>>>,
+}
+
+/// The sending end.
+pub(crate) struct Feed<T> {
+    sender: Sender<T>,
+    gone: Receiver<Infallible>,
+}
+
+/// The channel's end will never come to this event.
+pub(crate) struct Gone;
+
+/// A channel for at most `n` events.
+pub(crate) fn channel<T>(n: usize) -> (Feed<T>, Receiver<T>, Arc<Consumer>) {
+    let (sender, receiver) = bounded(n);
+    let (present, gone) = bounded(0);
+    let consumer = Consumer { thread: AtomicUsize::new(0), present: Mutex::new(Some(present)) };
+    (Feed { sender, gone }, receiver, Arc::new(consumer))
+}
+
+impl<T> Events<T> {
+    /// `close` ends what feeds the channel; `running` is the thread that does.
+    pub(crate) fn new(
+        receiver: Receiver<T>,
+        consumer: Arc<Consumer>,
+        running: Running,
+        close: impl Fn() + Send + Sync + 'static,
+    ) -> Events<T> {
+        Events { receiver, consumer, close: Box::new(close), running: Some(running) }
+    }
+}
+
+impl<T> Deref for Events<T> {
+    type Target = Receiver<T>;
+
+    fn deref(&self) -> &Receiver<T> {
+        self.consumer.thread.store(this_thread(), Relaxed);
+        &self.receiver
+    }
+}
+
+impl<T> Drop for Events<T> {
+    fn drop(&mut self) {
+        self.consumer.leave();
+        (self.close)();
+        if let Some(running) = self.running.take() {
+            // What it ended with went through the channel.
+            let _ = running.join();
+        }
+    }
+}
+
+impl<T> fmt::Debug for Events<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Events").field("waiting", &self.receiver.len()).finish_non_exhaustive()
+    }
+}
+
+impl Consumer {
+    /// Nobody receives any more.
+    pub(crate) fn leave(&self) {
+        lock(&self.present).take();
+    }
+
+    /// The calling thread is about to wait for those who send. If it is the one that receives, they would wait for each
+    /// other.
+    pub(crate) fn leave_if_here(&self) {
+        if self.thread.load(Relaxed) == this_thread() {
+            self.leave();
+        }
+    }
+}
+
+impl<T> Feed<T> {
+    /// Sends, waiting for room until the receiver is gone.
+    pub(crate) fn send(&self, event: T) -> Result<(), Gone> {
+        self.send_unless(event, &never())
+    }
+
+    /// Sends, waiting for room until the receiver is gone or `over` is disconnected.
+    pub(crate) fn send_unless(&self, event: T, over: &Receiver<Infallible>) -> Result<(), Gone> {
+        select! {
+            send(self.sender, event) -> sent => sent.map_err(|_| Gone),
+            recv(self.gone) -> _ => Err(Gone),
+            recv(over) -> _ => Err(Gone),
+        }
+    }
+}
+
+fn this_thread() -> usize {
+    thread_local!(static HERE: u8 = const { 0 });
+    HERE.with(|here| std::ptr::from_ref(here) as usize)
+}

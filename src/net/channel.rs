@@ -1,0 +1,140 @@
+//! The events of servers and sockets, through a channel.
+
+use std::convert::Infallible;
+use std::io;
+
+use crossbeam_channel::bounded;
+
+use super::connection::{destroyed, is_destroyed};
+use super::events::SocketEvent;
+use super::refuse::Refused;
+use super::server::Server;
+use super::socket::Socket;
+use crate::error::Error;
+use crate::events::{Events, Feed, channel};
+use crate::running::Running;
+
+/// What happens on a [`Server`] whose events go [through a channel](Server::events).
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum ServerEvent {
+    /// A client was admitted.
+    Connection(Socket),
+    /// Something happened on a connection.
+    Socket(Socket, SocketEvent),
+    /// A client was turned away; it is closed already.
+    Refused(Refused),
+    /// Accepting fails for the time being.
+    Error(Error),
+    /// The server is closed and its last connection has ended: the last event.
+    Close,
+}
+
+impl Server {
+    /// Serves on threads of its own, and sends everything that happens into one channel that holds `n` events at most; 0
+    /// hands each one over. See [`Events`] for what the receiver must know.
+    ///
+    /// A connection ends when both sides have: at `End`, answer what is left to answer and call
+    /// [`outbox().end()`](super::Outbox::end), or [`destroy`](Socket::destroy).
+    ///
+    /// ```
+    /// use landline::net::{Server, ServerEvent, Socket, SocketEvent};
+    ///
+    /// let server = Server::listen("127.0.0.1:0")?;
+    /// let events = server.events(16)?;
+    ///
+    /// let client = Socket::connect(server.address())?;
+    /// client.write_end("hello")?;
+    /// for event in events.iter() {
+    ///     match event {
+    ///         ServerEvent::Socket(socket, SocketEvent::Data(bytes)) => socket.outbox().try_send(bytes)?,
+    ///         ServerEvent::Socket(socket, SocketEvent::End) => socket.outbox().end()?,
+    ///         ServerEvent::Socket(_, SocketEvent::Close { .. }) => server.close(),
+    ///         _ => {}
+    ///     }
+    /// }
+    /// assert_eq!(client.read_to_string()?, "hello");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `ERR_SERVER_ALREADY_LISTEN` if the server is being served already. The thread cannot be started.
+    pub fn events(&self, n: usize) -> io::Result<Events<ServerEvent>> {
+        self.check_unserved()?;
+        let (feed, receiver, consumer) = channel(n);
+        let server = self.clone();
+        let running = self.start(move || {
+            let result = server
+                .on()
+                .connection(|socket| {
+                    if feed.send(ServerEvent::Connection(socket.clone())).is_err() {
+                        socket.destroy();
+                        return Ok(());
+                    }
+                    feed_from(socket, &feed, |event| ServerEvent::Socket(socket.clone(), event))
+                })
+                // Nobody is there to be told if sending fails.
+                .refused(|client| drop(feed.send(ServerEvent::Refused(client.clone()))))
+                .error(|error, socket| {
+                    if socket.is_none() {
+                        drop(feed.send(ServerEvent::Error(error.clone())));
+                    }
+                })
+                .run();
+            if let Err(error) = &result {
+                drop(feed.send(ServerEvent::Error(Error::told_by(error))));
+            }
+            drop(feed.send(ServerEvent::Close));
+            result
+        })?;
+        self.inner.set_consumer(&consumer);
+        let server = self.clone();
+        Ok(Events::new(receiver, consumer, running, move || {
+            server.close();
+            server.sockets().iter().for_each(Socket::destroy);
+        }))
+    }
+}
+
+impl Socket {
+    /// Reads on a thread of its own, and sends the events into a channel that holds `n` at most; 0 hands each one over. See
+    /// [`Events`] for what the receiver must know. Dropping the `Events` destroys the connection.
+    ///
+    /// The connection ends when both sides have: at `End`, call [`outbox().end()`](super::Outbox::end) or
+    /// [`destroy`](Socket::destroy).
+    ///
+    /// # Errors
+    /// `NotConnected` if the socket is closed. The thread cannot be started.
+    pub fn events(&self, n: usize) -> io::Result<Events<SocketEvent>> {
+        self.core.stream()?;
+        let (feed, receiver, consumer) = channel(n);
+        let socket = self.clone();
+        let running = Running::start(format!("landline socket {}", self.remote_address()), None, move || {
+            feed_from(&socket, &feed, |event| event)
+        })?;
+        let socket = self.clone();
+        Ok(Events::new(receiver, consumer, running, move || socket.destroy()))
+    }
+}
+
+/// Sends the events of a connection until it is closed.
+fn feed_from<T>(socket: &Socket, feed: &Feed<T>, wrap: impl Fn(SocketEvent) -> T) -> io::Result<()> {
+    // Whoever waits for room stops waiting when the connection is destroyed.
+    let (open, closed) = bounded::<Infallible>(0);
+    socket.core.tell_closed(open);
+    let result = socket.each_until(true, |socket, event| {
+        let is_close = matches!(event, SocketEvent::Close { .. });
+        let event = wrap(event.into_owned());
+        // The close is told of even so.
+        let sent = if is_close { feed.send(event) } else { feed.send_unless(event, &closed) };
+        sent.map_err(|_| {
+            socket.destroy();
+            destroyed("send").into()
+        })
+    });
+    // An error went through the channel, and the end of the receiver is none.
+    match result {
+        Err(error) if is_destroyed(&error) => Ok(()),
+        result => result,
+    }
+}
