@@ -74,6 +74,14 @@ impl Address {
         Some(at.into())
     }
 
+    /// What the system gives; `None` for an address of another kind.
+    pub(crate) fn of(address: &socket2::SockAddr) -> Option<Address> {
+        match address.as_socket() {
+            Some(at) => Some(at.into()),
+            None => crate::sys::path_of(address).map(Address::from),
+        }
+    }
+
     /// The IP address; `None` for a Unix socket.
     pub fn ip(&self) -> Option<IpAddr> {
         self.socket_addr().map(|at| at.ip())

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::io::{self, IoSlice};
 use std::net::TcpStream;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -103,6 +104,67 @@ pub(crate) fn prepare(stream: &TcpStream) {
     #[cfg(target_vendor = "apple")]
     let _ = SockRef::from(stream).set_nosigpipe(true);
     let _ = stream;
+}
+
+/// Whether there are Unix sockets that a program of this library can use.
+pub(crate) const UNIX_SOCKETS: bool = cfg!(unix);
+
+/// The path a Unix socket's address names: empty for none, with a leading NUL for an abstract one.
+#[cfg(unix)]
+pub(crate) fn path_of(address: &socket2::SockAddr) -> Option<PathBuf> {
+    use std::os::unix::ffi::OsStrExt;
+    if let Some(path) = address.as_pathname() {
+        return Some(path.to_path_buf());
+    }
+    if let Some(name) = address.as_abstract_namespace() {
+        let name: Vec<u8> = [b"\0", name].concat();
+        return Some(std::ffi::OsStr::from_bytes(&name).into());
+    }
+    address.is_unix().then(PathBuf::new)
+}
+#[cfg(not(unix))]
+pub(crate) fn path_of(_: &socket2::SockAddr) -> Option<PathBuf> {
+    None
+}
+
+/// Gives a Unix socket a name that nobody else has; Linux alone has such names.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(crate) fn bind_to_any_name(socket: &socket2::Socket) -> io::Result<Option<PathBuf>> {
+    static LAST: AtomicUsize = AtomicUsize::new(0);
+    let name = format!("\0landline {} {}", std::process::id(), LAST.fetch_add(1, Ordering::Relaxed));
+    socket.bind(&socket2::SockAddr::unix(&name)?)?;
+    Ok(Some(name.into()))
+}
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(crate) fn bind_to_any_name(_: &socket2::Socket) -> io::Result<Option<PathBuf>> {
+    Ok(None)
+}
+
+/// Which file a path names: its device and number.
+pub(crate) type FileIdentity = (u64, u64);
+
+#[cfg(unix)]
+pub(crate) fn file_identity(path: &Path) -> Option<FileIdentity> {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::symlink_metadata(path).ok().map(|file| (file.dev(), file.ino()))
+}
+#[cfg(not(unix))]
+pub(crate) fn file_identity(_: &Path) -> Option<FileIdentity> {
+    None
+}
+
+/// Lets everybody read or write a file.
+#[cfg(unix)]
+pub(crate) fn open_to_all(path: &Path, readable: bool, writable: bool) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    let mut permissions = std::fs::metadata(path)?.permissions();
+    let (read, write) = (if readable { 0o444 } else { 0 }, if writable { 0o222 } else { 0 });
+    permissions.set_mode(permissions.mode() | read | write);
+    std::fs::set_permissions(path, permissions)
+}
+#[cfg(not(unix))]
+pub(crate) fn open_to_all(_: &Path, _: bool, _: bool) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
 }
 
 /// Access to the descriptor of a [`Socket`](crate::net::Socket): it is `AsFd`, on Windows `AsSocket`.

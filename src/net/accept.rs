@@ -5,8 +5,9 @@
 //! next one first. A worker that has served waits again unless enough do.
 
 use std::io;
-use std::net::{SocketAddr, TcpStream};
+use std::net::TcpStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, Scope};
@@ -166,7 +167,7 @@ where
 struct Client {
     stream: TcpStream,
     local: Address,
-    remote: SocketAddr,
+    remote: Address,
     slot: Slot,
 }
 
@@ -175,7 +176,7 @@ impl Client {
     fn enter(self, server: &Inner, presence: Option<Presence>) -> Socket {
         let ledger = &server.ledger;
         let place = Place { ledger: Arc::clone(ledger), slot: self.slot, presence };
-        let addresses = (self.local, self.remote.into());
+        let addresses = (self.local, self.remote);
         let socket =
             Socket::new(self.stream, addresses, server.options.connection, ledger.reporter.clone(), Some(place));
         ledger.enter(socket.id(), Arc::downgrade(&socket.core));
@@ -215,8 +216,8 @@ fn next_client(server: &Inner, hooks: &Hooks<'_>) -> io::Result<Option<(Client, 
             Some(Ok((socket, remote))) => {
                 trouble.is_over();
                 let stream = TcpStream::from(socket);
-                let remote = remote.as_socket().unwrap_or_else(|| ([0; 4], 0).into());
-                if closing && server.is_call(remote) {
+                let remote = Address::of(&remote).unwrap_or_else(|| PathBuf::new().into());
+                if closing && server.is_call(&remote) {
                     return Ok(None);
                 }
                 if let Some(client) = admit(server, stream, remote, hooks) {
@@ -229,13 +230,15 @@ fn next_client(server: &Inner, hooks: &Hooks<'_>) -> io::Result<Option<(Client, 
     }
 }
 
-fn admit(server: &Inner, stream: TcpStream, remote: SocketAddr, hooks: &Hooks<'_>) -> Option<Client> {
+fn admit(server: &Inner, stream: TcpStream, remote: Address, hooks: &Hooks<'_>) -> Option<Client> {
     match server.ledger.slots.take() {
         Ok(slot) => {
             if !sys::ACCEPTED_INHERITS || server.adopted {
                 socket::plain(&stream);
                 // It fails only on a connection that is dead already; reading from it will tell.
-                let _ = socket::apply(&SockRef::from(&stream), server.options.connection.settings);
+                if server.address.path().is_none() {
+                    let _ = socket::apply(&SockRef::from(&stream), server.options.connection.settings);
+                }
             }
             let local = server.local_of(&stream);
             Some(Client { stream, local, remote, slot })

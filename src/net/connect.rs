@@ -1,4 +1,5 @@
 use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockRef, Type};
@@ -6,6 +7,7 @@ use socket2::{Domain, Protocol, SockRef, Type};
 use super::connection::Options;
 use super::keep_alive::KeepAlive;
 use super::socket::{Socket, apply};
+use super::unix;
 use crate::address::{Address, Endpoint, Family, Target, loopback, resolve};
 use crate::error::{Error, Result};
 use crate::report::{Report, Reporter};
@@ -100,7 +102,7 @@ impl SocketOptions {
     }
 
     /// Connects: connect(2). A bare port means this machine. A name is looked up, and every address it has is tried in the
-    /// order the resolver gives, until one answers.
+    /// order the resolver gives, until one answers. A path is that of a Unix socket.
     ///
     /// Blocks as long as the look-up and the attempts take; the system gives up an attempt that nobody answers after about
     /// two minutes.
@@ -109,6 +111,7 @@ impl SocketOptions {
     /// - `connect ECONNREFUSED 127.0.0.1:1`: nobody listens there. `ETIMEDOUT`, `EHOSTUNREACH`, `ENETUNREACH`: nobody
     ///   answers. When several addresses failed, [`Error::causes`] has the error of each.
     /// - `getaddrinfo ENOTFOUND host`: the name has no address, or none of the family asked for.
+    /// - `connect ENOENT /path`: no such Unix socket; `ECONNREFUSED`: it is stale, or no socket.
     /// - `bind EADDRINUSE`, `bind EADDRNOTAVAIL`: the local address cannot be had.
     /// - An error that names the option or the endpoint that is wrong; no socket exists then.
     #[doc(alias = "createConnection")]
@@ -128,13 +131,7 @@ impl SocketOptions {
             Target::Port(port) => vec![SocketAddr::from((loopback(family.unwrap_or(Family::Ipv4)), port))],
             Target::Ip(at) => vec![at],
             Target::Name { host, port } => resolve(&host, port, family)?,
-            Target::Path(path) => {
-                return Err(Error::fixed(
-                    std::io::ErrorKind::Unsupported,
-                    "ENOTSUP",
-                    format!("connect ENOTSUP {}", path.display()),
-                ));
-            }
+            Target::Path(path) => return self.connect_to_path(path),
             Target::Invalid(error) => return Err(error),
         };
         let mut failed = Vec::new();
@@ -172,6 +169,15 @@ impl SocketOptions {
         apply(&SockRef::from(&stream), self.connection.settings).map_err(failed)?;
         let (addresses, reporter) = ((local.into(), at.into()), self.reporter.clone());
         let socket = Socket::new(stream, addresses, self.connection, reporter, None);
+        self.reporter.tell(|| Report::Connected { connection: socket.core.name() });
+        Ok(socket)
+    }
+
+    /// The options of TCP do not apply.
+    fn connect_to_path(&self, path: PathBuf) -> Result<Socket> {
+        let stream = unix::connect(&path)?.into();
+        let addresses = (Address::from(PathBuf::new()), path.into());
+        let socket = Socket::new(stream, addresses, self.connection, self.reporter.clone(), None);
         self.reporter.tell(|| Report::Connected { connection: socket.core.name() });
         Ok(socket)
     }

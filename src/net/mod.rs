@@ -20,6 +20,7 @@ mod shutdown;
 mod slots;
 mod socket;
 mod timeout;
+mod unix;
 
 pub use channel::ServerEvent;
 pub use connect::SocketOptions;

@@ -1,6 +1,6 @@
 //! What a client gets that is not let in.
 
-use std::net::{SocketAddr, TcpStream};
+use std::net::TcpStream;
 
 use super::accept::Hooks;
 use super::server::{Inner, WhenFull};
@@ -21,11 +21,11 @@ pub struct Refused {
 
 /// Tells of the client, then closes it, in this order. Called on the accepting thread: two system calls in all, accept(2)
 /// and close(2), unless somebody wants to know the address it came to on a wildcard listener.
-pub(super) fn refuse(server: &Inner, stream: TcpStream, remote: SocketAddr, by: RefusedBy, hooks: &Hooks<'_>) {
+pub(super) fn refuse(server: &Inner, stream: TcpStream, remote: Address, by: RefusedBy, hooks: &Hooks<'_>) {
     server.ledger.refused(by);
     if server.ledger.reporter.is_on() || hooks.refused.is_some() {
         let local = server.local_of(&stream);
-        let refused = Refused { local, remote: remote.into(), by };
+        let refused = Refused { local, remote, by };
         if let Some(hook) = hooks.refused {
             guarded(|| hook(&refused));
         }

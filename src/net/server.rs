@@ -1,6 +1,7 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, OnceLock, RwLock};
 use std::time::Duration;
@@ -12,6 +13,7 @@ use super::connection::Options;
 use super::keep_alive::KeepAlive;
 use super::ledger::{Ledger, Stats};
 use super::socket::{self, Socket};
+use super::unix::{self, SocketFile};
 use crate::address::{Address, Endpoint, Target, resolve};
 use crate::error::{Error, Result};
 use crate::events::Consumer;
@@ -65,7 +67,9 @@ pub(super) struct Inner {
     /// How many threads are inside accept(2).
     pub(super) accepting: AtomicUsize,
     /// Our own ends of the connections that `close` makes to wake acceptors.
-    pub(super) wakers: Mutex<Vec<SocketAddr>>,
+    pub(super) wakers: Mutex<Vec<Address>>,
+    /// Of a Unix socket that we made.
+    pub(super) file: Mutex<Option<SocketFile>>,
     pub(super) shortage: Shortage,
     served: AtomicBool,
     /// Who receives the events, if they go through a channel.
@@ -89,6 +93,8 @@ pub struct ServerOptions {
     ipv6_only: bool,
     reuse_address: bool,
     reuse_port: bool,
+    readable_all: bool,
+    writable_all: bool,
     pub(super) connection: Options,
     pub(super) linger: Duration,
     pub(super) stack_size: Option<usize>,
@@ -133,6 +139,8 @@ impl ServerOptions {
             ipv6_only: false,
             reuse_address: true,
             reuse_port: false,
+            readable_all: false,
+            writable_all: false,
             connection: Options::default(),
             linger: Duration::from_secs(1),
             stack_size: None,
@@ -177,6 +185,17 @@ impl ServerOptions {
     /// Windows. Default: no.
     pub fn reuse_port(self, reuse: bool) -> ServerOptions {
         ServerOptions { reuse_port: reuse, ..self }
+    }
+
+    /// Whether everybody may read the file of a Unix socket. Default: no, as the umask says.
+    pub fn readable_all(self, all: bool) -> ServerOptions {
+        ServerOptions { readable_all: all, ..self }
+    }
+
+    /// Whether everybody may write the file of a Unix socket, which is what connecting to it takes. Default: no, as the
+    /// umask says.
+    pub fn writable_all(self, all: bool) -> ServerOptions {
+        ServerOptions { writable_all: all, ..self }
     }
 
     /// For each connection, see [`Socket::set_no_delay`]. Default: on.
@@ -245,10 +264,15 @@ impl ServerOptions {
     /// alone where there is no IPv6; port 0 is the system's choice, which [`Server::address`] tells. A name is looked up,
     /// which may block; its first address that is not link-local counts.
     ///
+    /// A path makes a Unix socket, unix(7): its file is made here and removed by `close`. After a crash it is left, and has
+    /// to be removed before the next time. On Linux a path that starts with a NUL is an abstract name, without a file.
+    ///
     /// # Errors
     /// - `listen EADDRINUSE: address already in use 127.0.0.1:3000`: somebody listens there.
     /// - `listen EADDRNOTAVAIL`: the address is not this machine's. `listen EACCES`: the port is for root (below 1024).
     /// - `getaddrinfo ENOTFOUND host`: the name has no address.
+    /// - `listen EADDRINUSE: address already in use /path`: there is a file; `EACCES`: there is no such directory, or it is
+    ///   not to be written; `EINVAL`: the path is longer than 107 bytes on Linux, 103 elsewhere.
     /// - `ERR_OUT_OF_RANGE`, `ERR_INVALID_ARG_VALUE`, `ERR_SOCKET_BAD_PORT`: the option or endpoint that the text names is
     ///   wrong. No socket exists then.
     #[doc(alias = "createServer")]
@@ -273,25 +297,31 @@ impl ServerOptions {
                 let at = *found.iter().find(|at| !is_link_local(at)).unwrap_or(&found[0]);
                 (self.open(at)?, at)
             }
-            Target::Path(path) => {
-                let text = format!("listen ENOTSUP: operation not supported on socket {}", path.display());
-                return Err(Error::fixed(io::ErrorKind::Unsupported, "ENOTSUP", text));
-            }
+            Target::Path(path) => return self.listen_on_path(path, limit),
             Target::Invalid(error) => return Err(error),
         };
         let bound = listener.local_addr().map_err(|error| Error::call("listen", &error).at(at))?;
-        Ok(self.server(listener, bound.as_socket().unwrap_or(at), false, limit))
+        Ok(self.server(listener, bound.as_socket().unwrap_or(at).into(), None, false, limit))
+    }
+
+    fn listen_on_path(&self, path: PathBuf, limit: usize) -> Result<Server> {
+        if unix::is_abstract(&path) && (self.readable_all || self.writable_all) {
+            let text = "readable_all and writable_all need a file: an abstract name has none";
+            return Err(Error::invalid("ERR_INVALID_ARG_VALUE", text));
+        }
+        let (listener, file) = unix::listen(&path, self.backlog, (self.readable_all, self.writable_all))?;
+        Ok(self.server(listener, path.into(), file, false, limit))
     }
 
     /// Serves a socket that listens already: a service manager's, a parent process's, one made by hand. It takes a
-    /// `TcpListener`, on Unix an `OwnedFd`.
+    /// `TcpListener`, on Unix a `UnixListener` or an `OwnedFd` too.
     ///
     /// Its giver may go on using it: [`close`](Server::close) wakes the threads that accept on it by connecting to it, and
     /// closes our descriptor only. A client that is accepted while that goes on is served. Backlog and address are the
     /// giver's, and so are the options that belong to listening; those of the connections apply.
     ///
     /// # Errors
-    /// - `listen EINVAL: invalid argument`: it is no listening TCP socket.
+    /// - `listen EINVAL: invalid argument`: it is no socket that listens for connections.
     /// - `ERR_INVALID_ARG_VALUE`: it is non-blocking or has a receive timeout; clear that first. Its giver may count on it,
     ///   so it is not done here.
     /// - `ERR_OUT_OF_RANGE`: the option that the text names is wrong.
@@ -300,7 +330,7 @@ impl ServerOptions {
         let socket = socket2::Socket::from(listener.into());
         let failed = |error| Error::call("listen", &error);
         let wrong = || failed(io::ErrorKind::InvalidInput.into());
-        let bound = socket.local_addr().map_err(|_| wrong())?.as_socket().ok_or_else(wrong)?;
+        let bound = socket.local_addr().ok().and_then(|bound| Address::of(&bound)).ok_or_else(wrong)?;
         if !sys::is_listener(&socket).map_err(failed)? {
             return Err(wrong());
         }
@@ -308,22 +338,30 @@ impl ServerOptions {
             let text = "The listener is non-blocking or has a receive timeout: clear both before it is adopted";
             return Err(Error::invalid("ERR_INVALID_ARG_VALUE", text));
         }
-        Ok(self.server(socket, bound, true, limit))
+        Ok(self.server(socket, bound, None, true, limit))
     }
 
-    fn server(&self, listener: socket2::Socket, bound: SocketAddr, adopted: bool, limit: usize) -> Server {
-        let address = Address::from(bound);
+    fn server(
+        &self,
+        listener: socket2::Socket,
+        address: Address,
+        file: Option<SocketFile>,
+        adopted: bool,
+        limit: usize,
+    ) -> Server {
+        let is_wildcard = address.ip().is_some_and(|ip| ip.is_unspecified());
         Server {
             inner: Arc::new(Inner {
                 ledger: Ledger::new(limit, self.reporter.clone(), address.clone()),
                 options: self.clone(),
                 listener: RwLock::new(Some(Arc::new(listener))),
-                local: (!bound.ip().is_unspecified()).then(|| address.clone()),
+                local: (!is_wildcard).then(|| address.clone()),
                 address,
                 adopted,
                 closing: AtomicBool::new(false),
                 accepting: AtomicUsize::new(0),
                 wakers: Mutex::default(),
+                file: Mutex::new(file),
                 shortage: Shortage::default(),
                 served: AtomicBool::new(false),
                 consumer: OnceLock::new(),

@@ -6,7 +6,8 @@ use std::time::Duration;
 use std::{io, net};
 
 use super::server::{Inner, Server};
-use crate::address::reachable;
+use super::unix;
+use crate::address::{Address, reachable};
 use crate::lock::lock;
 use crate::report::Report;
 
@@ -55,6 +56,7 @@ impl Inner {
         }
         // On an adopted listener, an acceptor that gets a client instead of our call still serves it.
         self.call_acceptors_back();
+        drop(lock(&self.file).take());
         drop(self.take_listener());
         self.ledger.closed();
     }
@@ -80,22 +82,22 @@ impl Inner {
     /// Connects to ourselves, once for each thread that accepts. When the backlog is full this fails, but then nobody is
     /// blocked in accept(2) either.
     fn call(&self) {
-        let Some(at) = self.address.socket_addr().map(reachable) else {
-            return;
-        };
         for _ in 0..self.accepting.load(SeqCst) {
             // Under the lock, so that the acceptor that gets the call finds its number in the list.
             let mut wakers = lock(&self.wakers);
-            if let Ok(call) = TcpStream::connect_timeout(&at, Duration::from_millis(250)) {
-                wakers.extend(call.local_addr());
+            if let Some(at) = self.address.socket_addr().map(reachable) {
+                if let Ok(call) = TcpStream::connect_timeout(&at, Duration::from_millis(250)) {
+                    wakers.extend(call.local_addr().map(Address::from));
+                }
+            } else if let Some(path) = self.address.path() {
+                wakers.extend(unix::call(path).ok().flatten());
             }
         }
     }
 
     /// Whether an accepted connection is a call of ours.
-    pub(super) fn is_call(&self, remote: net::SocketAddr) -> bool {
-        let remote = crate::Address::from(remote);
-        lock(&self.wakers).iter().any(|own| crate::Address::from(*own) == remote)
+    pub(super) fn is_call(&self, remote: &Address) -> bool {
+        lock(&self.wakers).contains(remote)
     }
 }
 

@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 use crate::report::{ConnectionId, How, Reporter};
 use crate::sys::{self, Raw};
 
-/// A TCP connection: a client's own, or one that a server accepted.
+/// A connection over TCP or a Unix socket: a client's own, or one that a server accepted.
 ///
 /// It is [`Read`] and [`Write`], owned or by reference, and has their methods on `&self`, so that one thread can read
 /// while another writes. Clones are handles to the same connection. Closing acts on the connection, whatever handles are
@@ -258,7 +258,12 @@ impl Socket {
     ///
     /// # Errors
     /// `ERR_SOCKET_CLOSED`, of kind `NotConnected`, if the socket is closed already.
+    /// `ERR_INVALID_HANDLE_TYPE` on a Unix socket, which has no RST.
     pub fn reset_and_destroy(&self) -> Result<()> {
+        if self.remote_address().path().is_some() {
+            let text = "This handle type cannot be sent";
+            return Err(Error::invalid("ERR_INVALID_HANDLE_TYPE", text));
+        }
         if self.core.close(How::Reset, Manner::Reset) {
             return Ok(());
         }
@@ -318,9 +323,12 @@ impl Socket {
     /// otherwise wait some 40 ms for the peer's delayed acknowledgement.
     ///
     /// # Errors
-    /// `setNoDelay` with the system's code. `NotConnected` once the socket is closed.
+    /// `setNoDelay` with the system's code. `NotConnected` once the socket is closed. On a Unix socket it does nothing.
     #[doc(alias = "set_nodelay")]
     pub fn set_no_delay(&self, on: bool) -> Result<()> {
+        if self.remote_address().path().is_some() {
+            return Ok(());
+        }
         self.core.change(|s| &mut s.no_delay, on, "setNoDelay", |socket, on| socket.set_tcp_nodelay(*on))
     }
 
@@ -333,9 +341,12 @@ impl Socket {
     /// Whether and when a silent connection is probed; see [`KeepAlive`]. Default: off.
     ///
     /// # Errors
-    /// `setKeepAlive` with the system's code, `EINVAL` for a time it cannot take (on Linux more than 32,767 s).
+    /// On a Unix socket it does nothing. `setKeepAlive` with the system's code, `EINVAL` for a time it cannot take (on Linux more than 32,767 s).
     /// `NotConnected` once the socket is closed.
     pub fn set_keep_alive(&self, keep_alive: impl Into<KeepAlive>) -> Result<()> {
+        if self.remote_address().path().is_some() {
+            return Ok(());
+        }
         let keep_alive = Some(keep_alive.into());
         self.core.change(
             |s| &mut s.keep_alive,
@@ -392,15 +403,50 @@ impl From<TcpStream> for Socket {
     /// Takes over a connection of std's. Its settings stay as they are, but it is made blocking, and without timeouts of
     /// its own.
     fn from(stream: TcpStream) -> Socket {
-        let address = |found: io::Result<std::net::SocketAddr>| {
-            // getpeername(2) fails once the peer has reset the connection: the address is not known any more then.
-            found.unwrap_or_else(|_| ([0, 0, 0, 0], 0).into()).into()
-        };
-        let addresses = (address(stream.local_addr()), address(stream.peer_addr()));
-        let settings = Settings { no_delay: stream.nodelay().unwrap_or(false), keep_alive: None };
-        plain(&stream);
-        Socket::new(stream, addresses, Options { settings, ..Options::default() }, Reporter::default(), None)
+        from_any(socket2::Socket::from(stream))
     }
+}
+
+#[cfg(unix)]
+impl From<std::os::unix::net::UnixStream> for Socket {
+    /// Takes over a connection of std's; it is made blocking, and without timeouts of its own.
+    fn from(stream: std::os::unix::net::UnixStream) -> Socket {
+        from_any(socket2::Socket::from(stream))
+    }
+}
+
+#[cfg(unix)]
+impl TryFrom<std::os::fd::OwnedFd> for Socket {
+    type Error = Error;
+
+    /// Takes over a connection that another program has handed on; it is made blocking, and without timeouts of its own.
+    ///
+    /// # Errors
+    /// `ERR_INVALID_FD_TYPE` if it is no TCP or Unix stream socket. The descriptor is closed then.
+    fn try_from(descriptor: std::os::fd::OwnedFd) -> Result<Socket> {
+        let socket = socket2::Socket::from(descriptor);
+        let is_stream = socket.r#type().is_ok_and(|kind| kind == socket2::Type::STREAM);
+        let is_listener = sys::is_listener(&socket).unwrap_or(false);
+        if is_stream && !is_listener && socket.local_addr().is_ok_and(|address| Address::of(&address).is_some()) {
+            return Ok(from_any(socket));
+        }
+        Err(Error::invalid("ERR_INVALID_FD_TYPE", "Unsupported fd type: not a stream socket"))
+    }
+}
+
+/// A stream socket of either kind. getpeername(2) fails once the peer has reset the connection: the address is not known any
+/// more then.
+fn from_any(socket: socket2::Socket) -> Socket {
+    let address = |found: io::Result<socket2::SockAddr>| {
+        let found = found.ok().and_then(|found| Address::of(&found));
+        found.unwrap_or_else(|| std::net::SocketAddr::from(([0; 4], 0)).into())
+    };
+    let addresses = (address(socket.local_addr()), address(socket.peer_addr()));
+    let settings = Settings { no_delay: socket.tcp_nodelay().unwrap_or(false), keep_alive: None };
+    // std's type for a stream: its calls are recv(2), send(2) and shutdown(2), which serve both kinds.
+    let stream = TcpStream::from(socket);
+    plain(&stream);
+    Socket::new(stream, addresses, Options { settings, ..Options::default() }, Reporter::default(), None)
 }
 
 impl Socket {
