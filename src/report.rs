@@ -53,6 +53,8 @@ impl fmt::Display for Connection {
 pub enum RefusedBy {
     /// As many connections were open as the server allows.
     Full,
+    /// Its address is on the server's block list.
+    Blocked,
     /// No thread could be started to serve it.
     NoThread,
     /// The server was being closed when it arrived.
@@ -63,6 +65,7 @@ impl fmt::Display for RefusedBy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             RefusedBy::Full => "full",
+            RefusedBy::Blocked => "blocked",
             RefusedBy::NoThread => "no thread",
             RefusedBy::Closing => "closing",
         })

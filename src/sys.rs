@@ -9,6 +9,8 @@ use std::sync::{Arc, OnceLock};
 
 use socket2::SockRef;
 
+use crate::address::Family;
+
 /// What std calls an owned descriptor here.
 #[cfg(unix)]
 pub(crate) type OwnedHandle = std::os::fd::OwnedFd;
@@ -51,6 +53,27 @@ pub(crate) fn is_listener(socket: &socket2::Socket) -> io::Result<bool> {
 #[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd")))]
 pub(crate) fn is_listener(_: &socket2::Socket) -> io::Result<bool> {
     Ok(true)
+}
+
+/// IP_TOS, or IPV6_TCLASS where there is such a thing.
+pub(crate) fn set_type_of_service(socket: &SockRef<'_>, family: Family, value: u8) -> io::Result<()> {
+    match family {
+        Family::Ipv4 => socket.set_tos_v4(value.into()),
+        #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd", target_vendor = "apple"))]
+        Family::Ipv6 => socket.set_tclass_v6(value.into()),
+        _ => Err(io::ErrorKind::Unsupported.into()),
+    }
+}
+
+pub(crate) fn type_of_service(socket: &SockRef<'_>, family: Family) -> io::Result<u8> {
+    let value = match family {
+        Family::Ipv4 => socket.tos_v4()?,
+        #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd", target_vendor = "apple"))]
+        Family::Ipv6 => socket.tclass_v6()?,
+        _ => return Err(io::ErrorKind::Unsupported.into()),
+    };
+    // It is a byte in the packet.
+    Ok(value as u8)
 }
 
 /// Adds the pause between keep-alive probes and their number to the settings, where the system has them.

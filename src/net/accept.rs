@@ -231,6 +231,12 @@ fn next_client(server: &Inner, hooks: &Hooks<'_>) -> io::Result<Option<(Client, 
 }
 
 fn admit(server: &Inner, stream: TcpStream, remote: Address, hooks: &Hooks<'_>) -> Option<Client> {
+    if let (Some(list), Some(ip)) = (&server.options.block_list, remote.ip()) {
+        if list.check(ip) {
+            refuse(server, stream, remote, RefusedBy::Blocked, &Hooks::default());
+            return None;
+        }
+    }
     match server.ledger.slots.take() {
         Ok(slot) => {
             if !sys::ACCEPTED_INHERITS || server.adopted {

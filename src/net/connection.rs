@@ -17,7 +17,7 @@ use crossbeam_channel::Sender;
 use socket2::SockRef;
 
 use super::keep_alive::KeepAlive;
-use super::ledger::Place;
+use super::ledger::{Ledger, Place};
 use super::outbox::{Queue, Then};
 use super::timeout::{Direction, Timers, Told};
 use crate::address::Address;
@@ -53,6 +53,8 @@ pub(crate) struct Core {
     pub(crate) remote: Address,
     pub(crate) allow_half_open: bool,
     pub(crate) reporter: Reporter,
+    /// Of an accepted connection.
+    pub(crate) ledger: Option<Arc<Ledger>>,
     pub(crate) bytes_read: AtomicU64,
     pub(crate) bytes_written: AtomicU64,
     pub(crate) timers: Timers,
@@ -147,6 +149,7 @@ impl Core {
             remote,
             allow_half_open: options.allow_half_open,
             reporter,
+            ledger: place.as_ref().map(|place| Arc::clone(&place.ledger)),
             bytes_read: AtomicU64::new(0),
             bytes_written: AtomicU64::new(0),
             timers,

@@ -12,6 +12,7 @@ use super::refuse::Refused;
 use super::server::Server;
 use super::socket::Socket;
 use super::timeout::{Told, is_idle};
+use crate::encoding::{Decoder, Encoding};
 use crate::error::Error;
 use crate::report::How;
 use crate::running::{Running, panic_message};
@@ -220,6 +221,7 @@ impl Socket {
     pub fn on(&self) -> SocketCallbacks {
         SocketCallbacks {
             socket: self.clone(),
+            text: false,
             data: |_, _| Ok(()),
             end: |_| Ok(()),
             timeout: |_| Ok(()),
@@ -239,6 +241,8 @@ type OnClose = fn(&Socket, bool);
 #[must_use = "nothing is read until run() or spawn()"]
 pub struct SocketCallbacks<D = OnData, E = OnSocket, T = OnSocket, R = OnError, C = OnClose> {
     socket: Socket,
+    /// `data` wants to be called with nothing, once, when all was given.
+    text: bool,
     data: D,
     end: E,
     timeout: T,
@@ -249,32 +253,61 @@ pub struct SocketCallbacks<D = OnData, E = OnSocket, T = OnSocket, R = OnError, 
 impl<D, E, T, R, C> SocketCallbacks<D, E, T, R, C> {
     /// Bytes arrived. Without it they are read and thrown away.
     pub fn data<F: FnMut(&Socket, &[u8]) -> io::Result<()>>(self, f: F) -> SocketCallbacks<F, E, T, R, C> {
-        let SocketCallbacks { socket, data: _, end, timeout, error, close } = self;
-        SocketCallbacks { socket, data: f, end, timeout, error, close }
+        let SocketCallbacks { socket, text: _, data: _, end, timeout, error, close } = self;
+        SocketCallbacks { socket, text: false, data: f, end, timeout, error, close }
+    }
+
+    /// As `data`, but decoded: a character whose bytes come in two pieces is given whole, with the second. What is not valid
+    /// becomes U+FFFD, as in Node. It takes the place of `data`.
+    ///
+    /// ```
+    /// # use landline::{Encoding, net::{Server, Socket}};
+    /// # use std::cell::RefCell;
+    /// # let server = Server::listen("127.0.0.1:0")?;
+    /// # let socket = Socket::connect(server.address())?;
+    /// # let client = server.accept()?.expect("the server is open");
+    /// # socket.write_end("hé")?;
+    /// let all = RefCell::new(String::new());
+    /// client.on().text(Encoding::Utf8, |_, text| { all.borrow_mut().push_str(text); Ok(()) }).run()?;
+    /// assert_eq!(all.into_inner(), "hé");
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    #[doc(alias = "setEncoding")]
+    pub fn text<F: FnMut(&Socket, &str) -> io::Result<()>>(
+        self,
+        encoding: Encoding,
+        mut f: F,
+    ) -> SocketCallbacks<impl FnMut(&Socket, &[u8]) -> io::Result<()>, E, T, R, C> {
+        let mut decoder = Decoder::new(encoding);
+        let decode = move |socket: &Socket, bytes: &[u8]| {
+            let text = if bytes.is_empty() { decoder.finish().into() } else { decoder.push(bytes) };
+            if text.is_empty() { Ok(()) } else { f(socket, &text) }
+        };
+        SocketCallbacks { text: true, ..self.data(decode) }
     }
 
     /// The peer has ended. Without `allow_half_open`, our direction is ended when this has returned.
     pub fn end<F: FnMut(&Socket) -> io::Result<()>>(self, f: F) -> SocketCallbacks<D, F, T, R, C> {
-        let SocketCallbacks { socket, data, end: _, timeout, error, close } = self;
-        SocketCallbacks { socket, data, end: f, timeout, error, close }
+        let SocketCallbacks { socket, text, data, end: _, timeout, error, close } = self;
+        SocketCallbacks { socket, text, data, end: f, timeout, error, close }
     }
 
     /// The idle time is over.
     pub fn timeout<F: FnMut(&Socket) -> io::Result<()>>(self, f: F) -> SocketCallbacks<D, E, F, R, C> {
-        let SocketCallbacks { socket, data, end, timeout: _, error, close } = self;
-        SocketCallbacks { socket, data, end, timeout: f, error, close }
+        let SocketCallbacks { socket, text, data, end, timeout: _, error, close } = self;
+        SocketCallbacks { socket, text, data, end, timeout: f, error, close }
     }
 
     /// The connection failed, or a closure returned an error. `close(true)` follows at once.
     pub fn error<F: FnMut(&Socket, &Error)>(self, f: F) -> SocketCallbacks<D, E, T, F, C> {
-        let SocketCallbacks { socket, data, end, timeout, error: _, close } = self;
-        SocketCallbacks { socket, data, end, timeout, error: f, close }
+        let SocketCallbacks { socket, text, data, end, timeout, error: _, close } = self;
+        SocketCallbacks { socket, text, data, end, timeout, error: f, close }
     }
 
     /// The connection is over; the flag says whether an error ended it. The server's count is down already.
     pub fn close<F: FnMut(&Socket, bool)>(self, f: F) -> SocketCallbacks<D, E, T, R, F> {
-        let SocketCallbacks { socket, data, end, timeout, error, close: _ } = self;
-        SocketCallbacks { socket, data, end, timeout, error, close: f }
+        let SocketCallbacks { socket, text, data, end, timeout, error, close: _ } = self;
+        SocketCallbacks { socket, text, data, end, timeout, error, close: f }
     }
 
     /// Reads and calls the closures until the connection is closed. Blocks until then.
@@ -289,11 +322,16 @@ impl<D, E, T, R, C> SocketCallbacks<D, E, T, R, C> {
         R: FnMut(&Socket, &Error),
         C: FnMut(&Socket, bool),
     {
-        let SocketCallbacks { socket, mut data, mut end, mut timeout, mut error, mut close } = self;
+        let SocketCallbacks { socket, text, mut data, mut end, mut timeout, mut error, mut close } = self;
         socket.each(|socket, event| {
             match event {
                 SocketEvent::Data(bytes) => return data(socket, bytes),
-                SocketEvent::End => return end(socket),
+                SocketEvent::End => {
+                    if text {
+                        data(socket, &[])?;
+                    }
+                    return end(socket);
+                }
                 SocketEvent::Timeout => return timeout(socket),
                 SocketEvent::Error(cause) => error(socket, &cause),
                 SocketEvent::Close { had_error } => close(socket, had_error),

@@ -8,6 +8,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use super::connection::Core;
+use super::server;
 use super::slots::{Slot, Slots};
 use crate::address::Address;
 use crate::lock::lock;
@@ -42,6 +43,8 @@ pub struct Stats {
 pub struct RefusedStats {
     /// As many connections were open as allowed.
     pub full: u64,
+    /// The client's address is on the block list.
+    pub blocked: u64,
     /// No thread could be started.
     pub no_thread: u64,
     /// The server was being closed.
@@ -53,6 +56,8 @@ pub(crate) struct Ledger {
     pub(crate) slots: Arc<Slots>,
     pub(crate) reporter: Reporter,
     pub(crate) address: Address,
+    /// The server, as long as there is a handle to it.
+    pub(crate) server: Weak<server::Inner>,
     /// Clients that accept(2) gave, until they are refused, or their socket is closed and their handler has returned. Goes
     /// up before the acceptor counts itself out and down last of all, so that 0 after the close means the end.
     present: AtomicUsize,
@@ -80,11 +85,12 @@ thread_local! {
 }
 
 impl Ledger {
-    pub(crate) fn new(limit: usize, reporter: Reporter, address: Address) -> Arc<Ledger> {
+    pub(crate) fn new(limit: usize, reporter: Reporter, address: Address, server: Weak<server::Inner>) -> Arc<Ledger> {
         Arc::new(Ledger {
             slots: Slots::new(limit),
             reporter,
             address,
+            server,
             present: AtomicUsize::new(0),
             waiters: AtomicUsize::new(0),
             closed: AtomicBool::new(false),
@@ -117,6 +123,7 @@ impl Ledger {
         let refused = &mut lock(&self.pages).stats.refused;
         *match by {
             RefusedBy::Full => &mut refused.full,
+            RefusedBy::Blocked => &mut refused.blocked,
             RefusedBy::NoThread => &mut refused.no_thread,
             RefusedBy::Closing => &mut refused.closing,
         } += 1;

@@ -15,6 +15,7 @@ use super::ledger::{Ledger, Stats};
 use super::socket::{self, Socket};
 use super::unix::{self, SocketFile};
 use crate::address::{Address, Endpoint, Target, resolve};
+use crate::block_list::BlockList;
 use crate::error::{Error, Result};
 use crate::events::Consumer;
 use crate::lock::{read, write};
@@ -52,7 +53,7 @@ pub struct Server {
 }
 
 /// What [`Server`] handles share.
-pub(super) struct Inner {
+pub(crate) struct Inner {
     pub(super) options: ServerOptions,
     pub(super) ledger: Arc<Ledger>,
     /// Taken out by `close`; each acceptor holds it for the length of one accept(2).
@@ -89,6 +90,7 @@ pub(super) struct Inner {
 pub struct ServerOptions {
     max_connections: Limit,
     pub(super) when_full: WhenFull,
+    pub(super) block_list: Option<BlockList>,
     backlog: u32,
     ipv6_only: bool,
     reuse_address: bool,
@@ -135,6 +137,7 @@ impl ServerOptions {
         ServerOptions {
             max_connections: Limit::Default,
             when_full: WhenFull::default(),
+            block_list: None,
             backlog: 4096,
             ipv6_only: false,
             reuse_address: true,
@@ -156,6 +159,13 @@ impl ServerOptions {
     pub fn max_connections(mut self, max: impl Into<Option<usize>>) -> ServerOptions {
         self.max_connections = max.into().map_or(Limit::Ceiling, Limit::Of);
         self
+    }
+
+    /// Clients whose address is on this list are closed as soon as they are accepted, whether there is room or not. They
+    /// are counted in [`Stats`] and reported, and nobody else is told. The rules may be changed while the server runs.
+    /// Default: an empty list.
+    pub fn block_list(self, list: &BlockList) -> ServerOptions {
+        ServerOptions { block_list: Some(list.clone()), ..self }
     }
 
     /// What a client gets that comes when the server is full. Default: [`WhenFull::Refuse`].
@@ -350,23 +360,22 @@ impl ServerOptions {
         limit: usize,
     ) -> Server {
         let is_wildcard = address.ip().is_some_and(|ip| ip.is_unspecified());
-        Server {
-            inner: Arc::new(Inner {
-                ledger: Ledger::new(limit, self.reporter.clone(), address.clone()),
-                options: self.clone(),
-                listener: RwLock::new(Some(Arc::new(listener))),
-                local: (!is_wildcard).then(|| address.clone()),
-                address,
-                adopted,
-                closing: AtomicBool::new(false),
-                accepting: AtomicUsize::new(0),
-                wakers: Mutex::default(),
-                file: Mutex::new(file),
-                shortage: Shortage::default(),
-                served: AtomicBool::new(false),
-                consumer: OnceLock::new(),
-            }),
-        }
+        let inner = Arc::new_cyclic(|server| Inner {
+            ledger: Ledger::new(limit, self.reporter.clone(), address.clone(), server.clone()),
+            options: self.clone(),
+            listener: RwLock::new(Some(Arc::new(listener))),
+            local: (!is_wildcard).then(|| address.clone()),
+            address,
+            adopted,
+            closing: AtomicBool::new(false),
+            accepting: AtomicUsize::new(0),
+            wakers: Mutex::default(),
+            file: Mutex::new(file),
+            shortage: Shortage::default(),
+            served: AtomicBool::new(false),
+            consumer: OnceLock::new(),
+        });
+        Server { inner }
     }
 
     /// Whether the options can be right; gives the limit of connections.

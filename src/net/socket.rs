@@ -12,6 +12,7 @@ use super::connection::{Core, Manner, Options, Settings};
 use super::keep_alive::KeepAlive;
 use super::ledger::Place;
 use super::lines::Lines;
+use super::server::Server;
 use crate::address::Address;
 use crate::error::{Error, Result};
 use crate::report::{ConnectionId, How, Reporter};
@@ -306,6 +307,12 @@ impl Socket {
         &self.core.remote
     }
 
+    /// The server that accepted it; `None` for a client's own socket, and once no handle to the server is left.
+    pub fn server(&self) -> Option<Server> {
+        let inner = self.core.ledger.as_ref()?.server.upgrade()?;
+        Some(Server { inner })
+    }
+
     /// How many bytes were read.
     pub fn bytes_read(&self) -> u64 {
         self.core.bytes_read.load(Relaxed)
@@ -354,6 +361,28 @@ impl Socket {
             "setKeepAlive",
             |socket, keep_alive| keep_alive.map_or(Ok(()), |keep_alive| keep_alive.apply(socket)),
         )
+    }
+
+    /// The type of service, that is, DSCP and ECN, of what is sent from now on: IP_TOS or IPV6_TCLASS. Linux takes the ECN
+    /// bits for itself. Default: 0.
+    ///
+    /// # Errors
+    /// `setTypeOfService` with the system's code; `EOPNOTSUPP` on a Unix socket. `NotConnected` once the socket is closed.
+    pub fn set_type_of_service(&self, value: u8) -> Result<()> {
+        let raw = self.raw().map_err(Error::from)?;
+        let set = sys::set_type_of_service(&SockRef::from(&raw), self.local_address().family(), value);
+        set.map_err(|error| Error::call("setTypeOfService", &error))
+    }
+
+    /// The type of service.
+    ///
+    /// # Errors
+    /// `getTypeOfService` with the system's code; `EOPNOTSUPP` on a Unix socket. `NotConnected` once the socket is closed.
+    #[doc(alias = "getTypeOfService")]
+    pub fn type_of_service(&self) -> Result<u8> {
+        let raw = self.raw().map_err(Error::from)?;
+        let value = sys::type_of_service(&SockRef::from(&raw), self.local_address().family());
+        value.map_err(|error| Error::call("getTypeOfService", &error))
     }
 
     /// How long the connection may be idle: no byte read and none written. Then a blocked read or write fails with
