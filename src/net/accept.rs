@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use socket2::SockRef;
 
-use super::connection::{Manner, is_destroyed};
+use super::connection::{Manner, is_destroyed, is_shutting_down};
 use super::ledger::{Place, Presence};
 use super::refuse::{Refused, refuse};
 use super::server::Inner;
@@ -135,14 +135,18 @@ where
         self.server.pause(FIRST_PAUSE);
     }
 
+    fn finish(&self, socket: &Socket) {
+        socket.core.close(How::Finished, Manner::InOrder(self.server.options.linger));
+    }
+
     fn serve_one(&self, client: Client) {
         let socket = client.enter(self.server, None);
-        let result = self.server.ledger.serving(|| catch_unwind(AssertUnwindSafe(|| (self.handler)(&socket))));
+        let result =
+            self.server.ledger.serving(socket.id(), || catch_unwind(AssertUnwindSafe(|| (self.handler)(&socket))));
         // What is queued goes out before the end.
         match result.map(|done| done.and_then(|()| socket.core.turn().flush())) {
-            Ok(Ok(())) => {
-                socket.core.close(How::Finished, Manner::InOrder(self.server.options.linger));
-            }
+            Ok(Ok(())) => self.finish(&socket),
+            Ok(Err(error)) if is_shutting_down(&error) => self.finish(&socket),
             // The handler was cut off by a destroy, and says no more than that.
             Ok(Err(error)) if socket.core.is_closed() && is_destroyed(&error) => {}
             Ok(Err(error)) => {

@@ -38,10 +38,15 @@ const CLOSED: u8 = 8;
 const FAILED: u8 = 16;
 /// The loops that hand out events hold them back.
 const PAUSED: u8 = 32;
+/// The server is shutting down: what looks like the peer's end may be the nudge.
+const NUDGED: u8 = 64;
 
 /// What the library's own loops read with. Uninitialised by way of `BufReader` over a stream of std's, so that an idle
 /// connection costs only the pages it has used.
 pub(crate) const CHUNK: usize = 64 * 1024;
+
+/// How long a connection's unread input is thrown away while it ends in order, if nobody has said otherwise.
+pub(crate) const LINGER: Duration = Duration::from_secs(1);
 
 /// At most this much unread input is thrown away while a connection ends in order.
 const LINGER_BYTES: usize = 1024 * 1024;
@@ -203,6 +208,8 @@ impl Core {
             self.timers.arm(stream, Direction::Read)?;
             match call() {
                 Ok(0) if self.is_closed() => return Err(destroyed("read").into()),
+                // The peer's end would look the same, but what is taken for the end must be one.
+                Ok(0) if self.has(NUDGED) && !self.peer_ended() => return Err(shutting_down().into()),
                 Ok(0) => {
                     if let Some(error) = &*lock(&self.broken) {
                         return Err(error.clone().into());
@@ -232,6 +239,7 @@ impl Core {
             self.timers.arm(stream, Direction::Read)?;
             match stream.peek(buf) {
                 Ok(0) if self.is_closed() => return Err(destroyed("read").into()),
+                Ok(0) if self.has(NUDGED) && !self.peer_ended() => return Err(shutting_down().into()),
                 Ok(n) => return Ok(n),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) if self.is_closed() => return Err(destroyed("read").into()),
@@ -336,8 +344,12 @@ impl Core {
         let mut waiting = lock(&self.gate);
         *waiting += 1;
         let result = loop {
-            if done(self.flags.load(SeqCst)) {
+            let flags = self.flags.load(SeqCst);
+            if done(flags) {
                 break Ok(());
+            }
+            if flags & NUDGED != 0 {
+                break Err(shutting_down().into());
             }
             waiting = match self.timers.left(Direction::Read, told) {
                 Ok(None) => self.gate_moved.wait(waiting).unwrap_or_else(PoisonError::into_inner),
@@ -362,6 +374,14 @@ impl Core {
     /// Sets a flag that somebody may wait for; gives the flags before.
     fn set(&self, flag: u8) -> u8 {
         self.move_gate(|| self.flags.fetch_or(flag, SeqCst))
+    }
+
+    /// The server is shutting down: wakes those who wait for the peer.
+    pub(crate) fn nudge(&self) {
+        self.set(NUDGED);
+        if let Ok(stream) = self.stream() {
+            let _ = stream.shutdown(Shutdown::Read);
+        }
     }
 
     // ---- closing
@@ -410,6 +430,7 @@ impl Core {
         match manner {
             Manner::InOrder(time) if !time.is_zero() && !self.peer_ended() => {
                 if stream.shutdown(Shutdown::Write).is_ok() {
+                    let _lingering = self.ledger.as_ref().map(|ledger| ledger.lingering(&stream));
                     discard_until_end(&stream, time);
                 }
                 if others {
@@ -685,6 +706,17 @@ fn discard_until_end(mut stream: &TcpStream, time: Duration) {
 pub(crate) fn destroyed(call: &'static str) -> Error {
     let text = format!("Cannot call {call} after a stream was destroyed");
     Error::fixed(io::ErrorKind::NotConnected, "ERR_STREAM_DESTROYED", text)
+}
+
+const SHUTTING_DOWN: &str = "ERR_SERVER_SHUTTING_DOWN";
+
+fn shutting_down() -> Error {
+    Error::fixed(io::ErrorKind::ConnectionAborted, SHUTTING_DOWN, "server is shutting down")
+}
+
+/// Whether an error says no more than that the server is shutting down.
+pub(crate) fn is_shutting_down(error: &io::Error) -> bool {
+    Error::of(error).is_some_and(|error| error.code() == SHUTTING_DOWN)
 }
 
 /// Whether an error says no more than that the connection was closed by us.

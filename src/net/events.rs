@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::{fmt, io};
 
 use super::accept::{ErrorHook, Hooks, RefusedHook};
-use super::connection::{Chunks, Core, Manner, is_destroyed};
+use super::connection::{Chunks, Core, LINGER, Manner, is_destroyed, is_shutting_down};
 use super::refuse::Refused;
 use super::server::Server;
 use super::socket::Socket;
@@ -59,6 +59,7 @@ impl Socket {
     ///   called, on whatever thread.
     /// - An error that `f` returns destroys the connection: `Error` with it and `Close` follow, and `each` returns it.
     /// - `destroy()` from anywhere is followed by `Close` alone.
+    /// - When the server [shuts down](super::Server::shutdown), the connection is ended in order, and `Close` follows.
     /// - While `f` runs nothing is read, so a peer that sends too fast is slowed down.
     ///
     /// ```
@@ -105,6 +106,10 @@ impl Socket {
         match &result {
             Ok(()) => {
                 self.core.close(How::Finished, Manner::Plain);
+            }
+            Err(error) if is_shutting_down(error) => {
+                self.core.close(How::Finished, Manner::InOrder(LINGER));
+                result = Ok(());
             }
             Err(error) => {
                 let error = Error::told_by(error);

@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::fmt;
+use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -77,11 +78,13 @@ struct Pages {
     stats: Stats,
     /// Handlers that wait for all the others: they cannot wait for each other.
     waiting_handlers: usize,
+    /// Streams of connections that are over but for the input that is thrown away.
+    lingering: Vec<Weak<TcpStream>>,
 }
 
 thread_local! {
-    /// The ledger of the server whose connection this thread is serving, by its address; 0 for none.
-    static SERVING: Cell<usize> = const { Cell::new(0) };
+    /// The connection this thread is serving, and the ledger of its server, by its address.
+    static SERVING: Cell<Option<(usize, ConnectionId)>> = const { Cell::new(None) };
 }
 
 impl Ledger {
@@ -153,11 +156,16 @@ impl Ledger {
     }
 
     /// Runs a handler on this thread; while it runs, [`wait`](Ledger::wait) on this thread leaves its connection out.
-    pub(crate) fn serving<T>(&self, handler: impl FnOnce() -> T) -> T {
-        let before = SERVING.replace(self.identity());
+    pub(crate) fn serving<T>(&self, id: ConnectionId, handler: impl FnOnce() -> T) -> T {
+        let before = SERVING.replace(Some((self.identity(), id)));
         let result = handler();
         SERVING.set(before);
         result
+    }
+
+    /// The connection that the calling thread is serving, if it is one of this server's.
+    pub(crate) fn own(&self) -> Option<ConnectionId> {
+        SERVING.get().filter(|(ledger, _)| *ledger == self.identity()).map(|(_, id)| id)
     }
 
     fn identity(&self) -> usize {
@@ -166,7 +174,7 @@ impl Ledger {
 
     /// Blocks until the server is closed and nobody is present but handlers that wait here themselves.
     pub(crate) fn wait(&self) {
-        let own = usize::from(SERVING.get() == self.identity());
+        let own = usize::from(self.own().is_some());
         let mut pages = lock(&self.pages);
         pages.waiting_handlers += own;
         self.changed.notify_all();
@@ -193,6 +201,27 @@ impl Ledger {
         self.waiters.fetch_sub(1, SeqCst);
         drop(pages);
         done()
+    }
+
+    /// Blocks until nobody is present but the handler that calls, or until the time is up; gives how many are.
+    pub(crate) fn wait_until_alone(&self, time: Duration) -> usize {
+        let own = usize::from(self.own().is_some());
+        let others = || self.present.load(SeqCst).saturating_sub(own);
+        self.wait_for(time, || others() == 0);
+        others()
+    }
+
+    /// Registers a stream whose input is thrown away, until what this returns is dropped.
+    pub(crate) fn lingering<'a>(&'a self, stream: &'a Arc<TcpStream>) -> Lingering<'a> {
+        lock(&self.pages).lingering.push(Arc::downgrade(stream));
+        Lingering { ledger: self, stream }
+    }
+
+    /// Ends all lingering.
+    pub(crate) fn cut_lingering(&self) {
+        for stream in lock(&self.pages).lingering.drain(..).filter_map(|stream| stream.upgrade()) {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
     }
 
     /// Wakes whoever waits here, to look again. A waiter counts itself before it looks, so either it sees what was done
@@ -242,6 +271,19 @@ impl Place {
         self.ledger.strike(id, how);
         drop(self.slot);
         self.presence
+    }
+}
+
+/// Keeps a stream registered as lingering.
+pub(crate) struct Lingering<'a> {
+    ledger: &'a Ledger,
+    stream: &'a Arc<TcpStream>,
+}
+
+impl Drop for Lingering<'_> {
+    fn drop(&mut self) {
+        let this = Arc::as_ptr(self.stream);
+        lock(&self.ledger.pages).lingering.retain(|other| other.as_ptr() != this);
     }
 }
 

@@ -32,6 +32,7 @@ pub use outbox::{Full, Outbox};
 pub use pipe::relay;
 pub use refuse::Refused;
 pub use server::{Server, ServerOptions, WhenFull};
+pub use shutdown::ShutdownReport;
 pub use socket::{ReadyState, Socket};
 
 pub use crate::sys::Raw;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use socket2::{Domain, Protocol, SockRef, Type};
 
 use super::accept::{self, Hooks, Shortage};
-use super::connection::Options;
+use super::connection::{LINGER, Options};
 use super::keep_alive::KeepAlive;
 use super::ledger::{Ledger, Stats};
 use super::socket::{self, Socket};
@@ -145,7 +145,7 @@ impl ServerOptions {
             readable_all: false,
             writable_all: false,
             connection: Options::default(),
-            linger: Duration::from_secs(1),
+            linger: LINGER,
             stack_size: None,
             reporter: Reporter::default(),
         }

@@ -2,14 +2,15 @@
 
 use std::net::TcpStream;
 use std::sync::atomic::Ordering::SeqCst;
-use std::time::Duration;
-use std::{io, net};
+use std::time::{Duration, Instant};
+use std::{fmt, io, net};
 
+use super::connection::Manner;
 use super::server::{Inner, Server};
 use super::unix;
 use crate::address::{Address, reachable};
 use crate::lock::lock;
-use crate::report::Report;
+use crate::report::{How, Report};
 
 /// How often, after the first, an acceptor is called that does not come: with pauses that grow from 20 to 500 ms, some
 /// eight seconds in all.
@@ -39,6 +40,83 @@ impl Server {
         self.inner.about_to_wait();
         self.inner.ledger.wait();
         Ok(())
+    }
+}
+
+/// How a [`shutdown`](Server::shutdown) went: what was seen, and nothing else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use = "it says whether anything is still running"]
+#[non_exhaustive]
+pub struct ShutdownReport {
+    /// Connections that ended by themselves within the time.
+    pub finished: usize,
+    /// Connections that were destroyed when the time was up.
+    pub forced: usize,
+    /// Of the destroyed ones, those whose handler had not returned yet. While it is not 0, code of the server runs: a
+    /// program must not unload it.
+    pub still_running: usize,
+    /// How long it took.
+    pub elapsed: Duration,
+}
+
+impl fmt::Display for ShutdownReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ShutdownReport { finished, forced, still_running, elapsed } = self;
+        write!(
+            f,
+            "{finished} finished, {forced} forced, {still_running} still running, after {:.3} s",
+            elapsed.as_secs_f64()
+        )
+    }
+}
+
+/// How long handlers whose connection was destroyed have to notice.
+const LAST_MOMENT: Duration = Duration::from_millis(50);
+
+impl Server {
+    /// Ends the server and its connections: [closes](Server::close) it; wakes those who wait for their peer, whose read
+    /// fails with `ConnectionAborted`, `server is shutting down`; waits until all have ended, at most `grace`; destroys
+    /// what is left, and tells how it went.
+    ///
+    /// A handler that returns the error of its read has ended in order. One that is writing or computing goes on until it
+    /// reads. Bytes that had arrived are still read first.
+    ///
+    /// Blocks for `grace` and some 50 ms at most. Callable from any thread, twice, and from a handler, whose own connection
+    /// is left out and goes on.
+    ///
+    /// ```
+    /// use landline::net::{Server, Socket};
+    /// use std::time::Duration;
+    ///
+    /// let server = Server::listen("127.0.0.1:0")?;
+    /// let serving = server.spawn(|socket| socket.pipe(socket).map(drop))?;
+    /// let idle = Socket::connect(server.address())?;
+    /// idle.write_all("x")?;
+    /// idle.read_exact(&mut [0])?;
+    ///
+    /// let report = server.shutdown(Duration::from_secs(2));
+    /// assert_eq!((report.finished, report.forced, report.still_running), (1, 0, 0));
+    /// serving.join()?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn shutdown(&self, grace: Duration) -> ShutdownReport {
+        let start = Instant::now();
+        let ledger = &self.inner.ledger;
+        self.inner.about_to_wait();
+        self.close();
+        let before = ledger.wait_until_alone(Duration::ZERO);
+        let own = ledger.own();
+        ledger.open().iter().filter(|core| own != Some(core.id)).for_each(|core| core.nudge());
+        let late = ledger.wait_until_alone(grace.saturating_sub(start.elapsed()));
+        let mut still_running = late;
+        if late > 0 {
+            for core in ledger.open().iter().filter(|core| own != Some(core.id)) {
+                core.close(How::Destroyed, Manner::Cut);
+            }
+            ledger.cut_lingering();
+            still_running = ledger.wait_until_alone(LAST_MOMENT);
+        }
+        ShutdownReport { finished: before.saturating_sub(late), forced: late, still_running, elapsed: start.elapsed() }
     }
 }
 
