@@ -204,8 +204,8 @@ impl Core {
         told: Option<Told>,
         mut call: impl FnMut() -> io::Result<usize>,
     ) -> io::Result<usize> {
+        let began = self.timers.arm(stream, Direction::Read)?;
         loop {
-            self.timers.arm(stream, Direction::Read)?;
             match call() {
                 Ok(0) if self.is_closed() => return Err(destroyed("read").into()),
                 // The peer's end would look the same, but what is taken for the end must be one.
@@ -222,9 +222,8 @@ impl Core {
                     self.timers.touch();
                     return Ok(n);
                 }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) if self.is_closed() => return Err(destroyed("read").into()),
-                Err(error) if sys::is_timeout(&error) => self.timers.expired(stream, Direction::Read, told)?,
+                Err(error) if is_passing(&error) => self.timers.again(stream, Direction::Read, began, told)?,
                 Err(error) => {
                     let error = Error::call("read", &error);
                     lock(&self.broken).get_or_insert_with(|| error.clone());
@@ -235,15 +234,14 @@ impl Core {
     }
 
     pub(crate) fn peek(&self, stream: &TcpStream, buf: &mut [u8]) -> io::Result<usize> {
+        let began = self.timers.arm(stream, Direction::Read)?;
         loop {
-            self.timers.arm(stream, Direction::Read)?;
             match stream.peek(buf) {
                 Ok(0) if self.is_closed() => return Err(destroyed("read").into()),
                 Ok(0) if self.has(NUDGED) && !self.peer_ended() => return Err(shutting_down().into()),
                 Ok(n) => return Ok(n),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) if self.is_closed() => return Err(destroyed("read").into()),
-                Err(error) if sys::is_timeout(&error) => self.timers.expired(stream, Direction::Read, None)?,
+                Err(error) if is_passing(&error) => self.timers.again(stream, Direction::Read, began, None)?,
                 Err(error) => return Err(Error::call("read", &error).into()),
             }
         }
@@ -341,6 +339,7 @@ impl Core {
     }
 
     fn wait_until(&self, told: Option<Told>, done: impl Fn(u8) -> bool) -> io::Result<()> {
+        let began = self.timers.begin();
         let mut waiting = lock(&self.gate);
         *waiting += 1;
         let result = loop {
@@ -351,7 +350,7 @@ impl Core {
             if flags & NUDGED != 0 {
                 break Err(shutting_down().into());
             }
-            waiting = match self.timers.left(Direction::Read, told) {
+            waiting = match self.timers.left(Direction::Read, began, told) {
                 Ok(None) => self.gate_moved.wait(waiting).unwrap_or_else(PoisonError::into_inner),
                 Ok(Some(left)) => self.gate_moved.wait_timeout(waiting, left).unwrap_or_else(PoisonError::into_inner).0,
                 Err(error) => break Err(error),
@@ -590,8 +589,8 @@ impl Turn<'_> {
         self.core.check_writable()?;
         let stream = self.core.stream()?;
         let timers = &self.core.timers;
+        let mut began = timers.arm(&stream, Direction::Write)?;
         loop {
-            timers.arm(&stream, Direction::Write)?;
             match call(&stream) {
                 Ok((n, done)) => {
                     self.core.bytes_written.fetch_add(n as u64, Relaxed);
@@ -602,10 +601,10 @@ impl Turn<'_> {
                     if n == 0 {
                         return Err(io::ErrorKind::WriteZero.into());
                     }
+                    began = timers.arm(&stream, Direction::Write)?;
                 }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) if self.core.is_closed() => return Err(destroyed("write").into()),
-                Err(error) if sys::is_timeout(&error) => timers.expired(&stream, Direction::Write, None)?,
+                Err(error) if is_passing(&error) => timers.again(&stream, Direction::Write, began, None)?,
                 Err(error) => return Err(Error::call("write", &error).into()),
             }
         }
@@ -706,6 +705,11 @@ fn discard_until_end(mut stream: &TcpStream, time: Duration) {
 pub(crate) fn destroyed(call: &'static str) -> Error {
     let text = format!("Cannot call {call} after a stream was destroyed");
     Error::fixed(io::ErrorKind::NotConnected, "ERR_STREAM_DESTROYED", text)
+}
+
+/// Whether a call was ended by its time or by a signal: neither says anything of the connection.
+fn is_passing(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::Interrupted || sys::is_timeout(error)
 }
 
 const SHUTTING_DOWN: &str = "ERR_SERVER_SHUTTING_DOWN";

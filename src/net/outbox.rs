@@ -362,9 +362,10 @@ impl Queue {
     }
 
     fn wait_for_room(&self, core: &Core, length: usize) -> io::Result<()> {
+        let began = core.timers.begin();
         let mut state = self.state();
         while !state.closed && state.check_room(length, true).is_err() {
-            let left = match core.timers.left(Direction::Write, Some(core.timers.told())) {
+            let left = match core.timers.left(Direction::Write, began, Some(core.timers.told())) {
                 Ok(left) => left.unwrap_or(Duration::from_secs(3600)),
                 Err(error) => return Err(error),
             };

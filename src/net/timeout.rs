@@ -30,6 +30,10 @@ pub(crate) enum Direction {
     Write,
 }
 
+/// When a call began, if that matters.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Began(u64);
+
 /// The last activity when an idle timeout was told of, so that it is told of once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Told(u64);
@@ -80,16 +84,22 @@ impl Timers {
         }
     }
 
+    /// When a call begins that waits by itself.
+    pub(crate) fn begin(&self) -> Began {
+        let is_on = self.idle.load(Relaxed) > 0;
+        Began(if is_on { self.now() } else { 0 })
+    }
+
     /// Before a call that may block: tells the kernel how long it may.
-    pub(crate) fn arm(&self, stream: &TcpStream, direction: Direction) -> io::Result<()> {
+    pub(crate) fn arm(&self, stream: &TcpStream, direction: Direction) -> io::Result<Began> {
         let (idle, deadline) = (self.idle.load(Relaxed), self.deadline.load(Relaxed));
         let armed = self.armed[direction as usize].load(Relaxed);
         if idle | deadline | armed == 0 && sys::SLICE.is_none() {
-            return Ok(());
+            return Ok(Began(0));
         }
-        let mut time = idle;
+        let (now, mut time) = (self.now(), idle);
         if deadline > 0 {
-            let left = deadline.saturating_sub(self.now());
+            let left = deadline.saturating_sub(now);
             if left == 0 {
                 return Err(past_deadline(direction));
             }
@@ -100,17 +110,25 @@ impl Timers {
                 time = if serves { armed } else { 1 << left.ilog2() };
             }
         }
-        self.tell_kernel(stream, direction, time)
+        self.tell_kernel(stream, direction, time)?;
+        Ok(Began(now))
     }
 
-    /// After the kernel has ended a call for its time: `Ok` if it shall go on.
-    pub(crate) fn expired(&self, stream: &TcpStream, direction: Direction, told: Option<Told>) -> io::Result<()> {
-        let left = self.left(direction, told)?;
+    /// After a call was ended by its time or by a signal: `Ok` if it shall go on, with the time that is left.
+    pub(crate) fn again(
+        &self,
+        stream: &TcpStream,
+        direction: Direction,
+        began: Began,
+        told: Option<Told>,
+    ) -> io::Result<()> {
+        let left = self.left(direction, began, told)?;
         self.tell_kernel(stream, direction, left.map_or(0, nanoseconds))
     }
 
-    /// How long a call may still block; the error if its time is up.
-    pub(crate) fn left(&self, direction: Direction, told: Option<Told>) -> io::Result<Option<Duration>> {
+    /// How long a call may still block; the error if its time is up. A call that began after the last activity has a whole
+    /// idle time of its own.
+    pub(crate) fn left(&self, direction: Direction, began: Began, told: Option<Told>) -> io::Result<Option<Duration>> {
         let (idle, deadline, now) = (self.idle.load(Relaxed), self.deadline.load(Relaxed), self.now());
         let mut left = u64::MAX;
         if deadline > 0 {
@@ -121,7 +139,7 @@ impl Timers {
         }
         if idle > 0 {
             let since = self.active.load(Relaxed);
-            let silent = now.saturating_sub(since);
+            let silent = now.saturating_sub(since.max(began.0));
             if told == Some(Told(since)) {
                 left = left.min(idle);
             } else if silent >= idle {
