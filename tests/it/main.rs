@@ -2,5 +2,7 @@
 
 mod block_list;
 mod encoding;
+mod fixtures;
 mod is_ip;
+mod listen;
 mod support;
