@@ -73,7 +73,8 @@ pub(crate) struct Core {
     queue_limit: usize,
     /// Where messages are composed, so that composing allocates once a connection and not once a message.
     scratch: Mutex<Vec<u8>>,
-    /// The first error of a read: the system tells it once and then pretends an orderly end.
+    /// The first error of the connection, as a read's: the system tells it once, to whichever call comes first, and then
+    /// pretends an orderly end to readers.
     broken: Mutex<Option<Error>>,
     /// The settings last made.
     settings: Mutex<Settings>,
@@ -202,49 +203,61 @@ impl Core {
         &self,
         stream: &TcpStream,
         told: Option<Told>,
+        call: impl FnMut() -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        match self.look(stream, told, call)? {
+            0 => {
+                self.flags.fetch_or(PEER_ENDED, SeqCst);
+                Ok(0)
+            }
+            n => {
+                self.bytes_read.fetch_add(n as u64, Relaxed);
+                self.timers.touch();
+                Ok(n)
+            }
+        }
+    }
+
+    pub(crate) fn peek(&self, stream: &TcpStream, buf: &mut [u8]) -> io::Result<usize> {
+        self.look(stream, None, || stream.peek(buf))
+    }
+
+    /// What reading and peeking have in common: the call, and what its failures mean.
+    fn look(
+        &self,
+        stream: &TcpStream,
+        told: Option<Told>,
         mut call: impl FnMut() -> io::Result<usize>,
     ) -> io::Result<usize> {
         let began = self.timers.arm(stream, Direction::Read)?;
         loop {
             match call() {
                 Ok(0) if self.is_closed() => return Err(destroyed("read").into()),
-                // The peer's end would look the same, but what is taken for the end must be one.
-                Ok(0) if self.has(NUDGED) && !self.peer_ended() => return Err(shutting_down().into()),
                 Ok(0) => {
                     if let Some(error) = &*lock(&self.broken) {
                         return Err(error.clone().into());
                     }
-                    self.flags.fetch_or(PEER_ENDED, SeqCst);
+                    // The peer's end would look the same, but what is taken for the end must be one.
+                    if self.has(NUDGED) && !self.peer_ended() {
+                        return Err(shutting_down().into());
+                    }
                     return Ok(0);
                 }
-                Ok(n) => {
-                    self.bytes_read.fetch_add(n as u64, Relaxed);
-                    self.timers.touch();
-                    return Ok(n);
-                }
+                Ok(n) => return Ok(n),
                 Err(_) if self.is_closed() => return Err(destroyed("read").into()),
                 Err(error) if is_passing(&error) => self.timers.again(stream, Direction::Read, began, told)?,
-                Err(error) => {
-                    let error = Error::call("read", &error);
-                    lock(&self.broken).get_or_insert_with(|| error.clone());
-                    return Err(error.into());
-                }
+                Err(error) => return Err(self.broke("read", &error).into()),
             }
         }
     }
 
-    pub(crate) fn peek(&self, stream: &TcpStream, buf: &mut [u8]) -> io::Result<usize> {
-        let began = self.timers.arm(stream, Direction::Read)?;
-        loop {
-            match stream.peek(buf) {
-                Ok(0) if self.is_closed() => return Err(destroyed("read").into()),
-                Ok(0) if self.has(NUDGED) && !self.peer_ended() => return Err(shutting_down().into()),
-                Ok(n) => return Ok(n),
-                Err(_) if self.is_closed() => return Err(destroyed("read").into()),
-                Err(error) if is_passing(&error) => self.timers.again(stream, Direction::Read, began, None)?,
-                Err(error) => return Err(Error::call("read", &error).into()),
-            }
+    /// Keeps the first error of the connection for the reads to come. EPIPE is none: it comes after another, or it is what
+    /// writing to a peer that has ended in order leads to.
+    fn broke(&self, call: &'static str, error: &io::Error) -> Error {
+        if error.kind() != io::ErrorKind::BrokenPipe {
+            lock(&self.broken).get_or_insert_with(|| Error::call("read", error));
         }
+        Error::call(call, error)
     }
 
     // ---- writing
@@ -551,7 +564,7 @@ impl Turn<'_> {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) if self.core.is_closed() => return Err(destroyed("write").into()),
-                Err(error) => return Err(Error::call("write", &error).into()),
+                Err(error) => return Err(self.core.broke("write", &error).into()),
             }
         }
         Ok(done)
@@ -605,7 +618,7 @@ impl Turn<'_> {
                 }
                 Err(_) if self.core.is_closed() => return Err(destroyed("write").into()),
                 Err(error) if is_passing(&error) => timers.again(&stream, Direction::Write, began, None)?,
-                Err(error) => return Err(Error::call("write", &error).into()),
+                Err(error) => return Err(self.core.broke("write", &error).into()),
             }
         }
     }
