@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 
 use landline::net::{Server, ServerOptions, Socket, SocketEvent, SocketOptions};
@@ -118,6 +119,20 @@ pub(crate) fn watch(
 /// As [`watch`], without answers.
 pub(crate) fn watch_only(socket: &Socket) -> JoinHandle<Tape> {
     watch(socket, |_, _| Ok(()))
+}
+
+/// As [`watch_only`], and returns once `each` runs: after a byte of the peer's, the first word.
+pub(crate) fn watch_running(socket: &Socket, peer: &Socket) -> JoinHandle<Tape> {
+    let (tell, told) = mpsc::channel();
+    let tape = watch(socket, move |_, event| {
+        if let SocketEvent::Data(_) = event {
+            tell.send(()).expect("the test waits");
+        }
+        Ok(())
+    });
+    peer.write_all("x").expect("it is connected");
+    told.recv_timeout(SOON).expect("the byte arrives");
+    tape
 }
 
 /// What was noted, once it is over.

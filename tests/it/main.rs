@@ -1,6 +1,7 @@
 //! What landline promises, one test for each promise.
 
 mod block_list;
+mod destroy;
 mod encoding;
 mod fixtures;
 mod is_ip;
