@@ -30,16 +30,14 @@ use crate::sys;
 const WE_ENDED: u8 = 1;
 /// The peer's FIN was read.
 const PEER_ENDED: u8 = 2;
-/// We ended because the peer had.
-const ENDED_BY_PEER: u8 = 4;
 /// Closed, or being closed: whoever set it closes it.
-const CLOSED: u8 = 8;
+const CLOSED: u8 = 4;
 /// A [`Report::Failed`] was told.
-const FAILED: u8 = 16;
+const FAILED: u8 = 8;
 /// The loops that hand out events hold them back.
-const PAUSED: u8 = 32;
+const PAUSED: u8 = 16;
 /// The server is shutting down: what looks like the peer's end may be the nudge.
-const NUDGED: u8 = 64;
+const NUDGED: u8 = 32;
 
 /// What the library's own loops read with. Uninitialised by way of `BufReader` over a stream of std's, so that an idle
 /// connection costs only the pages it has used.
@@ -302,7 +300,7 @@ impl Core {
         if flags & CLOSED != 0 {
             return Err(destroyed("write").into());
         }
-        if flags & ENDED_BY_PEER != 0 {
+        if flags & WE_ENDED != 0 && flags & PEER_ENDED != 0 && !self.allow_half_open {
             return Err(Error::fixed(
                 io::ErrorKind::BrokenPipe,
                 "EPIPE",
@@ -317,17 +315,6 @@ impl Core {
     }
 
     // ---- ending
-
-    /// Our end, in answer to the peer's.
-    pub(crate) fn end_for_peer(&self) -> io::Result<()> {
-        let turn = self.turn();
-        if self.we_ended() {
-            return Ok(());
-        }
-        turn.flush()?;
-        self.flags.fetch_or(ENDED_BY_PEER, SeqCst);
-        turn.end_now()
-    }
 
     /// Blocks until our side has ended or the connection is closed; the error if its time is up before.
     pub(crate) fn wait_for_our_end(&self, told: Option<Told>) -> io::Result<()> {

@@ -162,7 +162,7 @@ impl Socket {
             return Ok(());
         }
         f(self, SocketEvent::End)?;
-        if half_open { self.hold(f, Core::wait_for_our_end) } else { self.core.end_for_peer() }
+        if half_open { self.hold(f, Core::wait_for_our_end) } else { self.end() }
     }
 
     /// Waits by `wait`; telling of idle times meanwhile.

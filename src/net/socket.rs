@@ -155,7 +155,8 @@ impl Socket {
 ///
 /// # Errors
 /// `BrokenPipe` or `ConnectionReset` if the peer is gone, with Node's text `write EPIPE`; often only the second write
-/// after that says so, since the first is taken by the kernel. `BrokenPipe`, `write after end`, after [`end`](Self::end).
+/// after that says so, since the first is taken by the kernel. `BrokenPipe`, `write after end`, after [`end`](Self::end);
+/// `This socket has been ended by the other party` if the peer has ended too, unless half-open is allowed.
 /// `NotConnected` once the socket is closed. `TimedOut` once the deadline is over, or when for the length of the timeout
 /// nothing moved in either direction. How far a failed write came, [`bytes_written`](Self::bytes_written) says.
 ///
