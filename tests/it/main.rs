@@ -3,6 +3,7 @@
 mod block_list;
 mod destroy;
 mod encoding;
+mod ends;
 mod fixtures;
 mod is_ip;
 mod listen;
