@@ -4,6 +4,7 @@ mod block_list;
 mod destroy;
 mod encoding;
 mod ends;
+mod events;
 mod fixtures;
 mod is_ip;
 mod listen;
