@@ -1,6 +1,8 @@
 //! What landline promises, one test for each promise.
 
 mod block_list;
+mod connect;
+mod counting;
 mod destroy;
 mod encoding;
 mod ends;
