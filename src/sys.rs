@@ -95,7 +95,9 @@ pub(crate) fn keep_alive_probes(
 #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
 pub(crate) fn write_vectored(stream: &TcpStream, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
     const MSG_NOSIGNAL: i32 = if cfg!(target_os = "freebsd") { 0x2_0000 } else { 0x4000 };
-    SockRef::from(stream).send_vectored_with_flags(buffers, MSG_NOSIGNAL)
+    // More in one call is EMSGSIZE.
+    const IOV_MAX: usize = 1024;
+    SockRef::from(stream).send_vectored_with_flags(&buffers[..buffers.len().min(IOV_MAX)], MSG_NOSIGNAL)
 }
 /// There is no such flag everywhere. std's write of one buffer is safe on every system.
 #[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd")))]
