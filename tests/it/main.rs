@@ -3,6 +3,7 @@
 mod block_list;
 mod connect;
 mod counting;
+mod data;
 mod destroy;
 mod encoding;
 mod ends;
@@ -11,3 +12,4 @@ mod fixtures;
 mod is_ip;
 mod listen;
 mod support;
+mod writes;
