@@ -1,5 +1,6 @@
 //! What landline promises, one test for each promise.
 
+mod addresses;
 mod block_list;
 mod connect;
 mod counting;
@@ -11,5 +12,6 @@ mod events;
 mod fixtures;
 mod is_ip;
 mod listen;
+mod options;
 mod support;
 mod writes;
