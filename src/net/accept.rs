@@ -183,8 +183,9 @@ impl Client {
         let addresses = (self.local, self.remote);
         let socket =
             Socket::new(self.stream, addresses, server.options.connection, ledger.reporter.clone(), Some(place));
-        ledger.enter(socket.id(), Arc::downgrade(&socket.core));
+        // First: once it is entered, others find it, and may close it, which is reported too.
         ledger.reporter.tell(|| Report::Accepted { connection: socket.core.name(), open: ledger.slots.taken() });
+        ledger.enter(socket.id(), Arc::downgrade(&socket.core));
         socket
     }
 }
