@@ -1,11 +1,10 @@
 //! Lines: where they end, how long they may be, and that nothing is lost between them.
 
 use std::io::{BufRead, ErrorKind, Read};
-use std::net::{TcpListener, TcpStream};
 use std::thread;
 use std::time::Duration;
 
-use landline::net::{Lines, Socket};
+use landline::net::{Lines, Server, Socket};
 
 use crate::fixtures::pair;
 use crate::support::{SOON, each_ip, within};
@@ -99,11 +98,10 @@ fn a_line_that_is_not_utf_8_is_invalid_and_the_next_follows() {
 }
 
 /// A connection of which reads time out.
-fn impatient() -> (Socket, Socket) {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("port 0 can be listened on");
-    let stream = TcpStream::connect(listener.local_addr().expect("it is bound")).expect("it listens");
-    stream.set_read_timeout(Some(Duration::from_millis(20))).expect("it is a socket");
-    (stream.into(), listener.accept().expect("it is connected").0.into())
+fn impatient() -> (Server, Socket, Socket) {
+    let (server, client, accepted) = pair("127.0.0.1:0");
+    client.set_timeout(Duration::from_millis(20));
+    (server, client, accepted)
 }
 
 /// Ensures that a step that timed out has lost nothing: the next one goes on where it stopped, in the middle of a line and
@@ -111,10 +109,10 @@ fn impatient() -> (Socket, Socket) {
 #[test]
 fn a_step_that_timed_out_loses_nothing() {
     within(SOON, "the lines end", || {
-        let (socket, peer) = impatient();
+        let (_server, socket, peer) = impatient();
         let mut lines = socket.lines();
         let parts: [&[u8]; 5] = [b"", b"gr\xc3", b"\xbcn\r", b"\nzw", b"ei"];
-        let mut timed_out = |lines: &mut Lines| {
+        let timed_out = |lines: &mut Lines| {
             let error = lines.next().expect("a timeout is no end").expect_err("there is no whole line");
             assert_eq!(error.kind(), ErrorKind::TimedOut, "on every system: {error}");
         };
@@ -137,7 +135,7 @@ fn a_step_that_timed_out_loses_nothing() {
 #[test]
 fn a_read_that_timed_out_loses_nothing() {
     within(SOON, "the reads return", || {
-        let (socket, peer) = impatient();
+        let (_server, socket, peer) = impatient();
         let mut buf = [0; 4];
         assert_eq!(socket.read(&mut buf).expect_err("nothing came").kind(), ErrorKind::TimedOut, "read");
         assert_eq!(socket.peek(&mut buf).expect_err("nothing came").kind(), ErrorKind::TimedOut, "peek");
