@@ -5,7 +5,7 @@
 //! ```text
 //! $ cargo run --example address
 //! listening on 127.0.0.1:3000
-//! the size of message is 70
+//! the size of message is 69
 //! data is hello
 //! the size of data is 6
 //! ```

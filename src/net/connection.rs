@@ -73,7 +73,7 @@ pub(crate) struct Core {
     queue_limit: usize,
     /// Where messages are composed, so that composing allocates once a connection and not once a message.
     scratch: Mutex<Vec<u8>>,
-    /// The first error of a read: the system tells it once and then pretends an orderly end.
+    /// The first error of a read or write: the system tells it once, and then lets reads pretend an orderly end.
     broken: Mutex<Option<Error>>,
     /// The settings last made.
     settings: Mutex<Settings>,
@@ -605,7 +605,14 @@ impl Turn<'_> {
                 }
                 Err(_) if self.core.is_closed() => return Err(destroyed("write").into()),
                 Err(error) if is_passing(&error) => timers.again(&stream, Direction::Write, began, None)?,
-                Err(error) => return Err(Error::call("write", &error).into()),
+                Err(error) => {
+                    // The system tells a reset once, and it was us whom it told: the reader has to be told too. EPIPE is
+                    // none; what the peer sent before it went can still be read.
+                    if error.kind() != io::ErrorKind::BrokenPipe {
+                        lock(&self.core.broken).get_or_insert_with(|| Error::call("read", &error));
+                    }
+                    return Err(Error::call("write", &error).into());
+                }
             }
         }
     }
