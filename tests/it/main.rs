@@ -2,5 +2,9 @@
 
 mod block_list;
 mod encoding;
+mod examples;
 mod is_ip;
+mod peers;
+mod programs;
+mod reset;
 mod support;
