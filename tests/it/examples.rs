@@ -186,7 +186,7 @@ fn echo_client_talks_to_echo_server() {
     each_ip(|at| {
         let server = Server::start("echo_server", &[at]);
         let input: Arc<[u8]> = Arc::from(*b"one\ntwo");
-        let said = run(SOON, example("echo_client"), &[&server.address.to_string()], &input);
+        let said = run(example("echo_client"), &[&server.address.to_string()], &input);
         assert_eq!(said.out, *input, "what was typed comes back");
         assert!(said.status.success() && said.err.is_empty(), "nothing went wrong: {said:?}");
         let ended = server.program.line_with("finished");
@@ -232,19 +232,19 @@ fn errors_are_printed_in_nodes_words() {
     let server = Server::start("echo_server", &["127.0.0.1:0"]);
     let at = server.address.to_string();
     for name in ["echo_server", "address"] {
-        let said = run(SOON, example(name), &[&at], &nothing());
+        let said = run(example(name), &[&at], &nothing());
         assert_eq!(said.err, format!("Error: listen EADDRINUSE: address already in use {at}\n"));
         assert_eq!(said.status.code(), Some(1), "{name} fails");
     }
-    let said = run(SOON, example("echo"), &[&at], &nothing());
+    let said = run(example("echo"), &[&at], &nothing());
     assert!(said.err.contains(&format!("listen EADDRINUSE: address already in use {at}")), "{}", said.err);
 
     let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port is free");
-    let said = run(SOON, example("echo_client"), &[&free.to_string()], &nothing());
+    let said = run(example("echo_client"), &[&free.to_string()], &nothing());
     assert_eq!((said.err, said.status.code()), (format!("Error: connect ECONNREFUSED {free}\n"), Some(1)));
 
     // Without a network the resolver may not be able to say more than that it does not know.
-    let said = run(SOON * 4, example("echo_client"), &["no-such-host.invalid:1"], &nothing());
+    let said = run(example("echo_client"), &["no-such-host.invalid:1"], &nothing());
     let texts = ["ENOTFOUND", "EAI_AGAIN"].map(|code| format!("Error: getaddrinfo {code} no-such-host.invalid\n"));
     assert!(texts.contains(&said.err), "an unknown host is told by its name: {}", said.err);
     assert_eq!(said.status.code(), Some(1));
@@ -263,7 +263,7 @@ fn bad_arguments_get_a_usage_line() {
         for (name, all) in bad {
             scope.spawn(move || {
                 for args in all {
-                    let said = run(SOON, example(name), args, &nothing());
+                    let said = run(example(name), args, &nothing());
                     assert!(said.err.starts_with(&format!("usage: {name} [ADDRESS]")), "{args:?}: {}", said.err);
                     assert_eq!(said.err.lines().count(), 1, "one line is enough");
                     assert_eq!((said.status.code(), said.out.len()), (Some(2), 0), "{name} {args:?}");

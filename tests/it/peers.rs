@@ -1,13 +1,10 @@
 //! Programs that other people wrote, as clients of `echo_server` and as servers of `echo_client`.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::programs::{Program, Server, assert_same, example, random, run};
-use crate::support::{SOON, each_ip, tool};
-
-/// For 64 MiB each way, in a debug build and on a busy machine.
-const LONG: Duration = Duration::from_secs(120);
+use crate::support::{each_ip, tool};
 
 const NODE_CLIENT: &str = "
     const [host, port] = process.argv.slice(1);
@@ -41,7 +38,7 @@ fn round_trip(name: &str, server: &Server, input: &Arc<[u8]>) -> Option<f64> {
     let (program, args) = client(name, server)?;
     let args: Vec<_> = args.iter().map(String::as_str).collect();
     let start = Instant::now();
-    let said = run(LONG, program, &args, input);
+    let said = run(program, &args, input);
     let time = start.elapsed().as_secs_f64();
     assert_same(&said.out, input, name);
     assert!(said.status.success(), "{name}: {} {}", said.status, said.err);
@@ -141,7 +138,7 @@ fn a_client_that_has_ended_gets_its_answer() {
             let server = Server::start("echo_server", &[&[at], options].concat());
             let (ip, port) = (server.address.ip().to_string(), server.address.port().to_string());
             for _ in 0..20 {
-                let said = run(SOON, &nc, &["-N", &ip, &port], &Arc::from(*b"x"));
+                let said = run(&nc, &["-N", &ip, &port], &Arc::from(*b"x"));
                 assert_eq!(said.out, b"x", "{options:?}: the answer comes after the client's end");
                 let ended = server.program.line_with("finished");
                 assert!(ended.ends_with(", 1 read, 1 written"), "{options:?}: {ended}");
@@ -158,7 +155,7 @@ fn nc_is_turned_away_by_a_full_server() {
     };
     let server = Server::start("echo_server", &["127.0.0.1:0", "--max-connections", "0"]);
     let (ip, port) = (server.address.ip().to_string(), server.address.port().to_string());
-    let said = run(SOON, &nc, &[&ip, &port], &Arc::from([]));
+    let said = run(&nc, &[&ip, &port], &Arc::from([]));
     assert!(said.out.is_empty() && said.status.success(), "it was connected, and then came the end: {said:?}");
     server.program.line_with("refused ");
 }
@@ -196,7 +193,7 @@ fn echo_client_talks_to(name: &str, args: impl Fn(&str) -> Vec<String>) {
         let args = args(ip);
         let mut server = Program::start(&program, &args.iter().map(String::as_str).collect::<Vec<_>>());
         let port = server.port_after("listening on");
-        let said = run(LONG, example("echo_client"), &[&format!("{ip}:{port}")], &input);
+        let said = run(example("echo_client"), &[&format!("{ip}:{port}")], &input);
         assert_same(&said.out, &input, name);
         assert!(said.status.success() && said.err.is_empty(), "{name}: {} {}", said.status, said.err);
         assert!(server.status().success(), "{name} sees an end in order");
