@@ -283,6 +283,15 @@ impl Core {
         result
     }
 
+    /// The system tells a reset once. When it has told a write, the reader has to be told too. EPIPE is no reset: what the
+    /// peer sent before it went can still be read.
+    fn failed_to_write(&self, error: &io::Error) -> io::Error {
+        if error.kind() != io::ErrorKind::BrokenPipe {
+            lock(&self.broken).get_or_insert_with(|| Error::call("read", error));
+        }
+        Error::call("write", error).into()
+    }
+
     /// Why nothing can be written any more, if that is so.
     pub(crate) fn check_writable(&self) -> io::Result<()> {
         let flags = self.flags.load(SeqCst);
@@ -551,7 +560,7 @@ impl Turn<'_> {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) if self.core.is_closed() => return Err(destroyed("write").into()),
-                Err(error) => return Err(Error::call("write", &error).into()),
+                Err(error) => return Err(self.core.failed_to_write(&error)),
             }
         }
         Ok(done)
@@ -605,14 +614,7 @@ impl Turn<'_> {
                 }
                 Err(_) if self.core.is_closed() => return Err(destroyed("write").into()),
                 Err(error) if is_passing(&error) => timers.again(&stream, Direction::Write, began, None)?,
-                Err(error) => {
-                    // The system tells a reset once, and it was us whom it told: the reader has to be told too. EPIPE is
-                    // none; what the peer sent before it went can still be read.
-                    if error.kind() != io::ErrorKind::BrokenPipe {
-                        lock(&self.core.broken).get_or_insert_with(|| Error::call("read", &error));
-                    }
-                    return Err(Error::call("write", &error).into());
-                }
+                Err(error) => return Err(self.core.failed_to_write(&error)),
             }
         }
     }
