@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use socket2::SockRef;
 
-use super::connection::{Manner, is_destroyed, is_shutting_down};
+use super::connection::{Manner, tells_destroyed, tells_shutting_down};
 use super::ledger::{Place, Presence};
 use super::refuse::{Refused, refuse};
 use super::server::Inner;
@@ -24,7 +24,7 @@ use super::socket::{self, Socket};
 use crate::address::Address;
 use crate::error::Error;
 use crate::lock::lock;
-use crate::report::{How, RefusedBy, Report, guarded};
+use crate::report::{How, RefusedBy, Report, dispose, guarded};
 use crate::running::panic_message;
 use crate::sys;
 
@@ -141,16 +141,16 @@ where
 
     fn serve_one(&self, client: Client) {
         let socket = client.enter(self.server, None);
-        let result =
-            self.server.ledger.serving(socket.id(), || catch_unwind(AssertUnwindSafe(|| (self.handler)(&socket))));
-        // What is queued goes out before the end.
-        match result.map(|done| done.and_then(|()| socket.core.turn().flush())) {
+        // What is queued goes out before the end. An error of the user's own is asked for its text and dropped in here too,
+        // since it may panic like the handler itself.
+        let work = || (self.handler)(&socket).and_then(|()| socket.core.turn().flush()).map_err(Error::from);
+        let result = self.server.ledger.serving(socket.id(), || catch_unwind(AssertUnwindSafe(work)));
+        match result {
             Ok(Ok(())) => self.finish(&socket),
-            Ok(Err(error)) if is_shutting_down(&error) => self.finish(&socket),
+            Ok(Err(error)) if tells_shutting_down(&error) => self.finish(&socket),
             // The handler was cut off by a destroy, and says no more than that.
-            Ok(Err(error)) if socket.core.is_closed() && is_destroyed(&error) => {}
+            Ok(Err(error)) if socket.core.is_closed() && tells_destroyed(&error) => {}
             Ok(Err(error)) => {
-                let error = Error::from(error);
                 if let Some(hook) = self.hooks.error {
                     guarded(|| hook(&error, Some(&socket)));
                 }
@@ -158,10 +158,7 @@ where
             }
             Err(panic) => {
                 socket.core.panicked(panic_message(&*panic));
-                // What a panic carries may panic in its turn when it is dropped.
-                if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
-                    std::mem::forget(again);
-                }
+                dispose(panic);
             }
         }
     }
