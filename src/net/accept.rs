@@ -8,7 +8,7 @@ use std::io;
 use std::net::TcpStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, Scope};
 use std::time::Duration;
@@ -196,7 +196,7 @@ impl Client {
 /// | the listener is useless: `EINVAL`, `EBADF`, `ENOTSOCK` | the error |
 /// | anything else: no descriptors, no memory, `EPERM`, `EPROTO`, the client's network errors | told once, pause, again |
 fn next_client(server: &Inner, hooks: &Hooks<'_>) -> io::Result<Option<(Client, Presence)>> {
-    let mut trouble = Trouble { server, in_a_row: 0, paused: false };
+    let mut trouble = Trouble { server, in_a_row: 0 };
     loop {
         let Some(listener) = server.listener() else {
             return Ok(None);
@@ -278,15 +278,15 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// Clients that are gone again cost no pause, unless so many come in a row that it would be spinning.
 const AT_ONCE: u32 = 16;
 
-/// How many acceptors pause, over all threads: it is one shortage, and is told once.
+/// Whether accepting fails, whichever thread does it: one shortage, told once. It is over when one of them gets a client;
+/// the others may sit in accept(2) by then, with no failure any more and no client yet.
 #[derive(Debug, Default)]
-pub(super) struct Shortage(AtomicUsize);
+pub(super) struct Shortage(AtomicBool);
 
 /// One acceptor's run of failures.
 struct Trouble<'a> {
     server: &'a Inner,
     in_a_row: u32,
-    paused: bool,
 }
 
 impl Trouble<'_> {
@@ -304,7 +304,7 @@ impl Trouble<'_> {
         if pauses == 0 {
             return Ok(());
         }
-        if !std::mem::replace(&mut self.paused, true) && self.server.shortage.0.fetch_add(1, SeqCst) == 0 {
+        if !self.server.shortage.0.swap(true, SeqCst) {
             let address = self.server.address.clone();
             self.server.ledger.reporter.tell(|| Report::AcceptPaused {
                 address,
@@ -322,22 +322,9 @@ impl Trouble<'_> {
     /// A client came.
     fn is_over(&mut self) {
         self.in_a_row = 0;
-        if self.paused && self.leave() {
+        let shortage = &self.server.shortage.0;
+        if shortage.load(SeqCst) && shortage.swap(false, SeqCst) {
             self.server.ledger.reporter.tell(|| Report::Resumed { address: self.server.address.clone() });
-        }
-    }
-
-    /// Whether this acceptor was the last that paused.
-    fn leave(&mut self) -> bool {
-        self.paused = false;
-        self.server.shortage.0.fetch_sub(1, SeqCst) == 1
-    }
-}
-
-impl Drop for Trouble<'_> {
-    fn drop(&mut self) {
-        if self.paused {
-            self.leave();
         }
     }
 }
