@@ -1,3 +1,4 @@
+use std::any::Any;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -246,7 +247,16 @@ impl Reporter {
 
 /// Calls a hook of the user's. One that panics has said so on standard error already, and harms nobody else.
 pub(crate) fn guarded(call: impl FnOnce()) {
-    let _ = catch_unwind(AssertUnwindSafe(call));
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(call)) {
+        dispose(panic);
+    }
+}
+
+/// Drops what a panic carries, which may panic in its turn.
+pub(crate) fn dispose(panic: Box<dyn Any + Send>) {
+    if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
+        std::mem::forget(again);
+    }
 }
 
 impl fmt::Debug for Reporter {

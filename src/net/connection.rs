@@ -720,10 +720,18 @@ fn shutting_down() -> Error {
 
 /// Whether an error says no more than that the server is shutting down.
 pub(crate) fn is_shutting_down(error: &io::Error) -> bool {
-    Error::of(error).is_some_and(|error| error.code() == SHUTTING_DOWN)
+    Error::of(error).is_some_and(tells_shutting_down)
+}
+
+pub(crate) fn tells_shutting_down(error: &Error) -> bool {
+    error.code() == SHUTTING_DOWN
 }
 
 /// Whether an error says no more than that the connection was closed by us.
 pub(crate) fn is_destroyed(error: &io::Error) -> bool {
-    Error::of(error).is_some_and(|error| error.code() == "ERR_STREAM_DESTROYED")
+    Error::of(error).is_some_and(tells_destroyed)
+}
+
+pub(crate) fn tells_destroyed(error: &Error) -> bool {
+    error.code() == "ERR_STREAM_DESTROYED"
 }

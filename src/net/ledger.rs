@@ -80,6 +80,9 @@ struct Pages {
     waiting_handlers: usize,
     /// Streams of connections that are over but for the input that is thrown away.
     lingering: Vec<Weak<TcpStream>>,
+    /// Once nobody but they was left. It stays so, since nobody new comes, although the first of them to be let go is
+    /// counted among the others again.
+    handlers_let_go: bool,
 }
 
 thread_local! {
@@ -172,14 +175,22 @@ impl Ledger {
         std::ptr::from_ref(self) as usize
     }
 
-    /// Blocks until the server is closed and nobody is present but handlers that wait here themselves.
+    /// Blocks until the server is closed and nobody is present. In a handler, until nobody is but handlers that wait here
+    /// themselves.
     pub(crate) fn wait(&self) {
         let own = usize::from(self.own().is_some());
         let mut pages = lock(&self.pages);
         pages.waiting_handlers += own;
         self.changed.notify_all();
         self.waiters.fetch_add(1, SeqCst);
-        while !self.closed.load(SeqCst) || self.present.load(SeqCst) > pages.waiting_handlers {
+        loop {
+            if self.closed.load(SeqCst) {
+                let present = self.present.load(SeqCst);
+                pages.handlers_let_go |= present <= pages.waiting_handlers;
+                if present == 0 || own == 1 && pages.handlers_let_go {
+                    break;
+                }
+            }
             pages = self.changed.wait(pages).unwrap_or_else(PoisonError::into_inner);
         }
         self.waiters.fetch_sub(1, SeqCst);
