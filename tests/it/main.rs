@@ -13,7 +13,6 @@ mod events;
 mod examples;
 mod fixtures;
 mod is_ip;
-mod is_ip;
 mod lines;
 mod listen;
 mod options;
