@@ -207,15 +207,15 @@ fn next_client(server: &Inner, hooks: &Hooks<'_>) -> io::Result<Option<(Client, 
         // Before this thread counts itself out: `close` closes the descriptor when all are out, and `wait` looks then who is
         // present.
         drop(listener);
-        let presence = server.ledger.presence();
+        let client = accepted.map(|accepted| accepted.map(|client| (client, server.ledger.presence())));
         server.accepting.fetch_sub(1, SeqCst);
         let closing = server.closing.load(SeqCst);
         if closing {
             server.ledger.changed();
         }
-        match accepted {
+        match client {
             None => return Ok(None),
-            Some(Ok((socket, remote))) => {
+            Some(Ok(((socket, remote), presence))) => {
                 trouble.is_over();
                 let stream = TcpStream::from(socket);
                 let remote = Address::of(&remote).unwrap_or_else(|| PathBuf::new().into());

@@ -278,6 +278,7 @@ impl<D, E, T, R, C> SocketCallbacks<D, E, T, R, C> {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     #[doc(alias = "setEncoding")]
+    #[expect(clippy::type_complexity, reason = "a closure has no shorter name")]
     pub fn text<F: FnMut(&Socket, &str) -> io::Result<()>>(
         self,
         encoding: Encoding,

@@ -52,8 +52,8 @@ pub struct ShutdownReport {
     pub finished: usize,
     /// Connections that were destroyed when the time was up.
     pub forced: usize,
-    /// Of the destroyed ones, those whose handler had not returned yet. While it is not 0, code of the server runs: a
-    /// program must not unload it.
+    /// Handlers that had not returned yet, and sockets from `accept` that other threads were still using. While it is not
+    /// 0, code of the server runs: a program must not unload it.
     pub still_running: usize,
     /// How long it took.
     pub elapsed: Duration,
@@ -104,19 +104,24 @@ impl Server {
         let ledger = &self.inner.ledger;
         self.inner.about_to_wait();
         self.close();
-        let before = ledger.wait_until_alone(Duration::ZERO);
-        let own = ledger.own();
-        ledger.open().iter().filter(|core| own != Some(core.id)).for_each(|core| core.nudge());
-        let late = ledger.wait_until_alone(grace.saturating_sub(start.elapsed()));
-        let mut still_running = late;
-        if late > 0 {
-            for core in ledger.open().iter().filter(|core| own != Some(core.id)) {
-                core.close(How::Destroyed, Manner::Cut);
-            }
+        let others = || {
+            let own = ledger.own();
+            ledger.open().into_iter().filter(move |core| own != Some(core.id))
+        };
+        let mut open = 0;
+        for core in others() {
+            core.nudge();
+            open += 1;
+        }
+        let (mut forced, mut still_running) = (0, ledger.wait_until_alone(grace.saturating_sub(start.elapsed())));
+        if still_running > 0 {
+            forced = others().filter(|core| core.close(How::Destroyed, Manner::Cut)).count();
             ledger.cut_lingering();
             still_running = ledger.wait_until_alone(LAST_MOMENT);
         }
-        ShutdownReport { finished: before.saturating_sub(late), forced: late, still_running, elapsed: start.elapsed() }
+        // Whoever came on an adopted listener while this began was not counted among the open.
+        let finished = usize::saturating_sub(open, forced);
+        ShutdownReport { finished, forced, still_running, elapsed: start.elapsed() }
     }
 }
 
