@@ -8,7 +8,7 @@ use landline::Error;
 use landline::net::{ReadyState, Server, ServerOptions, Socket, SocketEvent, SocketOptions};
 
 use crate::fixtures::{Served, pair, pair_with, watch, watch_only, words};
-use crate::support::{SOON, each_ip, within};
+use crate::support::{SOON, descriptors, each_ip, eventually, in_child, threads, within};
 
 /// Ensures that a peer's end is told as end, then close, and nothing else (net-end-close.js).
 #[test]
@@ -384,5 +384,41 @@ fn a_dropped_socket_ends_in_order() {
             assert_eq!(server.connections(), 0, "the last handle closed it");
             assert_eq!(client.read_to_string().expect("no reset"), "bye", "what was written arrives, then the end");
         });
+    });
+}
+
+/// Ensures that of connections which ended in every way no thread and no descriptor is left once the server is.
+#[test]
+fn ended_connections_leave_no_thread_and_no_descriptor() {
+    in_child("ends::ended_connections_leave_no_thread_and_no_descriptor", &[], || {
+        let before = (threads(), descriptors());
+        for _ in 0..2 {
+            let served = Served::start("127.0.0.1:0", &ServerOptions::new(), |socket| {
+                let mut word = [0; 4];
+                socket.read_exact(&mut word)?;
+                match &word {
+                    b"each" => socket.each(|_, _| Ok(())),
+                    b"fail" => Err(io::Error::other("as asked")),
+                    b"boom" => panic!("as asked"),
+                    b"rset" => Ok(socket.reset_and_destroy()?),
+                    _ => socket.pipe(socket).map(drop),
+                }
+            });
+            // Clones that are forgotten hold nothing.
+            let mut kept = Vec::new();
+            for word in ["each", "fail", "boom", "rset", "pipe"].repeat(10) {
+                let client = served.connect();
+                client.write_all(word).expect("it is connected");
+                kept.push(client.clone());
+                kept.extend(served.server.sockets());
+                client.end().expect("it is connected");
+                // Over, one way or the other.
+                let _ = client.read_to_end();
+                client.destroy();
+            }
+            served.stop();
+            assert_eq!(descriptors(), before.1, "no descriptor is left, though {} handles are", kept.len());
+            eventually(SOON, "every thread ends", || threads() == before.0);
+        }
     });
 }
