@@ -75,18 +75,19 @@ fn a_limit_of_0_refuses_the_first_client_and_of_1_the_second() {
                     })
                     .spawn()
                     .expect("a thread can be started");
-                let clients: Vec<_> = (0..=limit)
-                    .map(|_| Socket::connect(server.address()).expect("the kernel connects all of them"))
-                    .collect();
-                for (n, client) in clients.iter().enumerate() {
+                let mut clients = Vec::new();
+                for n in 0..=limit {
+                    let client = Socket::connect(server.address()).expect("the kernel connects all of them");
+                    // Before the next one comes: the two are told on two threads.
                     let text = told.recv().expect("each client is told of");
                     let (own, address) = (client.local_address(), server.address());
                     if n < limit {
                         assert_eq!(text, format!("handled {own}"), "a client below the limit of {limit}");
                     } else {
                         assert_eq!(text, format!("refused {own} -> {address}"), "a client at the limit of {limit}");
-                        assert!(is_over(client), "it is closed");
+                        assert!(is_over(&client), "it is closed");
                     }
+                    clients.push(client);
                 }
                 drop(clients);
                 server.close();

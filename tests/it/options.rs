@@ -202,19 +202,20 @@ fn ipv6_only_leaves_ipv4_alone() {
         let _client = Socket::connect(("127.0.0.1", both.address().port())).expect("IPv4 is taken by default");
         accept(&both);
 
-        // A port that is free over both, so that the IPv4 side is nobody's.
-        let (six, port) = (0..20)
+        // Somebody else may use the IPv4 side of the port, as a client's own end is enough; then another is tried.
+        let (six, four) = (0..20)
             .find_map(|_| {
                 let six = ServerOptions::new().ipv6_only(true).listen("[::]:0").expect("IPv6 can be listened on");
-                let port = six.address().port();
-                Socket::connect(("127.0.0.1", port)).is_err().then_some((six, port))
+                Server::listen(("0.0.0.0", six.address().port())).ok().map(|four| (six, four))
             })
-            .expect("IPv4 clients are refused");
+            .expect("the IPv4 side is free");
+        let port = six.address().port();
         let _client = Socket::connect(("::1", port)).expect("IPv6 is taken");
         accept(&six);
-        let four = Server::listen(("0.0.0.0", port)).expect("the IPv4 side is free");
         let _client = Socket::connect(("127.0.0.1", port)).expect("it listens");
         accept(&four);
+        four.close();
+        Socket::connect(("127.0.0.1", port)).expect_err("IPv4 is not taken by the other one");
 
         let bare = ServerOptions::new().ipv6_only(true).listen(0).expect("a bare port is IPv6 then");
         assert_eq!(bare.address().family(), landline::Family::Ipv6, "it says so");
