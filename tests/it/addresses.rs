@@ -74,12 +74,14 @@ fn the_local_end_on_every_interface_is_the_one_the_client_reached() {
 /// Ensures that handles to one connection are equal and hash alike, and others are not, and that a number is never used
 /// again.
 #[test]
+// What is mutable inside a socket takes no part in its equality and its hash.
+#[allow(clippy::mutable_key_type)]
 fn handles_of_one_connection_are_equal() {
     let (server, client, accepted) = pair("127.0.0.1:0");
     let clone = client.clone();
     assert_eq!(client, clone, "handles to one connection are equal");
     assert_ne!(client, accepted, "the two ends of a connection are two sockets");
-    assert_eq!(server.sockets(), [accepted.clone()], "the server knows the accepted one");
+    assert_eq!(server.sockets().first(), Some(&accepted), "the server knows the accepted one");
     let mut names = HashMap::from([(client.clone(), "client"), (accepted, "accepted")]);
     assert_eq!(names.insert(clone, "again"), Some("client"), "handles to one connection hash alike");
 

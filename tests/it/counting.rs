@@ -161,7 +161,7 @@ fn a_thousand_pings_are_answered() {
                 .on()
                 .connection(move |socket| {
                     assert_eq!(counted.connections(), 1, "the one client counts");
-                    assert_eq!(counted.sockets(), [socket.clone()], "and is the one the server knows");
+                    assert_eq!(counted.sockets().first(), Some(socket), "and is the one the server knows");
                     let mut pings = 0;
                     socket
                         .on()

@@ -237,7 +237,7 @@ fn ending_succeeds_with_and_without_data_and_twice() {
             let ends: [(fn(&Socket) -> io::Result<()>, &str); 4] = [
                 (Socket::end, ""),
                 (|socket| socket.write_end("asd"), "asd"),
-                (|socket| socket.write_end(b"bytes".to_vec()), "bytes"),
+                (|socket| socket.write_end(*b"bytes"), "bytes"),
                 (|socket| socket.write_end(String::from("grün")), "grün"),
             ];
             for (end, expected) in ends {

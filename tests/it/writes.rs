@@ -175,7 +175,7 @@ fn a_message_that_cannot_be_composed_is_not_written() {
 fn the_macros_of_std_write_what_they_format() {
     within(SOON, "the text arrives", || {
         let (_server, client, accepted) = pair("127.0.0.1:0");
-        write!(client, "{} {}", 1, "two").expect("it is connected");
+        write!(client, "{} {}", 1, Pieces("two")).expect("it is connected");
         write!(client, " three").expect("a text without fields will do");
         writeln!(client).expect("an empty line will do");
         let writer: &mut dyn Write = &mut client.clone();
