@@ -182,7 +182,7 @@ impl Client {
             Socket::new(self.stream, addresses, server.options.connection, ledger.reporter.clone(), Some(place));
         // First: once it is entered, others find it, and may close it, which is reported too.
         ledger.reporter.tell(|| Report::Accepted { connection: socket.core.name(), open: ledger.slots.taken() });
-        ledger.enter(socket.id(), Arc::downgrade(&socket.core));
+        ledger.enter(socket.id(), &socket.core);
         socket
     }
 }

@@ -428,7 +428,8 @@ impl<H, R, E, C> ServerCallbacks<H, R, E, C> {
         ServerCallbacks { server, connection, refused: Some(f), error, close }
     }
 
-    /// A handler returned an error, told before its connection is closed and with its socket; or accepting fails for the
+    /// A handler returned an error, told with its socket, and before its connection is closed, unless the handler did that
+    /// itself, as [`each`](Socket::each) does; or accepting fails for the
     /// time being, told once until it works again, without a socket. Neither ends the server.
     pub fn error<F: Fn(&Error, Option<&Socket>) + Sync>(self, f: F) -> ServerCallbacks<H, R, F, C> {
         let ServerCallbacks { server, connection, refused, error: _, close } = self;

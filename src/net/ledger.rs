@@ -67,6 +67,8 @@ pub(crate) struct Ledger {
     /// The listener is gone: nobody new comes.
     closed: AtomicBool,
     closed_was_told: AtomicBool,
+    /// A shutdown has begun: whoever enters still is told to end.
+    nudging: AtomicBool,
     pages: Mutex<Pages>,
     /// `present` or the server's state changed. Told under the lock of `pages`.
     changed: Condvar,
@@ -101,15 +103,20 @@ impl Ledger {
             waiters: AtomicUsize::new(0),
             closed: AtomicBool::new(false),
             closed_was_told: AtomicBool::new(false),
+            nudging: AtomicBool::new(false),
             pages: Mutex::default(),
             changed: Condvar::new(),
         })
     }
 
     /// Enters a connection. From here on it counts as accepted.
-    pub(crate) fn enter(&self, id: ConnectionId, connection: Weak<Core>) {
+    pub(crate) fn enter(&self, id: ConnectionId, connection: &Arc<Core>) {
         let mut pages = lock(&self.pages);
-        pages.open.insert(id, connection);
+        // Either the shutdown finds it in the book, or it finds the shutdown.
+        if self.nudging.load(SeqCst) {
+            connection.nudge();
+        }
+        pages.open.insert(id, Arc::downgrade(connection));
         pages.stats.accepted += 1;
         pages.stats.peak = pages.stats.peak.max(pages.open.len() as u64);
     }
@@ -233,6 +240,11 @@ impl Ledger {
         for stream in lock(&self.pages).lingering.drain(..).filter_map(|stream| stream.upgrade()) {
             let _ = stream.shutdown(Shutdown::Both);
         }
+    }
+
+    /// From here on whoever enters is nudged.
+    pub(crate) fn nudge_newcomers(&self) {
+        self.nudging.store(true, SeqCst);
     }
 
     /// Wakes whoever waits here, to look again. A waiter counts itself before it looks, so either it sees what was done

@@ -108,6 +108,7 @@ impl Server {
             let own = ledger.own();
             ledger.open().into_iter().filter(move |core| own != Some(core.id))
         };
+        ledger.nudge_newcomers();
         let mut open = 0;
         for core in others() {
             core.nudge();

@@ -244,8 +244,8 @@ impl Socket {
     /// Closes the connection now, both ways: whoever is blocked in one of its calls, on whatever thread, gets
     /// `NotConnected`. Its slot in the server is free when this returns. Never blocks; doing it twice is harmless.
     ///
-    /// What was written and not sent yet is still sent; what was received and not read is lost, and if there was any, or
-    /// if the peer goes on sending, the peer sees `ConnectionReset` instead of an end.
+    /// What was written and not sent yet is still sent; what was received and not read is lost. If there was any, or if the
+    /// peer goes on sending, the kernel sends RST: the peer sees `ConnectionReset` instead of an end, or soon after it.
     #[doc(alias = "close")]
     #[doc(alias = "destroySoon")]
     pub fn destroy(&self) {
