@@ -22,14 +22,15 @@
 //!
 //! # Ways to use it
 //!
-//! | | by calls that block | by events |
-//! |---|---|---|
-//! | [`net::Server`] | [`accept`](net::Server::accept), [`serve`](net::Server::serve), [`spawn`](net::Server::spawn) | [`on`](net::Server::on) |
-//! | [`net::Socket`] | it is `Read` and `Write`; [`lines`](net::Socket::lines), [`pipe`](net::Socket::pipe), … | [`each`](net::Socket::each), [`on`](net::Socket::on) |
-//! | `dgram::Socket` | `recv`, `send_to`, `send` | `each`, `on` |
+//! | | by calls that block | by events | by one channel |
+//! |---|---|---|---|
+//! | [`net::Server`] | [`accept`](net::Server::accept), [`serve`](net::Server::serve), [`spawn`](net::Server::spawn) | [`on`](net::Server::on) | [`events`](net::Server::events) |
+//! | [`net::Socket`] | it is `Read` and `Write`; [`lines`](net::Socket::lines), [`pipe`](net::Socket::pipe), … | [`each`](net::Socket::each), [`on`](net::Socket::on) | [`events`](net::Socket::events) |
+//! | `dgram::Socket` | `recv`, `send_to`, `send` | `each`, `on` | |
 //!
 //! Begin with the first column. `each` is a read loop that hands one event at a time to one closure; `on` is the same
-//! with one closure for each kind of event, in Node's words. In all of them you may block.
+//! with one closure for each kind of event, in Node's words. In both columns you may block. The third is for a program
+//! that is a loop already: [`channel`] has `select!`, and that loop must not block; see [`Events`].
 //!
 //! Options come first and the call that makes the socket last: [`net::ServerOptions`], [`net::SocketOptions`]. The
 //! short calls [`Server::listen`](net::Server::listen) and [`Socket::connect`](net::Socket::connect) take the defaults.
@@ -44,8 +45,9 @@
 //! holds up nobody else. A second thread may write to a socket while the first one reads, by a reference or a clone of
 //! it, and [`destroy`](net::Socket::destroy) and [`close`](net::Server::close) from anywhere wake whoever is blocked.
 //! [`serve`](net::Server::serve) returns when the server is closed and the last handler has returned: no thread
-//! outlives it. The threads of all servers of the process together stay below what the system allows one process, on
-//! Linux a quarter of `vm.max_map_count` less 1,000; more clients than that are refused.
+//! outlives it. [`shutdown`](net::Server::shutdown) gives the handlers a time to return, and tells how it went. The
+//! threads of all servers of the process together stay below what the system allows one process, on Linux a quarter of
+//! `vm.max_map_count` less 1,000; more clients than that are refused.
 //!
 //! # What it does not do
 //!

@@ -188,7 +188,7 @@ pub(crate) fn random(length: usize) -> Arc<[u8]> {
         let mut z = state;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        bytes.extend((z ^ (z >> 31)).to_le_bytes());
+        bytes.extend_from_slice(&(z ^ (z >> 31)).to_le_bytes());
     }
     bytes.truncate(length);
     bytes.into()
