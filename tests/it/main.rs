@@ -1,6 +1,8 @@
 //! What landline promises, one test for each promise.
 
+mod accept;
 mod block_list;
+mod burst;
 mod clients;
 mod close;
 mod encoding;
