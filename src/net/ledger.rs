@@ -12,6 +12,7 @@ use super::connection::Core;
 use super::server;
 use super::slots::{Slot, Slots};
 use crate::address::Address;
+use crate::events::this_thread;
 use crate::lock::lock;
 use crate::report::{ConnectionId, How, RefusedBy, Report, Reporter};
 
@@ -66,7 +67,10 @@ pub(crate) struct Ledger {
     waiters: AtomicUsize,
     /// The listener is gone: nobody new comes.
     closed: AtomicBool,
-    closed_was_told: AtomicBool,
+    /// Nobody is present any more, and whoever listens has been told. Last of all.
+    over: AtomicBool,
+    /// The thread that tells so just now, which cannot wait for itself.
+    telling: AtomicUsize,
     /// A shutdown has begun: whoever enters still is told to end.
     nudging: AtomicBool,
     pages: Mutex<Pages>,
@@ -102,7 +106,8 @@ impl Ledger {
             present: AtomicUsize::new(0),
             waiters: AtomicUsize::new(0),
             closed: AtomicBool::new(false),
-            closed_was_told: AtomicBool::new(false),
+            over: AtomicBool::new(false),
+            telling: AtomicUsize::new(0),
             nudging: AtomicBool::new(false),
             pages: Mutex::default(),
             changed: Condvar::new(),
@@ -182,8 +187,8 @@ impl Ledger {
         std::ptr::from_ref(self) as usize
     }
 
-    /// Blocks until the server is closed and nobody is present. In a handler, until nobody is but handlers that wait here
-    /// themselves.
+    /// Blocks until the server is closed, nobody is present, and that has been told. In a handler, until nobody is but
+    /// handlers that wait here themselves.
     pub(crate) fn wait(&self) {
         let own = usize::from(self.own().is_some());
         let mut pages = lock(&self.pages);
@@ -194,14 +199,29 @@ impl Ledger {
             if self.closed.load(SeqCst) {
                 let present = self.present.load(SeqCst);
                 pages.handlers_let_go |= present <= pages.waiting_handlers;
-                if present == 0 || own == 1 && pages.handlers_let_go {
+                if own == 1 && pages.handlers_let_go {
                     break;
                 }
+            }
+            if self.over.load(SeqCst) || self.is_telling() {
+                break;
             }
             pages = self.changed.wait(pages).unwrap_or_else(PoisonError::into_inner);
         }
         self.waiters.fetch_sub(1, SeqCst);
         pages.waiting_handlers -= own;
+    }
+
+    /// Blocks until `close` has done its work, and has told the end if that is it.
+    pub(crate) fn wait_for_close(&self) {
+        let done = || self.closed.load(SeqCst) && (self.over.load(SeqCst) || self.present.load(SeqCst) > 0);
+        while !done() && !self.is_telling() {
+            self.wait_for(Duration::from_secs(3600), done);
+        }
+    }
+
+    fn is_telling(&self) -> bool {
+        self.telling.load(SeqCst) == this_thread()
     }
 
     /// Blocks until `done` or until the time is up. Whoever makes `done` true calls [`changed`](Ledger::changed) after it.
@@ -256,19 +276,19 @@ impl Ledger {
         }
     }
 
-    /// The listener is gone.
+    /// The listener is gone. Who calls this is present, so that the end is told after it.
     pub(crate) fn closed(&self) {
         self.closed.store(true, SeqCst);
         self.changed();
-        self.tell_if_over();
     }
 
-    /// Tells, once, that the server is closed and its last connection has ended.
-    fn tell_if_over(&self) {
-        let over = self.closed.load(SeqCst) && self.present.load(SeqCst) == 0;
-        if over && !self.closed_was_told.swap(true, SeqCst) {
-            self.reporter.tell(|| Report::Closed { address: self.address.clone() });
-        }
+    /// The last one leaves a closed server.
+    fn end(&self) {
+        self.telling.store(this_thread(), SeqCst);
+        self.reporter.tell(|| Report::Closed { address: self.address.clone() });
+        self.telling.store(0, SeqCst);
+        self.over.store(true, SeqCst);
+        self.changed();
     }
 }
 
@@ -316,8 +336,12 @@ pub(crate) struct Presence(Arc<Ledger>);
 
 impl Drop for Presence {
     fn drop(&mut self) {
-        self.0.present.fetch_sub(1, SeqCst);
-        self.0.changed();
-        self.0.tell_if_over();
+        let was_last = self.0.present.fetch_sub(1, SeqCst) == 1;
+        // Only a second `close` can come after the last one, and leave again.
+        if was_last && self.0.closed.load(SeqCst) && !self.0.over.load(SeqCst) {
+            self.0.end();
+        } else {
+            self.0.changed();
+        }
     }
 }

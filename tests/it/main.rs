@@ -1,8 +1,12 @@
 //! What landline promises, one test for each promise.
 
+mod accept;
 mod address;
 mod addresses;
 mod block_list;
+mod burst;
+mod clients;
+mod close;
 mod connect;
 mod counting;
 mod data;
@@ -11,8 +15,10 @@ mod encoding;
 mod ends;
 mod events;
 mod examples;
+mod faults;
 mod fixtures;
 mod is_ip;
+mod limits;
 mod lines;
 mod listen;
 mod options;
