@@ -458,7 +458,11 @@ impl<H, R, E, C> ServerCallbacks<H, R, E, C> {
             error: self.error.as_ref().map(|f| f as &ErrorHook<'_>),
         };
         let result = self.server.serve_with(&self.connection, &hooks);
-        if !self.server.is_listening() {
+        let is_served_elsewhere =
+            |error| Error::of(error).is_some_and(|error| error.code() == "ERR_SERVER_ALREADY_LISTEN");
+        if !result.as_ref().is_err_and(is_served_elsewhere) {
+            // For connections too that `accept` has given to somebody.
+            self.server.inner.ledger.wait();
             (self.close)();
         }
         result
