@@ -199,13 +199,11 @@ impl Client {
 fn next_client(server: &Inner, hooks: &Hooks<'_>) -> io::Result<Option<(Client, Presence)>> {
     let mut trouble = Trouble { server, in_a_row: 0 };
     loop {
-        let Some(listener) = server.listener() else {
-            return Ok(None);
-        };
         server.accepting.fetch_add(1, SeqCst);
-        let accepted = if server.closing.load(SeqCst) { None } else { Some(listener.accept()) };
-        // Before this thread counts itself out: `close` closes the descriptor when all are out, and `wait` looks then who is
-        // present.
+        // Held between counting in and out only: `close` closes the descriptor when all are out, and `wait` looks then who
+        // is present.
+        let listener = if server.closing.load(SeqCst) { None } else { server.listener() };
+        let accepted = listener.as_ref().map(|listener| listener.accept());
         drop(listener);
         let client = accepted.map(|accepted| accepted.map(|client| (client, server.ledger.presence())));
         server.accepting.fetch_sub(1, SeqCst);
