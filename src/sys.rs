@@ -25,6 +25,9 @@ pub(crate) const ACCEPTED_INHERITS: bool = cfg!(target_os = "linux");
 /// wants. On Windows it lets two programs listen on one port.
 pub(crate) const REUSE_ADDRESS_IS_SAFE: bool = cfg!(unix);
 
+/// Whether shutdown(2) on a listener wakes every thread that is blocked in accept(2) on it, and all that come.
+pub(crate) const SHUTDOWN_WAKES_ACCEPT: bool = cfg!(any(target_os = "linux", target_os = "android"));
+
 /// Lets several sockets share one port: SO_REUSEPORT.
 #[cfg(unix)]
 pub(crate) fn reuse_port(socket: &socket2::Socket) -> io::Result<()> {

@@ -71,6 +71,8 @@ pub(crate) struct Inner {
     pub(super) wakers: Mutex<Vec<Address>>,
     /// Of a Unix socket that we made.
     pub(super) file: Mutex<Option<SocketFile>>,
+    /// A descriptor that is kept for those calls, since they may be needed when there is no other left.
+    pub(super) spare: Mutex<Option<socket2::Socket>>,
     pub(super) shortage: Shortage,
     served: AtomicBool,
     /// Who receives the events, if they go through a channel.
@@ -359,6 +361,8 @@ impl ServerOptions {
         adopted: bool,
         limit: usize,
     ) -> Server {
+        let is_called = adopted || !sys::SHUTDOWN_WAKES_ACCEPT;
+        let spare = if is_called { socket2::Socket::new(Domain::IPV4, Type::DGRAM, None).ok() } else { None };
         let is_wildcard = address.ip().is_some_and(|ip| ip.is_unspecified());
         let inner = Arc::new_cyclic(|server| Inner {
             ledger: Ledger::new(limit, self.reporter.clone(), address.clone(), server.clone()),
@@ -371,6 +375,7 @@ impl ServerOptions {
             accepting: AtomicUsize::new(0),
             wakers: Mutex::default(),
             file: Mutex::new(file),
+            spare: Mutex::new(spare),
             shortage: Shortage::default(),
             served: AtomicBool::new(false),
             consumer: OnceLock::new(),

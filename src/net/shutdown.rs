@@ -141,6 +141,7 @@ impl Inner {
         // On an adopted listener, an acceptor that gets a client instead of our call still serves it.
         self.call_acceptors_back();
         drop(lock(&self.file).take());
+        drop(lock(&self.spare).take());
         drop(self.take_listener());
         self.ledger.closed();
     }
@@ -164,19 +165,33 @@ impl Inner {
     }
 
     /// Connects to ourselves, once for each thread that accepts. When the backlog is full this fails, but then nobody is
-    /// blocked in accept(2) either.
+    /// blocked in accept(2) either. When there is no descriptor, an acceptor may be blocked all the same, since it set its
+    /// own aside before; the spare one calls the first of them back, which gives up two in its turn.
     fn call(&self) {
         for _ in 0..self.accepting.load(SeqCst) {
             // Under the lock, so that the acceptor that gets the call finds its number in the list.
             let mut wakers = lock(&self.wakers);
-            if let Some(at) = self.address.socket_addr().map(reachable) {
-                if let Ok(call) = TcpStream::connect_timeout(&at, Duration::from_millis(250)) {
-                    wakers.extend(call.local_addr().map(Address::from));
+            let call = self.call_once().or_else(|error| match lock(&self.spare).take() {
+                Some(spare) => {
+                    drop(spare);
+                    self.call_once()
                 }
-            } else if let Some(path) = self.address.path() {
-                wakers.extend(unix::call(path).ok().flatten());
-            }
+                None => Err(error),
+            });
+            wakers.extend(call.ok().flatten());
         }
+    }
+
+    /// Connects to ourselves; gives the address by which the acceptor knows the connection.
+    fn call_once(&self) -> io::Result<Option<Address>> {
+        if let Some(path) = self.address.path() {
+            return unix::call(path);
+        }
+        let Some(at) = self.address.socket_addr().map(reachable) else {
+            return Ok(None);
+        };
+        let call = TcpStream::connect_timeout(&at, Duration::from_millis(250))?;
+        call.local_addr().map(|own| Some(own.into()))
     }
 
     /// Whether an accepted connection is a call of ours.
