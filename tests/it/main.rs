@@ -1,8 +1,10 @@
 //! What landline promises, one test for each promise.
 
+mod accept;
 mod address;
 mod addresses;
 mod block_list;
+mod burst;
 mod clients;
 mod close;
 mod connect;
