@@ -191,7 +191,8 @@ fn destroy_from_another_thread_ends_blocked_calls() {
             let mut written = 0;
             eventually(SOON, "the writer blocks", || {
                 thread::park_timeout(Duration::from_millis(20));
-                written == std::mem::replace(&mut written, sockets[0].bytes_written())
+                let before = std::mem::replace(&mut written, sockets[0].bytes_written());
+                written > 0 && written == before
             });
         }
         sockets[0].destroy();
@@ -250,18 +251,23 @@ fn closing_ends_a_pipe_whose_peer_goes_on_sending() {
         };
         let ((mut sender, from), (mut receiver, to)) = (accept(), accept());
         let sending = thread::spawn(move || while sender.write_all(&[0; 65536]).is_ok() {});
-        // Slowly, so that there is always more to be read on the other side.
-        let receiving = thread::spawn(move || {
-            while receiver.read(&mut [0; 1024]).is_ok_and(|n| n > 0) {
-                thread::yield_now();
-            }
-        });
         let piping = thread::spawn({
             let (from, to) = (from.clone(), to.clone());
             move || from.pipe(&to).expect_err("the socket was closed")
         });
-        eventually(4 * SOON, "the buffers between are full", || to.bytes_written() > 12 << 20);
+        let mut written = 0;
+        eventually(SOON, "the buffers between are full", || {
+            thread::park_timeout(Duration::from_millis(20));
+            let before = std::mem::replace(&mut written, to.bytes_written());
+            written > 0 && written == before
+        });
         close(&from);
+        // Slowly, so that there would always be more to be carried.
+        let receiving = thread::spawn(move || {
+            while receiver.read(&mut [0; 65536]).is_ok_and(|n| n > 0) {
+                thread::park_timeout(Duration::from_millis(1));
+            }
+        });
         let error = within(SOON, "the pipe ends", move || piping.join().expect("it does not panic"));
         assert_eq!(error.kind(), ErrorKind::NotConnected, "it says that the socket is closed");
         within(SOON, "the sender is told", move || sending.join()).expect("it does not panic");
