@@ -109,7 +109,9 @@ fn a_socket_from_accept_outlives_the_server() {
     let ended = Arc::new(AtomicUsize::new(0));
     let options = ServerOptions::new().report({
         let ended = Arc::clone(&ended);
-        move |report| drop(ended.fetch_add(usize::from(matches!(report, Report::Ended { .. })), SeqCst))
+        move |report| {
+            ended.fetch_add(usize::from(matches!(report, Report::Ended { .. })), SeqCst);
+        }
     });
     let server = options.listen("127.0.0.1:0").expect("the server listens");
     let one = client(server.address());
@@ -245,7 +247,7 @@ fn closing_ends_a_pipe_whose_peer_goes_on_sending() {
     let closes: [Close; 2] = [|socket| socket.destroy(), |socket| socket.reset_and_destroy().expect("it was open")];
     for close in closes {
         let server = Server::listen("127.0.0.1:0").expect("the server listens");
-        let mut accept = || {
+        let accept = || {
             let one = client(server.address());
             (one, server.accept().expect("accept() works").expect("the server is open"))
         };
@@ -283,7 +285,9 @@ fn destroying_at_any_moment_gives_each_slot_back_once() {
     let ended = Arc::new(AtomicUsize::new(0));
     let options = ServerOptions::new().max_connections(16).report({
         let ended = Arc::clone(&ended);
-        move |report| drop(ended.fetch_add(usize::from(matches!(report, Report::Ended { .. })), SeqCst))
+        move |report| {
+            ended.fetch_add(usize::from(matches!(report, Report::Ended { .. })), SeqCst);
+        }
     });
     let server = options.listen("127.0.0.1:0").expect("the server listens");
     let serving = server.spawn(|socket| match socket.id().get() % 5 {

@@ -11,7 +11,7 @@ use crate::support::{SOON, within};
 
 /// A client whose calls give up after [`SOON`].
 #[track_caller]
-pub fn client(at: &Address) -> TcpStream {
+pub(crate) fn client(at: &Address) -> TcpStream {
     let at = at.socket_addr().expect("the server has an IP address");
     let client = TcpStream::connect_timeout(&at, SOON).expect("the client connects");
     client.set_read_timeout(Some(SOON)).expect("a timeout can be set");
@@ -20,7 +20,7 @@ pub fn client(at: &Address) -> TcpStream {
 }
 
 /// Sends one byte to an echo server and waits for it to come back.
-pub fn ask(mut client: &TcpStream) -> io::Result<()> {
+pub(crate) fn ask(mut client: &TcpStream) -> io::Result<()> {
     client.write_all(b"?")?;
     let mut answer = [0];
     client.read_exact(&mut answer)?;
@@ -30,7 +30,7 @@ pub fn ask(mut client: &TcpStream) -> io::Result<()> {
 
 /// Whether the server closes the connection, by an end or by a reset, without a byte.
 #[track_caller]
-pub fn is_turned_away(mut client: &TcpStream) -> bool {
+pub(crate) fn is_turned_away(mut client: &TcpStream) -> bool {
     match client.read(&mut [0]) {
         Ok(n) => n == 0,
         Err(error) if error.kind() == ErrorKind::ConnectionReset => true,
@@ -40,7 +40,7 @@ pub fn is_turned_away(mut client: &TcpStream) -> bool {
 
 /// Ends the client's side and waits for the server's end. The slot is free then.
 #[track_caller]
-pub fn leave(mut client: TcpStream) {
+pub(crate) fn leave(mut client: TcpStream) {
     client.shutdown(Shutdown::Write).expect("the client ends");
     match client.read_to_end(&mut Vec::new()) {
         Ok(_) => {}
@@ -51,7 +51,7 @@ pub fn leave(mut client: TcpStream) {
 
 /// Sends back what comes until the client ends. Our end is left to the return of the handler, so a client that has seen it
 /// has given its slot back; `pipe` passes the end on before.
-pub fn echo(socket: &Socket) -> io::Result<()> {
+pub(crate) fn echo(socket: &Socket) -> io::Result<()> {
     let mut buffer = [0; 1024];
     loop {
         match socket.read(&mut buffer)? {
@@ -62,19 +62,19 @@ pub fn echo(socket: &Socket) -> io::Result<()> {
 }
 
 /// Where `server` listens, for std.
-pub fn at(server: &Server) -> SocketAddr {
+pub(crate) fn at(server: &Server) -> SocketAddr {
     server.address().socket_addr().expect("the server has an IP address")
 }
 
 /// Closes the server and waits for `serving` to end well.
 #[track_caller]
-pub fn stop(server: &Server, serving: Running) {
+pub(crate) fn stop(server: &Server, serving: Running) {
     server.close();
     within(SOON, "serving ends after close()", move || serving.join()).expect("serving ends without an error");
 }
 
 /// Prints the median, the 99th of a hundred and the largest of `times`; gives the second.
-pub fn measured(what: &str, mut times: Vec<Duration>) -> Duration {
+pub(crate) fn measured(what: &str, mut times: Vec<Duration>) -> Duration {
     times.sort();
     let at = |per_cent: usize| times[(times.len() - 1) * per_cent / 100];
     // On a line of its own, whatever the test program has printed before.

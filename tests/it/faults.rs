@@ -495,7 +495,9 @@ fn a_thread_that_cannot_be_started_refuses_its_client_only() {
         let options = ServerOptions::new().report({
             let (refused, failed) = (Arc::clone(&refused), Arc::clone(&failed));
             move |report| match report {
-                Report::Refused { by: RefusedBy::NoThread, .. } => drop(refused.fetch_add(1, SeqCst)),
+                Report::Refused { by: RefusedBy::NoThread, .. } => {
+                    refused.fetch_add(1, SeqCst);
+                }
                 Report::Refused { .. } => panic!("nobody is refused for another cause: {report}"),
                 Report::Failed { connection: None, error, .. } => {
                     assert_eq!(error.code(), "EAGAIN", "the cause is told");
