@@ -8,7 +8,7 @@ use std::thread;
 use landline::net::{Server, ServerOptions, Socket, SocketOptions};
 use landline::{Address, Endpoint, Family, Report};
 
-use crate::fixtures::{Refusing, Served, accept};
+use crate::fixtures::{Refusing, Served, accept, port_of_no_client};
 use crate::support::{SOON, descriptors, each_ip, eventually, in_child, within};
 
 /// An address as Node's messages write it.
@@ -209,7 +209,7 @@ fn the_server_sees_the_local_port_that_was_asked_for() {
             let mut tries = 0;
             let (client, port) = loop {
                 // Free when it was looked up; somebody may be faster.
-                let port = Refusing::at(at).address.port();
+                let port = port_of_no_client();
                 match SocketOptions::new().local_port(port).connect(server.address()) {
                     Ok(client) => break (client, port),
                     Err(error) => {

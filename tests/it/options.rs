@@ -9,7 +9,7 @@ use std::time::Duration;
 use landline::net::{KeepAlive, Server, ServerOptions, Socket, SocketOptions};
 use socket2::SockRef;
 
-use crate::fixtures::{Served, accept, pair, pair_with};
+use crate::fixtures::{Served, accept, pair, pair_with, port_of_no_client};
 use crate::support::{SOON, each_ip, in_child, tool, within};
 
 fn no_delay(socket: &Socket) -> bool {
@@ -202,10 +202,10 @@ fn ipv6_only_leaves_ipv4_alone() {
         let _client = Socket::connect(("127.0.0.1", both.address().port())).expect("IPv4 is taken by default");
         accept(&both);
 
-        // Somebody else may use the IPv4 side of the port, as a client's own end is enough; then another is tried.
+        // Somebody else may be faster with the port; then another is tried.
         let (six, four) = (0..20)
             .find_map(|_| {
-                let six = ServerOptions::new().ipv6_only(true).listen("[::]:0").expect("IPv6 can be listened on");
+                let six = ServerOptions::new().ipv6_only(true).listen(("::", port_of_no_client())).ok()?;
                 Server::listen(("0.0.0.0", six.address().port())).ok().map(|four| (six, four))
             })
             .expect("the IPv4 side is free");
