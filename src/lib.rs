@@ -2,6 +2,7 @@
 
 mod address;
 mod block_list;
+mod cancel;
 mod encoding;
 mod error;
 mod ip;
@@ -18,6 +19,7 @@ pub use crossbeam_channel as channel;
 
 pub use address::{Address, Endpoint, Family};
 pub use block_list::BlockList;
+pub use cancel::Cancel;
 pub use encoding::{Decoder, Encoding};
 pub use error::{Error, Result};
 pub use ip::{ToIp, is_ip, is_ipv4, is_ipv6};

@@ -2,7 +2,7 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, RwLock};
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockRef, Type};
@@ -13,6 +13,7 @@ use super::keep_alive::KeepAlive;
 use super::ledger::{Ledger, Stats};
 use super::socket::{self, Socket};
 use crate::address::{Address, Endpoint, Target, resolve};
+use crate::cancel::{Attached, Cancel};
 use crate::error::{Error, Result};
 use crate::lock::{read, write};
 use crate::report::{Report, Reporter};
@@ -67,6 +68,8 @@ pub(super) struct Inner {
     pub(super) wakers: Mutex<Vec<SocketAddr>>,
     pub(super) shortage: Shortage,
     served: AtomicBool,
+    /// Dropping it detaches the server from the handle that cancels it.
+    attached: OnceLock<Attached>,
 }
 
 /// How to listen: options for a [`Server`], then [`listen`](ServerOptions::listen).
@@ -91,6 +94,7 @@ pub struct ServerOptions {
     pub(super) linger: Duration,
     pub(super) stack_size: Option<usize>,
     reporter: Reporter,
+    cancel: Option<Cancel>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -136,6 +140,7 @@ impl ServerOptions {
             linger: Duration::from_secs(1),
             stack_size: None,
             reporter: Reporter::default(),
+            cancel: None,
         }
     }
 
@@ -214,6 +219,13 @@ impl ServerOptions {
         ServerOptions { reporter: Reporter::new(hook), ..self }
     }
 
+    /// Lets `cancel` close the server, as [`close`](Server::close) does. If it was fired before, the server is closed as
+    /// soon as it listens. Default: nothing.
+    #[doc(alias = "signal")]
+    pub fn cancel(self, cancel: &Cancel) -> ServerOptions {
+        ServerOptions { cancel: Some(cancel.clone()), ..self }
+    }
+
     /// Listens: socket(2), bind(2), listen(2). A bare port listens on every interface, over IPv6 and IPv4, or over IPv4
     /// alone where there is no IPv6; port 0 is the system's choice, which [`Server::address`] tells. A name is looked up,
     /// which may block; its first address that is not link-local counts.
@@ -286,7 +298,7 @@ impl ServerOptions {
 
     fn server(&self, listener: socket2::Socket, bound: SocketAddr, adopted: bool, limit: usize) -> Server {
         let address = Address::from(bound);
-        Server {
+        let server = Server {
             inner: Arc::new(Inner {
                 ledger: Ledger::new(limit, self.reporter.clone(), address.clone()),
                 options: self.clone(),
@@ -299,8 +311,19 @@ impl ServerOptions {
                 wakers: Mutex::default(),
                 shortage: Shortage::default(),
                 served: AtomicBool::new(false),
+                attached: OnceLock::new(),
             }),
+        };
+        if let Some(cancel) = &self.cancel {
+            let inner = Arc::downgrade(&server.inner);
+            let attached = cancel.attach(move || {
+                if let Some(inner) = inner.upgrade() {
+                    inner.close();
+                }
+            });
+            let _ = server.inner.attached.set(attached);
         }
+        server
     }
 
     /// Whether the options can be right; gives the limit of connections.
