@@ -8,11 +8,12 @@
 use std::io::{self, BufRead, BufReader, IoSlice, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
-use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use socket2::SockRef;
 
+use super::connect::Origin;
 use super::keep_alive::KeepAlive;
 use super::ledger::Place;
 use crate::address::Address;
@@ -63,6 +64,8 @@ pub(crate) struct Core {
     ended: Condvar,
     /// Of an accepted connection, until it is closed.
     place: Mutex<Option<Place>>,
+    /// Of a client's connection, where there is something to say.
+    pub(crate) origin: OnceLock<Box<Origin>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,6 +114,7 @@ impl Core {
             settings: Mutex::new(settings),
             ended: Condvar::new(),
             place: Mutex::new(place),
+            origin: OnceLock::new(),
         }
     }
 
