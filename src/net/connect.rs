@@ -364,10 +364,9 @@ impl SocketOptions {
         if self.cancel.is_some() || !attempted.is_empty() {
             let attached = self.cancel.as_ref().map(|cancel| {
                 let core = std::sync::Arc::downgrade(&socket.core);
-                cancel.attach(move || {
-                    if let Some(core) = core.upgrade() {
-                        core.fail(&Cancel::error());
-                    }
+                cancel.attach(move || match core.upgrade() {
+                    Some(core) if !core.is_closed() => core.fail(&Cancel::error()),
+                    _ => {}
                 })
             });
             let attempted = attempted.iter().map(|at| Address::from(*at)).collect();

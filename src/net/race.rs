@@ -168,7 +168,7 @@ impl Race<'_> {
         let at = self.course.addresses[attempt.index];
         let left = self.course.limits.left().unwrap_or(FOREVER);
         let time = if is_last && self.under_way == 0 { left } else { left.min(self.course.stagger) };
-        match self.in_flight.fly(&attempt.socket, || attempt.socket.connect_timeout(&at.into(), time)) {
+        match self.in_flight.fly(&attempt.socket, || attempt.socket.connect_timeout(&at.into(), whole(time))) {
             Err(error) if is_our_limit(&error) => {
                 if time == left {
                     return Err(Ended::TimedOut);
@@ -289,7 +289,7 @@ enum Begun {
 /// limits; elsewhere the thread lives no longer than `left`.
 fn connect(socket: &socket2::Socket, at: SocketAddr, left: Duration) -> io::Result<()> {
     if !sys::CONNECT_RESUMES {
-        return socket.connect_timeout(&at.into(), left);
+        return socket.connect_timeout(&at.into(), whole(left));
     }
     loop {
         match socket.connect(&at.into()) {
@@ -303,6 +303,11 @@ fn connect(socket: &socket2::Socket, at: SocketAddr, left: Duration) -> io::Resu
 /// port that it calls as its own meet itself (RFC 9293, 3.5, simultaneous open). Nobody listens there.
 pub(super) fn is_to_itself(socket: &socket2::Socket, at: SocketAddr) -> bool {
     socket.local_addr().is_ok_and(|local| local.as_socket() == Some(at))
+}
+
+/// The system waits for whole milliseconds: the next one, so that nothing ends before its time.
+fn whole(time: Duration) -> Duration {
+    time.saturating_add(Duration::from_nanos(999_999))
 }
 
 /// Whether it was us who gave up: a timeout of the system's has a number.
