@@ -1,5 +1,6 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, SockRef, Type};
@@ -9,7 +10,7 @@ use super::keep_alive::KeepAlive;
 use super::lookup::{Limits, Question, Resolver};
 use super::race::{Course, End, FOREVER, timed_out};
 use super::socket::{Socket, apply};
-use crate::address::{Address, Endpoint, Family, Target, loopback};
+use crate::address::{Address, Endpoint, Family, Target, loopback, resolve};
 use crate::block_list::BlockList;
 use crate::cancel::{Attached, Cancel};
 use crate::error::{Error, Result};
@@ -255,7 +256,7 @@ impl SocketOptions {
     fn look_up(&self, host: &str, port: u16, family: Option<Family>, limits: Limits<'_>) -> Result<Vec<SocketAddr>> {
         if is_ip(host).is_some() {
             // An address with a zone. The system knows its interfaces without asking anybody.
-            return crate::address::resolve(host, port, family);
+            return resolve(host, port, family);
         }
         let addresses = Question { host, port, family, resolver: self.resolver.as_ref() }.look_up(limits)?;
         self.reporter.tell(|| Report::LookedUp {
@@ -363,7 +364,7 @@ impl SocketOptions {
         let socket = Socket::new(stream, addresses, self.settings, self.allow_half_open, reporter);
         if self.cancel.is_some() || !attempted.is_empty() {
             let attached = self.cancel.as_ref().map(|cancel| {
-                let core = std::sync::Arc::downgrade(&socket.core);
+                let core = Arc::downgrade(&socket.core);
                 cancel.attach(move || match core.upgrade() {
                     Some(core) if !core.is_closed() => core.fail(&Cancel::error()),
                     _ => {}
