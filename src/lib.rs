@@ -63,6 +63,7 @@
 
 mod address;
 mod block_list;
+mod cancel;
 mod encoding;
 mod error;
 mod events;
@@ -80,6 +81,7 @@ pub use crossbeam_channel as channel;
 
 pub use address::{Address, Endpoint, Family};
 pub use block_list::BlockList;
+pub use cancel::Cancel;
 pub use encoding::{Decoder, Encoding};
 pub use error::{Error, Result};
 pub use events::Events;

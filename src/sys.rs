@@ -225,6 +225,13 @@ pub(crate) fn is_timeout(error: &io::Error) -> bool {
 pub(crate) const SLICE: Option<std::time::Duration> =
     if cfg!(windows) { Some(std::time::Duration::from_millis(500)) } else { None };
 
+/// Whether shutdown(2) wakes a thread that is blocked in connect(2) on the same socket, which then fails.
+pub(crate) const SHUTDOWN_WAKES_CONNECT: bool = cfg!(any(target_os = "linux", target_os = "android"));
+
+/// Whether connect(2), called again on a socket that is connecting, waits for that to end. Elsewhere it fails with
+/// `EALREADY`.
+pub(crate) const CONNECT_RESUMES: bool = cfg!(any(target_os = "linux", target_os = "android"));
+
 /// How many descriptors this process may have, where the system says so.
 pub(crate) fn descriptor_limit() -> Option<usize> {
     let limits = std::fs::read_to_string("/proc/self/limits").ok()?;

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::Sender;
 use socket2::SockRef;
 
+use super::connect::Origin;
 use super::keep_alive::KeepAlive;
 use super::ledger::{Ledger, Place};
 use super::outbox::{Queue, Then};
@@ -83,6 +84,8 @@ pub(crate) struct Core {
     open: Mutex<Option<Sender<Infallible>>>,
     /// Of an accepted connection, until it is closed.
     place: Mutex<Option<Place>>,
+    /// Of a client's connection, where there is something to say.
+    pub(crate) origin: OnceLock<Box<Origin>>,
 }
 
 /// What a connection is made with, a client's or an accepted one.
@@ -169,6 +172,7 @@ impl Core {
             gate_moved: Condvar::new(),
             open: Mutex::default(),
             place: Mutex::new(place),
+            origin: OnceLock::new(),
         }
     }
 

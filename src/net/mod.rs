@@ -2,7 +2,7 @@
 //!
 //! Read the files in this order to follow a connection: `server.rs` (listening), `accept.rs` (the workers), `slots.rs` and
 //! `ledger.rs` (who is let in), `connection.rs` and `socket.rs` (the connection), `events.rs` (callbacks), `shutdown.rs`
-//! (the end).
+//! (the end). A client begins in `connect.rs`, `lookup.rs` (names) and `race.rs` (several addresses).
 
 mod accept;
 mod channel;
@@ -12,8 +12,10 @@ mod events;
 mod keep_alive;
 mod ledger;
 mod lines;
+mod lookup;
 mod outbox;
 mod pipe;
+mod race;
 mod refuse;
 mod server;
 mod shutdown;

@@ -16,6 +16,7 @@ use super::socket::{self, Socket};
 use super::unix::{self, SocketFile};
 use crate::address::{Address, Endpoint, Target, resolve};
 use crate::block_list::BlockList;
+use crate::cancel::{Attached, Cancel};
 use crate::error::{Error, Result};
 use crate::events::Consumer;
 use crate::lock::{read, write};
@@ -77,6 +78,8 @@ pub(crate) struct Inner {
     served: AtomicBool,
     /// Who receives the events, if they go through a channel.
     consumer: OnceLock<Arc<Consumer>>,
+    /// Dropping it detaches the server from the handle that cancels it.
+    attached: OnceLock<Attached>,
 }
 
 /// How to listen: options for a [`Server`], then [`listen`](ServerOptions::listen).
@@ -103,6 +106,7 @@ pub struct ServerOptions {
     pub(super) linger: Duration,
     pub(super) stack_size: Option<usize>,
     reporter: Reporter,
+    cancel: Option<Cancel>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -150,6 +154,7 @@ impl ServerOptions {
             linger: LINGER,
             stack_size: None,
             reporter: Reporter::default(),
+            cancel: None,
         }
     }
 
@@ -272,6 +277,13 @@ impl ServerOptions {
         ServerOptions { reporter: Reporter::new(hook), ..self }
     }
 
+    /// Lets `cancel` close the server, as [`close`](Server::close) does. If it was fired before, the server is closed as
+    /// soon as it listens. Default: nothing.
+    #[doc(alias = "signal")]
+    pub fn cancel(self, cancel: &Cancel) -> ServerOptions {
+        ServerOptions { cancel: Some(cancel.clone()), ..self }
+    }
+
     /// Listens: socket(2), bind(2), listen(2). A bare port listens on every interface, over IPv6 and IPv4, or over IPv4
     /// alone where there is no IPv6; port 0 is the system's choice, which [`Server::address`] tells. A name is looked up,
     /// which may block; its first address that is not link-local counts.
@@ -379,8 +391,19 @@ impl ServerOptions {
             shortage: Shortage::default(),
             served: AtomicBool::new(false),
             consumer: OnceLock::new(),
+            attached: OnceLock::new(),
         });
-        Server { inner }
+        let server = Server { inner };
+        if let Some(cancel) = &self.cancel {
+            let inner = Arc::downgrade(&server.inner);
+            let attached = cancel.attach(move || {
+                if let Some(inner) = inner.upgrade() {
+                    inner.close();
+                }
+            });
+            let _ = server.inner.attached.set(attached);
+        }
+        server
     }
 
     /// Whether the options can be right; gives the limit of connections.

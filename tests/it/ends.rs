@@ -234,7 +234,8 @@ fn ending_succeeds_with_and_without_data_and_twice() {
     within(SOON, "every end arrives", || {
         each_ip(|at| {
             let served = Served::start(at, &ServerOptions::new(), |socket| socket.pipe(socket).map(drop));
-            let ends: [(fn(&Socket) -> io::Result<()>, &str); 4] = [
+            type End = fn(&Socket) -> io::Result<()>;
+            let ends: [(End, &str); 4] = [
                 (Socket::end, ""),
                 (|socket| socket.write_end("asd"), "asd"),
                 (|socket| socket.write_end(*b"bytes"), "bytes"),
