@@ -81,3 +81,12 @@ pub(crate) fn measured(what: &str, mut times: Vec<Duration>) -> Duration {
     println!("\nmeasured {what}: {} times, median {:?}, p99 {:?}, max {:?}", times.len(), at(50), at(99), at(100));
     at(99)
 }
+
+/// Closes the server when it goes, so that a test that fails in a scope with acceptors fails and does not hang.
+pub(crate) struct Closes<'a>(pub(crate) &'a Server);
+
+impl Drop for Closes<'_> {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}

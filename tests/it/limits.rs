@@ -9,7 +9,7 @@ use std::thread;
 use landline::net::{Refused, Server, ServerOptions};
 use landline::{RefusedBy, Report};
 
-use crate::clients::{ask, client, echo, is_turned_away, leave, stop};
+use crate::clients::{Closes, ask, client, echo, is_turned_away, leave, stop};
 use crate::support::{SOON, each_ip, eventually, within};
 
 /// Ensures that of clients that come one after the other exactly as many are served as the limit allows, that the others
@@ -241,8 +241,9 @@ fn eight_acceptors_let_in_exactly_as_many_as_there_are_slots() {
                     }
                 });
             }
+            let closes = Closes(&server);
             waves(&server, &held);
-            server.close();
+            drop(closes);
         });
         assert!(most.load(SeqCst) <= 64, "at no instant more than the limit, but {most:?}");
     });
@@ -262,8 +263,9 @@ fn serving_lets_in_exactly_as_many_as_there_are_slots() {
                     socket.read_to_end().map(drop)
                 })
             });
+            let closes = Closes(&server);
             waves(&server, &held);
-            server.close();
+            drop(closes);
             serving.join().expect("serving does not panic").expect("serving ends well");
         });
         assert!(most.load(SeqCst) <= 64, "at no instant more than the limit, but {most:?}");
