@@ -38,6 +38,16 @@ pub(crate) fn reuse_port(_: &socket2::Socket) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
+/// Keeps the descriptor from programs that this one starts. Windows' sockets are kept from them anyway.
+#[cfg(unix)]
+pub(crate) fn close_on_exec(socket: &socket2::Socket) -> io::Result<()> {
+    socket.set_cloexec(true)
+}
+#[cfg(not(unix))]
+pub(crate) fn close_on_exec(_: &socket2::Socket) -> io::Result<()> {
+    Ok(())
+}
+
 /// Whether the socket is in non-blocking mode; `false` where that cannot be asked.
 #[cfg(unix)]
 pub(crate) fn is_nonblocking(socket: &socket2::Socket) -> io::Result<bool> {

@@ -341,7 +341,9 @@ impl ServerOptions {
     /// `TcpListener`, on Unix a `UnixListener` or an `OwnedFd` too.
     ///
     /// Its giver may go on using it: [`close`](Server::close) wakes the threads that accept on it by connecting to it, and
-    /// closes our descriptor only. A client that is accepted while that goes on is served. Backlog and address are the
+    /// closes our descriptor only. A client that is accepted while that goes on is served. If clients come at that very
+    /// moment, a call of ours may be left in the queue: whoever accepts next sees a client that ends at once. Our
+    /// descriptor is not passed on to programs that are started (close-on-exec). Backlog and address are the
     /// giver's, and so are the options that belong to listening; those of the connections apply.
     ///
     /// # Errors
@@ -358,6 +360,7 @@ impl ServerOptions {
         if !sys::is_listener(&socket).map_err(failed)? {
             return Err(wrong());
         }
+        sys::close_on_exec(&socket).map_err(failed)?;
         if sys::is_nonblocking(&socket).map_err(failed)? || socket.read_timeout().map_err(failed)?.is_some() {
             let text = "The listener is non-blocking or has a receive timeout: clear both before it is adopted";
             return Err(Error::invalid("ERR_INVALID_ARG_VALUE", text));

@@ -32,7 +32,8 @@ impl Server {
     /// Blocks until the server is closed, by [`close`](Server::close) from another thread or from a handler, and its last
     /// connection has ended. A handler may call it: its own connection is left out, and so are those of other handlers that
     /// wait here too. The thread that receives the server's [`events`](Server::events) may call it as well: what has no room
-    /// in the channel is dropped then, and the connection it comes from destroyed.
+    /// in the channel is dropped then, and the connection it comes from destroyed. Not from the `refused` and `report`
+    /// callbacks: the client they tell of is there until they have returned.
     ///
     /// # Errors
     /// None today.

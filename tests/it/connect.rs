@@ -128,8 +128,13 @@ fn options_can_fail_again_and_again() {
             for _ in 0..21 {
                 let error = options.connect(refusing.address).expect_err("nobody listens there");
                 assert_eq!(error.code(), "ECONNREFUSED", "each is refused");
-                let text = format!("failed: {error}");
-                assert_eq!(told.try_iter().collect::<Vec<_>>(), [text], "each is reported once and is no connection");
+                let at = refusing.address;
+                let texts = [
+                    format!("connecting to {at}"),
+                    format!("connecting to {at} failed: ECONNREFUSED"),
+                    format!("failed: {error}"),
+                ];
+                assert_eq!(told.try_iter().collect::<Vec<_>>(), texts, "each is reported once and is no connection");
             }
         });
     });
@@ -322,10 +327,11 @@ fn a_clients_connection_is_reported() {
             drop((client, options));
             let reports: Vec<_> = told.iter().collect();
             let texts: Vec<_> = reports.iter().map(Report::to_string).collect();
-            assert_eq!(texts.len(), 2, "two reports: {texts:?}");
-            assert_eq!(texts[0], format!("{id} {local} -> {} connected", server.address()), "first connected");
-            let Report::Ended { connection, read, written, how, .. } = &reports[1] else {
-                panic!("then ended, not {}", texts[1]);
+            assert_eq!(texts.len(), 3, "three reports: {texts:?}");
+            assert_eq!(texts[0], format!("connecting to {}", server.address()), "first the attempt");
+            assert_eq!(texts[1], format!("{id} {local} -> {} connected", server.address()), "then connected");
+            let Report::Ended { connection, read, written, how, .. } = &reports[2] else {
+                panic!("then ended, not {}", texts[2]);
             };
             assert_eq!((connection.id, *read, *written), (id, 0, 3), "which, and how much");
             assert_eq!(how.to_string(), "destroyed", "and how");

@@ -17,6 +17,7 @@ use landline::net::{Server, Socket, SocketOptions};
 use landline::{Address, BlockList, Endpoint, Error, Family, Report};
 use socket2::{Domain, Protocol, SockAddr, Type};
 
+use crate::fixtures::port_of_no_client;
 use crate::support::{SOON, descriptors, each_ip, eventually, in_child, threads, tool, within};
 
 const STAGGER: Duration = Duration::from_millis(250);
@@ -72,8 +73,8 @@ pub(crate) struct Place {
 impl Place {
     pub(crate) fn new() -> Place {
         let make = || -> io::Result<Place> {
-            let live = TcpListener::bind("127.0.0.1:0")?;
-            let port = live.local_addr()?.port();
+            let port = port_of_no_client();
+            let live = TcpListener::bind(("127.0.0.1", port))?;
             let hole = |last| Hole::at(([127, 0, 0, last], port).into());
             Ok(Place { port, _live: live, _holes: [hole(2)?, hole(3)?] })
         };
@@ -239,7 +240,7 @@ fn a_live_first_address_wins_at_once_and_without_a_thread() {
 #[test]
 #[cfg(target_os = "linux")]
 fn an_attempt_goes_on_while_later_ones_are_made() {
-    let hole = bound(([127, 0, 0, 1], 0).into()).expect("port 0 can be bound");
+    let hole = bound(([127, 0, 0, 1], port_of_no_client()).into()).expect("the port is free");
     hole.listen(0).expect("a bound socket can listen");
     let at = hole.local_addr().expect("it is bound").as_socket().expect("it is TCP");
     let mut queued = Vec::new();
@@ -947,13 +948,11 @@ fn the_address_that_a_server_gives_can_be_connected_to() {
 fn the_local_port_is_what_the_server_sees() {
     each_ip(|at| {
         let server = Server::listen(at).expect("port 0 can be listened on");
-        let ip = server.address().ip().expect("it is TCP");
         for time in [None, Some(SOON)] {
             // A port that is free may be taken by somebody else in the next moment.
             let (own, socket) = (0..20)
                 .find_map(|_| {
-                    let own = bound((ip, 0).into()).and_then(|own| own.local_addr()).expect("a port can be had");
-                    let own = own.as_socket().expect("it is TCP").port();
+                    let own = port_of_no_client();
                     let options = SocketOptions::new().connect_timeout(time).local_port(own);
                     match options.connect(server.address()) {
                         Ok(socket) => Some((own, socket)),
