@@ -199,8 +199,8 @@ impl Core {
         told: Option<Told>,
         mut call: impl FnMut() -> io::Result<usize>,
     ) -> io::Result<usize> {
+        let began = self.timers.arm(stream, Direction::Read)?;
         loop {
-            self.timers.arm(stream, Direction::Read)?;
             match call() {
                 Ok(0) if self.is_closed() => return Err(destroyed("read").into()),
                 Ok(0) => {
@@ -215,9 +215,8 @@ impl Core {
                     self.timers.touch();
                     return Ok(n);
                 }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) if self.is_closed() => return Err(destroyed("read").into()),
-                Err(error) if sys::is_timeout(&error) => self.timers.expired(stream, Direction::Read, told)?,
+                Err(error) if was_cut_short(&error) => self.timers.go_on(stream, Direction::Read, told, began)?,
                 Err(error) => {
                     let error = Error::call("read", &error);
                     lock(&self.broken).get_or_insert_with(|| error.clone());
@@ -228,14 +227,13 @@ impl Core {
     }
 
     pub(crate) fn peek(&self, stream: &TcpStream, buf: &mut [u8]) -> io::Result<usize> {
+        let began = self.timers.arm(stream, Direction::Read)?;
         loop {
-            self.timers.arm(stream, Direction::Read)?;
             match stream.peek(buf) {
                 Ok(0) if self.is_closed() => return Err(destroyed("read").into()),
                 Ok(n) => return Ok(n),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) if self.is_closed() => return Err(destroyed("read").into()),
-                Err(error) if sys::is_timeout(&error) => self.timers.expired(stream, Direction::Read, None)?,
+                Err(error) if was_cut_short(&error) => self.timers.go_on(stream, Direction::Read, None, began)?,
                 Err(error) => return Err(Error::call("read", &error).into()),
             }
         }
@@ -569,8 +567,8 @@ impl Turn<'_> {
         self.core.check_writable()?;
         let stream = self.core.stream()?;
         let timers = &self.core.timers;
+        let mut began = timers.arm(&stream, Direction::Write)?;
         loop {
-            timers.arm(&stream, Direction::Write)?;
             match call(&stream) {
                 Ok((n, done)) => {
                     self.core.bytes_written.fetch_add(n as u64, Relaxed);
@@ -581,10 +579,10 @@ impl Turn<'_> {
                     if n == 0 {
                         return Err(io::ErrorKind::WriteZero.into());
                     }
+                    began = timers.arm(&stream, Direction::Write)?;
                 }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) if self.core.is_closed() => return Err(destroyed("write").into()),
-                Err(error) if sys::is_timeout(&error) => timers.expired(&stream, Direction::Write, None)?,
+                Err(error) if was_cut_short(&error) => timers.go_on(&stream, Direction::Write, None, began)?,
                 Err(error) => return Err(Error::call("write", &error).into()),
             }
         }
@@ -658,6 +656,11 @@ impl<'a> Chunks<'a> {
     pub(crate) fn idle_was_told(&mut self) {
         self.told = Some(self.core.timers.told());
     }
+}
+
+/// Whether a call ended before anything moved, for its time or for a signal, and may go on with the time that is left.
+fn was_cut_short(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::Interrupted || sys::is_timeout(error)
 }
 
 fn discard_until_end(mut stream: &TcpStream, time: Duration) {

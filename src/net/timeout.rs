@@ -34,6 +34,10 @@ pub(crate) enum Direction {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Told(u64);
 
+/// When a call began: it waits for a whole idle time, however long it was silent before.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Began(u64);
+
 impl Timers {
     pub(crate) fn new() -> Timers {
         Timers {
@@ -81,15 +85,15 @@ impl Timers {
     }
 
     /// Before a call that may block: tells the kernel how long it may.
-    pub(crate) fn arm(&self, stream: &TcpStream, direction: Direction) -> io::Result<()> {
+    pub(crate) fn arm(&self, stream: &TcpStream, direction: Direction) -> io::Result<Began> {
         let (idle, deadline) = (self.idle.load(Relaxed), self.deadline.load(Relaxed));
         let armed = self.armed[direction as usize].load(Relaxed);
         if idle | deadline | armed == 0 && sys::SLICE.is_none() {
-            return Ok(());
+            return Ok(Began(0));
         }
-        let mut time = idle;
+        let (mut time, now) = (idle, self.now());
         if deadline > 0 {
-            let left = deadline.saturating_sub(self.now());
+            let left = deadline.saturating_sub(now);
             if left == 0 {
                 return Err(past_deadline(direction));
             }
@@ -100,17 +104,29 @@ impl Timers {
                 time = if serves { armed } else { 1 << left.ilog2() };
             }
         }
-        self.tell_kernel(stream, direction, time)
+        self.tell_kernel(stream, direction, time)?;
+        Ok(Began(now))
     }
 
-    /// After the kernel has ended a call for its time: `Ok` if it shall go on.
-    pub(crate) fn expired(&self, stream: &TcpStream, direction: Direction, told: Option<Told>) -> io::Result<()> {
-        let left = self.left(direction, told)?;
+    /// After the kernel has ended a call for its time or for a signal: `Ok` if it shall go on, for what is left and no longer.
+    /// A signal ends it too once the kernel has been told a time, even one that only stops and continues the process.
+    pub(crate) fn go_on(
+        &self,
+        stream: &TcpStream,
+        direction: Direction,
+        told: Option<Told>,
+        began: Began,
+    ) -> io::Result<()> {
+        let left = self.left_since(direction, told, began)?;
         self.tell_kernel(stream, direction, left.map_or(0, nanoseconds))
     }
 
-    /// How long a call may still block; the error if its time is up.
+    /// How long one may still wait; the error if the time is up.
     pub(crate) fn left(&self, direction: Direction, told: Option<Told>) -> io::Result<Option<Duration>> {
+        self.left_since(direction, told, Began(0))
+    }
+
+    fn left_since(&self, direction: Direction, told: Option<Told>, began: Began) -> io::Result<Option<Duration>> {
         let (idle, deadline, now) = (self.idle.load(Relaxed), self.deadline.load(Relaxed), self.now());
         let mut left = u64::MAX;
         if deadline > 0 {
@@ -121,7 +137,7 @@ impl Timers {
         }
         if idle > 0 {
             let since = self.active.load(Relaxed);
-            let silent = now.saturating_sub(since);
+            let silent = now.saturating_sub(since.max(began.0));
             if told == Some(Told(since)) {
                 left = left.min(idle);
             } else if silent >= idle {
