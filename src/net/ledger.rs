@@ -211,10 +211,14 @@ impl Ledger {
         self.tell_if_over();
     }
 
+    /// Whether the server is closed and its last connection has ended.
+    pub(crate) fn is_over(&self) -> bool {
+        self.closed.load(SeqCst) && self.present.load(SeqCst) == 0
+    }
+
     /// Tells, once, that the server is closed and its last connection has ended.
     fn tell_if_over(&self) {
-        let over = self.closed.load(SeqCst) && self.present.load(SeqCst) == 0;
-        if over && !self.closed_was_told.swap(true, SeqCst) {
+        if self.is_over() && !self.closed_was_told.swap(true, SeqCst) {
             self.reporter.tell(|| Report::Closed { address: self.address.clone() });
         }
     }

@@ -31,7 +31,8 @@ impl Server {
     /// Blocks until the server is closed, by [`close`](Server::close) from another thread or from a handler, and its last
     /// connection has ended. A handler may call it: its own connection is left out, and so are those of other handlers that
     /// wait here too. The thread that receives the server's [`events`](Server::events) may call it as well: what has no room
-    /// in the channel is dropped then, and the connection it comes from destroyed.
+    /// in the channel is dropped then, and the connection it comes from destroyed. The same goes for the thread that made
+    /// them, if for a second nobody has received any.
     ///
     /// # Errors
     /// None today.
