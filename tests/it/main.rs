@@ -2,5 +2,8 @@
 
 mod block_list;
 mod encoding;
+mod fixtures;
 mod is_ip;
+mod programs;
 mod support;
+mod timeouts;

@@ -7,11 +7,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// The bound on a wait that ends at once if all is well.
-pub const SOON: Duration = Duration::from_secs(5);
+pub(crate) const SOON: Duration = Duration::from_secs(5);
 
 /// Runs `work` on a thread of its own and gives what it gives; fails if that takes longer than `time`.
 #[track_caller]
-pub fn within<T: Send + 'static>(time: Duration, what: &str, work: impl FnOnce() -> T + Send + 'static) -> T {
+pub(crate) fn within<T: Send + 'static>(time: Duration, what: &str, work: impl FnOnce() -> T + Send + 'static) -> T {
     let (done, result) = mpsc::channel();
     let worker = thread::spawn(move || done.send(work()));
     match result.recv_timeout(time) {
@@ -26,7 +26,7 @@ pub fn within<T: Send + 'static>(time: Duration, what: &str, work: impl FnOnce()
 
 /// Looks again and again until `condition` holds; fails if it does not within `time`.
 #[track_caller]
-pub fn eventually(time: Duration, what: &str, mut condition: impl FnMut() -> bool) {
+pub(crate) fn eventually(time: Duration, what: &str, mut condition: impl FnMut() -> bool) {
     let end = Instant::now() + time;
     while !condition() {
         assert!(Instant::now() < end, "{what} within {time:?}");
@@ -35,7 +35,7 @@ pub fn eventually(time: Duration, what: &str, mut condition: impl FnMut() -> boo
 }
 
 /// Runs `test` with a place to listen on, port 0, for each address family this machine has.
-pub fn each_ip(test: impl Fn(&str)) {
+pub(crate) fn each_ip(test: impl Fn(&str)) {
     test("127.0.0.1:0");
     match std::net::TcpListener::bind("[::1]:0") {
         Ok(_) => test("[::1]:0"),
@@ -48,7 +48,7 @@ pub fn each_ip(test: impl Fn(&str)) {
 /// `test` is the path of the calling test, `module::name`. `wrapper` is put before the command, such as `strace …`; when
 /// its first word is no program of this machine, the test is skipped.
 #[track_caller]
-pub fn in_child(test: &str, wrapper: &[&str], body: impl FnOnce()) {
+pub(crate) fn in_child(test: &str, wrapper: &[&str], body: impl FnOnce()) {
     const MARK: &str = "LANDLINE_TEST_CHILD";
     if std::env::var_os(MARK).is_some_and(|name| name == test) {
         return body();
@@ -82,18 +82,18 @@ pub fn in_child(test: &str, wrapper: &[&str], body: impl FnOnce()) {
 }
 
 /// How many threads this process has.
-pub fn threads() -> usize {
+pub(crate) fn threads() -> usize {
     std::fs::read_dir("/proc/self/task").map_or(0, Iterator::count)
 }
 
 /// How many descriptors this process has open.
-pub fn descriptors() -> usize {
+pub(crate) fn descriptors() -> usize {
     std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count)
 }
 
 /// The path of a program that a test needs. Where it is missing, says so; under CI, which installs it, that is a failure.
 #[track_caller]
-pub fn tool(name: &str) -> Option<PathBuf> {
+pub(crate) fn tool(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let found = std::env::split_paths(&path).map(|dir| dir.join(name)).find(|file| file.is_file());
     if found.is_none() {
