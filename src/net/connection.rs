@@ -599,8 +599,8 @@ impl Turn<'_> {
     /// Writes what is queued, behind which nothing is queued any more: what a queue has taken is not lost to an end.
     fn flush_last(&self) -> io::Result<()> {
         let queue = self.core.queue();
-        queue.set_ending(true);
-        queue.write_out(self, usize::MAX).inspect_err(|_| queue.set_ending(false))
+        queue.begin_end();
+        queue.write_out(self, usize::MAX).inspect_err(|_| queue.take_back_end())
     }
 
     pub(crate) fn end_now(&self) -> io::Result<()> {

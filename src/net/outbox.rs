@@ -197,8 +197,8 @@ impl Outbox {
         let turn = self.core.try_turn();
         {
             let mut state = queue.state();
-            let writable = if state.ending { Err(written_after_end()) } else { self.core.check_writable() };
-            match writable {
+            let ending = |()| if state.ending { Err(written_after_end()) } else { Ok(()) };
+            match self.core.check_writable().and_then(ending) {
                 Err(_) if message.end => return Ok(()),
                 Err(error) => return Err(Full(Error::told_by(&error))),
                 Ok(()) => state.check_room(message.data.len(), any_size)?,
@@ -358,9 +358,15 @@ impl Queue {
         Ok(())
     }
 
-    /// Nothing more is queued; or, after all, it is.
-    pub(crate) fn set_ending(&self, ending: bool) {
-        self.state().ending = ending;
+    /// Nothing more is queued, since our end follows.
+    pub(crate) fn begin_end(&self) {
+        self.state().ending = true;
+    }
+
+    /// It does not follow after all, unless it is queued.
+    pub(crate) fn take_back_end(&self) {
+        let mut state = self.state();
+        state.ending = state.messages.iter().any(|message| message.end);
     }
 
     /// Tells that the queue is empty. The callback is taken out while it runs, so that it may send; what others write out
