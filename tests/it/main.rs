@@ -4,6 +4,7 @@ mod block_list;
 mod encoding;
 mod fixtures;
 mod is_ip;
+mod outbox;
 mod programs;
 mod support;
 mod timeouts;
