@@ -1,6 +1,8 @@
 //! What landline promises, one test for each promise.
 
+mod attributes;
 mod block_list;
+mod block_list_net;
 mod channel;
 mod encoding;
 mod fixtures;
@@ -10,3 +12,4 @@ mod pause;
 mod programs;
 mod support;
 mod timeouts;
+mod unix;
