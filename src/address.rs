@@ -32,7 +32,8 @@ impl fmt::Display for Family {
 /// Addresses are canonical: a client that reached a dual-stack server over IPv4 is `127.0.0.1`, never
 /// `::ffff:127.0.0.1`, so that one peer has one name in logs, maps and lists.
 ///
-/// It prints as `127.0.0.1:3000` or `[::1]:3000`, and parses from the same.
+/// It prints as `127.0.0.1:3000` or `[::1]:3000`, and parses from the same. A path prints as it is, a Linux abstract name
+/// with `@` for its NUL.
 ///
 /// ```
 /// use landline::{Address, Family};
@@ -158,7 +159,9 @@ impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
             Place::Ip(at) => at.fmt(f),
-            Place::Path(path) => path.display().fmt(f),
+            // The NUL that begins an abstract name is written `@`, as other programs do: in a log it would be invisible, and
+            // in the name of a thread a panic.
+            Place::Path(path) => f.write_str(&path.to_string_lossy().replace('\0', "@")),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::ops::Deref;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 
-use crossbeam_channel::{Receiver, Sender, bounded, never, select};
+use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded, never, select};
 
 use crate::lock::lock;
 use crate::running::Running;
@@ -30,8 +30,10 @@ pub struct Events<T> {
 
 /// Who receives, as those who send see it.
 pub(crate) struct Consumer {
-    /// The thread that looked into the channel last, by an address that is its own.
+    /// The thread that looked into the channel last, by an address that is its own; 0 before.
     thread: AtomicUsize,
+    /// The thread that made the channel.
+    maker: usize,
     /// Dropped when nobody will receive any more: those who wait for room give up.
     present: Mutex<Option<Sender<Infallible>>>,
 }
@@ -49,7 +51,7 @@ pub(crate) struct Gone;
 pub(crate) fn channel<T>(n: usize) -> (Feed<T>, Receiver<T>, Arc<Consumer>) {
     let (sender, receiver) = bounded(n);
     let (present, gone) = bounded(0);
-    let consumer = Consumer { thread: AtomicUsize::new(0), present: Mutex::new(Some(present)) };
+    let consumer = Consumer { thread: AtomicUsize::new(0), maker: this_thread(), present: Mutex::new(Some(present)) };
     (Feed { sender, gone }, receiver, Arc::new(consumer))
 }
 
@@ -97,12 +99,16 @@ impl Consumer {
         lock(&self.present).take();
     }
 
-    /// The calling thread is about to wait for those who send. If it is the one that receives, they would wait for each
+    /// Whether the calling thread is the one that receives. If it waited for those who send, they would wait for each
     /// other.
-    pub(crate) fn leave_if_here(&self) {
-        if self.thread.load(Relaxed) == this_thread() {
-            self.leave();
-        }
+    pub(crate) fn is_here(&self) -> bool {
+        self.thread.load(Relaxed) == this_thread()
+    }
+
+    /// Whether nobody has looked into the channel yet, which the calling thread has made. It may never be looked into, or
+    /// be on its way to another thread.
+    pub(crate) fn may_be_here(&self) -> bool {
+        self.thread.load(Relaxed) == 0 && self.maker == this_thread()
     }
 }
 
@@ -114,6 +120,11 @@ impl<T> Feed<T> {
 
     /// Sends, waiting for room until the receiver is gone or `over` is disconnected.
     pub(crate) fn send_unless(&self, event: T, over: &Receiver<Infallible>) -> Result<(), Gone> {
+        // First, since `select!` takes any arm that is ready: an event must not slip into a channel that was dropped, as if
+        // somebody would answer it.
+        if self.gone.try_recv() == Err(TryRecvError::Disconnected) {
+            return Err(Gone);
+        }
         select! {
             send(self.sender, event) -> sent => sent.map_err(|_| Gone),
             recv(self.gone) -> _ => Err(Gone),

@@ -313,7 +313,7 @@ impl Core {
             .into());
         }
         if flags & WE_ENDED != 0 {
-            return Err(Error::fixed(io::ErrorKind::BrokenPipe, "ERR_STREAM_WRITE_AFTER_END", "write after end").into());
+            return Err(written_after_end());
         }
         Ok(())
     }
@@ -617,9 +617,16 @@ impl Turn<'_> {
     /// Writes what is queued, then sends our FIN, once.
     pub(crate) fn end(&self) -> io::Result<()> {
         if !self.core.has(WE_ENDED | CLOSED) {
-            self.flush()?;
+            self.flush_last()?;
         }
         self.end_now()
+    }
+
+    /// Writes what is queued, behind which nothing is queued any more: what a queue has taken is not lost to an end.
+    fn flush_last(&self) -> io::Result<()> {
+        let queue = self.core.queue();
+        queue.begin_end();
+        queue.write_out(self, usize::MAX).inspect_err(|_| queue.take_back_end())
     }
 
     pub(crate) fn end_now(&self) -> io::Result<()> {
@@ -703,6 +710,11 @@ fn discard_until_end(mut stream: &TcpStream, time: Duration) {
             _ => return,
         }
     }
+}
+
+/// What a write after our own end gets.
+pub(crate) fn written_after_end() -> io::Error {
+    Error::fixed(io::ErrorKind::BrokenPipe, "ERR_STREAM_WRITE_AFTER_END", "write after end").into()
 }
 
 /// What a call on a closed socket gets.

@@ -282,6 +282,11 @@ impl Ledger {
         self.changed();
     }
 
+    /// Whether the server is closed, its last connection has ended, and that has been told.
+    pub(crate) fn is_over(&self) -> bool {
+        self.over.load(SeqCst)
+    }
+
     /// The last one leaves a closed server.
     fn end(&self) {
         self.telling.store(this_thread(), SeqCst);

@@ -8,7 +8,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 use std::{fmt, io, thread};
 
-use super::connection::{Core, Turn, destroyed};
+use super::connection::{Core, Turn, destroyed, written_after_end};
 use super::socket::Socket;
 use super::timeout::{Direction, is_idle};
 use crate::error::Error;
@@ -174,11 +174,17 @@ impl Outbox {
         self.core.queue().moved.notify_all();
     }
 
-    /// Calls `f` each time the last queued byte has been handed to the kernel, on the thread that did it. One at a time;
-    /// a new one replaces the old.
+    /// Calls `f` each time the last queued byte has been handed to the kernel, on the thread that did it. One at a time; a
+    /// new one replaces the old. It is dropped when the connection is closed, so it may hold a handle to it.
     #[doc(alias = "drain")]
     pub fn on_drain(&self, f: impl FnMut() + Send + 'static) {
-        self.core.queue().state().on_drain = Some(Box::new(f));
+        let before = {
+            let mut state = self.core.queue().state();
+            // Of a closed connection nothing is written any more.
+            if state.closed { None } else { state.on_drain.replace(Box::new(f)) }
+        };
+        // What it holds may call us when it is dropped.
+        drop(before);
     }
 
     fn queue(&self, data: Arc<[u8]>, then: Option<Then>, any_size: bool) -> Result<(), Full> {
@@ -191,8 +197,13 @@ impl Outbox {
         let turn = self.core.try_turn();
         {
             let mut state = queue.state();
-            self.core.check_writable().map_err(|error| Full(Error::told_by(&error)))?;
-            state.check_room(message.data.len(), any_size)?;
+            let ending = |()| if state.ending { Err(written_after_end()) } else { Ok(()) };
+            match self.core.check_writable().and_then(ending) {
+                Err(_) if message.end => return Ok(()),
+                Err(error) => return Err(Full(Error::told_by(&error))),
+                Ok(()) => state.check_room(message.data.len(), any_size)?,
+            }
+            state.ending = message.end;
             if turn.is_none() || !state.messages.is_empty() {
                 // Behind the others. Under the lock: the writer that finds the queue empty leaves under it too.
                 drop(turn);
@@ -203,6 +214,7 @@ impl Outbox {
                     if let Err(error) = start_writer(&self.core) {
                         state.messages.pop_back();
                         state.bytes -= length;
+                        state.ending = false;
                         return Err(Full(Error::call("spawn", &error)));
                     }
                     state.has_writer = true;
@@ -218,7 +230,8 @@ impl Outbox {
     fn write_at_once(&self, turn: &Turn<'_>, message: Message) -> Result<(), Full> {
         let queue = self.core.queue();
         if message.end {
-            return turn.end().map_err(|error| Full(Error::told_by(&error)));
+            // Nothing was queued, and nothing is from here on.
+            return turn.end_now().map_err(|error| Full(Error::told_by(&error)));
         }
         let written = turn.write_now(&message.data).map_err(|error| Full(Error::told_by(&error)))?;
         if written == message.data.len() {
@@ -273,7 +286,13 @@ struct State {
     /// A writer thread runs, and will look at the queue before it ends.
     has_writer: bool,
     closed: bool,
+    /// Our end is queued: nothing can be written behind it.
+    ending: bool,
     on_drain: Option<Box<dyn FnMut() + Send>>,
+    /// `on_drain` is running, so it is not in its place.
+    telling: bool,
+    /// `on_drain` has not been called for the last time the queue became empty.
+    drained: bool,
 }
 
 struct Message {
@@ -293,7 +312,10 @@ impl Queue {
             limit,
             has_writer: false,
             closed: false,
+            ending: false,
             on_drain: None,
+            telling: false,
+            drained: false,
         };
         Queue { state: Mutex::new(state), moved: Condvar::new() }
     }
@@ -336,25 +358,54 @@ impl Queue {
         Ok(())
     }
 
-    /// Tells that the queue is empty. The callback is taken out while it runs, so that it may send.
+    /// Nothing more is queued, since our end follows.
+    pub(crate) fn begin_end(&self) {
+        self.state().ending = true;
+    }
+
+    /// It does not follow after all, unless it is queued.
+    pub(crate) fn take_back_end(&self) {
+        let mut state = self.state();
+        state.ending = state.messages.iter().any(|message| message.end);
+    }
+
+    /// Tells that the queue is empty. The callback is taken out while it runs, so that it may send; what others write out
+    /// meanwhile is told of after it.
     pub(crate) fn tell_drained(&self) {
-        let on_drain = self.state().on_drain.take();
-        if let Some(mut on_drain) = on_drain {
+        let mut state = self.state();
+        state.drained = true;
+        while state.drained && !state.telling {
+            state.drained = false;
+            let Some(mut on_drain) = state.on_drain.take() else {
+                return;
+            };
+            state.telling = true;
+            drop(state);
             guarded(&mut on_drain);
-            self.state().on_drain.get_or_insert(on_drain);
+            state = self.state();
+            state.telling = false;
+            if state.closed || state.on_drain.is_some() {
+                drop(state);
+                drop(on_drain);
+                state = self.state();
+            } else {
+                state.on_drain = Some(on_drain);
+            }
         }
     }
 
     /// The connection is closed: nothing of the queue will be written.
     pub(crate) fn abandon(&self) {
-        let messages = {
+        let (messages, on_drain) = {
             let mut state = self.state();
             state.closed = true;
             state.bytes = 0;
             state.offset = 0;
             state.begun = false;
-            std::mem::take(&mut state.messages)
+            (std::mem::take(&mut state.messages), state.on_drain.take())
         };
+        // It may hold a handle to the connection, which would never go away then.
+        drop(on_drain);
         self.moved.notify_all();
         for then in messages.into_iter().filter_map(|message| message.then) {
             guarded(|| then(Err(destroyed("write").into())));

@@ -128,6 +128,9 @@ pub enum WhenFull {
     Refuse,
 }
 
+/// How long a thread that has handed its events to another one waits for that one to look at them.
+const FIRST_LOOK: Duration = Duration::from_secs(1);
+
 /// The fewest bytes of stack a thread gets: with less, the printing of a panic overflows it and ends the process.
 const SMALLEST_STACK: usize = 64 * 1024;
 
@@ -590,8 +593,14 @@ impl Inner {
 
     /// The calling thread is about to wait until every connection has ended.
     pub(super) fn about_to_wait(&self) {
-        if let Some(consumer) = self.consumer.get() {
-            consumer.leave_if_here();
+        let Some(consumer) = self.consumer.get() else {
+            return;
+        };
+        if consumer.may_be_here() {
+            self.ledger.wait_for(FIRST_LOOK, || self.ledger.is_over());
+        }
+        if consumer.is_here() || consumer.may_be_here() {
+            consumer.leave();
         }
     }
 

@@ -368,7 +368,7 @@ impl Socket {
     /// bits for itself. Default: 0.
     ///
     /// # Errors
-    /// `setTypeOfService` with the system's code; `EOPNOTSUPP` on a Unix socket. `NotConnected` once the socket is closed.
+    /// `setTypeOfService` with the system's code; `ENOTSUP` on a Unix socket. `NotConnected` once the socket is closed.
     pub fn set_type_of_service(&self, value: u8) -> Result<()> {
         let raw = self.raw().map_err(Error::from)?;
         let set = sys::set_type_of_service(&SockRef::from(&raw), self.local_address().family(), value);
@@ -378,7 +378,7 @@ impl Socket {
     /// The type of service.
     ///
     /// # Errors
-    /// `getTypeOfService` with the system's code; `EOPNOTSUPP` on a Unix socket. `NotConnected` once the socket is closed.
+    /// `getTypeOfService` with the system's code; `ENOTSUP` on a Unix socket. `NotConnected` once the socket is closed.
     #[doc(alias = "getTypeOfService")]
     pub fn type_of_service(&self) -> Result<u8> {
         let raw = self.raw().map_err(Error::from)?;

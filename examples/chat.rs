@@ -1,0 +1,58 @@
+//! A chat: every line goes to everyone else.
+//!
+//! Terminal 1:
+//!
+//! ```text
+//! $ cargo run --release --example chat
+//! listening on 127.0.0.1:3000
+//! #1 joined
+//! #2 joined
+//! #1 left
+//! ```
+//!
+//! Terminals 2 and 3, the first being typed into and ended with Ctrl+C:
+//!
+//! ```text
+//! $ nc 127.0.0.1 3000          $ nc 127.0.0.1 3000
+//! hello                        #1: hello
+//! ```
+//!
+//! Lesson: a thread that writes to many must not wait for one. `try_send` hands the line to the kernel or to the client's
+//! queue; a client whose queue is full has stopped reading, and is dropped. The line is one allocation, which all queues
+//! share. The lock gives all clients the same order of lines; nothing under it waits.
+
+use std::io::{self, Write};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use landline::net::{Server, Socket};
+
+fn main() -> io::Result<()> {
+    let server = Server::listen(std::env::args().nth(1).unwrap_or("127.0.0.1:3000".into()))?;
+    say(format_args!("listening on {}", server.address()))?;
+    let speaking = Mutex::new(());
+    let everyone = server.clone();
+    server.serve(|socket| {
+        say(format_args!("{} joined", socket.id()))?;
+        let result = socket.lines().try_for_each(|line| {
+            let line: Arc<[u8]> = format!("{}: {}\n", socket.id(), line?).into_bytes().into();
+            let _turn = speaking.lock().unwrap_or_else(PoisonError::into_inner);
+            everyone.sockets().iter().filter(|other| *other != socket).for_each(|other| tell(other, &line));
+            Ok(())
+        });
+        say(format_args!("{} left", socket.id()))?;
+        result
+    })
+}
+
+fn tell(client: &Socket, line: &Arc<[u8]>) {
+    if client.outbox().try_send(Arc::clone(line)).is_err() {
+        client.destroy();
+    }
+}
+
+/// Prints at once, to a pipe too.
+fn say(text: std::fmt::Arguments<'_>) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{text}")?;
+    out.flush()
+}

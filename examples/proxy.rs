@@ -1,0 +1,43 @@
+//! A proxy: whoever connects to the first address talks to the second.
+//!
+//! Terminal 1, some echo server: `cargo run --release --example select_loop 127.0.0.1:4000`. Terminal 2:
+//!
+//! ```text
+//! $ cargo run --release --example proxy 127.0.0.1:3000 127.0.0.1:4000
+//! listening on 127.0.0.1:3000
+//! #1 127.0.0.1:40001: 6 bytes there, 6 back
+//! ```
+//!
+//! Terminal 3, with `hello` and Ctrl+D typed (`-N`: nc ends its side at the end of its input):
+//!
+//! ```text
+//! $ nc -N 127.0.0.1 3000
+//! hello
+//! hello
+//! ```
+//!
+//! Lesson: a connection is two directions, and each ends by itself. `relay` passes each end on when it comes, so the client
+//! that has said all it has to say still hears the answer. A proxy that closes both at the first end would cut it off.
+
+use std::io::{self, Write};
+
+use landline::net::{Server, Socket, relay};
+
+fn main() -> io::Result<()> {
+    let mut args = std::env::args().skip(1);
+    let at = args.next().unwrap_or("127.0.0.1:3000".into());
+    let target = args.next().unwrap_or("127.0.0.1:4000".into());
+    let server = Server::listen(at)?;
+    say(format_args!("listening on {}", server.address()))?;
+    server.serve(|client| {
+        let (there, back) = relay(client, &Socket::connect(&target)?)?;
+        say(format_args!("{} {}: {there} bytes there, {back} back", client.id(), client.remote_address()))
+    })
+}
+
+/// Prints at once, to a pipe too.
+fn say(text: std::fmt::Arguments<'_>) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{text}")?;
+    out.flush()
+}

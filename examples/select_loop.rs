@@ -1,0 +1,73 @@
+//! One thread for everything: an echo server, a tick a second and the keyboard, in one loop.
+//!
+//! Terminal 1, with `hello` and Ctrl+D typed at the end:
+//!
+//! ```text
+//! $ cargo run --release --example select_loop
+//! listening on 127.0.0.1:3000
+//! 0 open
+//! 1 open
+//! you typed hello, 1 open
+//! closed
+//! ```
+//!
+//! Terminal 2:
+//!
+//! ```text
+//! $ nc 127.0.0.1 3000
+//! hi
+//! hi
+//! ```
+//!
+//! Lesson: whoever takes the events has plain variables and needs no lock. The price is that he must never wait for
+//! anybody: he writes by `try_send`, and a client whose outbox is full, because it does not read, is dropped. Write
+//! `socket.write_all(bytes)` instead, and the first client that stops reading stops the clock.
+
+use std::io::{self, Write};
+use std::time::Duration;
+use std::{env, thread};
+
+use landline::channel::{Receiver, bounded, select, tick};
+use landline::net::{Server, ServerEvent, SocketEvent};
+
+fn main() -> io::Result<()> {
+    let at = env::args().nth(1).unwrap_or("127.0.0.1:3000".into());
+    let server = Server::listen(at)?;
+    say(format_args!("listening on {}", server.address()))?;
+    // Outside the loop: tick() starts a new clock.
+    let (clients, second, typed) = (server.events(1024)?, tick(Duration::from_secs(1)), typed_lines());
+    loop {
+        select! {
+            recv(clients) -> event => match event {
+                Ok(ServerEvent::Socket(socket, SocketEvent::Data(bytes))) => {
+                    if socket.outbox().try_send(bytes).is_err() {
+                        socket.destroy();
+                    }
+                }
+                Ok(ServerEvent::Socket(socket, SocketEvent::End)) => socket.outbox().end()?,
+                Ok(_) => {}
+                Err(_) => return say(format_args!("closed")), // the last event was taken
+            },
+            recv(second) -> _ => say(format_args!("{} open", server.connections()))?,
+            recv(typed) -> line => match line {
+                Ok(line) => say(format_args!("you typed {line}, {} open", server.connections()))?,
+                Err(_) => break, // the end of the input
+            },
+        }
+    }
+    drop(clients); // closes the server and waits for its threads
+    say(format_args!("closed"))
+}
+
+fn typed_lines() -> Receiver<String> {
+    let (sender, receiver) = bounded(0);
+    thread::spawn(move || io::stdin().lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
+    receiver
+}
+
+/// Prints at once, to a pipe too.
+fn say(text: std::fmt::Arguments<'_>) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{text}")?;
+    out.flush()
+}
