@@ -19,8 +19,9 @@ use super::connection::{Manner, tells_destroyed, tells_shutting_down};
 use super::ledger::{Place, Presence};
 use super::refuse::{Refused, refuse};
 use super::server::Inner;
+use super::settings;
 use super::slots::{Denied, Slot};
-use super::socket::{self, Socket};
+use super::socket::Socket;
 use crate::address::Address;
 use crate::error::Error;
 use crate::lock::lock;
@@ -242,10 +243,10 @@ fn admit(server: &Inner, stream: TcpStream, remote: Address, hooks: &Hooks<'_>) 
     match server.ledger.slots.take() {
         Ok(slot) => {
             if !sys::ACCEPTED_INHERITS || server.adopted {
-                socket::plain(&stream);
+                settings::plain(&stream);
                 // It fails only on a connection that is dead already; reading from it will tell.
                 if server.address.path().is_none() {
-                    let _ = socket::apply(&SockRef::from(&stream), server.options.connection.settings);
+                    let _ = settings::apply(&SockRef::from(&stream), server.options.connection.settings);
                 }
             }
             let local = server.local_of(&stream);

@@ -8,9 +8,10 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 use std::{fmt, io, thread};
 
-use super::connection::{Core, Turn, destroyed, written_after_end};
+use super::connection::{Core, destroyed};
 use super::socket::Socket;
 use super::timeout::{Direction, is_idle};
+use super::write::{Turn, written_after_end};
 use crate::error::Error;
 use crate::lock::lock;
 use crate::report::guarded;
