@@ -12,6 +12,8 @@ use landline::net::{ServerOptions, Socket};
 use crate::support::{descriptors, eventually, in_child, threads};
 
 const CROWD: &str = "LANDLINE_TEST_CROWD";
+const COUNT: &str = "LANDLINE_TEST_COUNT";
+const TEST: &str = "crowd::five_hundred_clients_with_a_queued_write_each";
 /// What each client is sent.
 const LENGTH: usize = 256 * 1024;
 
@@ -39,16 +41,18 @@ fn status(field: &str) -> usize {
     line.and_then(|line| line.split_whitespace().next()).and_then(|n| n.parse().ok()).unwrap_or_default()
 }
 
-/// Queues one write for each of `count` clients, of which none reads, then lets them read.
-fn queue_for_each(test: &str, count: usize) {
+/// Queues one write for each of many clients, of which none reads, then lets them read. `wrapper` is put before the process it
+/// runs in, and may say how many.
+fn queue_for_each(wrapper: &[&str]) {
+    let count = env::var(COUNT).map_or(500, |count| count.parse().expect("a number"));
     if let Ok(at) = env::var(CROWD) {
         return clients(at.parse().expect("an address"), count);
     }
-    in_child(test, &[], || {
+    in_child(TEST, wrapper, || {
         let server = ServerOptions::new().max_connections(count).listen("127.0.0.1:0").expect("port 0 is free");
         let before = (threads(), descriptors(), status("VmRSS:"));
         let mut crowd = Command::new(env::current_exe().expect("the test program has a path"))
-            .args([test, "--exact", "--include-ignored"])
+            .args([TEST, "--exact"])
             .env(CROWD, server.address().to_string())
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
@@ -88,12 +92,12 @@ fn queue_for_each(test: &str, count: usize) {
 /// Ensures that a queued write for each of very many clients at once aborts nothing, loses nothing and leaves nothing.
 #[test]
 fn five_hundred_clients_with_a_queued_write_each() {
-    queue_for_each("crowd::five_hundred_clients_with_a_queued_write_each", 500);
+    queue_for_each(&[]);
 }
 
 /// The same with as many as a server takes by default.
 #[test]
 #[ignore = "needs 10,000 descriptors twice and as many threads"]
 fn ten_thousand_clients_with_a_queued_write_each() {
-    queue_for_each("crowd::ten_thousand_clients_with_a_queued_write_each", 10_000);
+    queue_for_each(&["env", &format!("{COUNT}=10000")]);
 }

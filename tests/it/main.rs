@@ -6,6 +6,7 @@ mod block_list_net;
 mod channel;
 mod chat;
 mod crowd;
+mod docs_node;
 mod encoding;
 mod fixtures;
 mod is_ip;

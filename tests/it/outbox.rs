@@ -441,6 +441,19 @@ fn an_end_comes_after_everything_queued() {
     });
 }
 
+/// Ensures that 100 messages of 1 KiB, a stall, one byte and the end arrive in full. Mirrors sequential/net-response-size.js.
+#[test]
+fn a_stall_before_the_end_loses_nothing() {
+    let (_server, client, accepted) = pair_with(AT, ServerOptions::new(), SocketOptions::new());
+    let reading = thread::spawn(move || all(&client));
+    for _ in 0..100 {
+        accepted.outbox().try_send([b'x'; 1024]).expect("there is room");
+    }
+    thread::park_timeout(Duration::from_millis(500));
+    accepted.outbox().try_send([b'y']).and_then(|()| accepted.outbox().end()).expect("there is room");
+    assert_eq!(reading.join().expect("nothing panicked").len(), 102_401, "every byte");
+}
+
 /// Ensures that what a handler has queued is written before its connection ends.
 #[test]
 fn what_a_handler_has_queued_is_written_before_the_end() {
