@@ -273,6 +273,7 @@ impl<D, E, T, R, C> SocketCallbacks<D, E, T, R, C> {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     #[doc(alias = "setEncoding")]
+    #[allow(clippy::type_complexity, reason = "a type alias cannot say impl, and it is said once")]
     pub fn text<F: FnMut(&Socket, &str) -> io::Result<()>>(
         self,
         encoding: Encoding,

@@ -51,9 +51,7 @@ fn echo(events: Events<ServerEvent>) -> thread::JoinHandle<usize> {
             match event {
                 ServerEvent::Connection(_) => connections += 1,
                 ServerEvent::Socket(socket, SocketEvent::Data(bytes)) => {
-                    if socket.outbox().try_send(bytes).is_err() {
-                        socket.destroy();
-                    }
+                    socket.outbox().try_send(bytes).unwrap_or_else(|_| socket.destroy());
                 }
                 ServerEvent::Socket(socket, SocketEvent::End) => socket.outbox().end().expect("a thread can be had"),
                 _ => {}

@@ -480,7 +480,8 @@ fn a_writer_thread_lives_only_while_something_is_queued() {
     in_child("outbox::a_writer_thread_lives_only_while_something_is_queued", &[], || {
         let server = Server::listen(AT).expect("port 0 can be listened on");
         let before = (threads(), descriptors());
-        let ends: [(&str, fn(&Socket, &Socket)); 5] = [
+        type End = (&'static str, fn(&Socket, &Socket));
+        let ends: [End; 5] = [
             ("read", |ours, peer| {
                 ours.outbox().end().expect("it is open");
                 while peer.read(&mut [0; 4096]).expect("an orderly end") > 0 {}
