@@ -137,6 +137,12 @@ impl Error {
         self
     }
 
+    /// The same, of a name that was looked up.
+    pub(crate) fn of_host(mut self, host: &str) -> Error {
+        self.0.host = Some(host.into());
+        self
+    }
+
     /// One of the errors with a fixed text, `ERR_…`.
     pub(crate) fn fixed(kind: io::ErrorKind, code: &'static str, text: impl Into<Cow<'static, str>>) -> Error {
         let mut this = Error::new(kind, code);
@@ -185,7 +191,16 @@ impl Error {
 
     /// Several addresses were tried and each failed. The code is that of the first.
     pub(crate) fn aggregate(to: impl fmt::Display, causes: Vec<Error>) -> Error {
-        let mut this = causes.first().cloned().unwrap_or_else(|| Error::new(io::ErrorKind::NotFound, "ENOTFOUND"));
+        let first = causes.first().cloned().unwrap_or_else(|| Error::new(io::ErrorKind::NotFound, "ENOTFOUND"));
+        Error::led_by(first, to, causes)
+    }
+
+    /// Several addresses were tried and a deadline ended it. The code is the deadline's, whatever failed before.
+    pub(crate) fn aggregate_at_deadline(to: impl fmt::Display, causes: Vec<Error>) -> Error {
+        Error::led_by(Error::call("connect", &io::ErrorKind::TimedOut.into()), to, causes)
+    }
+
+    fn led_by(mut this: Error, to: impl fmt::Display, causes: Vec<Error>) -> Error {
         let mut text = format!("{} {} {to} (", this.0.syscall.unwrap_or("connect"), this.0.code);
         for (i, cause) in causes.iter().enumerate() {
             let separator = if i == 0 { "" } else { ", " };

@@ -133,7 +133,8 @@ impl<T> Feed<T> {
     }
 }
 
-fn this_thread() -> usize {
+/// The calling thread, by an address that is its own as long as it lives.
+pub(crate) fn this_thread() -> usize {
     thread_local!(static HERE: u8 = const { 0 });
     HERE.with(|here| std::ptr::from_ref(here) as usize)
 }

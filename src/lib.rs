@@ -1,7 +1,69 @@
-//! Node's `net` and `dgram` for Rust programs that block: one thread, one line.
+//! Node's `net` and `dgram` for Rust programs that block: TCP servers, clients and UDP sockets, one thread for each
+//! connection.
+//!
+//! ```
+//! use landline::net::{Server, Socket};
+//!
+//! let server = Server::listen("127.0.0.1:0")?;
+//! let echo = server.spawn(|socket| socket.pipe(socket).map(drop))?; // on each connection's own thread
+//!
+//! let client = Socket::connect(server.address())?;
+//! client.write_end("hello")?;
+//! assert_eq!(client.read_to_string()?, "hello");
+//!
+//! server.close();
+//! echo.join()?;
+//! # Ok::<(), std::io::Error>(())
+//! ```
+//!
+//! It is for servers and tools with up to some thousands of connections, whose code is to be read from top to bottom:
+//! one connection, one function. It is not for you if one connection at a time is enough (std alone will do), if there
+//! are tens of thousands of them or most only wait (mio, tokio), or if your program is asynchronous already (tokio).
+//!
+//! # Ways to use it
+//!
+//! | | by calls that block | by events | by one channel |
+//! |---|---|---|---|
+//! | [`net::Server`] | [`accept`](net::Server::accept), [`serve`](net::Server::serve), [`spawn`](net::Server::spawn) | [`on`](net::Server::on) | [`events`](net::Server::events) |
+//! | [`net::Socket`] | it is `Read` and `Write`; [`lines`](net::Socket::lines), [`pipe`](net::Socket::pipe), … | [`each`](net::Socket::each), [`on`](net::Socket::on) | [`events`](net::Socket::events) |
+//! | `dgram::Socket` | `recv`, `send_to`, `send` | `each`, `on` | |
+//!
+//! Begin with the first column. `each` is a read loop that hands one event at a time to one closure; `on` is the same
+//! with one closure for each kind of event, in Node's words. In both columns you may block. The third is for a program
+//! that is a loop already: [`channel`] has `select!`, and that loop must not block; see [`Events`].
+//!
+//! Options come first and the call that makes the socket last: [`net::ServerOptions`], [`net::SocketOptions`]. The
+//! short calls [`Server::listen`](net::Server::listen) and [`Socket::connect`](net::Socket::connect) take the defaults.
+//! Where to listen and where to connect may be written in [many ways](Endpoint). What a server does, the `report` hook
+//! [tells](Report), line by line.
+//!
+//! # Threads
+//!
+//! A server that is served has one thread for each open connection, and a few that wait for the next client. The one
+//! that accepts a client serves it, and a new one begins to wait meanwhile; so no connection is handed from thread to
+//! thread, and a thread whose client has ended waits again. The handler runs on its connection's thread: blocking there
+//! holds up nobody else. A second thread may write to a socket while the first one reads, by a reference or a clone of
+//! it, and [`destroy`](net::Socket::destroy) and [`close`](net::Server::close) from anywhere wake whoever is blocked.
+//! [`serve`](net::Server::serve) returns when the server is closed and the last handler has returned: no thread
+//! outlives it. [`shutdown`](net::Server::shutdown) gives the handlers a time to return, and tells how it went. The
+//! threads of all servers of the process together stay below what the system allows one process, on Linux a quarter of
+//! `vm.max_map_count` less 1,000; more clients than that are refused.
+//!
+//! # What it does not do
+//!
+//! - No TLS, no HTTP, no framing but [lines](net::Lines).
+//! - No async, and no way to wait for several sockets on one thread: a thread each is the way.
+//! - It catches no signals, and prints nothing: what happens goes to the `report` hook.
+//! - Built with `panic = "abort"`, a panic in a handler ends the process.
+//!
+//! Linux is tested; Windows, macOS and FreeBSD have been type-checked only: see docs/platforms.md.
+
+#![warn(clippy::print_stdout, clippy::print_stderr, clippy::unwrap_used)]
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "in a test it is an assertion"))]
 
 mod address;
 mod block_list;
+mod cancel;
 mod encoding;
 mod error;
 mod events;
@@ -19,9 +81,15 @@ pub use crossbeam_channel as channel;
 
 pub use address::{Address, Endpoint, Family};
 pub use block_list::BlockList;
+pub use cancel::Cancel;
 pub use encoding::{Decoder, Encoding};
 pub use error::{Error, Result};
 pub use events::Events;
 pub use ip::{ToIp, is_ip, is_ipv4, is_ipv6};
 pub use report::{Connection, ConnectionId, How, RefusedBy, Report};
 pub use running::Running;
+
+/// Compiles and runs the README's code.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

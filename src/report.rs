@@ -1,3 +1,4 @@
+use std::any::Any;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -119,6 +120,34 @@ pub enum Report {
         /// How many are open, this one included.
         open: usize,
     },
+    /// A client looked a name up. Not told for IP addresses, which need no look-up.
+    #[non_exhaustive]
+    LookedUp {
+        /// The name.
+        host: String,
+        /// The addresses that it has, in the order of the answer.
+        addresses: Vec<Address>,
+    },
+    /// A client begins to connect to one address, the only one or one of several.
+    #[non_exhaustive]
+    Attempt {
+        /// The address.
+        address: Address,
+    },
+    /// One address has failed. If it is the only one, or the last, so has the connect.
+    #[non_exhaustive]
+    AttemptFailed {
+        /// The address.
+        address: Address,
+        /// Why.
+        error: Error,
+    },
+    /// One address has not answered in the time there was.
+    #[non_exhaustive]
+    AttemptTimedOut {
+        /// The address.
+        address: Address,
+    },
     /// A client connected.
     #[non_exhaustive]
     Connected {
@@ -200,6 +229,13 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Report::Accepted { connection, open } => write!(f, "{connection} accepted, {open} open"),
+            Report::LookedUp { host, addresses } => {
+                write!(f, "{host} is")?;
+                addresses.iter().try_for_each(|address| write!(f, " {}", address.in_messages()))
+            }
+            Report::Attempt { address } => write!(f, "connecting to {address}"),
+            Report::AttemptFailed { address, error } => write!(f, "connecting to {address} failed: {}", error.code()),
+            Report::AttemptTimedOut { address } => write!(f, "connecting to {address} timed out"),
             Report::Connected { connection: Connection { id, local, remote } } => {
                 write!(f, "{id} {local} -> {remote} connected")
             }
@@ -246,7 +282,16 @@ impl Reporter {
 
 /// Calls a hook of the user's. One that panics has said so on standard error already, and harms nobody else.
 pub(crate) fn guarded(call: impl FnOnce()) {
-    let _ = catch_unwind(AssertUnwindSafe(call));
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(call)) {
+        dispose(panic);
+    }
+}
+
+/// Drops what a panic carries, which may panic in its turn.
+pub(crate) fn dispose(panic: Box<dyn Any + Send>) {
+    if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
+        std::mem::forget(again);
+    }
 }
 
 impl fmt::Debug for Reporter {

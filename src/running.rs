@@ -1,6 +1,7 @@
 use std::thread::{self, JoinHandle};
 use std::{fmt, io};
 
+use crate::report::dispose;
 use crate::sys;
 
 /// A thread that [`spawn`](crate::net::Server::spawn) started, to be waited for.
@@ -34,9 +35,11 @@ impl Running {
     /// What the thread's `serve`, `run` or `each` returned. If a callback panicked there, an error with the panic's
     /// message.
     pub fn join(self) -> io::Result<()> {
-        self.0
-            .join()
-            .unwrap_or_else(|panic| Err(io::Error::other(format!("callback panicked: {}", panic_message(&*panic)))))
+        self.0.join().unwrap_or_else(|panic| {
+            let error = io::Error::other(format!("callback panicked: {}", panic_message(&*panic)));
+            dispose(panic);
+            Err(error)
+        })
     }
 
     /// Whether the thread has ended, so that [`join`](Running::join) would return at once.

@@ -25,6 +25,9 @@ pub(crate) const ACCEPTED_INHERITS: bool = cfg!(target_os = "linux");
 /// wants. On Windows it lets two programs listen on one port.
 pub(crate) const REUSE_ADDRESS_IS_SAFE: bool = cfg!(unix);
 
+/// Whether shutdown(2) on a listener wakes every thread that is blocked in accept(2) on it, and all that come.
+pub(crate) const SHUTDOWN_WAKES_ACCEPT: bool = cfg!(any(target_os = "linux", target_os = "android"));
+
 /// Lets several sockets share one port: SO_REUSEPORT.
 #[cfg(unix)]
 pub(crate) fn reuse_port(socket: &socket2::Socket) -> io::Result<()> {
@@ -33,6 +36,16 @@ pub(crate) fn reuse_port(socket: &socket2::Socket) -> io::Result<()> {
 #[cfg(not(unix))]
 pub(crate) fn reuse_port(_: &socket2::Socket) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
+}
+
+/// Keeps the descriptor from programs that this one starts. Windows' sockets are kept from them anyway.
+#[cfg(unix)]
+pub(crate) fn close_on_exec(socket: &socket2::Socket) -> io::Result<()> {
+    socket.set_cloexec(true)
+}
+#[cfg(not(unix))]
+pub(crate) fn close_on_exec(_: &socket2::Socket) -> io::Result<()> {
+    Ok(())
 }
 
 /// Whether the socket is in non-blocking mode; `false` where that cannot be asked.
@@ -95,7 +108,9 @@ pub(crate) fn keep_alive_probes(
 #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
 pub(crate) fn write_vectored(stream: &TcpStream, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
     const MSG_NOSIGNAL: i32 = if cfg!(target_os = "freebsd") { 0x2_0000 } else { 0x4000 };
-    SockRef::from(stream).send_vectored_with_flags(buffers, MSG_NOSIGNAL)
+    // More in one call is EMSGSIZE.
+    const IOV_MAX: usize = 1024;
+    SockRef::from(stream).send_vectored_with_flags(&buffers[..buffers.len().min(IOV_MAX)], MSG_NOSIGNAL)
 }
 /// There is no such flag everywhere. std's write of one buffer is safe on every system.
 #[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd")))]
@@ -219,6 +234,13 @@ pub(crate) fn is_timeout(error: &io::Error) -> bool {
 /// it.
 pub(crate) const SLICE: Option<std::time::Duration> =
     if cfg!(windows) { Some(std::time::Duration::from_millis(500)) } else { None };
+
+/// Whether shutdown(2) wakes a thread that is blocked in connect(2) on the same socket, which then fails.
+pub(crate) const SHUTDOWN_WAKES_CONNECT: bool = cfg!(any(target_os = "linux", target_os = "android"));
+
+/// Whether connect(2), called again on a socket that is connecting, waits for that to end. Elsewhere it fails with
+/// `EALREADY`.
+pub(crate) const CONNECT_RESUMES: bool = cfg!(any(target_os = "linux", target_os = "android"));
 
 /// How many descriptors this process may have, where the system says so.
 pub(crate) fn descriptor_limit() -> Option<usize> {

@@ -8,23 +8,24 @@ use std::io;
 use std::net::TcpStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, Scope};
 use std::time::Duration;
 
 use socket2::SockRef;
 
-use super::connection::{Manner, is_destroyed};
+use super::connection::{Manner, tells_destroyed, tells_shutting_down};
 use super::ledger::{Place, Presence};
 use super::refuse::{Refused, refuse};
 use super::server::Inner;
+use super::settings;
 use super::slots::{Denied, Slot};
-use super::socket::{self, Socket};
+use super::socket::Socket;
 use crate::address::Address;
 use crate::error::Error;
 use crate::lock::lock;
-use crate::report::{How, RefusedBy, Report, guarded};
+use crate::report::{How, RefusedBy, Report, dispose, guarded};
 use crate::running::panic_message;
 use crate::sys;
 
@@ -49,6 +50,8 @@ where
 {
     let crew = Crew { server, handler, hooks, waiting: AtomicUsize::new(1), failure: Mutex::default() };
     thread::scope(|scope| crew.work(scope));
+    // Somebody else may be about to finish closing.
+    server.ledger.wait_for_close();
     let failure = lock(&crew.failure).take();
     failure.map_or(Ok(()), Err)
 }
@@ -135,18 +138,22 @@ where
         self.server.pause(FIRST_PAUSE);
     }
 
+    fn finish(&self, socket: &Socket) {
+        socket.core.close(How::Finished, Manner::InOrder(self.server.options.linger));
+    }
+
     fn serve_one(&self, client: Client) {
         let socket = client.enter(self.server, None);
-        let result = self.server.ledger.serving(|| catch_unwind(AssertUnwindSafe(|| (self.handler)(&socket))));
-        // What is queued goes out before the end.
-        match result.map(|done| done.and_then(|()| socket.core.turn().flush())) {
-            Ok(Ok(())) => {
-                socket.core.close(How::Finished, Manner::InOrder(self.server.options.linger));
-            }
+        // What is queued goes out before the end. An error of the user's own is asked for its text and dropped in here too,
+        // since it may panic like the handler itself.
+        let work = || (self.handler)(&socket).and_then(|()| socket.core.turn().flush()).map_err(Error::from);
+        let result = self.server.ledger.serving(socket.id(), || catch_unwind(AssertUnwindSafe(work)));
+        match result {
+            Ok(Ok(())) => self.finish(&socket),
+            Ok(Err(error)) if tells_shutting_down(&error) => self.finish(&socket),
             // The handler was cut off by a destroy, and says no more than that.
-            Ok(Err(error)) if socket.core.is_closed() && is_destroyed(&error) => {}
+            Ok(Err(error)) if socket.core.is_closed() && tells_destroyed(&error) => {}
             Ok(Err(error)) => {
-                let error = Error::from(error);
                 if let Some(hook) = self.hooks.error {
                     guarded(|| hook(&error, Some(&socket)));
                 }
@@ -154,10 +161,7 @@ where
             }
             Err(panic) => {
                 socket.core.panicked(panic_message(&*panic));
-                // What a panic carries may panic in its turn when it is dropped.
-                if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
-                    std::mem::forget(again);
-                }
+                dispose(panic);
             }
         }
     }
@@ -179,8 +183,9 @@ impl Client {
         let addresses = (self.local, self.remote);
         let socket =
             Socket::new(self.stream, addresses, server.options.connection, ledger.reporter.clone(), Some(place));
-        ledger.enter(socket.id(), Arc::downgrade(&socket.core));
+        // First: once it is entered, others find it, and may close it, which is reported too.
         ledger.reporter.tell(|| Report::Accepted { connection: socket.core.name(), open: ledger.slots.taken() });
+        ledger.enter(socket.id(), &socket.core);
         socket
     }
 }
@@ -195,25 +200,23 @@ impl Client {
 /// | the listener is useless: `EINVAL`, `EBADF`, `ENOTSOCK` | the error |
 /// | anything else: no descriptors, no memory, `EPERM`, `EPROTO`, the client's network errors | told once, pause, again |
 fn next_client(server: &Inner, hooks: &Hooks<'_>) -> io::Result<Option<(Client, Presence)>> {
-    let mut trouble = Trouble { server, in_a_row: 0, paused: false };
+    let mut trouble = Trouble { server, in_a_row: 0 };
     loop {
-        let Some(listener) = server.listener() else {
-            return Ok(None);
-        };
         server.accepting.fetch_add(1, SeqCst);
-        let accepted = if server.closing.load(SeqCst) { None } else { Some(listener.accept()) };
-        // Before this thread counts itself out: `close` closes the descriptor when all are out, and `wait` looks then who is
-        // present.
+        // Held between counting in and out only: `close` closes the descriptor when all are out, and `wait` looks then who
+        // is present.
+        let listener = if server.closing.load(SeqCst) { None } else { server.listener() };
+        let accepted = listener.as_ref().map(|listener| listener.accept());
         drop(listener);
-        let presence = server.ledger.presence();
+        let client = accepted.map(|accepted| accepted.map(|client| (client, server.ledger.presence())));
         server.accepting.fetch_sub(1, SeqCst);
         let closing = server.closing.load(SeqCst);
         if closing {
             server.ledger.changed();
         }
-        match accepted {
+        match client {
             None => return Ok(None),
-            Some(Ok((socket, remote))) => {
+            Some(Ok(((socket, remote), presence))) => {
                 trouble.is_over();
                 let stream = TcpStream::from(socket);
                 let remote = Address::of(&remote).unwrap_or_else(|| PathBuf::new().into());
@@ -240,10 +243,10 @@ fn admit(server: &Inner, stream: TcpStream, remote: Address, hooks: &Hooks<'_>) 
     match server.ledger.slots.take() {
         Ok(slot) => {
             if !sys::ACCEPTED_INHERITS || server.adopted {
-                socket::plain(&stream);
+                settings::plain(&stream);
                 // It fails only on a connection that is dead already; reading from it will tell.
                 if server.address.path().is_none() {
-                    let _ = socket::apply(&SockRef::from(&stream), server.options.connection.settings);
+                    let _ = settings::apply(&SockRef::from(&stream), server.options.connection.settings);
                 }
             }
             let local = server.local_of(&stream);
@@ -277,15 +280,15 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// Clients that are gone again cost no pause, unless so many come in a row that it would be spinning.
 const AT_ONCE: u32 = 16;
 
-/// How many acceptors pause, over all threads: it is one shortage, and is told once.
+/// Whether accepting fails, whichever thread does it: one shortage, told once. It is over when one of them gets a client;
+/// the others may sit in accept(2) by then, with no failure any more and no client yet.
 #[derive(Debug, Default)]
-pub(super) struct Shortage(AtomicUsize);
+pub(super) struct Shortage(AtomicBool);
 
 /// One acceptor's run of failures.
 struct Trouble<'a> {
     server: &'a Inner,
     in_a_row: u32,
-    paused: bool,
 }
 
 impl Trouble<'_> {
@@ -303,7 +306,7 @@ impl Trouble<'_> {
         if pauses == 0 {
             return Ok(());
         }
-        if !std::mem::replace(&mut self.paused, true) && self.server.shortage.0.fetch_add(1, SeqCst) == 0 {
+        if !self.server.shortage.0.swap(true, SeqCst) {
             let address = self.server.address.clone();
             self.server.ledger.reporter.tell(|| Report::AcceptPaused {
                 address,
@@ -321,22 +324,9 @@ impl Trouble<'_> {
     /// A client came.
     fn is_over(&mut self) {
         self.in_a_row = 0;
-        if self.paused && self.leave() {
+        let shortage = &self.server.shortage.0;
+        if shortage.load(SeqCst) && shortage.swap(false, SeqCst) {
             self.server.ledger.reporter.tell(|| Report::Resumed { address: self.server.address.clone() });
-        }
-    }
-
-    /// Whether this acceptor was the last that paused.
-    fn leave(&mut self) -> bool {
-        self.paused = false;
-        self.server.shortage.0.fetch_sub(1, SeqCst) == 1
-    }
-}
-
-impl Drop for Trouble<'_> {
-    fn drop(&mut self) {
-        if self.paused {
-            self.leave();
         }
     }
 }

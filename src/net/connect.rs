@@ -1,15 +1,23 @@
+use std::io;
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::path::PathBuf;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, SockRef, Type};
 
 use super::connection::Options;
 use super::keep_alive::KeepAlive;
-use super::socket::{Socket, apply};
+use super::lookup::{Limits, Question, Resolver};
+use super::race::{Course, End, FOREVER, timed_out};
+use super::settings::apply;
+use super::socket::Socket;
 use super::unix;
 use crate::address::{Address, Endpoint, Family, Target, loopback, resolve};
+use crate::block_list::BlockList;
+use crate::cancel::{Attached, Cancel};
 use crate::error::{Error, Result};
+use crate::ip::{ToIp, is_ip};
 use crate::report::{Report, Reporter};
 
 /// How to connect: options for a [`Socket`], then [`connect`](SocketOptions::connect).
@@ -29,7 +37,25 @@ pub struct SocketOptions {
     local_port: u16,
     connection: Options,
     reporter: Reporter,
+    connect_timeout: Option<Duration>,
+    cancel: Option<Cancel>,
+    resolver: Option<Resolver>,
+    auto_select_family: bool,
+    attempt_timeout: Duration,
+    block_list: Option<BlockList>,
 }
+
+/// What a connection keeps of how it was made.
+#[derive(Debug)]
+pub(crate) struct Origin {
+    /// The addresses tried, if there were several to choose from.
+    attempted: Vec<Address>,
+    /// Dropping it detaches the connection from the handle that cancels it.
+    _attached: Option<Attached>,
+}
+
+/// The least [`SocketOptions::attempt_timeout`], as RFC 8305 (8) and Node have it: anything faster is a flood.
+const LEAST_ATTEMPT_TIMEOUT: Duration = Duration::from_millis(10);
 
 impl Default for SocketOptions {
     fn default() -> SocketOptions {
@@ -46,16 +72,91 @@ impl SocketOptions {
             local_port: 0,
             connection: Options::default(),
             reporter: Reporter::default(),
+            connect_timeout: None,
+            cancel: None,
+            resolver: None,
+            auto_select_family: true,
+            attempt_timeout: Duration::from_millis(250),
+            block_list: None,
         }
     }
 
-    /// Only addresses of this family are used. Default: any.
+    /// How long all of connecting may take, from the look-up of the name to the last attempt. When the time is up, the
+    /// error is of the kind `TimedOut` and says what was being waited for: `getaddrinfo ETIMEDOUT name`, `connect
+    /// ETIMEDOUT 192.0.2.1:80`. `None` or zero: as long as resolver and system take. Default: none.
+    ///
+    /// A resolver cannot be interrupted. With this or with [`cancel`](Self::cancel), a thread of its own asks it, and is
+    /// left behind if it does not answer in time. At most 16 such look-ups are under way in a process, those left behind
+    /// included: others wait for one to return, and fail with `EAI_AGAIN` when all 16 are left behind.
+    pub fn connect_timeout(self, time: impl Into<Option<Duration>>) -> SocketOptions {
+        SocketOptions { connect_timeout: time.into().filter(|time| !time.is_zero()), ..self }
+    }
+
+    /// Lets `cancel` end this, at any time: a connect in progress fails with `ABORT_ERR`, on Linux well within a
+    /// millisecond; a connected socket is destroyed, so that calls that are blocked on it fail with `NotConnected`. If it
+    /// was fired before, the connect fails at once. Default: nothing.
+    #[doc(alias = "signal")]
+    pub fn cancel(self, cancel: &Cancel) -> SocketOptions {
+        SocketOptions { cancel: Some(cancel.clone()), ..self }
+    }
+
+    /// Looks names up by `f`, which gets the name and the family asked for, if one is. IP addresses, with a zone too, never
+    /// reach it. It answers with addresses of any form ([`ToIp`]; a port or zone in them is ignored), in the order they are
+    /// to be tried; with none, or with an error of kind `NotFound`, if there is no such name. Its other errors are those
+    /// of the connect. It may run on a thread of its own, see [`connect_timeout`](Self::connect_timeout).
+    /// Default: the system's resolver, getaddrinfo(3).
+    ///
+    /// ```
+    /// use landline::net::{Server, SocketOptions};
+    ///
+    /// let server = Server::listen("127.0.0.1:0")?;
+    /// let options = SocketOptions::new().lookup(|name, _| match name {
+    ///     "home.example" => Ok(vec!["127.0.0.1"]),
+    ///     _ => Ok(vec![]),
+    /// });
+    /// options.connect(("home.example", server.address().port()))?;
+    /// assert_eq!(options.connect("away.example:80").unwrap_err().to_string(), "getaddrinfo ENOTFOUND away.example");
+    /// # Ok::<(), landline::Error>(())
+    /// ```
+    pub fn lookup<I>(self, f: impl Fn(&str, Option<Family>) -> io::Result<I> + Send + Sync + 'static) -> SocketOptions
+    where
+        I: IntoIterator,
+        I::Item: ToIp,
+    {
+        SocketOptions { resolver: Some(Resolver::new(f)), ..self }
+    }
+
+    /// Whether, if a name has several addresses, all of them are tried: IPv6 and IPv4 in turn, beginning with the family
+    /// of the resolver's first answer (RFC 8305). If not, the first alone is, and so it is with [`family`](Self::family)
+    /// and [`local_address`](Self::local_address). Default: yes.
+    #[doc(alias = "autoSelectFamily")]
+    #[doc(alias = "happy_eyeballs")]
+    pub fn auto_select_family(self, on: bool) -> SocketOptions {
+        SocketOptions { auto_select_family: on, ..self }
+    }
+
+    /// How long an address has before the next one is tried too. Unlike Node's, an attempt is not given up then: it may
+    /// still be the first to succeed. One that fails is followed by the next at once. With [`local_port`](Self::local_port)
+    /// there can be but one attempt at a time, and each but the last is given up after this. At least 10 ms; less is
+    /// taken as that. Default: 250 ms.
+    #[doc(alias = "autoSelectFamilyAttemptTimeout")]
+    pub fn attempt_timeout(self, time: Duration) -> SocketOptions {
+        SocketOptions { attempt_timeout: time.max(LEAST_ATTEMPT_TIMEOUT), ..self }
+    }
+
+    /// Never connects to an address on this list, whatever name led to it. Such an address is one failed attempt, with
+    /// `ERR_IP_BLOCKED`; if it is the only one, that is the error. Default: none.
+    pub fn block_list(self, list: &BlockList) -> SocketOptions {
+        SocketOptions { block_list: Some(list.clone()), ..self }
+    }
+
+    /// Only addresses of this family are used, and of several the first. Default: any.
     pub fn family(self, family: Family) -> SocketOptions {
         SocketOptions { family: Some(family), ..self }
     }
 
     /// The address of ours to connect from, an IP address as text or as [`IpAddr`]: bind(2). Only addresses of its family
-    /// are used then. Default: the system's choice.
+    /// are used then, and of several the first. Default: the system's choice.
     pub fn local_address(self, ip: impl ToString) -> SocketOptions {
         SocketOptions { local_address: Some(ip.to_string()), ..self }
     }
@@ -90,7 +191,7 @@ impl SocketOptions {
         self
     }
 
-    /// The idle timeout of the connection, see [`Socket::set_timeout`]. Default: none.
+    /// The idle timeout of the connection, see [`Socket::set_timeout`]. It begins when the connection is made. Default: none.
     pub fn timeout(mut self, time: impl Into<Option<Duration>>) -> SocketOptions {
         self.connection.timeout = time.into();
         self
@@ -101,16 +202,30 @@ impl SocketOptions {
         SocketOptions { reporter: Reporter::new(hook), ..self }
     }
 
-    /// Connects: connect(2). A bare port means this machine. A name is looked up, and every address it has is tried in the
-    /// order the resolver gives, until one answers. A path is that of a Unix socket.
+    /// Connects: connect(2). A bare port means this machine. A name is looked up; if it has several addresses, they are
+    /// tried as RFC 8305 says: see [`auto_select_family`](Self::auto_select_family) and
+    /// [`attempt_timeout`](Self::attempt_timeout). The first to connect wins, and the others are closed. A path is that of a
+    /// Unix socket.
     ///
-    /// Blocks as long as the look-up and the attempts take; the system gives up an attempt that nobody answers after about
+    /// Blocks as long as the look-up and the attempts take, but no longer than [`connect_timeout`](Self::connect_timeout)
+    /// and [`cancel`](Self::cancel) allow. Without them, the system gives up an attempt that nobody answers after about
     /// two minutes.
+    ///
+    /// # Platform
+    /// A connect(2) under way can be called off on Linux, so nothing of a connect is left when this returns. Elsewhere an
+    /// attempt that has lost keeps its thread and its socket until the deadline, or, without one, until the system gives
+    /// it up.
     ///
     /// # Errors
     /// - `connect ECONNREFUSED 127.0.0.1:1`: nobody listens there. `ETIMEDOUT`, `EHOSTUNREACH`, `ENETUNREACH`: nobody
-    ///   answers. When several addresses failed, [`Error::causes`] has the error of each.
-    /// - `getaddrinfo ENOTFOUND host`: the name has no address, or none of the family asked for.
+    ///   answers. When several addresses failed, [`Error::causes`] has the error of each, and the code is the first one's.
+    /// - `ETIMEDOUT` of the kind `TimedOut`: the time for connecting is up.
+    /// - `ABORT_ERR`: it was cancelled.
+    /// - `getaddrinfo ENOTFOUND host`: the name has no address, or none of the family asked for. `EAI_AGAIN`: the resolver
+    ///   did not answer, or too many look-ups are stuck; try again later.
+    /// - `ERR_INVALID_IP_ADDRESS`, `ERR_INVALID_ADDRESS_FAMILY`: what [`lookup`](Self::lookup) answered is no IP address,
+    ///   or not of the family asked for.
+    /// - `ERR_IP_BLOCKED`: the address is on the [`block_list`](Self::block_list).
     /// - `connect ENOENT /path`: no such Unix socket; `ECONNREFUSED`: it is stale, or no socket.
     /// - `bind EADDRINUSE`, `bind EADDRNOTAVAIL`: the local address cannot be had.
     /// - An error that names the option or the endpoint that is wrong; no socket exists then.
@@ -124,62 +239,166 @@ impl SocketOptions {
     }
 
     fn try_connect(&self, to: Endpoint) -> Result<Socket> {
+        let deadline = self.connect_timeout.and_then(|time| Instant::now().checked_add(time));
+        let limits = Limits { deadline, cancel: self.cancel.as_ref() };
         let local = self.local()?;
         let family = self.family.or(local.map(|local| Address::from(SocketAddr::from((local, 0))).family()));
-        let shown = to.to_string();
-        let addresses = match to.target()? {
-            Target::Port(port) => vec![SocketAddr::from((loopback(family.unwrap_or(Family::Ipv4)), port))],
-            Target::Ip(at) => vec![at],
-            Target::Name { host, port } => resolve(&host, port, family)?,
-            Target::Path(path) => return self.connect_to_path(path),
-            Target::Invalid(error) => return Err(error),
-        };
-        let mut failed = Vec::new();
-        for at in &addresses {
-            match self.connect_to(*at, local) {
-                Ok(socket) => return Ok(socket),
-                Err(error) => failed.push(error),
-            }
+        let target = to.target()?;
+        if limits.is_cancelled() {
+            return Err(Cancel::error());
         }
-        match failed.pop() {
-            Some(only) if failed.is_empty() => Err(only),
-            last => {
-                failed.extend(last);
-                Err(Error::aggregate(shown, failed))
+        match target {
+            Target::Port(port) => {
+                let at = SocketAddr::from((loopback(family.unwrap_or(Family::Ipv4)), port));
+                self.connect_to(at, local, limits)
             }
+            Target::Ip(at) => self.connect_to(at, local, limits),
+            Target::Name { host, port } => {
+                let addresses = self.look_up(&host, port, family, limits)?;
+                match addresses[..] {
+                    [at] => self.connect_to(at, local, limits),
+                    _ if family.is_some() || !self.auto_select_family => self.connect_to(addresses[0], local, limits),
+                    _ => self.race(&interleave(addresses), &format!("{host}:{port}"), local, limits),
+                }
+            }
+            Target::Path(path) => {
+                let stream = unix::connect(&path)?.into();
+                self.made(stream, (PathBuf::new().into(), path.into()), &[])
+            }
+            Target::Invalid(error) => Err(error),
         }
     }
 
-    fn connect_to(&self, at: SocketAddr, local: Option<IpAddr>) -> Result<Socket> {
+    /// The addresses of a name, at least one.
+    fn look_up(&self, host: &str, port: u16, family: Option<Family>, limits: Limits<'_>) -> Result<Vec<SocketAddr>> {
+        if is_ip(host).is_some() {
+            // An address with a zone. The system knows its interfaces without asking anybody.
+            return resolve(host, port, family);
+        }
+        let addresses = Question { host, port, family, resolver: self.resolver.as_ref() }.look_up(limits)?;
+        self.reporter.tell(|| Report::LookedUp {
+            host: host.into(),
+            addresses: addresses.iter().map(|at| SocketAddr::from((at.ip(), 0)).into()).collect(),
+        });
+        Ok(addresses)
+    }
+
+    /// Connects to one address.
+    fn connect_to(&self, at: SocketAddr, local: Option<IpAddr>, limits: Limits<'_>) -> Result<Socket> {
+        if !limits.is_none() {
+            return self.race(&[at], "", local, limits);
+        }
+        self.reporter.tell(|| Report::Attempt { address: at.into() });
+        let result = self.connect_freely(at, local).and_then(|stream| self.socket(stream, at, &[]));
+        if let Err(error) = &result {
+            self.reporter.tell(|| Report::AttemptFailed { address: at.into(), error: error.clone() });
+        }
+        result
+    }
+
+    /// Connects to one address, without a limit.
+    fn connect_freely(&self, at: SocketAddr, local: Option<IpAddr>) -> Result<TcpStream> {
         let failed = |error| Error::call("connect", &error).at(at);
-        let stream = match self.bind_to(at, local) {
-            None => TcpStream::connect(at).map_err(failed)?,
+        match self.bind_to(at, local) {
+            None => {
+                self.check_blocked(at)?;
+                TcpStream::connect(at).map_err(failed)
+            }
             Some(bind_to) => {
-                let socket =
-                    socket2::Socket::new(Domain::for_address(at), Type::STREAM, Some(Protocol::TCP)).map_err(failed)?;
-                socket.bind(&bind_to.into()).map_err(|error| Error::call("bind", &error).at(bind_to))?;
-                // Unlike its plain connect, this one goes on after a signal. The system gives up long before the time.
                 let named =
                     |error| if self.local_port == 0 { failed(error) } else { failed(error).with_local(bind_to) };
-                socket.connect_timeout(&at.into(), Duration::from_secs(24 * 60 * 60)).map_err(named)?;
-                socket.into()
+                let socket = self.open(at, local)?;
+                // Unlike its plain connect, this one goes on after a signal.
+                socket.connect_timeout(&at.into(), FOREVER).map_err(named)?;
+                Ok(socket.into())
             }
+        }
+    }
+
+    /// Connects to the first address that answers. `to` is what all of them stand for.
+    fn race(&self, addresses: &[SocketAddr], to: &str, local: Option<IpAddr>, limits: Limits<'_>) -> Result<Socket> {
+        let course = Course {
+            addresses,
+            stagger: self.attempt_timeout,
+            serial: self.local_port != 0,
+            limits,
+            reporter: &self.reporter,
+            open: &|at| self.open(at, local),
         };
-        let local = stream.local_addr().map_err(failed)?;
-        apply(&SockRef::from(&stream), self.connection.settings).map_err(failed)?;
-        let (addresses, reporter) = ((local.into(), at.into()), self.reporter.clone());
-        let socket = Socket::new(stream, addresses, self.connection, reporter, None);
-        self.reporter.tell(|| Report::Connected { connection: socket.core.name() });
+        let outcome = course.run();
+        let with_local = |error: Error| match (addresses, error.syscall()) {
+            ([at], Some("connect")) if self.local_port != 0 => match self.bind_to(*at, local) {
+                Some(bound) => error.with_local(bound),
+                None => error,
+            },
+            _ => error,
+        };
+        match outcome.end {
+            End::Connected(socket, at) => {
+                let attempted = if addresses.len() > 1 { &addresses[..outcome.attempted] } else { &[] };
+                self.socket(socket.into(), at, attempted)
+            }
+            End::Failed(mut causes) | End::TimedOut(mut causes) if addresses.len() == 1 => {
+                Err(with_local(causes.pop().unwrap_or_else(|| timed_out(addresses[0]))))
+            }
+            End::Failed(causes) => Err(Error::aggregate(to, causes)),
+            End::TimedOut(causes) => Err(Error::aggregate_at_deadline(to, causes)),
+            End::Cancelled => Err(Cancel::error()),
+        }
+    }
+
+    /// A socket to connect with, bound if that was asked for.
+    fn open(&self, at: SocketAddr, local: Option<IpAddr>) -> Result<socket2::Socket> {
+        self.check_blocked(at)?;
+        let socket = socket2::Socket::new(Domain::for_address(at), Type::STREAM, Some(Protocol::TCP))
+            .map_err(|error| Error::call("connect", &error).at(at))?;
+        if let Some(bind_to) = self.bind_to(at, local) {
+            socket.bind(&bind_to.into()).map_err(|error| Error::call("bind", &error).at(bind_to))?;
+        }
         Ok(socket)
     }
 
-    /// The options of TCP do not apply.
-    fn connect_to_path(&self, path: PathBuf) -> Result<Socket> {
-        let stream = unix::connect(&path)?.into();
-        let addresses = (Address::from(PathBuf::new()), path.into());
+    fn check_blocked(&self, at: SocketAddr) -> Result<()> {
+        match &self.block_list {
+            Some(list) if list.check(at.ip()) => {
+                let text = format!("IP({}) is blocked by net.BlockList", at.ip());
+                Err(Error::fixed(io::ErrorKind::PermissionDenied, "ERR_IP_BLOCKED", text).at(at))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// What was asked for, of a stream that is connected.
+    fn socket(&self, stream: TcpStream, at: SocketAddr, attempted: &[SocketAddr]) -> Result<Socket> {
+        let failed = |error| Error::call("connect", &error).at(at);
+        let local = stream.local_addr().map_err(failed)?;
+        if local == at && self.local_port == 0 {
+            // By chance it has the very port that it calls, and TCP lets it meet itself (RFC 9293, 3.5): nobody listens.
+            return Err(failed(io::ErrorKind::ConnectionRefused.into()));
+        }
+        apply(&SockRef::from(&stream), self.connection.settings).map_err(failed)?;
+        self.made(stream, (local.into(), at.into()), attempted)
+    }
+
+    /// The socket of a stream that is all set.
+    fn made(&self, stream: TcpStream, addresses: (Address, Address), attempted: &[SocketAddr]) -> Result<Socket> {
         let socket = Socket::new(stream, addresses, self.connection, self.reporter.clone(), None);
+        if self.cancel.is_some() || !attempted.is_empty() {
+            let attached = self.cancel.as_ref().map(|cancel| {
+                let core = Arc::downgrade(&socket.core);
+                cancel.attach(move || match core.upgrade() {
+                    Some(core) if !core.is_closed() => core.fail(&Cancel::error()),
+                    _ => {}
+                })
+            });
+            let attempted = attempted.iter().map(|at| Address::from(*at)).collect();
+            let _ = socket.core.origin.set(Box::new(Origin { attempted, _attached: attached }));
+        }
         self.reporter.tell(|| Report::Connected { connection: socket.core.name() });
-        Ok(socket)
+        match &self.cancel {
+            Some(cancel) if cancel.is_cancelled() => Err(Cancel::error()),
+            _ => Ok(socket),
+        }
     }
 
     /// The local address as an address: a name would have to be looked up, and may have several.
@@ -202,6 +421,20 @@ impl SocketOptions {
     }
 }
 
+/// The order to try addresses in (RFC 8305, 4): the families take turns, beginning with that of the first address; in
+/// each, the order stays.
+fn interleave(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
+    let (first, count) = (addresses[0].is_ipv4(), addresses.len());
+    let (same, other): (Vec<_>, Vec<_>) = addresses.into_iter().partition(|at| at.is_ipv4() == first);
+    let (mut same, mut other) = (same.into_iter(), other.into_iter());
+    let mut turns = Vec::with_capacity(count);
+    while turns.len() < count {
+        turns.extend(same.next());
+        turns.extend(other.next());
+    }
+    turns
+}
+
 impl Socket {
     /// Connects with the default options; see [`SocketOptions::connect`].
     ///
@@ -210,5 +443,12 @@ impl Socket {
     #[doc(alias = "createConnection")]
     pub fn connect(to: impl Into<Endpoint>) -> Result<Socket> {
         SocketOptions::new().connect(to)
+    }
+
+    /// The addresses that connecting tried, in this order, up to the one that was the first to answer. Empty if there was
+    /// only one to try.
+    #[doc(alias = "autoSelectFamilyAttemptedAddresses")]
+    pub fn attempted_addresses(&self) -> &[Address] {
+        self.core.origin.get().map_or(&[], |origin| &origin.attempted)
     }
 }

@@ -5,43 +5,45 @@
 //! connection is closed; whoever is inside a system call then still has it, is woken, and the last to let go closes the
 //! descriptor. No clone of a handle can keep the descriptor open.
 
-use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
-use std::io::{self, BufRead, BufReader, IoSlice, Write};
+use std::io::{self, BufRead, BufReader};
 use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, TryLockError};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
 use socket2::SockRef;
 
+use super::connect::Origin;
 use super::keep_alive::KeepAlive;
 use super::ledger::{Ledger, Place};
-use super::outbox::{Queue, Then};
+use super::outbox::Queue;
 use super::timeout::{Direction, Timers, Told};
 use crate::address::Address;
 use crate::error::Error;
 use crate::lock::{lock, read, write};
-use crate::report::{Connection, ConnectionId, How, Report, Reporter, guarded};
-use crate::sys;
+use crate::report::{Connection, ConnectionId, How, Report, Reporter};
 
 /// Our FIN is out: `end()`, or the peer's end answered.
-const WE_ENDED: u8 = 1;
+pub(super) const WE_ENDED: u8 = 1;
 /// The peer's FIN was read.
-const PEER_ENDED: u8 = 2;
-/// We ended because the peer had.
-const ENDED_BY_PEER: u8 = 4;
+pub(super) const PEER_ENDED: u8 = 2;
 /// Closed, or being closed: whoever set it closes it.
-const CLOSED: u8 = 8;
+pub(super) const CLOSED: u8 = 4;
 /// A [`Report::Failed`] was told.
-const FAILED: u8 = 16;
+const FAILED: u8 = 8;
 /// The loops that hand out events hold them back.
-const PAUSED: u8 = 32;
+const PAUSED: u8 = 16;
+/// The server is shutting down: what looks like the peer's end may be the nudge.
+pub(super) const NUDGED: u8 = 32;
 
 /// What the library's own loops read with. Uninitialised by way of `BufReader` over a stream of std's, so that an idle
 /// connection costs only the pages it has used.
 pub(crate) const CHUNK: usize = 64 * 1024;
+
+/// How long a connection's unread input is thrown away while it ends in order, if nobody has said otherwise.
+pub(crate) const LINGER: Duration = Duration::from_secs(1);
 
 /// At most this much unread input is thrown away while a connection ends in order.
 const LINGER_BYTES: usize = 1024 * 1024;
@@ -58,18 +60,19 @@ pub(crate) struct Core {
     pub(crate) bytes_read: AtomicU64,
     pub(crate) bytes_written: AtomicU64,
     pub(crate) timers: Timers,
-    flags: AtomicU8,
+    pub(super) flags: AtomicU8,
     /// Taken out by `close`.
-    stream: RwLock<Option<Arc<TcpStream>>>,
+    pub(super) stream: RwLock<Option<Arc<TcpStream>>>,
     /// Whose turn it is to write. Held over a whole message, so it may be held for as long as the peer does not read.
-    writing: Mutex<()>,
+    pub(super) writing: Mutex<()>,
     /// Writes that wait for their turn; made when the first is queued.
-    queue: OnceLock<Box<Queue>>,
-    queue_limit: usize,
+    pub(super) queue: OnceLock<Box<Queue>>,
+    pub(super) queue_limit: usize,
     /// Where messages are composed, so that composing allocates once a connection and not once a message.
-    scratch: Mutex<Vec<u8>>,
-    /// The first error of a read: the system tells it once and then pretends an orderly end.
-    broken: Mutex<Option<Error>>,
+    pub(super) scratch: Mutex<Vec<u8>>,
+    /// The first error of the connection, as a read's: the system tells it once, to whichever call comes first, and then
+    /// pretends an orderly end to readers.
+    pub(super) broken: Mutex<Option<Error>>,
     /// The settings last made.
     settings: Mutex<Settings>,
     /// How many threads wait for a flag to change; flags they wait for are changed under this lock.
@@ -79,6 +82,8 @@ pub(crate) struct Core {
     open: Mutex<Option<Sender<Infallible>>>,
     /// Of an accepted connection, until it is closed.
     place: Mutex<Option<Place>>,
+    /// Of a client's connection, where there is something to say.
+    pub(crate) origin: OnceLock<Box<Origin>>,
 }
 
 /// What a connection is made with, a client's or an accepted one.
@@ -165,6 +170,7 @@ impl Core {
             gate_moved: Condvar::new(),
             open: Mutex::default(),
             place: Mutex::new(place),
+            origin: OnceLock::new(),
         }
     }
 
@@ -173,7 +179,7 @@ impl Core {
         read(&self.stream).clone().ok_or_else(|| io::Error::from(destroyed("read")))
     }
 
-    fn has(&self, flag: u8) -> bool {
+    pub(super) fn has(&self, flag: u8) -> bool {
         self.flags.load(SeqCst) & flag != 0
     }
 
@@ -189,124 +195,7 @@ impl Core {
         self.has(PEER_ENDED)
     }
 
-    // ---- reading
-
-    /// Reads by `call`, which reads into a buffer that is not empty; 0 means that the peer has ended. An idle time that was
-    /// told of already is passed over.
-    pub(crate) fn receive(
-        &self,
-        stream: &TcpStream,
-        told: Option<Told>,
-        mut call: impl FnMut() -> io::Result<usize>,
-    ) -> io::Result<usize> {
-        let began = self.timers.arm(stream, Direction::Read)?;
-        loop {
-            match call() {
-                Ok(0) if self.is_closed() => return Err(destroyed("read").into()),
-                Ok(0) => {
-                    if let Some(error) = &*lock(&self.broken) {
-                        return Err(error.clone().into());
-                    }
-                    self.flags.fetch_or(PEER_ENDED, SeqCst);
-                    return Ok(0);
-                }
-                Ok(n) => {
-                    self.bytes_read.fetch_add(n as u64, Relaxed);
-                    self.timers.touch();
-                    return Ok(n);
-                }
-                Err(_) if self.is_closed() => return Err(destroyed("read").into()),
-                Err(error) if was_cut_short(&error) => self.timers.go_on(stream, Direction::Read, told, began)?,
-                Err(error) => {
-                    let error = Error::call("read", &error);
-                    lock(&self.broken).get_or_insert_with(|| error.clone());
-                    return Err(error.into());
-                }
-            }
-        }
-    }
-
-    pub(crate) fn peek(&self, stream: &TcpStream, buf: &mut [u8]) -> io::Result<usize> {
-        let began = self.timers.arm(stream, Direction::Read)?;
-        loop {
-            match stream.peek(buf) {
-                Ok(0) if self.is_closed() => return Err(destroyed("read").into()),
-                Ok(n) => return Ok(n),
-                Err(_) if self.is_closed() => return Err(destroyed("read").into()),
-                Err(error) if was_cut_short(&error) => self.timers.go_on(stream, Direction::Read, None, began)?,
-                Err(error) => return Err(Error::call("read", &error).into()),
-            }
-        }
-    }
-
-    // ---- writing
-
-    /// Waits for the turn to write.
-    pub(crate) fn turn(&self) -> Turn<'_> {
-        self.turn_of(lock(&self.writing))
-    }
-
-    /// The turn to write, if nobody has it.
-    pub(crate) fn try_turn(&self) -> Option<Turn<'_>> {
-        match self.writing.try_lock() {
-            Ok(turn) => Some(self.turn_of(turn)),
-            Err(TryLockError::Poisoned(turn)) => Some(self.turn_of(turn.into_inner())),
-            Err(TryLockError::WouldBlock) => None,
-        }
-    }
-
-    fn turn_of<'a>(&'a self, turn: MutexGuard<'a, ()>) -> Turn<'a> {
-        Turn { core: self, turn: Some(turn), completed: RefCell::default(), drained: Cell::new(false) }
-    }
-
-    /// The writes that wait for their turn.
-    pub(crate) fn queue(&self) -> &Queue {
-        self.queue.get_or_init(|| Box::new(Queue::new(self.queue_limit)))
-    }
-
-    /// Composes a message, then writes it whole.
-    pub(crate) fn compose(&self, compose: impl FnOnce(&mut Vec<u8>) -> io::Result<()>) -> io::Result<()> {
-        let mut message = std::mem::take(&mut *lock(&self.scratch));
-        message.clear();
-        let result = compose(&mut message).and_then(|()| self.turn().write_all(&message));
-        if message.capacity() <= CHUNK {
-            *lock(&self.scratch) = message;
-        }
-        result
-    }
-
-    /// Why nothing can be written any more, if that is so.
-    pub(crate) fn check_writable(&self) -> io::Result<()> {
-        let flags = self.flags.load(SeqCst);
-        if flags & CLOSED != 0 {
-            return Err(destroyed("write").into());
-        }
-        if flags & ENDED_BY_PEER != 0 {
-            return Err(Error::fixed(
-                io::ErrorKind::BrokenPipe,
-                "EPIPE",
-                "This socket has been ended by the other party",
-            )
-            .into());
-        }
-        if flags & WE_ENDED != 0 {
-            return Err(written_after_end());
-        }
-        Ok(())
-    }
-
     // ---- ending
-
-    /// Our end, in answer to the peer's.
-    pub(crate) fn end_for_peer(&self) -> io::Result<()> {
-        let turn = self.turn();
-        if self.we_ended() {
-            return Ok(());
-        }
-        turn.flush_last()?;
-        self.flags.fetch_or(ENDED_BY_PEER, SeqCst);
-        turn.end_now()
-    }
 
     /// Blocks until our side has ended or the connection is closed; the error if its time is up before.
     pub(crate) fn wait_for_our_end(&self, told: Option<Told>) -> io::Result<()> {
@@ -331,13 +220,18 @@ impl Core {
     }
 
     fn wait_until(&self, told: Option<Told>, done: impl Fn(u8) -> bool) -> io::Result<()> {
+        let began = self.timers.begin();
         let mut waiting = lock(&self.gate);
         *waiting += 1;
         let result = loop {
-            if done(self.flags.load(SeqCst)) {
+            let flags = self.flags.load(SeqCst);
+            if done(flags) {
                 break Ok(());
             }
-            waiting = match self.timers.left(Direction::Read, told) {
+            if flags & NUDGED != 0 {
+                break Err(shutting_down().into());
+            }
+            waiting = match self.timers.left(Direction::Read, began, told) {
                 Ok(None) => self.gate_moved.wait(waiting).unwrap_or_else(PoisonError::into_inner),
                 Ok(Some(left)) => self.gate_moved.wait_timeout(waiting, left).unwrap_or_else(PoisonError::into_inner).0,
                 Err(error) => break Err(error),
@@ -358,8 +252,16 @@ impl Core {
     }
 
     /// Sets a flag that somebody may wait for; gives the flags before.
-    fn set(&self, flag: u8) -> u8 {
+    pub(super) fn set(&self, flag: u8) -> u8 {
         self.move_gate(|| self.flags.fetch_or(flag, SeqCst))
+    }
+
+    /// The server is shutting down: wakes those who wait for the peer.
+    pub(crate) fn nudge(&self) {
+        self.set(NUDGED);
+        if let Ok(stream) = self.stream() {
+            let _ = stream.shutdown(Shutdown::Read);
+        }
     }
 
     // ---- closing
@@ -408,6 +310,7 @@ impl Core {
         match manner {
             Manner::InOrder(time) if !time.is_zero() && !self.peer_ended() => {
                 if stream.shutdown(Shutdown::Write).is_ok() {
+                    let _lingering = self.ledger.as_ref().map(|ledger| ledger.lingering(&stream));
                     discard_until_end(&stream, time);
                 }
                 if others {
@@ -483,193 +386,6 @@ impl Drop for Core {
     }
 }
 
-/// The turn to write: while one thread has it, no other's bytes come between.
-pub(crate) struct Turn<'a> {
-    core: &'a Core,
-    /// Given up before the callbacks are called.
-    turn: Option<MutexGuard<'a, ()>>,
-    /// Queued writes that were finished, and what their writers want called.
-    completed: RefCell<Vec<(Then, io::Result<()>)>>,
-    drained: Cell<bool>,
-}
-
-impl Turn<'_> {
-    /// Writes what was queued before, then all of `data`.
-    pub(crate) fn write_all(&self, data: &[u8]) -> io::Result<()> {
-        self.flush()?;
-        self.write_counted(data).1
-    }
-
-    /// Writes what is queued.
-    pub(crate) fn flush(&self) -> io::Result<()> {
-        self.core.queue.get().map_or(Ok(()), |queue| queue.write_out(self, usize::MAX))
-    }
-
-    /// Calls `then` once the turn is over.
-    pub(crate) fn complete(&self, then: Option<Then>, result: io::Result<()>) {
-        self.completed.borrow_mut().extend(then.map(|then| (then, result)));
-    }
-
-    /// The queue was written out.
-    pub(crate) fn drained(&self) {
-        self.drained.set(true);
-    }
-
-    /// Writes what the kernel takes without blocking.
-    pub(crate) fn write_now(&self, data: &[u8]) -> io::Result<usize> {
-        let mut done = 0;
-        while done < data.len() {
-            let stream = self.core.stream()?;
-            match sys::write_now(&stream, &data[done..]) {
-                Ok(n) => {
-                    done += n;
-                    self.core.bytes_written.fetch_add(n as u64, Relaxed);
-                    self.core.timers.touch();
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) if self.core.is_closed() => return Err(destroyed("write").into()),
-                Err(error) => return Err(Error::call("write", &error).into()),
-            }
-        }
-        Ok(done)
-    }
-
-    /// How much was written, and why not more.
-    pub(crate) fn write_counted(&self, data: &[u8]) -> (usize, io::Result<()>) {
-        if data.is_empty() {
-            return (0, self.core.check_writable());
-        }
-        let mut done = 0;
-        let result = self.send(|mut stream| {
-            let n = stream.write(&data[done..])?;
-            done += n;
-            Ok((n, done == data.len()))
-        });
-        (done, result)
-    }
-
-    pub(crate) fn write_all_vectored(&self, mut buffers: &mut [IoSlice<'_>]) -> io::Result<()> {
-        self.flush()?;
-        IoSlice::advance_slices(&mut buffers, 0);
-        if buffers.is_empty() {
-            return self.core.check_writable();
-        }
-        self.send(|stream| {
-            let n = sys::write_vectored(stream, buffers)?;
-            IoSlice::advance_slices(&mut buffers, n);
-            Ok((n, buffers.is_empty()))
-        })
-    }
-
-    /// Repeats `call` until it says that it has written everything.
-    fn send(&self, mut call: impl FnMut(&TcpStream) -> io::Result<(usize, bool)>) -> io::Result<()> {
-        self.core.check_writable()?;
-        let stream = self.core.stream()?;
-        let timers = &self.core.timers;
-        let mut began = timers.arm(&stream, Direction::Write)?;
-        loop {
-            match call(&stream) {
-                Ok((n, done)) => {
-                    self.core.bytes_written.fetch_add(n as u64, Relaxed);
-                    timers.touch();
-                    if done {
-                        return Ok(());
-                    }
-                    if n == 0 {
-                        return Err(io::ErrorKind::WriteZero.into());
-                    }
-                    began = timers.arm(&stream, Direction::Write)?;
-                }
-                Err(_) if self.core.is_closed() => return Err(destroyed("write").into()),
-                Err(error) if was_cut_short(&error) => timers.go_on(&stream, Direction::Write, None, began)?,
-                Err(error) => return Err(Error::call("write", &error).into()),
-            }
-        }
-    }
-
-    /// Writes what is queued, then sends our FIN, once.
-    pub(crate) fn end(&self) -> io::Result<()> {
-        if !self.core.has(WE_ENDED | CLOSED) {
-            self.flush_last()?;
-        }
-        self.end_now()
-    }
-
-    /// Writes what is queued, behind which nothing is queued any more: what a queue has taken is not lost to an end.
-    fn flush_last(&self) -> io::Result<()> {
-        let queue = self.core.queue();
-        queue.begin_end();
-        queue.write_out(self, usize::MAX).inspect_err(|_| queue.take_back_end())
-    }
-
-    pub(crate) fn end_now(&self) -> io::Result<()> {
-        if self.core.has(WE_ENDED | CLOSED) {
-            return Ok(());
-        }
-        let result = match &*read(&self.core.stream) {
-            Some(stream) => stream.shutdown(Shutdown::Write),
-            None => Ok(()),
-        };
-        self.core.set(WE_ENDED);
-        match result {
-            // The peer has reset the connection: there is nothing left to end.
-            Err(error) if error.kind() != io::ErrorKind::NotConnected => Err(Error::call("shutdown", &error).into()),
-            _ => Ok(()),
-        }
-    }
-}
-
-impl Drop for Turn<'_> {
-    fn drop(&mut self) {
-        drop(self.turn.take());
-        for (then, result) in self.completed.take() {
-            guarded(|| then(result));
-        }
-        if self.drained.get() {
-            self.core.queue().tell_drained();
-        }
-    }
-}
-
-/// The received bytes, piece by piece, in a buffer that is reused.
-pub(crate) struct Chunks<'a> {
-    core: &'a Core,
-    reader: BufReader<&'a TcpStream>,
-    given: usize,
-    told: Option<Told>,
-}
-
-impl<'a> Chunks<'a> {
-    pub(crate) fn new(core: &'a Core, stream: &'a TcpStream) -> Chunks<'a> {
-        Chunks { core, reader: BufReader::with_capacity(CHUNK, stream), given: 0, told: None }
-    }
-
-    /// The next piece; empty at the peer's end.
-    pub(crate) fn next(&mut self) -> io::Result<&[u8]> {
-        self.reader.consume(self.given);
-        self.given = 0;
-        let (stream, reader) = (*self.reader.get_ref(), &mut self.reader);
-        self.given = self.core.receive(stream, self.told, || reader.fill_buf().map(<[u8]>::len))?;
-        Ok(self.reader.buffer())
-    }
-
-    /// The piece that `next` gave last.
-    pub(crate) fn last(&self) -> &[u8] {
-        self.reader.buffer()
-    }
-
-    /// An idle timeout was told of: the next one only after new activity.
-    pub(crate) fn idle_was_told(&mut self) {
-        self.told = Some(self.core.timers.told());
-    }
-}
-
-/// Whether a call ended before anything moved, for its time or for a signal, and may go on with the time that is left.
-fn was_cut_short(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::Interrupted || sys::is_timeout(error)
-}
-
 fn discard_until_end(mut stream: &TcpStream, time: Duration) {
     let end = Instant::now() + time;
     let mut reader = BufReader::with_capacity(CHUNK, &mut stream);
@@ -691,18 +407,32 @@ fn discard_until_end(mut stream: &TcpStream, time: Duration) {
     }
 }
 
-/// What a write after our own end gets.
-pub(crate) fn written_after_end() -> io::Error {
-    Error::fixed(io::ErrorKind::BrokenPipe, "ERR_STREAM_WRITE_AFTER_END", "write after end").into()
-}
-
 /// What a call on a closed socket gets.
 pub(crate) fn destroyed(call: &'static str) -> Error {
     let text = format!("Cannot call {call} after a stream was destroyed");
     Error::fixed(io::ErrorKind::NotConnected, "ERR_STREAM_DESTROYED", text)
 }
 
+const SHUTTING_DOWN: &str = "ERR_SERVER_SHUTTING_DOWN";
+
+pub(super) fn shutting_down() -> Error {
+    Error::fixed(io::ErrorKind::ConnectionAborted, SHUTTING_DOWN, "server is shutting down")
+}
+
+/// Whether an error says no more than that the server is shutting down.
+pub(crate) fn is_shutting_down(error: &io::Error) -> bool {
+    Error::of(error).is_some_and(tells_shutting_down)
+}
+
+pub(crate) fn tells_shutting_down(error: &Error) -> bool {
+    error.code() == SHUTTING_DOWN
+}
+
 /// Whether an error says no more than that the connection was closed by us.
 pub(crate) fn is_destroyed(error: &io::Error) -> bool {
-    Error::of(error).is_some_and(|error| error.code() == "ERR_STREAM_DESTROYED")
+    Error::of(error).is_some_and(tells_destroyed)
+}
+
+pub(crate) fn tells_destroyed(error: &Error) -> bool {
+    error.code() == "ERR_STREAM_DESTROYED"
 }

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::{fmt, io};
 
 use super::accept::{ErrorHook, Hooks, RefusedHook};
-use super::connection::{Chunks, Core, Manner, is_destroyed};
+use super::connection::{Core, LINGER, Manner, is_destroyed, is_shutting_down};
+use super::read::Chunks;
 use super::refuse::Refused;
 use super::server::Server;
 use super::socket::Socket;
@@ -59,6 +60,7 @@ impl Socket {
     ///   called, on whatever thread.
     /// - An error that `f` returns destroys the connection: `Error` with it and `Close` follow, and `each` returns it.
     /// - `destroy()` from anywhere is followed by `Close` alone.
+    /// - When the server [shuts down](super::Server::shutdown), the connection is ended in order, and `Close` follows.
     /// - While `f` runs nothing is read, so a peer that sends too fast is slowed down.
     ///
     /// ```
@@ -105,6 +107,10 @@ impl Socket {
         match &result {
             Ok(()) => {
                 self.core.close(How::Finished, Manner::Plain);
+            }
+            Err(error) if is_shutting_down(error) => {
+                self.core.close(How::Finished, Manner::InOrder(LINGER));
+                result = Ok(());
             }
             Err(error) => {
                 let error = Error::told_by(error);
@@ -157,7 +163,7 @@ impl Socket {
             return Ok(());
         }
         f(self, SocketEvent::End)?;
-        if half_open { self.hold(f, Core::wait_for_our_end) } else { self.core.end_for_peer() }
+        if half_open { self.hold(f, Core::wait_for_our_end) } else { self.end() }
     }
 
     /// Waits by `wait`; telling of idle times meanwhile.
@@ -273,7 +279,7 @@ impl<D, E, T, R, C> SocketCallbacks<D, E, T, R, C> {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     #[doc(alias = "setEncoding")]
-    #[allow(clippy::type_complexity, reason = "a type alias cannot say impl, and it is said once")]
+    #[expect(clippy::type_complexity, reason = "a closure has no shorter name")]
     pub fn text<F: FnMut(&Socket, &str) -> io::Result<()>>(
         self,
         encoding: Encoding,
@@ -423,7 +429,8 @@ impl<H, R, E, C> ServerCallbacks<H, R, E, C> {
         ServerCallbacks { server, connection, refused: Some(f), error, close }
     }
 
-    /// A handler returned an error, told before its connection is closed and with its socket; or accepting fails for the
+    /// A handler returned an error, told with its socket, and before its connection is closed, unless the handler did that
+    /// itself, as [`each`](Socket::each) does; or accepting fails for the
     /// time being, told once until it works again, without a socket. Neither ends the server.
     pub fn error<F: Fn(&Error, Option<&Socket>) + Sync>(self, f: F) -> ServerCallbacks<H, R, F, C> {
         let ServerCallbacks { server, connection, refused, error: _, close } = self;
@@ -452,7 +459,11 @@ impl<H, R, E, C> ServerCallbacks<H, R, E, C> {
             error: self.error.as_ref().map(|f| f as &ErrorHook<'_>),
         };
         let result = self.server.serve_with(&self.connection, &hooks);
-        if !self.server.is_listening() {
+        let is_served_elsewhere =
+            |error| Error::of(error).is_some_and(|error| error.code() == "ERR_SERVER_ALREADY_LISTEN");
+        if !result.as_ref().is_err_and(is_served_elsewhere) {
+            // For connections too that `accept` has given to somebody.
+            self.server.inner.ledger.wait();
             (self.close)();
         }
         result

@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::fmt;
+use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -11,6 +12,7 @@ use super::connection::Core;
 use super::server;
 use super::slots::{Slot, Slots};
 use crate::address::Address;
+use crate::events::this_thread;
 use crate::lock::lock;
 use crate::report::{ConnectionId, How, RefusedBy, Report, Reporter};
 
@@ -65,7 +67,12 @@ pub(crate) struct Ledger {
     waiters: AtomicUsize,
     /// The listener is gone: nobody new comes.
     closed: AtomicBool,
-    closed_was_told: AtomicBool,
+    /// Nobody is present any more, and whoever listens has been told. Last of all.
+    over: AtomicBool,
+    /// The thread that tells so just now, which cannot wait for itself.
+    telling: AtomicUsize,
+    /// A shutdown has begun: whoever enters still is told to end.
+    nudging: AtomicBool,
     pages: Mutex<Pages>,
     /// `present` or the server's state changed. Told under the lock of `pages`.
     changed: Condvar,
@@ -77,11 +84,16 @@ struct Pages {
     stats: Stats,
     /// Handlers that wait for all the others: they cannot wait for each other.
     waiting_handlers: usize,
+    /// Streams of connections that are over but for the input that is thrown away.
+    lingering: Vec<Weak<TcpStream>>,
+    /// Once nobody but they was left. It stays so, since nobody new comes, although the first of them to be let go is
+    /// counted among the others again.
+    handlers_let_go: bool,
 }
 
 thread_local! {
-    /// The ledger of the server whose connection this thread is serving, by its address; 0 for none.
-    static SERVING: Cell<usize> = const { Cell::new(0) };
+    /// The connection this thread is serving, and the ledger of its server, by its address.
+    static SERVING: Cell<Option<(usize, ConnectionId)>> = const { Cell::new(None) };
 }
 
 impl Ledger {
@@ -94,16 +106,22 @@ impl Ledger {
             present: AtomicUsize::new(0),
             waiters: AtomicUsize::new(0),
             closed: AtomicBool::new(false),
-            closed_was_told: AtomicBool::new(false),
+            over: AtomicBool::new(false),
+            telling: AtomicUsize::new(0),
+            nudging: AtomicBool::new(false),
             pages: Mutex::default(),
             changed: Condvar::new(),
         })
     }
 
     /// Enters a connection. From here on it counts as accepted.
-    pub(crate) fn enter(&self, id: ConnectionId, connection: Weak<Core>) {
+    pub(crate) fn enter(&self, id: ConnectionId, connection: &Arc<Core>) {
         let mut pages = lock(&self.pages);
-        pages.open.insert(id, connection);
+        // Either the shutdown finds it in the book, or it finds the shutdown.
+        if self.nudging.load(SeqCst) {
+            connection.nudge();
+        }
+        pages.open.insert(id, Arc::downgrade(connection));
         pages.stats.accepted += 1;
         pages.stats.peak = pages.stats.peak.max(pages.open.len() as u64);
     }
@@ -153,29 +171,57 @@ impl Ledger {
     }
 
     /// Runs a handler on this thread; while it runs, [`wait`](Ledger::wait) on this thread leaves its connection out.
-    pub(crate) fn serving<T>(&self, handler: impl FnOnce() -> T) -> T {
-        let before = SERVING.replace(self.identity());
+    pub(crate) fn serving<T>(&self, id: ConnectionId, handler: impl FnOnce() -> T) -> T {
+        let before = SERVING.replace(Some((self.identity(), id)));
         let result = handler();
         SERVING.set(before);
         result
+    }
+
+    /// The connection that the calling thread is serving, if it is one of this server's.
+    pub(crate) fn own(&self) -> Option<ConnectionId> {
+        SERVING.get().filter(|(ledger, _)| *ledger == self.identity()).map(|(_, id)| id)
     }
 
     fn identity(&self) -> usize {
         std::ptr::from_ref(self) as usize
     }
 
-    /// Blocks until the server is closed and nobody is present but handlers that wait here themselves.
+    /// Blocks until the server is closed, nobody is present, and that has been told. In a handler, until nobody is but
+    /// handlers that wait here themselves.
     pub(crate) fn wait(&self) {
-        let own = usize::from(SERVING.get() == self.identity());
+        let own = usize::from(self.own().is_some());
         let mut pages = lock(&self.pages);
         pages.waiting_handlers += own;
         self.changed.notify_all();
         self.waiters.fetch_add(1, SeqCst);
-        while !self.closed.load(SeqCst) || self.present.load(SeqCst) > pages.waiting_handlers {
+        loop {
+            if self.closed.load(SeqCst) {
+                let present = self.present.load(SeqCst);
+                pages.handlers_let_go |= present <= pages.waiting_handlers;
+                if own == 1 && pages.handlers_let_go {
+                    break;
+                }
+            }
+            if self.over.load(SeqCst) || self.is_telling() {
+                break;
+            }
             pages = self.changed.wait(pages).unwrap_or_else(PoisonError::into_inner);
         }
         self.waiters.fetch_sub(1, SeqCst);
         pages.waiting_handlers -= own;
+    }
+
+    /// Blocks until `close` has done its work, and has told the end if that is it.
+    pub(crate) fn wait_for_close(&self) {
+        let done = || self.closed.load(SeqCst) && (self.over.load(SeqCst) || self.present.load(SeqCst) > 0);
+        while !done() && !self.is_telling() {
+            self.wait_for(Duration::from_secs(3600), done);
+        }
+    }
+
+    fn is_telling(&self) -> bool {
+        self.telling.load(SeqCst) == this_thread()
     }
 
     /// Blocks until `done` or until the time is up. Whoever makes `done` true calls [`changed`](Ledger::changed) after it.
@@ -195,6 +241,32 @@ impl Ledger {
         done()
     }
 
+    /// Blocks until nobody is present but the handler that calls, or until the time is up; gives how many are.
+    pub(crate) fn wait_until_alone(&self, time: Duration) -> usize {
+        let own = usize::from(self.own().is_some());
+        let others = || self.present.load(SeqCst).saturating_sub(own);
+        self.wait_for(time, || others() == 0);
+        others()
+    }
+
+    /// Registers a stream whose input is thrown away, until what this returns is dropped.
+    pub(crate) fn lingering<'a>(&'a self, stream: &'a Arc<TcpStream>) -> Lingering<'a> {
+        lock(&self.pages).lingering.push(Arc::downgrade(stream));
+        Lingering { ledger: self, stream }
+    }
+
+    /// Ends all lingering.
+    pub(crate) fn cut_lingering(&self) {
+        for stream in lock(&self.pages).lingering.drain(..).filter_map(|stream| stream.upgrade()) {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+    }
+
+    /// From here on whoever enters is nudged.
+    pub(crate) fn nudge_newcomers(&self) {
+        self.nudging.store(true, SeqCst);
+    }
+
     /// Wakes whoever waits here, to look again. A waiter counts itself before it looks, so either it sees what was done
     /// before this call, or this call sees the waiter.
     pub(crate) fn changed(&self) {
@@ -204,23 +276,24 @@ impl Ledger {
         }
     }
 
-    /// The listener is gone.
+    /// The listener is gone. Who calls this is present, so that the end is told after it.
     pub(crate) fn closed(&self) {
         self.closed.store(true, SeqCst);
         self.changed();
-        self.tell_if_over();
     }
 
-    /// Whether the server is closed and its last connection has ended.
+    /// Whether the server is closed, its last connection has ended, and that has been told.
     pub(crate) fn is_over(&self) -> bool {
-        self.closed.load(SeqCst) && self.present.load(SeqCst) == 0
+        self.over.load(SeqCst)
     }
 
-    /// Tells, once, that the server is closed and its last connection has ended.
-    fn tell_if_over(&self) {
-        if self.is_over() && !self.closed_was_told.swap(true, SeqCst) {
-            self.reporter.tell(|| Report::Closed { address: self.address.clone() });
-        }
+    /// The last one leaves a closed server.
+    fn end(&self) {
+        self.telling.store(this_thread(), SeqCst);
+        self.reporter.tell(|| Report::Closed { address: self.address.clone() });
+        self.telling.store(0, SeqCst);
+        self.over.store(true, SeqCst);
+        self.changed();
     }
 }
 
@@ -249,14 +322,31 @@ impl Place {
     }
 }
 
+/// Keeps a stream registered as lingering.
+pub(crate) struct Lingering<'a> {
+    ledger: &'a Ledger,
+    stream: &'a Arc<TcpStream>,
+}
+
+impl Drop for Lingering<'_> {
+    fn drop(&mut self) {
+        let this = Arc::as_ptr(self.stream);
+        lock(&self.ledger.pages).lingering.retain(|other| other.as_ptr() != this);
+    }
+}
+
 /// Keeps a client counted as present.
 #[derive(Debug)]
 pub(crate) struct Presence(Arc<Ledger>);
 
 impl Drop for Presence {
     fn drop(&mut self) {
-        self.0.present.fetch_sub(1, SeqCst);
-        self.0.changed();
-        self.0.tell_if_over();
+        let was_last = self.0.present.fetch_sub(1, SeqCst) == 1;
+        // Only a second `close` can come after the last one, and leave again.
+        if was_last && self.0.closed.load(SeqCst) && !self.0.over.load(SeqCst) {
+            self.0.end();
+        } else {
+            self.0.changed();
+        }
     }
 }

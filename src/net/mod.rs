@@ -1,8 +1,10 @@
 //! TCP: servers, and sockets that blocking calls read and write.
 //!
-//! Read the files in this order to follow a connection: `server.rs` (listening), `accept.rs` (the workers), `slots.rs` and
-//! `ledger.rs` (who is let in), `connection.rs` and `socket.rs` (the connection), `events.rs` (callbacks), `shutdown.rs`
-//! (the end).
+//! Read the files in this order to follow a connection: `listen.rs` and `server.rs`, `accept.rs` (the workers), `slots.rs` and
+//! `ledger.rs` (who is let in), `refuse.rs` (who is not); `connection.rs` (its state and its end), `read.rs` and `write.rs`,
+//! `timeout.rs`, `socket.rs` and `settings.rs` (the handle to it); `outbox.rs` (queued writes), `events.rs` (callbacks),
+//! `channel.rs`; `shutdown.rs` (the server's end). A client begins in `connect.rs`, `lookup.rs` (names) and `race.rs` (several
+//! addresses).
 
 mod accept;
 mod channel;
@@ -12,15 +14,21 @@ mod events;
 mod keep_alive;
 mod ledger;
 mod lines;
+mod listen;
+mod lookup;
 mod outbox;
 mod pipe;
+mod race;
+mod read;
 mod refuse;
 mod server;
+mod settings;
 mod shutdown;
 mod slots;
 mod socket;
 mod timeout;
 mod unix;
+mod write;
 
 pub use channel::ServerEvent;
 pub use connect::SocketOptions;
@@ -28,10 +36,12 @@ pub use events::{ServerCallbacks, SocketCallbacks, SocketEvent};
 pub use keep_alive::KeepAlive;
 pub use ledger::{RefusedStats, Stats};
 pub use lines::Lines;
+pub use listen::{ServerOptions, WhenFull};
 pub use outbox::{Full, Outbox};
 pub use pipe::relay;
 pub use refuse::Refused;
-pub use server::{Server, ServerOptions, WhenFull};
+pub use server::Server;
+pub use shutdown::ShutdownReport;
 pub use socket::{ReadyState, Socket};
 
 pub use crate::sys::Raw;

@@ -8,9 +8,10 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 use std::{fmt, io, thread};
 
-use super::connection::{Core, Turn, destroyed, written_after_end};
+use super::connection::{Core, destroyed};
 use super::socket::Socket;
 use super::timeout::{Direction, is_idle};
+use super::write::{Turn, written_after_end};
 use crate::error::Error;
 use crate::lock::lock;
 use crate::report::guarded;
@@ -413,9 +414,10 @@ impl Queue {
     }
 
     fn wait_for_room(&self, core: &Core, length: usize) -> io::Result<()> {
+        let began = core.timers.begin();
         let mut state = self.state();
         while !state.closed && state.check_room(length, true).is_err() {
-            let left = match core.timers.left(Direction::Write, Some(core.timers.told())) {
+            let left = match core.timers.left(Direction::Write, began, Some(core.timers.told())) {
                 Ok(left) => left.unwrap_or(Duration::from_secs(3600)),
                 Err(error) => return Err(error),
             };

@@ -2,7 +2,7 @@
 
 use std::{io, thread};
 
-use super::connection::Chunks;
+use super::read::Chunks;
 use super::socket::Socket;
 
 impl Socket {

@@ -3,7 +3,8 @@
 use std::net::TcpStream;
 
 use super::accept::Hooks;
-use super::server::{Inner, WhenFull};
+use super::listen::WhenFull;
+use super::server::Inner;
 use crate::address::Address;
 use crate::report::{RefusedBy, Report, guarded};
 

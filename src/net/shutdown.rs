@@ -2,14 +2,15 @@
 
 use std::net::TcpStream;
 use std::sync::atomic::Ordering::SeqCst;
-use std::time::Duration;
-use std::{io, net};
+use std::time::{Duration, Instant};
+use std::{fmt, io, net};
 
+use super::connection::Manner;
 use super::server::{Inner, Server};
 use super::unix;
 use crate::address::{Address, reachable};
 use crate::lock::lock;
-use crate::report::Report;
+use crate::report::{How, Report};
 
 /// How often, after the first, an acceptor is called that does not come: with pauses that grow from 20 to 500 ms, some
 /// eight seconds in all.
@@ -32,7 +33,8 @@ impl Server {
     /// connection has ended. A handler may call it: its own connection is left out, and so are those of other handlers that
     /// wait here too. The thread that receives the server's [`events`](Server::events) may call it as well: what has no room
     /// in the channel is dropped then, and the connection it comes from destroyed. The same goes for the thread that made
-    /// them, if for a second nobody has received any.
+    /// them, if for a second nobody has received any. Not from the `refused` and `report` callbacks: the client they tell of
+    /// is there until they have returned.
     ///
     /// # Errors
     /// None today.
@@ -43,8 +45,93 @@ impl Server {
     }
 }
 
+/// How a [`shutdown`](Server::shutdown) went: what was seen, and nothing else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use = "it says whether anything is still running"]
+#[non_exhaustive]
+pub struct ShutdownReport {
+    /// Connections that ended by themselves within the time.
+    pub finished: usize,
+    /// Connections that were destroyed when the time was up.
+    pub forced: usize,
+    /// Handlers that had not returned yet, and sockets from `accept` that other threads were still using. While it is not
+    /// 0, code of the server runs: a program must not unload it.
+    pub still_running: usize,
+    /// How long it took.
+    pub elapsed: Duration,
+}
+
+impl fmt::Display for ShutdownReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ShutdownReport { finished, forced, still_running, elapsed } = self;
+        write!(
+            f,
+            "{finished} finished, {forced} forced, {still_running} still running, after {:.3} s",
+            elapsed.as_secs_f64()
+        )
+    }
+}
+
+/// How long handlers whose connection was destroyed have to notice.
+const LAST_MOMENT: Duration = Duration::from_millis(50);
+
+impl Server {
+    /// Ends the server and its connections: [closes](Server::close) it; wakes those who wait for their peer, whose read
+    /// fails with `ConnectionAborted`, `server is shutting down`; waits until all have ended, at most `grace`; destroys
+    /// what is left, and tells how it went.
+    ///
+    /// A handler that returns the error of its read has ended in order. One that is writing or computing goes on until it
+    /// reads. Bytes that had arrived are still read first.
+    ///
+    /// Blocks for `grace` and some 50 ms at most. Callable from any thread, twice, and from a handler, whose own connection
+    /// is left out and goes on.
+    ///
+    /// ```
+    /// use landline::net::{Server, Socket};
+    /// use std::time::Duration;
+    ///
+    /// let server = Server::listen("127.0.0.1:0")?;
+    /// let serving = server.spawn(|socket| socket.pipe(socket).map(drop))?;
+    /// let idle = Socket::connect(server.address())?;
+    /// idle.write_all("x")?;
+    /// idle.read_exact(&mut [0])?;
+    ///
+    /// let report = server.shutdown(Duration::from_secs(2));
+    /// assert_eq!((report.finished, report.forced, report.still_running), (1, 0, 0));
+    /// serving.join()?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn shutdown(&self, grace: Duration) -> ShutdownReport {
+        let start = Instant::now();
+        let ledger = &self.inner.ledger;
+        self.inner.about_to_wait();
+        self.close();
+        let others = || {
+            let own = ledger.own();
+            ledger.open().into_iter().filter(move |core| own != Some(core.id))
+        };
+        ledger.nudge_newcomers();
+        let mut open = 0;
+        for core in others() {
+            core.nudge();
+            open += 1;
+        }
+        let (mut forced, mut still_running) = (0, ledger.wait_until_alone(grace.saturating_sub(start.elapsed())));
+        if still_running > 0 {
+            forced = others().filter(|core| core.close(How::Destroyed, Manner::Cut)).count();
+            ledger.cut_lingering();
+            still_running = ledger.wait_until_alone(LAST_MOMENT);
+        }
+        // Whoever came on an adopted listener while this began was not counted among the open.
+        let finished = usize::saturating_sub(open, forced);
+        ShutdownReport { finished, forced, still_running, elapsed: start.elapsed() }
+    }
+}
+
 impl Inner {
     pub(super) fn close(&self) {
+        // Until all is done and told.
+        let _present = self.ledger.presence();
         if !self.closing.swap(true, SeqCst) {
             self.ledger.reporter.tell(|| Report::Closing { address: self.address.clone() });
         }
@@ -58,6 +145,7 @@ impl Inner {
         // On an adopted listener, an acceptor that gets a client instead of our call still serves it.
         self.call_acceptors_back();
         drop(lock(&self.file).take());
+        drop(lock(&self.spare).take());
         drop(self.take_listener());
         self.ledger.closed();
     }
@@ -81,19 +169,33 @@ impl Inner {
     }
 
     /// Connects to ourselves, once for each thread that accepts. When the backlog is full this fails, but then nobody is
-    /// blocked in accept(2) either.
+    /// blocked in accept(2) either. When there is no descriptor, an acceptor may be blocked all the same, since it set its
+    /// own aside before; the spare one calls the first of them back, which gives up two in its turn.
     fn call(&self) {
         for _ in 0..self.accepting.load(SeqCst) {
             // Under the lock, so that the acceptor that gets the call finds its number in the list.
             let mut wakers = lock(&self.wakers);
-            if let Some(at) = self.address.socket_addr().map(reachable) {
-                if let Ok(call) = TcpStream::connect_timeout(&at, Duration::from_millis(250)) {
-                    wakers.extend(call.local_addr().map(Address::from));
+            let call = self.call_once().or_else(|error| match lock(&self.spare).take() {
+                Some(spare) => {
+                    drop(spare);
+                    self.call_once()
                 }
-            } else if let Some(path) = self.address.path() {
-                wakers.extend(unix::call(path).ok().flatten());
-            }
+                None => Err(error),
+            });
+            wakers.extend(call.ok().flatten());
         }
+    }
+
+    /// Connects to ourselves; gives the address by which the acceptor knows the connection.
+    fn call_once(&self) -> io::Result<Option<Address>> {
+        if let Some(path) = self.address.path() {
+            return unix::call(path);
+        }
+        let Some(at) = self.address.socket_addr().map(reachable) else {
+            return Ok(None);
+        };
+        let call = TcpStream::connect_timeout(&at, Duration::from_millis(250))?;
+        call.local_addr().map(|own| Some(own.into()))
     }
 
     /// Whether an accepted connection is a call of ours.

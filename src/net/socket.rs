@@ -4,19 +4,16 @@ use std::io::{self, IoSlice, Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::{Duration, Instant};
-
-use socket2::SockRef;
 
 use super::connection::{Core, Manner, Options, Settings};
-use super::keep_alive::KeepAlive;
 use super::ledger::Place;
 use super::lines::Lines;
 use super::server::Server;
+use super::settings::plain;
 use crate::address::Address;
 use crate::error::{Error, Result};
 use crate::report::{ConnectionId, How, Reporter};
-use crate::sys::{self, Raw};
+use crate::sys::{self};
 
 /// A connection over TCP or a Unix socket: a client's own, or one that a server accepted.
 ///
@@ -155,7 +152,8 @@ impl Socket {
 ///
 /// # Errors
 /// `BrokenPipe` or `ConnectionReset` if the peer is gone, with Node's text `write EPIPE`; often only the second write
-/// after that says so, since the first is taken by the kernel. `BrokenPipe`, `write after end`, after [`end`](Self::end).
+/// after that says so, since the first is taken by the kernel. `BrokenPipe`, `write after end`, after [`end`](Self::end);
+/// `This socket has been ended by the other party` if the peer has ended too, unless half-open is allowed.
 /// `NotConnected` once the socket is closed. `TimedOut` once the deadline is over, or when for the length of the timeout
 /// nothing moved in either direction. How far a failed write came, [`bytes_written`](Self::bytes_written) says.
 ///
@@ -243,8 +241,8 @@ impl Socket {
     /// Closes the connection now, both ways: whoever is blocked in one of its calls, on whatever thread, gets
     /// `NotConnected`. Its slot in the server is free when this returns. Never blocks; doing it twice is harmless.
     ///
-    /// What was written and not sent yet is still sent; what was received and not read is lost, and if there was any, or
-    /// if the peer goes on sending, the peer sees `ConnectionReset` instead of an end.
+    /// What was written and not sent yet is still sent; what was received and not read is lost. If there was any, or if the
+    /// peer goes on sending, the kernel sends RST: the peer sees `ConnectionReset` instead of an end, or soon after it.
     #[doc(alias = "close")]
     #[doc(alias = "destroySoon")]
     pub fn destroy(&self) {
@@ -324,110 +322,6 @@ impl Socket {
     }
 }
 
-/// Settings.
-impl Socket {
-    /// Whether each write is sent at once: TCP_NODELAY. Default: on, unlike Node, since a reply in two writes would
-    /// otherwise wait some 40 ms for the peer's delayed acknowledgement.
-    ///
-    /// # Errors
-    /// `setNoDelay` with the system's code. `NotConnected` once the socket is closed. On a Unix socket it does nothing.
-    #[doc(alias = "set_nodelay")]
-    pub fn set_no_delay(&self, on: bool) -> Result<()> {
-        if self.remote_address().path().is_some() {
-            return Ok(());
-        }
-        self.core.change(|s| &mut s.no_delay, on, "setNoDelay", |socket, on| socket.set_tcp_nodelay(*on))
-    }
-
-    /// Whether each write is sent at once, as last set.
-    #[doc(alias = "nodelay")]
-    pub fn no_delay(&self) -> bool {
-        self.core.settings().no_delay
-    }
-
-    /// Whether and when a silent connection is probed; see [`KeepAlive`]. Default: off.
-    ///
-    /// # Errors
-    /// On a Unix socket it does nothing. `setKeepAlive` with the system's code, `EINVAL` for a time it cannot take (on Linux more than 32,767 s).
-    /// `NotConnected` once the socket is closed.
-    pub fn set_keep_alive(&self, keep_alive: impl Into<KeepAlive>) -> Result<()> {
-        if self.remote_address().path().is_some() {
-            return Ok(());
-        }
-        let keep_alive = Some(keep_alive.into());
-        self.core.change(
-            |s| &mut s.keep_alive,
-            keep_alive,
-            "setKeepAlive",
-            |socket, keep_alive| keep_alive.map_or(Ok(()), |keep_alive| keep_alive.apply(socket)),
-        )
-    }
-
-    /// The type of service, that is, DSCP and ECN, of what is sent from now on: IP_TOS or IPV6_TCLASS. Linux takes the ECN
-    /// bits for itself. Default: 0.
-    ///
-    /// # Errors
-    /// `setTypeOfService` with the system's code; `ENOTSUP` on a Unix socket. `NotConnected` once the socket is closed.
-    pub fn set_type_of_service(&self, value: u8) -> Result<()> {
-        let raw = self.raw().map_err(Error::from)?;
-        let set = sys::set_type_of_service(&SockRef::from(&raw), self.local_address().family(), value);
-        set.map_err(|error| Error::call("setTypeOfService", &error))
-    }
-
-    /// The type of service.
-    ///
-    /// # Errors
-    /// `getTypeOfService` with the system's code; `ENOTSUP` on a Unix socket. `NotConnected` once the socket is closed.
-    #[doc(alias = "getTypeOfService")]
-    pub fn type_of_service(&self) -> Result<u8> {
-        let raw = self.raw().map_err(Error::from)?;
-        let value = sys::type_of_service(&SockRef::from(&raw), self.local_address().family());
-        value.map_err(|error| Error::call("getTypeOfService", &error))
-    }
-
-    /// How long the connection may be idle: no byte read and none written. Then a blocked read or write fails with
-    /// `TimedOut`, and [`each`](Self::each) tells `Timeout`. Nothing is closed and nothing received is lost. The next
-    /// blocking call waits for the whole time again; `Timeout` is told once, until bytes have moved again. `None` and zero
-    /// switch it off. Default: off.
-    ///
-    /// It counts from the next call on; one that is blocked already goes by the old time. It is never early, and at most some
-    /// 10 ms late, the kernel's ticks; of a write of which the kernel took a part and then no more, up to one period. To give up a peer that is silent, destroy the connection, or return the error
-    /// from the handler: [`end`](Self::end) alone would go on waiting for the peer's end.
-    #[doc(alias = "setTimeout")]
-    #[doc(alias = "set_read_timeout")]
-    #[doc(alias = "set_write_timeout")]
-    pub fn set_timeout(&self, time: impl Into<Option<Duration>>) {
-        self.core.timers.set_idle(time.into());
-    }
-
-    /// The idle timeout, as last set.
-    pub fn timeout(&self) -> Option<Duration> {
-        self.core.timers.idle()
-    }
-
-    /// When everything on this connection must be done: from then on every read and write fails with `TimedOut`, however
-    /// many bytes a slow peer still sends. It ends the loop of [`each`](Self::each) as an error. Default: none.
-    ///
-    /// It counts from the next call on; one that is blocked already goes by the old deadline.
-    pub fn set_deadline(&self, at: impl Into<Option<Instant>>) {
-        self.core.timers.set_deadline(at.into());
-    }
-
-    /// The deadline, as last set.
-    pub fn deadline(&self) -> Option<Instant> {
-        self.core.timers.deadline()
-    }
-
-    /// The descriptor, for what landline has no call for. While a `Raw` is held, the descriptor stays open, even when the
-    /// connection is closed.
-    ///
-    /// # Errors
-    /// `NotConnected` once the socket is closed.
-    pub fn raw(&self) -> io::Result<Raw> {
-        self.core.stream().map(Raw)
-    }
-}
-
 impl From<TcpStream> for Socket {
     /// Takes over a connection of std's. Its settings stay as they are, but it is made blocking, and without timeouts of
     /// its own.
@@ -488,24 +382,6 @@ impl Socket {
     ) -> Socket {
         sys::prepare(&stream);
         Socket { core: Arc::new(Core::new(stream, addresses, options, reporter, place)) }
-    }
-}
-
-/// Makes a socket that somebody else has set up block, and for as long as it takes. It fails on a dead socket only.
-pub(super) fn plain(stream: &TcpStream) {
-    let _ = stream.set_nonblocking(false);
-    let _ = stream.set_read_timeout(None);
-    let _ = stream.set_write_timeout(None);
-}
-
-/// Makes the settings of a new socket that are not made already.
-pub(super) fn apply(socket: &SockRef<'_>, settings: Settings) -> io::Result<()> {
-    if settings.no_delay {
-        socket.set_tcp_nodelay(true)?;
-    }
-    match settings.keep_alive {
-        Some(keep_alive) if keep_alive.is_on() => keep_alive.apply(socket),
-        _ => Ok(()),
     }
 }
 

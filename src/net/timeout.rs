@@ -30,13 +30,13 @@ pub(crate) enum Direction {
     Write,
 }
 
+/// When a call began, if that matters.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Began(u64);
+
 /// The last activity when an idle timeout was told of, so that it is told of once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Told(u64);
-
-/// When a call began: it waits for a whole idle time, however long it was silent before.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Began(u64);
 
 impl Timers {
     pub(crate) fn new() -> Timers {
@@ -84,6 +84,12 @@ impl Timers {
         }
     }
 
+    /// When a call begins that waits by itself.
+    pub(crate) fn begin(&self) -> Began {
+        let is_on = self.idle.load(Relaxed) > 0;
+        Began(if is_on { self.now() } else { 0 })
+    }
+
     /// Before a call that may block: tells the kernel how long it may.
     pub(crate) fn arm(&self, stream: &TcpStream, direction: Direction) -> io::Result<Began> {
         let (idle, deadline) = (self.idle.load(Relaxed), self.deadline.load(Relaxed));
@@ -91,7 +97,7 @@ impl Timers {
         if idle | deadline | armed == 0 && sys::SLICE.is_none() {
             return Ok(Began(0));
         }
-        let (mut time, now) = (idle, self.now());
+        let (now, mut time) = (self.now(), idle);
         if deadline > 0 {
             let left = deadline.saturating_sub(now);
             if left == 0 {
@@ -108,25 +114,21 @@ impl Timers {
         Ok(Began(now))
     }
 
-    /// After the kernel has ended a call for its time or for a signal: `Ok` if it shall go on, for what is left and no longer.
-    /// A signal ends it too once the kernel has been told a time, even one that only stops and continues the process.
-    pub(crate) fn go_on(
+    /// After a call was ended by its time or by a signal: `Ok` if it shall go on, with the time that is left.
+    pub(crate) fn again(
         &self,
         stream: &TcpStream,
         direction: Direction,
-        told: Option<Told>,
         began: Began,
+        told: Option<Told>,
     ) -> io::Result<()> {
-        let left = self.left_since(direction, told, began)?;
+        let left = self.left(direction, began, told)?;
         self.tell_kernel(stream, direction, left.map_or(0, nanoseconds))
     }
 
-    /// How long one may still wait; the error if the time is up.
-    pub(crate) fn left(&self, direction: Direction, told: Option<Told>) -> io::Result<Option<Duration>> {
-        self.left_since(direction, told, Began(0))
-    }
-
-    fn left_since(&self, direction: Direction, told: Option<Told>, began: Began) -> io::Result<Option<Duration>> {
+    /// How long a call may still block; the error if its time is up. A call that began after the last activity has a whole
+    /// idle time of its own.
+    pub(crate) fn left(&self, direction: Direction, began: Began, told: Option<Told>) -> io::Result<Option<Duration>> {
         let (idle, deadline, now) = (self.idle.load(Relaxed), self.deadline.load(Relaxed), self.now());
         let mut left = u64::MAX;
         if deadline > 0 {

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 
@@ -153,4 +154,18 @@ pub(crate) fn noise(length: usize, seed: u64) -> Vec<u8> {
     }
     bytes.truncate(length);
     bytes
+}
+
+/// A port that is free at this moment, on every address, and that the system does not give to clients: thousands of closed
+/// connections may hold those for a minute. Somebody else may still be faster.
+pub(crate) fn port_of_no_client() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let start = (std::process::id() % 10_000) as u16;
+    loop {
+        let port = 20_000 + (start + NEXT.fetch_add(1, Ordering::Relaxed)) % 10_000;
+        if std::net::TcpListener::bind(("0.0.0.0", port)).is_ok() && std::net::TcpListener::bind(("::", port)).is_ok() {
+            return port;
+        }
+        assert!(NEXT.load(Ordering::Relaxed) < 10_000, "one port of ten thousand is free");
+    }
 }

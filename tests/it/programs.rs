@@ -9,7 +9,10 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use crate::support::{SOON, eventually, within};
+use crate::support::{eventually, within};
+
+/// The bound on what a program does, its start included, on a machine that is busy with other tests.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A program that runs beside the test, and is killed and waited for when the test is over, however that ends.
 #[derive(Debug)]
@@ -135,9 +138,9 @@ pub(crate) struct Said {
     pub(crate) status: ExitStatus,
 }
 
-/// Runs a program to its end, which it reaches within `time`, feeding it `input` while its output is taken.
+/// Runs a program to its end, which it reaches within 2 minutes, feeding it `input` while its output is taken.
 #[track_caller]
-pub(crate) fn run(time: Duration, program: impl AsRef<OsStr>, args: &[&str], input: &Arc<[u8]>) -> Said {
+pub(crate) fn run(program: impl AsRef<OsStr>, args: &[&str], input: &Arc<[u8]>) -> Said {
     struct Stopped(Child);
     impl Drop for Stopped {
         fn drop(&mut self) {
@@ -155,7 +158,7 @@ pub(crate) fn run(time: Duration, program: impl AsRef<OsStr>, args: &[&str], inp
         let mut text = Vec::new();
         stderr.read_to_end(&mut text).map(|_| String::from_utf8_lossy(&text).into_owned())
     });
-    let out = within(time, &format!("{program:?} ends"), move || {
+    let out = within(PATIENCE * 4, &format!("{program:?} ends"), move || {
         let mut out = Vec::new();
         stdout.read_to_end(&mut out).map(|_| out)
     });
@@ -185,7 +188,7 @@ pub(crate) fn random(length: usize) -> Arc<[u8]> {
         let mut z = state;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        bytes.extend((z ^ (z >> 31)).to_le_bytes());
+        bytes.extend_from_slice(&(z ^ (z >> 31)).to_le_bytes());
     }
     bytes.truncate(length);
     bytes.into()
@@ -200,7 +203,7 @@ fn spawn(program: &OsStr, args: &[&str]) -> Child {
 #[track_caller]
 fn wait_for(child: &mut Child) -> ExitStatus {
     let mut status = None;
-    eventually(SOON, "the program ends", || {
+    eventually(PATIENCE, "the program ends", || {
         status = child.try_wait().expect("a child can be waited for");
         status.is_some()
     });
@@ -229,5 +232,7 @@ fn lines(from: impl Read + Send + 'static) -> mpsc::Receiver<String> {
 
 #[track_caller]
 fn next(lines: &mpsc::Receiver<String>, what: &str) -> String {
-    lines.recv_timeout(SOON).unwrap_or_else(|error| panic!("the program prints {what} within {SOON:?}: {error}"))
+    lines
+        .recv_timeout(PATIENCE)
+        .unwrap_or_else(|error| panic!("the program prints {what} within {PATIENCE:?}: {error}"))
 }

@@ -75,8 +75,9 @@ pub(crate) fn in_child(test: &str, wrapper: &[&str], body: impl FnOnce()) {
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "in a process of its own: {}\n{out}{err}", output.status);
     assert!(out.contains("1 passed"), "the child ran the test {test}\n{out}{err}");
-    // What the child says of itself, figures above all.
-    for line in out.lines().filter(|line| line.starts_with("skipped") || line.starts_with("measured")) {
+    // What the child says of itself, figures above all. Its first line comes behind the name of the test.
+    let lines = out.lines().map(|line| line.split_once(" ... ").map_or(line, |(_, said)| said));
+    for line in lines.filter(|line| line.starts_with("skipped") || line.starts_with("measured")) {
         println!("{line}");
     }
 }

@@ -135,7 +135,7 @@ fn connecting_to_what_is_no_socket_is_an_error() {
     fs::remove_file(&place.0).expect("it is ours");
 
     let server = Server::listen(&place.0).expect("the path is free");
-    fs::set_permissions(&place.0, fs::Permissions::from_mode(0o000)).expect("it is ours");
+    fs::set_permissions(&place.0, fs::Permissions::from_mode(0o0)).expect("it is ours");
     // root may write everything, so somebody else has to try.
     let path = format!("{PATH}={}", place.0.display());
     in_child(NAME, &["setpriv", "--reuid=65534", "--clear-groups", "env", &path], || {});

@@ -1,0 +1,75 @@
+//! An echo server with a limit, a log and a shutdown.
+//!
+//! Terminal 1:
+//!
+//! ```text
+//! $ cargo run --release --example echo_server -- --max-connections 1
+//! listening on 127.0.0.1:3000
+//! #1 127.0.0.1:40001 -> 127.0.0.1:3000 accepted, 1 open
+//! refused 127.0.0.1:40002 -> 127.0.0.1:3000: full
+//! #1 127.0.0.1:40001 -> 127.0.0.1:3000 finished after 9.120 s, 6 read, 6 written
+//! ```
+//!
+//! Terminal 2, with `hello` and Ctrl+D typed (`-N`: nc ends its side at the end of its input):
+//!
+//! ```text
+//! $ nc -N 127.0.0.1 3000
+//! hello
+//! hello
+//! ```
+//!
+//! Terminal 3, before that Ctrl+D; it ends at once, since one client is as many as may be connected:
+//!
+//! ```text
+//! $ nc 127.0.0.1 3000
+//! ```
+//!
+//! The server runs until it is killed; with `--until-eof` it closes at the end of its own input, Ctrl+D, and ends with
+//! its last connection.
+//!
+//! Lesson: what the server does is a dozen lines; the log is one, since every report prints itself. `--half-open`
+//! leaves ending our direction to the program. Take out the line with `End` and try `printf x | nc -N 127.0.0.1 3000`
+//! with the option and without: now nc waits for an end that the library sends only without it.
+
+use std::{env, io, process};
+
+use landline::net::{ServerOptions, SocketEvent};
+
+const USAGE: &str = "usage: echo_server [ADDRESS] [--max-connections N] [--half-open] [--until-eof]";
+
+fn main() -> landline::Result<()> {
+    let Some((at, options, until_eof)) = arguments() else {
+        eprintln!("{USAGE}");
+        process::exit(2);
+    };
+    let server = options.report(|report| println!("{report}")).listen(at)?;
+    println!("listening on {}", server.address());
+    let serving = server.spawn(|socket| {
+        socket.each(|socket, event| match event {
+            SocketEvent::Data(bytes) => socket.write_all(bytes),
+            SocketEvent::End => socket.end(),
+            _ => Ok(()),
+        })
+    })?;
+    if until_eof {
+        io::copy(&mut io::stdin(), &mut io::sink())?;
+        server.close();
+    }
+    serving.join()?;
+    Ok(())
+}
+
+fn arguments() -> Option<(String, ServerOptions, bool)> {
+    let (mut at, mut options, mut until_eof) = (None, ServerOptions::new(), false);
+    let mut args = env::args().skip(1);
+    while let Some(arg) = args.next() {
+        match arg.as_str() {
+            "--max-connections" => options = options.max_connections(args.next()?.parse::<usize>().ok()?),
+            "--half-open" => options = options.allow_half_open(true),
+            "--until-eof" => until_eof = true,
+            _ if arg.starts_with('-') || at.is_some() => return None,
+            _ => at = Some(arg),
+        }
+    }
+    Some((at.unwrap_or("127.0.0.1:3000".into()), options, until_eof))
+}

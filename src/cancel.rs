@@ -1,0 +1,126 @@
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::sync::{Arc, Mutex, Weak};
+
+use crate::error::Error;
+use crate::lock::lock;
+
+/// Calls things off from another thread: connects in progress, servers, sockets.
+///
+/// Give a clone to as many options as you like, [`net::SocketOptions::cancel`](crate::net::SocketOptions::cancel) or
+/// [`net::ServerOptions::cancel`](crate::net::ServerOptions::cancel), and keep one. [`cancel`](Cancel::cancel) ends them
+/// all, once and for good: what is set up with it afterwards is ended at once.
+///
+/// It holds nothing open: a socket that is closed or dropped has forgotten it, and dropping every clone of it cancels
+/// nothing.
+///
+/// ```
+/// use landline::Cancel;
+/// use landline::net::{ServerOptions, SocketOptions};
+///
+/// let cancel = Cancel::new();
+/// let server = ServerOptions::new().cancel(&cancel).listen("127.0.0.1:0")?;
+/// cancel.cancel();
+///
+/// assert!(!server.is_listening());
+/// let error = SocketOptions::new().cancel(&cancel).connect(server.address()).unwrap_err();
+/// assert_eq!(error.code(), "ABORT_ERR");
+/// # Ok::<(), landline::Error>(())
+/// ```
+#[derive(Clone, Default)]
+#[doc(alias = "AbortController")]
+#[doc(alias = "AbortSignal")]
+#[doc(alias = "signal")]
+pub struct Cancel(Arc<Mutex<State>>);
+
+#[derive(Default)]
+struct State {
+    fired: bool,
+    last: u64,
+    /// What ends each attached object, oldest first. Called without the lock.
+    calls: BTreeMap<u64, Call>,
+}
+
+type Call = Box<dyn FnOnce() + Send>;
+
+impl Cancel {
+    /// A handle that has not been fired.
+    pub fn new() -> Cancel {
+        Cancel::default()
+    }
+
+    /// Ends all that this was given to: a connect in progress fails with `ABORT_ERR`, `The operation was aborted`; a
+    /// connected socket is destroyed; a server is closed as by [`Server::close`](crate::net::Server::close).
+    ///
+    /// Blocks until each has noticed, which takes well below a millisecond on Linux; where the system cannot wake a
+    /// connect(2), the call that made it returns all the same. Callable from any thread, from callbacks too, but not from
+    /// a signal handler; calling it twice is harmless.
+    #[doc(alias = "abort")]
+    pub fn cancel(&self) {
+        let calls = {
+            let mut state = lock(&self.0);
+            state.fired = true;
+            std::mem::take(&mut state.calls)
+        };
+        for call in calls.into_values() {
+            call();
+        }
+    }
+
+    /// Whether [`cancel`](Cancel::cancel) was called.
+    #[doc(alias = "aborted")]
+    pub fn is_cancelled(&self) -> bool {
+        lock(&self.0).fired
+    }
+
+    /// Has `call` made when this is fired, or at once if it was already. `call` should hold its object weakly, and the
+    /// object should hold what this gives: dropping that takes `call` back.
+    pub(crate) fn attach(&self, call: impl FnOnce() + Send + 'static) -> Attached {
+        let mut state = lock(&self.0);
+        if state.fired {
+            drop(state);
+            call();
+            return Attached { to: Weak::new(), key: 0 };
+        }
+        state.last += 1;
+        let key = state.last;
+        state.calls.insert(key, Box::new(call));
+        Attached { to: Arc::downgrade(&self.0), key }
+    }
+
+    /// What whoever was cancelled gets: Node's `AbortError`.
+    pub(crate) fn error() -> Error {
+        // Not `Interrupted`, which many a loop takes for a reason to try again.
+        Error::fixed(io::ErrorKind::ConnectionAborted, "ABORT_ERR", "The operation was aborted")
+    }
+}
+
+impl fmt::Debug for Cancel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = lock(&self.0);
+        write!(f, "Cancel({}, {} attached)", if state.fired { "fired" } else { "armed" }, state.calls.len())
+    }
+}
+
+/// That something is attached to a [`Cancel`], until this is dropped.
+pub(crate) struct Attached {
+    to: Weak<Mutex<State>>,
+    key: u64,
+}
+
+impl Drop for Attached {
+    fn drop(&mut self) {
+        if let Some(state) = self.to.upgrade() {
+            let call = lock(&state).calls.remove(&self.key);
+            // Not under the lock: what it holds may be the last of something.
+            drop(call);
+        }
+    }
+}
+
+impl fmt::Debug for Attached {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Attached")
+    }
+}

@@ -1,0 +1,254 @@
+//! Looking names up, with a limit on the time where the resolver has none.
+
+use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use std::{fmt, io};
+
+use crate::address::{Address, Family, resolve};
+use crate::cancel::Cancel;
+use crate::channel::unbounded;
+use crate::error::{Error, Result};
+use crate::ip::ToIp;
+use crate::lock::lock;
+use crate::running::Running;
+
+/// What ends a connect before its time.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits<'a> {
+    pub(super) deadline: Option<Instant>,
+    pub(super) cancel: Option<&'a Cancel>,
+}
+
+impl Limits<'_> {
+    pub(super) fn is_none(&self) -> bool {
+        self.deadline.is_none() && self.cancel.is_none()
+    }
+
+    pub(super) fn is_cancelled(&self) -> bool {
+        self.cancel.is_some_and(Cancel::is_cancelled)
+    }
+
+    /// How long there is; `None` without a deadline.
+    pub(super) fn left(&self) -> Option<Duration> {
+        self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()))
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.left().is_some_and(|left| left.is_zero())
+    }
+}
+
+/// A resolver of the caller's own.
+#[derive(Clone)]
+pub(super) struct Resolver(Arc<Ask>);
+
+type Ask = dyn Fn(&str, u16, Option<Family>) -> Result<Vec<SocketAddr>> + Send + Sync;
+
+impl Resolver {
+    pub(super) fn new<I>(f: impl Fn(&str, Option<Family>) -> io::Result<I> + Send + Sync + 'static) -> Resolver
+    where
+        I: IntoIterator,
+        I::Item: ToIp,
+    {
+        Resolver(Arc::new(move |host, port, family| {
+            let answers = f(host, family).map_err(|error| failed(host, &error))?;
+            usable(host, port, family, answers)
+        }))
+    }
+}
+
+impl fmt::Debug for Resolver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Resolver(..)")
+    }
+}
+
+/// An error of the caller's resolver is passed on as it is, unless it says no more than that there is no such name.
+fn failed(host: &str, error: &io::Error) -> Error {
+    match error.kind() {
+        io::ErrorKind::NotFound if Error::of(error).is_none() => Error::not_found(host),
+        _ => Error::told_by(error).of_host(host),
+    }
+}
+
+/// The caller's resolver may answer anything.
+fn usable<I>(host: &str, port: u16, family: Option<Family>, answers: I) -> Result<Vec<SocketAddr>>
+where
+    I: IntoIterator,
+    I::Item: ToIp,
+{
+    let (mut found, mut wrong) = (Vec::new(), None);
+    for answer in answers {
+        let at = SocketAddr::from((answer.to_ip().map_err(|error| no_ip(host, &error))?, port));
+        let its = Address::from(at).family();
+        if family.is_some_and(|family| family != its) {
+            wrong.get_or_insert(its);
+        } else if !found.contains(&at) {
+            found.push(at);
+        }
+    }
+    match wrong {
+        _ if !found.is_empty() => Ok(found),
+        None => Err(Error::not_found(host)),
+        Some(family) => {
+            let text = format!("Invalid address family: {family} {host}:{port}");
+            Err(Error::invalid("ERR_INVALID_ADDRESS_FAMILY", text).of_host(host))
+        }
+    }
+}
+
+/// Node has a code of its own for an address that a resolver made up.
+fn no_ip(host: &str, error: &Error) -> Error {
+    let text = error.to_string();
+    let answer = text.strip_prefix("Invalid address: ").unwrap_or(&text);
+    Error::invalid("ERR_INVALID_IP_ADDRESS", format!("Invalid IP address: {answer}")).of_host(host)
+}
+
+/// What is asked.
+#[derive(Debug, Clone)]
+pub(super) struct Question<'a> {
+    pub(super) host: &'a str,
+    pub(super) port: u16,
+    pub(super) family: Option<Family>,
+    pub(super) resolver: Option<&'a Resolver>,
+}
+
+impl Question<'_> {
+    fn ask(&self) -> Result<Vec<SocketAddr>> {
+        match self.resolver {
+            Some(resolver) => (resolver.0)(self.host, self.port, self.family),
+            None => resolve(self.host, self.port, self.family),
+        }
+    }
+
+    /// Asks, and waits for the answer no longer than the limits allow.
+    ///
+    /// No resolver can be interrupted. So where there is a limit, a thread of its own asks; it is abandoned when the limit
+    /// is reached, and ends when the resolver returns. A question without a limit is asked here.
+    pub(super) fn look_up(&self, limits: Limits<'_>) -> Result<Vec<SocketAddr>> {
+        if limits.is_none() {
+            return self.ask();
+        }
+        let (tell, told) = unbounded();
+        let _attached = limits.cancel.map(|cancel| {
+            let tell = tell.clone();
+            cancel.attach(move || {
+                let _ = tell.send(None);
+                // Under the lock, so that whoever is about to wait for a place is waiting by now, or sees it fired.
+                let _places = lock(&PLACES);
+                CHANGED.notify_all();
+            })
+        });
+        let place = Place::take(self.host, limits)?;
+        let its = Returning(Arc::clone(&place));
+        let (host, port, family, resolver) = (self.host.to_owned(), self.port, self.family, self.resolver.cloned());
+        let thread = Running::start(format!("landline lookup {host}"), None, move || {
+            let question = Question { host: &host, port, family, resolver: resolver.as_ref() };
+            let answer = catch_unwind(AssertUnwindSafe(|| question.ask()));
+            drop(its);
+            let _ = tell.send(Some(answer));
+            Ok(())
+        });
+        let thread = thread.map_err(|error| Error::call("getaddrinfo", &error).of_host(self.host))?;
+        let answer = match limits.deadline {
+            Some(deadline) => told.recv_deadline(deadline).map_err(|_| self.timed_out()),
+            None => told.recv().map_err(|_| self.timed_out()),
+        };
+        match answer.and_then(|answer| answer.ok_or_else(Cancel::error)) {
+            Ok(answer) => {
+                let _ = thread.join();
+                answer.unwrap_or_else(|panic| resume_unwind(panic))
+            }
+            Err(error) => {
+                place.abandon();
+                Err(error)
+            }
+        }
+    }
+
+    fn timed_out(&self) -> Error {
+        timed_out(self.host)
+    }
+}
+
+fn timed_out(host: &str) -> Error {
+    Error::call("getaddrinfo", &io::ErrorKind::TimedOut.into()).of_host(host)
+}
+
+/// How many look-ups may be on threads of their own in this process. That many can be stuck, and no more: one that may
+/// get stuck must have its place before it begins, so others wait for one that is running, and fail if none is.
+const MOST: usize = 16;
+
+static PLACES: Mutex<Places> = Mutex::new(Places { running: 0, stuck: 0 });
+/// A place is free, or the last one that was running is stuck.
+static CHANGED: Condvar = Condvar::new();
+
+struct Places {
+    /// Somebody waits for their answer.
+    running: usize,
+    /// Abandoned, and not returned.
+    stuck: usize,
+}
+
+/// The place of one look-up. Written under the lock of `PLACES`.
+struct Place(Mutex<State>);
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Running,
+    Stuck,
+    Returned,
+}
+
+impl Place {
+    fn take(host: &str, limits: Limits<'_>) -> Result<Arc<Place>> {
+        let mut places = lock(&PLACES);
+        loop {
+            if limits.is_cancelled() {
+                return Err(Cancel::error());
+            }
+            if places.running + places.stuck < MOST {
+                places.running += 1;
+                return Ok(Arc::new(Place(Mutex::new(State::Running))));
+            }
+            if places.stuck >= MOST {
+                let text = format!("getaddrinfo EAI_AGAIN {host}: {MOST} look-ups are stuck, as many as may be");
+                return Err(Error::fixed(io::ErrorKind::WouldBlock, "EAI_AGAIN", text).of_host(host));
+            }
+            places = match limits.left() {
+                Some(left) if left.is_zero() => return Err(timed_out(host)),
+                Some(left) => CHANGED.wait_timeout(places, left).unwrap_or_else(PoisonError::into_inner).0,
+                None => CHANGED.wait(places).unwrap_or_else(PoisonError::into_inner),
+            };
+        }
+    }
+
+    /// Nobody waits for the answer any more.
+    fn abandon(&self) {
+        let mut places = lock(&PLACES);
+        let mut state = lock(&self.0);
+        if *state == State::Running {
+            *state = State::Stuck;
+            places.running -= 1;
+            places.stuck += 1;
+            CHANGED.notify_all();
+        }
+    }
+}
+
+/// Held by whoever asks: dropping it gives the place back.
+struct Returning(Arc<Place>);
+
+impl Drop for Returning {
+    fn drop(&mut self) {
+        let mut places = lock(&PLACES);
+        match std::mem::replace(&mut *lock(&self.0.0), State::Returned) {
+            State::Running => places.running -= 1,
+            State::Stuck => places.stuck -= 1,
+            State::Returned => {}
+        }
+        CHANGED.notify_all();
+    }
+}

@@ -1,0 +1,375 @@
+//! Connecting to the first of several addresses that answers, as RFC 8305 has it ("happy eyeballs").
+//!
+//! The attempts are staggered, and each next one begins early when one fails. While no attempt is under way, the next is
+//! made on the caller's own thread: where the first address answers, as it nearly always does, no thread is started. One
+//! that is not decided when the next should begin goes on, on a thread of its own.
+
+use std::io;
+use std::net::{Shutdown, SocketAddr};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::lookup::Limits;
+use crate::channel::{Receiver, Sender, unbounded};
+use crate::error::{Error, Result};
+use crate::lock::lock;
+use crate::report::{Report, Reporter};
+use crate::running::Running;
+use crate::sys;
+
+/// Stands for no limit; every system gives an attempt up long before.
+pub(super) const FOREVER: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// A thread that connects needs little stack, but the printing of a panic has to fit.
+const STACK: usize = 64 * 1024;
+
+/// How the attempts are made.
+pub(super) struct Course<'a> {
+    pub(super) addresses: &'a [SocketAddr],
+    pub(super) stagger: Duration,
+    /// One after the other: all bind one port, so they cannot be made at once.
+    pub(super) serial: bool,
+    pub(super) limits: Limits<'a>,
+    pub(super) reporter: &'a Reporter,
+    /// A socket for an attempt, or why none may be made.
+    pub(super) open: &'a dyn Fn(SocketAddr) -> Result<socket2::Socket>,
+}
+
+/// How it went.
+pub(super) struct Outcome {
+    /// How many addresses were tried, from the first on.
+    pub(super) attempted: usize,
+    pub(super) end: End,
+}
+
+pub(super) enum End {
+    Connected(socket2::Socket, SocketAddr),
+    /// Each address has failed. The errors are in the order of the addresses, here and below.
+    Failed(Vec<Error>),
+    /// The deadline came first.
+    TimedOut(Vec<Error>),
+    Cancelled,
+}
+
+impl Course<'_> {
+    pub(super) fn run(self) -> Outcome {
+        let (tell, told) = unbounded();
+        let in_flight = Arc::new(InFlight::default());
+        let _attached = self.limits.cancel.map(|cancel| {
+            let (in_flight, tell) = (Arc::clone(&in_flight), tell.clone());
+            cancel.attach(move || {
+                in_flight.call_off();
+                let _ = tell.send(News::Cancelled);
+            })
+        });
+        let mut race = Race {
+            course: self,
+            in_flight,
+            tell,
+            told,
+            threads: Vec::new(),
+            under_way: 0,
+            attempted: 0,
+            failed: Vec::new(),
+        };
+        let end = match race.run() {
+            Ok(won) => {
+                let socket =
+                    Arc::into_inner(won.socket).expect("a landed socket is out of the list of those in flight");
+                End::Connected(socket, race.course.addresses[won.index])
+            }
+            Err(Ended::Failed) => End::Failed(race.errors()),
+            Err(Ended::TimedOut) => End::TimedOut(race.errors()),
+            Err(Ended::Cancelled) => End::Cancelled,
+        };
+        Outcome { attempted: race.attempted, end }
+    }
+}
+
+struct Race<'a> {
+    course: Course<'a>,
+    in_flight: Arc<InFlight>,
+    tell: Sender<News>,
+    told: Receiver<News>,
+    threads: Vec<Running>,
+    /// How many attempts are on threads, without news of them.
+    under_way: usize,
+    attempted: usize,
+    failed: Vec<(usize, Error)>,
+}
+
+/// An attempt, by the number of its address.
+struct Attempt {
+    index: usize,
+    socket: Arc<socket2::Socket>,
+}
+
+enum News {
+    Landed(Attempt, io::Result<()>),
+    Cancelled,
+}
+
+enum Ended {
+    Failed,
+    TimedOut,
+    Cancelled,
+}
+
+impl Race<'_> {
+    fn run(&mut self) -> Result<Attempt, Ended> {
+        let last = self.course.addresses.len().saturating_sub(1);
+        for index in 0..self.course.addresses.len() {
+            self.check()?;
+            let at = self.course.addresses[index];
+            self.attempted += 1;
+            self.course.reporter.tell(|| Report::Attempt { address: at.into() });
+            let attempt = match (self.course.open)(at) {
+                Ok(socket) => Attempt { index, socket: Arc::new(socket) },
+                Err(error) => {
+                    self.lost(index, error);
+                    continue;
+                }
+            };
+            let won = match self.begin(attempt, index == last)? {
+                Begun::Decided(won) => won,
+                Begun::OnItsThread if index == last => None,
+                Begun::OnItsThread => self.wait(Some(Instant::now() + self.course.stagger))?,
+            };
+            if let Some(won) = won {
+                return Ok(won);
+            }
+        }
+        while self.under_way > 0 {
+            if let Some(won) = self.wait(None)? {
+                return Ok(won);
+            }
+        }
+        Err(Ended::Failed)
+    }
+
+    /// Begins an attempt: here as long as nothing else is under way, else on a thread, or here if none can be had.
+    fn begin(&mut self, attempt: Attempt, is_last: bool) -> Result<Begun, Ended> {
+        let given_up = self.course.serial && !is_last;
+        // Where a connect(2) under way can neither be cancelled nor be waited for again, it belongs on a thread.
+        let fits_here = sys::CONNECT_RESUMES || (is_last && self.course.limits.cancel.is_none());
+        if given_up || (fits_here && self.under_way == 0) {
+            return self.make_here(attempt, is_last, !given_up && fits_here).map(Begun::Decided);
+        }
+        match self.send_off(attempt) {
+            None => Ok(Begun::OnItsThread),
+            // No thread is to be had: it has its turn here.
+            Some(attempt) => self.make_here(attempt, is_last, sys::CONNECT_RESUMES).map(Begun::Decided),
+        }
+    }
+
+    /// Makes an attempt on the caller's thread. One that takes longer than the stagger goes on on a thread, or is given up
+    /// if that is not possible.
+    fn make_here(&mut self, attempt: Attempt, is_last: bool, goes_on: bool) -> Result<Option<Attempt>, Ended> {
+        let at = self.course.addresses[attempt.index];
+        let left = self.course.limits.left().unwrap_or(FOREVER);
+        let time = if is_last && self.under_way == 0 { left } else { left.min(self.course.stagger) };
+        match self.in_flight.fly(&attempt.socket, || attempt.socket.connect_timeout(&at.into(), whole(time))) {
+            Err(error) if is_our_limit(&error) => {
+                if time == left {
+                    return Err(Ended::TimedOut);
+                }
+                self.check()?;
+                let given_up = if goes_on { self.send_off(attempt) } else { Some(attempt) };
+                if let Some(attempt) = given_up {
+                    self.lost(attempt.index, timed_out(at));
+                }
+                Ok(None)
+            }
+            result => self.landed(attempt, result),
+        }
+    }
+
+    /// Makes an attempt, or waits for one under way, on a thread; gives it back if there is none to be had.
+    fn send_off(&mut self, attempt: Attempt) -> Option<Attempt> {
+        let at = self.course.addresses[attempt.index];
+        let left = self.course.limits.left().unwrap_or(FOREVER);
+        let Attempt { index, socket } = attempt;
+        let (in_flight, tell, its) = (Arc::clone(&self.in_flight), self.tell.clone(), Arc::clone(&socket));
+        let thread = Running::start(format!("landline connect {at}"), Some(STACK), move || {
+            let result = in_flight.fly(&its, || connect(&its, at, left));
+            let _ = tell.send(News::Landed(Attempt { index, socket: its }, result));
+            Ok(())
+        });
+        match thread {
+            Ok(thread) => {
+                self.threads.push(thread);
+                self.under_way += 1;
+                None
+            }
+            Err(_) => Some(Attempt { index, socket }),
+        }
+    }
+
+    /// Waits for news, until `until` or the deadline. Gives the attempt that has won; `None` if the next one should begin.
+    fn wait(&mut self, until: Option<Instant>) -> Result<Option<Attempt>, Ended> {
+        let deadline = self.course.limits.deadline;
+        let news = match until.into_iter().chain(deadline).min() {
+            Some(until) => self.told.recv_deadline(until).ok(),
+            None => self.told.recv().ok(),
+        };
+        match news {
+            Some(News::Landed(attempt, result)) => {
+                self.under_way -= 1;
+                self.landed(attempt, result)
+            }
+            Some(News::Cancelled) => Err(Ended::Cancelled),
+            None => self.check().map(|()| None),
+        }
+    }
+
+    fn landed(&mut self, attempt: Attempt, result: io::Result<()>) -> Result<Option<Attempt>, Ended> {
+        if self.course.limits.is_cancelled() {
+            return Err(Ended::Cancelled);
+        }
+        let at = self.course.addresses[attempt.index];
+        let result = result.and_then(|()| match is_to_itself(&attempt.socket, at) && !self.course.serial {
+            true => Err(io::ErrorKind::ConnectionRefused.into()),
+            false => Ok(()),
+        });
+        match result {
+            Ok(()) => Ok(Some(attempt)),
+            Err(error) => {
+                self.lost(attempt.index, Error::call("connect", &error).at(at));
+                Ok(None)
+            }
+        }
+    }
+
+    fn check(&self) -> Result<(), Ended> {
+        match () {
+            () if self.course.limits.is_cancelled() => Err(Ended::Cancelled),
+            () if self.course.limits.is_over() => Err(Ended::TimedOut),
+            () => Ok(()),
+        }
+    }
+
+    fn lost(&mut self, index: usize, error: Error) {
+        let address = self.course.addresses[index].into();
+        self.course.reporter.tell(|| match error.kind() {
+            io::ErrorKind::TimedOut => Report::AttemptTimedOut { address },
+            _ => Report::AttemptFailed { address, error: error.clone() },
+        });
+        self.failed.push((index, error));
+    }
+
+    /// The errors of all that were tried, of those too that the end found under way.
+    fn errors(&mut self) -> Vec<Error> {
+        for index in 0..self.attempted {
+            if self.failed.iter().all(|(failed, _)| *failed != index) {
+                self.lost(index, timed_out(self.course.addresses[index]));
+            }
+        }
+        self.failed.sort_by_key(|(index, _)| *index);
+        self.failed.drain(..).map(|(_, error)| error).collect()
+    }
+}
+
+/// However it ends, nothing is left: neither a socket nor, where connect(2) can be woken, a thread.
+impl Drop for Race<'_> {
+    fn drop(&mut self) {
+        if self.in_flight.call_off() {
+            for thread in self.threads.drain(..) {
+                let _ = thread.join();
+            }
+        }
+    }
+}
+
+enum Begun {
+    Decided(Option<Attempt>),
+    OnItsThread,
+}
+
+/// Waits for a connection on a thread of its own. Where that can be called off, whoever waits for the thread knows the
+/// limits; elsewhere the thread lives no longer than `left`.
+fn connect(socket: &socket2::Socket, at: SocketAddr, left: Duration) -> io::Result<()> {
+    if !sys::CONNECT_RESUMES {
+        return socket.connect_timeout(&at.into(), whole(left));
+    }
+    loop {
+        match socket.connect(&at.into()) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
+}
+
+/// Whether a connection leads from an address to the same: on one machine, TCP lets a client that happens to get the very
+/// port that it calls as its own meet itself (RFC 9293, 3.5, simultaneous open). Nobody listens there.
+pub(super) fn is_to_itself(socket: &socket2::Socket, at: SocketAddr) -> bool {
+    socket.local_addr().is_ok_and(|local| local.as_socket() == Some(at))
+}
+
+/// The system waits for whole milliseconds: the next one, so that nothing ends before its time.
+fn whole(time: Duration) -> Duration {
+    time.saturating_add(Duration::from_nanos(999_999))
+}
+
+/// Whether it was us who gave up: a timeout of the system's has a number.
+fn is_our_limit(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::TimedOut && error.raw_os_error().is_none()
+}
+
+pub(super) fn timed_out(at: SocketAddr) -> Error {
+    Error::call("connect", &io::ErrorKind::TimedOut.into()).at(at)
+}
+
+/// The attempts of one race that are inside connect(2), so that they can be called off.
+#[derive(Default)]
+struct InFlight {
+    state: Mutex<Flying>,
+    landed: Condvar,
+}
+
+#[derive(Default)]
+struct Flying {
+    called_off: bool,
+    sockets: Vec<Arc<socket2::Socket>>,
+}
+
+/// How long a call is given to return before it is woken again, and how often that is tried.
+const AGAIN: Duration = Duration::from_millis(1);
+const ROUNDS: usize = 1000;
+
+impl InFlight {
+    /// Makes the call, which may be called off.
+    fn fly(&self, socket: &Arc<socket2::Socket>, call: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+        let called_off = || Err(io::ErrorKind::ConnectionAborted.into());
+        {
+            let mut state = lock(&self.state);
+            if state.called_off {
+                return called_off();
+            }
+            state.sockets.push(Arc::clone(socket));
+        }
+        let result = call();
+        let mut state = lock(&self.state);
+        state.sockets.retain(|other| !Arc::ptr_eq(other, socket));
+        self.landed.notify_all();
+        if state.called_off { called_off() } else { result }
+    }
+
+    /// Ends the calls under way and those to come. Gives whether every one has returned.
+    ///
+    /// shutdown(2) wakes a connect(2) that has begun. One that is about to begin would not notice, or even begin anew,
+    /// and so it is repeated until the call is over.
+    fn call_off(&self) -> bool {
+        let mut state = lock(&self.state);
+        state.called_off = true;
+        for _ in 0..ROUNDS {
+            for socket in &state.sockets {
+                let _ = socket.shutdown(Shutdown::Both);
+            }
+            if state.sockets.is_empty() || !sys::SHUTDOWN_WAKES_CONNECT {
+                break;
+            }
+            state = self.landed.wait_timeout(state, AGAIN).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        state.sockets.is_empty()
+    }
+}

@@ -1,0 +1,115 @@
+//! Reading from a connection: the one place where a received byte is counted, and where the kernel's answers get their
+//! meaning.
+
+use std::io::{self, BufRead, BufReader};
+use std::net::TcpStream;
+use std::sync::atomic::{Ordering::Relaxed, Ordering::SeqCst};
+
+use super::connection::{CHUNK, Core, NUDGED, PEER_ENDED, destroyed, shutting_down};
+use super::timeout::{Direction, Told};
+use crate::error::Error;
+use crate::lock::lock;
+use crate::sys;
+
+impl Core {
+    /// Reads by `call`, which reads into a buffer that is not empty; 0 means that the peer has ended. An idle time that was
+    /// told of already is passed over.
+    pub(crate) fn receive(
+        &self,
+        stream: &TcpStream,
+        told: Option<Told>,
+        call: impl FnMut() -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        match self.look(stream, told, call)? {
+            0 => {
+                self.flags.fetch_or(PEER_ENDED, SeqCst);
+                Ok(0)
+            }
+            n => {
+                self.bytes_read.fetch_add(n as u64, Relaxed);
+                self.timers.touch();
+                Ok(n)
+            }
+        }
+    }
+
+    pub(crate) fn peek(&self, stream: &TcpStream, buf: &mut [u8]) -> io::Result<usize> {
+        self.look(stream, None, || stream.peek(buf))
+    }
+
+    /// What reading and peeking have in common: the call, and what its failures mean.
+    fn look(
+        &self,
+        stream: &TcpStream,
+        told: Option<Told>,
+        mut call: impl FnMut() -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        let began = self.timers.arm(stream, Direction::Read)?;
+        loop {
+            match call() {
+                Ok(0) if self.is_closed() => return Err(destroyed("read").into()),
+                Ok(0) => {
+                    if let Some(error) = &*lock(&self.broken) {
+                        return Err(error.clone().into());
+                    }
+                    // The peer's end would look the same, but what is taken for the end must be one.
+                    if self.has(NUDGED) && !self.peer_ended() {
+                        return Err(shutting_down().into());
+                    }
+                    return Ok(0);
+                }
+                Ok(n) => return Ok(n),
+                Err(_) if self.is_closed() => return Err(destroyed("read").into()),
+                Err(error) if is_passing(&error) => self.timers.again(stream, Direction::Read, began, told)?,
+                Err(error) => return Err(self.broke("read", &error).into()),
+            }
+        }
+    }
+
+    /// Keeps the first error of the connection for the reads to come. EPIPE is none: it comes after another, or it is what
+    /// writing to a peer that has ended in order leads to.
+    pub(super) fn broke(&self, call: &'static str, error: &io::Error) -> Error {
+        if error.kind() != io::ErrorKind::BrokenPipe {
+            lock(&self.broken).get_or_insert_with(|| Error::call("read", error));
+        }
+        Error::call(call, error)
+    }
+}
+
+/// The received bytes, piece by piece, in a buffer that is reused.
+pub(crate) struct Chunks<'a> {
+    core: &'a Core,
+    reader: BufReader<&'a TcpStream>,
+    given: usize,
+    told: Option<Told>,
+}
+
+impl<'a> Chunks<'a> {
+    pub(crate) fn new(core: &'a Core, stream: &'a TcpStream) -> Chunks<'a> {
+        Chunks { core, reader: BufReader::with_capacity(CHUNK, stream), given: 0, told: None }
+    }
+
+    /// The next piece; empty at the peer's end.
+    pub(crate) fn next(&mut self) -> io::Result<&[u8]> {
+        self.reader.consume(self.given);
+        self.given = 0;
+        let (stream, reader) = (*self.reader.get_ref(), &mut self.reader);
+        self.given = self.core.receive(stream, self.told, || reader.fill_buf().map(<[u8]>::len))?;
+        Ok(self.reader.buffer())
+    }
+
+    /// The piece that `next` gave last.
+    pub(crate) fn last(&self) -> &[u8] {
+        self.reader.buffer()
+    }
+
+    /// An idle timeout was told of: the next one only after new activity.
+    pub(crate) fn idle_was_told(&mut self) {
+        self.told = Some(self.core.timers.told());
+    }
+}
+
+/// Whether a call was ended by its time or by a signal: neither says anything of the connection.
+pub(super) fn is_passing(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::Interrupted || sys::is_timeout(error)
+}

@@ -1,0 +1,226 @@
+//! Writing to a connection: whose turn it is, and the one place where a written byte is counted.
+
+use std::cell::{Cell, RefCell};
+use std::io::{self, IoSlice, Write};
+use std::net::{Shutdown, TcpStream};
+use std::sync::atomic::{Ordering::Relaxed, Ordering::SeqCst};
+use std::sync::{MutexGuard, TryLockError};
+
+use super::connection::{CHUNK, CLOSED, Core, PEER_ENDED, WE_ENDED, destroyed};
+use super::outbox::{Queue, Then};
+use super::read::is_passing;
+use super::timeout::Direction;
+use crate::error::Error;
+use crate::lock::{lock, read};
+use crate::report::guarded;
+use crate::sys;
+
+impl Core {
+    /// Waits for the turn to write.
+    pub(crate) fn turn(&self) -> Turn<'_> {
+        self.turn_of(lock(&self.writing))
+    }
+
+    /// The turn to write, if nobody has it.
+    pub(crate) fn try_turn(&self) -> Option<Turn<'_>> {
+        match self.writing.try_lock() {
+            Ok(turn) => Some(self.turn_of(turn)),
+            Err(TryLockError::Poisoned(turn)) => Some(self.turn_of(turn.into_inner())),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+
+    fn turn_of<'a>(&'a self, turn: MutexGuard<'a, ()>) -> Turn<'a> {
+        Turn { core: self, turn: Some(turn), completed: RefCell::default(), drained: Cell::new(false) }
+    }
+
+    /// The writes that wait for their turn.
+    pub(crate) fn queue(&self) -> &Queue {
+        self.queue.get_or_init(|| Box::new(Queue::new(self.queue_limit)))
+    }
+
+    /// Composes a message, then writes it whole.
+    pub(crate) fn compose(&self, compose: impl FnOnce(&mut Vec<u8>) -> io::Result<()>) -> io::Result<()> {
+        let mut message = std::mem::take(&mut *lock(&self.scratch));
+        message.clear();
+        let result = compose(&mut message).and_then(|()| self.turn().write_all(&message));
+        if message.capacity() <= CHUNK {
+            *lock(&self.scratch) = message;
+        }
+        result
+    }
+
+    /// Why nothing can be written any more, if that is so.
+    pub(crate) fn check_writable(&self) -> io::Result<()> {
+        let flags = self.flags.load(SeqCst);
+        if flags & CLOSED != 0 {
+            return Err(destroyed("write").into());
+        }
+        if flags & WE_ENDED != 0 && flags & PEER_ENDED != 0 && !self.allow_half_open {
+            return Err(Error::fixed(
+                io::ErrorKind::BrokenPipe,
+                "EPIPE",
+                "This socket has been ended by the other party",
+            )
+            .into());
+        }
+        if flags & WE_ENDED != 0 {
+            return Err(written_after_end());
+        }
+        Ok(())
+    }
+}
+
+/// The turn to write: while one thread has it, no other's bytes come between.
+pub(crate) struct Turn<'a> {
+    core: &'a Core,
+    /// Given up before the callbacks are called.
+    turn: Option<MutexGuard<'a, ()>>,
+    /// Queued writes that were finished, and what their writers want called.
+    completed: RefCell<Vec<(Then, io::Result<()>)>>,
+    drained: Cell<bool>,
+}
+
+impl Turn<'_> {
+    /// Writes what was queued before, then all of `data`.
+    pub(crate) fn write_all(&self, data: &[u8]) -> io::Result<()> {
+        self.flush()?;
+        self.write_counted(data).1
+    }
+
+    /// Writes what is queued.
+    pub(crate) fn flush(&self) -> io::Result<()> {
+        self.core.queue.get().map_or(Ok(()), |queue| queue.write_out(self, usize::MAX))
+    }
+
+    /// Calls `then` once the turn is over.
+    pub(crate) fn complete(&self, then: Option<Then>, result: io::Result<()>) {
+        self.completed.borrow_mut().extend(then.map(|then| (then, result)));
+    }
+
+    /// The queue was written out.
+    pub(crate) fn drained(&self) {
+        self.drained.set(true);
+    }
+
+    /// Writes what the kernel takes without blocking.
+    pub(crate) fn write_now(&self, data: &[u8]) -> io::Result<usize> {
+        let mut done = 0;
+        while done < data.len() {
+            let stream = self.core.stream()?;
+            match sys::write_now(&stream, &data[done..]) {
+                Ok(n) => {
+                    done += n;
+                    self.core.bytes_written.fetch_add(n as u64, Relaxed);
+                    self.core.timers.touch();
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) if self.core.is_closed() => return Err(destroyed("write").into()),
+                Err(error) => return Err(self.core.broke("write", &error).into()),
+            }
+        }
+        Ok(done)
+    }
+
+    /// How much was written, and why not more.
+    pub(crate) fn write_counted(&self, data: &[u8]) -> (usize, io::Result<()>) {
+        if data.is_empty() {
+            return (0, self.core.check_writable());
+        }
+        let mut done = 0;
+        let result = self.send(|mut stream| {
+            let n = stream.write(&data[done..])?;
+            done += n;
+            Ok((n, done == data.len()))
+        });
+        (done, result)
+    }
+
+    pub(crate) fn write_all_vectored(&self, mut buffers: &mut [IoSlice<'_>]) -> io::Result<()> {
+        self.flush()?;
+        IoSlice::advance_slices(&mut buffers, 0);
+        if buffers.is_empty() {
+            return self.core.check_writable();
+        }
+        self.send(|stream| {
+            let n = sys::write_vectored(stream, buffers)?;
+            IoSlice::advance_slices(&mut buffers, n);
+            Ok((n, buffers.is_empty()))
+        })
+    }
+
+    /// Repeats `call` until it says that it has written everything.
+    fn send(&self, mut call: impl FnMut(&TcpStream) -> io::Result<(usize, bool)>) -> io::Result<()> {
+        self.core.check_writable()?;
+        let stream = self.core.stream()?;
+        let timers = &self.core.timers;
+        let mut began = timers.arm(&stream, Direction::Write)?;
+        loop {
+            match call(&stream) {
+                Ok((n, done)) => {
+                    self.core.bytes_written.fetch_add(n as u64, Relaxed);
+                    timers.touch();
+                    if done {
+                        return Ok(());
+                    }
+                    if n == 0 {
+                        return Err(io::ErrorKind::WriteZero.into());
+                    }
+                    began = timers.arm(&stream, Direction::Write)?;
+                }
+                Err(_) if self.core.is_closed() => return Err(destroyed("write").into()),
+                Err(error) if is_passing(&error) => timers.again(&stream, Direction::Write, began, None)?,
+                Err(error) => return Err(self.core.broke("write", &error).into()),
+            }
+        }
+    }
+
+    /// Writes what is queued, then sends our FIN, once.
+    pub(crate) fn end(&self) -> io::Result<()> {
+        if !self.core.has(WE_ENDED | CLOSED) {
+            self.flush_last()?;
+        }
+        self.end_now()
+    }
+
+    /// Writes what is queued, behind which nothing is queued any more: what a queue has taken is not lost to an end.
+    fn flush_last(&self) -> io::Result<()> {
+        let queue = self.core.queue();
+        queue.begin_end();
+        queue.write_out(self, usize::MAX).inspect_err(|_| queue.take_back_end())
+    }
+
+    pub(crate) fn end_now(&self) -> io::Result<()> {
+        if self.core.has(WE_ENDED | CLOSED) {
+            return Ok(());
+        }
+        let result = match &*read(&self.core.stream) {
+            Some(stream) => stream.shutdown(Shutdown::Write),
+            None => Ok(()),
+        };
+        self.core.set(WE_ENDED);
+        match result {
+            // The peer has reset the connection: there is nothing left to end.
+            Err(error) if error.kind() != io::ErrorKind::NotConnected => Err(Error::call("shutdown", &error).into()),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        drop(self.turn.take());
+        for (then, result) in self.completed.take() {
+            guarded(|| then(result));
+        }
+        if self.drained.get() {
+            self.core.queue().tell_drained();
+        }
+    }
+}
+
+/// What a write after our own end gets.
+pub(crate) fn written_after_end() -> io::Error {
+    Error::fixed(io::ErrorKind::BrokenPipe, "ERR_STREAM_WRITE_AFTER_END", "write after end").into()
+}

@@ -1,0 +1,143 @@
+//! Addresses and endpoints: what they are made from, what they print, and what is none.
+
+use std::collections::{BTreeSet, HashSet};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::path::{Path, PathBuf};
+
+use landline::net::Server;
+use landline::{Address, Endpoint, Family};
+
+/// Ensures that an address prints as it is written, tells its parts, and parses from what it prints.
+#[test]
+fn an_address_prints_what_it_parses_from() {
+    let cases = [
+        ("127.0.0.1:3000", "127.0.0.1", Family::Ipv4, 3000, r#"{"address":"127.0.0.1","family":"IPv4","port":3000}"#),
+        ("[::1]:3000", "::1", Family::Ipv6, 3000, r#"{"address":"::1","family":"IPv6","port":3000}"#),
+        ("[::]:0", "::", Family::Ipv6, 0, r#"{"address":"::","family":"IPv6","port":0}"#),
+        ("0.0.0.0:80", "0.0.0.0", Family::Ipv4, 80, r#"{"address":"0.0.0.0","family":"IPv4","port":80}"#),
+    ];
+    for (text, ip, family, port, json) in cases {
+        let address: Address = text.parse().expect("it is an address");
+        assert_eq!(address.to_string(), text, "it prints as it is written");
+        assert_eq!(address.ip().map(|ip| ip.to_string()).as_deref(), Some(ip), "its IP");
+        assert_eq!((address.family(), address.port()), (family, port), "its family and port");
+        assert_eq!(address.to_json(), json, "as Node prints it");
+        assert_eq!(address.path(), None, "it is no path");
+        assert_eq!(address.socket_addr().map(Address::from), Some(address), "std's type and back");
+    }
+}
+
+/// Ensures that IPv4 written as IPv6 is IPv4: one peer has one name.
+#[test]
+fn a_mapped_address_is_its_ipv4_address() {
+    let mapped: Address = "[::ffff:127.0.0.1]:3000".parse().expect("it is an address");
+    assert_eq!(mapped.to_string(), "127.0.0.1:3000", "canonical");
+    assert_eq!(mapped.family(), Family::Ipv4, "in its family too");
+    assert_eq!(Some(mapped), "127.0.0.1:3000".parse().ok(), "and equal");
+}
+
+/// Ensures that addresses can be compared, ordered, hashed, and written into JSON as a path.
+#[test]
+fn addresses_are_values() {
+    let (a, b): (Address, Address) = ("127.0.0.1:1".parse().expect("one"), "127.0.0.1:2".parse().expect("another"));
+    assert!(a < b && a != b, "ordered by port");
+    assert_eq!(HashSet::from([a.clone(), a.clone(), b.clone()]).len(), 2, "equal ones hash alike");
+    assert_eq!(BTreeSet::from([b.clone(), a.clone()]).first(), Some(&a), "ordered");
+    let path = Address::from(PathBuf::from("/tmp/a \"b\"\n"));
+    assert_eq!(path.to_json(), r#""/tmp/a \"b\"\u000a""#, "a path is a JSON string");
+    assert_eq!((path.family(), path.port(), path.ip()), (Family::Unix, 0, None), "a path has no port and no IP");
+    assert_eq!(path.path(), Some(Path::new("/tmp/a \"b\"\n")), "but itself");
+    let families = [Family::Ipv4, Family::Ipv6, Family::Unix].map(|family| format!("{family:>5}"));
+    assert_eq!(families, [" IPv4", " IPv6", " Unix"], "families print in Node's words, padded if asked");
+}
+
+/// Ensures that what is no address is an error that names it: names are not looked up, and ports are not guessed.
+#[test]
+fn what_is_no_address_is_an_error_that_names_it() {
+    let bad =
+        ["", "127.0.0.1", "::1", "::1:80", "[::1]", "localhost:80", "127.0.0.1:", "127.0.0.1:65536", "1.2.3:80", "x"];
+    for text in bad {
+        let error = text.parse::<Address>().expect_err("that is no address");
+        assert_eq!(error.code(), "ERR_INVALID_ADDRESS", "{text:?}");
+        assert_eq!(error.to_string(), format!("Invalid address: {text}"), "it names the text");
+        assert_eq!((error.syscall(), error.kind()), (None, std::io::ErrorKind::InvalidInput), "{text:?}");
+    }
+}
+
+/// Ensures that an endpoint is made from each of the types it promises, and means what it says.
+#[test]
+fn an_endpoint_is_made_from_everything_it_promises() {
+    let (four, six) = (Ipv4Addr::LOCALHOST, Ipv6Addr::LOCALHOST);
+    let (at_four, at_six) = (SocketAddrV4::new(four, 80), SocketAddrV6::new(six, 80, 0, 0));
+    let address: Address = "127.0.0.1:80".parse().expect("it is an address");
+    let (text, path) = (String::from("localhost:80"), PathBuf::from("/tmp/socket"));
+    let cases: Vec<(Endpoint, &str)> = vec![
+        (80.into(), ":80"),
+        ("80".into(), ":80"),
+        (":80".into(), ":80"),
+        ("127.0.0.1:80".into(), "127.0.0.1:80"),
+        ("[::1]:80".into(), "[::1]:80"),
+        ("localhost:80".into(), "localhost:80"),
+        (text.clone().into(), "localhost:80"),
+        ((&text).into(), "localhost:80"),
+        (("localhost", 80).into(), "localhost:80"),
+        ((String::from("localhost"), 80).into(), "localhost:80"),
+        (("::1", 80).into(), "[::1]:80"),
+        (("127.0.0.1", 80).into(), "127.0.0.1:80"),
+        ((IpAddr::V4(four), 80).into(), "127.0.0.1:80"),
+        ((four, 80).into(), "127.0.0.1:80"),
+        ((six, 80).into(), "[::1]:80"),
+        (([127, 0, 0, 1], 80).into(), "127.0.0.1:80"),
+        (SocketAddr::V4(at_four).into(), "127.0.0.1:80"),
+        ((&SocketAddr::V6(at_six)).into(), "[::1]:80"),
+        (at_four.into(), "127.0.0.1:80"),
+        (at_six.into(), "[::1]:80"),
+        (address.clone().into(), "127.0.0.1:80"),
+        ((&address).into(), "127.0.0.1:80"),
+        (path.as_path().into(), "/tmp/socket"),
+        ((&path).into(), "/tmp/socket"),
+        (path.clone().into(), "/tmp/socket"),
+        (Address::from(path.clone()).into(), "/tmp/socket"),
+        // A zone is left to the resolver, which alone knows the interfaces.
+        ("[fe80::1%lo]:80".into(), "[fe80::1%lo]:80"),
+    ];
+    for (endpoint, text) in cases {
+        assert_eq!(endpoint.to_string(), text, "what it means");
+        assert_eq!(format!("{endpoint:?}"), format!("Endpoint({text})"), "Debug shows it too");
+    }
+}
+
+/// Ensures that a text which is no endpoint is an error of the call it is given to, and that the error names the text.
+#[test]
+fn what_is_no_endpoint_is_an_error_that_names_it() {
+    let bad: [(&str, &str); 16] = [
+        ("", ""),
+        (":", ":"),
+        ("localhost", "localhost"),
+        ("localhost:", "localhost:"),
+        ("localhost:http", "localhost:http"),
+        ("localhost:-1", "localhost:-1"),
+        ("localhost:+80", "localhost:+80"),
+        ("localhost: 80", "localhost: 80"),
+        ("::1:80", "[::1]:80"),
+        ("[::1]", "[::1]"),
+        ("[localhost]:80", "[localhost]"),
+        ("[::1:80", "[::1"),
+        ("two words:80", "two words"),
+        ("user@host:80", "user@host"),
+        ("http://host:80", "http://host"),
+        ("/tmp/socket:80", "/tmp/socket"),
+    ];
+    for (text, named) in bad {
+        let error = Server::listen(text).expect_err("that is no endpoint");
+        assert_eq!((error.code(), error.syscall()), ("ERR_INVALID_ARG_VALUE", None), "{text:?}: {error}");
+        assert!(error.to_string().contains(named), "{text:?}: the error names {named:?}: {error}");
+    }
+    for host in ["", "two words", "a/b", "[::1]", "nul\0byte"] {
+        let error = Server::listen((host, 80)).expect_err("that is no host");
+        assert_eq!(error.code(), "ERR_INVALID_ARG_VALUE", "{host:?}: {error}");
+        assert_eq!(error.to_string(), format!("The host {host:?} is invalid: expected a name or an IP address"));
+    }
+    let shown = Endpoint::from("nonsense").to_string();
+    assert!(shown.contains("nonsense"), "a bad endpoint prints why: {shown}");
+}
