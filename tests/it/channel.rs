@@ -51,9 +51,7 @@ fn echo(events: Events<ServerEvent>) -> thread::JoinHandle<usize> {
             match event {
                 ServerEvent::Connection(_) => connections += 1,
                 ServerEvent::Socket(socket, SocketEvent::Data(bytes)) => {
-                    if socket.outbox().try_send(bytes).is_err() {
-                        socket.destroy();
-                    }
+                    socket.outbox().try_send(bytes).unwrap_or_else(|_| socket.destroy());
                 }
                 ServerEvent::Socket(socket, SocketEvent::End) => socket.outbox().end().expect("a thread can be had"),
                 _ => {}
@@ -234,7 +232,7 @@ fn dropping_the_events_closes_everything() {
             within(SOON, "connecting fails", || connecting.join()).expect("nothing panicked");
             drop(silent);
         }
-        eventually(SOON, "no thread is left", || threads() == before.0);
+        eventually(SOON, "no thread is left", || threads() <= before.0);
         eventually(SOON, "no descriptor is left", || descriptors() == before.1);
     });
 }
@@ -274,36 +272,38 @@ fn close_and_wait_on_the_receiving_thread_never_hang() {
 /// Ensures that `wait` on another thread loses nothing, wherever the receiver was made.
 #[test]
 fn wait_on_another_thread_loses_nothing() {
-    let server = Server::listen(AT).expect("port 0 can be listened on");
-    // Made here, received elsewhere, waited for here, perhaps before the other has begun.
-    let events = server.events(1).expect("a thread can be started");
-    let closer = server.clone();
-    let client = thread::spawn(move || {
-        let client = Socket::connect(closer.address()).expect("the server listens");
-        eventually(SOON, "it is accepted", || closer.connections() == 1);
-        closer.close();
-        client.write_end(noise(8 << 20, 5)).expect("somebody reads");
-        client.read_to_end().expect("an orderly end").len()
-    });
-    let (go, begin) = mpsc::channel();
-    let receiving = thread::spawn(move || {
-        begin.recv_timeout(SOON).expect("the test goes on");
-        let (mut bytes, mut last) = (0, String::new());
-        for event in events.iter() {
-            match &event {
-                ServerEvent::Socket(_, SocketEvent::Data(data)) => bytes += data.len(),
-                ServerEvent::Socket(socket, SocketEvent::End) => socket.outbox().end().expect("it is open"),
-                _ => {}
+    within(Duration::from_secs(20), "it is all over", || {
+        let server = Server::listen(AT).expect("port 0 can be listened on");
+        // Made here, received elsewhere, waited for here, perhaps before the other has begun.
+        let events = server.events(1).expect("a thread can be started");
+        let closer = server.clone();
+        let client = thread::spawn(move || {
+            let client = Socket::connect(closer.address()).expect("the server listens");
+            eventually(SOON, "it is accepted", || closer.connections() == 1);
+            closer.close();
+            client.write_end(noise(8 << 20, 5)).expect("somebody reads");
+            client.read_to_end().expect("an orderly end").len()
+        });
+        let (go, begin) = mpsc::channel();
+        let receiving = thread::spawn(move || {
+            begin.recv_timeout(SOON).expect("the test goes on");
+            let (mut bytes, mut last) = (0, String::new());
+            for event in events.iter() {
+                match &event {
+                    ServerEvent::Socket(_, SocketEvent::Data(data)) => bytes += data.len(),
+                    ServerEvent::Socket(socket, SocketEvent::End) => socket.outbox().end().expect("it is open"),
+                    _ => {}
+                }
+                last = word(&event);
             }
-            last = word(&event);
-        }
-        (bytes, last)
+            (bytes, last)
+        });
+        go.send(()).expect("it waits");
+        server.wait().expect("it waits");
+        let (bytes, last) = within(SOON, "the last event comes", || receiving.join()).expect("nothing panicked");
+        assert_eq!((bytes, last.as_str()), (8 << 20, "server close"), "every byte, and the close last");
+        assert_eq!(client.join().expect("nothing panicked"), 0, "an orderly end");
     });
-    go.send(()).expect("it waits");
-    server.wait().expect("it waits");
-    let (bytes, last) = within(SOON, "the last event comes", || receiving.join()).expect("nothing panicked");
-    assert_eq!((bytes, last.as_str()), (8 << 20, "server close"), "every byte, and the close last");
-    assert_eq!(client.join().expect("nothing panicked"), 0, "an orderly end");
 }
 
 /// Ensures that `wait` returns on the thread that made the channel, although nobody ever receives.

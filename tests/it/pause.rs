@@ -5,7 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use landline::Encoding;
-use landline::net::{Server, ServerEvent, ServerOptions, Socket, SocketEvent, SocketOptions};
+use landline::net::{ReadyState, Server, ServerEvent, ServerOptions, Socket, SocketEvent, SocketOptions};
 
 use crate::fixtures::{pair, pair_with, watch, words};
 use crate::support::{SOON, each_ip, eventually, within};
@@ -129,6 +129,16 @@ fn a_paused_loop_can_be_destroyed_and_times_out() {
     eventually(SOON, "it is read", || accepted.bytes_read() == 2);
     accepted.destroy();
     assert_eq!(words(tape), ["close false"], "nothing is delivered any more");
+
+    let (_server, client, accepted) = pair(AT);
+    accepted.pause();
+    let tape = watch(&accepted, |_, _| Ok(()));
+    client.end().expect("it is connected");
+    eventually(SOON, "it is read", || accepted.ready_state() == ReadyState::WriteOnly);
+    thread::park_timeout(Duration::from_millis(50));
+    assert_eq!(accepted.ready_state(), ReadyState::WriteOnly, "the end is held back too, and not answered");
+    accepted.resume();
+    assert_eq!(words(tape), ["end", "close false"], "until it is not");
 
     let (_server, client, accepted) = pair(AT);
     accepted.set_timeout(Duration::from_millis(50));

@@ -162,7 +162,13 @@ fn a_timeout_fires_on_time_after_a_write() {
 fn a_blocked_write_does_not_time_out_while_bytes_arrive() {
     let (_server, client, accepted) = pair(AT);
     accepted.set_timeout(millis(600));
-    let tape = watch(&accepted, |_, _| Ok(()));
+    let (fire, fired) = mpsc::channel();
+    let tape = watch(&accepted, move |_, event| {
+        if let SocketEvent::Timeout = event {
+            fire.send(()).expect("the test waits");
+        }
+        Ok(())
+    });
     let writer = accepted.clone();
     let (tell, ended) = mpsc::channel();
     let writing = thread::spawn(move || {
@@ -177,8 +183,9 @@ fn a_blocked_write_does_not_time_out_while_bytes_arrive() {
     ended.recv_timeout(SOON).expect("when none arrive any more, it ends");
     let error = writing.join().expect("it does not panic").expect_err("nobody reads");
     assert_eq!(error.kind(), ErrorKind::TimedOut, "for its time: {error}");
+    fired.recv_timeout(SOON).expect("both directions were idle");
     accepted.destroy();
-    assert_eq!(words(tape), ["data", "timeout", "close false"], "both directions were idle");
+    assert_eq!(words(tape), ["data", "timeout", "close false"], "once");
 }
 
 /// Ensures that a timeout fires once per idle period: with 40 ms and 250 ms of silence exactly once, and again only after new
@@ -391,7 +398,8 @@ fn an_interrupted_call_goes_on_with_the_time_that_is_left() {
             let pid = std::process::id().to_string();
             Command::new("sh").args(["-c", &script, &pid]).spawn().expect("there is a shell")
         };
-        let calls: [(&str, fn(&Socket) -> io::Result<()>); 3] = [
+        type Call = (&'static str, fn(&Socket) -> io::Result<()>);
+        let calls: [Call; 3] = [
             ("timeout", |s| s.read(&mut [0]).map(drop)),
             ("deadline", |s| s.read(&mut [0]).map(drop)),
             ("deadline of a write", |s| s.write_all(vec![0; 64 << 20])),
