@@ -1,4 +1,4 @@
-//! One thread for everything: an echo server, a tick a second and the keyboard, in one loop.
+//! One thread for everything: an echo server over TCP and UDP, a tick a second and the keyboard, in one loop.
 //!
 //! Terminal 1, with `hello` and Ctrl+D typed at the end:
 //!
@@ -19,6 +19,8 @@
 //! hi
 //! ```
 //!
+//! `nc -u 127.0.0.1 3000` does the same over UDP, on the same port.
+//!
 //! Lesson: whoever takes the events has plain variables and needs no lock. The price is that he must never wait for
 //! anybody: he writes by `try_send`, and a client whose outbox is full, because it does not read, is dropped. Write
 //! `socket.write_all(bytes)` instead, and the first client that stops reading stops the clock.
@@ -28,14 +30,17 @@ use std::time::Duration;
 use std::{env, thread};
 
 use landline::channel::{Receiver, bounded, select, tick};
+use landline::dgram;
 use landline::net::{Server, ServerEvent, SocketEvent};
 
 fn main() -> io::Result<()> {
     let at = env::args().nth(1).unwrap_or("127.0.0.1:3000".into());
     let server = Server::listen(at)?;
     say(format_args!("listening on {}", server.address()))?;
+    let socket = dgram::Socket::bind(server.address())?;
+    let (clients, datagrams) = (server.events(1024)?, socket.events(1024)?);
     // Outside the loop: tick() starts a new clock.
-    let (clients, second, typed) = (server.events(1024)?, tick(Duration::from_secs(1)), typed_lines());
+    let (second, typed) = (tick(Duration::from_secs(1)), typed_lines());
     loop {
         select! {
             recv(clients) -> event => match event {
@@ -48,6 +53,9 @@ fn main() -> io::Result<()> {
                 Ok(_) => {}
                 Err(_) => return say(format_args!("closed")), // the last event was taken
             },
+            recv(datagrams) -> event => if let Ok(dgram::SocketEvent::Message(bytes, from)) = event {
+                let _ = socket.send_to(&bytes, &from); // a datagram may be lost anyway
+            },
             recv(second) -> _ => say(format_args!("{} open", server.connections()))?,
             recv(typed) -> line => match line {
                 Ok(line) => say(format_args!("you typed {line}, {} open", server.connections()))?,
@@ -55,7 +63,7 @@ fn main() -> io::Result<()> {
             },
         }
     }
-    drop(clients); // closes the server and waits for its threads
+    drop((clients, datagrams)); // closes both and waits for their threads
     say(format_args!("closed"))
 }
 

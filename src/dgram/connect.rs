@@ -1,6 +1,6 @@
 use std::io;
 use std::net::UdpSocket;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use socket2::SockRef;
 
@@ -8,10 +8,11 @@ use super::lost::lost;
 use super::multicast::rejoin;
 use super::receive::MAX_DATAGRAM;
 use super::send::{is_connected, not_connected};
-use super::socket::{Kept, Open, Setup, Socket, lock, not_running};
+use super::socket::{Kept, Open, Setup, Socket, not_running};
 use super::wake::Retired;
 use crate::address::{Address, Endpoint};
 use crate::error::{Error, Result};
+use crate::lock::{lock, write};
 use crate::report::Report;
 use crate::sys;
 
@@ -88,7 +89,7 @@ impl Socket {
         let inner = &*self.0;
         let mut setup = lock(&inner.setup);
         // Held to the end: sends and receives that begin now wait for the new socket.
-        let mut slot = inner.slot.write().unwrap_or_else(PoisonError::into_inner);
+        let mut slot = write(&inner.slot);
         let old = slot.open.clone().ok_or_else(|| Failed::AsBefore(not_running()))?;
         if old.peer.get().is_none() {
             return Err(Failed::AsBefore(not_connected()));
@@ -121,7 +122,7 @@ impl Socket {
     /// Gives an adopted socket a new descriptor, whose receivers look around by themselves, and waits until nobody is
     /// blocked on the old one.
     fn move_receivers(&self, old: Arc<Open>) -> io::Result<Arc<Open>> {
-        let mut slot = self.0.slot.write().unwrap_or_else(PoisonError::into_inner);
+        let mut slot = write(&self.0.slot);
         if slot.open.take().is_none() {
             return Err(not_running().into());
         }

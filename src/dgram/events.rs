@@ -97,8 +97,8 @@ impl Socket {
     /// assert!(closed.get());
     /// # Ok::<(), std::io::Error>(())
     /// ```
-    pub fn on(&self) -> On<OnMessage, OnError, OnClose> {
-        On { socket: self.clone(), message: |_, _, _| Ok(()), error: |_, _| {}, close: |_| {} }
+    pub fn on(&self) -> SocketCallbacks {
+        SocketCallbacks { socket: self.clone(), message: |_, _, _| Ok(()), error: |_, _| {}, close: |_| {} }
     }
 }
 
@@ -116,45 +116,45 @@ type OnMessage = fn(&Socket, &[u8], &RemoteInfo) -> io::Result<()>;
 type OnError = fn(&Socket, &Error);
 type OnClose = fn(&Socket);
 
-/// The closures for a socket's events, and then [`run`](On::run) or [`spawn`](On::spawn). Made by [`Socket::on`].
+/// The closures for a socket's events, and then [`run`](SocketCallbacks::run) or [`spawn`](SocketCallbacks::spawn). Made by [`Socket::on`].
 #[must_use = "nothing is received until run() or spawn()"]
-pub struct On<M, E, C> {
+pub struct SocketCallbacks<M = OnMessage, E = OnError, C = OnClose> {
     socket: Socket,
     message: M,
     error: E,
     close: C,
 }
 
-impl<M, E, C> On<M, E, C> {
+impl<M, E, C> SocketCallbacks<M, E, C> {
     /// Called for each datagram, with its sender. An error it returns closes the socket and is what `run` returns.
-    pub fn message<F>(self, f: F) -> On<F, E, C>
+    pub fn message<F>(self, f: F) -> SocketCallbacks<F, E, C>
     where
         F: FnMut(&Socket, &[u8], &RemoteInfo) -> io::Result<()>,
     {
-        let On { socket, message: _, error, close } = self;
-        On { socket, message: f, error, close }
+        let SocketCallbacks { socket, message: _, error, close } = self;
+        SocketCallbacks { socket, message: f, error, close }
     }
 
     /// Called when receiving fails. The socket goes on.
-    pub fn error<F>(self, f: F) -> On<M, F, C>
+    pub fn error<F>(self, f: F) -> SocketCallbacks<M, F, C>
     where
         F: FnMut(&Socket, &Error),
     {
-        let On { socket, message, error: _, close } = self;
-        On { socket, message, error: f, close }
+        let SocketCallbacks { socket, message, error: _, close } = self;
+        SocketCallbacks { socket, message, error: f, close }
     }
 
     /// Called once, last, when the socket is closed.
-    pub fn close<F>(self, f: F) -> On<M, E, F>
+    pub fn close<F>(self, f: F) -> SocketCallbacks<M, E, F>
     where
         F: FnMut(&Socket),
     {
-        let On { socket, message, error, close: _ } = self;
-        On { socket, message, error, close: f }
+        let SocketCallbacks { socket, message, error, close: _ } = self;
+        SocketCallbacks { socket, message, error, close: f }
     }
 }
 
-impl<M, E, C> On<M, E, C>
+impl<M, E, C> SocketCallbacks<M, E, C>
 where
     M: FnMut(&Socket, &[u8], &RemoteInfo) -> io::Result<()>,
     E: FnMut(&Socket, &Error),
@@ -188,14 +188,21 @@ where
         E: Send + 'static,
         C: Send + 'static,
     {
-        let name = format!("landline recv {}", self.socket.address());
-        let stack_size = self.socket.setup().options.stack_size;
-        Running::start(name, stack_size, move || self.run())
+        let socket = self.socket.clone();
+        socket.start(move || self.run())
     }
 }
 
-impl<M, E, C> fmt::Debug for On<M, E, C> {
+impl Socket {
+    /// Starts a thread that receives.
+    pub(super) fn start(&self, receive: impl FnOnce() -> io::Result<()> + Send + 'static) -> io::Result<Running> {
+        let stack_size = self.setup().options.stack_size;
+        Running::start(format!("landline recv {}", self.address()), stack_size, receive)
+    }
+}
+
+impl<M, E, C> fmt::Debug for SocketCallbacks<M, E, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("On").field("socket", &self.socket).finish_non_exhaustive()
+        f.debug_struct("SocketCallbacks").field("socket", &self.socket).finish_non_exhaustive()
     }
 }

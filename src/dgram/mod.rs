@@ -1,7 +1,8 @@
 //! UDP: Node's `dgram`, blocking.
 //!
 //! A [`Socket`] is bound from the start, so there is no unbound state to get wrong: a client binds port 0. It can be
-//! used in two ways, by [blocking calls](Socket::recv) or by [events](Socket::each) on the thread that receives:
+//! used in three ways: by [blocking calls](Socket::recv), by [events](Socket::each) on the thread that receives, or through
+//! a [channel](Socket::events):
 //!
 //! ```
 //! use landline::dgram::Socket;
@@ -32,6 +33,7 @@
 //! A socket bound to a wildcard (`0.0.0.0`, `::`) answers from the address the system chooses, which on a machine with
 //! several need not be the one it was asked at. Where that matters, bind one socket to each address.
 
+mod channel;
 mod connect;
 mod events;
 mod lost;
@@ -43,7 +45,7 @@ mod settings;
 mod socket;
 mod wake;
 
-pub use events::{On, SocketEvent};
+pub use events::{SocketCallbacks, SocketEvent};
 pub use multicast::Interface;
 pub use options::SocketOptions;
 pub use receive::RemoteInfo;

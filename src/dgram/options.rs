@@ -6,6 +6,8 @@ use socket2::{Domain, Protocol, SockRef, Type};
 use super::settings;
 use super::socket::Socket;
 use crate::address::{Address, Endpoint, Family, Target, resolve};
+use crate::block_list::BlockList;
+use crate::cancel::Cancel;
 use crate::error::{Error, Result};
 use crate::report::{Report, Reporter};
 use crate::sys;
@@ -40,6 +42,9 @@ pub struct SocketOptions {
     pub(super) multicast_ttl: Option<u32>,
     pub(super) multicast_loop: Option<bool>,
     pub(super) stack_size: Option<usize>,
+    pub(super) receive_block_list: Option<BlockList>,
+    pub(super) send_block_list: Option<BlockList>,
+    pub(super) cancel: Option<Cancel>,
     pub(super) reporter: Reporter,
 }
 
@@ -58,6 +63,9 @@ impl SocketOptions {
             multicast_ttl: None,
             multicast_loop: None,
             stack_size: None,
+            receive_block_list: None,
+            send_block_list: None,
+            cancel: None,
             reporter: Reporter::default(),
         }
     }
@@ -121,9 +129,32 @@ impl SocketOptions {
         self
     }
 
-    /// The stack of the thread that [`On::spawn`](super::On::spawn) starts. Default: std's, 2 MiB.
+    /// The stack of the thread that [`SocketCallbacks::spawn`](super::SocketCallbacks::spawn) starts. Default: std's, 2 MiB.
     pub fn stack_size(mut self, bytes: impl Into<Option<usize>>) -> SocketOptions {
         self.stack_size = bytes.into();
+        self
+    }
+
+    /// Datagrams from these addresses are thrown away unseen. The rules may be changed while the socket is in use. Default:
+    /// none.
+    #[doc(alias = "receiveBlockList")]
+    pub fn receive_block_list(mut self, list: &BlockList) -> SocketOptions {
+        self.receive_block_list = Some(list.clone());
+        self
+    }
+
+    /// Sending or connecting to these addresses is an error, `ERR_IP_BLOCKED`, and nothing is sent. Default: none.
+    #[doc(alias = "sendBlockList")]
+    pub fn send_block_list(mut self, list: &BlockList) -> SocketOptions {
+        self.send_block_list = Some(list.clone());
+        self
+    }
+
+    /// Lets `cancel` close the socket, as [`close`](Socket::close) does. If it was fired before, the socket is closed as
+    /// soon as it is bound. Default: nothing.
+    #[doc(alias = "signal")]
+    pub fn cancel(mut self, cancel: &Cancel) -> SocketOptions {
+        self.cancel = Some(cancel.clone());
         self
     }
 

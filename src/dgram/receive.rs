@@ -2,9 +2,10 @@ use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
-use super::socket::{Inner, Open, Socket, lock};
+use super::socket::{Inner, Open, Socket};
 use crate::address::{Address, Endpoint, Family};
 use crate::error::Error;
+use crate::lock::lock;
 use crate::report::Report;
 use crate::sys;
 
@@ -149,6 +150,9 @@ impl Inner {
             // The socket comes before what was kept of the one before it: who gets the new one finds all of that.
             let Some(open) = self.open() else { return Ok(None) };
             if let Some((bytes, from)) = self.kept.pop() {
+                if self.is_blocked(from) {
+                    continue;
+                }
                 buffer[..bytes.len()].copy_from_slice(&bytes);
                 return Ok(Some((bytes.len(), from)));
             }
@@ -158,6 +162,7 @@ impl Inner {
             }
             let error = match received {
                 Ok(received) if !open.hears(received.1) || open.is_wake_up(received) => continue,
+                Ok((_, from)) if self.is_blocked(from) => continue,
                 Ok(received) => return Ok(Some(received)),
                 Err(error) => error,
             };
@@ -177,6 +182,10 @@ impl Inner {
             }
             return self.failed(&error, until);
         }
+    }
+
+    fn is_blocked(&self, from: SocketAddr) -> bool {
+        self.receive_block_list.as_ref().is_some_and(|list| list.check(from.ip()))
     }
 
     /// Tells of an error, and pauses if there are many. Without the socket: the hook may close it.

@@ -19,7 +19,8 @@ impl Socket {
     /// Nothing was sent: `EMSGSIZE` for more than 65,507 bytes, 65,527 by IPv6; `EINVAL` for an address of the other
     /// family; `ERR_SOCKET_BAD_PORT` for port 0; `EACCES` for a broadcast address without
     /// [`set_broadcast`](Socket::set_broadcast); `ENETUNREACH` without a route; `ENOTFOUND` for an unknown name;
-    /// `ERR_SOCKET_DGRAM_IS_CONNECTED` if there is a peer: [`send`](Socket::send) to that;
+    /// `ERR_SOCKET_DGRAM_IS_CONNECTED` if there is a peer: [`send`](Socket::send) to that; `ERR_IP_BLOCKED` for an address
+    /// on the [list](super::SocketOptions::send_block_list);
     /// `ERR_SOCKET_DGRAM_NOT_RUNNING` once closed.
     pub fn send_to(&self, data: &[u8], to: impl Into<Endpoint>) -> Result<usize> {
         self.transmit(to.into(), |socket, to| socket.send_to(data, to))
@@ -85,6 +86,10 @@ impl Socket {
             Target::Path(_) => return Err(no_path()),
             Target::Invalid(error) => return Err(error),
         };
+        if self.0.send_block_list.as_ref().is_some_and(|list| list.check(at.ip())) {
+            let text = format!("IP({}) is blocked by net.BlockList", at.ip().to_canonical());
+            return Err(Error::fixed(io::ErrorKind::PermissionDenied, "ERR_IP_BLOCKED", text).at(at));
+        }
         match Address::from(reachable(at)).socket_addr() {
             Some(SocketAddr::V4(at)) if self.0.dual => Ok((at.ip().to_ipv6_mapped(), at.port()).into()),
             Some(at) if at.is_ipv6() == self.0.v6 => Ok(at),

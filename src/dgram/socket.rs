@@ -2,7 +2,7 @@ use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, RwLock};
 use std::time::Duration;
 use std::{fmt, io};
 
@@ -13,13 +13,16 @@ use super::options::{SocketOptions, is_dual_stack};
 use super::receive::{Backoff, Timeouts};
 use super::wake::{Retired, Waker, receive_timeout};
 use crate::address::{Address, Endpoint, Target};
+use crate::block_list::BlockList;
+use crate::cancel::Attached;
 use crate::error::{Error, Result};
+use crate::lock::{lock, read, write};
 use crate::report::{Report, Reporter};
 
 /// A UDP socket, bound: to receive datagrams, and to send them.
 ///
 /// It is a handle; clones are the same socket. It is closed by [`close`](Socket::close), or when its last handle is
-/// dropped. A loop in [`each`](Socket::each), [`run`](super::On::run) or [`spawn`](super::On::spawn) has one, so what
+/// dropped. A loop in [`each`](Socket::each), [`run`](super::SocketCallbacks::run) or [`spawn`](super::SocketCallbacks::spawn) has one, so what
 /// it serves stays open until it is closed.
 ///
 /// ```
@@ -85,7 +88,8 @@ impl Socket {
             open.peer.get_or_init(|| peer);
         }
         let (closer, closing) = bounded(0);
-        Ok(Socket(Arc::new(Inner {
+        let cancel = options.cancel.clone();
+        let socket = Socket(Arc::new(Inner {
             address: local.into(),
             v6: local.is_ipv6(),
             dual,
@@ -97,6 +101,9 @@ impl Socket {
             buffers: Mutex::default(),
             backoff: Mutex::default(),
             reporter: options.reporter.clone(),
+            receive_block_list: options.receive_block_list.clone(),
+            send_block_list: options.send_block_list.clone(),
+            attached: OnceLock::new(),
             setup: Mutex::new(Setup {
                 local,
                 v6: local.is_ipv6(),
@@ -105,7 +112,17 @@ impl Socket {
                 memberships: Vec::new(),
                 lost_before: 0,
             }),
-        })))
+        }));
+        if let Some(cancel) = cancel {
+            let inner = Arc::downgrade(&socket.0);
+            let attached = cancel.attach(move || {
+                if let Some(inner) = inner.upgrade() {
+                    inner.close();
+                }
+            });
+            let _ = socket.0.attached.set(attached);
+        }
+        Ok(socket)
     }
 
     /// The open socket, for the time of one call; an error once closed.
@@ -141,6 +158,10 @@ pub(super) struct Inner {
     pub(super) buffers: Mutex<Vec<Box<[u8]>>>,
     pub(super) backoff: Mutex<Backoff>,
     pub(super) reporter: Reporter,
+    pub(super) receive_block_list: Option<BlockList>,
+    pub(super) send_block_list: Option<BlockList>,
+    /// Dropping it detaches the socket from the handle that cancels it.
+    attached: OnceLock<Attached>,
     /// Held while anything but sending and receiving is done, so that two changes never mix.
     pub(super) setup: Mutex<Setup>,
 }
@@ -167,7 +188,7 @@ pub(super) struct Setup {
 
 impl Inner {
     pub(super) fn open(&self) -> Option<Arc<Open>> {
-        self.slot.read().unwrap_or_else(PoisonError::into_inner).open.clone()
+        read(&self.slot).open.clone()
     }
 
     pub(super) fn is_closed(&self) -> bool {
@@ -181,7 +202,7 @@ impl Inner {
             self.reporter.tell(|| Report::Closing { address: self.address.clone() });
         }
         let retired = {
-            let mut slot = self.slot.write().unwrap_or_else(PoisonError::into_inner);
+            let mut slot = write(&self.slot);
             if let Some(open) = slot.open.take() {
                 slot.retired = Some(Retired::new(open));
             }
@@ -289,9 +310,4 @@ impl Kept {
 
 pub(super) fn not_running() -> Error {
     Error::fixed(io::ErrorKind::NotConnected, "ERR_SOCKET_DGRAM_NOT_RUNNING", "Not running")
-}
-
-/// No lock here is held while foreign code runs, so what a panic may have left behind is whole.
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

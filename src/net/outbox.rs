@@ -423,6 +423,10 @@ impl Queue {
             };
             state = self.moved.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
+        if state.closed {
+            // The writer may have met the deadline first, and closed it for that.
+            core.timers.left(Direction::Write, began, Some(core.timers.told()))?;
+        }
         Ok(())
     }
 }

@@ -13,7 +13,9 @@ use crate::support_dgram::{SOON, families, in_own_process, within};
 
 /// How a socket comes to be. An adopted one is never shut down, so it is woken by the way that all sockets are on
 /// systems where shutdown(2) does not wake: this is how that way is tested here.
-fn makings() -> Vec<(&'static str, fn(&str) -> Socket)> {
+type Making = fn(&str) -> Socket;
+
+fn makings() -> Vec<(&'static str, Making)> {
     vec![
         ("own", |at| Socket::bind(at).unwrap()),
         ("adopted", |at| SocketOptions::udp4().adopt(UdpSocket::bind(at).unwrap()).unwrap()),

@@ -19,6 +19,7 @@ mod crowd;
 mod data;
 mod destroy;
 mod dgram_address;
+mod dgram_channel;
 mod dgram_connected;
 mod dgram_events;
 mod dgram_examples;

@@ -1,0 +1,64 @@
+use std::io;
+
+use super::events::SocketEvent;
+use super::socket::Socket;
+use crate::events::{Events, channel};
+
+impl Socket {
+    /// Receives on a thread of its own, and sends each event into a channel that holds `n` at most; 0 hands each one over.
+    /// While it is full nothing is received, and what arrives waits in the [receive buffer](Socket::recv_buffer_size).
+    /// Dropping the [`Events`] closes the socket; [`SocketEvent::Close`] is the last event.
+    ///
+    /// ```
+    /// use landline::channel::{after, select};
+    /// use landline::dgram::{Socket, SocketEvent};
+    /// use std::time::Duration;
+    ///
+    /// let socket = Socket::bind("127.0.0.1:0")?;
+    /// let events = socket.events(16)?;
+    /// Socket::bind("127.0.0.1:0")?.send_to(b"hello", socket.address())?;
+    ///
+    /// select! {
+    ///     recv(events) -> event => match event {
+    ///         Ok(SocketEvent::Message(bytes, from)) => println!("{} bytes from {}", bytes.len(), from.address()),
+    ///         other => panic!("a message was sent, but {other:?} came"),
+    ///     },
+    ///     recv(after(Duration::from_secs(5))) -> _ => panic!("nothing came"),
+    /// }
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `ERR_SOCKET_DGRAM_NOT_RUNNING` if the socket is closed. The thread cannot be started.
+    pub fn events(&self, n: usize) -> io::Result<Events<SocketEvent>> {
+        drop(self.open()?);
+        let (feed, receiver, consumer) = channel(n);
+        let socket = self.clone();
+        let running = self.start(move || {
+            let closing = socket.0.closing.clone();
+            socket.each(|socket, event| {
+                let is_close = matches!(event, SocketEvent::Close);
+                let event = event.into_owned();
+                // Who waits for room stops waiting when the socket is closed, of which is told even so.
+                let sent = if is_close { feed.send(event) } else { feed.send_unless(event, &closing) };
+                if sent.is_err() {
+                    socket.close();
+                }
+                Ok(())
+            })
+        })?;
+        let socket = self.clone();
+        Ok(Events::new(receiver, consumer, running, move || socket.close()))
+    }
+}
+
+impl SocketEvent<&[u8]> {
+    /// The same event with bytes of its own.
+    pub fn into_owned(self) -> SocketEvent {
+        match self {
+            SocketEvent::Message(bytes, from) => SocketEvent::Message(bytes.to_vec(), from),
+            SocketEvent::Error(error) => SocketEvent::Error(error),
+            SocketEvent::Close => SocketEvent::Close,
+        }
+    }
+}
