@@ -150,6 +150,22 @@ impl Error {
         this
     }
 
+    /// What the system would answer to a call that was not made, because it can be told beforehand.
+    pub(crate) fn coded(syscall: &'static str, kind: io::ErrorKind, code: &'static str) -> Error {
+        let mut this = Error::new(kind, code);
+        this.0.syscall = Some(syscall);
+        this
+    }
+
+    /// A buffer size that could not be read or set.
+    pub(crate) fn buffer_size(call: &'static str, error: &Error) -> Error {
+        let (code, text) = (error.code(), description(error.code()));
+        let text = format!("Could not get or set buffer size: {call} returned {code} ({text})");
+        let mut this = Error::fixed(error.kind(), "ERR_SOCKET_BUFFER_SIZE", text);
+        this.0.os = error.raw_os_error();
+        this
+    }
+
     /// An argument that cannot be right.
     pub(crate) fn invalid(code: &'static str, text: impl Into<Cow<'static, str>>) -> Error {
         Error::fixed(io::ErrorKind::InvalidInput, code, text)

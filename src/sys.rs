@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::io::{self, IoSlice};
-use std::net::TcpStream;
+use std::net::{Ipv4Addr, Ipv6Addr, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -241,6 +241,112 @@ pub(crate) const SHUTDOWN_WAKES_CONNECT: bool = cfg!(any(target_os = "linux", ta
 /// Whether connect(2), called again on a socket that is connecting, waits for that to end. Elsewhere it fails with
 /// `EALREADY`.
 pub(crate) const CONNECT_RESUMES: bool = cfg!(any(target_os = "linux", target_os = "android"));
+
+/// Lets several datagram sockets have one address: SO_REUSEADDR, which on the BSDs and macOS does not go far enough.
+pub(crate) fn share_address(socket: &socket2::Socket, share: bool) -> io::Result<()> {
+    #[cfg(any(target_vendor = "apple", target_os = "freebsd", target_os = "netbsd", target_os = "openbsd"))]
+    socket.set_reuse_port(share)?;
+    socket.set_reuse_address(share)
+}
+
+/// Whether a receive would not have to wait: it peeks, without blocking. An error that is pending on the socket comes
+/// out here, once.
+#[cfg(unix)]
+pub(crate) fn is_readable(socket: &UdpSocket) -> io::Result<bool> {
+    const MSG_PEEK: i32 = 2;
+    const MSG_DONTWAIT: i32 = if cfg!(any(target_os = "linux", target_os = "android")) { 0x40 } else { 0x80 };
+    let peeked = SockRef::from(socket).recv_with_flags(&mut [std::mem::MaybeUninit::uninit()], MSG_PEEK | MSG_DONTWAIT);
+    match peeked {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+/// There is no such flag. The mode is the socket's, so a receive that another thread begins meanwhile may find it
+/// non-blocking too; receivers know that and try again.
+#[cfg(not(unix))]
+pub(crate) fn is_readable(socket: &UdpSocket) -> io::Result<bool> {
+    const WSAEMSGSIZE: i32 = 10040;
+    socket.set_nonblocking(true)?;
+    let peeked = socket.peek(&mut [0]);
+    socket.set_nonblocking(false)?;
+    match peeked {
+        Ok(_) => Ok(true),
+        Err(error) if error.raw_os_error() == Some(WSAEMSGSIZE) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// The number by which /proc/net knows a socket.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(crate) fn socket_inode(socket: &UdpSocket) -> Option<u64> {
+    use std::os::fd::AsRawFd;
+    let link = std::fs::read_link(format!("/proc/self/fd/{}", socket.as_raw_fd())).ok()?;
+    link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
+}
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(crate) fn socket_inode(_: &UdpSocket) -> Option<u64> {
+    None
+}
+
+/// What to give IPv4's multicast calls to name an interface that is known by its number: one of its addresses.
+///
+/// A socket that is bound to the device and connected has the address the system would send from; connecting a datagram
+/// socket sends nothing. But for loopback, whose address is valid on this machine alone, the system prefers another
+/// device's. So who has an address is asked by joining by number and leaving by address; of the group of all hosts, of
+/// which no router is told.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(crate) fn multicast_interface_v4(index: u32) -> Option<Ipv4Addr> {
+    const ALL_HOSTS: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 1);
+    let table = std::fs::read_to_string("/proc/net/igmp").ok()?;
+    let name = table.lines().find_map(|line| {
+        let mut fields = line.split_whitespace();
+        (fields.next()?.parse() == Ok(index)).then(|| fields.next())?
+    })?;
+    let probe = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
+    let options = SockRef::from(&probe);
+    options.join_multicast_v4_n(&ALL_HOSTS, &socket2::InterfaceIndexOrAddress::Index(index)).ok()?;
+    let bound = options.bind_device(Some(name.as_bytes())).and_then(|()| probe.connect((ALL_HOSTS, 9)));
+    let source = bound.and_then(|()| probe.local_addr()).map(|at| at.ip());
+    let candidates = [source.ok(), Some(Ipv4Addr::LOCALHOST.into())];
+    candidates.into_iter().flatten().find_map(|candidate| match candidate {
+        std::net::IpAddr::V4(address) => options.leave_multicast_v4(&ALL_HOSTS, &address).is_ok().then_some(address),
+        std::net::IpAddr::V6(_) => None,
+    })
+}
+/// RFC 1724, 3.3: an address of the block 0.0.0.0/8 is an interface's number.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(crate) fn multicast_interface_v4(index: u32) -> Option<Ipv4Addr> {
+    Some(Ipv4Addr::from(index))
+}
+
+/// The number of the interface that has this address, where the system keeps a list.
+pub(crate) fn interface_of(address: Ipv6Addr) -> Option<u32> {
+    let table = std::fs::read_to_string("/proc/net/if_inet6").ok()?;
+    let wanted = format!("{:032x}", u128::from(address));
+    let row = table.lines().find_map(|line| line.strip_prefix(&wanted))?;
+    u32::from_str_radix(row.split_whitespace().next()?, 16).ok()
+}
+
+/// Joins a group for one source; `Unsupported` where socket2 has no such call.
+#[cfg(not(any(target_os = "netbsd", target_os = "openbsd", target_os = "dragonfly", target_os = "haiku")))]
+pub(crate) fn join_source_v4(
+    socket: &UdpSocket,
+    [source, group, interface]: [Ipv4Addr; 3],
+    join: bool,
+) -> io::Result<()> {
+    let socket = SockRef::from(socket);
+    if join {
+        socket.join_ssm_v4(&source, &group, &interface)
+    } else {
+        socket.leave_ssm_v4(&source, &group, &interface)
+    }
+}
+#[cfg(any(target_os = "netbsd", target_os = "openbsd", target_os = "dragonfly", target_os = "haiku"))]
+pub(crate) fn join_source_v4(_: &UdpSocket, _: [Ipv4Addr; 3], _: bool) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
 
 /// How many descriptors this process may have, where the system says so.
 pub(crate) fn descriptor_limit() -> Option<usize> {

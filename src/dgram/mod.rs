@@ -1,1 +1,50 @@
-//! UDP
+//! UDP: Node's `dgram`, blocking.
+//!
+//! A [`Socket`] is bound from the start, so there is no unbound state to get wrong: a client binds port 0. It can be
+//! used in two ways, by [blocking calls](Socket::recv) or by [events](Socket::each) on the thread that receives:
+//!
+//! ```
+//! use landline::dgram::Socket;
+//!
+//! let server = Socket::bind("127.0.0.1:0")?;
+//! let serving = server.on().message(|server, bytes, from| server.send_to(bytes, from).map(drop).or(Ok(()))).spawn()?;
+//!
+//! let client = Socket::bind("127.0.0.1:0")?;
+//! client.send_to(b"hello", server.address())?;
+//! let mut buffer = [0; 100];
+//! let (reply, from) = client.recv(&mut buffer)?.expect("nobody closed it");
+//! assert_eq!((reply, from.address()), (&b"hello"[..], server.address()));
+//!
+//! server.close();
+//! serving.join()?;
+//! # Ok::<(), std::io::Error>(())
+//! ```
+//!
+//! Datagrams are whole: each is one message, also an empty one, and none is cut without saying so. They are not safe:
+//! any may be lost, on the way or because the receiver is too slow. How many the second has cost, [`Socket::lost`]
+//! says.
+//!
+//! # One socket, several threads
+//! A [`Socket`] is a handle; clones are the same socket. Any number of threads may receive and send by it at once, and
+//! each datagram goes to one receiver. [`close`](Socket::close) ends them all.
+//!
+//! # Two addresses, one machine
+//! A socket bound to a wildcard (`0.0.0.0`, `::`) answers from the address the system chooses, which on a machine with
+//! several need not be the one it was asked at. Where that matters, bind one socket to each address.
+
+mod connect;
+mod events;
+mod lost;
+mod multicast;
+mod options;
+mod receive;
+mod send;
+mod settings;
+mod socket;
+mod wake;
+
+pub use events::{On, SocketEvent};
+pub use multicast::Interface;
+pub use options::SocketOptions;
+pub use receive::RemoteInfo;
+pub use socket::Socket;

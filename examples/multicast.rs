@@ -1,0 +1,58 @@
+//! Sends to a group, and receives as its member: on an interface that is named, loopback unless you say otherwise, so
+//! that nothing leaves this machine.
+//!
+//! Terminal 1: `cargo run --example multicast receive`, in as many terminals as you like
+//! Terminal 2: `cargo run --example multicast send hello`
+//!
+//! Each terminal 1 shows:
+//!
+//! ```text
+//! listening on 239.255.13.7:3001 by 127.0.0.1
+//! 127.0.0.1:41234: hello
+//! ```
+//!
+//! Another interface follows as a last argument, by address, number or name: `… receive eth0`, `… send hello eth0`.
+
+use std::io::{self, Write};
+use std::net::Ipv4Addr;
+
+use landline::dgram::{Interface, SocketOptions};
+
+const GROUP: Ipv4Addr = Ipv4Addr::new(239, 255, 13, 7);
+const PORT: u16 = 3001;
+
+fn main() -> io::Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match &*arguments.iter().map(String::as_str).collect::<Vec<_>>() {
+        ["receive"] => receive("127.0.0.1"),
+        ["receive", interface] => receive(interface),
+        ["send", message] => send(message, "127.0.0.1"),
+        ["send", message, interface] => send(message, interface),
+        _ => Err(io::Error::other("usage: multicast receive [INTERFACE] | multicast send MESSAGE [INTERFACE]")),
+    }
+}
+
+fn receive(interface: &str) -> io::Result<()> {
+    // Several members on one machine share the port.
+    let socket = SocketOptions::udp4().reuse_address(true).bind(PORT)?;
+    socket.join(GROUP, interface)?;
+    print(format_args!("listening on {GROUP}:{PORT} by {interface}"))?;
+    socket
+        .on()
+        .message(|_, bytes, from| print(format_args!("{}: {}", from.address(), String::from_utf8_lossy(bytes))))
+        .run()
+}
+
+fn send(message: &str, interface: &str) -> io::Result<()> {
+    let socket = SocketOptions::udp4().bind(0)?;
+    socket.set_multicast_interface(Interface::from(interface))?;
+    socket.send_to(message.as_bytes(), (GROUP, PORT))?;
+    Ok(())
+}
+
+/// A line that is seen at once, also by a program that reads it.
+fn print(line: std::fmt::Arguments<'_>) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{line}")?;
+    out.flush()
+}

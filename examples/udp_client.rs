@@ -1,0 +1,47 @@
+//! Sends one message and prints the reply, for which it waits 2 seconds.
+//!
+//! Terminal 1: `cargo run --example udp_echo_server`
+//! Terminal 2: `cargo run --example udp_client hello`, and before the message an address if it is not 127.0.0.1:3000
+//!
+//! Terminal 2 shows:
+//!
+//! ```text
+//! hello
+//! ```
+//!
+//! Without a server it ends at once, with a failure: a connected socket is told that nobody listens.
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use landline::dgram::SocketOptions;
+use landline::{Address, Family};
+
+fn main() -> io::Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let (server, message) = match &*arguments {
+        [message] => ("127.0.0.1:3000", message),
+        [server, message] => (&**server, message),
+        _ => return Err(io::Error::other("usage: udp_client [ADDRESS] MESSAGE")),
+    };
+    let is_v6 = server.parse::<Address>().is_ok_and(|address| address.family() == Family::Ipv6);
+    let options = if is_v6 { SocketOptions::udp6() } else { SocketOptions::udp4() };
+    let socket = options.bind(0)?;
+    // With a peer, nobody else's datagram can be taken for the reply.
+    socket.connect(server)?;
+    socket.send(message.as_bytes())?;
+
+    let mut buffer = [0; 65_535];
+    match socket.recv_timeout(&mut buffer, Duration::from_secs(2)) {
+        Ok(Some((reply, _))) => {
+            let mut out = io::stdout().lock();
+            writeln!(out, "{}", String::from_utf8_lossy(reply).trim_end())?;
+            out.flush()
+        }
+        Ok(None) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+            Err(io::Error::new(error.kind(), format!("no reply from {server} in 2 s")))
+        }
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,182 @@
+use std::io;
+use std::net::UdpSocket;
+use std::sync::{Arc, PoisonError};
+
+use socket2::SockRef;
+
+use super::lost::lost;
+use super::multicast::rejoin;
+use super::receive::MAX_DATAGRAM;
+use super::send::{is_connected, not_connected};
+use super::socket::{Kept, Open, Setup, Socket, lock, not_running};
+use super::wake::Retired;
+use crate::address::{Address, Endpoint};
+use crate::error::{Error, Result};
+use crate::report::Report;
+use crate::sys;
+
+impl Socket {
+    /// Gives the socket a peer: [`send`](Socket::send) goes there, and only what comes from there is received, which
+    /// the system sees to. connect(2)
+    ///
+    /// It sends nothing, so it does not tell whether anybody listens. That shows later: after a send that found nobody,
+    /// the next receive or send is told `ECONNREFUSED`, once, and the socket goes on. A name is looked up, which blocks
+    /// as long as the resolver does. [`address`](Socket::address) stays; a wildcard is not narrowed.
+    ///
+    /// # Errors
+    /// `ERR_SOCKET_DGRAM_IS_CONNECTED` if it has a peer: [`disconnect`](Socket::disconnect) first.
+    /// `ERR_SOCKET_BAD_PORT` for port 0, `EINVAL` for an address of the other family, `ENOTFOUND` for an unknown name,
+    /// `ENETUNREACH` without a route, `ERR_SOCKET_DGRAM_NOT_RUNNING` once closed.
+    pub fn connect(&self, to: impl Into<Endpoint>) -> Result<()> {
+        let to = self.destination("connect", to.into().target()?)?;
+        let _setup = self.setup();
+        let mut open = self.open()?;
+        if open.peer.get().is_some() {
+            return Err(is_connected());
+        }
+        let failed = |error: io::Error| Error::call("connect", &error).at(to);
+        if open.adopted {
+            // Its receivers can be woken now, and not once it has a peer. From then on they look around by themselves.
+            open = self.move_receivers(open).map_err(failed)?;
+        }
+        open.socket.connect(to).map_err(failed)?;
+        open.peer.get_or_init(|| to);
+        Ok(())
+    }
+
+    /// Takes the peer away: the socket receives from everyone again, at the same address and port, and receivers that
+    /// are blocked go on being so.
+    ///
+    /// There is no safe call for it, so the socket is replaced by another one on the same address, with the same
+    /// settings and groups, in the time of some microseconds. What had arrived is kept and received first, in order,
+    /// and nothing sent to the address meanwhile is lost, but for multicast, and on systems that do not let two sockets
+    /// have one address for a moment. The port stays even where the system had chosen it, which plain connect(2) with
+    /// `AF_UNSPEC` would give up.
+    ///
+    /// # Errors
+    /// `ERR_SOCKET_DGRAM_NOT_CONNECTED` if there is no peer, `ENOTSUP` for an [adopted](super::SocketOptions::adopt)
+    /// socket: its giver's would stay connected and get what is sent to this one. `ERR_SOCKET_DGRAM_NOT_RUNNING` once
+    /// closed. A code of `bind` is one of a shortage, mostly of descriptors; nothing has changed then. Only where the
+    /// old socket has to go first can the port be taken by another program in between, and then the socket is closed.
+    pub fn disconnect(&self) -> Result<()> {
+        let mut not_rejoined = Vec::new();
+        let done = self.replace(&mut not_rejoined);
+        // The hook is called only now, when no lock is held.
+        for error in not_rejoined {
+            self.0.reporter.tell(|| Report::Failed { connection: None, error });
+        }
+        match done {
+            Ok(()) => Ok(()),
+            Err(Failed::AsBefore(error)) => Err(error),
+            Err(Failed::Closed(error)) => {
+                self.close();
+                Err(error)
+            }
+        }
+    }
+
+    /// The peer of a connected socket.
+    ///
+    /// # Errors
+    /// `ERR_SOCKET_DGRAM_NOT_CONNECTED` if there is none, `ERR_SOCKET_DGRAM_NOT_RUNNING` once closed.
+    #[doc(alias = "peer_addr", alias = "remoteAddress")]
+    pub fn remote_address(&self) -> Result<Address> {
+        self.open()?.peer.get().map(|peer| Address::from(*peer)).ok_or_else(not_connected)
+    }
+
+    fn replace(&self, not_rejoined: &mut Vec<Error>) -> std::result::Result<(), Failed> {
+        let inner = &*self.0;
+        let mut setup = lock(&inner.setup);
+        // Held to the end: sends and receives that begin now wait for the new socket.
+        let mut slot = inner.slot.write().unwrap_or_else(PoisonError::into_inner);
+        let old = slot.open.clone().ok_or_else(|| Failed::AsBefore(not_running()))?;
+        if old.peer.get().is_none() {
+            return Err(Failed::AsBefore(not_connected()));
+        }
+        if old.adopted {
+            return Err(Failed::AsBefore(Error::coded("disconnect", io::ErrorKind::Unsupported, "ENOTSUP")));
+        }
+        let beside = open_beside(&old.socket, &setup);
+        if let Err(error) = &beside {
+            if error.kind() != io::ErrorKind::AddrInUse {
+                return Err(Failed::AsBefore(error.clone()));
+            }
+        }
+        // From here on what comes from the peer goes to the new socket, and what the old one has can be counted.
+        let _ = old.socket.local_addr().and_then(|own| old.socket.connect(own));
+        drain(&old.socket, &inner.kept);
+        setup.lost_before += lost(&old.socket, setup.v6).unwrap_or(0);
+        slot.open = None;
+        Retired::new(old).wait();
+
+        let socket = match beside {
+            Ok(socket) => socket,
+            Err(_) => setup.options.open(setup.local).map_err(Failed::Closed)?,
+        };
+        *not_rejoined = rejoin(&socket, &setup);
+        slot.open = Some(Arc::new(Open::new(socket, setup.local, false, false)));
+        Ok(())
+    }
+
+    /// Gives an adopted socket a new descriptor, whose receivers look around by themselves, and waits until nobody is
+    /// blocked on the old one.
+    fn move_receivers(&self, old: Arc<Open>) -> io::Result<Arc<Open>> {
+        let mut slot = self.0.slot.write().unwrap_or_else(PoisonError::into_inner);
+        if slot.open.take().is_none() {
+            return Err(not_running().into());
+        }
+        let new = match old.renew() {
+            Ok(new) => Arc::new(new),
+            Err(error) => {
+                slot.open = Some(old);
+                return Err(error);
+            }
+        };
+        Retired::new(old).wait();
+        slot.open = Some(new.clone());
+        Ok(new)
+    }
+}
+
+/// What a failure has left.
+enum Failed {
+    AsBefore(Error),
+    Closed(Error),
+}
+
+/// A second socket on the address of the first, with the settings that the first has now.
+fn open_beside(old: &UdpSocket, setup: &Setup) -> Result<UdpSocket> {
+    let share = |socket: &UdpSocket, share| {
+        // Where this fails, so will bind.
+        let _ = sys::share_address(&SockRef::from(socket), share);
+    };
+    if setup.options.reuse_address {
+        return setup.options.open(setup.local);
+    }
+    share(old, true);
+    let options = setup.options.clone().reuse_address(true);
+    let opened = options.open(setup.local);
+    match &opened {
+        Ok(new) => share(new, false),
+        Err(_) => share(old, false),
+    }
+    opened
+}
+
+/// Takes out what has arrived.
+fn drain(socket: &UdpSocket, kept: &Kept) {
+    let mut buffer = vec![0; MAX_DATAGRAM];
+    if socket.set_nonblocking(true).is_err() {
+        return;
+    }
+    loop {
+        match socket.recv_from(&mut buffer) {
+            Ok((size, from)) => kept.push(&buffer[..size], from),
+            // The last thing the peer has to say to us is that it does not listen; there may be something behind it.
+            Err(error) => match error.kind() {
+                io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted => {}
+                _ => return,
+            },
+        }
+    }
+}

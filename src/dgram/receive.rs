@@ -1,0 +1,317 @@
+use std::io;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::time::{Duration, Instant};
+
+use super::socket::{Inner, Open, Socket, lock};
+use crate::address::{Address, Endpoint, Family};
+use crate::error::Error;
+use crate::report::Report;
+use crate::sys;
+
+/// No datagram is larger, so a buffer of this size cuts none.
+pub(super) const MAX_DATAGRAM: usize = 65_535;
+
+/// Where a datagram came from, and how large it was.
+///
+/// It goes wherever an [`Endpoint`] does, so `socket.send_to(reply, &from)` answers.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[doc(alias = "rinfo")]
+pub struct RemoteInfo {
+    address: Address,
+    size: usize,
+    is_truncated: bool,
+}
+
+impl RemoteInfo {
+    /// The sender. IPv4 senders have their IPv4 address on a dual-stack socket too; link-local ones have a zone.
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// The sender's family.
+    pub fn family(&self) -> Family {
+        self.address.family()
+    }
+
+    /// The sender's port.
+    pub fn port(&self) -> u16 {
+        self.address.port()
+    }
+
+    /// The datagram's size in bytes, also where the buffer was smaller.
+    pub fn size(&self) -> usize {
+        self.size
+    }
+
+    /// Whether the buffer was smaller than the datagram, so that its end is lost. Loops have a buffer that never is.
+    pub fn is_truncated(&self) -> bool {
+        self.is_truncated
+    }
+}
+
+impl From<&RemoteInfo> for Endpoint {
+    fn from(info: &RemoteInfo) -> Endpoint {
+        info.address().into()
+    }
+}
+
+impl Socket {
+    /// Waits for a datagram: its bytes, and who sent it. `None` once the socket is closed. recvfrom(2)
+    ///
+    /// An empty datagram is one like others: no bytes, but a sender. One that is larger than `buffer` is cut, which
+    /// [`RemoteInfo::is_truncated`] tells; 65,535 bytes are always enough, and such a buffer is received into directly,
+    /// while a smaller one costs a copy. Any number of threads may wait at once; each datagram goes to one of them. A
+    /// call that a signal interrupts goes on.
+    ///
+    /// # Errors
+    /// None of them ends the socket; call again. `recvmsg ECONNREFUSED` tells, once, that the peer of a connected
+    /// socket did not listen when something was sent to it; an unconnected socket is not told. Others tell of a
+    /// shortage, mostly of memory. When they follow each other closely, the call pauses before it returns them, from 5
+    /// ms up to 1 s, so that a loop that just tries again does no harm; `close` cuts that short.
+    #[doc(alias = "recv_from")]
+    pub fn recv<'b>(&self, buffer: &'b mut [u8]) -> io::Result<Option<(&'b [u8], RemoteInfo)>> {
+        self.receive(buffer, Until::Forever)
+    }
+
+    /// As [`recv`](Socket::recv), but waits no longer than `timeout`.
+    ///
+    /// Different threads may use different timeouts at once. A timeout that is not like the last one costs a system
+    /// call.
+    ///
+    /// # Errors
+    /// `TimedOut` if nothing arrived in time; nothing is lost by it. Otherwise as of [`recv`](Socket::recv).
+    #[doc(alias = "set_read_timeout")]
+    pub fn recv_timeout<'b>(
+        &self,
+        buffer: &'b mut [u8],
+        timeout: Duration,
+    ) -> io::Result<Option<(&'b [u8], RemoteInfo)>> {
+        let until = Instant::now().checked_add(timeout);
+        self.receive(buffer, until.map_or(Until::Forever, Until::At))
+    }
+
+    /// As [`recv`](Socket::recv), but does not wait.
+    ///
+    /// Where another thread takes the datagram that this one has just seen, it may wait for a tick of the system's
+    /// clock, 1 to 10 ms.
+    ///
+    /// # Errors
+    /// `WouldBlock` if nothing is there. Otherwise as of [`recv`](Socket::recv), but without the pauses.
+    #[doc(alias = "set_nonblocking")]
+    pub fn try_recv<'b>(&self, buffer: &'b mut [u8]) -> io::Result<Option<(&'b [u8], RemoteInfo)>> {
+        self.receive(buffer, Until::Now)
+    }
+
+    fn receive<'b>(&self, buffer: &'b mut [u8], until: Until) -> io::Result<Option<(&'b [u8], RemoteInfo)>> {
+        let received = if buffer.len() >= MAX_DATAGRAM {
+            self.0.receive(buffer, until)?
+        } else {
+            // Safe code is not told that a datagram was cut, so it is received where it cannot be.
+            let spare = lock(&self.0.buffers).pop();
+            let mut whole = spare.unwrap_or_else(|| vec![0; MAX_DATAGRAM].into());
+            let received = self.0.receive(&mut whole, until);
+            if let Ok(Some((size, _))) = received {
+                let fits = size.min(buffer.len());
+                buffer[..fits].copy_from_slice(&whole[..fits]);
+            }
+            lock(&self.0.buffers).push(whole);
+            received?
+        };
+        Ok(received.map(|(size, from)| {
+            let fits = size.min(buffer.len());
+            (&buffer[..fits], RemoteInfo { address: from.into(), size, is_truncated: fits < size })
+        }))
+    }
+}
+
+/// How long a receive waits.
+#[derive(Clone, Copy)]
+enum Until {
+    Forever,
+    At(Instant),
+    Now,
+}
+
+impl Until {
+    fn instant(self) -> Option<Instant> {
+        match self {
+            Until::Forever => None,
+            Until::At(instant) => Some(instant),
+            Until::Now => Some(Instant::now()),
+        }
+    }
+}
+
+impl Inner {
+    /// Receives one datagram into a buffer that holds any: its size and sender. `None` once closed.
+    fn receive(&self, buffer: &mut [u8], until: Until) -> io::Result<Option<(usize, SocketAddr)>> {
+        loop {
+            // The socket comes before what was kept of the one before it: who gets the new one finds all of that.
+            let Some(open) = self.open() else { return Ok(None) };
+            if let Some((bytes, from)) = self.kept.pop() {
+                buffer[..bytes.len()].copy_from_slice(&bytes);
+                return Ok(Some((bytes.len(), from)));
+            }
+            let received = open.receive(buffer, until.instant());
+            if self.is_closed() {
+                return Ok(None);
+            }
+            let error = match received {
+                Ok(received) if !open.hears(received.1) || open.is_wake_up(received) => continue,
+                Ok(received) => return Ok(Some(received)),
+                Err(error) => error,
+            };
+            match error.kind() {
+                io::ErrorKind::Interrupted => continue,
+                io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => match until {
+                    Until::Now => return Err(io::ErrorKind::WouldBlock.into()),
+                    Until::At(instant) if instant <= Instant::now() => return Err(io::ErrorKind::TimedOut.into()),
+                    // It was time to look around, or a timeout of another thread.
+                    _ => continue,
+                },
+                // Some systems tell an unconnected socket what became of its sends, but not to whom they went.
+                io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionRefused if open.peer.get().is_none() => {
+                    continue;
+                }
+                _ => drop(open),
+            }
+            return self.failed(&error, until);
+        }
+    }
+
+    /// Tells of an error, and pauses if there are many. Without the socket: the hook may close it.
+    fn failed<T>(&self, error: &io::Error, until: Until) -> io::Result<Option<T>> {
+        let error = Error::call("recvmsg", error);
+        self.reporter.tell(|| Report::Failed { connection: None, error: error.clone() });
+        let now = Instant::now();
+        let mut pause = lock(&self.backoff).after_error(now);
+        if let Some(instant) = until.instant() {
+            pause = pause.min(instant.saturating_duration_since(now));
+        }
+        if !pause.is_zero() {
+            // Ends early when the other end is dropped, by `close`.
+            let _ = self.closing.recv_timeout(pause);
+        }
+        if self.is_closed() { Ok(None) } else { Err(error.into()) }
+    }
+}
+
+impl Open {
+    /// One receive, at most until the given time, or as long as its timeout lets it; then it is `WouldBlock`.
+    fn receive(&self, buffer: &mut [u8], until: Option<Instant>) -> io::Result<(usize, SocketAddr)> {
+        let Some(until) = until else {
+            let received = self.socket.recv_from(buffer);
+            if received.as_ref().is_err_and(is_timeout) {
+                lock(&self.timeouts).lift(&self.socket)?;
+            }
+            return received;
+        };
+        if until <= Instant::now() && !sys::is_readable(&self.socket)? {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        lock(&self.timeouts).enter(&self.socket, until)?;
+        let received = self.socket.recv_from(buffer);
+        lock(&self.timeouts).leave(until);
+        received
+    }
+
+    /// Whether a datagram is from whom the socket is connected to. The system sees to that, but not for those that had
+    /// arrived before.
+    fn hears(&self, from: SocketAddr) -> bool {
+        self.peer.get().is_none_or(|peer| peer.port() == from.port() && canonical(*peer) == canonical(from))
+    }
+}
+
+fn canonical(at: SocketAddr) -> IpAddr {
+    at.ip().to_canonical()
+}
+
+fn is_timeout(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
+}
+
+/// The receive timeout, `SO_RCVTIMEO`. There is one for the socket and not one for each thread, so it is kept at the
+/// least that any of them needs; who is woken too early waits again.
+pub(super) struct Timeouts {
+    set: Option<Duration>,
+    /// What it is for those who want none.
+    most: Option<Duration>,
+    /// One for each thread that is in a receive with a timeout.
+    deadlines: Vec<Instant>,
+}
+
+impl Timeouts {
+    pub(super) fn new(socket: &UdpSocket, most: Option<Duration>) -> Timeouts {
+        // It fails only on a socket that is broken, and then so does receiving.
+        let _ = socket.set_read_timeout(most);
+        Timeouts { set: most, most, deadlines: Vec::new() }
+    }
+
+    fn enter(&mut self, socket: &UdpSocket, until: Instant) -> io::Result<()> {
+        let first = self.deadlines.iter().copied().min().map_or(until, |first| first.min(until));
+        // Whole milliseconds, so that the same timeout again is the same number and costs no system call. Zero is none.
+        let wait = first.saturating_duration_since(Instant::now());
+        let millis = wait.as_nanos().div_ceil(1_000_000).clamp(1, u128::from(u32::MAX));
+        let needed = Duration::from_millis(millis as u64).min(self.most.unwrap_or(Duration::MAX));
+        if self.set != Some(needed) {
+            socket.set_read_timeout(Some(needed))?;
+            self.set = Some(needed);
+        }
+        self.deadlines.push(until);
+        Ok(())
+    }
+
+    fn leave(&mut self, until: Instant) {
+        if let Some(i) = self.deadlines.iter().position(|deadline| *deadline == until) {
+            self.deadlines.swap_remove(i);
+        }
+    }
+
+    /// Takes the timeout off for those who want none, unless somebody needs it.
+    fn lift(&mut self, socket: &UdpSocket) -> io::Result<()> {
+        if self.deadlines.is_empty() && self.set != self.most {
+            socket.set_read_timeout(self.most)?;
+            self.set = self.most;
+        }
+        Ok(())
+    }
+}
+
+/// How long to pause after an error: not at all after a single one, then from 5 ms up to 1 s. One that comes later than
+/// the pause would have been follows from something else than the one before, and counts as a single one.
+#[derive(Default)]
+pub(super) struct Backoff {
+    resumed: Option<Instant>,
+    pause: Duration,
+}
+
+impl Backoff {
+    fn after_error(&mut self, now: Instant) -> Duration {
+        let next = (self.pause * 2).clamp(Duration::from_millis(5), Duration::from_secs(1));
+        let is_repeated = self.resumed.is_some_and(|resumed| now.saturating_duration_since(resumed) < next);
+        self.pause = if is_repeated { next } else { Duration::ZERO };
+        self.resumed = Some(now + self.pause);
+        self.pause
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Ensures that errors in a row are slowed down, but never to more than a second, and that others are not.
+    #[test]
+    fn pauses_grow_from_5_ms_to_1_s_and_start_over() {
+        let mut backoff = Backoff::default();
+        let mut now = Instant::now();
+        let mut pauses = Vec::new();
+        for _ in 0..11 {
+            let pause = backoff.after_error(now);
+            pauses.push(pause.as_millis());
+            now += pause;
+        }
+        assert_eq!(pauses, [0, 5, 10, 20, 40, 80, 160, 320, 640, 1000, 1000], "each pause is double, up to a second");
+        now += Duration::from_millis(1000);
+        assert_eq!(backoff.after_error(now), Duration::ZERO, "an error that comes later is a first one");
+    }
+}
