@@ -381,13 +381,14 @@ fn a_drain_during_on_drain_is_told_too() {
         tell.send(calls).expect("the test waits");
         let _ = wait.recv_timeout(SOON);
     });
+    accepted.outbox().try_send(vec![1; MUCH]).expect("there is room");
+    assert!(accepted.outbox().pending() > 0, "nobody reads");
     let (read_on, rest) = mpsc::channel();
     let reading = thread::spawn(move || {
         client.read_exact(&mut vec![0; MUCH]).expect("the first comes");
         rest.recv_timeout(SOON).expect("the test goes on");
         all(&client)
     });
-    accepted.outbox().try_send(vec![1; MUCH]).expect("there is room");
     assert_eq!(told.recv_timeout(SOON), Ok(1), "the first time");
     accepted.outbox().try_send(vec![1; MUCH]).expect("there is room");
     assert!(accepted.outbox().pending() > 0, "nobody reads");
