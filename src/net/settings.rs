@@ -78,9 +78,10 @@ impl Socket {
     /// blocking call waits for the whole time again; `Timeout` is told once, until bytes have moved again. `None` and zero
     /// switch it off. Default: off.
     ///
-    /// It counts from the next call on; one that is blocked already goes by the old time. It is never early, and at most some 10
-    /// ms late, the kernel's ticks; a write of which the kernel took a part and then no more may be a period late. To give up a peer that is silent, destroy the connection, or return the error
-    /// from the handler: [`end`](Self::end) alone would go on waiting for the peer's end.
+    /// It counts from the next call on; one that is blocked already goes by the old time. It is never early, and at most
+    /// some 10 ms late, the kernel's ticks; a write of which the kernel took a part and then no more may be a period late.
+    /// To give up a peer that is silent, destroy the connection, or return the error from the handler: [`end`](Self::end)
+    /// alone would go on waiting for the peer's end.
     #[doc(alias = "setTimeout")]
     #[doc(alias = "set_read_timeout")]
     #[doc(alias = "set_write_timeout")]

@@ -221,7 +221,12 @@ fn dropping_the_events_closes_everything() {
             let at = server.address().socket_addr().expect("it is TCP");
             let flooding = flood(&server, 3);
             let silent = TcpStream::connect(at).expect("the server listens");
-            let connecting = thread::spawn(move || while TcpStream::connect(at).is_ok() {});
+            // Each leaves by a reset, so that no port is kept busy after it.
+            let connecting = thread::spawn(move || {
+                while let Ok(client) = TcpStream::connect(at) {
+                    let _ = socket2::SockRef::from(&client).set_linger(Some(Duration::ZERO));
+                }
+            });
             for _ in 0..round {
                 next(&events);
             }

@@ -339,6 +339,9 @@ fn clear_drops_what_is_not_begun() {
 #[test]
 fn on_drain_is_called_when_the_queue_is_empty() {
     let (_server, client, accepted) = narrow_pair(AT);
+    // So much that some of it is queued, however fast the peer reads.
+    const MORE: usize = 8 << 20;
+    accepted.outbox().set_limit(MORE);
     let (tell, drained) = mpsc::channel();
     let again = accepted.outbox();
     let mut more = 2;
@@ -346,12 +349,12 @@ fn on_drain_is_called_when_the_queue_is_empty() {
         tell.send(again.pending()).expect("the test waits");
         if more > 0 {
             more -= 1;
-            again.try_send(vec![1; MUCH]).expect("it is empty");
+            again.try_send(vec![1; MORE]).expect("it is empty");
         }
     });
     accepted.outbox().try_send(*b"x").expect("there is room");
     assert!(drained.try_recv().is_err(), "what was never queued is no drain");
-    accepted.outbox().try_send(vec![1; MUCH]).expect("there is room");
+    accepted.outbox().try_send(vec![1; MORE]).expect("there is room");
     assert!(drained.try_recv().is_err(), "the peer has not read");
     let reading = thread::spawn(move || all(&client));
     for _ in 0..3 {
@@ -359,11 +362,11 @@ fn on_drain_is_called_when_the_queue_is_empty() {
     }
     let (tell, new) = mpsc::channel();
     accepted.outbox().on_drain(move || tell.send(()).expect("the test waits"));
-    accepted.outbox().try_send(vec![1; MUCH]).expect("there is room");
+    accepted.outbox().try_send(vec![1; MORE]).expect("there is room");
     new.recv_timeout(SOON).expect("the new one is called");
     assert!(drained.recv_timeout(Duration::ZERO).is_err(), "the old one is not");
     accepted.end().expect("somebody reads");
-    assert_eq!(reading.join().expect("nothing panicked").len(), 4 * MUCH + 1, "all arrives");
+    assert_eq!(reading.join().expect("nothing panicked").len(), 4 * MORE + 1, "all arrives");
 }
 
 /// Ensures that a queue that another thread empties while `on_drain` is running is told of after it.
@@ -378,10 +381,18 @@ fn a_drain_during_on_drain_is_told_too() {
         tell.send(calls).expect("the test waits");
         let _ = wait.recv_timeout(SOON);
     });
-    let reading = thread::spawn(move || all(&client));
     accepted.outbox().try_send(vec![1; MUCH]).expect("there is room");
+    assert!(accepted.outbox().pending() > 0, "nobody reads");
+    let (read_on, rest) = mpsc::channel();
+    let reading = thread::spawn(move || {
+        client.read_exact(&mut vec![0; MUCH]).expect("the first comes");
+        rest.recv_timeout(SOON).expect("the test goes on");
+        all(&client)
+    });
     assert_eq!(told.recv_timeout(SOON), Ok(1), "the first time");
     accepted.outbox().try_send(vec![1; MUCH]).expect("there is room");
+    assert!(accepted.outbox().pending() > 0, "nobody reads");
+    read_on.send(()).expect("it waits");
     accepted.outbox().flush().expect("somebody reads");
     assert_eq!(accepted.outbox().pending(), 0, "this thread has emptied it");
     go_on.send(()).expect("it waits");
