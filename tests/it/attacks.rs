@@ -1,0 +1,71 @@
+//! What a hostile reader tried: callbacks that call back, numbers without measure, ends that come at a bad time.
+
+use std::io::{self, ErrorKind, Write};
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, OnceLock, mpsc};
+use std::time::Duration;
+
+use landline::net::{Server, ServerOptions, Socket, SocketOptions};
+use landline::{Cancel, Report};
+use socket2::SockRef;
+
+use crate::fixtures::{Served, noise, pair, pair_with};
+use crate::support::{SOON, eventually, in_child, within};
+
+const AT: &str = "127.0.0.1:0";
+/// More than the kernel takes of a connection with small buffers.
+const MUCH: usize = 256 * 1024;
+
+/// A server, a client, and the server's end, with buffers so small that the kernel takes little.
+fn narrow_pair() -> (Server, Socket, Socket) {
+    let (server, client, accepted) = pair(AT);
+    narrow(&client);
+    narrow(&accepted);
+    (server, client, accepted)
+}
+
+fn narrow(socket: &Socket) {
+    let raw = socket.raw().expect("it is connected");
+    let raw = SockRef::from(&raw);
+    raw.set_send_buffer_size(32_768).and_then(|()| raw.set_recv_buffer_size(32_768)).expect("buffers can be small");
+}
+
+/// Ensures that a completion which is told of a failure may use its socket: the writer that tells it has given up its turn.
+#[test]
+fn a_completion_that_is_told_of_a_failure_may_end_its_socket() {
+    let (server, client, accepted) = narrow_pair();
+    let (tell, told) = mpsc::channel();
+    let socket = accepted.clone();
+    accepted
+        .outbox()
+        .try_send_then(noise(MUCH, 7), move |result| {
+            let ended = socket.end();
+            let written = socket.write_all("x").map_err(|error| error.kind());
+            let _ = tell.send((result.is_err(), ended.is_ok(), written));
+        })
+        .expect("it fits");
+    client.reset_and_destroy().expect("it is open");
+    let outcome = told.recv_timeout(SOON).expect("the completion returns");
+    assert_eq!(outcome, (true, true, Err(ErrorKind::NotConnected)), "it may end and write");
+    eventually(SOON, "the slot is free", || server.connections() == 0);
+}
+
+/// Ensures that the report hook may write to the connection whose queued write has failed.
+#[test]
+fn a_report_of_a_failed_queued_write_may_write() {
+    let socket = Arc::new(OnceLock::<Socket>::new());
+    let (tell, told) = mpsc::channel();
+    let its = Arc::clone(&socket);
+    let options = ServerOptions::new().report(move |report| {
+        if let (Report::Failed { connection: Some(_), .. }, Some(socket)) = (report, its.get()) {
+            let _ = tell.send(socket.write_all("too late").is_err());
+        }
+    });
+    let (_server, client, accepted) = pair_with(AT, options, SocketOptions::new());
+    narrow(&client);
+    narrow(&accepted);
+    socket.set(accepted.clone()).expect("it is set once");
+    accepted.outbox().try_send(noise(MUCH, 7)).expect("it fits");
+    client.reset_and_destroy().expect("it is open");
+    assert!(told.recv_timeout(SOON).expect("the hook returns"), "nothing can be written any more");
+}
