@@ -69,3 +69,50 @@ fn a_report_of_a_failed_queued_write_may_write() {
     client.reset_and_destroy().expect("it is open");
     assert!(told.recv_timeout(SOON).expect("the hook returns"), "nothing can be written any more");
 }
+
+/// Ensures that `Closed` is told once, although the hook closes the server again when it hears of it.
+#[test]
+fn the_end_is_told_once_though_the_hook_closes_again() {
+    in_child("attacks::the_end_is_told_once_though_the_hook_closes_again", &[], || {
+        let server = Arc::new(OnceLock::<Server>::new());
+        let times = Arc::new(AtomicUsize::new(0));
+        let (its, count) = (Arc::clone(&server), Arc::clone(&times));
+        let options = ServerOptions::new().report(move |report| {
+            if let (Report::Closed { .. }, Some(server)) = (report, its.get()) {
+                count.fetch_add(1, SeqCst);
+                server.close();
+            }
+        });
+        server.set(options.listen(AT).expect("port 0 can be listened on")).expect("it is set once");
+        let closing = server.get().expect("it is set").clone();
+        within(SOON, "close and wait return", move || {
+            closing.close();
+            closing.wait()
+        })
+        .expect("waiting works");
+        assert_eq!(times.load(SeqCst), 1, "the end is told once");
+    });
+}
+
+/// Ensures that `Closed` is told once, whoever else closes the server while it is being told.
+#[test]
+fn the_end_is_told_once_though_others_close_meanwhile() {
+    let (tell, told) = mpsc::channel();
+    let (go, wait) = mpsc::channel::<()>();
+    let wait = std::sync::Mutex::new(wait);
+    let options = ServerOptions::new().report(move |report| {
+        if let Report::Closed { .. } = report {
+            let _ = tell.send(());
+            let _ = wait.lock().expect("nothing panicked").recv_timeout(SOON);
+        }
+    });
+    let server = options.listen(AT).expect("port 0 can be listened on");
+    let first = server.clone();
+    let first = std::thread::spawn(move || first.close());
+    told.recv_timeout(SOON).expect("the end is told");
+    let second = server.clone();
+    within(SOON, "a second close returns", move || second.close());
+    drop(go);
+    first.join().expect("the first close returns");
+    assert!(told.try_recv().is_err(), "the end is told once");
+}
