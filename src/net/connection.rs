@@ -387,11 +387,12 @@ impl Drop for Core {
 }
 
 fn discard_until_end(mut stream: &TcpStream, time: Duration) {
-    let end = Instant::now() + time;
+    // `None` is later than there are numbers for.
+    let end = Instant::now().checked_add(time);
     let mut reader = BufReader::with_capacity(CHUNK, &mut stream);
     let mut left = LINGER_BYTES;
     loop {
-        let time = end.saturating_duration_since(Instant::now());
+        let time = end.map_or(time, |end| end.saturating_duration_since(Instant::now()));
         if time.is_zero() || reader.get_ref().set_read_timeout(Some(time)).is_err() {
             return;
         }

@@ -229,11 +229,12 @@ impl Ledger {
 
     /// Blocks until `done` or until the time is up. Whoever makes `done` true calls [`changed`](Ledger::changed) after it.
     pub(crate) fn wait_for(&self, time: Duration, done: impl Fn() -> bool) -> bool {
-        let end = Instant::now() + time;
+        // `None` is later than there are numbers for.
+        let end = Instant::now().checked_add(time);
         let mut pages = lock(&self.pages);
         self.waiters.fetch_add(1, SeqCst);
         while !done() {
-            let left = end.saturating_duration_since(Instant::now());
+            let left = end.map_or(time, |end| end.saturating_duration_since(Instant::now()));
             if left.is_zero() {
                 break;
             }

@@ -116,3 +116,25 @@ fn the_end_is_told_once_though_others_close_meanwhile() {
     first.join().expect("the first close returns");
     assert!(told.try_recv().is_err(), "the end is told once");
 }
+
+/// Ensures that times without measure are no more than long: nothing panics and nothing is shorter for it.
+#[test]
+fn times_without_end_are_just_long() {
+    let options = ServerOptions::new()
+        .linger(Duration::MAX)
+        .timeout(Duration::MAX)
+        .deadline(Duration::MAX)
+        .stack_size(256 * 1024);
+    let served = Served::start(AT, &options, |socket| socket.write_end("hello"));
+    let client =
+        SocketOptions::new().timeout(Duration::MAX).connect_timeout(Duration::MAX).attempt_timeout(Duration::MAX);
+    for _ in 0..3 {
+        let client = client.connect(served.server.address()).expect("the server listens");
+        assert_eq!(client.read_to_string().expect("an answer comes"), "hello");
+    }
+    let server = served.server.clone();
+    let report =
+        within(SOON, "a shutdown without end ends when nobody is left", move || server.shutdown(Duration::MAX));
+    assert_eq!((report.forced, report.still_running), (0, 0), "{report}");
+    served.stop();
+}
