@@ -394,7 +394,9 @@ impl Read for &Socket {
 impl Write for &Socket {
     /// Writes all of `data` and returns its length. It is less only if an error came between, which the next call meets.
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-        match self.core.turn().write_counted(data) {
+        let turn = self.core.turn();
+        turn.flush()?;
+        match turn.write_counted(data) {
             (0, Err(error)) => Err(error),
             (n, _) => Ok(n),
         }

@@ -138,3 +138,20 @@ fn times_without_end_are_just_long() {
     assert_eq!((report.forced, report.still_running), (0, 0), "{report}");
     served.stop();
 }
+
+/// Ensures that `Write::write` waits for what was queued before it, as every other write does.
+#[test]
+fn a_single_write_does_not_overtake_what_is_queued() {
+    let (_server, client, accepted) = narrow_pair();
+    let socket = accepted.clone();
+    accepted
+        .outbox()
+        .try_send_then(noise(MUCH, 7), move |_| {
+            let _ = (&socket).write(b"last").map(drop);
+            let _ = socket.end();
+        })
+        .expect("it fits");
+    accepted.outbox().try_send(*b"first").expect("it fits");
+    let all = within(SOON, "all arrives", move || client.read_to_end()).expect("an orderly end");
+    assert_eq!(String::from_utf8_lossy(&all[MUCH..]), "firstlast", "in the order they were given");
+}
