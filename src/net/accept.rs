@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use socket2::SockRef;
 
-use super::connection::{Manner, tells_destroyed, tells_shutting_down};
+use super::connection::{Manner, is_shutting_down, tells_destroyed, tells_shutting_down};
 use super::ledger::{Place, Presence};
 use super::refuse::{Refused, refuse};
 use super::server::Inner;
@@ -146,7 +146,13 @@ where
         let socket = client.enter(self.server, None);
         // What is queued goes out before the end. An error of the user's own is asked for its text and dropped in here too,
         // since it may panic like the handler itself.
-        let work = || (self.handler)(&socket).and_then(|()| socket.core.turn().flush()).map_err(Error::from);
+        let work = || {
+            let result = (self.handler)(&socket);
+            // One that ends because of a shutdown ends in order too.
+            let in_order = result.as_ref().map_or_else(is_shutting_down, |()| true);
+            let flushed = if in_order { socket.core.turn().flush() } else { Ok(()) };
+            flushed.and(result).map_err(Error::from)
+        };
         let result = self.server.ledger.serving(socket.id(), || catch_unwind(AssertUnwindSafe(work)));
         match result {
             Ok(Ok(())) => self.finish(&socket),

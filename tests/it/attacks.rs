@@ -155,3 +155,28 @@ fn a_single_write_does_not_overtake_what_is_queued() {
     let all = within(SOON, "all arrives", move || client.read_to_end()).expect("an orderly end");
     assert_eq!(String::from_utf8_lossy(&all[MUCH..]), "firstlast", "in the order they were given");
 }
+
+/// Ensures that a handler which ends because of a shutdown still has its queue written out, by its return and in `each`.
+#[test]
+fn a_shutdown_loses_nothing_that_was_queued() {
+    for by_events in [false, true] {
+        let (tell, told) = mpsc::channel();
+        let served = Served::start(AT, &ServerOptions::new(), move |socket| {
+            narrow(socket);
+            socket.outbox().try_send(noise(MUCH, 7))?;
+            let _ = tell.send(());
+            if by_events { socket.each(|_, _| Ok(())) } else { socket.read(&mut [0]).map(drop) }
+        });
+        let client = served.connect();
+        narrow(&client);
+        told.recv_timeout(SOON).expect("the handler runs");
+        let server = served.server.clone();
+        let shutdown = std::thread::spawn(move || server.shutdown(SOON));
+        eventually(SOON, "the shutdown has begun", || !served.server.is_listening());
+        let all = within(SOON, "all arrives", move || client.read_to_end()).expect("an orderly end");
+        assert_eq!(all.len(), MUCH, "by events: {by_events}; what was queued arrives before the end");
+        let report = shutdown.join().expect("the shutdown returns");
+        assert_eq!((report.finished, report.forced, report.still_running), (1, 0, 0), "{report}");
+        served.stop();
+    }
+}
