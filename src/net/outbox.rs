@@ -182,7 +182,8 @@ impl Outbox {
         let before = {
             let mut state = self.core.queue().state();
             // Of a closed connection nothing is written any more.
-            if state.closed { None } else { state.on_drain.replace(Box::new(f)) }
+            // Whoever closes it takes the callback out of a queue that is there by then, but not of one made after.
+            if state.closed || self.core.is_closed() { None } else { state.on_drain.replace(Box::new(f)) }
         };
         // What it holds may call us when it is dropped.
         drop(before);

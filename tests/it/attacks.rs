@@ -180,3 +180,15 @@ fn a_shutdown_loses_nothing_that_was_queued() {
         served.stop();
     }
 }
+
+/// Ensures that a drain callback given to a closed socket is dropped, whether anything was ever queued or not.
+#[test]
+fn a_closed_socket_keeps_no_drain_callback() {
+    let (_server, client, _accepted) = pair(AT);
+    client.destroy();
+    let (token, its) = (Arc::new(()), client.clone());
+    let weak = Arc::downgrade(&token);
+    client.outbox().on_drain(move || drop((its.id(), Arc::clone(&token))));
+    drop(client);
+    assert!(weak.upgrade().is_none(), "it would keep itself for ever");
+}
