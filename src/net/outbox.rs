@@ -392,7 +392,7 @@ impl Queue {
             state.telling = false;
             if state.closed || state.on_drain.is_some() {
                 drop(state);
-                drop(on_drain);
+                guarded(|| drop(on_drain));
                 state = self.state();
             } else {
                 state.on_drain = Some(on_drain);
@@ -410,8 +410,9 @@ impl Queue {
             state.begun = false;
             (std::mem::take(&mut state.messages), state.on_drain.take())
         };
-        // It may hold a handle to the connection, which would never go away then.
-        drop(on_drain);
+        // It may hold a handle to the connection, which would never go away then. It is the user's, so it may panic, and the
+        // connection is closed half-way.
+        guarded(|| drop(on_drain));
         self.moved.notify_all();
         for then in messages.into_iter().filter_map(|message| message.then) {
             guarded(|| then(Err(destroyed("write").into())));

@@ -192,3 +192,25 @@ fn a_closed_socket_keeps_no_drain_callback() {
     drop(client);
     assert!(weak.upgrade().is_none(), "it would keep itself for ever");
 }
+
+/// Ensures that a callback which panics when it is dropped takes neither the slot nor the accounts with it.
+#[test]
+fn a_callback_that_panics_when_dropped_harms_nothing() {
+    struct Bomb;
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            panic!("dropped");
+        }
+    }
+    let (server, client, accepted) = pair(AT);
+    let bomb = Bomb;
+    accepted.outbox().on_drain(move || {
+        let _ = &bomb;
+    });
+    accepted.destroy();
+    assert_eq!(server.connections(), 0, "the slot is free");
+    let stats = server.stats();
+    assert_eq!((stats.accepted, stats.open, stats.ended), (1, 0, 1), "and the accounts balance");
+    let end = within(SOON, "the peer sees the end", move || client.read(&mut [0]));
+    assert_eq!(end.expect("an orderly end"), 0);
+}
