@@ -202,7 +202,8 @@ impl Client {
 /// |---|---|
 /// | a client | admitted, or refused and on |
 /// | the server is closing | `None` |
-/// | interrupted; the client is gone again: `ECONNABORTED`, `ECONNRESET`, … | again, at once |
+/// | interrupted by a signal | again, at once, uncounted |
+/// | the client is gone again: `ECONNABORTED`, `ECONNRESET`, … | again, at once |
 /// | the listener is useless: `EINVAL`, `EBADF`, `ENOTSOCK` | the error |
 /// | anything else: no descriptors, no memory, `EPERM`, `EPROTO`, the client's network errors | told once, pause, again |
 fn next_client(server: &Inner, hooks: &Hooks<'_>) -> io::Result<Option<(Client, Presence)>> {
@@ -301,8 +302,12 @@ impl Trouble<'_> {
     /// Pauses as the error asks for; gives back one that no pause can mend.
     fn again(&mut self, error: io::Error, hooks: &Hooks<'_>) -> io::Result<()> {
         use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
+        if error.kind() == Interrupted {
+            // A signal came, which says nothing of the clients: between two of them there may be any number.
+            return Ok(());
+        }
         self.server.ledger.accept_failed();
-        let passing = matches!(error.kind(), Interrupted | ConnectionAborted | ConnectionReset | ConnectionRefused);
+        let passing = matches!(error.kind(), ConnectionAborted | ConnectionReset | ConnectionRefused);
         let error = Error::call("accept", &error);
         if matches!(error.code(), "EINVAL" | "EBADF" | "ENOTSOCK") {
             return Err(error.into());

@@ -193,6 +193,27 @@ fn a_closed_socket_keeps_no_drain_callback() {
     assert!(weak.upgrade().is_none(), "it would keep itself for ever");
 }
 
+/// Ensures that signals do not count as failures of accepting, however many come.
+#[test]
+fn interrupted_accepts_are_no_failures() {
+    let test = "attacks::interrupted_accepts_are_no_failures";
+    let inject = "inject=accept4:error=EINTR:when=1..40";
+    in_child(test, &["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=accept4", "-e", inject], || {
+        let paused = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&paused);
+        let options = ServerOptions::new().report(move |report| {
+            if let Report::AcceptPaused { .. } = report {
+                count.fetch_add(1, SeqCst);
+            }
+        });
+        let served = Served::start(AT, &options, |socket| socket.write_end("hello"));
+        assert_eq!(served.connect().read_to_string().expect("it is served"), "hello");
+        assert_eq!(paused.load(SeqCst), 0, "nothing is paused");
+        assert_eq!(served.server.stats().accept_errors, 0, "and nothing has failed");
+        served.stop();
+    });
+}
+
 /// Ensures that a callback which panics when it is dropped takes neither the slot nor the accounts with it.
 #[test]
 fn a_callback_that_panics_when_dropped_harms_nothing() {
