@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded, never, select};
 
+use crate::error::{Error, Result};
 use crate::lock::lock;
 use crate::running::Running;
 
@@ -47,12 +48,18 @@ pub(crate) struct Feed<T> {
 /// The channel's end will never come to this event.
 pub(crate) struct Gone;
 
+/// More room than this is a mistake: all of it is allocated at once.
+const MOST: usize = 1 << 20;
+
 /// A channel for at most `n` events.
-pub(crate) fn channel<T>(n: usize) -> (Feed<T>, Receiver<T>, Arc<Consumer>) {
+pub(crate) fn channel<T>(n: usize) -> Result<(Feed<T>, Receiver<T>, Arc<Consumer>)> {
+    if n > MOST {
+        return Err(Error::option("n", format!("<= {MOST}"), n));
+    }
     let (sender, receiver) = bounded(n);
     let (present, gone) = bounded(0);
     let consumer = Consumer { thread: AtomicUsize::new(0), maker: this_thread(), present: Mutex::new(Some(present)) };
-    (Feed { sender, gone }, receiver, Arc::new(consumer))
+    Ok((Feed { sender, gone }, receiver, Arc::new(consumer)))
 }
 
 impl<T> Events<T> {

@@ -214,6 +214,18 @@ fn interrupted_accepts_are_no_failures() {
     });
 }
 
+/// Ensures that more events than there can be memory for are an error that names the number, and that the server can be
+/// served otherwise after it.
+#[test]
+fn a_channel_without_measure_is_an_error() {
+    let (server, client, _accepted) = pair(AT);
+    let error = server.events(usize::MAX).expect_err("there is no such memory");
+    assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
+    let error = client.events(usize::MAX).expect_err("there is no such memory");
+    assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
+    drop(server.events(1).expect("the server is not served"));
+}
+
 /// Ensures that a callback which panics when it is dropped takes neither the slot nor the accounts with it.
 #[test]
 fn a_callback_that_panics_when_dropped_harms_nothing() {
