@@ -247,3 +247,20 @@ fn a_callback_that_panics_when_dropped_harms_nothing() {
     let end = within(SOON, "the peer sees the end", move || client.read(&mut [0]));
     assert_eq!(end.expect("an orderly end"), 0);
 }
+
+/// Ensures that a connection taken over from another program is not passed on to programs that are started.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_taken_over_connection_is_not_passed_on() {
+    let (_server, client, _accepted) = pair(AT);
+    let raw = client.raw().expect("it is connected");
+    let copy = SockRef::from(&raw).try_clone().expect("a descriptor can be had");
+    copy.set_cloexec(false).expect("it can be set");
+    let socket = Socket::try_from(std::os::fd::OwnedFd::from(copy)).expect("it is a connection");
+    let raw = socket.raw().expect("it is connected");
+    let fd = std::os::fd::AsRawFd::as_raw_fd(&std::os::fd::AsFd::as_fd(&raw));
+    let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).expect("it is open");
+    let flags = info.lines().find_map(|line| line.strip_prefix("flags:")).expect("proc(5) tells the flags");
+    let flags = u32::from_str_radix(flags.trim(), 8).expect("they are octal");
+    assert_ne!(flags & 0o2_000_000, 0, "O_CLOEXEC: closed in a program that is started");
+}
