@@ -264,3 +264,12 @@ fn a_taken_over_connection_is_not_passed_on() {
     let flags = u32::from_str_radix(flags.trim(), 8).expect("they are octal");
     assert_ne!(flags & 0o2_000_000, 0, "O_CLOEXEC: closed in a program that is started");
 }
+
+/// Ensures that a shutdown without a grace does not wait for a receiver that has not looked yet.
+#[test]
+fn a_shutdown_without_a_grace_waits_for_no_receiver() {
+    let server = Server::listen(AT).expect("port 0 can be listened on");
+    let _events = server.events(1).expect("nobody serves it");
+    let report = server.shutdown(Duration::ZERO);
+    assert!(report.elapsed < Duration::from_millis(500), "{report}");
+}
