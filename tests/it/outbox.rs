@@ -378,8 +378,8 @@ fn a_drain_during_on_drain_is_told_too() {
         tell.send(calls).expect("the test waits");
         let _ = wait.recv_timeout(SOON);
     });
-    let reading = thread::spawn(move || all(&client));
     accepted.outbox().try_send(vec![1; MUCH]).expect("there is room");
+    let reading = thread::spawn(move || all(&client));
     assert_eq!(told.recv_timeout(SOON), Ok(1), "the first time");
     // The peer may read so fast that nothing has to be queued; what is, stays, since the writer is in the callback.
     while accepted.outbox().pending() == 0 {
