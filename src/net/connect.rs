@@ -93,7 +93,7 @@ impl SocketOptions {
     }
 
     /// Lets `cancel` end this, at any time: a connect in progress fails with `ABORT_ERR`, on Linux well within a
-    /// millisecond; a connected socket is destroyed, so that calls that are blocked on it fail with `NotConnected`. If it
+    /// millisecond, or some 10 ms if it waits for room in the backlog of a Unix socket; a connected socket is destroyed, so that calls that are blocked on it fail with `NotConnected`. If it
     /// was fired before, the connect fails at once. Default: nothing.
     #[doc(alias = "signal")]
     pub fn cancel(self, cancel: &Cancel) -> SocketOptions {
@@ -262,7 +262,7 @@ impl SocketOptions {
                 }
             }
             Target::Path(path) => {
-                let stream = unix::connect(&path)?.into();
+                let stream = unix::connect(&path, limits)?.into();
                 self.made(stream, (PathBuf::new().into(), path.into()), &[])
             }
             Target::Invalid(error) => Err(error),

@@ -181,6 +181,44 @@ fn a_shutdown_loses_nothing_that_was_queued() {
     }
 }
 
+/// Ensures that connecting to a Unix socket whose backlog is full ends at its deadline and when it is cancelled.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_connect_to_a_full_unix_socket_has_its_limits() {
+    let path = std::path::PathBuf::from(format!("\0landline attacks {}", std::process::id()));
+    let listener = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None).expect("a socket");
+    listener.bind(&socket2::SockAddr::unix(&path).expect("a name")).expect("it is free");
+    listener.listen(0).expect("it can listen");
+    let _filler = Socket::connect(&path).expect("there is room for one");
+
+    let to = path.clone();
+    let limited = SocketOptions::new().connect_timeout(Duration::from_millis(50));
+    let error = within(SOON, "connect gives up", move || limited.connect(&to)).expect_err("nobody accepts");
+    assert_eq!((error.kind(), error.code()), (ErrorKind::TimedOut, "ETIMEDOUT"), "{error}");
+    assert_eq!(error.syscall(), Some("connect"), "it says what was waited for");
+
+    let cancel = Cancel::new();
+    let (begun, has_begun) = mpsc::channel();
+    let cancelled = SocketOptions::new().cancel(&cancel);
+    let to = path.clone();
+    let connecting = std::thread::spawn(move || {
+        let _ = begun.send(());
+        cancelled.connect(&to)
+    });
+    has_begun.recv_timeout(SOON).expect("it has begun");
+    cancel.cancel();
+    let error = within(SOON, "connect is called off", move || connecting.join()).expect("no panic");
+    assert_eq!(error.expect_err("it was cancelled").code(), "ABORT_ERR");
+
+    let patient = SocketOptions::new().connect_timeout(SOON);
+    let to = path.clone();
+    let connecting = std::thread::spawn(move || patient.connect(&to));
+    let _first = listener.accept().expect("one waits");
+    let socket = within(SOON, "connect goes on", move || connecting.join()).expect("no panic").expect("there is room");
+    let raw = socket.raw().expect("it is connected");
+    assert_eq!(SockRef::from(&raw).write_timeout().expect("it can be asked"), None, "no limit is left behind");
+}
+
 /// Ensures that a drain callback given to a closed socket is dropped, whether anything was ever queued or not.
 #[test]
 fn a_closed_socket_keeps_no_drain_callback() {
