@@ -174,9 +174,9 @@ impl Core {
         }
     }
 
-    /// The stream, unless the connection is closed.
-    pub(crate) fn stream(&self) -> io::Result<Arc<TcpStream>> {
-        read(&self.stream).clone().ok_or_else(|| io::Error::from(destroyed("read")))
+    /// The stream, unless the connection is closed: the error then names `call`.
+    pub(crate) fn stream(&self, call: &'static str) -> io::Result<Arc<TcpStream>> {
+        read(&self.stream).clone().ok_or_else(|| io::Error::from(destroyed(call)))
     }
 
     pub(super) fn has(&self, flag: u8) -> bool {
@@ -259,7 +259,7 @@ impl Core {
     /// The server is shutting down: wakes those who wait for the peer.
     pub(crate) fn nudge(&self) {
         self.set(NUDGED);
-        if let Ok(stream) = self.stream() {
+        if let Some(stream) = &*read(&self.stream) {
             let _ = stream.shutdown(Shutdown::Read);
         }
     }

@@ -98,7 +98,7 @@ impl Socket {
         half_open: bool,
         mut f: impl FnMut(&Socket, SocketEvent<&[u8]>) -> io::Result<()>,
     ) -> io::Result<()> {
-        let stream = self.core.stream()?;
+        let stream = self.core.stream("read")?;
         let mut result = self.read_events(stream, half_open, &mut f);
         let shut_down = result.as_ref().is_err_and(is_shutting_down);
         if shut_down {

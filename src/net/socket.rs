@@ -89,7 +89,7 @@ impl Socket {
         if buf.is_empty() {
             return Ok(0);
         }
-        let stream = self.core.stream()?;
+        let stream = self.core.stream("read")?;
         self.core.receive(&stream, None, || (&*stream).read(buf))
     }
 
@@ -101,7 +101,7 @@ impl Socket {
         if buf.is_empty() {
             return Ok(0);
         }
-        let stream = self.core.stream()?;
+        let stream = self.core.stream("read")?;
         self.core.peek(&stream, buf)
     }
 

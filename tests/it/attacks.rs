@@ -311,3 +311,13 @@ fn a_shutdown_without_a_grace_waits_for_no_receiver() {
     let report = server.shutdown(Duration::ZERO);
     assert!(report.elapsed < Duration::from_millis(500), "{report}");
 }
+
+/// Ensures that what fails on a closed socket says which call it was.
+#[test]
+fn a_call_on_a_closed_socket_is_named() {
+    let (_server, client, _accepted) = pair(AT);
+    client.destroy();
+    let text = |result: io::Result<()>| result.expect_err("it is closed").to_string();
+    assert_eq!(text(client.raw().map(drop)), "Cannot call raw after a stream was destroyed");
+    assert_eq!(text(client.read(&mut [0]).map(drop)), "Cannot call read after a stream was destroyed");
+}
