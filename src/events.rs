@@ -17,7 +17,7 @@ use crate::running::Running;
 /// It is used as crossbeam's [`Receiver`], so `select!` of [`landline::channel`](crate::channel) takes it, and it keeps what
 /// feeds it open. It is an iterator's source too: `for event in events.iter()`. When what feeds it is closed and the last
 /// event was taken, receiving says that the channel is disconnected. Dropping it closes what feeds it and waits for its
-/// threads.
+/// threads; so not by a `report` callback, which runs on one of them.
 ///
 /// At most `n` events wait in it. When it is full, the threads that read wait, and so do the peers: nothing is lost. So the
 /// thread that receives must not wait for them in turn: it writes through [`outbox`](crate::net::Socket::outbox), never by a

@@ -22,7 +22,7 @@ pub enum ServerEvent {
     Connection(Socket),
     /// Something happened on a connection.
     Socket(Socket, SocketEvent),
-    /// A client was turned away; it is closed already.
+    /// A client was turned away; it is closed by now, or about to be.
     Refused(Refused),
     /// Accepting fails for the time being.
     Error(Error),
@@ -108,7 +108,7 @@ impl Socket {
     /// `NotConnected` if the socket is closed. `ERR_OUT_OF_RANGE` if `n` is above 1,048,576: the room is allocated at once.
     /// The thread cannot be started.
     pub fn events(&self, n: usize) -> io::Result<Events<SocketEvent>> {
-        self.core.stream()?;
+        self.core.stream("read")?;
         let (feed, receiver, consumer) = channel(n)?;
         let socket = self.clone();
         let running = Running::start(format!("landline socket {}", self.remote_address()), None, move || {

@@ -150,7 +150,8 @@ impl SocketOptions {
         SocketOptions { block_list: Some(list.clone()), ..self }
     }
 
-    /// Only addresses of this family are used, and of several the first. Default: any.
+    /// Of a name, only addresses of this family are used, and of several the first; a bare port means this machine in it. An
+    /// IP address is used as it is. Default: any.
     pub fn family(self, family: Family) -> SocketOptions {
         SocketOptions { family: Some(family), ..self }
     }

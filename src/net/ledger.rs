@@ -35,7 +35,7 @@ pub struct Stats {
     pub peak: u64,
     /// Clients turned away, by cause.
     pub refused: RefusedStats,
-    /// How often accept(2) failed; each time it was tried again.
+    /// How often accept(2) failed. It was tried again each time, unless the listening socket had become useless.
     pub accept_errors: u64,
 }
 
