@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded, never, select};
 
+use crate::error::{Error, Result};
 use crate::lock::lock;
 use crate::running::Running;
 
@@ -16,7 +17,7 @@ use crate::running::Running;
 /// It is used as crossbeam's [`Receiver`], so `select!` of [`landline::channel`](crate::channel) takes it, and it keeps what
 /// feeds it open. It is an iterator's source too: `for event in events.iter()`. When what feeds it is closed and the last
 /// event was taken, receiving says that the channel is disconnected. Dropping it closes what feeds it and waits for its
-/// threads.
+/// threads; so not by a `report` callback, which runs on one of them.
 ///
 /// At most `n` events wait in it. When it is full, the threads that read wait, and so do the peers: nothing is lost. So the
 /// thread that receives must not wait for them in turn: it writes through [`outbox`](crate::net::Socket::outbox), never by a
@@ -47,12 +48,18 @@ pub(crate) struct Feed<T> {
 /// The channel's end will never come to this event.
 pub(crate) struct Gone;
 
+/// More room than this is a mistake: all of it is allocated at once.
+const MOST: usize = 1 << 20;
+
 /// A channel for at most `n` events.
-pub(crate) fn channel<T>(n: usize) -> (Feed<T>, Receiver<T>, Arc<Consumer>) {
+pub(crate) fn channel<T>(n: usize) -> Result<(Feed<T>, Receiver<T>, Arc<Consumer>)> {
+    if n > MOST {
+        return Err(Error::option("n", format!("<= {MOST}"), n));
+    }
     let (sender, receiver) = bounded(n);
     let (present, gone) = bounded(0);
     let consumer = Consumer { thread: AtomicUsize::new(0), maker: this_thread(), present: Mutex::new(Some(present)) };
-    (Feed { sender, gone }, receiver, Arc::new(consumer))
+    Ok((Feed { sender, gone }, receiver, Arc::new(consumer)))
 }
 
 impl<T> Events<T> {

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use socket2::SockRef;
 
-use super::connection::{Manner, tells_destroyed, tells_shutting_down};
+use super::connection::{Manner, is_shutting_down, tells_destroyed, tells_shutting_down};
 use super::ledger::{Place, Presence};
 use super::refuse::{Refused, refuse};
 use super::server::Inner;
@@ -146,7 +146,13 @@ where
         let socket = client.enter(self.server, None);
         // What is queued goes out before the end. An error of the user's own is asked for its text and dropped in here too,
         // since it may panic like the handler itself.
-        let work = || (self.handler)(&socket).and_then(|()| socket.core.turn().flush()).map_err(Error::from);
+        let work = || {
+            let result = (self.handler)(&socket);
+            // One that ends because of a shutdown ends in order too.
+            let in_order = result.as_ref().map_or_else(is_shutting_down, |()| true);
+            let flushed = if in_order { socket.core.turn().flush() } else { Ok(()) };
+            flushed.and(result).map_err(Error::from)
+        };
         let result = self.server.ledger.serving(socket.id(), || catch_unwind(AssertUnwindSafe(work)));
         match result {
             Ok(Ok(())) => self.finish(&socket),
@@ -196,7 +202,8 @@ impl Client {
 /// |---|---|
 /// | a client | admitted, or refused and on |
 /// | the server is closing | `None` |
-/// | interrupted; the client is gone again: `ECONNABORTED`, `ECONNRESET`, … | again, at once |
+/// | interrupted by a signal | again, at once, uncounted |
+/// | the client is gone again: `ECONNABORTED`, `ECONNRESET`, … | again, at once |
 /// | the listener is useless: `EINVAL`, `EBADF`, `ENOTSOCK` | the error |
 /// | anything else: no descriptors, no memory, `EPERM`, `EPROTO`, the client's network errors | told once, pause, again |
 fn next_client(server: &Inner, hooks: &Hooks<'_>) -> io::Result<Option<(Client, Presence)>> {
@@ -295,8 +302,12 @@ impl Trouble<'_> {
     /// Pauses as the error asks for; gives back one that no pause can mend.
     fn again(&mut self, error: io::Error, hooks: &Hooks<'_>) -> io::Result<()> {
         use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
+        if error.kind() == Interrupted {
+            // A signal came, which says nothing of the clients: between two of them there may be any number.
+            return Ok(());
+        }
         self.server.ledger.accept_failed();
-        let passing = matches!(error.kind(), Interrupted | ConnectionAborted | ConnectionReset | ConnectionRefused);
+        let passing = matches!(error.kind(), ConnectionAborted | ConnectionReset | ConnectionRefused);
         let error = Error::call("accept", &error);
         if matches!(error.code(), "EINVAL" | "EBADF" | "ENOTSOCK") {
             return Err(error.into());

@@ -22,7 +22,7 @@ pub enum ServerEvent {
     Connection(Socket),
     /// Something happened on a connection.
     Socket(Socket, SocketEvent),
-    /// A client was turned away; it is closed already.
+    /// A client was turned away; it is closed by now, or about to be.
     Refused(Refused),
     /// Accepting fails for the time being.
     Error(Error),
@@ -58,10 +58,11 @@ impl Server {
     /// ```
     ///
     /// # Errors
-    /// `ERR_SERVER_ALREADY_LISTEN` if the server is being served already. The thread cannot be started.
+    /// `ERR_SERVER_ALREADY_LISTEN` if the server is being served already. `ERR_OUT_OF_RANGE` if `n` is above 1,048,576: the
+    /// room is allocated at once. The thread cannot be started.
     pub fn events(&self, n: usize) -> io::Result<Events<ServerEvent>> {
         self.check_unserved()?;
-        let (feed, receiver, consumer) = channel(n);
+        let (feed, receiver, consumer) = channel(n)?;
         let server = self.clone();
         let running = self.start(move || {
             let result = server
@@ -104,10 +105,11 @@ impl Socket {
     /// [`destroy`](Socket::destroy).
     ///
     /// # Errors
-    /// `NotConnected` if the socket is closed. The thread cannot be started.
+    /// `NotConnected` if the socket is closed. `ERR_OUT_OF_RANGE` if `n` is above 1,048,576: the room is allocated at once.
+    /// The thread cannot be started.
     pub fn events(&self, n: usize) -> io::Result<Events<SocketEvent>> {
-        self.core.stream()?;
-        let (feed, receiver, consumer) = channel(n);
+        self.core.stream("read")?;
+        let (feed, receiver, consumer) = channel(n)?;
         let socket = self.clone();
         let running = Running::start(format!("landline socket {}", self.remote_address()), None, move || {
             feed_from(&socket, &feed, |event| event)

@@ -93,7 +93,7 @@ impl SocketOptions {
     }
 
     /// Lets `cancel` end this, at any time: a connect in progress fails with `ABORT_ERR`, on Linux well within a
-    /// millisecond; a connected socket is destroyed, so that calls that are blocked on it fail with `NotConnected`. If it
+    /// millisecond, or some 10 ms if it waits for room in the backlog of a Unix socket; a connected socket is destroyed, so that calls that are blocked on it fail with `NotConnected`. If it
     /// was fired before, the connect fails at once. Default: nothing.
     #[doc(alias = "signal")]
     pub fn cancel(self, cancel: &Cancel) -> SocketOptions {
@@ -150,7 +150,8 @@ impl SocketOptions {
         SocketOptions { block_list: Some(list.clone()), ..self }
     }
 
-    /// Only addresses of this family are used, and of several the first. Default: any.
+    /// Of a name, only addresses of this family are used, and of several the first; a bare port means this machine in it. An
+    /// IP address is used as it is. Default: any.
     pub fn family(self, family: Family) -> SocketOptions {
         SocketOptions { family: Some(family), ..self }
     }
@@ -262,7 +263,7 @@ impl SocketOptions {
                 }
             }
             Target::Path(path) => {
-                let stream = unix::connect(&path)?.into();
+                let stream = unix::connect(&path, limits)?.into();
                 self.made(stream, (PathBuf::new().into(), path.into()), &[])
             }
             Target::Invalid(error) => Err(error),

@@ -174,9 +174,9 @@ impl Core {
         }
     }
 
-    /// The stream, unless the connection is closed.
-    pub(crate) fn stream(&self) -> io::Result<Arc<TcpStream>> {
-        read(&self.stream).clone().ok_or_else(|| io::Error::from(destroyed("read")))
+    /// The stream, unless the connection is closed: the error then names `call`.
+    pub(crate) fn stream(&self, call: &'static str) -> io::Result<Arc<TcpStream>> {
+        read(&self.stream).clone().ok_or_else(|| io::Error::from(destroyed(call)))
     }
 
     pub(super) fn has(&self, flag: u8) -> bool {
@@ -259,7 +259,7 @@ impl Core {
     /// The server is shutting down: wakes those who wait for the peer.
     pub(crate) fn nudge(&self) {
         self.set(NUDGED);
-        if let Ok(stream) = self.stream() {
+        if let Some(stream) = &*read(&self.stream) {
             let _ = stream.shutdown(Shutdown::Read);
         }
     }
@@ -387,11 +387,12 @@ impl Drop for Core {
 }
 
 fn discard_until_end(mut stream: &TcpStream, time: Duration) {
-    let end = Instant::now() + time;
+    // `None` is later than there are numbers for.
+    let end = Instant::now().checked_add(time);
     let mut reader = BufReader::with_capacity(CHUNK, &mut stream);
     let mut left = LINGER_BYTES;
     loop {
-        let time = end.saturating_duration_since(Instant::now());
+        let time = end.map_or(time, |end| end.saturating_duration_since(Instant::now()));
         if time.is_zero() || reader.get_ref().set_read_timeout(Some(time)).is_err() {
             return;
         }

@@ -98,19 +98,21 @@ impl Socket {
         half_open: bool,
         mut f: impl FnMut(&Socket, SocketEvent<&[u8]>) -> io::Result<()>,
     ) -> io::Result<()> {
-        let stream = self.core.stream()?;
+        let stream = self.core.stream("read")?;
         let mut result = self.read_events(stream, half_open, &mut f);
+        let shut_down = result.as_ref().is_err_and(is_shutting_down);
+        if shut_down {
+            // In order: what is queued goes out first.
+            result = self.core.turn().flush();
+        }
         if self.core.is_closed() && result.as_ref().is_err_and(is_destroyed) {
             // Ours, so it is no error of the connection's.
             result = Ok(());
         }
         match &result {
             Ok(()) => {
-                self.core.close(How::Finished, Manner::Plain);
-            }
-            Err(error) if is_shutting_down(error) => {
-                self.core.close(How::Finished, Manner::InOrder(LINGER));
-                result = Ok(());
+                let manner = if shut_down { Manner::InOrder(LINGER) } else { Manner::Plain };
+                self.core.close(How::Finished, manner);
             }
             Err(error) => {
                 let error = Error::told_by(error);

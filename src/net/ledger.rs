@@ -35,7 +35,7 @@ pub struct Stats {
     pub peak: u64,
     /// Clients turned away, by cause.
     pub refused: RefusedStats,
-    /// How often accept(2) failed; each time it was tried again.
+    /// How often accept(2) failed. It was tried again each time, unless the listening socket had become useless.
     pub accept_errors: u64,
 }
 
@@ -67,7 +67,9 @@ pub(crate) struct Ledger {
     waiters: AtomicUsize,
     /// The listener is gone: nobody new comes.
     closed: AtomicBool,
-    /// Nobody is present any more, and whoever listens has been told. Last of all.
+    /// Nobody is present any more, and somebody tells so or has done.
+    ended: AtomicBool,
+    /// It has been told. Last of all.
     over: AtomicBool,
     /// The thread that tells so just now, which cannot wait for itself.
     telling: AtomicUsize,
@@ -106,6 +108,7 @@ impl Ledger {
             present: AtomicUsize::new(0),
             waiters: AtomicUsize::new(0),
             closed: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
             over: AtomicBool::new(false),
             telling: AtomicUsize::new(0),
             nudging: AtomicBool::new(false),
@@ -226,11 +229,12 @@ impl Ledger {
 
     /// Blocks until `done` or until the time is up. Whoever makes `done` true calls [`changed`](Ledger::changed) after it.
     pub(crate) fn wait_for(&self, time: Duration, done: impl Fn() -> bool) -> bool {
-        let end = Instant::now() + time;
+        // `None` is later than there are numbers for.
+        let end = Instant::now().checked_add(time);
         let mut pages = lock(&self.pages);
         self.waiters.fetch_add(1, SeqCst);
         while !done() {
-            let left = end.saturating_duration_since(Instant::now());
+            let left = end.map_or(time, |end| end.saturating_duration_since(Instant::now()));
             if left.is_zero() {
                 break;
             }
@@ -287,13 +291,16 @@ impl Ledger {
         self.over.load(SeqCst)
     }
 
-    /// The last one leaves a closed server.
+    /// The last one leaves a closed server. Whoever closes it again comes and leaves once more, which is no second end; the
+    /// hook itself may do so.
     fn end(&self) {
+        if self.ended.swap(true, SeqCst) {
+            return;
+        }
         self.telling.store(this_thread(), SeqCst);
         self.reporter.tell(|| Report::Closed { address: self.address.clone() });
         self.telling.store(0, SeqCst);
         self.over.store(true, SeqCst);
-        self.changed();
     }
 }
 
@@ -342,11 +349,9 @@ pub(crate) struct Presence(Arc<Ledger>);
 impl Drop for Presence {
     fn drop(&mut self) {
         let was_last = self.0.present.fetch_sub(1, SeqCst) == 1;
-        // Only a second `close` can come after the last one, and leave again.
-        if was_last && self.0.closed.load(SeqCst) && !self.0.over.load(SeqCst) {
+        if was_last && self.0.closed.load(SeqCst) {
             self.0.end();
-        } else {
-            self.0.changed();
         }
+        self.0.changed();
     }
 }

@@ -131,6 +131,7 @@ impl BufRead for Lines {
     }
 
     fn consume(&mut self, n: usize) {
-        self.take(n);
+        // As std's do: never more than there is.
+        self.take(n.min(self.buffer.len() - self.start));
     }
 }

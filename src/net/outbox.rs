@@ -182,7 +182,8 @@ impl Outbox {
         let before = {
             let mut state = self.core.queue().state();
             // Of a closed connection nothing is written any more.
-            if state.closed { None } else { state.on_drain.replace(Box::new(f)) }
+            // Whoever closes it takes the callback out of a queue that is there by then, but not of one made after.
+            if state.closed || self.core.is_closed() { None } else { state.on_drain.replace(Box::new(f)) }
         };
         // What it holds may call us when it is dropped.
         drop(before);
@@ -213,9 +214,12 @@ impl Outbox {
                 state.messages.push_back(message);
                 if !state.has_writer {
                     if let Err(error) = start_writer(&self.core) {
-                        state.messages.pop_back();
+                        let message = state.messages.pop_back();
                         state.bytes -= length;
                         state.ending = false;
+                        // What its completion holds may call us when it is dropped.
+                        drop(state);
+                        drop(message);
                         return Err(Full(Error::call("spawn", &error)));
                     }
                     state.has_writer = true;
@@ -224,11 +228,11 @@ impl Outbox {
             }
         }
         let turn = turn.expect("without the turn, the message was queued");
-        self.write_at_once(&turn, message)
+        self.write_at_once(turn, message)
     }
 
     /// With the turn and an empty queue.
-    fn write_at_once(&self, turn: &Turn<'_>, message: Message) -> Result<(), Full> {
+    fn write_at_once(&self, turn: Turn<'_>, message: Message) -> Result<(), Full> {
         let queue = self.core.queue();
         if message.end {
             // Nothing was queued, and nothing is from here on.
@@ -257,6 +261,7 @@ impl Outbox {
                 }
                 // Part of a message is out and nobody will write the rest: the connection cannot be kept.
                 drop(state);
+                drop(turn);
                 self.core.fail(&error);
                 return Err(Full(error));
             }
@@ -387,7 +392,7 @@ impl Queue {
             state.telling = false;
             if state.closed || state.on_drain.is_some() {
                 drop(state);
-                drop(on_drain);
+                guarded(|| drop(on_drain));
                 state = self.state();
             } else {
                 state.on_drain = Some(on_drain);
@@ -405,8 +410,9 @@ impl Queue {
             state.begun = false;
             (std::mem::take(&mut state.messages), state.on_drain.take())
         };
-        // It may hold a handle to the connection, which would never go away then.
-        drop(on_drain);
+        // It may hold a handle to the connection, which would never go away then. It is the user's, so it may panic, and the
+        // connection is closed half-way.
+        guarded(|| drop(on_drain));
         self.moved.notify_all();
         for then in messages.into_iter().filter_map(|message| message.then) {
             guarded(|| then(Err(destroyed("write").into())));
@@ -466,7 +472,11 @@ fn start_writer(core: &Arc<Core>) -> io::Result<()> {
         let queue = core.queue();
         loop {
             // One message a turn, so that other writers get theirs and completions are told soon.
-            match queue.write_out(&core.turn(), 1) {
+            let turn = core.turn();
+            let result = queue.write_out(&turn, 1);
+            // Given up first: what is told of the failure may write to the socket, or end it.
+            drop(turn);
+            match result {
                 Err(error) if is_idle(&error) => {}
                 // Closed or ended by us: what was sent too late is given up, and nothing has failed.
                 Err(_) if core.check_writable().is_err() => queue.abandon(),

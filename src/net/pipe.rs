@@ -15,7 +15,7 @@ impl Socket {
     /// # Errors
     /// Those of [`read`](Self::read) here and of [`write_all`](Self::write_all) there. Nothing is closed then.
     pub fn pipe(&self, to: &Socket) -> io::Result<u64> {
-        let stream = self.core.stream()?;
+        let stream = self.core.stream("read")?;
         let mut chunks = Chunks::new(&self.core, &stream);
         let mut total = 0;
         loop {

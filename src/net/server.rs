@@ -203,13 +203,13 @@ impl Inner {
         let _ = self.consumer.set(Arc::clone(consumer));
     }
 
-    /// The calling thread is about to wait until every connection has ended.
-    pub(super) fn about_to_wait(&self) {
+    /// The calling thread is about to wait until every connection has ended, or for `time`.
+    pub(super) fn about_to_wait(&self, time: Duration) {
         let Some(consumer) = self.consumer.get() else {
             return;
         };
         if consumer.may_be_here() {
-            self.ledger.wait_for(FIRST_LOOK, || self.ledger.is_over());
+            self.ledger.wait_for(FIRST_LOOK.min(time), || self.ledger.is_over());
         }
         if consumer.is_here() || consumer.may_be_here() {
             consumer.leave();

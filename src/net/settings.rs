@@ -113,7 +113,7 @@ impl Socket {
     /// # Errors
     /// `NotConnected` once the socket is closed.
     pub fn raw(&self) -> io::Result<Raw> {
-        self.core.stream().map(Raw)
+        self.core.stream("raw").map(Raw)
     }
 }
 

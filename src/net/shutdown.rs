@@ -39,7 +39,7 @@ impl Server {
     /// # Errors
     /// None today.
     pub fn wait(&self) -> io::Result<()> {
-        self.inner.about_to_wait();
+        self.inner.about_to_wait(Duration::MAX);
         self.inner.ledger.wait();
         Ok(())
     }
@@ -104,7 +104,7 @@ impl Server {
     pub fn shutdown(&self, grace: Duration) -> ShutdownReport {
         let start = Instant::now();
         let ledger = &self.inner.ledger;
-        self.inner.about_to_wait();
+        self.inner.about_to_wait(grace);
         self.close();
         let others = || {
             let own = ledger.own();

@@ -89,7 +89,7 @@ impl Socket {
         if buf.is_empty() {
             return Ok(0);
         }
-        let stream = self.core.stream()?;
+        let stream = self.core.stream("read")?;
         self.core.receive(&stream, None, || (&*stream).read(buf))
     }
 
@@ -101,7 +101,7 @@ impl Socket {
         if buf.is_empty() {
             return Ok(0);
         }
-        let stream = self.core.stream()?;
+        let stream = self.core.stream("read")?;
         self.core.peek(&stream, buf)
     }
 
@@ -342,7 +342,8 @@ impl From<std::os::unix::net::UnixStream> for Socket {
 impl TryFrom<std::os::fd::OwnedFd> for Socket {
     type Error = Error;
 
-    /// Takes over a connection that another program has handed on; it is made blocking, and without timeouts of its own.
+    /// Takes over a connection that another program has handed on; it is made blocking, and without timeouts of its own, and
+    /// is not passed on to programs that are started (close-on-exec).
     ///
     /// # Errors
     /// `ERR_INVALID_FD_TYPE` if it is no TCP or Unix stream socket. The descriptor is closed then.
@@ -351,6 +352,8 @@ impl TryFrom<std::os::fd::OwnedFd> for Socket {
         let is_stream = socket.r#type().is_ok_and(|kind| kind == socket2::Type::STREAM);
         let is_listener = sys::is_listener(&socket).unwrap_or(false);
         if is_stream && !is_listener && socket.local_addr().is_ok_and(|address| Address::of(&address).is_some()) {
+            // It was inherited, so it would be passed on. A socket can always be kept back.
+            let _ = sys::close_on_exec(&socket);
             return Ok(from_any(socket));
         }
         Err(Error::invalid("ERR_INVALID_FD_TYPE", "Unsupported fd type: not a stream socket"))
@@ -394,7 +397,9 @@ impl Read for &Socket {
 impl Write for &Socket {
     /// Writes all of `data` and returns its length. It is less only if an error came between, which the next call meets.
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-        match self.core.turn().write_counted(data) {
+        let turn = self.core.turn();
+        turn.flush()?;
+        match turn.write_counted(data) {
             (0, Err(error)) => Err(error),
             (n, _) => Ok(n),
         }

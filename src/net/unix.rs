@@ -2,10 +2,13 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
+use super::lookup::Limits;
 use crate::address::Address;
+use crate::cancel::Cancel;
 use crate::error::{Error, Result};
 use crate::sys;
 
@@ -43,15 +46,38 @@ pub(super) fn listen(
     Ok((socket, file))
 }
 
-pub(super) fn connect(path: &Path) -> Result<Socket> {
+/// How long a connect that may be cancelled waits between two looks: nothing wakes it.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// Connects. Where the backlog of whoever listens is full, Linux waits for room, for as long as a write may last.
+pub(super) fn connect(path: &Path, limits: Limits<'_>) -> Result<Socket> {
     let failed = |error: io::Error| Error::call("connect", &error).at(path.to_path_buf());
     let socket = unix_socket().map_err(failed)?;
     let address = address(path).map_err(failed)?;
     loop {
+        if limits.is_cancelled() {
+            return Err(Cancel::error());
+        }
+        if limits.is_over() {
+            return Err(failed(io::ErrorKind::TimedOut.into()));
+        }
+        let time = limits.left().into_iter().chain(limits.cancel.map(|_| LOOK)).min();
+        if !limits.is_none() {
+            // Never zero, which the system takes for no limit.
+            let time = time.map(|time| time.max(Duration::from_millis(1)));
+            socket.set_write_timeout(time).map_err(failed)?;
+        }
         match socket.connect(&address) {
             // connect(2) on a Unix socket either is done or has not begun.
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            result => return result.map(|()| socket).map_err(failed),
+            Err(error) if !limits.is_none() && sys::is_timeout(&error) => {}
+            result => {
+                result.map_err(failed)?;
+                if !limits.is_none() {
+                    socket.set_write_timeout(None).map_err(failed)?;
+                }
+                return Ok(socket);
+            }
         }
     }
 }

@@ -107,7 +107,7 @@ impl Turn<'_> {
     pub(crate) fn write_now(&self, data: &[u8]) -> io::Result<usize> {
         let mut done = 0;
         while done < data.len() {
-            let stream = self.core.stream()?;
+            let stream = self.core.stream("write")?;
             match sys::write_now(&stream, &data[done..]) {
                 Ok(n) => {
                     done += n;
@@ -153,7 +153,7 @@ impl Turn<'_> {
     /// Repeats `call` until it says that it has written everything.
     fn send(&self, mut call: impl FnMut(&TcpStream) -> io::Result<(usize, bool)>) -> io::Result<()> {
         self.core.check_writable()?;
-        let stream = self.core.stream()?;
+        let stream = self.core.stream("write")?;
         let timers = &self.core.timers;
         let mut began = timers.arm(&stream, Direction::Write)?;
         loop {

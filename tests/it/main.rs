@@ -3,6 +3,7 @@
 mod accept;
 mod address;
 mod addresses;
+mod attacks;
 mod attributes;
 mod block_list;
 mod block_list_net;
