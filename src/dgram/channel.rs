@@ -29,10 +29,10 @@ impl Socket {
     /// ```
     ///
     /// # Errors
-    /// `ERR_SOCKET_DGRAM_NOT_RUNNING` if the socket is closed. The thread cannot be started.
+    /// `ERR_SOCKET_DGRAM_NOT_RUNNING` if the socket is closed. `ERR_OUT_OF_RANGE` for more than 1,048,576 events. The thread cannot be started.
     pub fn events(&self, n: usize) -> io::Result<Events<SocketEvent>> {
         drop(self.open()?);
-        let (feed, receiver, consumer) = channel(n);
+        let (feed, receiver, consumer) = channel(n)?;
         let socket = self.clone();
         let running = self.start(move || {
             let closing = socket.0.closing.clone();

@@ -58,9 +58,13 @@ where
 
 /// Gives the next client to a caller who serves it himself.
 pub(super) fn accept(server: &Inner) -> io::Result<Option<Socket>> {
-    match next_client(server, &Hooks::default())? {
-        Some((client, presence)) => Ok(Some(client.enter(server, Some(presence)))),
-        None => Ok(None),
+    match next_client(server, &Hooks::default()) {
+        Ok(Some((client, presence))) => Ok(Some(client.enter(server, Some(presence)))),
+        Ok(None) => Ok(None),
+        Err(error) => {
+            server.close();
+            Err(error)
+        }
     }
 }
 

@@ -243,6 +243,7 @@ impl SocketOptions {
         let deadline = self.connect_timeout.and_then(|time| Instant::now().checked_add(time));
         let limits = Limits { deadline, cancel: self.cancel.as_ref() };
         let local = self.local()?;
+        self.connection.settings.keep_alive.map_or(Ok(()), KeepAlive::check)?;
         let family = self.family.or(local.map(|local| Address::from(SocketAddr::from((local, 0))).family()));
         let target = to.target()?;
         if limits.is_cancelled() {

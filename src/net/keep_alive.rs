@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
 
+use crate::error::{Error, Result};
 use crate::sys;
 
 /// Whether and when the system probes a connection that has been silent, to find out that its peer is gone: SO_KEEPALIVE,
@@ -33,7 +34,7 @@ impl KeepAlive {
         KeepAlive { on: true, delay: Duration::ZERO, interval: Duration::from_secs(1), count: 10 }
     }
 
-    /// How long a connection is silent before the first probe: TCP_KEEPIDLE. Whole seconds; what is over is cut off. Less
+    /// How long a connection is silent before the first probe: TCP_KEEPIDLE. Whole seconds, up to 32,767; what is over is cut off. Less
     /// than one leaves all three numbers to the system, as in Node. Default: the system's, 7,200 s on Linux.
     #[doc(alias = "keepAliveInitialDelay")]
     pub fn delay(self, delay: Duration) -> KeepAlive {
@@ -50,6 +51,21 @@ impl KeepAlive {
     /// Default: 10.
     pub fn count(self, count: u32) -> KeepAlive {
         KeepAlive { count, ..self }
+    }
+
+    /// What no system takes is an error that names the option, before there is a socket.
+    pub(crate) fn check(self) -> Result<()> {
+        let longest = Duration::from_secs(32_767);
+        if self.on && self.delay > longest {
+            return Err(Error::option("keep_alive delay", "<= 32767 s", format!("{:?}", self.delay)));
+        }
+        if self.on && self.interval > longest {
+            return Err(Error::option("keep_alive interval", "<= 32767 s", format!("{:?}", self.interval)));
+        }
+        if self.on && self.count > 127 {
+            return Err(Error::option("keep_alive count", "<= 127", self.count));
+        }
+        Ok(())
     }
 
     pub(crate) fn is_on(self) -> bool {

@@ -355,6 +355,7 @@ impl ServerOptions {
                 return Err(Error::option("stack_size", format!(">= {SMALLEST_STACK}"), bytes));
             }
         }
+        self.connection.settings.keep_alive.map_or(Ok(()), KeepAlive::check)?;
         let ceiling = sys::thread_ceiling();
         match self.max_connections {
             Limit::Of(max) if max > ceiling => {

@@ -36,9 +36,15 @@ use crate::sys;
 /// # drop(socket);
 /// # Ok::<(), std::io::Error>(())
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Outbox {
     core: Arc<Core>,
+}
+
+impl fmt::Debug for Outbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Outbox({} {}, {} bytes queued)", self.core.id, self.core.remote, self.pending())
+    }
 }
 
 /// Why [`Outbox::try_send`] did not take a message: nothing of it was sent or queued.
@@ -467,8 +473,10 @@ fn start_writer(core: &Arc<Core>) -> io::Result<()> {
     let seat = sys::ThreadSeat::take()?;
     let core = Arc::clone(core);
     let name = format!("landline outbox {}", core.remote);
+    // It may be in a completion when its connection has long ended, and then the server is not over yet.
+    let presence = core.ledger.as_ref().map(|ledger| ledger.presence());
     thread::Builder::new().name(name).stack_size(128 * 1024).spawn(move || {
-        let _seat = seat;
+        let _held = (seat, presence);
         let queue = core.queue();
         loop {
             // One message a turn, so that other writers get theirs and completions are told soon.

@@ -145,7 +145,7 @@ impl Server {
     /// so `while let Some(socket) = server.accept()?` is a correct server.
     ///
     /// # Errors
-    /// The listening socket has become useless; calling again is pointless.
+    /// The listening socket has become useless; the server is closed then.
     pub fn accept(&self) -> io::Result<Option<Socket>> {
         accept::accept(&self.inner)
     }

@@ -33,7 +33,7 @@ impl Server {
     /// connection has ended. A handler may call it: its own connection is left out, and so are those of other handlers that
     /// wait here too. The thread that receives the server's [`events`](Server::events) may call it as well: what has no room
     /// in the channel is dropped then, and the connection it comes from destroyed. The same goes for the thread that made
-    /// them, if for a second nobody has received any. Not from the `refused` and `report` callbacks: the client they tell of
+    /// them, if for a second nobody has received any. Not from the `refused` and `report` callbacks and the completions of an outbox: what they tell of
     /// is there until they have returned.
     ///
     /// # Errors

@@ -38,7 +38,11 @@ pub(super) fn listen(
     };
     let socket = unix_socket().map_err(failed)?;
     socket.bind(&address(path).map_err(failed)?).map_err(failed)?;
-    let file = (!is_abstract(path)).then(|| SocketFile { path: path.to_path_buf(), made: sys::file_identity(path) });
+    let file = (!is_abstract(path)).then(|| SocketFile {
+        // Found again even if the program goes to another directory.
+        path: std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf()),
+        made: sys::file_identity(path),
+    });
     if readable || writable {
         sys::open_to_all(path, readable, writable).map_err(failed)?;
     }

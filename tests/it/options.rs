@@ -152,6 +152,25 @@ fn set_keep_alive_leaves_the_numbers_node_leaves() {
     assert_eq!(keep_alive(&client), (true, 5, 1, 10), "the next one is");
 }
 
+/// Ensures that keep-alive numbers that no kernel takes are an error that names the option, from `listen` and `connect`.
+#[test]
+fn keep_alive_out_of_range_is_an_error_that_names_it() {
+    let too_long = Duration::from_secs(40_000);
+    for (what, wrong) in [
+        ("delay", KeepAlive::new().delay(too_long)),
+        ("interval", KeepAlive::new().delay(Duration::from_secs(1)).interval(too_long)),
+        ("count", KeepAlive::new().delay(Duration::from_secs(1)).count(128)),
+    ] {
+        let listen = ServerOptions::new().keep_alive(wrong).listen("127.0.0.1:0").map(drop);
+        let connect = SocketOptions::new().keep_alive(wrong).connect("127.0.0.1:1").map(drop);
+        for result in [listen, connect] {
+            let error = result.expect_err("it cannot be set");
+            assert_eq!(error.code(), "ERR_OUT_OF_RANGE", "before the system is asked");
+            assert!(error.to_string().contains(&format!("keep_alive {what}")), "{error} names it");
+        }
+    }
+}
+
 /// Ensures that with keep-alive on both ends of a connection nobody uses are open (net-keepalive.js).
 #[test]
 fn with_keep_alive_an_idle_connection_stays_open() {
