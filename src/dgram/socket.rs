@@ -69,7 +69,8 @@ impl Socket {
     /// is delivered, not even what had arrived. A callback that has begun goes on.
     ///
     /// It blocks until the receivers have let go, so that the descriptor is closed and the port is free when it
-    /// returns. They are woken by an empty datagram from this machine, which takes some microseconds. It takes up to 10
+    /// returns; or, if a program is being started just then, as soon as it runs: until then it has a copy of every
+    /// descriptor. The receivers are woken by an empty datagram from this machine, which takes some microseconds. It takes up to 10
     /// ms for an [adopted](SocketOptions::adopt) socket that is connected and for one bound to a group, and up to a
     /// second where loopback is down. (An adopted socket that is not connected stays blocked there; `close` returns
     /// after 2 s.) It may be called from anywhere, callbacks included, and again.
