@@ -14,7 +14,7 @@ use crate::sys;
 
 /// What a receive buffer is asked to hold unless one says otherwise. At 200,000 datagrams a second the usual default of
 /// 208 KiB lost a third of them, this lost none.
-const RECV_BUFFER: usize = 4 << 20;
+pub(super) const RECV_BUFFER: usize = 4 << 20;
 
 /// The least a send buffer must hold so that the largest datagram can be sent. It is less by default on macOS.
 const SEND_BUFFER: usize = 65_535;

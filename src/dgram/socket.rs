@@ -284,14 +284,30 @@ impl Drop for Open {
 #[derive(Default)]
 pub(super) struct Kept {
     any: AtomicBool,
-    datagrams: Mutex<VecDeque<(Box<[u8]>, SocketAddr)>>,
+    datagrams: Mutex<Datagrams>,
 }
 
+#[derive(Default)]
+struct Datagrams {
+    queue: VecDeque<(Box<[u8]>, SocketAddr)>,
+    bytes: usize,
+}
+
+/// What a datagram that is kept counts for, beside its bytes; somewhat less than on Linux, so that what was in a receive
+/// buffer has room in one of the same size.
+const OVERHEAD: usize = 512;
+
 impl Kept {
-    pub(super) fn push(&self, bytes: &[u8], from: SocketAddr) {
+    /// Keeps a datagram, unless `limit` has been reached: it stands for a receive buffer, and is as large.
+    pub(super) fn push(&self, bytes: &[u8], from: SocketAddr, limit: usize) -> bool {
         let mut datagrams = lock(&self.datagrams);
-        datagrams.push_back((bytes.into(), from));
+        if datagrams.bytes >= limit {
+            return false;
+        }
+        datagrams.bytes += bytes.len() + OVERHEAD;
+        datagrams.queue.push_back((bytes.into(), from));
         self.any.store(true, Ordering::SeqCst);
+        true
     }
 
     pub(super) fn pop(&self) -> Option<(Box<[u8]>, SocketAddr)> {
@@ -299,13 +315,14 @@ impl Kept {
             return None;
         }
         let mut datagrams = lock(&self.datagrams);
-        let first = datagrams.pop_front();
-        self.any.store(!datagrams.is_empty(), Ordering::SeqCst);
+        let first = datagrams.queue.pop_front();
+        datagrams.bytes -= first.as_ref().map_or(0, |(bytes, _)| bytes.len() + OVERHEAD);
+        self.any.store(!datagrams.queue.is_empty(), Ordering::SeqCst);
         first
     }
 
     fn clear(&self) {
-        lock(&self.datagrams).clear();
+        *lock(&self.datagrams) = Datagrams::default();
     }
 }
 
