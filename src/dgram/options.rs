@@ -143,7 +143,9 @@ impl SocketOptions {
         self
     }
 
-    /// Sending or connecting to these addresses is an error, `ERR_IP_BLOCKED`, and nothing is sent. Default: none.
+    /// Sending or connecting to these addresses is an error, `ERR_IP_BLOCKED`, and nothing is sent; to a wildcard, if the
+    /// loopback address that is meant is one of them. The rules may be changed while the socket is in use, and hold for
+    /// the peer of a connected one. Default: none.
     #[doc(alias = "sendBlockList")]
     pub fn send_block_list(mut self, list: &BlockList) -> SocketOptions {
         self.send_block_list = Some(list.clone());

@@ -13,7 +13,7 @@ use super::race::{Course, End, FOREVER, timed_out};
 use super::settings::apply;
 use super::socket::Socket;
 use super::unix;
-use crate::address::{Address, Endpoint, Family, Target, loopback, resolve};
+use crate::address::{Address, Endpoint, Family, Target, loopback, reachable, resolve};
 use crate::block_list::BlockList;
 use crate::cancel::{Attached, Cancel};
 use crate::error::{Error, Result};
@@ -360,7 +360,8 @@ impl SocketOptions {
 
     fn check_blocked(&self, at: SocketAddr) -> Result<()> {
         match &self.block_list {
-            Some(list) if list.check(at.ip()) => {
+            // A wildcard leads to this machine on most systems.
+            Some(list) if list.check(at.ip()) || list.check(reachable(at).ip()) => {
                 let text = format!("IP({}) is blocked by net.BlockList", at.ip());
                 Err(Error::fixed(io::ErrorKind::PermissionDenied, "ERR_IP_BLOCKED", text).at(at))
             }
