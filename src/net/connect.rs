@@ -262,7 +262,7 @@ impl SocketOptions {
                 }
             }
             Target::Path(path) => {
-                let stream = unix::connect(&path)?.into();
+                let stream = unix::connect(&path, limits)?.into();
                 self.made(stream, (PathBuf::new().into(), path.into()), &[])
             }
             Target::Invalid(error) => Err(error),

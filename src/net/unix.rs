@@ -2,10 +2,13 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
+use super::lookup::Limits;
 use crate::address::Address;
+use crate::cancel::Cancel;
 use crate::error::{Error, Result};
 use crate::sys;
 
@@ -43,17 +46,38 @@ pub(super) fn listen(
     Ok((socket, file))
 }
 
-pub(super) fn connect(path: &Path) -> Result<Socket> {
+/// How long connect(2) waits at most before it is looked whether it has been cancelled.
+const SLICE: Duration = Duration::from_millis(10);
+
+/// Connects. As long as the listener's queue is full Linux makes that wait, and unlike TCP's it is not woken by shutdown(2):
+/// only by SO_SNDTIMEO. Elsewhere a full queue is a refusal.
+pub(super) fn connect(path: &Path, limits: Limits<'_>) -> Result<Socket> {
     let failed = |error: io::Error| Error::call("connect", &error).at(path.to_path_buf());
     let socket = unix_socket().map_err(failed)?;
     let address = address(path).map_err(failed)?;
-    loop {
+    let result = loop {
+        if limits.is_cancelled() {
+            return Err(Cancel::error());
+        }
+        if limits.is_over() {
+            return Err(failed(io::ErrorKind::TimedOut.into()));
+        }
+        if !limits.is_none() {
+            // Not less, or it would be rounded to zero, which is none.
+            let wait = limits.left().unwrap_or(SLICE).clamp(Duration::from_millis(1), SLICE);
+            socket.set_write_timeout(Some(wait)).map_err(failed)?;
+        }
         match socket.connect(&address) {
             // connect(2) on a Unix socket either is done or has not begun.
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            result => return result.map(|()| socket).map_err(failed),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock && !limits.is_none() => {}
+            result => break result,
         }
+    };
+    if result.is_ok() && !limits.is_none() {
+        socket.set_write_timeout(None).map_err(failed)?;
     }
+    result.map(|()| socket).map_err(failed)
 }
 
 /// Connects without waiting, to wake whoever accepts; gives the name by which the connection is known there, where it has
