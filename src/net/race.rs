@@ -133,7 +133,7 @@ impl Race<'_> {
             let won = match self.begin(attempt, index == last)? {
                 Begun::Decided(won) => won,
                 Begun::OnItsThread if index == last => None,
-                Begun::OnItsThread => self.wait(Some(Instant::now() + self.course.stagger))?,
+                Begun::OnItsThread => self.wait(Instant::now().checked_add(self.course.stagger))?,
             };
             if let Some(won) = won {
                 return Ok(won);
