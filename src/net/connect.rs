@@ -150,13 +150,14 @@ impl SocketOptions {
         SocketOptions { block_list: Some(list.clone()), ..self }
     }
 
-    /// Only addresses of this family are used, and of several the first. Default: any.
+    /// Of a name's addresses only those of this family are used, and of several the first. An IP address is taken as it
+    /// is. Default: any.
     pub fn family(self, family: Family) -> SocketOptions {
         SocketOptions { family: Some(family), ..self }
     }
 
-    /// The address of ours to connect from, an IP address as text or as [`IpAddr`]: bind(2). Only addresses of its family
-    /// are used then, and of several the first. Default: the system's choice.
+    /// The address of ours to connect from, an IP address as text or as [`IpAddr`]: bind(2). Of a name's addresses only
+    /// those of its family are used then, and of several the first. Default: the system's choice.
     pub fn local_address(self, ip: impl ToString) -> SocketOptions {
         SocketOptions { local_address: Some(ip.to_string()), ..self }
     }
