@@ -6,6 +6,8 @@ use std::time::Duration;
 use landline::net::{Socket, SocketOptions};
 use landline::{BlockList, Cancel};
 
+#[cfg(target_os = "linux")]
+use crate::support::eventually;
 use crate::support::{SOON, within};
 
 /// Ensures that a wildcard, by which Linux reaches this machine, does not get around a list that blocks this machine,
@@ -81,8 +83,14 @@ fn cancelling_ends_a_connect_to_a_path() {
     let (_listener, _clients, path) = full_queue("cancel");
     let cancel = Cancel::new();
     let options = SocketOptions::new().cancel(&cancel);
-    let connecting = std::thread::spawn(move || options.connect(path));
-    assert!(!connecting.is_finished());
+    let connecting = std::thread::Builder::new().name("to a full queue".into());
+    let connecting = connecting.spawn(move || options.connect(path)).unwrap();
+    eventually(SOON, "it waits", || {
+        std::fs::read_dir("/proc/self/task").unwrap().flatten().any(|task| {
+            let stat = std::fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+            stat.contains("(to a full queue) S")
+        })
+    });
     cancel.cancel();
     let error = within(SOON, "the connect ends", || connecting.join().unwrap()).unwrap_err();
     assert_eq!(error.code(), "ABORT_ERR");
@@ -111,4 +119,18 @@ fn a_family_is_asked_of_names_alone() {
     options.connect(at).expect("an address needs no choice");
     let error = options.lookup(|_, _| Ok(["127.0.0.1"])).connect(("name.example", at.port())).unwrap_err();
     assert_eq!(error.code(), "ERR_INVALID_ADDRESS_FAMILY");
+}
+
+/// Ensures that a resolver and a report may cancel the very connect they serve.
+#[test]
+fn a_resolver_may_cancel_its_connect() {
+    let cancel = Cancel::new();
+    let firing = cancel.clone();
+    let options = SocketOptions::new().cancel(&cancel).lookup(move |_, _| {
+        firing.cancel();
+        Ok(["127.0.0.1"])
+    });
+    let error = within(SOON, "the connect ends", move || options.connect("name.example:1")).unwrap_err();
+    assert_eq!(error.code(), "ABORT_ERR");
+    assert!(format!("{cancel:?}").contains("0 attached"), "nothing is left attached: {cancel:?}");
 }

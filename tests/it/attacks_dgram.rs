@@ -2,10 +2,11 @@
 
 use std::io::{self, IoSlice};
 use std::net::UdpSocket;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use landline::BlockList;
-use landline::dgram::{Socket, SocketOptions};
+use landline::dgram::{Socket, SocketEvent, SocketOptions};
+use landline::{BlockList, Cancel, Report};
 
 use crate::support_dgram::{SOON, families, receive, within};
 
@@ -154,4 +155,110 @@ fn a_thousand_and_twenty_five_slices_are_refused() {
     let error = socket.send_vectored_to(&slices, peer.address()).unwrap_err();
     assert_eq!(error.code(), "EMSGSIZE");
     peer.try_recv(&mut [0; 10]).expect_err("nothing was sent");
+}
+
+/// Ensures that changing, connecting, disconnecting, asking and closing at once, from several threads beside receivers,
+/// ends, delivers nothing that was not sent, and leaves nothing.
+#[cfg(target_os = "linux")]
+#[test]
+fn everything_at_once_ends_and_leaves_nothing() {
+    use crate::support::{descriptors, eventually, in_child, threads};
+    in_child("attacks_dgram::everything_at_once_ends_and_leaves_nothing", &[], || {
+        let before = (descriptors(), threads());
+        for _ in 0..40 {
+            within(SOON, "everything", || {
+                let (socket, peer) = (Socket::bind("127.0.0.1:0").unwrap(), Socket::bind("127.0.0.1:0").unwrap());
+                let loops = [(); 3].map(|()| {
+                    let message = |_: &Socket, bytes: &[u8], _: &_| match bytes {
+                        b"x" => Ok(()),
+                        other => Err(io::Error::other(format!("{other:?} was not sent"))),
+                    };
+                    socket.on().message(message).spawn().unwrap()
+                });
+                std::thread::scope(|scope| {
+                    for _ in 0..2 {
+                        scope.spawn(|| {
+                            (0..20).for_each(|_| {
+                                let _ = (socket.connect(peer.address()), socket.disconnect());
+                            });
+                            socket.close();
+                        });
+                        scope.spawn(|| {
+                            (0..100).for_each(|_| {
+                                let _ = peer.send_to(b"x", socket.address());
+                            })
+                        });
+                        scope.spawn(|| {
+                            (0..20).for_each(|_| {
+                                let _ = (socket.lost(), socket.set_ttl(8), socket.remote_address(), socket.send(b"y"));
+                            })
+                        });
+                    }
+                });
+                loops.into_iter().for_each(|running| running.join().unwrap());
+            });
+        }
+        eventually(SOON, "all is as before", || (descriptors(), threads()) == before);
+    });
+}
+
+/// Ensures that a socket can be closed, cancelled, asked and disconnected from every hook and callback.
+#[test]
+fn every_hook_may_call_everything() {
+    let cancel = Cancel::new();
+    let place: Arc<OnceLock<Socket>> = Arc::default();
+    let (seen, firing) = (place.clone(), cancel.clone());
+    let all = move |socket: &Socket| {
+        let _ = (socket.lost(), socket.set_ttl(8), socket.remote_address(), socket.disconnect());
+        let _ = (socket.try_recv(&mut [0; 10]), socket.connect(9), socket.send(b"x"));
+        firing.cancel();
+        socket.close();
+    };
+    let in_hook = all.clone();
+    let hook = move |_: &Report| {
+        if let Some(socket) = seen.get() {
+            in_hook(socket);
+        }
+    };
+    let socket = SocketOptions::udp4().report(hook).cancel(&cancel).bind("127.0.0.1:0").unwrap();
+    place.set(socket.clone()).unwrap();
+    Socket::bind("127.0.0.1:0").unwrap().send_to(b"x", socket.address()).unwrap();
+    let closes = within(SOON, "the loop ends", move || {
+        let mut closes = 0;
+        let each = socket.each(|socket, event| {
+            closes += usize::from(matches!(event, SocketEvent::Close));
+            all(socket);
+            Ok(())
+        });
+        each.unwrap();
+        closes
+    });
+    assert_eq!(closes, 1, "the close is told once");
+}
+
+/// Ensures that events handed over one by one, and those of a channel that is full, do not keep their consumer from
+/// closing, dropping or both, at any moment.
+#[test]
+fn a_consumer_may_close_and_drop_at_any_moment() {
+    for n in [0, 1] {
+        for round in 0..60 {
+            within(SOON, "closing and dropping", move || {
+                let (socket, sender) = (Socket::bind("127.0.0.1:0").unwrap(), Socket::bind("127.0.0.1:0").unwrap());
+                let events = socket.events(n).unwrap();
+                for _ in 0..5 {
+                    sender.send_to(b"x", socket.address()).unwrap();
+                }
+                (0..round % 3).for_each(|_| drop(events.recv().unwrap()));
+                if round % 2 == 0 {
+                    socket.close();
+                }
+                if round % 10 == 0 {
+                    let last = events.iter().last();
+                    assert!(matches!(last, Some(SocketEvent::Close)), "the close is the last event");
+                }
+                drop(events);
+                assert!(socket.recv(&mut [0; 10]).unwrap().is_none(), "it is closed");
+            });
+        }
+    }
 }
