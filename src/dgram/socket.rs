@@ -69,11 +69,12 @@ impl Socket {
     /// is delivered, not even what had arrived. A callback that has begun goes on.
     ///
     /// It blocks until the receivers have let go, so that the descriptor is closed and the port is free when it
-    /// returns; or, if a program is being started just then, as soon as it runs: until then it has a copy of every
-    /// descriptor. The receivers are woken by an empty datagram from this machine, which takes some microseconds. It takes up to 10
-    /// ms for an [adopted](SocketOptions::adopt) socket that is connected and for one bound to a group, and up to a
-    /// second where loopback is down. (An adopted socket that is not connected stays blocked there; `close` returns
-    /// after 2 s.) It may be called from anywhere, callbacks included, and again.
+    /// returns; or, if a program is being started just then, as soon as that runs: until then it has a copy of every
+    /// descriptor. The receivers are woken by an empty datagram from this machine, which takes some microseconds. It
+    /// takes up to 10 ms for an [adopted](SocketOptions::adopt) socket that is connected and for one bound to a group,
+    /// and up to a second where loopback is down or no descriptor is left to send from. (An adopted socket that is not
+    /// connected stays blocked there; `close` returns after 2 s.) It may be called from anywhere, callbacks included,
+    /// and again.
     #[doc(alias = "asyncDispose")]
     pub fn close(&self) {
         self.0.close();
