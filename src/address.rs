@@ -318,7 +318,7 @@ pub(crate) fn loopback(family: Family) -> IpAddr {
 /// Where to connect or send in order to reach a socket bound to `at`: a wildcard is reached over loopback, since
 /// connecting to it works on some systems only.
 pub(crate) fn reachable(at: SocketAddr) -> SocketAddr {
-    match at.ip() {
+    match at.ip().to_canonical() {
         IpAddr::V4(ip) if ip.is_unspecified() => (Ipv4Addr::LOCALHOST, at.port()).into(),
         IpAddr::V6(ip) if ip.is_unspecified() => (Ipv6Addr::LOCALHOST, at.port()).into(),
         _ => at,

@@ -1,6 +1,7 @@
 use std::thread::{self, JoinHandle};
 use std::{fmt, io};
 
+use crate::error::Error;
 use crate::report::dispose;
 use crate::sys;
 
@@ -33,8 +34,12 @@ impl Running {
     ///
     /// # Errors
     /// What the thread's `serve`, `run` or `each` returned. If a callback panicked there, an error with the panic's
-    /// message.
+    /// message. `ERR_WOULD_DEADLOCK` on the thread itself, which cannot wait for its own end.
     pub fn join(self) -> io::Result<()> {
+        if self.0.thread().id() == thread::current().id() {
+            let text = "A thread cannot wait for its own end";
+            return Err(Error::invalid("ERR_WOULD_DEADLOCK", text).into());
+        }
         self.0.join().unwrap_or_else(|panic| {
             let error = io::Error::other(format!("callback panicked: {}", panic_message(&*panic)));
             dispose(panic);

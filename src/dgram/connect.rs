@@ -6,6 +6,7 @@ use socket2::SockRef;
 
 use super::lost::lost;
 use super::multicast::rejoin;
+use super::options::RECV_BUFFER;
 use super::receive::MAX_DATAGRAM;
 use super::send::{is_connected, not_connected};
 use super::socket::{Kept, Open, Setup, Socket, not_running};
@@ -50,8 +51,9 @@ impl Socket {
     ///
     /// There is no safe call for it, so the socket is replaced by another one on the same address, with the same
     /// settings and groups, in the time of some microseconds. What had arrived is kept and received first, in order,
-    /// and nothing sent to the address meanwhile is lost, but for multicast, and on systems that do not let two sockets
-    /// have one address for a moment. The port stays even where the system had chosen it, which plain connect(2) with
+    /// unless there is another peer by then. As much is kept as fits into a receive buffer; what is more, from
+    /// connecting and disconnecting again without receiving, is [`lost`](Socket::lost). Nothing sent to the address
+    /// meanwhile is, but for multicast, and on systems that do not let two sockets have one address for a moment. The port stays even where the system had chosen it, which plain connect(2) with
     /// `AF_UNSPEC` would give up.
     ///
     /// # Errors
@@ -105,7 +107,7 @@ impl Socket {
         }
         // From here on what comes from the peer goes to the new socket, and what the old one has can be counted.
         let _ = old.socket.local_addr().and_then(|own| old.socket.connect(own));
-        drain(&old.socket, &inner.kept);
+        setup.lost_before += drain(&old.socket, &inner.kept);
         setup.lost_before += lost(&old.socket, setup.v6).unwrap_or(0);
         slot.open = None;
         Retired::new(old).wait();
@@ -164,19 +166,21 @@ fn open_beside(old: &UdpSocket, setup: &Setup) -> Result<UdpSocket> {
     opened
 }
 
-/// Takes out what has arrived.
-fn drain(socket: &UdpSocket, kept: &Kept) {
+/// Takes out what has arrived, and gives how many datagrams there was no room for.
+fn drain(socket: &UdpSocket, kept: &Kept) -> u64 {
+    let mut thrown_away = 0;
     let mut buffer = vec![0; MAX_DATAGRAM];
     if socket.set_nonblocking(true).is_err() {
-        return;
+        return thrown_away;
     }
+    let limit = SockRef::from(socket).recv_buffer_size().unwrap_or(RECV_BUFFER);
     loop {
         match socket.recv_from(&mut buffer) {
-            Ok((size, from)) => kept.push(&buffer[..size], from),
+            Ok((size, from)) => thrown_away += u64::from(!kept.push(&buffer[..size], from, limit)),
             // The last thing the peer has to say to us is that it does not listen; there may be something behind it.
             Err(error) => match error.kind() {
                 io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted => {}
-                _ => return,
+                _ => return thrown_away,
             },
         }
     }

@@ -14,7 +14,7 @@ use crate::sys;
 
 /// What a receive buffer is asked to hold unless one says otherwise. At 200,000 datagrams a second the usual default of
 /// 208 KiB lost a third of them, this lost none.
-const RECV_BUFFER: usize = 4 << 20;
+pub(super) const RECV_BUFFER: usize = 4 << 20;
 
 /// The least a send buffer must hold so that the largest datagram can be sent. It is less by default on macOS.
 const SEND_BUFFER: usize = 65_535;
@@ -129,7 +129,8 @@ impl SocketOptions {
         self
     }
 
-    /// The stack of the thread that [`SocketCallbacks::spawn`](super::SocketCallbacks::spawn) starts. Default: std's, 2 MiB.
+    /// The stack of the thread that [`SocketCallbacks::spawn`](super::SocketCallbacks::spawn) or
+    /// [`Socket::events`] starts. Default: std's, 2 MiB.
     pub fn stack_size(mut self, bytes: impl Into<Option<usize>>) -> SocketOptions {
         self.stack_size = bytes.into();
         self
@@ -143,7 +144,9 @@ impl SocketOptions {
         self
     }
 
-    /// Sending or connecting to these addresses is an error, `ERR_IP_BLOCKED`, and nothing is sent. Default: none.
+    /// Sending or connecting to these addresses is an error, `ERR_IP_BLOCKED`, and nothing is sent; to a wildcard, if the
+    /// loopback address that is meant is one of them. The rules may be changed while the socket is in use, and hold for
+    /// the peer of a connected one. Default: none.
     #[doc(alias = "sendBlockList")]
     pub fn send_block_list(mut self, list: &BlockList) -> SocketOptions {
         self.send_block_list = Some(list.clone());

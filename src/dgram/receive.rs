@@ -150,7 +150,8 @@ impl Inner {
             // The socket comes before what was kept of the one before it: who gets the new one finds all of that.
             let Some(open) = self.open() else { return Ok(None) };
             if let Some((bytes, from)) = self.kept.pop() {
-                if self.is_blocked(from) {
+                // There may be another peer by now.
+                if !open.hears(from) || self.is_blocked(from) {
                     continue;
                 }
                 buffer[..bytes.len()].copy_from_slice(&bytes);

@@ -38,8 +38,8 @@ impl Socket {
     /// Sends one datagram to the peer of a connected socket, and gives its size: send(2).
     ///
     /// # Errors
-    /// Nothing was sent: `ERR_SOCKET_DGRAM_NOT_CONNECTED` if there is no peer, `EMSGSIZE`, `ENETUNREACH` and
-    /// `ERR_SOCKET_DGRAM_NOT_RUNNING` as of [`send_to`](Socket::send_to). `ECONNREFUSED` tells, once, that an earlier
+    /// Nothing was sent: `ERR_SOCKET_DGRAM_NOT_CONNECTED` if there is no peer, `EMSGSIZE`, `ENETUNREACH`,
+    /// `ERR_IP_BLOCKED` and `ERR_SOCKET_DGRAM_NOT_RUNNING` as of [`send_to`](Socket::send_to). `ECONNREFUSED` tells, once, that an earlier
     /// datagram found nobody listening, unless a receiver was told first; send again.
     pub fn send(&self, data: &[u8]) -> Result<usize> {
         self.transmit_to_peer(|socket| socket.send(data))
@@ -65,6 +65,7 @@ impl Socket {
     fn transmit_to_peer(&self, call: impl Fn(&UdpSocket) -> io::Result<usize>) -> Result<usize> {
         let open = self.open()?;
         let peer = *open.peer.get().ok_or_else(not_connected)?;
+        self.check_blocked(peer)?;
         uninterrupted(|| call(&open.socket)).map_err(|error| Error::call("send", &error).at(peer))
     }
 
@@ -86,14 +87,22 @@ impl Socket {
             Target::Path(_) => return Err(no_path()),
             Target::Invalid(error) => return Err(error),
         };
-        if self.0.send_block_list.as_ref().is_some_and(|list| list.check(at.ip())) {
-            let text = format!("IP({}) is blocked by net.BlockList", at.ip().to_canonical());
-            return Err(Error::fixed(io::ErrorKind::PermissionDenied, "ERR_IP_BLOCKED", text).at(at));
-        }
+        self.check_blocked(at)?;
         match Address::from(reachable(at)).socket_addr() {
             Some(SocketAddr::V4(at)) if self.0.dual => Ok((at.ip().to_ipv6_mapped(), at.port()).into()),
             Some(at) if at.is_ipv6() == self.0.v6 => Ok(at),
             _ => Err(Error::coded(call, io::ErrorKind::InvalidInput, "EINVAL").at(at)),
+        }
+    }
+
+    /// An error for an address on the list, and for a wildcard if this machine, which is meant, is on it.
+    fn check_blocked(&self, at: SocketAddr) -> Result<()> {
+        match &self.0.send_block_list {
+            Some(list) if list.check(at.ip()) || list.check(reachable(at).ip()) => {
+                let text = format!("IP({}) is blocked by net.BlockList", at.ip().to_canonical());
+                Err(Error::fixed(io::ErrorKind::PermissionDenied, "ERR_IP_BLOCKED", text).at(at))
+            }
+            _ => Ok(()),
         }
     }
 

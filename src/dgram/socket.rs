@@ -66,13 +66,16 @@ impl Socket {
     }
 
     /// Closes the socket, now: a blocked [`recv`](Socket::recv) returns `None`, a loop over it ends, and nothing more
-    /// is delivered, not even what had arrived. A callback that has begun goes on.
+    /// is received, not even what had arrived. A callback goes on that has begun, or whose datagram had been received, and
+    /// [`events`](Socket::events) keep what is in their channel.
     ///
     /// It blocks until the receivers have let go, so that the descriptor is closed and the port is free when it
-    /// returns. They are woken by an empty datagram from this machine, which takes some microseconds. It takes up to 10
-    /// ms for an [adopted](SocketOptions::adopt) socket that is connected and for one bound to a group, and up to a
-    /// second where loopback is down. (An adopted socket that is not connected stays blocked there; `close` returns
-    /// after 2 s.) It may be called from anywhere, callbacks included, and again.
+    /// returns; or, if a program is being started just then, as soon as that runs: until then it has a copy of every
+    /// descriptor. The receivers are woken by an empty datagram from this machine, which takes some microseconds. It
+    /// takes up to 10 ms for an [adopted](SocketOptions::adopt) socket that is connected and for one bound to a group,
+    /// and up to a second where loopback is down or no descriptor is left to send from. (An adopted socket that is not
+    /// connected stays blocked there; `close` returns after 2 s.) It may be called from anywhere, callbacks included,
+    /// and again.
     #[doc(alias = "asyncDispose")]
     pub fn close(&self) {
         self.0.close();
@@ -283,14 +286,30 @@ impl Drop for Open {
 #[derive(Default)]
 pub(super) struct Kept {
     any: AtomicBool,
-    datagrams: Mutex<VecDeque<(Box<[u8]>, SocketAddr)>>,
+    datagrams: Mutex<Datagrams>,
 }
 
+#[derive(Default)]
+struct Datagrams {
+    queue: VecDeque<(Box<[u8]>, SocketAddr)>,
+    bytes: usize,
+}
+
+/// What a datagram that is kept counts for, beside its bytes; somewhat less than on Linux, so that what was in a receive
+/// buffer has room in one of the same size.
+const OVERHEAD: usize = 512;
+
 impl Kept {
-    pub(super) fn push(&self, bytes: &[u8], from: SocketAddr) {
+    /// Keeps a datagram, unless `limit` has been reached: it stands for a receive buffer, and is as large.
+    pub(super) fn push(&self, bytes: &[u8], from: SocketAddr, limit: usize) -> bool {
         let mut datagrams = lock(&self.datagrams);
-        datagrams.push_back((bytes.into(), from));
+        if datagrams.bytes >= limit {
+            return false;
+        }
+        datagrams.bytes += bytes.len() + OVERHEAD;
+        datagrams.queue.push_back((bytes.into(), from));
         self.any.store(true, Ordering::SeqCst);
+        true
     }
 
     pub(super) fn pop(&self) -> Option<(Box<[u8]>, SocketAddr)> {
@@ -298,13 +317,14 @@ impl Kept {
             return None;
         }
         let mut datagrams = lock(&self.datagrams);
-        let first = datagrams.pop_front();
-        self.any.store(!datagrams.is_empty(), Ordering::SeqCst);
+        let first = datagrams.queue.pop_front();
+        datagrams.bytes -= first.as_ref().map_or(0, |(bytes, _)| bytes.len() + OVERHEAD);
+        self.any.store(!datagrams.queue.is_empty(), Ordering::SeqCst);
         first
     }
 
     fn clear(&self) {
-        lock(&self.datagrams).clear();
+        *lock(&self.datagrams) = Datagrams::default();
     }
 }
 

@@ -42,23 +42,32 @@ pub(super) fn receive_timeout(local: SocketAddr, adopted: bool, connected: bool)
     }
 }
 
-/// Who sends the datagrams, from which port, and where to.
+/// Who sends the datagrams, from which address, as the receivers see it, and where to.
 pub(super) struct Waker {
     socket: UdpSocket,
-    port: u16,
+    from: SocketAddr,
     to: SocketAddr,
 }
 
 impl Open {
     /// Whether a datagram is none, but was sent to wake who received it.
     pub(super) fn is_wake_up(&self, (size, from): (usize, SocketAddr)) -> bool {
-        size == 0 && self.waker.get().is_some_and(|waker| waker.port == from.port())
+        size == 0 && self.waker.get().is_some_and(|waker| waker.from.port() == from.port())
     }
 
     fn waker(&self) -> io::Result<&Waker> {
-        if let Some(waker) = self.waker.get() {
-            return Ok(waker);
+        let waker = match self.waker.get() {
+            Some(waker) => waker,
+            None => self.new_waker()?,
+        };
+        if !self.adopted && self.peer.get().is_some() {
+            // Each time: a connect() that had begun before may have been the last.
+            self.socket.connect(waker.from)?;
         }
+        Ok(waker)
+    }
+
+    fn new_waker(&self) -> io::Result<&Waker> {
         let local = self.socket.local_addr()?;
         let at = reachable(local);
         let to = Address::from(at).socket_addr().unwrap_or(at);
@@ -67,13 +76,11 @@ impl Open {
         from.set_port(0);
         let socket = UdpSocket::bind(from)?;
         from.set_port(socket.local_addr()?.port());
-        if !self.adopted && self.peer.get().is_some() {
-            self.socket.connect(match from {
-                SocketAddr::V4(from) if local.is_ipv6() => (from.ip().to_ipv6_mapped(), from.port()).into(),
-                from => from,
-            })?;
-        }
-        Ok(self.waker.get_or_init(|| Waker { socket, port: from.port(), to }))
+        let from = match from {
+            SocketAddr::V4(from) if local.is_ipv6() => (from.ip().to_ipv6_mapped(), from.port()).into(),
+            from => from,
+        };
+        Ok(self.waker.get_or_init(|| Waker { socket, from, to }))
     }
 }
 

@@ -13,7 +13,7 @@ use super::race::{Course, End, FOREVER, timed_out};
 use super::settings::apply;
 use super::socket::Socket;
 use super::unix;
-use crate::address::{Address, Endpoint, Family, Target, loopback, resolve};
+use crate::address::{Address, Endpoint, Family, Target, loopback, reachable, resolve};
 use crate::block_list::BlockList;
 use crate::cancel::{Attached, Cancel};
 use crate::error::{Error, Result};
@@ -103,7 +103,8 @@ impl SocketOptions {
     /// Looks names up by `f`, which gets the name and the family asked for, if one is. IP addresses, with a zone too, never
     /// reach it. It answers with addresses of any form ([`ToIp`]; a port or zone in them is ignored), in the order they are
     /// to be tried; with none, or with an error of kind `NotFound`, if there is no such name. Its other errors are those
-    /// of the connect. It may run on a thread of its own, see [`connect_timeout`](Self::connect_timeout).
+    /// of the connect. It may run on a thread of its own, see [`connect_timeout`](Self::connect_timeout); 16 of them that
+    /// each wait for a look-up of their own would wait for ever, so it should not connect by name without a time limit.
     /// Default: the system's resolver, getaddrinfo(3).
     ///
     /// ```
@@ -156,8 +157,8 @@ impl SocketOptions {
         SocketOptions { family: Some(family), ..self }
     }
 
-    /// The address of ours to connect from, an IP address as text or as [`IpAddr`]: bind(2). Only addresses of its family
-    /// are used then, and of several the first. Default: the system's choice.
+    /// The address of ours to connect from, an IP address as text or as [`IpAddr`]: bind(2). Of a name's addresses only
+    /// those of its family are used then, and of several the first. Default: the system's choice.
     pub fn local_address(self, ip: impl ToString) -> SocketOptions {
         SocketOptions { local_address: Some(ip.to_string()), ..self }
     }
@@ -362,7 +363,8 @@ impl SocketOptions {
 
     fn check_blocked(&self, at: SocketAddr) -> Result<()> {
         match &self.block_list {
-            Some(list) if list.check(at.ip()) => {
+            // A wildcard leads to this machine on most systems.
+            Some(list) if list.check(at.ip()) || list.check(reachable(at).ip()) => {
                 let text = format!("IP({}) is blocked by net.BlockList", at.ip());
                 Err(Error::fixed(io::ErrorKind::PermissionDenied, "ERR_IP_BLOCKED", text).at(at))
             }

@@ -147,3 +147,20 @@ fn an_idle_socket_has_no_events() {
     let events = socket.events(1).expect("a thread can be started");
     assert_eq!(events.try_recv().err(), Some(TryRecvError::Empty), "nothing has happened");
 }
+
+/// Ensures that a loop that is asked to wait for its own end says that it cannot, and goes on.
+#[test]
+fn joining_ones_own_thread_is_an_error() {
+    let socket = Socket::bind("127.0.0.1:0").expect("port 0 can be bound");
+    let (give, given) = mpsc::channel::<landline::Running>();
+    let (tell, told) = mpsc::channel();
+    let receive = socket.on().message(move |socket, _, _| {
+        let own = given.recv_timeout(SOON).expect("the test gives it");
+        tell.send(own.join().expect_err("it cannot end before it ends").to_string()).expect("the test waits");
+        socket.close();
+        Ok(())
+    });
+    give.send(receive.spawn().expect("a thread can be started")).expect("the loop takes it");
+    sender("127.0.0.1:0").send_to(b"x", socket.address()).expect("it is bound");
+    assert_eq!(told.recv_timeout(SOON).expect("it goes on"), "A thread cannot wait for its own end", "it says so");
+}

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use landline::dgram::{Socket, SocketEvent, SocketOptions};
 
+use crate::support::in_child;
 use crate::support_dgram::{SOON, families, in_own_process, within};
 
 /// How a socket comes to be. An adopted one is never shut down, so it is woken by the way that all sockets are on
@@ -68,34 +69,40 @@ fn assert_prompt(what: &str, took: &[Duration]) {
 /// Ensures that `close` wakes a blocked receive at once, in each of 1,000 rounds, by shutdown and by datagram.
 #[test]
 fn close_wakes_a_blocked_receive() {
-    for at in families() {
-        for (kind, make) in makings() {
-            let at = at.to_owned();
-            let name = format!("{kind} {at}");
-            let took = within(SOON * 3, "1,000 closes", move || stop_latencies(500, || make(&at)));
-            assert_prompt(&name, &took);
+    // Nobody else may take the ports, nor start a program, which has a copy of every descriptor until it runs.
+    in_child("dgram_stop::close_wakes_a_blocked_receive", &[], || {
+        for at in families() {
+            for (kind, make) in makings() {
+                let at = at.to_owned();
+                let name = format!("{kind} {at}");
+                let took = within(SOON * 3, "1,000 closes", move || stop_latencies(500, || make(&at)));
+                assert_prompt(&name, &took);
+            }
         }
-    }
+    });
 }
 
 /// Ensures the same of connected sockets. An adopted one looks around every 10 ms.
 #[test]
 fn close_wakes_a_blocked_receive_of_a_connected_socket() {
-    for at in families() {
-        for (kind, make) in makings() {
-            let rounds = if kind == "own" { 500 } else { 200 };
-            let peer = Socket::bind(at).unwrap();
-            let name = format!("connected, {kind} {at}");
-            let took = within(SOON * 3, "all closes", move || {
-                stop_latencies(rounds, || {
-                    let socket = make(at);
-                    socket.connect(peer.address()).unwrap();
-                    socket
-                })
-            });
-            assert_prompt(&name, &took);
+    // Nobody else may take the ports, nor start a program, which has a copy of every descriptor until it runs.
+    in_child("dgram_stop::close_wakes_a_blocked_receive_of_a_connected_socket", &[], || {
+        for at in families() {
+            for (kind, make) in makings() {
+                let rounds = if kind == "own" { 500 } else { 200 };
+                let peer = Socket::bind(at).unwrap();
+                let name = format!("connected, {kind} {at}");
+                let took = within(SOON * 3, "all closes", move || {
+                    stop_latencies(rounds, || {
+                        let socket = make(at);
+                        socket.connect(peer.address()).unwrap();
+                        socket
+                    })
+                });
+                assert_prompt(&name, &took);
+            }
         }
-    }
+    });
 }
 
 /// Ensures that ten empty datagrams are ten messages, that none of them is taken for the wake-up, and that nothing else
@@ -207,55 +214,57 @@ fn close_wakes_every_receiver() {
 /// Ensures that closing works from within the loop itself, from two threads at once, and from the report hook.
 #[test]
 fn close_works_from_anywhere() {
-    for (_, make) in makings() {
-        let (socket, sender) = (make("127.0.0.1:0"), Socket::bind("127.0.0.1:0").unwrap());
-        for _ in 0..5 {
-            sender.send_to(b"x", socket.address()).unwrap();
+    in_child("dgram_stop::close_works_from_anywhere", &[], || {
+        for (_, make) in makings() {
+            let (socket, sender) = (make("127.0.0.1:0"), Socket::bind("127.0.0.1:0").unwrap());
+            for _ in 0..5 {
+                sender.send_to(b"x", socket.address()).unwrap();
+            }
+            let closing = socket.clone();
+            let messages = within(SOON, "a loop that closes itself ends", move || {
+                let mut messages = 0;
+                closing
+                    .each(|socket, event| {
+                        if let SocketEvent::Message(..) = event {
+                            messages += 1;
+                            socket.close();
+                            Socket::bind(socket.address()).expect("the port is free within the callback, too");
+                        }
+                        Ok(())
+                    })
+                    .unwrap();
+                messages
+            });
+            assert_eq!(messages, 1, "nothing is delivered after close, though it had arrived");
         }
-        let closing = socket.clone();
-        let messages = within(SOON, "a loop that closes itself ends", move || {
-            let mut messages = 0;
-            closing
-                .each(|socket, event| {
-                    if let SocketEvent::Message(..) = event {
-                        messages += 1;
-                        socket.close();
-                        Socket::bind(socket.address()).expect("the port is free within the callback, too");
-                    }
-                    Ok(())
-                })
-                .unwrap();
-            messages
+
+        let socket = Socket::bind("127.0.0.1:0").unwrap();
+        let running = socket.on().spawn().unwrap();
+        within(SOON, "two threads close at once", move || {
+            thread::scope(|scope| (0..2).for_each(|_| drop(scope.spawn(|| socket.close()))));
+            running.join().unwrap();
         });
-        assert_eq!(messages, 1, "nothing is delivered after close, though it had arrived");
-    }
 
-    let socket = Socket::bind("127.0.0.1:0").unwrap();
-    let running = socket.on().spawn().unwrap();
-    within(SOON, "two threads close at once", move || {
-        thread::scope(|scope| (0..2).for_each(|_| drop(scope.spawn(|| socket.close()))));
-        running.join().unwrap();
-    });
-
-    let handle = Arc::new(std::sync::OnceLock::<Socket>::new());
-    let (in_hook, calls) = (handle.clone(), Arc::new(AtomicUsize::new(0)));
-    let counter = calls.clone();
-    let hook = move |_: &landline::Report| {
-        counter.fetch_add(1, Ordering::SeqCst);
-        if let Some(socket) = in_hook.get() {
+        let handle = Arc::new(std::sync::OnceLock::<Socket>::new());
+        let (in_hook, calls) = (handle.clone(), Arc::new(AtomicUsize::new(0)));
+        let counter = calls.clone();
+        let hook = move |_: &landline::Report| {
+            counter.fetch_add(1, Ordering::SeqCst);
+            if let Some(socket) = in_hook.get() {
+                socket.close();
+            }
+        };
+        let socket = SocketOptions::udp4().report(hook).bind("127.0.0.1:0").unwrap();
+        handle.set(socket.clone()).unwrap();
+        let running = socket.on().spawn().unwrap();
+        let begun = Instant::now();
+        within(SOON, "the hook may close what is closing", move || {
             socket.close();
-        }
-    };
-    let socket = SocketOptions::udp4().report(hook).bind("127.0.0.1:0").unwrap();
-    handle.set(socket.clone()).unwrap();
-    let running = socket.on().spawn().unwrap();
-    let begun = Instant::now();
-    within(SOON, "the hook may close what is closing", move || {
-        socket.close();
-        running.join().unwrap();
+            running.join().unwrap();
+        });
+        assert!(begun.elapsed() < Duration::from_secs(1), "nobody waits for himself: {:?}", begun.elapsed());
+        assert_eq!(calls.load(Ordering::SeqCst), 2, "closing and closed are reported once");
     });
-    assert!(begun.elapsed() < Duration::from_secs(1), "nobody waits for himself: {:?}", begun.elapsed());
-    assert_eq!(calls.load(Ordering::SeqCst), 2, "closing and closed are reported once");
 }
 
 /// Ensures that `close` cuts a receive with a timeout short.

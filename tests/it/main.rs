@@ -4,6 +4,8 @@ mod accept;
 mod address;
 mod addresses;
 mod attacks;
+mod attacks_connect;
+mod attacks_dgram;
 mod attributes;
 mod block_list;
 mod block_list_net;
