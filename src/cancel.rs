@@ -8,9 +8,10 @@ use crate::lock::lock;
 
 /// Calls things off from another thread: connects in progress, servers, sockets.
 ///
-/// Give a clone to as many options as you like, [`net::SocketOptions::cancel`](crate::net::SocketOptions::cancel) or
-/// [`net::ServerOptions::cancel`](crate::net::ServerOptions::cancel), and keep one. [`cancel`](Cancel::cancel) ends them
-/// all, once and for good: what is set up with it afterwards is ended at once.
+/// Give it to as many options as you like, [`net::SocketOptions::cancel`](crate::net::SocketOptions::cancel),
+/// [`net::ServerOptions::cancel`](crate::net::ServerOptions::cancel) or
+/// [`dgram::SocketOptions::cancel`](crate::dgram::SocketOptions::cancel), and keep it. [`cancel`](Cancel::cancel) ends
+/// them all, once and for good: what is set up with it afterwards is ended at once.
 ///
 /// It holds nothing open: a socket that is closed or dropped has forgotten it, and dropping every clone of it cancels
 /// nothing.
@@ -51,7 +52,8 @@ impl Cancel {
     }
 
     /// Ends all that this was given to: a connect in progress fails with `ABORT_ERR`, `The operation was aborted`; a
-    /// connected socket is destroyed; a server is closed as by [`Server::close`](crate::net::Server::close).
+    /// connected socket is destroyed; a server is closed as by [`Server::close`](crate::net::Server::close), a datagram
+    /// socket as by its [`close`](crate::dgram::Socket::close).
     ///
     /// Blocks until each has noticed, which takes well below a millisecond on Linux; where the system cannot wake a
     /// connect(2), the call that made it returns all the same. Callable from any thread, from callbacks too, but not from

@@ -129,7 +129,8 @@ impl SocketOptions {
         self
     }
 
-    /// The stack of the thread that [`SocketCallbacks::spawn`](super::SocketCallbacks::spawn) starts. Default: std's, 2 MiB.
+    /// The stack of the thread that [`SocketCallbacks::spawn`](super::SocketCallbacks::spawn) or
+    /// [`Socket::events`] starts, in bytes. Default: std's, 2 MiB.
     pub fn stack_size(mut self, bytes: impl Into<Option<usize>>) -> SocketOptions {
         self.stack_size = bytes.into();
         self
