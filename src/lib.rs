@@ -47,13 +47,17 @@
 //! it, and [`destroy`](net::Socket::destroy) and [`close`](net::Server::close) from anywhere wake whoever is blocked.
 //! [`serve`](net::Server::serve) returns when the server is closed and the last handler has returned: no thread
 //! outlives it. [`shutdown`](net::Server::shutdown) gives the handlers a time to return, and tells how it went. The
-//! threads of all servers of the process together stay below what the system allows one process, on Linux a quarter of
-//! `vm.max_map_count` less 1,000; more clients than that are refused.
+//! threads of all servers, event loops and outboxes of the process together stay below what the system allows one
+//! process, on Linux a quarter of `vm.max_map_count` less 1,000; more clients than that are refused.
+//!
+//! A datagram socket has no thread but yours, unless you ask for one: [`spawn`](dgram::SocketCallbacks::spawn) and
+//! [`events`](dgram::Socket::events) start one each. Any number may receive from one socket.
 //!
 //! # What it does not do
 //!
 //! - No TLS, no HTTP, no framing but [lines](net::Lines).
-//! - No async, and no way to wait for several sockets on one thread: a thread each is the way.
+//! - No async: whoever waits for a socket is a thread. A channel brings the events of many to one thread, but each of
+//!   them still has its own.
 //! - It catches no signals, and prints nothing: what happens goes to the `report` hook.
 //! - Built with `panic = "abort"`, a panic in a handler ends the process.
 //!
