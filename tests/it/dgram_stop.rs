@@ -11,8 +11,8 @@ use landline::dgram::{Socket, SocketEvent, SocketOptions};
 
 use crate::support_dgram::{SOON, families, in_own_process, within};
 
-/// How a socket comes to be. An adopted one is never shut down, so it is woken by the way that all sockets are on
-/// systems where shutdown(2) does not wake: this is how that way is tested here.
+/// How a socket comes to be. An adopted one may have another owner too, so it is neither connected to what wakes it nor
+/// given a timeout that it does not need.
 type Making = fn(&str) -> Socket;
 
 fn makings() -> Vec<(&'static str, Making)> {
@@ -65,7 +65,7 @@ fn assert_prompt(what: &str, took: &[Duration]) {
     assert!(p99 < Duration::from_millis(50), "{what}: p99 is {p99:?}");
 }
 
-/// Ensures that `close` wakes a blocked receive at once, in each of 1,000 rounds, by shutdown and by datagram.
+/// Ensures that `close` wakes a blocked receive at once, in each of 1,000 rounds, sockets of our own and adopted ones.
 #[test]
 fn close_wakes_a_blocked_receive() {
     for at in families() {
