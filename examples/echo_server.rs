@@ -25,17 +25,23 @@
 //! ```
 //!
 //! The server runs until it is killed; with `--until-eof` it closes at the end of its own input, Ctrl+D, and ends with
-//! its last connection.
+//! its last connection. With `--timeout 60` a client that is silent for 60 s is cut off, and its line says so:
+//!
+//! ```text
+//! #1 127.0.0.1:40001 -> 127.0.0.1:3000 failed: silent for too long
+//! ```
 //!
 //! Lesson: what the server does is a dozen lines; the log is one, since every report prints itself. `--half-open`
 //! leaves ending our direction to the program. Take out the line with `End` and try `printf x | nc -N 127.0.0.1 3000`
 //! with the option and without: now nc waits for an end that the library sends only without it.
 
+use std::time::Duration;
 use std::{env, io, process};
 
 use landline::net::{ServerOptions, SocketEvent};
 
-const USAGE: &str = "usage: echo_server [ADDRESS] [--max-connections N] [--half-open] [--until-eof]";
+const USAGE: &str =
+    "usage: echo_server [ADDRESS] [--max-connections N] [--timeout SECONDS] [--half-open] [--until-eof]";
 
 fn main() -> landline::Result<()> {
     let Some((at, options, until_eof)) = arguments() else {
@@ -48,6 +54,8 @@ fn main() -> landline::Result<()> {
         socket.each(|socket, event| match event {
             SocketEvent::Data(bytes) => socket.write_all(bytes),
             SocketEvent::End => socket.end(),
+            // An end alone would go on waiting for the client's; an error destroys the connection.
+            SocketEvent::Timeout => Err(io::Error::new(io::ErrorKind::TimedOut, "silent for too long")),
             _ => Ok(()),
         })
     })?;
@@ -65,6 +73,10 @@ fn arguments() -> Option<(String, ServerOptions, bool)> {
     while let Some(arg) = args.next() {
         match arg.as_str() {
             "--max-connections" => options = options.max_connections(args.next()?.parse::<usize>().ok()?),
+            "--timeout" => {
+                let time = Duration::try_from_secs_f64(args.next()?.parse().ok()?).ok()?;
+                options = options.timeout(time);
+            }
             "--half-open" => options = options.allow_half_open(true),
             "--until-eof" => until_eof = true,
             _ if arg.starts_with('-') || at.is_some() => return None,

@@ -26,16 +26,17 @@
 //! |---|---|---|---|
 //! | [`net::Server`] | [`accept`](net::Server::accept), [`serve`](net::Server::serve), [`spawn`](net::Server::spawn) | [`on`](net::Server::on) | [`events`](net::Server::events) |
 //! | [`net::Socket`] | it is `Read` and `Write`; [`lines`](net::Socket::lines), [`pipe`](net::Socket::pipe), … | [`each`](net::Socket::each), [`on`](net::Socket::on) | [`events`](net::Socket::events) |
-//! | `dgram::Socket` | `recv`, `send_to`, `send` | `each`, `on` | |
+//! | [`dgram::Socket`] | [`recv`](dgram::Socket::recv), [`send_to`](dgram::Socket::send_to), [`send`](dgram::Socket::send) | [`each`](dgram::Socket::each), [`on`](dgram::Socket::on) | [`events`](dgram::Socket::events) |
 //!
 //! Begin with the first column. `each` is a read loop that hands one event at a time to one closure; `on` is the same
 //! with one closure for each kind of event, in Node's words. In both columns you may block. The third is for a program
 //! that is a loop already: [`channel`] has `select!`, and that loop must not block; see [`Events`].
 //!
-//! Options come first and the call that makes the socket last: [`net::ServerOptions`], [`net::SocketOptions`]. The
-//! short calls [`Server::listen`](net::Server::listen) and [`Socket::connect`](net::Socket::connect) take the defaults.
-//! Where to listen and where to connect may be written in [many ways](Endpoint). What a server does, the `report` hook
-//! [tells](Report), line by line.
+//! Options come first and the call that makes the socket last: [`net::ServerOptions`], [`net::SocketOptions`],
+//! [`dgram::SocketOptions`]. The short calls [`Server::listen`](net::Server::listen),
+//! [`Socket::connect`](net::Socket::connect) and [`dgram::Socket::bind`] take the defaults. Where to listen, connect and
+//! send may be written in [many ways](Endpoint). What happens, the `report` hook [tells](Report), line by line, and a
+//! [`Cancel`] ends it from any thread.
 //!
 //! # Threads
 //!
@@ -46,17 +47,27 @@
 //! it, and [`destroy`](net::Socket::destroy) and [`close`](net::Server::close) from anywhere wake whoever is blocked.
 //! [`serve`](net::Server::serve) returns when the server is closed and the last handler has returned: no thread
 //! outlives it. [`shutdown`](net::Server::shutdown) gives the handlers a time to return, and tells how it went. The
-//! threads of all servers of the process together stay below what the system allows one process, on Linux a quarter of
-//! `vm.max_map_count` less 1,000; more clients than that are refused.
+//! threads of all servers, event loops and outboxes of the process together stay below what the system allows one
+//! process, on Linux a quarter of `vm.max_map_count` less 1,000; more clients than that are refused.
+//!
+//! A datagram socket has no thread but yours, unless you ask for one: [`spawn`](dgram::SocketCallbacks::spawn) and
+//! [`events`](dgram::Socket::events) start one each. Any number may receive from one socket.
 //!
 //! # What it does not do
 //!
 //! - No TLS, no HTTP, no framing but [lines](net::Lines).
-//! - No async, and no way to wait for several sockets on one thread: a thread each is the way.
+//! - No async: whoever waits for a socket is a thread. A channel brings the events of many to one thread, but each of
+//!   them still has its own.
 //! - It catches no signals, and prints nothing: what happens goes to the `report` hook.
 //! - Built with `panic = "abort"`, a panic in a handler ends the process.
 //!
-//! Linux is tested; Windows, macOS and FreeBSD have been type-checked only: see docs/platforms.md.
+//! # Further reading
+//!
+//! - docs/node.md: each option, method and event of Node's, what it is called here, and the test that proves it; where
+//!   landline differs, and why; a Node tutorial's programs and their counterparts.
+//! - docs/platforms.md: what differs between systems. Linux is tested; Windows, macOS and FreeBSD have been type-checked
+//!   only.
+//! - examples/: each says what to type and what comes out.
 
 #![warn(clippy::print_stdout, clippy::print_stderr, clippy::unwrap_used)]
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "in a test it is an assertion"))]

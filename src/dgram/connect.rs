@@ -28,7 +28,8 @@ impl Socket {
     /// # Errors
     /// `ERR_SOCKET_DGRAM_IS_CONNECTED` if it has a peer: [`disconnect`](Socket::disconnect) first.
     /// `ERR_SOCKET_BAD_PORT` for port 0, `EINVAL` for an address of the other family, `ENOTFOUND` for an unknown name,
-    /// `ENETUNREACH` without a route, `ERR_SOCKET_DGRAM_NOT_RUNNING` once closed.
+    /// `ENETUNREACH` without a route, `ERR_IP_BLOCKED` for an address on the
+    /// [list](super::SocketOptions::send_block_list), `ERR_SOCKET_DGRAM_NOT_RUNNING` once closed.
     pub fn connect(&self, to: impl Into<Endpoint>) -> Result<()> {
         let to = self.destination("connect", to.into().target()?)?;
         let _setup = self.setup();

@@ -116,7 +116,8 @@ type OnMessage = fn(&Socket, &[u8], &RemoteInfo) -> io::Result<()>;
 type OnError = fn(&Socket, &Error);
 type OnClose = fn(&Socket);
 
-/// The closures for a socket's events, and then [`run`](SocketCallbacks::run) or [`spawn`](SocketCallbacks::spawn). Made by [`Socket::on`].
+/// The closures for a socket's events, and then [`run`](SocketCallbacks::run) or [`spawn`](SocketCallbacks::spawn). Made
+/// by [`Socket::on`].
 #[must_use = "nothing is received until run() or spawn()"]
 pub struct SocketCallbacks<M = OnMessage, E = OnError, C = OnClose> {
     socket: Socket,

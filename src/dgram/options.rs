@@ -130,7 +130,7 @@ impl SocketOptions {
     }
 
     /// The stack of the thread that [`SocketCallbacks::spawn`](super::SocketCallbacks::spawn) or
-    /// [`Socket::events`] starts. Default: std's, 2 MiB.
+    /// [`Socket::events`] starts, in bytes. Default: std's, 2 MiB.
     pub fn stack_size(mut self, bytes: impl Into<Option<usize>>) -> SocketOptions {
         self.stack_size = bytes.into();
         self

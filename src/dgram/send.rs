@@ -15,13 +15,27 @@ impl Socket {
     /// resolver does; an address costs no memory. It hardly ever waits; that it returned says nothing about arrival,
     /// nor that anybody listens there.
     ///
+    /// ```
+    /// use landline::dgram::Socket;
+    ///
+    /// let server = Socket::bind("127.0.0.1:0")?;
+    /// let client = Socket::bind("127.0.0.1:0")?;
+    /// client.send_to(b"message of the client", server.address())?;
+    ///
+    /// let mut buffer = [0; 100];
+    /// let (message, from) = server.recv(&mut buffer)?.expect("nobody closed it");
+    /// assert_eq!(message, b"message of the client");
+    /// let sent = server.send_to(b"hello, I am the server", &from)?;
+    /// assert_eq!(sent, 22);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// Nothing was sent: `EMSGSIZE` for more than 65,507 bytes, 65,527 by IPv6; `EINVAL` for an address of the other
     /// family; `ERR_SOCKET_BAD_PORT` for port 0; `EACCES` for a broadcast address without
     /// [`set_broadcast`](Socket::set_broadcast); `ENETUNREACH` without a route; `ENOTFOUND` for an unknown name;
-    /// `ERR_SOCKET_DGRAM_IS_CONNECTED` if there is a peer: [`send`](Socket::send) to that; `ERR_IP_BLOCKED` for an address
-    /// on the [list](super::SocketOptions::send_block_list);
-    /// `ERR_SOCKET_DGRAM_NOT_RUNNING` once closed.
+    /// `ERR_SOCKET_DGRAM_IS_CONNECTED` if there is a peer: [`send`](Socket::send) to that; `ERR_IP_BLOCKED` for
+    /// an address on the [list](super::SocketOptions::send_block_list); `ERR_SOCKET_DGRAM_NOT_RUNNING` once closed.
     pub fn send_to(&self, data: &[u8], to: impl Into<Endpoint>) -> Result<usize> {
         self.transmit(to.into(), |socket, to| socket.send_to(data, to))
     }

@@ -22,8 +22,8 @@ use crate::report::{Report, Reporter};
 /// A UDP socket, bound: to receive datagrams, and to send them.
 ///
 /// It is a handle; clones are the same socket. It is closed by [`close`](Socket::close), or when its last handle is
-/// dropped. A loop in [`each`](Socket::each), [`run`](super::SocketCallbacks::run) or [`spawn`](super::SocketCallbacks::spawn) has one, so what
-/// it serves stays open until it is closed.
+/// dropped. A loop in [`each`](Socket::each), [`run`](super::SocketCallbacks::run) or
+/// [`spawn`](super::SocketCallbacks::spawn) has one, so what it serves stays open until it is closed.
 ///
 /// ```
 /// use landline::dgram::Socket;

@@ -442,6 +442,27 @@ fn interleave(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
 impl Socket {
     /// Connects with the default options; see [`SocketOptions::connect`].
     ///
+    /// ```
+    /// use landline::net::{Server, Socket};
+    ///
+    /// let server = Server::listen("127.0.0.1:0")?;
+    /// let echo = server.spawn(|socket| socket.pipe(socket).map(drop))?;
+    ///
+    /// let client = Socket::connect(("localhost", server.address().port()))?;
+    /// client.write_all("message of the client")?;
+    /// client
+    ///     .on()
+    ///     .data(|client, bytes| {
+    ///         println!("the server says: {}", String::from_utf8_lossy(bytes));
+    ///         client.end()
+    ///     })
+    ///     .run()?;
+    /// assert_eq!(client.bytes_read(), 21);
+    /// server.close();
+    /// echo.join()?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// Those of `SocketOptions::connect`.
     #[doc(alias = "createConnection")]

@@ -168,6 +168,29 @@ impl ServerOptions {
 
     /// Whether, in [`each`](super::Socket::each) and [`on`](super::Socket::on), our direction stays open after the peer has ended, until
     /// [`end`](super::Socket::end) is called. Blocking reads and writes never end a direction by themselves. Default: no.
+    ///
+    /// ```
+    /// use landline::net::{ServerOptions, Socket, SocketEvent};
+    /// use std::thread;
+    ///
+    /// let server = ServerOptions::new().allow_half_open(true).listen("127.0.0.1:0")?;
+    /// let serving = server.spawn(|socket| {
+    ///     socket.each(|socket, event| {
+    ///         if let SocketEvent::End = event {
+    ///             let socket = socket.clone(); // its answer comes after this closure has returned
+    ///             thread::spawn(move || socket.write_end("you have ended, I have not"));
+    ///         }
+    ///         Ok(())
+    ///     })
+    /// })?;
+    ///
+    /// let client = Socket::connect(server.address())?;
+    /// client.end()?;
+    /// assert_eq!(client.read_to_string()?, "you have ended, I have not");
+    /// server.close();
+    /// serving.join()?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn allow_half_open(mut self, allow: bool) -> ServerOptions {
         self.connection.allow_half_open = allow;
         self

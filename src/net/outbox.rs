@@ -137,6 +137,7 @@ impl Outbox {
     ///
     /// # Errors
     /// `Full` if a thread to do it cannot be started. A socket that is ended or closed already is no error.
+    #[doc(alias = "destroySoon")]
     pub fn end(&self) -> Result<(), Full> {
         if self.core.we_ended() || self.core.is_closed() {
             return Ok(());

@@ -175,6 +175,20 @@ impl Server {
 
     /// Changes how many connections may be open at once, from the next client on. Lowering it closes nobody; 0 refuses
     /// everybody; `None`, and anything above it, is as many as the system has threads for.
+    ///
+    /// ```
+    /// use landline::net::{Server, Socket};
+    ///
+    /// let server = Server::listen("127.0.0.1:0")?;
+    /// server.set_max_connections(3);
+    /// let counted = server.clone();
+    /// let serving = server.spawn(move |socket| socket.write_end(format!("{} connected", counted.connections())))?;
+    ///
+    /// assert_eq!(Socket::connect(server.address())?.read_to_string()?, "1 connected");
+    /// server.close();
+    /// serving.join()?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     #[doc(alias = "maxConnections")]
     pub fn set_max_connections(&self, max: impl Into<Option<usize>>) {
         let ceiling = sys::thread_ceiling();

@@ -36,8 +36,8 @@ impl Socket {
     /// Whether and when a silent connection is probed; see [`KeepAlive`]. Default: off.
     ///
     /// # Errors
-    /// On a Unix socket it does nothing. `setKeepAlive` with the system's code, `EINVAL` for a time it cannot take (on Linux more than 32,767 s).
-    /// `NotConnected` once the socket is closed.
+    /// `setKeepAlive` with the system's code, `EINVAL` for a time it cannot take (on Linux more than 32,767 s).
+    /// `NotConnected` once the socket is closed. On a Unix socket it does nothing.
     pub fn set_keep_alive(&self, keep_alive: impl Into<KeepAlive>) -> Result<()> {
         if self.remote_address().path().is_some() {
             return Ok(());

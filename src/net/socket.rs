@@ -244,7 +244,6 @@ impl Socket {
     /// What was written and not sent yet is still sent; what was received and not read is lost. If there was any, or if the
     /// peer goes on sending, the kernel sends RST: the peer sees `ConnectionReset` instead of an end, or soon after it.
     #[doc(alias = "close")]
-    #[doc(alias = "destroySoon")]
     pub fn destroy(&self) {
         self.core.close(How::Destroyed, Manner::Cut);
     }

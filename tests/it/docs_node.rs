@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 /// Every Rust file of a folder and the folders in it.
-fn files(folder: &Path) -> io::Result<Vec<PathBuf>> {
+pub(crate) fn files(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
@@ -67,7 +67,29 @@ fn rows(page: &str) -> Vec<Vec<&str>> {
     rows.filter(|cells| !cells[0].starts_with("Node")).collect()
 }
 
-/// Ensures that every landline name and every test that docs/node.md names exists, and that a row says one or the other.
+/// What the text says of how many rows of its section have a counterpart, and how many rows there are in all: what is
+/// stated, and what is so.
+fn counts(page: &str) -> Vec<([usize; 2], [usize; 2])> {
+    let level = |line: &str| Some(line.bytes().take_while(|b| *b == b'#').count()).filter(|level| *level > 0);
+    let lines: Vec<&str> = page.lines().collect();
+    let mut counts = Vec::new();
+    let mut depth = 0;
+    for (i, line) in lines.iter().enumerate() {
+        depth = level(line).unwrap_or(depth);
+        let Some((before, _)) = line.split_once(" have a counterpart") else { continue };
+        let mut words = before.rsplit(' ');
+        let [all, "of", with] = [(); 3].map(|()| words.next().unwrap_or_default()) else { panic!("{line}") };
+        let stated = [with, all].map(|number| number.parse().expect("it is a number"));
+        let section = lines[i + 1..].iter().take_while(|line| level(line).is_none_or(|level| level > depth));
+        let section = section.copied().collect::<Vec<_>>().join("\n");
+        let rows = rows(&section);
+        counts.push((stated, [rows.iter().filter(|cells| !cells[1].starts_with("none:")).count(), rows.len()]));
+    }
+    counts
+}
+
+/// Ensures that every landline name, every file and every test that docs/node.md names exists, that each row has a test or
+/// says why there is none, and that the stated numbers of rows are right.
 #[test]
 fn what_the_page_for_node_names_exists() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -84,22 +106,35 @@ fn what_the_page_for_node_names_exists() {
         tests.extend(marked.map(|(_, rest)| format!("{module}::{}", word(rest))));
     }
     let page = read(&root.join("docs/node.md"));
+    let exists = |name: &str| names.contains(name) || name.starts_with("examples/") && root.join(name).is_file();
     let rows = rows(&page);
-    assert!(rows.len() > 60, "the page is read: {} rows", rows.len());
+    let of_dgram = rows.iter().filter(|cells| cells[1].contains("`dgram::")).count();
+    assert!(rows.len() > 200 && of_dgram > 30, "the page is read: {} rows, {of_dgram} of dgram", rows.len());
     let mut wrong = Vec::new();
     for cells in &rows {
         let (ours, proofs) = if cells.len() > 2 { (cells[1], cells[2]) } else { ("", cells[1]) };
-        wrong.extend(quoted(ours).filter(|name| !names.contains(*name)).map(str::to_owned));
+        wrong.extend(quoted(ours).filter(|name| !exists(name)).map(str::to_owned));
         wrong.extend(quoted(proofs).filter(|test| !tests.contains(*test)).map(str::to_owned));
-        if let Some((_, why)) = ours.split_once("not here:") {
+        let why = ours.split_once("not here:").or_else(|| proofs.split_once("none:"));
+        if let Some((_, why)) = why {
             let count = why.split_whitespace().count();
             assert!((2..=5).contains(&count), "why it is left out, in five words: {why}");
         }
+        assert!(why.is_some() || quoted(proofs).next().is_some(), "a row has a proof or a reason: {cells:?}");
     }
+    let text = page.lines().filter(|line| !line.starts_with('|')).flat_map(quoted);
+    let named = text.filter(|name| name.contains("::") && name.contains(char::is_uppercase));
+    wrong.extend(named.filter(|name| !exists(name)).map(str::to_owned));
     assert_eq!(wrong, Vec::<String>::new(), "these are named and do not exist");
+    let counts = counts(&page);
+    assert_eq!(counts.len(), 3, "net, dgram, and both: {counts:?}");
+    for (stated, is) in counts {
+        assert_eq!(stated, is, "how many rows have a counterpart, and of how many");
+    }
     // The reader of the sources sees what is known to be there, and no more.
-    for (name, is) in [("Server::close", true), ("SocketEvent::Data", true), ("relay", true), ("Server::clsoe", false)]
-    {
+    let known = [("Server::close", true), ("SocketEvent::Data", true), ("relay", true), ("Server::clsoe", false)];
+    let of_dgram = [("dgram::Socket::lost", true), ("dgram::Interface::ANY", true), ("dgram::Server::close", false)];
+    for (name, is) in known.into_iter().chain(of_dgram) {
         assert_eq!(names.contains(name), is, "{name}");
     }
 }

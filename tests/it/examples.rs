@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 use std::{fs, thread};
 
 use crate::programs::{Program, Server, example, run};
@@ -93,6 +94,31 @@ fn echo_server_prints_a_line_for_whatever_happens() {
         assert!(ended.starts_with(&format!("#1 {peer} -> {address} finished after 0.")), "{ended}");
         assert!(ended.ends_with(" s, 6 read, 6 written"), "{ended}");
     });
+}
+
+/// Ensures that with `--timeout 1` a client that is silent for a second is cut off and told of, and that its slot is free
+/// by the time it can know; a client that says something in time is not.
+#[test]
+fn a_silent_clients_slot_is_free_within_the_timeout() {
+    let server = Server::start("echo_server", &["127.0.0.1:0", "--max-connections", "1", "--timeout", "1"]);
+    let mut silent = connect(server.address);
+    let start = Instant::now();
+    assert_eq!(silent.read(&mut [0]).expect("an end in order"), 0, "nothing is said to it");
+    let time = start.elapsed();
+    let next = connect(server.address);
+    echo(&next, b"the slot is free");
+    assert!(
+        (Duration::from_millis(900)..Duration::from_secs(2)).contains(&time),
+        "a timeout of 1 s takes a second: {time:?}"
+    );
+    println!("measured: with --timeout 1, a silent client's slot is free after {:.3} s", time.as_secs_f64());
+    let line = server.program.line_with("failed: ");
+    assert!(line.starts_with("#1 ") && line.ends_with(" failed: silent for too long"), "its line says so: {line}");
+    let end = Instant::now() + Duration::from_millis(1_500);
+    while Instant::now() < end {
+        thread::park_timeout(Duration::from_millis(300));
+        echo(&next, b"not silent");
+    }
 }
 
 /// Ensures that of 20 clients that come one after the other, three are served and 17 turned away, and that one who goes
@@ -254,7 +280,17 @@ fn errors_are_printed_in_nodes_words() {
 #[test]
 fn bad_arguments_get_a_usage_line() {
     let bad: [(&str, &[&[&str]]); 4] = [
-        ("echo_server", &[&["--max-connections"], &["--max-connections", "many"], &["--what"], &["1", "2"]]),
+        (
+            "echo_server",
+            &[
+                &["--max-connections"],
+                &["--max-connections", "many"],
+                &["--timeout"],
+                &["--timeout", "-1"],
+                &["--what"],
+                &["1", "2"],
+            ],
+        ),
         ("echo_std", &[&["--max-connections", "-1"], &["--what"], &["1", "2"]]),
         ("echo_client", &[&["--what"], &["1", "2"]]),
         ("address", &[&["--what"], &["1", "2"]]),

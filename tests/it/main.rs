@@ -32,6 +32,7 @@ mod dgram_options;
 mod dgram_receive;
 mod dgram_send;
 mod dgram_stop;
+mod docs_errors;
 mod docs_node;
 mod encoding;
 mod ends;
