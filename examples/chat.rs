@@ -26,7 +26,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use landline::net::{Server, Socket};
 
-fn main() -> io::Result<()> {
+fn main() -> landline::Result<()> {
     let server = Server::listen(std::env::args().nth(1).unwrap_or("127.0.0.1:3000".into()))?;
     say(format_args!("listening on {}", server.address()))?;
     let speaking = Mutex::new(());
@@ -41,7 +41,8 @@ fn main() -> io::Result<()> {
         });
         say(format_args!("{} left", socket.id()))?;
         result
-    })
+    })?;
+    Ok(())
 }
 
 fn tell(client: &Socket, line: &Arc<[u8]>) {

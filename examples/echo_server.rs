@@ -25,10 +25,11 @@
 //! ```
 //!
 //! The server runs until it is killed; with `--until-eof` it closes at the end of its own input, Ctrl+D, and ends with
-//! its last connection. With `--timeout 60` a client that is silent for 60 s is cut off, and its line says so:
+//! its last connection. With `--timeout 60` a client that is silent for 60 s is cut off, and its lines say so:
 //!
 //! ```text
 //! #1 127.0.0.1:40001 -> 127.0.0.1:3000 failed: silent for too long
+//! #1 127.0.0.1:40001 -> 127.0.0.1:3000 failed after 60.004 s, 6 read, 6 written
 //! ```
 //!
 //! Lesson: what the server does is a dozen lines; the log is one, since every report prints itself. `--half-open`

@@ -15,21 +15,26 @@
 
 use std::io::{self, Write};
 use std::net::Ipv4Addr;
+use std::process;
 
 use landline::dgram::{Interface, SocketOptions};
 
 const GROUP: Ipv4Addr = Ipv4Addr::new(239, 255, 13, 7);
 const PORT: u16 = 3001;
 
-fn main() -> io::Result<()> {
+fn main() -> landline::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match &*arguments.iter().map(String::as_str).collect::<Vec<_>>() {
-        ["receive"] => receive("127.0.0.1"),
-        ["receive", interface] => receive(interface),
-        ["send", message] => send(message, "127.0.0.1"),
-        ["send", message, interface] => send(message, interface),
-        _ => Err(io::Error::other("usage: multicast receive [INTERFACE] | multicast send MESSAGE [INTERFACE]")),
+        ["receive"] => receive("127.0.0.1")?,
+        ["receive", interface] => receive(interface)?,
+        ["send", message] => send(message, "127.0.0.1")?,
+        ["send", message, interface] => send(message, interface)?,
+        _ => {
+            eprintln!("usage: multicast receive [INTERFACE] | multicast send MESSAGE [INTERFACE]");
+            process::exit(2);
+        }
     }
+    Ok(())
 }
 
 fn receive(interface: &str) -> io::Result<()> {

@@ -16,6 +16,9 @@
 //! hello
 //! ```
 //!
+//! With nobody at the second address the client sees its end at once, and nothing is printed: the error of a handler goes
+//! to the `report` hook of `ServerOptions`, and this program has none.
+//!
 //! Lesson: a connection is two directions, and each ends by itself. `relay` passes each end on when it comes, so the client
 //! that has said all it has to say still hears the answer. A proxy that closes both at the first end would cut it off.
 
@@ -23,7 +26,7 @@ use std::io::{self, Write};
 
 use landline::net::{Server, Socket, relay};
 
-fn main() -> io::Result<()> {
+fn main() -> landline::Result<()> {
     let mut args = std::env::args().skip(1);
     let at = args.next().unwrap_or("127.0.0.1:3000".into());
     let target = args.next().unwrap_or("127.0.0.1:4000".into());
@@ -32,7 +35,8 @@ fn main() -> io::Result<()> {
     server.serve(|client| {
         let (there, back) = relay(client, &Socket::connect(&target)?)?;
         say(format_args!("{} {}: {there} bytes there, {back} back", client.id(), client.remote_address()))
-    })
+    })?;
+    Ok(())
 }
 
 /// Prints at once, to a pipe too.

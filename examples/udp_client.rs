@@ -9,20 +9,25 @@
 //! hello
 //! ```
 //!
-//! Without a server it ends at once, with a failure: a connected socket is told that nobody listens.
+//! Without a server it ends at once, with `Error: recvmsg ECONNREFUSED`: a connected socket is told that nobody listens.
+//! A name is looked up for IPv4; a server on `::1` is reached by that address.
 
 use std::io::{self, Write};
+use std::process;
 use std::time::Duration;
 
 use landline::dgram::SocketOptions;
 use landline::{Address, Family};
 
-fn main() -> io::Result<()> {
+fn main() -> landline::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let (server, message) = match &*arguments {
         [message] => ("127.0.0.1:3000", message),
         [server, message] => (&**server, message),
-        _ => return Err(io::Error::other("usage: udp_client [ADDRESS] MESSAGE")),
+        _ => {
+            eprintln!("usage: udp_client [ADDRESS] MESSAGE");
+            process::exit(2);
+        }
     };
     let is_v6 = server.parse::<Address>().is_ok_and(|address| address.family() == Family::Ipv6);
     let options = if is_v6 { SocketOptions::udp6() } else { SocketOptions::udp4() };
@@ -36,12 +41,13 @@ fn main() -> io::Result<()> {
         Ok(Some((reply, _))) => {
             let mut out = io::stdout().lock();
             writeln!(out, "{}", String::from_utf8_lossy(reply).trim_end())?;
-            out.flush()
+            out.flush()?;
         }
-        Ok(None) => Ok(()),
+        Ok(None) => {}
         Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-            Err(io::Error::new(error.kind(), format!("no reply from {server} in 2 s")))
+            return Err(io::Error::new(error.kind(), format!("no reply from {server} in 2 s")).into());
         }
-        Err(error) => Err(error),
+        Err(error) => return Err(error.into()),
     }
+    Ok(())
 }

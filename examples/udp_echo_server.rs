@@ -14,7 +14,7 @@ use std::io::{self, Write};
 
 use landline::dgram::Socket;
 
-fn main() -> io::Result<()> {
+fn main() -> landline::Result<()> {
     let at = std::env::args().nth(1).unwrap_or("127.0.0.1:3000".into());
     let socket = Socket::bind(at)?;
     print(format_args!("listening on {}", socket.address()))?;
@@ -29,7 +29,8 @@ fn main() -> io::Result<()> {
             Ok(())
         })
         .error(|_, error| eprintln!("{error}"))
-        .run()
+        .run()?;
+    Ok(())
 }
 
 /// A line that is seen at once, also by a program that reads it.

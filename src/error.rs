@@ -22,6 +22,10 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 ///
 /// `?` turns it into an [`io::Error`] of the same kind, which keeps it whole inside: [`Error::of`] gets it back. The
 /// `io::Error`s of reading, writing and accepting hold one too.
+///
+/// Its `Debug` is the same text, so a `main` that returns [`landline::Result`](Result) ends with `Error: listen EADDRINUSE:
+/// address already in use 127.0.0.1:3000`. One that returns `io::Result` shows it as std shows any error inside another:
+/// `Error: Custom { kind: AddrInUse, error: … }`.
 #[derive(Clone)]
 pub struct Error(Box<Inner>);
 

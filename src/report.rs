@@ -117,7 +117,8 @@ pub enum Report {
     Accepted {
         /// The connection.
         connection: Connection,
-        /// How many are open, this one included.
+        /// How many are open when this is told, this one included; of clients that come at once, several may show the
+        /// same number.
         open: usize,
     },
     /// A client looked a name up. Not told for IP addresses, which need no look-up.

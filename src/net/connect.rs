@@ -181,7 +181,8 @@ impl SocketOptions {
     }
 
     /// Whether, in [`each`](Socket::each) and [`on`](Socket::on), our direction stays open after the peer has ended, until
-    /// [`end`](Socket::end) is called. Blocking reads and writes never end a direction by themselves. Default: no.
+    /// [`end`](Socket::end) is called. Blocking reads and writes never end a direction by themselves, and
+    /// neither does a [channel](Socket::events): there it stays open either way. Default: no.
     pub fn allow_half_open(mut self, allow: bool) -> SocketOptions {
         self.connection.allow_half_open = allow;
         self

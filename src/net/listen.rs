@@ -167,7 +167,8 @@ impl ServerOptions {
     }
 
     /// Whether, in [`each`](super::Socket::each) and [`on`](super::Socket::on), our direction stays open after the peer has ended, until
-    /// [`end`](super::Socket::end) is called. Blocking reads and writes never end a direction by themselves. Default: no.
+    /// [`end`](super::Socket::end) is called. Blocking reads and writes never end a direction by themselves, and neither does
+    /// a [channel](Server::events): there it stays open either way. Default: no.
     ///
     /// ```
     /// use landline::net::{ServerOptions, Socket, SocketEvent};

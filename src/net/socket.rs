@@ -249,7 +249,8 @@ impl Socket {
     }
 
     /// Closes the connection now with RST: the peer's next call fails with `ConnectionReset`, and what was not sent yet is
-    /// lost. For a peer that has broken the protocol, or to spare the TIME_WAIT of thousands of connections.
+    /// lost. A peer that has read our end already goes on reading 0 bytes; only its writes fail. For a peer that has
+    /// broken the protocol, or to spare the TIME_WAIT of thousands of connections.
     ///
     /// The RST is sent when the last call that is blocked on the socket has been woken; if that is a write, the peer may
     /// see an end instead.
