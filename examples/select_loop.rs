@@ -49,7 +49,11 @@ fn main() -> io::Result<()> {
                         socket.destroy();
                     }
                 }
-                Ok(ServerEvent::Socket(socket, SocketEvent::End)) => socket.outbox().end()?,
+                Ok(ServerEvent::Socket(socket, SocketEvent::End)) => {
+                    if socket.outbox().end().is_err() {
+                        socket.destroy();
+                    }
+                }
                 Ok(_) => {}
                 Err(_) => return say(format_args!("closed")), // the last event was taken
             },

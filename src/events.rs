@@ -5,10 +5,12 @@ use std::fmt;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
+use std::thread::{self, Thread};
 
 use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded, never, select};
 
 use crate::error::{Error, Result};
+use crate::line::Line;
 use crate::lock::lock;
 use crate::running::Running;
 
@@ -37,12 +39,42 @@ pub(crate) struct Consumer {
     maker: usize,
     /// Dropped when nobody will receive any more: those who wait for room give up.
     present: Mutex<Option<Sender<Infallible>>>,
+    line: Arc<Line>,
+}
+
+/// What those who send for one connection hold open. When it is dropped, the thread that made it gives up waiting for room.
+pub(crate) struct Going {
+    open: Option<Sender<Infallible>>,
+    sender: Thread,
+}
+
+impl Going {
+    /// For the calling thread; and what [`send_unless`](Feed::send_unless) looks at.
+    pub(crate) fn new() -> (Going, Receiver<Infallible>) {
+        let (open, over) = bounded(0);
+        (Going { open: Some(open), sender: thread::current() }, over)
+    }
+}
+
+impl Drop for Going {
+    fn drop(&mut self) {
+        drop(self.open.take());
+        self.sender.unpark();
+    }
+}
+
+impl fmt::Debug for Going {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Going")
+    }
 }
 
 /// The sending end.
 pub(crate) struct Feed<T> {
     sender: Sender<T>,
     gone: Receiver<Infallible>,
+    /// Those who wait for room.
+    line: Arc<Line>,
 }
 
 /// The channel's end will never come to this event.
@@ -58,8 +90,14 @@ pub(crate) fn channel<T>(n: usize) -> Result<(Feed<T>, Receiver<T>, Arc<Consumer
     }
     let (sender, receiver) = bounded(n);
     let (present, gone) = bounded(0);
-    let consumer = Consumer { thread: AtomicUsize::new(0), maker: this_thread(), present: Mutex::new(Some(present)) };
-    Ok((Feed { sender, gone }, receiver, Arc::new(consumer)))
+    let line = Arc::new(Line::default());
+    let consumer = Consumer {
+        thread: AtomicUsize::new(0),
+        maker: this_thread(),
+        present: Mutex::new(Some(present)),
+        line: Arc::clone(&line),
+    };
+    Ok((Feed { sender, gone, line }, receiver, Arc::new(consumer)))
 }
 
 impl<T> Events<T> {
@@ -104,6 +142,7 @@ impl Consumer {
     /// Nobody receives any more.
     pub(crate) fn leave(&self) {
         lock(&self.present).take();
+        self.line.wake_all();
     }
 
     /// Whether the calling thread is the one that receives. If it waited for those who send, they would wait for each
@@ -127,9 +166,12 @@ impl<T> Feed<T> {
 
     /// Sends, waiting for room until the receiver is gone or `over` is disconnected.
     pub(crate) fn send_unless(&self, event: T, over: &Receiver<Infallible>) -> Result<(), Gone> {
+        let is_gone = || self.gone.try_recv() == Err(TryRecvError::Disconnected);
+        let is_over = || is_gone() || over.try_recv() == Err(TryRecvError::Disconnected);
+        let _front = self.line.enter(is_over).ok_or(Gone)?;
         // First, since `select!` takes any arm that is ready: an event must not slip into a channel that was dropped, as if
         // somebody would answer it.
-        if self.gone.try_recv() == Err(TryRecvError::Disconnected) {
+        if is_gone() {
             return Err(Gone);
         }
         select! {

@@ -79,6 +79,7 @@ mod encoding;
 mod error;
 mod events;
 mod ip;
+mod line;
 mod lock;
 mod report;
 mod running;

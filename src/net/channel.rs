@@ -1,9 +1,6 @@
 //! The events of servers and sockets, through a channel.
 
-use std::convert::Infallible;
 use std::io;
-
-use crossbeam_channel::bounded;
 
 use super::connection::{destroyed, is_destroyed};
 use super::events::SocketEvent;
@@ -11,7 +8,7 @@ use super::refuse::Refused;
 use super::server::Server;
 use super::socket::Socket;
 use crate::error::Error;
-use crate::events::{Events, Feed, channel};
+use crate::events::{Events, Feed, Going, channel};
 use crate::running::Running;
 
 /// What happens on a [`Server`] whose events go [through a channel](Server::events).
@@ -122,8 +119,8 @@ impl Socket {
 /// Sends the events of a connection until it is closed.
 fn feed_from<T>(socket: &Socket, feed: &Feed<T>, wrap: impl Fn(SocketEvent) -> T) -> io::Result<()> {
     // Whoever waits for room stops waiting when the connection is destroyed.
-    let (open, closed) = bounded::<Infallible>(0);
-    socket.core.tell_closed(open);
+    let (going, closed) = Going::new();
+    socket.core.tell_closed(going);
     let result = socket.each_until(true, |socket, event| {
         let is_close = matches!(event, SocketEvent::Close { .. });
         let event = wrap(event.into_owned());

@@ -5,14 +5,12 @@
 //! connection is closed; whoever is inside a system call then still has it, is woken, and the last to let go closes the
 //! descriptor. No clone of a handle can keep the descriptor open.
 
-use std::convert::Infallible;
 use std::io::{self, BufRead, BufReader};
 use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::Sender;
 use socket2::SockRef;
 
 use super::connect::Origin;
@@ -22,6 +20,7 @@ use super::outbox::Queue;
 use super::timeout::{Direction, Timers, Told};
 use crate::address::Address;
 use crate::error::Error;
+use crate::events::Going;
 use crate::lock::{lock, read, write};
 use crate::report::{Connection, ConnectionId, How, Report, Reporter};
 
@@ -79,7 +78,7 @@ pub(crate) struct Core {
     gate: Mutex<usize>,
     gate_moved: Condvar,
     /// Dropped when the connection is closed, which those see who have the other end.
-    open: Mutex<Option<Sender<Infallible>>>,
+    open: Mutex<Option<Going>>,
     /// Of an accepted connection, until it is closed.
     place: Mutex<Option<Place>>,
     /// Of a client's connection, where there is something to say.
@@ -295,7 +294,7 @@ impl Core {
     }
 
     /// Drops `open` when the connection is closed, which may be at once.
-    pub(crate) fn tell_closed(&self, open: Sender<Infallible>) {
+    pub(crate) fn tell_closed(&self, open: Going) {
         let before = lock(&self.open).replace(open);
         drop(before);
         if self.is_closed() {

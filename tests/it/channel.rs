@@ -384,3 +384,37 @@ fn a_panic_in_a_spawned_servers_callbacks_harms_nobody_else() {
         "and the accounts balance"
     );
 }
+
+/// Ensures that clients which come and go faster than the receiver takes their events are all told of, and leave nothing:
+/// hundreds of threads wait for room at once.
+#[test]
+fn a_crowd_that_waits_for_room_gets_through() {
+    in_child("channel::a_crowd_that_waits_for_room_gets_through", &[], || {
+        const CLIENTS: usize = 2_000;
+        let server = Server::listen(AT).expect("port 0 can be listened on");
+        let events = server.events(1).expect("a thread can be started");
+        let at = server.address().socket_addr().expect("it is TCP");
+        let coming = thread::spawn(move || {
+            for _ in 0..CLIENTS {
+                let mut client = TcpStream::connect(at).expect("the server listens");
+                client.write_all(b"x").expect("it is connected");
+            }
+        });
+        within(Duration::from_secs(30), "every client comes", || coming.join()).expect("nothing panicked");
+        let (mut came, mut gone, mut most) = (0, 0, 0);
+        while gone < CLIENTS {
+            most = most.max(server.connections());
+            match events.recv_timeout(SOON).expect("there are events to come") {
+                ServerEvent::Connection(_) => came += 1,
+                ServerEvent::Socket(socket, SocketEvent::End) => socket.destroy(),
+                ServerEvent::Socket(_, SocketEvent::Close { .. }) => gone += 1,
+                _ => {}
+            }
+        }
+        println!("measured {CLIENTS} clients, {most} open at once at most");
+        assert_eq!(came, CLIENTS, "each was told of");
+        assert!(most > 500, "they did wait for room: {most}");
+        eventually(SOON, "no slot is taken", || server.connections() == 0);
+        within(SOON, "the drop returns", move || drop(events));
+    });
+}

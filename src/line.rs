@@ -1,0 +1,79 @@
+//! A line of threads that wait for one thing, of which few wait for it in earnest.
+//!
+//! Thousands of threads in a `select!` on one channel would each be told of every change, under one lock. Here all but the
+//! first few sleep by themselves, and each that leaves wakes the next, in the order they came.
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::Mutex;
+use std::thread::{self, Thread};
+
+use crate::lock::lock;
+
+/// How many may be at the front.
+const FRONT: usize = 2;
+
+#[derive(Default)]
+pub(crate) struct Line(Mutex<State>);
+
+#[derive(Default)]
+struct State {
+    at_front: usize,
+    last: u64,
+    waiting: VecDeque<(u64, Thread)>,
+    /// Called to the front, and not there yet. They count as there.
+    called: HashSet<u64>,
+}
+
+impl Line {
+    /// Waits for a place at the front; `None` if `given_up` says so when the thread is woken for that.
+    pub(crate) fn enter(&self, given_up: impl Fn() -> bool) -> Option<Front<'_>> {
+        let number = {
+            let mut state = lock(&self.0);
+            if state.at_front < FRONT {
+                state.at_front += 1;
+                return Some(Front(self));
+            }
+            state.last += 1;
+            let number = state.last;
+            state.waiting.push_back((number, thread::current()));
+            number
+        };
+        loop {
+            // Looked at before every sleep: whoever makes it true wakes this thread after that.
+            let is_over = given_up();
+            let mut state = lock(&self.0);
+            if state.called.remove(&number) {
+                return Some(Front(self));
+            }
+            if is_over {
+                state.waiting.retain(|(other, _)| *other != number);
+                return None;
+            }
+            drop(state);
+            thread::park();
+        }
+    }
+
+    /// Wakes everybody, to look whether they give up.
+    pub(crate) fn wake_all(&self) {
+        for (_, thread) in &lock(&self.0).waiting {
+            thread.unpark();
+        }
+    }
+}
+
+/// A place at the front of a [`Line`]; dropping it calls the next.
+pub(crate) struct Front<'a>(&'a Line);
+
+impl Drop for Front<'_> {
+    fn drop(&mut self) {
+        let mut state = lock(&self.0.0);
+        match state.waiting.pop_front() {
+            Some((number, thread)) => {
+                state.called.insert(number);
+                thread.unpark();
+            }
+            None => state.at_front -= 1,
+        }
+    }
+}
