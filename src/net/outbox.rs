@@ -164,7 +164,7 @@ impl Outbox {
             state.bytes -= dropped.iter().map(|message| message.data.len()).sum::<usize>();
             dropped
         };
-        queue.moved.notify_all();
+        queue.tell_moved();
         for then in dropped.into_iter().filter_map(|message| message.then) {
             guarded(|| then(Err(io::Error::new(io::ErrorKind::Interrupted, "the outbox was cleared"))));
         }
@@ -179,7 +179,7 @@ impl Outbox {
     /// Changes the limit, from the next message on.
     pub fn set_limit(&self, bytes: usize) {
         self.core.queue().state().limit = bytes;
-        self.core.queue().moved.notify_all();
+        self.core.queue().tell_moved();
     }
 
     /// Calls `f` each time the last queued byte has been handed to the kernel, on the thread that did it. One at a time; a
@@ -298,6 +298,8 @@ struct State {
     limit: usize,
     /// A writer thread runs, and will look at the queue before it ends.
     has_writer: bool,
+    /// How many threads wait for room.
+    senders: usize,
     closed: bool,
     /// Our end is queued: nothing can be written behind it.
     ending: bool,
@@ -324,6 +326,7 @@ impl Queue {
             bytes: 0,
             limit,
             has_writer: false,
+            senders: 0,
             closed: false,
             ending: false,
             on_drain: None,
@@ -365,7 +368,7 @@ impl Queue {
                 turn.drained();
             }
             drop(state);
-            self.moved.notify_all();
+            self.tell_moved();
             turn.complete(then, Ok(()));
         }
         Ok(())
@@ -420,9 +423,16 @@ impl Queue {
         // It may hold a handle to the connection, which would never go away then. It is the user's, so it may panic, and the
         // connection is closed half-way.
         guarded(|| drop(on_drain));
-        self.moved.notify_all();
+        self.tell_moved();
         for then in messages.into_iter().filter_map(|message| message.then) {
             guarded(|| then(Err(destroyed("write").into())));
+        }
+    }
+
+    /// Wakes those who wait for room. Waking is a system call, so not if nobody does: every connection that ends comes here.
+    fn tell_moved(&self) {
+        if self.state().senders > 0 {
+            self.moved.notify_all();
         }
     }
 
@@ -434,7 +444,9 @@ impl Queue {
                 Ok(left) => left.unwrap_or(Duration::from_secs(3600)),
                 Err(error) => return Err(error),
             };
+            state.senders += 1;
             state = self.moved.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+            state.senders -= 1;
         }
         if state.closed {
             // The writer may have met the deadline first, and closed it for that.

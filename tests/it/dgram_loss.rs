@@ -1,12 +1,14 @@
 //! What is lost, and how it is known.
 
 use std::io::ErrorKind;
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use landline::dgram::{Socket, SocketEvent, SocketOptions};
 
+use crate::support::eventually;
 use crate::support_dgram::{SOON, families, in_own_process, within};
 
 const DATA: [u8; 64] = [7; 64];
@@ -106,14 +108,14 @@ fn nothing_is_lost_at_200_000_a_second() {
     let rounds = (0..8).map(|_| {
         let socket = Socket::bind("127.0.0.1:0").unwrap();
         let receiver = socket.clone();
+        let counter = Arc::new(AtomicU64::new(0));
+        let counted = Arc::clone(&counter);
         let loops = thread::spawn(move || {
-            let mut received = 0;
             let count = |_: &Socket, event: SocketEvent<&[u8]>| {
-                received += u64::from(matches!(event, SocketEvent::Message(..)));
+                counted.fetch_add(u64::from(matches!(event, SocketEvent::Message(..))), Relaxed);
                 Ok(())
             };
             receiver.each(count).unwrap();
-            received
         });
         let sender = Socket::bind("127.0.0.1:0").unwrap();
         let (begun, mut sent) = (Instant::now(), 0);
@@ -128,10 +130,11 @@ fn nothing_is_lost_at_200_000_a_second() {
         }
         let rate = (sent as f64 / begun.elapsed().as_secs_f64()) as u64;
         // What has arrived is to be received before the end.
-        thread::sleep(Duration::from_millis(100));
+        eventually(SOON, "each is received or lost", || counter.load(Relaxed) + socket.lost().unwrap() == sent);
         let lost = socket.lost().unwrap();
         socket.close();
-        let received = within(SOON, "the loop ends", || loops.join().unwrap());
+        within(SOON, "the loop ends", || loops.join().unwrap());
+        let received = counter.load(Relaxed);
         println!("{rate} a second: sent {sent}, received {received}, lost {lost}");
         (rate, sent, received, lost)
     });
