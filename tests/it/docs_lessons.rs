@@ -11,27 +11,27 @@ use std::process::{Command, Stdio};
 use std::sync::{Arc, OnceLock};
 use std::{env, fs};
 
-use crate::fixtures::port_of_no_client;
-use crate::programs::{Program, example, run};
+use crate::programs::run;
 
 /// What stands between two lines of three backticks.
 #[derive(Debug, PartialEq, Eq)]
-struct Block {
-    kind: String,
-    text: String,
+pub(crate) struct Block {
+    pub(crate) kind: String,
+    pub(crate) text: String,
 }
 
-fn root() -> &'static Path {
+pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-fn read(path: &Path) -> String {
+pub(crate) fn read(path: &Path) -> String {
     fs::read_to_string(path).unwrap_or_else(|error| panic!("{} is text: {error}", path.display()))
 }
 
 /// The lessons of a folder, in order.
-fn lessons(folder: &str) -> Vec<PathBuf> {
-    let found = fs::read_dir(root().join(folder)).expect("the folder is there").map(|entry| entry.expect("a file").path());
+pub(crate) fn lessons(folder: &str) -> Vec<PathBuf> {
+    let found =
+        fs::read_dir(root().join(folder)).expect("the folder is there").map(|entry| entry.expect("a file").path());
     let is_lesson = |path: &PathBuf| {
         let name = path.file_name().expect("it has a name").to_string_lossy();
         name.starts_with(|c: char| c.is_ascii_digit()) && name.ends_with(".md")
@@ -41,7 +41,7 @@ fn lessons(folder: &str) -> Vec<PathBuf> {
     found
 }
 
-fn blocks(page: &str) -> Vec<Block> {
+pub(crate) fn blocks(page: &str) -> Vec<Block> {
     let (mut blocks, mut open) = (Vec::new(), None::<Block>);
     for line in page.lines() {
         match (line.strip_prefix("```"), &mut open) {
@@ -86,7 +86,7 @@ fn programs() -> Vec<Shown> {
 
 /// Puts all programs of the lessons into one, which is given the name of the one to run, and builds it: a package of its own
 /// that depends on this one, as a reader's does.
-fn built() -> &'static Path {
+pub(crate) fn built() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| {
         let package = Path::new(env!("CARGO_TARGET_TMPDIR")).join("lessons");
@@ -137,7 +137,7 @@ fn masked(text: &str) -> String {
         let (number, after) = from.split_at(digits(from));
         out += before;
         rest = after;
-        let is_port = number.len() > 3 && [".1:", ".2:", "]:", "\"port\":"].iter().any(|end| (out.ends_with(end)));
+        let is_port = number.len() > 3 && [".1:", ".2:", "]:", "\"port\":"].iter().any(|end| out.ends_with(end));
         let is_id = before.ends_with('#');
         let decimals = after.strip_prefix('.').map_or(0, digits);
         if is_port || is_id {
