@@ -105,3 +105,32 @@ pub use running::Running;
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+/// Compiles and runs the lessons' code.
+#[cfg(doctest)]
+mod lessons {
+    #[doc = include_str!("../docs/lessons/01-a-first-server.md")]
+    struct One;
+    #[doc = include_str!("../docs/lessons/02-talking-to-a-client.md")]
+    struct Two;
+    #[doc = include_str!("../docs/lessons/03-the-clients-side.md")]
+    struct Three;
+    #[doc = include_str!("../docs/lessons/04-who-says-goodbye.md")]
+    struct Four;
+    #[doc = include_str!("../docs/lessons/05-how-many-at-once.md")]
+    struct Five;
+    #[doc = include_str!("../docs/lessons/06-time.md")]
+    struct Six;
+    #[doc = include_str!("../docs/lessons/07-many-writers-slow-readers.md")]
+    struct Seven;
+    #[doc = include_str!("../docs/lessons/08-datagrams.md")]
+    struct Eight;
+    #[doc = include_str!("../docs/lessons/09-one-to-many.md")]
+    struct Nine;
+    #[doc = include_str!("../docs/lessons/10-one-loop-for-everything.md")]
+    struct Ten;
+    #[doc = include_str!("../docs/lessons/11-shutting-down.md")]
+    struct Eleven;
+    #[doc = include_str!("../docs/lessons/12-many-machines.md")]
+    struct Twelve;
+}

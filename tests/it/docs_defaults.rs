@@ -86,6 +86,8 @@ fn options() -> Vec<(&'static str, String)> {
     vec![
         ("ServerOptions::when_full", server("when_full", flag)),
         ("ServerOptions::backlog", server("backlog", flag)),
+        ("ServerOptions::max_connections_per_address", server("max_per_address", flag)),
+        ("ServerOptions::answer_queued", server("answer_queued", flag)),
         ("ServerOptions::linger", server("linger", flag)),
         ("ServerOptions::ipv6_only", server("ipv6_only", flag)),
         ("ServerOptions::reuse_address", server("reuse_address", flag)),

@@ -72,7 +72,7 @@ fn programs() -> Vec<Shown> {
         let blocks = blocks(&read(&lesson));
         let mut of_lesson = 0;
         for (i, block) in blocks.iter().enumerate() {
-            if block.kind.split(',').next() != Some("rust") || !block.text.contains("fn main()") {
+            if !["rust", "rust,no_run"].contains(&&*block.kind) || !block.text.contains("fn main()") {
                 continue;
             }
             of_lesson += 1;
@@ -198,7 +198,7 @@ fn outputs_are_compared_but_for_what_no_run_repeats() {
     }
 }
 
-/// Ensures that a lesson has at most 150 lines, and lines of a length that can be read.
+/// Ensures that a lesson has at most 150 lines, of a length that can be read, an experiment, and a way on.
 #[test]
 fn lessons_are_short() {
     for lesson in lessons("docs/lessons") {
@@ -206,6 +206,9 @@ fn lessons_are_short() {
         assert!(page.lines().count() <= 150, "{}: {} lines", lesson.display(), page.lines().count());
         let long = page.lines().find(|line| line.chars().count() > 120 && !line.starts_with('|'));
         assert_eq!(long, None, "{}: a line has 120 characters at most", lesson.display());
+        for part in ["\n## Experiment: ", "\n## Where to read on\n"] {
+            assert!(page.contains(part), "{}: it has its{part}", lesson.display());
+        }
     }
 }
 

@@ -87,16 +87,34 @@ fn lesson_4_shows_the_states_of_its_own_program() {
     let session = block.expect("the lesson shows a session with `states`").text;
     let expected: Vec<String> = session.lines().skip(2).map(str::to_owned).collect();
 
+    // On a machine that is busy enough, `states` looks too seldom to see each state: then again.
+    let mut seen = Vec::new();
+    for _ in 0..5 {
+        seen = lines_of_the_program();
+        if courses(&seen) == courses(&expected) {
+            return;
+        }
+        println!("{seen:#?}");
+    }
+    assert_eq!(courses(&seen), courses(&expected), "in five runs: {seen:#?}");
+}
+
+/// What `states` shows while lesson 4's first program runs.
+fn lines_of_the_program() -> Vec<String> {
     let port = port_of_no_client();
     let states = watch(port);
     let said = run(built(), &[&format!("127.0.0.1:{port}"), "04_1"], &Arc::from([]));
     assert!(said.status.success(), "{said:?}");
-    let steps = |lines: &[String]| courses(lines).values().map(Vec::len).sum::<usize>();
     let mut seen = Vec::new();
-    while steps(&seen) < steps(&expected) {
+    let ended = |seen: &[String], end: &str| seen.iter().any(|line| line.starts_with(end) && line.ends_with("gone"));
+    // Nothing is left now but the client's TIME_WAIT. What is gone is told in the order of the ends.
+    while !ended(&seen, "listener") {
         seen.push(states.line());
     }
-    assert_eq!(courses(&seen), courses(&expected), "{seen:#?}");
+    if seen.iter().any(|line| line.starts_with("server")) && !ended(&seen, "server") {
+        seen.push(states.line());
+    }
+    seen
 }
 
 /// Ensures that arguments that make no sense get a usage line.
