@@ -22,7 +22,8 @@ fn quoted(cell: &str) -> Vec<&str> {
 /// The value of a field in what `Debug` prints.
 fn field(debug: &str, name: &str) -> String {
     let (_, value) = debug.split_once(&format!(" {name}: ")).unwrap_or_else(|| panic!("{name} is in {debug}"));
-    value.split([',', ' ', '}']).next().expect("there is a first part").to_owned()
+    let value = value.split([',', ' ', '}']).next().expect("there is a first part");
+    value.trim_start_matches("Some(").trim_end_matches(')').to_owned()
 }
 
 /// What a `const` of a source file is, as `Debug` would print it: a number, a product, a power of two, or a duration.
@@ -101,6 +102,7 @@ fn options() -> Vec<(&'static str, String)> {
         ("ServerOptions::timeout", server("timeout", flag)),
         ("SocketOptions::timeout", socket("timeout", flag)),
         ("ServerOptions::deadline", server("deadline", flag)),
+        ("ServerOptions::proxy_timeout", server("proxy_timeout", flag)),
         ("ServerOptions::outbox_limit", server("outbox_limit", Unit::Bytes)),
         ("SocketOptions::outbox_limit", socket("outbox_limit", Unit::Bytes)),
         ("ServerOptions::stack_size", "std's".into()),
