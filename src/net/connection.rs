@@ -17,6 +17,8 @@ use super::connect::Origin;
 use super::keep_alive::KeepAlive;
 use super::ledger::{Ledger, Place};
 use super::outbox::Queue;
+use super::rate::MinRate;
+use super::settings;
 use super::timeout::{Direction, Timers, Told};
 use crate::address::Address;
 use crate::error::Error;
@@ -95,11 +97,12 @@ pub(crate) struct Options {
     pub(crate) timeout: Option<Duration>,
     /// How long it may last in all.
     pub(crate) deadline: Option<Duration>,
+    pub(crate) min_rate: Option<MinRate>,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        let settings = Settings { no_delay: true, keep_alive: None };
+        let settings = Settings { no_delay: true, ..Settings::UNKNOWN };
         Options {
             settings,
             allow_half_open: false,
@@ -107,15 +110,34 @@ impl Default for Options {
             outbox_limit: 1024 * 1024,
             timeout: None,
             deadline: None,
+            min_rate: None,
         }
     }
 }
 
-/// Settings of the descriptor.
+impl Options {
+    /// What no system takes is an error that names the option, before there is a socket.
+    pub(crate) fn check(&self) -> crate::Result<()> {
+        self.settings.keep_alive.map_or(Ok(()), KeepAlive::check)?;
+        self.settings.user_timeout.map_or(Ok(()), settings::check_user_timeout)?;
+        self.min_rate.map_or(Ok(()), MinRate::check)
+    }
+}
+
+/// Settings of the descriptor. `None` is what nobody has asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Settings {
     pub(crate) no_delay: bool,
     pub(crate) keep_alive: Option<KeepAlive>,
+    /// Zero is the system's.
+    pub(crate) user_timeout: Option<Duration>,
+    pub(crate) type_of_service: Option<u8>,
+}
+
+impl Settings {
+    /// Of a socket that somebody else has made.
+    pub(crate) const UNKNOWN: Settings =
+        Settings { no_delay: false, keep_alive: None, user_timeout: None, type_of_service: None };
 }
 
 /// How the descriptor is let go of.
@@ -143,6 +165,9 @@ impl Core {
         let timers = Timers::new();
         if options.timeout.is_some() {
             timers.set_idle(options.timeout);
+        }
+        if options.min_rate.is_some() {
+            timers.set_min_rate(options.min_rate);
         }
         if let Some(time) = options.deadline {
             timers.set_deadline(Instant::now().checked_add(time));
