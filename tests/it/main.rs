@@ -56,6 +56,7 @@ mod reports;
 mod reset;
 mod select_loop;
 mod shutdown;
+mod shutdown_input;
 mod sigpipe;
 mod slow_peers;
 mod support;
