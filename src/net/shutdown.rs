@@ -135,9 +135,7 @@ impl Server {
                 core.close(How::Forced, Manner::Cut);
             }
             ledger.cut_lingering();
-            if let Some(goodbyes) = &self.inner.goodbyes {
-                goodbyes.cut();
-            }
+            self.inner.cut_goodbyes();
             still_running = ledger.wait_until_alone(LAST_MOMENT);
         }
         // By the books, which know of those too that came or were forced by another shutdown meanwhile.
@@ -200,6 +198,13 @@ impl Inner {
             }
         }
         lock(&self.answering).retain(|thread| *thread != this_thread());
+    }
+
+    /// Ends what is being said to clients that were turned away.
+    pub(super) fn cut_goodbyes(&self) {
+        if let Some(goodbyes) = &self.goodbyes {
+            goodbyes.cut();
+        }
     }
 
     /// Waits for the thread that says goodbye, if there is one: it ends with the last whom it says it to.

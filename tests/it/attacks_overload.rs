@@ -104,3 +104,18 @@ fn a_queue_that_is_never_empty_does_not_keep_close_from_returning() {
         assert!(answered <= most + 1, "no more than the backlog can hold, {most} and one, but {answered}");
     });
 }
+
+/// Ensures that dropping the events of a server, which ends its connections, ends its goodbyes too and waits for no client.
+#[test]
+fn dropping_the_events_ends_the_goodbyes() {
+    each_ip(|place| {
+        for linger in [Duration::from_secs(60), Duration::MAX] {
+            let server = reply().max_connections(0).linger(linger).listen(place).expect("the server listens");
+            let events = server.events(100).expect("a thread can be started");
+            let silent: Vec<_> = (0..10).map(|_| client(server.address())).collect();
+            silent.iter().for_each(|one| assert_eq!(one.peek(&mut [0]).expect("the goodbye comes"), 1, "it is there"));
+            within(SOON, "dropping the events returns", move || drop(events));
+            within(SOON, "and so does wait()", move || server.wait()).expect("in order");
+        }
+    });
+}
