@@ -400,7 +400,8 @@ impl ServerOptions {
         let slots = if self.when_full == WhenFull::Wait { Slots::with_room(limit) } else { Slots::new(limit) };
         let goodbyes = match &self.when_full {
             WhenFull::Reply(message) => {
-                Some(Goodbyes::new(message.clone(), self.linger, format!("landline refuse {address}")))
+                let name = format!("landline refuse {address}");
+                Some(Goodbyes::new(message.clone(), self.linger, name, self.stack_size))
             }
             WhenFull::Refuse | WhenFull::Wait => None,
         };
