@@ -96,11 +96,12 @@ impl Server {
     /// A handler that returns the error of its read has ended in order. One that is writing or computing goes on until it
     /// reads. Bytes that had arrived are still read first.
     ///
-    /// Clients that are being told [goodbye](super::WhenFull::Reply) have `grace` for that too, and are then cut off;
-    /// they are no connections, so the report does not count them.
+    /// Clients that are being told [goodbye](super::WhenFull::Reply) have `grace` for that too, and are then cut off. They
+    /// are no connections, so they are neither finished nor forced; one that could not be let go of in time is still running.
     ///
-    /// Blocks for `grace` and some 50 ms at most. Callable from any thread, twice, and from a handler, whose own connection
-    /// is left out and goes on. Of two at the same time each reports what it saw, whoever did it.
+    /// Blocks for `grace` and some 50 ms at most, or for as long as `close` does, which grows with the queue: thousands
+    /// of clients in it take some tenths of a second. Callable from any thread, twice, and from a handler, whose own
+    /// connection is left out and goes on. Of two at the same time each reports what it saw, whoever did it.
     ///
     /// ```
     /// use landline::net::{Server, Socket};
