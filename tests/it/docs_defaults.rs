@@ -102,7 +102,6 @@ fn options() -> Vec<(&'static str, String)> {
         ("ServerOptions::timeout", server("timeout", flag)),
         ("SocketOptions::timeout", socket("timeout", flag)),
         ("ServerOptions::deadline", server("deadline", flag)),
-        ("ServerOptions::proxy_timeout", server("proxy_timeout", flag)),
         ("ServerOptions::min_rate", server("min_rate", flag)),
         ("SocketOptions::min_rate", socket("min_rate", flag)),
         ("ServerOptions::user_timeout", server("user_timeout", flag)),
