@@ -9,6 +9,7 @@ use socket2::SockRef;
 use super::connection::Settings;
 use super::keep_alive::KeepAlive;
 use super::socket::Socket;
+use crate::address::Family;
 use crate::error::{Error, Result};
 use crate::sys::{self, Raw};
 
@@ -21,7 +22,7 @@ impl Socket {
     /// `setNoDelay` with the system's code. `NotConnected` once the socket is closed. On a Unix socket it does nothing.
     #[doc(alias = "set_nodelay")]
     pub fn set_no_delay(&self, on: bool) -> Result<()> {
-        if self.remote_address().path().is_some() {
+        if self.core.family() == Family::Unix {
             return Ok(());
         }
         self.core.change(|s| &mut s.no_delay, on, "setNoDelay", |socket, on| socket.set_tcp_nodelay(*on))
@@ -39,7 +40,7 @@ impl Socket {
     /// `setKeepAlive` with the system's code, `EINVAL` for a time it cannot take (on Linux more than 32,767 s).
     /// `NotConnected` once the socket is closed. On a Unix socket it does nothing.
     pub fn set_keep_alive(&self, keep_alive: impl Into<KeepAlive>) -> Result<()> {
-        if self.remote_address().path().is_some() {
+        if self.core.family() == Family::Unix {
             return Ok(());
         }
         let keep_alive = Some(keep_alive.into());
@@ -58,7 +59,7 @@ impl Socket {
     /// `setTypeOfService` with the system's code; `ENOTSUP` on a Unix socket. `NotConnected` once the socket is closed.
     pub fn set_type_of_service(&self, value: u8) -> Result<()> {
         let raw = self.raw().map_err(Error::from)?;
-        let set = sys::set_type_of_service(&SockRef::from(&raw), self.local_address().family(), value);
+        let set = sys::set_type_of_service(&SockRef::from(&raw), self.core.family(), value);
         set.map_err(|error| Error::call("setTypeOfService", &error))
     }
 
@@ -69,7 +70,7 @@ impl Socket {
     #[doc(alias = "getTypeOfService")]
     pub fn type_of_service(&self) -> Result<u8> {
         let raw = self.raw().map_err(Error::from)?;
-        let value = sys::type_of_service(&SockRef::from(&raw), self.local_address().family());
+        let value = sys::type_of_service(&SockRef::from(&raw), self.core.family());
         value.map_err(|error| Error::call("getTypeOfService", &error))
     }
 

@@ -23,7 +23,8 @@ impl Server {
     /// Stops listening: no connection is accepted any more once this has returned, the port is free, and a blocked
     /// [`accept`](Server::accept) returns `None`. Open connections live on; [`wait`](Server::wait) waits for them. Clients
     /// whom the kernel had connected but nobody had accepted are reset, unless
-    /// [`answer_queued`](super::ServerOptions::answer_queued) says otherwise.
+    /// [`answer_queued`](super::ServerOptions::answer_queued) says otherwise. Those who have been accepted, and whose
+    /// [PROXY header](super::ServerOptions::proxy_protocol) is awaited, are still served when it comes.
     ///
     /// Callable from any thread, from a handler too, but not from a signal handler; calling it twice is harmless. It blocks
     /// until every thread that was accepting has noticed, which takes well below a millisecond on Linux. Where shutdown(2)
@@ -91,7 +92,8 @@ impl Server {
     /// reads. Bytes that had arrived are still read first.
     ///
     /// Clients that are being told [goodbye](super::WhenFull::Reply) have `grace` for that too, and are then cut off; they are no connections,
-    /// so the report does not count them.
+    /// so the report does not count them. Nor does it count clients whose [PROXY header](super::ServerOptions::proxy_protocol)
+    /// has not arrived: they are refused at once.
     ///
     /// Blocks for `grace` and some 50 ms at most. Callable from any thread, twice, and from a handler, whose own connection
     /// is left out and goes on. Of two at the same time each reports what it saw, whoever did it.
@@ -180,7 +182,7 @@ impl Inner {
             match listener.accept() {
                 Ok((socket, remote)) => {
                     let remote = Address::of(&remote).unwrap_or_else(|| PathBuf::new().into());
-                    refuse(self, socket.into(), remote, RefusedBy::Closing, presence, &Hooks::default());
+                    refuse(self, socket.into(), (None, remote), RefusedBy::Closing, presence, &Hooks::default());
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) => return,
