@@ -40,6 +40,7 @@ mod events;
 mod examples;
 mod faults;
 mod fixtures;
+mod haproxy;
 mod is_ip;
 mod limits;
 mod lines;
