@@ -25,6 +25,7 @@ mod proxied;
 mod proxy_protocol;
 mod queued;
 mod race;
+mod rate;
 mod read;
 mod refuse;
 mod server;
