@@ -297,8 +297,9 @@ impl ServerOptions {
     /// most 1 MiB of it. Closing with input unread would make the kernel send RST, which can destroy the reply on its way.
     /// The slot is free meanwhile; the thread is not. `None` or zero: not at all. Default: 1 s.
     ///
-    /// In a [shutdown](Server::shutdown) the peer's end cannot be seen any more: input is thrown away, and our end held back,
-    /// until none has come for 100 ms.
+    /// In a [shutdown](Server::shutdown) the peer's end cannot be seen any more. There input is thrown away, and our end held
+    /// back, until none has come for 100 ms; not so if none is there and the handler has written nothing since the shutdown
+    /// began, as with an idle client.
     pub fn linger(self, time: impl Into<Option<Duration>>) -> ServerOptions {
         ServerOptions { linger: time.into().unwrap_or_default(), ..self }
     }
