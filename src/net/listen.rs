@@ -13,6 +13,7 @@ use super::goodbye::{self, Goodbyes};
 use super::keep_alive::KeepAlive;
 use super::ledger::Ledger;
 use super::per_address::Addresses;
+use super::proxied::{self, Trusted};
 use super::rate::MinRate;
 use super::server::{Inner, Server};
 use super::settings;
@@ -40,6 +41,8 @@ pub struct ServerOptions {
     pub(super) when_full: WhenFull,
     pub(super) block_list: Option<BlockList>,
     max_per_address: Option<usize>,
+    pub(super) trusted: Option<Trusted>,
+    pub(super) proxy_timeout: Option<Duration>,
     pub(super) backlog: u32,
     pub(super) answer_queued: bool,
     ipv6_only: bool,
@@ -115,6 +118,8 @@ impl ServerOptions {
             when_full: WhenFull::default(),
             block_list: None,
             max_per_address: None,
+            trusted: None,
+            proxy_timeout: Some(proxied::TIMEOUT),
             backlog: 4096,
             answer_queued: false,
             ipv6_only: false,

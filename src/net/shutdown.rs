@@ -25,7 +25,8 @@ impl Server {
     /// Stops listening: no connection is accepted any more once this has returned, the port is free, and a blocked
     /// [`accept`](Server::accept) returns `None`. Open connections live on; [`wait`](Server::wait) waits for them. Clients
     /// whom the kernel had connected but nobody had accepted are reset, unless
-    /// [`answer_queued`](super::ServerOptions::answer_queued) says otherwise.
+    /// [`answer_queued`](super::ServerOptions::answer_queued) says otherwise. Those who have been accepted, and whose
+    /// [PROXY header](super::ServerOptions::proxy_protocol) is awaited, are still served when it comes.
     ///
     /// Callable from any thread, from a handler or callback too, but not from a signal handler; calling it twice is
     /// harmless. It blocks until those who were queued are answered, if they are to be, and until every thread that was
@@ -98,6 +99,8 @@ impl Server {
     ///
     /// Clients that are being told [goodbye](super::WhenFull::Reply) have `grace` for that too, and are then cut off. They
     /// are no connections, so they are neither finished nor forced; one that could not be let go of in time is still running.
+    /// The same goes for clients whose [PROXY header](super::ServerOptions::proxy_protocol) has not arrived: they are refused
+    /// at once.
     ///
     /// Blocks for `grace` and some 50 ms at most, or for as long as `close` does, which grows with the queue: thousands
     /// of clients in it take some tenths of a second. Callable from any thread, twice, and from a handler, whose own
@@ -192,7 +195,7 @@ impl Inner {
             match listener.accept() {
                 Ok((socket, remote)) => {
                     let remote = Address::of(&remote).unwrap_or_else(|| PathBuf::new().into());
-                    refuse(self, socket.into(), remote, RefusedBy::Closing, presence, &Hooks::default());
+                    refuse(self, socket.into(), (None, remote), RefusedBy::Closing, presence, &Hooks::default());
                 }
                 Err(error) if matches!(error.kind(), Interrupted | ConnectionAborted) => {}
                 Err(_) => break,
