@@ -106,6 +106,7 @@ fn options() -> Vec<(&'static str, String)> {
         ("SocketOptions::min_rate", socket("min_rate", flag)),
         ("ServerOptions::user_timeout", server("user_timeout", flag)),
         ("SocketOptions::user_timeout", socket("user_timeout", flag)),
+        ("ServerOptions::proxy_timeout", server("proxy_timeout", flag)),
         ("ServerOptions::outbox_limit", server("outbox_limit", Unit::Bytes)),
         ("SocketOptions::outbox_limit", socket("outbox_limit", Unit::Bytes)),
         ("ServerOptions::stack_size", "std's".into()),
