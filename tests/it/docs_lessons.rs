@@ -12,6 +12,7 @@ use std::sync::{Arc, OnceLock};
 use std::{env, fs};
 
 use crate::programs::run;
+use crate::support::network_of_its_own;
 
 /// What stands between two lines of three backticks.
 #[derive(Debug, PartialEq, Eq)]
@@ -167,7 +168,10 @@ fn programs_print_what_the_lessons_show() {
     let mut wrong = Vec::new();
     for Shown { name, prints, .. } in &programs {
         let Some(prints) = prints else { continue };
-        let said = run(built(), &["127.0.0.1:0", name], &Arc::from([]));
+        // Alone, so that a port that a program has given back is not somebody else's at once.
+        let built = built().to_str().expect("the path of the target folder is text");
+        let command = [network_of_its_own(), &[built, "127.0.0.1:0", name]].concat();
+        let said = run(command[0], &command[1..], &Arc::from([]));
         let (out, shown) = (String::from_utf8_lossy(&said.out), prints);
         if masked(&out) != masked(shown) {
             wrong.push(format!("program {name} prints\n{out}{}and the lesson shows\n{shown}", said.err));
