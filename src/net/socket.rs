@@ -332,8 +332,8 @@ impl Socket {
 }
 
 impl From<TcpStream> for Socket {
-    /// Takes over a connection of std's. Its settings stay as they are, but it is made blocking, and without timeouts of
-    /// its own.
+    /// Takes over a connection of std's. Its settings stay as they are, but it is made blocking, without timeouts of its
+    /// own, and is not passed on to programs that are started (close-on-exec).
     fn from(stream: TcpStream) -> Socket {
         from_any(socket2::Socket::from(stream))
     }
@@ -341,7 +341,7 @@ impl From<TcpStream> for Socket {
 
 #[cfg(unix)]
 impl From<std::os::unix::net::UnixStream> for Socket {
-    /// Takes over a connection of std's; it is made blocking, and without timeouts of its own.
+    /// Takes over a connection of std's; it is made blocking, without timeouts of its own, and close-on-exec.
     fn from(stream: std::os::unix::net::UnixStream) -> Socket {
         from_any(socket2::Socket::from(stream))
     }
@@ -361,8 +361,6 @@ impl TryFrom<std::os::fd::OwnedFd> for Socket {
         let is_stream = socket.r#type().is_ok_and(|kind| kind == socket2::Type::STREAM);
         let is_listener = sys::is_listener(&socket).unwrap_or(false);
         if is_stream && !is_listener && socket.local_addr().is_ok_and(|address| Address::of(&address).is_some()) {
-            // It was inherited, so it would be passed on. A socket can always be kept back.
-            let _ = sys::close_on_exec(&socket);
             return Ok(from_any(socket));
         }
         Err(Error::invalid("ERR_INVALID_FD_TYPE", "Unsupported fd type: not a stream socket"))
@@ -377,6 +375,8 @@ fn from_any(socket: socket2::Socket) -> Socket {
         found.unwrap_or_else(|| std::net::SocketAddr::from(([0; 4], 0)).into())
     };
     let addresses = (address(socket.local_addr()), address(socket.peer_addr()));
+    // If it was inherited, it would be passed on. A socket can always be kept back.
+    let _ = sys::close_on_exec(&socket);
     let settings = Settings { no_delay: socket.tcp_nodelay().unwrap_or(false), ..Settings::UNKNOWN };
     // std's type for a stream: its calls are recv(2), send(2) and shutdown(2), which serve both kinds.
     let stream = TcpStream::from(socket);

@@ -41,6 +41,7 @@ mod examples;
 mod faults;
 mod fixtures;
 mod half_open;
+mod inherit;
 mod is_ip;
 mod limits;
 mod lines;
