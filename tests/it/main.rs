@@ -55,6 +55,7 @@ mod programs;
 mod proxy;
 mod reports;
 mod reset;
+mod restarts;
 mod select_loop;
 mod shutdown;
 mod shutdown_input;
