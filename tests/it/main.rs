@@ -40,6 +40,8 @@ mod events;
 mod examples;
 mod faults;
 mod fixtures;
+mod headers;
+mod http_hello;
 mod is_ip;
 mod limits;
 mod lines;
