@@ -105,3 +105,13 @@ pub use running::Running;
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+/// Compiles and runs the recipes' code, that of foreign crates excepted.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/recipes.md")]
+struct Recipes;
+
+/// Compiles the code of the page on twins.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/twins.md")]
+struct Twins;

@@ -34,6 +34,8 @@ mod dgram_send;
 mod dgram_stop;
 mod docs_errors;
 mod docs_node;
+mod docs_twins;
+mod embedding;
 mod encoding;
 mod ends;
 mod events;
