@@ -75,6 +75,7 @@ played! {
     proxy_std: ["nc"];
     reconnect: ["nc"];
     select_loop: ["nc"];
+    shutdown: ["nc"];
     udp_client: [];
     udp_client_std: [];
     udp_echo_server: ["nc"];
