@@ -185,6 +185,17 @@ pub(crate) fn path_of(_: &socket2::SockAddr) -> Option<PathBuf> {
     None
 }
 
+/// A path that somebody else has sent.
+#[cfg(unix)]
+pub(crate) fn path_from_bytes(bytes: &[u8]) -> PathBuf {
+    use std::os::unix::ffi::OsStrExt;
+    std::ffi::OsStr::from_bytes(bytes).into()
+}
+#[cfg(not(unix))]
+pub(crate) fn path_from_bytes(bytes: &[u8]) -> PathBuf {
+    String::from_utf8_lossy(bytes).into_owned().into()
+}
+
 /// Gives a Unix socket a name that nobody else has; Linux alone has such names.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(crate) fn bind_to_any_name(socket: &socket2::Socket) -> io::Result<Option<PathBuf>> {
@@ -375,6 +386,12 @@ pub(crate) fn descriptor_limit() -> Option<usize> {
     let limits = std::fs::read_to_string("/proc/self/limits").ok()?;
     let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
     line.split_whitespace().next()?.parse().ok()
+}
+
+/// How long a backlog may be, whatever was asked for; a bound that will do where the system does not say.
+pub(crate) fn longest_backlog() -> u32 {
+    let longest = std::fs::read_to_string("/proc/sys/net/core/somaxconn").ok();
+    longest.and_then(|text| text.trim().parse().ok()).unwrap_or(4096)
 }
 
 /// How many threads this library may have at once in this process.

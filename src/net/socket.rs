@@ -10,7 +10,7 @@ use super::ledger::Place;
 use super::lines::Lines;
 use super::server::Server;
 use super::settings::plain;
-use crate::address::Address;
+use crate::address::{Address, Family};
 use crate::error::{Error, Result};
 use crate::report::{ConnectionId, How, Reporter};
 use crate::sys::{self};
@@ -268,7 +268,7 @@ impl Socket {
     /// `ERR_SOCKET_CLOSED`, of kind `NotConnected`, if the socket is closed already.
     /// `ERR_INVALID_HANDLE_TYPE` on a Unix socket, which has no RST.
     pub fn reset_and_destroy(&self) -> Result<()> {
-        if self.remote_address().path().is_some() {
+        if self.core.family() == Family::Unix {
             let text = "This handle type cannot be sent";
             return Err(Error::invalid("ERR_INVALID_HANDLE_TYPE", text));
         }
@@ -297,7 +297,8 @@ impl Socket {
         self.core.id
     }
 
-    /// Our end, captured when the connection was made.
+    /// Our end, captured when the connection was made. Behind a load balancer, the end that its client connected to; see
+    /// [`proxy_protocol`](super::ServerOptions::proxy_protocol).
     #[doc(alias = "address")]
     #[doc(alias = "localPort")]
     #[doc(alias = "localFamily")]
@@ -306,12 +307,19 @@ impl Socket {
         &self.core.local
     }
 
-    /// The other end, captured when the connection was made.
+    /// The other end, captured when the connection was made. Behind a load balancer, its client's; see
+    /// [`proxy_protocol`](super::ServerOptions::proxy_protocol).
     #[doc(alias = "remotePort")]
     #[doc(alias = "remoteFamily")]
     #[doc(alias = "peer_addr")]
     pub fn remote_address(&self) -> &Address {
         &self.core.remote
+    }
+
+    /// The load balancer that passed the connection on, if one did and its header named the client:
+    /// [`remote_address`](Self::remote_address) is that client then, and this the other end of the connection itself.
+    pub fn proxy_address(&self) -> Option<&Address> {
+        self.core.proxied.get().map(|ends| &ends.1)
     }
 
     /// The server that accepted it; `None` for a client's own socket, and once no handle to the server is left.

@@ -56,6 +56,7 @@ macro_rules! played {
 played! {
     address: ["nc"];
     address_std: ["nc"];
+    backend: ["nc"];
     chat: ["nc"];
     chat_std: ["nc"];
     discover: [];

@@ -180,7 +180,7 @@ fn a_handler_may_shut_its_server_down() {
 /// Ensures that shutdowns at the same time agree, none counting as finished what the other one forced.
 #[test]
 fn two_shutdowns_at_once_report_the_same() {
-    for round in 0..20 {
+    for round in 0..8 {
         let (hold, held) = mpsc::channel::<()>();
         let held = Mutex::new(held);
         let (tell, told) = mpsc::channel();
@@ -206,7 +206,8 @@ fn two_shutdowns_at_once_report_the_same() {
         let reports = thread::scope(|scope| {
             let one = || {
                 start.wait();
-                counts(served.server.shutdown(Duration::from_millis(20)))
+                // Long enough for the idle ones on a busy machine.
+                counts(served.server.shutdown(Duration::from_millis(500)))
             };
             [scope.spawn(one), scope.spawn(one)].map(|one| one.join().expect("it does not panic"))
         });
