@@ -145,12 +145,14 @@ pub enum Report {
         addresses: Vec<Address>,
     },
     /// A client begins to connect to one address, the only one or one of several.
+    #[doc(alias = "connectionAttempt")]
     #[non_exhaustive]
     Attempt {
         /// The address.
         address: Address,
     },
     /// One address has failed. If it is the only one, or the last, so has the connect.
+    #[doc(alias = "connectionAttemptFailed")]
     #[non_exhaustive]
     AttemptFailed {
         /// The address.
@@ -159,6 +161,7 @@ pub enum Report {
         error: Error,
     },
     /// One address has not answered in the time there was.
+    #[doc(alias = "connectionAttemptTimeout")]
     #[non_exhaustive]
     AttemptTimedOut {
         /// The address.

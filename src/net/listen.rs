@@ -386,7 +386,9 @@ impl ServerOptions {
     }
 
     /// Serves a socket that listens already: a service manager's, a parent process's, one made by hand. It takes a
-    /// `TcpListener`, on Unix a `UnixListener` or an `OwnedFd` too.
+    /// `TcpListener`, on Unix a `UnixListener` or an `OwnedFd` too. systemd hands its listener over as standard input
+    /// (`StandardInput=socket`): adopt a duplicate of that, as the example `systemd` does. For several, as `LISTEN_FDS`
+    /// says, there is the crate `listenfd`.
     ///
     /// Its giver may go on using it: [`close`](Server::close) wakes the threads that accept on it by connecting to it, and
     /// closes our descriptor only. A client that is accepted while that goes on is served. If clients come at that very

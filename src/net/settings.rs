@@ -220,6 +220,7 @@ impl Socket {
     ///
     /// # Errors
     /// `NotConnected` once the socket is closed.
+    #[doc(alias = "handle")]
     pub fn raw(&self) -> io::Result<Raw> {
         self.core.stream("raw").map(Raw)
     }

@@ -69,7 +69,8 @@ pub struct ShutdownReport {
     pub forced: usize,
     /// Handlers that had not returned yet, and sockets from `accept` that other threads were still using; also callbacks
     /// about a client that was turned away, one that calls `shutdown` itself included. While it is not 0, code of the server
-    /// runs: a program must not unload it.
+    /// runs: a program must not unload it. Nor before `serve` has returned, and std has ended its threads, which takes a
+    /// moment.
     pub still_running: usize,
     /// How long it took.
     pub elapsed: Duration,
@@ -95,7 +96,9 @@ impl Server {
     /// what is left, and tells how it went.
     ///
     /// A handler that returns the error of its read has ended in order. One that is writing or computing goes on until it
-    /// reads. Bytes that had arrived are still read first.
+    /// reads. Bytes that had arrived are still read first. A client whose request is still on its way is ended unanswered:
+    /// to lose none, as when another process goes on with the listener, [`close`](Self::close) and let those who are
+    /// connected end.
     ///
     /// Clients that are being told [goodbye](super::WhenFull::Reply) have `grace` for that too, and are then cut off. They
     /// are no connections, so they are neither finished nor forced; one that could not be let go of in time is still running.
