@@ -1,6 +1,6 @@
 //! Shows what the kernel thinks of a port's TCP connections: every change of state, as it happens.
 //!
-//! Terminal 1, and what it prints while the other two do what stands below:
+//! Terminal 1:
 //!
 //! ```text
 //! $ cargo run --example states 3000
@@ -8,8 +8,7 @@
 //! listener 127.0.0.1:3000: LISTEN
 //! client 127.0.0.1:40001: ESTABLISHED
 //! server for 127.0.0.1:40001: ESTABLISHED
-//! client 127.0.0.1:40001: ESTABLISHED -> TIME_WAIT
-//! server for 127.0.0.1:40001: ESTABLISHED -> gone
+//! ...
 //! ```
 //!
 //! Terminal 2:
@@ -19,15 +18,19 @@
 //! listening on 127.0.0.1:3000
 //! ```
 //!
-//! Terminal 3, with Ctrl+D typed (`-N`: nc ends its side at the end of its input):
+//! Terminal 3; what is typed stands behind `>` (`-N`: nc ends its side at the end of its input):
 //!
 //! ```text
 //! $ nc -N 127.0.0.1 3000
+//! > Ctrl+D
 //! ```
 //!
-//! Lesson: a connection has two ends, each with a state of its own, and both ends of one on this machine are shown.
-//! What lasts less than a millisecond, such as the states between the two lines of `client`, is mostly missed, since
-//! there is nothing better than to look again and again. docs/lessons/04 says what the states mean.
+//! Then the last lines of terminal 1 say that the client, who has ended first, is in TIME_WAIT for a minute, and that the
+//! server's end is gone.
+//!
+//! Lesson: a connection has two ends, each with a state of its own, and both ends of one on this machine are shown. States
+//! that last less than a millisecond or two, as on the way to TIME_WAIT here, are seen now and then only, since there is
+//! nothing better than to look again and again. docs/lessons/04-who-says-goodbye.md says what the states mean.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
