@@ -49,6 +49,7 @@ mod outbox;
 mod pause;
 mod peers;
 mod programs;
+mod properties;
 mod proxy;
 mod reports;
 mod reset;
