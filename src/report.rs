@@ -54,6 +54,8 @@ impl fmt::Display for Connection {
 pub enum RefusedBy {
     /// As many connections were open as the server allows.
     Full,
+    /// As many connections were open from its address as the server allows each.
+    PerAddress,
     /// Its address is on the server's block list.
     Blocked,
     /// No thread could be started to serve it.
@@ -66,6 +68,7 @@ impl fmt::Display for RefusedBy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             RefusedBy::Full => "full",
+            RefusedBy::PerAddress => "too many from its address",
             RefusedBy::Blocked => "blocked",
             RefusedBy::NoThread => "no thread",
             RefusedBy::Closing => "closing",
@@ -83,6 +86,8 @@ pub enum How {
     Destroyed,
     /// By `reset_and_destroy()`.
     Reset,
+    /// By a `shutdown` whose time was up.
+    Forced,
     /// By an error, which a [`Report::Failed`] has told.
     Failed,
     /// By a panic in its handler, which a [`Report::Panicked`] has told.
@@ -95,6 +100,7 @@ impl fmt::Display for How {
             How::Finished => "finished",
             How::Destroyed => "destroyed",
             How::Reset => "reset",
+            How::Forced => "forced",
             How::Failed => "failed",
             How::Panicked => "panicked",
         })

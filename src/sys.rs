@@ -278,15 +278,17 @@ pub(crate) fn is_readable(socket: &UdpSocket) -> io::Result<bool> {
     }
 }
 
-/// The number by which /proc/net knows a socket.
+/// The row of a socket in a table of /proc/net, such as `udp6`. It is found by the socket's inode: others may have the same
+/// address and port.
 #[cfg(any(target_os = "linux", target_os = "android"))]
-pub(crate) fn socket_inode(socket: &UdpSocket) -> Option<u64> {
-    use std::os::fd::AsRawFd;
+pub(crate) fn table_row(socket: &impl std::os::fd::AsRawFd, table: &str) -> Option<String> {
     let link = std::fs::read_link(format!("/proc/self/fd/{}", socket.as_raw_fd())).ok()?;
-    link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
+    let inode = link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?;
+    let table = std::fs::read_to_string(format!("/proc/net/{table}")).ok()?;
+    table.lines().find(|row| row.split_whitespace().nth(9) == Some(inode)).map(String::from)
 }
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
-pub(crate) fn socket_inode(_: &UdpSocket) -> Option<u64> {
+pub(crate) fn table_row<T>(_: &T, _: &str) -> Option<String> {
     None
 }
 

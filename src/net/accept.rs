@@ -9,7 +9,7 @@ use std::net::TcpStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::{self, Scope};
 use std::time::Duration;
 
@@ -17,6 +17,8 @@ use socket2::SockRef;
 
 use super::connection::{Manner, is_shutting_down, tells_destroyed, tells_shutting_down};
 use super::ledger::{Place, Presence};
+use super::listen::WhenFull;
+use super::per_address::AddressSlot;
 use super::refuse::{Refused, refuse};
 use super::server::Inner;
 use super::settings;
@@ -52,6 +54,7 @@ where
     thread::scope(|scope| crew.work(scope));
     // Somebody else may be about to finish closing.
     server.ledger.wait_for_close();
+    server.join_refuser();
     let failure = lock(&crew.failure).take();
     failure.map_or(Ok(()), Err)
 }
@@ -98,7 +101,7 @@ where
             if self.waiting.fetch_sub(1, SeqCst) == 1 {
                 if let Err(error) = self.start_another(scope) {
                     self.waiting.fetch_add(1, SeqCst);
-                    self.stay(client, error);
+                    self.stay(client, presence, error);
                     continue;
                 }
             }
@@ -130,15 +133,15 @@ where
     }
 
     /// No thread can be had to accept after this one, so this one refuses its client and goes on accepting.
-    fn stay(&self, client: Client, error: io::Error) {
-        let Client { stream, remote, slot, .. } = client;
-        drop(slot);
+    fn stay(&self, client: Client, presence: Presence, error: io::Error) {
+        let Client { stream, remote, slot, address, .. } = client;
+        drop((slot, address));
         let error = Error::call("spawn", &error);
         self.server.ledger.reporter.tell(|| Report::Failed { connection: None, error: error.clone() });
         if let Some(hook) = self.hooks.error {
             guarded(|| hook(&error, None));
         }
-        refuse(self.server, stream, remote, RefusedBy::NoThread, self.hooks);
+        refuse(self.server, stream, remote, RefusedBy::NoThread, presence, self.hooks);
         self.server.pause(FIRST_PAUSE);
     }
 
@@ -183,13 +186,14 @@ struct Client {
     local: Address,
     remote: Address,
     slot: Slot,
+    address: Option<AddressSlot>,
 }
 
 impl Client {
     /// Enters it into the accounts and makes it a socket.
     fn enter(self, server: &Inner, presence: Option<Presence>) -> Socket {
         let ledger = &server.ledger;
-        let place = Place { ledger: Arc::clone(ledger), slot: self.slot, presence };
+        let place = Place { ledger: Arc::clone(ledger), slot: self.slot, address: self.address, presence };
         let addresses = (self.local, self.remote);
         let socket =
             Socket::new(self.stream, addresses, server.options.connection, ledger.reporter.clone(), Some(place));
@@ -213,6 +217,7 @@ impl Client {
 fn next_client(server: &Inner, hooks: &Hooks<'_>) -> io::Result<Option<(Client, Presence)>> {
     let mut trouble = Trouble { server, in_a_row: 0 };
     loop {
+        let turn = server.turn_to_accept();
         server.accepting.fetch_add(1, SeqCst);
         // Held between counting in and out only: `close` closes the descriptor when all are out, and `wait` looks then who
         // is present.
@@ -228,31 +233,38 @@ fn next_client(server: &Inner, hooks: &Hooks<'_>) -> io::Result<Option<(Client, 
         match client {
             None => return Ok(None),
             Some(Ok(((socket, remote), presence))) => {
-                trouble.is_over();
-                let stream = TcpStream::from(socket);
                 let remote = Address::of(&remote).unwrap_or_else(|| PathBuf::new().into());
                 if closing && server.is_call(&remote) {
                     return Ok(None);
                 }
-                if let Some(client) = admit(server, stream, remote, hooks) {
-                    return Ok(Some((client, presence)));
+                let slots = server.take_slots(&remote);
+                // Before anybody is told, and before the client is served.
+                drop(turn);
+                trouble.is_over();
+                if let Some(admitted) = admit(server, socket.into(), remote, slots, presence, hooks) {
+                    return Ok(Some(admitted));
                 }
             }
             Some(Err(_)) if closing => return Ok(None),
-            Some(Err(error)) => trouble.again(error, hooks)?,
+            Some(Err(error)) => {
+                drop(turn);
+                trouble.again(error, hooks)?;
+            }
         }
     }
 }
 
-fn admit(server: &Inner, stream: TcpStream, remote: Address, hooks: &Hooks<'_>) -> Option<Client> {
-    if let (Some(list), Some(ip)) = (&server.options.block_list, remote.ip()) {
-        if list.check(ip) {
-            refuse(server, stream, remote, RefusedBy::Blocked, &Hooks::default());
-            return None;
-        }
-    }
-    match server.ledger.slots.take() {
-        Ok(slot) => {
+/// Makes a client of whoever got the slots, and refuses the others.
+fn admit(
+    server: &Inner,
+    stream: TcpStream,
+    remote: Address,
+    slots: Result<(Slot, Option<AddressSlot>), RefusedBy>,
+    presence: Presence,
+    hooks: &Hooks<'_>,
+) -> Option<(Client, Presence)> {
+    match slots {
+        Ok((slot, address)) => {
             if !sys::ACCEPTED_INHERITS || server.adopted {
                 settings::plain(&stream);
                 // It fails only on a connection that is dead already; reading from it will tell.
@@ -261,17 +273,55 @@ fn admit(server: &Inner, stream: TcpStream, remote: Address, hooks: &Hooks<'_>) 
                 }
             }
             let local = server.local_of(&stream);
-            Some(Client { stream, local, remote, slot })
+            Some((Client { stream, local, remote, slot, address }, presence))
         }
-        Err(denied) => {
-            let by = if denied == Denied::Full { RefusedBy::Full } else { RefusedBy::Closing };
-            refuse(server, stream, remote, by, hooks);
+        Err(by) => {
+            // Of blocked clients nobody is told but the log.
+            let hooks = if by == RefusedBy::Blocked { &Hooks::default() } else { hooks };
+            refuse(server, stream, remote, by, presence, hooks);
             None
         }
     }
 }
 
 impl Inner {
+    /// Where clients are to wait for a slot: the turn to accept, which one thread has at a time, and a slot that is free.
+    /// So nobody is accepted in vain, and at most one client is held in hand, if the limit is lowered meanwhile.
+    fn turn_to_accept(&self) -> Option<MutexGuard<'_, ()>> {
+        let turn = (self.options.when_full == WhenFull::Wait).then(|| lock(&self.turn));
+        if turn.is_some() {
+            self.wait_for_room();
+        }
+        turn
+    }
+
+    fn wait_for_room(&self) {
+        self.ledger.slots.wait_for_room(|| self.closing.load(SeqCst));
+    }
+
+    /// What a client needs to be let in: a slot, and one of its address's own.
+    fn take_slots(&self, remote: &Address) -> Result<(Slot, Option<AddressSlot>), RefusedBy> {
+        if let (Some(list), Some(ip)) = (&self.options.block_list, remote.ip()) {
+            if list.check(ip) {
+                return Err(RefusedBy::Blocked);
+            }
+        }
+        // Before the slot, which nobody may hold, not even for a moment, who is not let in.
+        let address = match (&self.addresses, remote.ip()) {
+            (Some(addresses), Some(ip)) => Some(addresses.take(ip).ok_or(RefusedBy::PerAddress)?),
+            _ => None,
+        };
+        loop {
+            match self.ledger.slots.take() {
+                Ok(slot) => return Ok((slot, address)),
+                Err(Denied::Closed) => return Err(RefusedBy::Closing),
+                Err(Denied::Full) if self.options.when_full != WhenFull::Wait => return Err(RefusedBy::Full),
+                Err(Denied::Full) if self.closing.load(SeqCst) => return Err(RefusedBy::Closing),
+                Err(Denied::Full) => self.wait_for_room(),
+            }
+        }
+    }
+
     /// The end the client reached: known without asking, except on a wildcard address.
     pub(super) fn local_of(&self, stream: &TcpStream) -> Address {
         match &self.local {

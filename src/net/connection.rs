@@ -45,7 +45,7 @@ pub(crate) const CHUNK: usize = 64 * 1024;
 pub(crate) const LINGER: Duration = Duration::from_secs(1);
 
 /// At most this much unread input is thrown away while a connection ends in order.
-const LINGER_BYTES: usize = 1024 * 1024;
+pub(super) const LINGER_BYTES: usize = 1024 * 1024;
 
 #[derive(Debug)]
 pub(crate) struct Core {

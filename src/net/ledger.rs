@@ -9,6 +9,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use super::connection::Core;
+use super::per_address::AddressSlot;
 use super::server;
 use super::slots::{Slot, Slots};
 use crate::address::Address;
@@ -45,6 +46,8 @@ pub struct Stats {
 pub struct RefusedStats {
     /// As many connections were open as allowed.
     pub full: u64,
+    /// As many connections were open from the client's address as each is allowed.
+    pub per_address: u64,
     /// The client's address is on the block list.
     pub blocked: u64,
     /// No thread could be started.
@@ -84,6 +87,8 @@ pub(crate) struct Ledger {
 struct Pages {
     open: HashMap<ConnectionId, Weak<Core>>,
     stats: Stats,
+    /// How many of those that ended a shutdown has cut off.
+    forced: u64,
     /// Handlers that wait for all the others: they cannot wait for each other.
     waiting_handlers: usize,
     /// Streams of connections that are over but for the input that is thrown away.
@@ -99,9 +104,9 @@ thread_local! {
 }
 
 impl Ledger {
-    pub(crate) fn new(limit: usize, reporter: Reporter, address: Address, server: Weak<server::Inner>) -> Arc<Ledger> {
+    pub(crate) fn new(slots: Slots, reporter: Reporter, address: Address, server: Weak<server::Inner>) -> Arc<Ledger> {
         Arc::new(Ledger {
-            slots: Slots::new(limit),
+            slots: Arc::new(slots),
             reporter,
             address,
             server,
@@ -133,8 +138,9 @@ impl Ledger {
     fn strike(&self, id: ConnectionId, how: How) {
         let mut pages = lock(&self.pages);
         pages.open.remove(&id);
+        pages.forced += u64::from(how == How::Forced);
         match how {
-            How::Finished | How::Destroyed | How::Reset => pages.stats.ended += 1,
+            How::Finished | How::Destroyed | How::Reset | How::Forced => pages.stats.ended += 1,
             How::Failed => pages.stats.failed += 1,
             How::Panicked => pages.stats.panicked += 1,
         }
@@ -144,6 +150,7 @@ impl Ledger {
         let refused = &mut lock(&self.pages).stats.refused;
         *match by {
             RefusedBy::Full => &mut refused.full,
+            RefusedBy::PerAddress => &mut refused.per_address,
             RefusedBy::Blocked => &mut refused.blocked,
             RefusedBy::NoThread => &mut refused.no_thread,
             RefusedBy::Closing => &mut refused.closing,
@@ -157,6 +164,12 @@ impl Ledger {
     pub(crate) fn stats(&self) -> Stats {
         let pages = lock(&self.pages);
         Stats { open: pages.open.len() as u64, ..pages.stats }
+    }
+
+    /// How many connections have ended so far, in whatever way, and how many of these were forced to.
+    pub(crate) fn ends(&self) -> (u64, u64) {
+        let Pages { stats, forced, .. } = &*lock(&self.pages);
+        (stats.ended + stats.failed + stats.panicked, *forced)
     }
 
     /// The connections that are open at this moment, in the order they came.
@@ -315,6 +328,8 @@ impl fmt::Debug for Ledger {
 pub(crate) struct Place {
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) slot: Slot,
+    /// Where each address has a limit of its own.
+    pub(crate) address: Option<AddressSlot>,
     /// Of a connection without a handler: it is present just as long as it is open.
     pub(crate) presence: Option<Presence>,
 }
@@ -324,6 +339,7 @@ impl Place {
     /// the end and comes again finds the slot free.
     pub(crate) fn leave(self, id: ConnectionId, how: How) -> Option<Presence> {
         self.ledger.strike(id, how);
+        drop(self.address);
         drop(self.slot);
         self.presence
     }

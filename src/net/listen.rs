@@ -9,10 +9,13 @@ use socket2::{Domain, Protocol, SockRef, Type};
 
 use super::accept::Shortage;
 use super::connection::{LINGER, Options};
+use super::goodbye::{self, Goodbyes};
 use super::keep_alive::KeepAlive;
 use super::ledger::Ledger;
+use super::per_address::Addresses;
 use super::server::{Inner, Server};
 use super::settings;
+use super::slots::Slots;
 use super::unix::{self, SocketFile};
 use crate::address::{Address, Endpoint, Target, resolve};
 use crate::block_list::BlockList;
@@ -35,7 +38,9 @@ pub struct ServerOptions {
     max_connections: Limit,
     pub(super) when_full: WhenFull,
     pub(super) block_list: Option<BlockList>,
-    backlog: u32,
+    max_per_address: Option<usize>,
+    pub(super) backlog: u32,
+    pub(super) answer_queued: bool,
     ipv6_only: bool,
     reuse_address: bool,
     reuse_port: bool,
@@ -65,6 +70,24 @@ pub enum WhenFull {
     /// if it had written already. What Node does.
     #[default]
     Refuse,
+    /// The same, with a goodbye that it really gets, at most 64 KiB: `WhenFull::Reply("server busy\n".into())`.
+    ///
+    /// The goodbye is written, our direction is ended, and what the client still sends is thrown away until its own end, for
+    /// at most [`linger`](ServerOptions::linger), and 1 MiB. So a client that writes first and reads later gets it too. One
+    /// thread does that for all; it is started by the first such client and ends after the last. It never holds up the
+    /// thread that accepts. It serves 1,024 clients at once, or an eighth of the limit of descriptors if that is
+    /// less; those that come meanwhile are only closed. So are clients on the block list.
+    ///
+    /// It goes to clients that are refused for another reason too: too many from their address, no thread, a server that is
+    /// closing.
+    Reply(Vec<u8>),
+    /// It is not accepted until a slot is free: it waits in the [backlog](ServerOptions::backlog), where its connect has
+    /// succeeded and what it writes is kept for it. When the backlog is full too, its connect takes a second and longer. What Go's
+    /// `LimitListener` does.
+    ///
+    /// One thread at a time accepts then, and only while a slot is free. If the limit is lowered while it does, it keeps the
+    /// one client it may get until there is room.
+    Wait,
 }
 
 /// The fewest bytes of stack a thread gets: with less, the printing of a panic overflows it and ends the process.
@@ -83,7 +106,9 @@ impl ServerOptions {
             max_connections: Limit::Default,
             when_full: WhenFull::default(),
             block_list: None,
+            max_per_address: None,
             backlog: 4096,
+            answer_queued: false,
             ipv6_only: false,
             reuse_address: true,
             reuse_port: false,
@@ -98,7 +123,8 @@ impl ServerOptions {
     }
 
     /// How many connections may be open at once; 0 refuses everybody, `None` allows as many as the system has threads for.
-    /// Default: 10,000, or 64 less than the limit of descriptors (`ulimit -n`) if that is lower.
+    /// Default: 10,000, or 64 less than the limit of descriptors (`ulimit -n`) if that is lower; with [`WhenFull::Reply`]
+    /// also less what its goodbyes may take.
     ///
     /// More than the threads of one process, on Linux a quarter of `vm.max_map_count` less 1,000, is an error.
     #[doc(alias = "maxConnections")]
@@ -119,10 +145,28 @@ impl ServerOptions {
         ServerOptions { when_full, ..self }
     }
 
+    /// How many connections may be open at once from one address: one of IPv4, in whichever form it comes, or the /64 of an
+    /// IPv6 address, which one customer of a provider has all of. A client above that is refused, whether there is room or
+    /// not and whatever [`when_full`](ServerOptions::when_full) says; with [`WhenFull::Reply`] it is told so. 0 refuses everybody; Unix sockets have no
+    /// addresses to limit. It takes memory for the addresses that are connected, and for no others. Default: `None`, as
+    /// many as there is room for.
+    pub fn max_connections_per_address(self, max: impl Into<Option<usize>>) -> ServerOptions {
+        ServerOptions { max_per_address: max.into(), ..self }
+    }
+
     /// How many connections the kernel completes and keeps until they are accepted: listen(2). The system cuts it, Linux
     /// to `net.core.somaxconn`. When it is used up, clients wait a second and longer for their connect. Default: 4096.
     pub fn backlog(self, backlog: u32) -> ServerOptions {
         ServerOptions { backlog, ..self }
+    }
+
+    /// Whether [`close`](Server::close) accepts and turns away those clients whom the kernel has connected and nobody has
+    /// accepted yet, at most as many as the [backlog](ServerOptions::backlog): they see the end, and with
+    /// [`WhenFull::Reply`] the goodbye, instead of `ConnectionReset`. They are reported, and counted as refused since the server was
+    /// closing; the `refused` callback is not told. Not for an [adopted](ServerOptions::adopt) listener, whose queue belongs to its
+    /// giver. Default: no, as in Node.
+    pub fn answer_queued(self, answer: bool) -> ServerOptions {
+        ServerOptions { answer_queued: answer, ..self }
     }
 
     /// Whether a server on an IPv6 address takes IPv6 clients only: IPV6_V6ONLY. Default: no; `::` takes IPv4 too.
@@ -342,8 +386,15 @@ impl ServerOptions {
         let is_called = adopted || !sys::SHUTDOWN_WAKES_ACCEPT;
         let spare = if is_called { socket2::Socket::new(Domain::IPV4, Type::DGRAM, None).ok() } else { None };
         let is_wildcard = address.ip().is_some_and(|ip| ip.is_unspecified());
+        let slots = if self.when_full == WhenFull::Wait { Slots::with_room(limit) } else { Slots::new(limit) };
+        let goodbyes = match &self.when_full {
+            WhenFull::Reply(message) => {
+                Some(Goodbyes::new(message.clone(), self.linger, format!("landline refuse {address}")))
+            }
+            WhenFull::Refuse | WhenFull::Wait => None,
+        };
         let inner = Arc::new_cyclic(|server| Inner {
-            ledger: Ledger::new(limit, self.reporter.clone(), address.clone(), server.clone()),
+            ledger: Ledger::new(slots, self.reporter.clone(), address.clone(), server.clone()),
             options: self.clone(),
             listener: RwLock::new(Some(Arc::new(listener))),
             local: (!is_wildcard).then(|| address.clone()),
@@ -355,6 +406,9 @@ impl ServerOptions {
             file: Mutex::new(file),
             spare: Mutex::new(spare),
             shortage: Shortage::default(),
+            turn: Mutex::default(),
+            addresses: self.max_per_address.map(Addresses::new),
+            goodbyes,
             served: AtomicBool::new(false),
             consumer: OnceLock::new(),
             attached: OnceLock::new(),
@@ -380,6 +434,14 @@ impl ServerOptions {
             }
         }
         self.connection.settings.keep_alive.map_or(Ok(()), KeepAlive::check)?;
+        let mut goodbyes = 0;
+        if let WhenFull::Reply(message) = &self.when_full {
+            if message.len() > goodbye::LONGEST {
+                let must = format!("<= {} bytes", goodbye::LONGEST);
+                return Err(Error::option("when_full reply", must, message.len()));
+            }
+            goodbyes = goodbye::at_once();
+        }
         let ceiling = sys::thread_ceiling();
         match self.max_connections {
             Limit::Of(max) if max > ceiling => {
@@ -389,7 +451,8 @@ impl ServerOptions {
             Limit::Of(max) => Ok(max),
             Limit::Ceiling => Ok(ceiling),
             Limit::Default => {
-                let descriptors = sys::descriptor_limit().map_or(usize::MAX, |limit| limit.saturating_sub(64).max(1));
+                let descriptors = sys::descriptor_limit();
+                let descriptors = descriptors.map_or(usize::MAX, |limit| limit.saturating_sub(64 + goodbyes).max(1));
                 Ok(10_000.min(descriptors).min(ceiling))
             }
         }

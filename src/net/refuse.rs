@@ -3,7 +3,7 @@
 use std::net::TcpStream;
 
 use super::accept::Hooks;
-use super::listen::WhenFull;
+use super::ledger::Presence;
 use super::server::Inner;
 use crate::address::Address;
 use crate::report::{RefusedBy, Report, guarded};
@@ -20,9 +20,16 @@ pub struct Refused {
     pub by: RefusedBy,
 }
 
-/// Tells of the client, then closes it, in this order. Called on the accepting thread: two system calls in all, accept(2)
-/// and close(2), unless somebody wants to know the address it came to on a wildcard listener.
-pub(super) fn refuse(server: &Inner, stream: TcpStream, remote: Address, by: RefusedBy, hooks: &Hooks<'_>) {
+/// Tells of the client, then closes it, or has goodbye said to it. Called on the accepting thread: two system calls in all,
+/// accept(2) and close(2), unless somebody wants to know the address it came to on a wildcard listener.
+pub(super) fn refuse(
+    server: &Inner,
+    stream: TcpStream,
+    remote: Address,
+    by: RefusedBy,
+    presence: Presence,
+    hooks: &Hooks<'_>,
+) {
     server.ledger.refused(by);
     if server.ledger.reporter.is_on() || hooks.refused.is_some() {
         let local = server.local_of(&stream);
@@ -32,7 +39,9 @@ pub(super) fn refuse(server: &Inner, stream: TcpStream, remote: Address, by: Ref
         }
         server.ledger.reporter.tell(|| Report::Refused { local: refused.local, remote: refused.remote, by });
     }
-    match server.options.when_full {
-        WhenFull::Refuse => drop(stream),
+    match &server.goodbyes {
+        Some(goodbyes) if by != RefusedBy::Blocked => goodbyes.say(stream, presence),
+        // The connection first: who is present no longer has none.
+        _ => drop((stream, presence)),
     }
 }

@@ -5,8 +5,10 @@ use std::sync::{Arc, Mutex, OnceLock, RwLock};
 use std::time::Duration;
 
 use super::accept::{self, Hooks, Shortage};
+use super::goodbye::Goodbyes;
 use super::ledger::{Ledger, Stats};
 use super::listen::ServerOptions;
+use super::per_address::Addresses;
 use super::socket::Socket;
 use super::unix::SocketFile;
 use crate::address::{Address, Endpoint};
@@ -68,6 +70,12 @@ pub(crate) struct Inner {
     /// A descriptor that is kept for those calls, since they may be needed when there is no other left.
     pub(super) spare: Mutex<Option<socket2::Socket>>,
     pub(super) shortage: Shortage,
+    /// Held by the thread that accepts, where clients wait for a slot.
+    pub(super) turn: Mutex<()>,
+    /// Where each address has a limit of its own.
+    pub(super) addresses: Option<Arc<Addresses>>,
+    /// Where clients that are turned away are told so.
+    pub(super) goodbyes: Option<Arc<Goodbyes>>,
     pub(super) served: AtomicBool,
     /// Who receives the events, if they go through a channel.
     pub(super) consumer: OnceLock<Arc<Consumer>>,
