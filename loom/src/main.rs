@@ -10,10 +10,14 @@ extern crate std as real;
 #[path = "../../src/net/slots.rs"]
 mod slots;
 
-/// What `slots.rs` uses of std.
+#[allow(dead_code, reason = "what the slots do not use")]
+#[path = "../../src/lock.rs"]
+mod lock;
+
+/// What these use of std.
 pub mod sync {
-    pub use loom::sync::atomic;
-    pub use real::sync::Arc;
+    pub use loom::sync::{Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard, atomic};
+    pub use real::sync::{Arc, PoisonError};
 }
 
 use real::sync::atomic::AtomicUsize as Count;
@@ -25,7 +29,7 @@ use slots::{Denied, Slots};
 use sync::Arc;
 
 fn main() {
-    let models: [(&str, fn()); 7] = [
+    let models: [(&str, fn()); 10] = [
         ("two threads never hold more than one slot, and it comes back", never_more_than_the_limit::<1>),
         ("three threads never hold more than two slots, and they come back", never_more_than_the_limit::<2>),
         ("nobody is denied while there are as many slots as threads", nobody_is_denied_a_free_slot),
@@ -33,6 +37,9 @@ fn main() {
         ("nobody is admitted once close has returned", nobody_is_admitted_after_close),
         ("a limit that was lowered holds for whoever asks then", a_lowered_limit_holds),
         ("a limit that was raised admits whoever asks then", a_raised_limit_admits),
+        ("who waits for room is woken by each slot that comes back", a_slot_that_comes_back_wakes),
+        ("who waits for room is woken by a higher limit", a_raised_limit_wakes),
+        ("who waits for room is woken by close, and by who makes them give up", close_wakes),
     ];
     for (claim, model) in models {
         let start = Instant::now();
@@ -51,9 +58,13 @@ fn main() {
     println!("{} passed, 0 failed", models.len());
 }
 
+fn slots(limit: usize) -> Arc<Slots> {
+    Arc::new(Slots::new(limit))
+}
+
 /// Two threads and one slot, three threads and two: each takes one, holds it a while, and gives it back.
 fn never_more_than_the_limit<const LIMIT: usize>() {
-    let (slots, held) = (Slots::new(LIMIT), Arc::new(Count::new(0)));
+    let (slots, held) = (slots(LIMIT), Arc::new(Count::new(0)));
     let work = move |slots: &Arc<Slots>, held: &Count| {
         let Ok(slot) = slots.take() else { return 0 };
         assert!(held.fetch_add(1, SeqCst) < LIMIT, "more are held than allowed");
@@ -79,7 +90,7 @@ fn never_more_than_the_limit<const LIMIT: usize>() {
 }
 
 fn nobody_is_denied_a_free_slot() {
-    let slots = Slots::new(2);
+    let slots = slots(2);
     let other = thread::spawn({
         let slots = Arc::clone(&slots);
         move || (0..2).for_each(|_| drop(slots.take().expect("there is one for each thread")))
@@ -90,7 +101,7 @@ fn nobody_is_denied_a_free_slot() {
 
 /// Adding first and taking back what was too much would fail here: both are denied, and the slot is free.
 fn a_denial_denies_nobody_else() {
-    let slots = Slots::new(1);
+    let slots = slots(1);
     let only = slots.take().expect("it is free");
     let other = thread::spawn({
         let slots = Arc::clone(&slots);
@@ -104,7 +115,7 @@ fn a_denial_denies_nobody_else() {
 }
 
 fn nobody_is_admitted_after_close() {
-    let slots = Slots::new(3);
+    let slots = slots(3);
     let closing = thread::spawn({
         let slots = Arc::clone(&slots);
         move || {
@@ -127,7 +138,7 @@ fn nobody_is_admitted_after_close() {
 }
 
 fn a_lowered_limit_holds() {
-    let slots = Slots::new(2);
+    let slots = slots(2);
     let kept = slots.take().expect("it is free");
     let other = thread::spawn({
         let slots = Arc::clone(&slots);
@@ -143,7 +154,7 @@ fn a_lowered_limit_holds() {
 }
 
 fn a_raised_limit_admits() {
-    let slots = Slots::new(1);
+    let slots = slots(1);
     let kept = slots.take().expect("it is free");
     let raised = Arc::new(AtomicBool::new(false));
     let other = thread::spawn({
@@ -160,4 +171,57 @@ fn a_raised_limit_admits() {
     drop(kept);
     other.join().expect("no panic").ok();
     assert_eq!(slots.taken(), 0, "every slot comes back");
+}
+
+/// Waits for room until it gets a slot, and gives it back.
+fn wait_and_take(slots: &Arc<Slots>) {
+    loop {
+        slots.wait_for_room(|| false);
+        if slots.take().is_ok() {
+            return;
+        }
+    }
+}
+
+fn a_slot_that_comes_back_wakes() {
+    let slots = Arc::new(Slots::with_room(1));
+    let only = slots.take().expect("it is free");
+    let waiting = [(); 2].map(|()| {
+        let slots = Arc::clone(&slots);
+        thread::spawn(move || wait_and_take(&slots))
+    });
+    drop(only);
+    waiting.into_iter().for_each(|one| one.join().expect("no panic"));
+    assert_eq!(slots.taken(), 0, "every slot comes back");
+}
+
+fn a_raised_limit_wakes() {
+    let slots = Arc::new(Slots::with_room(1));
+    let kept = slots.take().expect("it is free");
+    let waiting = thread::spawn({
+        let slots = Arc::clone(&slots);
+        move || wait_and_take(&slots)
+    });
+    slots.set_limit(2);
+    waiting.join().expect("no panic");
+    drop(kept);
+    assert_eq!(slots.taken(), 0, "every slot comes back");
+}
+
+fn close_wakes() {
+    let (slots, given_up) = (Arc::new(Slots::with_room(0)), Arc::new(AtomicBool::new(false)));
+    let waiting = thread::spawn({
+        let (slots, given_up) = (Arc::clone(&slots), Arc::clone(&given_up));
+        move || slots.wait_for_room(|| given_up.load(SeqCst))
+    });
+    let closed = thread::spawn({
+        let slots = Arc::clone(&slots);
+        move || slots.wait_for_room(|| false)
+    });
+    given_up.store(true, SeqCst);
+    slots.wake();
+    waiting.join().expect("no panic");
+    slots.close();
+    closed.join().expect("no panic");
+    assert_eq!(slots.take().err(), Some(Denied::Closed), "it is closed");
 }
