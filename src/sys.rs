@@ -17,8 +17,8 @@ pub(crate) type OwnedHandle = std::os::fd::OwnedFd;
 #[cfg(windows)]
 pub(crate) type OwnedHandle = std::os::windows::io::OwnedSocket;
 
-/// Whether an accepted socket has the listener's no-delay and keep-alive settings (socket(7), measured on Linux), so
-/// that setting them once on the listener costs nothing per connection.
+/// Whether an accepted socket has the listener's settings (socket(7), measured on Linux), so that making them once on the
+/// listener costs nothing per connection.
 pub(crate) const ACCEPTED_INHERITS: bool = cfg!(target_os = "linux");
 
 /// Whether SO_REUSEADDR lets a listener bind a port whose last connections are still in TIME_WAIT, which is what one
@@ -87,6 +87,26 @@ pub(crate) fn type_of_service(socket: &SockRef<'_>, family: Family) -> io::Resul
     };
     // It is a byte in the packet.
     Ok(value as u8)
+}
+
+/// TCP_USER_TIMEOUT in whole milliseconds, rounded up; zero is the system's default.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(crate) fn set_user_timeout(socket: &SockRef<'_>, time: std::time::Duration) -> io::Result<()> {
+    let rounded_up = time.saturating_add(std::time::Duration::from_nanos(999_999));
+    socket.set_tcp_user_timeout(Some(rounded_up))
+}
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(crate) fn set_user_timeout(_: &SockRef<'_>, time: std::time::Duration) -> io::Result<()> {
+    if time.is_zero() { Ok(()) } else { Err(io::ErrorKind::Unsupported.into()) }
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(crate) fn user_timeout(socket: &SockRef<'_>) -> io::Result<Option<std::time::Duration>> {
+    socket.tcp_user_timeout()
+}
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(crate) fn user_timeout(_: &SockRef<'_>) -> io::Result<Option<std::time::Duration>> {
+    Err(io::ErrorKind::Unsupported.into())
 }
 
 /// Adds the pause between keep-alive probes and their number to the settings, where the system has them.

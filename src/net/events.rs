@@ -189,6 +189,9 @@ impl Socket {
     /// Holds events back from [`each`](Socket::each), [`on`](Socket::on) and channels, from the next one on, until
     /// [`resume`](Socket::resume). What the peer sends fills the buffers between, and then the peer waits. Reading by
     /// blocking calls goes on.
+    ///
+    /// An event that is held back is not lost to a [shutdown](super::Server::shutdown) of the server: it comes with `resume`,
+    /// if that is within the shutdown's time.
     pub fn pause(&self) {
         self.core.pause();
     }

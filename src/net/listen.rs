@@ -13,6 +13,7 @@ use super::goodbye::{self, Goodbyes};
 use super::keep_alive::KeepAlive;
 use super::ledger::Ledger;
 use super::per_address::Addresses;
+use super::rate::MinRate;
 use super::server::{Inner, Server};
 use super::settings;
 use super::slots::Slots;
@@ -210,6 +211,19 @@ impl ServerOptions {
         self
     }
 
+    /// For each connection, see [`Socket::set_user_timeout`](super::Socket::set_user_timeout). A time the system cannot take is an error that names the option.
+    /// Default: the system's.
+    pub fn user_timeout(mut self, time: impl Into<Option<Duration>>) -> ServerOptions {
+        self.connection.settings.user_timeout = Some(time.into().unwrap_or_default());
+        self
+    }
+
+    /// For each connection, see [`Socket::set_type_of_service`](super::Socket::set_type_of_service). On a Unix socket it does nothing. Default: 0.
+    pub fn type_of_service(mut self, value: u8) -> ServerOptions {
+        self.connection.settings.type_of_service = Some(value);
+        self
+    }
+
     /// Whether, in [`each`](super::Socket::each) and [`on`](super::Socket::on), our direction stays open after the peer has ended, until
     /// [`end`](super::Socket::end) is called. Blocking reads and writes never end a direction by themselves, and neither does
     /// a [channel](Server::events): there it stays open either way. Default: no.
@@ -260,7 +274,15 @@ impl ServerOptions {
         self
     }
 
-    /// How long each connection may last in all, see [`Socket::set_deadline`](super::Socket::set_deadline). Default: without end.
+    /// The least that the peer has to send while we wait for more, and to take while we write, see
+    /// [`Socket::set_min_rate`](super::Socket::set_min_rate). A grace outside its range is an error that names the option. Default: none.
+    pub fn min_rate(mut self, bytes_per_second: impl Into<Option<u64>>, grace: Duration) -> ServerOptions {
+        self.connection.min_rate = MinRate::new(bytes_per_second.into(), grace);
+        self
+    }
+
+    /// How long each connection may last in all, what is queued and the [`linger`](Self::linger) time included, see
+    /// [`Socket::set_deadline`](super::Socket::set_deadline). Default: without end.
     pub fn deadline(mut self, time: impl Into<Option<Duration>>) -> ServerOptions {
         self.connection.deadline = time.into();
         self
@@ -269,6 +291,9 @@ impl ServerOptions {
     /// How long, when a handler has returned and the peer has not ended, its input is still taken in and thrown away, at
     /// most 1 MiB of it. Closing with input unread would make the kernel send RST, which can destroy the reply on its way.
     /// The slot is free meanwhile; the thread is not. `None` or zero: not at all. Default: 1 s.
+    ///
+    /// In a [shutdown](Server::shutdown) the peer's end cannot be seen any more: input is thrown away, and our end held back,
+    /// until none has come for 100 ms.
     pub fn linger(self, time: impl Into<Option<Duration>>) -> ServerOptions {
         ServerOptions { linger: time.into().unwrap_or_default(), ..self }
     }
@@ -433,7 +458,7 @@ impl ServerOptions {
                 return Err(Error::option("stack_size", format!(">= {SMALLEST_STACK}"), bytes));
             }
         }
-        self.connection.settings.keep_alive.map_or(Ok(()), KeepAlive::check)?;
+        self.connection.check()?;
         let mut goodbyes = 0;
         if let WhenFull::Reply(message) = &self.when_full {
             if message.len() > goodbye::LONGEST {

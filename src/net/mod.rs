@@ -23,6 +23,7 @@ mod per_address;
 mod pipe;
 mod queued;
 mod race;
+mod rate;
 mod read;
 mod refuse;
 mod server;

@@ -83,8 +83,10 @@ impl Socket {
     ///
     /// # Errors
     /// `ConnectionReset` if the peer reset the connection; every later read says so again. `NotConnected` once the socket
-    /// is closed. `TimedOut` once the [timeout](Self::set_timeout) or the [deadline](Self::set_deadline) is over; nothing
-    /// is lost by that.
+    /// is closed. `TimedOut` once the [timeout](Self::set_timeout) or the [deadline](Self::set_deadline) is over, or when the
+    /// peer falls below the [minimum rate](Self::set_min_rate); nothing is lost by that. `TimedOut` with the code
+    /// `ETIMEDOUT` if the system has given the peer up: see [keep-alive](Self::set_keep_alive) and
+    /// [user timeout](Self::set_user_timeout).
     pub fn read(&self, buf: &mut [u8]) -> io::Result<usize> {
         if buf.is_empty() {
             return Ok(0);
@@ -150,12 +152,19 @@ impl Socket {
 /// another thread's write is under way, and while the peer reads more slowly than we write and the buffers between are
 /// full; [`destroy`](Self::destroy) from another thread ends that.
 ///
+/// By itself it waits for as long as the peer's system lives, as std and Node do: a peer may have reasons to take its time,
+/// and only the program knows how much it has. On a server that does not trust its clients, set one of these, for all
+/// connections by [`ServerOptions`](super::ServerOptions): a [timeout](Self::set_timeout) ends a write to a peer that takes
+/// nothing at all, a [minimum rate](Self::set_min_rate) one that takes a little now and then too, a
+/// [deadline](Self::set_deadline) any.
+///
 /// # Errors
 /// `BrokenPipe` or `ConnectionReset` if the peer is gone, with Node's text `write EPIPE`; often only the second write
 /// after that says so, since the first is taken by the kernel. `BrokenPipe`, `write after end`, after [`end`](Self::end);
 /// `This socket has been ended by the other party` if the peer has ended too, unless half-open is allowed.
-/// `NotConnected` once the socket is closed. `TimedOut` once the deadline is over, or when for the length of the timeout
-/// nothing moved in either direction. How far a failed write came, [`bytes_written`](Self::bytes_written) says.
+/// `NotConnected` once the socket is closed. `TimedOut` once the deadline is over, when for the length of the timeout
+/// nothing moved in either direction, or when the peer falls below the minimum rate; so says too, with the code
+/// `ETIMEDOUT`, the system that has given the peer up. How far a failed write came, [`bytes_written`](Self::bytes_written) says.
 ///
 /// No write raises SIGPIPE, whatever the program has done about the signal.
 impl Socket {
@@ -368,7 +377,7 @@ fn from_any(socket: socket2::Socket) -> Socket {
         found.unwrap_or_else(|| std::net::SocketAddr::from(([0; 4], 0)).into())
     };
     let addresses = (address(socket.local_addr()), address(socket.peer_addr()));
-    let settings = Settings { no_delay: socket.tcp_nodelay().unwrap_or(false), keep_alive: None };
+    let settings = Settings { no_delay: socket.tcp_nodelay().unwrap_or(false), ..Settings::UNKNOWN };
     // std's type for a stream: its calls are recv(2), send(2) and shutdown(2), which serve both kinds.
     let stream = TcpStream::from(socket);
     plain(&stream);
