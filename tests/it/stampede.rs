@@ -14,7 +14,9 @@ use std::time::{Duration, Instant};
 use landline::net::{Server, ServerOptions, Socket, Stats};
 
 use crate::clients::{ask, at, client, echo, leave, stop};
-use crate::support::{SOON, descriptors, eventually, in_child_for, other_side, start_other_side, status, threads};
+use crate::support::{
+    OtherSide, SOON, descriptors, eventually, in_child_for, other_side, start_other_side, status, threads,
+};
 
 /// How many clients, and for how many seconds, where it is not as in every run.
 const CLIENTS: &str = "LANDLINE_TEST_CLIENTS";
@@ -223,6 +225,36 @@ fn size() -> (usize, usize, usize) {
     (threads(), descriptors(), status("VmRSS:"))
 }
 
+/// Kills somebody every 10 ms for so long. Gives the memory, in KiB, after a tenth of the time and at the end.
+fn rush(server: &Server, victims: &Victims, length: Duration, limit: usize, tell: bool) -> (usize, usize) {
+    let (start, mut kills, mut dice, mut memories) = (Instant::now(), 0, Dice(42), Vec::new());
+    while memories.len() < 10 {
+        thread::park_timeout(Duration::from_millis(10));
+        victims.kill(server, &mut dice);
+        kills += 1;
+        assert_balanced(server.stats());
+        assert!(server.connections() <= limit, "never more than the limit");
+        if start.elapsed() >= length * (memories.len() as u32 + 1) / 10 {
+            let ((threads, descriptors, memory), open) = (size(), server.connections());
+            memories.push(memory);
+            if tell {
+                println!(
+                    "\nmeasured: after {:.1?}, {kills} killed: {open} open, {threads} threads, {descriptors} descriptors, \
+                     {memory} KiB resident",
+                    start.elapsed(),
+                );
+            }
+        }
+    }
+    (memories[0], memories[9])
+}
+
+/// Waits until all have left, and all their threads but those that wait for clients.
+fn are_gone(server: &Server) {
+    eventually(Duration::from_secs(30), "all have left", || server.connections() == 0);
+    eventually(Duration::from_secs(30), "their threads have left", || threads() <= 20);
+}
+
 /// Runs so many clients for so long against a server that lets in so many at once; `wrapper` may say how many and how long.
 fn stampede(test: &str, wrapper: &[&str], (usual, seconds): (usize, usize), limit: impl Fn(usize) -> usize) {
     let (count, length) = (number(CLIENTS, usual), Duration::from_secs(number(SECONDS, seconds) as u64));
@@ -236,40 +268,22 @@ fn stampede(test: &str, wrapper: &[&str], (usual, seconds): (usize, usize), limi
         let handling = Arc::clone(&victims);
         let serving = server.spawn(move |socket| handling.handler(socket)).expect("a thread can be started");
         let mut others = start_other_side(test, at(&server));
-        // What a process of this many threads keeps for the next time is had once.
-        let before = {
+        let rush = |others: &mut OtherSide, length: Duration, tell: bool| {
             others.tell();
             others.expect("started");
-            let full = count.min(limit) * 3 / 4;
-            eventually(Duration::from_secs(60), "most are there", || server.connections() >= full);
-            victims.over.store(true, SeqCst);
-            others.tell();
-            others.expect("echoes");
-            eventually(Duration::from_secs(30), "all have left", || server.connections() == 0);
-            eventually(Duration::from_secs(30), "their threads have left", || threads() <= 20);
-            victims.over.store(false, SeqCst);
-            size()
+            let most = count.min(limit) * 3 / 4;
+            eventually(Duration::from_secs(60), "most are there", || server.connections() >= most);
+            rush(&server, &victims, length, limit, tell)
         };
+        // What a process of this many threads keeps for the next time is had once.
+        rush(&mut others, Duration::from_secs(2).max(length / 6), false);
+        victims.over.store(true, SeqCst);
         others.tell();
-        others.expect("started");
-        let (start, mut kills, mut dice, mut tenth) = (Instant::now(), 0, Dice(42), 0);
-        while start.elapsed() < length {
-            thread::park_timeout(Duration::from_millis(10));
-            victims.kill(&server, &mut dice);
-            kills += 1;
-            assert_balanced(server.stats());
-            assert!(server.connections() <= limit, "never more than the limit");
-            if start.elapsed() >= length * tenth / 10 {
-                let (threads, descriptors, memory) = size();
-                println!(
-                    "\nmeasured: after {:.1?}, {kills} killed: {} open, {threads} threads, {descriptors} descriptors, \
-                     {memory} KiB resident",
-                    start.elapsed(),
-                    server.connections()
-                );
-                tenth += 1;
-            }
-        }
+        others.expect("echoes");
+        are_gone(&server);
+        victims.over.store(false, SeqCst);
+        let before = size();
+        let (early, late) = rush(&mut others, length, true);
         let harmed = victims.harmed.load(SeqCst);
         // A place for one more, wherever the limit stood.
         server.set_max_connections(limit + 100);
@@ -291,14 +305,15 @@ fn stampede(test: &str, wrapper: &[&str], (usual, seconds): (usize, usize), limi
         leave(during);
         leave(greet("when all are gone"));
         others.join();
-        eventually(Duration::from_secs(30), "all have left", || server.connections() == 0);
-        eventually(Duration::from_secs(30), "their threads have left", || threads() <= 20);
+        are_gone(&server);
         let after = size();
         println!("measured: threads, descriptors, KiB resident before {before:?}, after {after:?}");
         assert_eq!(harmed, 0, "who is not killed is not harmed");
         assert_balanced(server.stats());
         assert!(stats.ended > 0 && stats.failed > 0 && stats.panicked > 0, "the premise: all ends happened: {stats:?}");
-        assert!(after.1 <= before.1, "descriptors are back where they were");
+        // The two by which the other side was told.
+        assert!(after.1 + 2 <= before.1, "descriptors are back where they were");
+        assert!(late <= early + early / 10, "memory is level while it lasts: {early} KiB, {late} KiB");
         assert!(after.2 <= before.2 + before.2 / 10, "memory is back within a tenth");
         stop(&server, serving);
         eventually(SOON, "no thread is left but the test's own", || threads() == 2);
