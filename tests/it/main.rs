@@ -34,6 +34,7 @@ mod dgram_send;
 mod dgram_stop;
 mod docs_errors;
 mod docs_node;
+mod docs_reliability;
 mod encoding;
 mod ends;
 mod events;
