@@ -315,7 +315,9 @@ fn stampede(test: &str, wrapper: &[&str], (usual, seconds): (usize, usize), limi
         // The two by which the other side was told.
         assert!(after.1 + 2 <= before.1, "descriptors are back where they were");
         assert!(late <= early + early / 10, "memory is level while it lasts: {early} KiB, {late} KiB");
-        assert!(after.2 <= before.2 + before.2 / 10, "memory is back within a tenth");
+        // Of so little, what the allocator happens to keep is more than a tenth.
+        let slack = (before.2 / 10).max(2048);
+        assert!(after.2 <= before.2 + slack, "memory is back within a tenth, or 2 MiB");
         stop(&server, serving);
         eventually(SOON, "no thread is left but the test's own", || threads() == 2);
         assert_eq!(server.stats().open, 0, "nobody is open");
