@@ -377,6 +377,12 @@ pub(crate) fn descriptor_limit() -> Option<usize> {
     line.split_whitespace().next()?.parse().ok()
 }
 
+/// How long a backlog may be, whatever was asked for; a bound that will do where the system does not say.
+pub(crate) fn longest_backlog() -> u32 {
+    let longest = std::fs::read_to_string("/proc/sys/net/core/somaxconn").ok();
+    longest.and_then(|text| text.trim().parse().ok()).unwrap_or(4096)
+}
+
 /// How many threads this library may have at once in this process.
 ///
 /// A thread of std's takes four memory mappings; Linux aborts the process, and not the call, when one of the later ones

@@ -90,6 +90,7 @@ impl Server {
         Ok(Events::new(receiver, consumer, running, move || {
             server.close();
             server.sockets().iter().for_each(Socket::destroy);
+            server.inner.cut_goodbyes();
         }))
     }
 }

@@ -62,6 +62,8 @@ pub(crate) struct Core {
     pub(crate) ledger: Option<Arc<Ledger>>,
     pub(crate) bytes_read: AtomicU64,
     pub(crate) bytes_written: AtomicU64,
+    /// How many it were when the server began to shut down.
+    written_at_nudge: AtomicU64,
     pub(crate) timers: Timers,
     pub(super) flags: AtomicU8,
     /// Taken out by `close`.
@@ -183,6 +185,7 @@ impl Core {
             ledger: place.as_ref().map(|place| Arc::clone(&place.ledger)),
             bytes_read: AtomicU64::new(0),
             bytes_written: AtomicU64::new(0),
+            written_at_nudge: AtomicU64::new(0),
             timers,
             flags: AtomicU8::new(if options.paused { PAUSED } else { 0 }),
             stream: RwLock::new(Some(Arc::new(stream))),
@@ -287,6 +290,7 @@ impl Core {
 
     /// The server is shutting down: wakes those who wait for the peer.
     pub(crate) fn nudge(&self) {
+        self.written_at_nudge.store(self.bytes_written.load(Relaxed), Relaxed);
         self.set(NUDGED);
         if let Some(stream) = &*read(&self.stream) {
             let _ = stream.shutdown(Shutdown::Read);
@@ -341,7 +345,8 @@ impl Core {
                 let time = time.min(self.timers.lifetime_left());
                 let _lingering = self.ledger.as_ref().map(|ledger| ledger.lingering(&stream));
                 if self.has(NUDGED) && !self.we_ended() {
-                    discard_until_quiet(&stream, time);
+                    let has_goodbye = self.bytes_written.load(Relaxed) > self.written_at_nudge.load(Relaxed);
+                    discard_until_quiet(&stream, time, if has_goodbye { LOOKS } else { 1 });
                     let _ = stream.shutdown(Shutdown::Write);
                 } else if stream.shutdown(Shutdown::Write).is_ok() {
                     discard_until_end(&stream, time);
@@ -448,23 +453,27 @@ const LOOK: Duration = Duration::from_millis(5);
 
 /// What stands in for `discard_until_end` after a nudge, shutdown(Read), which on Linux means that reads do not wait any
 /// more, and that the system answers with RST to all that still comes once our FIN is out. So the FIN has to wait until the
-/// peer has paused.
-fn discard_until_quiet(stream: &TcpStream, time: Duration) {
+/// peer has paused. One that was silent at the first look may have paused already; `looks` is how many it takes then, before
+/// it sends anything.
+fn discard_until_quiet(stream: &TcpStream, time: Duration, mut looks: usize) {
     // The nudge may have come too late for this stream.
     let _ = stream.shutdown(Shutdown::Read);
     let start = Instant::now();
     let mut reader = BufReader::with_capacity(CHUNK, stream);
     let (mut left, mut in_vain) = (LINGER_BYTES, 0);
-    while start.elapsed() < time && in_vain < LOOKS && is_writable(stream) {
+    while start.elapsed() < time && is_writable(stream) {
         match reader.fill_buf().map(<[u8]>::len) {
             Ok(0) => {
-                thread::sleep(LOOK);
                 in_vain += 1;
+                if in_vain >= looks {
+                    return;
+                }
+                thread::sleep(LOOK);
             }
             Ok(n) if n <= left => {
                 left -= n;
                 reader.consume(n);
-                in_vain = 0;
+                (in_vain, looks) = (0, LOOKS);
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             _ => return,

@@ -427,7 +427,8 @@ impl<H, R, E, C> ServerCallbacks<H, R, E, C> {
         ServerCallbacks { server, connection: f, refused, error, close }
     }
 
-    /// A client was turned away; it is closed when this has returned. Node's `drop`.
+    /// A client was turned away; when this has returned it is closed, or with [`WhenFull::Reply`](super::WhenFull::Reply)
+    /// handed to the thread that says goodbye. Node's `drop`.
     #[doc(alias = "drop")]
     pub fn refused<F: Fn(&Refused) + Sync>(self, f: F) -> ServerCallbacks<H, F, E, C> {
         let ServerCallbacks { server, connection, refused: _, error, close } = self;

@@ -1,9 +1,10 @@
 //! The refuser: the thread that says goodbye to clients that were turned away.
 //!
-//! A goodbye that is only written and closed behind is lost with most clients: closing with input unread sends RST, and a
-//! client that still writes gets an error before it reads. So each is written, our direction is ended, and what the client
-//! still sends is thrown away until its own end (RFC 9112, 9.6), for a time. That must hold up neither the thread that accepts
-//! nor the goodbye of another client: the sockets do not block, and the refuser looks at them in turn.
+//! A goodbye that is only written and closed behind is lost with most clients: closing with input unread sends RST, and
+//! a client that still writes gets an error before it reads. So each is written, our direction is ended, and what the
+//! client still sends is thrown away until its own end (RFC 9112, 9.6), for a time. That must hold up neither the
+//! thread that accepts nor the goodbye of another client: the sockets do not block, and the refuser looks at them in
+//! turn.
 //!
 //! It runs while there is anybody to say goodbye to, is started by the first such client, and ends by itself.
 
@@ -18,7 +19,8 @@ use super::ledger::Presence;
 use crate::lock::lock;
 use crate::sys;
 
-/// The longest goodbye. The kernel takes this much at once, whether the client reads or not.
+/// The longest goodbye. As Linux sizes its buffers by default, the kernel takes this much at once, whether the client
+/// reads or not.
 pub(super) const LONGEST: usize = 64 * 1024;
 
 /// How often the refuser looks whether clients have sent or ended: there is no call in std that waits for many sockets.
@@ -36,6 +38,7 @@ pub(crate) struct Goodbyes {
     linger: Duration,
     at_once: usize,
     thread_name: String,
+    stack_size: Option<usize>,
     state: Mutex<State>,
     /// A client arrived, or `is_cut` was set.
     changed: Condvar,
@@ -54,9 +57,14 @@ struct State {
 }
 
 impl Goodbyes {
-    pub(super) fn new(message: Vec<u8>, linger: Duration, thread_name: String) -> Arc<Goodbyes> {
+    pub(super) fn new(
+        message: Vec<u8>,
+        linger: Duration,
+        thread_name: String,
+        stack_size: Option<usize>,
+    ) -> Arc<Goodbyes> {
         let (state, changed) = (Mutex::default(), Condvar::new());
-        Arc::new(Goodbyes { message, linger, at_once: at_once(), thread_name, state, changed })
+        Arc::new(Goodbyes { message, linger, at_once: at_once(), thread_name, stack_size, state, changed })
     }
 
     /// Hands a client to the refuser. If there are too many already, or no thread is to be had, it is only closed.
@@ -85,7 +93,11 @@ impl Goodbyes {
     fn start(self: &Arc<Goodbyes>) -> io::Result<JoinHandle<()>> {
         let seat = sys::ThreadSeat::take()?;
         let goodbyes = Arc::clone(self);
-        thread::Builder::new().name(self.thread_name.clone()).spawn(move || {
+        let mut builder = thread::Builder::new().name(self.thread_name.clone());
+        if let Some(size) = self.stack_size {
+            builder = builder.stack_size(size);
+        }
+        builder.spawn(move || {
             let _seat = seat;
             goodbyes.refuse();
         })
@@ -136,9 +148,10 @@ impl Goodbyes {
 
     /// Waits for the refuser's thread, which ends by itself once nobody is left.
     pub(super) fn join(&self) {
-        let refuser = lock(&self.state).refuser.take();
-        // A hook that the last goodbye's end is told to may be the one that waits.
-        if let Some(refuser) = refuser.filter(|refuser| refuser.thread().id() != thread::current().id()) {
+        // A hook that the last goodbye's end is told to may be the one that waits; it leaves the thread to be waited for.
+        let is_another = |refuser: &mut JoinHandle<()>| refuser.thread().id() != thread::current().id();
+        let refuser = lock(&self.state).refuser.take_if(is_another);
+        if let Some(refuser) = refuser {
             // It calls hooks by guarded calls only, so it does not panic.
             let _ = refuser.join();
         }
@@ -167,9 +180,15 @@ impl Goodbye {
 
     /// Does what can be done without waiting; gives whether there is more to do.
     fn go_on(&mut self, message: &[u8], buffer: &mut [u8]) -> bool {
-        let result = self.write(message).and_then(|()| self.discard(buffer));
-        let waits = result.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock);
-        waits && self.until.is_none_or(|until| Instant::now() < until)
+        let waits = |result: &io::Result<()>| result.as_ref().is_err_and(|e| e.kind() == io::ErrorKind::WouldBlock);
+        let written = self.write(message);
+        let mut goes_on = written.is_ok() || waits(&written);
+        if goes_on {
+            // While the goodbye is not out too: a client may read only once it has written all it has.
+            let read = self.discard(buffer);
+            goes_on = waits(&read) || read.is_ok() && waits(&written);
+        }
+        goes_on && self.until.is_none_or(|until| Instant::now() < until)
     }
 
     fn write(&mut self, message: &[u8]) -> io::Result<()> {
@@ -187,12 +206,13 @@ impl Goodbye {
         Ok(())
     }
 
-    /// Reads until the client's end, or until the size is used up.
+    /// Reads until the client's end; an error too if the size is used up.
     fn discard(&mut self, buffer: &mut [u8]) -> io::Result<()> {
         loop {
             match (&self.stream).read(buffer) {
-                Ok(n) if n > 0 && n <= self.left => self.left -= n,
-                Ok(_) => return Ok(()),
+                Ok(0) => return Ok(()),
+                Ok(n) if n <= self.left => self.left -= n,
+                Ok(_) => return Err(io::ErrorKind::FileTooLarge.into()),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }

@@ -79,15 +79,22 @@ pub enum WhenFull {
     /// thread that accepts. It serves 1,024 clients at once, or an eighth of the limit of descriptors if that is
     /// less; those that come meanwhile are only closed. So are clients on the block list.
     ///
-    /// It goes to clients that are refused for another reason too: too many from their address, no thread, a server that is
-    /// closing.
+    /// It goes to clients that are refused for another reason too: too many from their address, no thread, a server
+    /// that is closing. [`serve`](Server::serve) and [`wait`](Server::wait) return when the last goodbye is over too,
+    /// so a client that does not end holds them up for the `linger` time; [`shutdown`](Server::shutdown) does not wait
+    /// longer than it was told. With a `linger` of zero the connection is closed right behind the goodbye, which a
+    /// client that is still writing may lose.
     Reply(Vec<u8>),
-    /// It is not accepted until a slot is free: it waits in the [backlog](ServerOptions::backlog), where its connect has
-    /// succeeded and what it writes is kept for it. When the backlog is full too, its connect takes a second and longer. What Go's
-    /// `LimitListener` does.
+    /// It is not accepted until a slot is free: it waits in the [backlog](ServerOptions::backlog), where its connect
+    /// has succeeded and what it writes is kept for it. When the backlog is full too, its connect takes a second and
+    /// longer. What Go's `LimitListener` does.
     ///
     /// One thread at a time accepts then, and only while a slot is free. If the limit is lowered while it does, it keeps the
-    /// one client it may get until there is room.
+    /// one client it may get until there is room. A program that calls [`accept`](Server::accept) on the thread that uses
+    /// the sockets waits for itself when it has as many as the limit.
+    ///
+    /// Only a full server makes clients wait: whoever is on the block list, comes from an address that has its number, or
+    /// can be given no thread, is turned away when its turn has come.
     Wait,
 }
 
@@ -123,7 +130,7 @@ impl ServerOptions {
         }
     }
 
-    /// How many connections may be open at once; 0 refuses everybody, `None` allows as many as the system has threads for.
+    /// How many connections may be open at once; 0 lets nobody in, `None` allows as many as the system has threads for.
     /// Default: 10,000, or 64 less than the limit of descriptors (`ulimit -n`) if that is lower; with [`WhenFull::Reply`]
     /// also less what its goodbyes may take.
     ///
@@ -134,9 +141,9 @@ impl ServerOptions {
         self
     }
 
-    /// Clients whose address is on this list are closed as soon as they are accepted, whether there is room or not. They
-    /// are counted in [`Stats`](super::Stats) and reported, and nobody else is told. The rules may be changed while the server runs.
-    /// Default: an empty list.
+    /// Clients whose address is on this list are closed as soon as they are accepted, whether there is room or not.
+    /// They are counted in [`Stats`](super::Stats) and reported, and nobody else is told. The rules may be changed
+    /// while the server runs. Default: an empty list.
     pub fn block_list(self, list: &BlockList) -> ServerOptions {
         ServerOptions { block_list: Some(list.clone()), ..self }
     }
@@ -146,11 +153,12 @@ impl ServerOptions {
         ServerOptions { when_full, ..self }
     }
 
-    /// How many connections may be open at once from one address: one of IPv4, in whichever form it comes, or the /64 of an
-    /// IPv6 address, which one customer of a provider has all of. A client above that is refused, whether there is room or
-    /// not and whatever [`when_full`](ServerOptions::when_full) says; with [`WhenFull::Reply`] it is told so. 0 refuses everybody; Unix sockets have no
-    /// addresses to limit. It takes memory for the addresses that are connected, and for no others. Default: `None`, as
-    /// many as there is room for.
+    /// How many connections may be open at once from one address: one of IPv4, in whichever form it comes, or the /64
+    /// of an IPv6 address, which one customer of a provider has all of. A client above that is refused, whether there
+    /// is room or not and whatever [`when_full`](ServerOptions::when_full) says; with [`WhenFull::Reply`] it is told
+    /// so. All hosts of one IPv6 network count as one, then, and so do all that use link-local addresses. 0 refuses
+    /// everybody; Unix sockets have no addresses to limit. It takes memory for the addresses that are connected, and
+    /// for no others. Default: `None`, as many as there is room for.
     pub fn max_connections_per_address(self, max: impl Into<Option<usize>>) -> ServerOptions {
         ServerOptions { max_per_address: max.into(), ..self }
     }
@@ -161,11 +169,13 @@ impl ServerOptions {
         ServerOptions { backlog, ..self }
     }
 
-    /// Whether [`close`](Server::close) accepts and turns away those clients whom the kernel has connected and nobody has
-    /// accepted yet, at most as many as the [backlog](ServerOptions::backlog): they see the end, and with
-    /// [`WhenFull::Reply`] the goodbye, instead of `ConnectionReset`. They are reported, and counted as refused since the server was
-    /// closing; the `refused` callback is not told. Not for an [adopted](ServerOptions::adopt) listener, whose queue belongs to its
-    /// giver. Default: no, as in Node.
+    /// Whether [`close`](Server::close) accepts and turns away those clients whom the kernel has connected and nobody
+    /// has accepted yet, at most as many as the [backlog](ServerOptions::backlog) holds. With [`WhenFull::Reply`] they
+    /// get the goodbye, as many of them as it serves at once. The others see the end, or still `ConnectionReset` if
+    /// they have written already. They are reported, on the thread that closes, and counted as refused since the server
+    /// was closing; the `refused` callback is told only of one whom a thread was accepting just then. `close` blocks
+    /// until all are answered; the goodbyes go on after that, so wait for them before the program ends. Not for an
+    /// [adopted](ServerOptions::adopt) listener, whose queue belongs to its giver. Default: no, as in Node.
     pub fn answer_queued(self, answer: bool) -> ServerOptions {
         ServerOptions { answer_queued: answer, ..self }
     }
@@ -292,8 +302,9 @@ impl ServerOptions {
     /// most 1 MiB of it. Closing with input unread would make the kernel send RST, which can destroy the reply on its way.
     /// The slot is free meanwhile; the thread is not. `None` or zero: not at all. Default: 1 s.
     ///
-    /// In a [shutdown](Server::shutdown) the peer's end cannot be seen any more: input is thrown away, and our end held back,
-    /// until none has come for 100 ms.
+    /// In a [shutdown](Server::shutdown) the peer's end cannot be seen any more. There input is thrown away, and our end held
+    /// back, until none has come for 100 ms; not so if none is there and the handler has written nothing since the shutdown
+    /// began, as with an idle client.
     pub fn linger(self, time: impl Into<Option<Duration>>) -> ServerOptions {
         ServerOptions { linger: time.into().unwrap_or_default(), ..self }
     }
@@ -414,7 +425,8 @@ impl ServerOptions {
         let slots = if self.when_full == WhenFull::Wait { Slots::with_room(limit) } else { Slots::new(limit) };
         let goodbyes = match &self.when_full {
             WhenFull::Reply(message) => {
-                Some(Goodbyes::new(message.clone(), self.linger, format!("landline refuse {address}")))
+                let name = format!("landline refuse {address}");
+                Some(Goodbyes::new(message.clone(), self.linger, name, self.stack_size))
             }
             WhenFull::Refuse | WhenFull::Wait => None,
         };
@@ -427,6 +439,7 @@ impl ServerOptions {
             adopted,
             closing: AtomicBool::new(false),
             accepting: AtomicUsize::new(0),
+            answering: Mutex::default(),
             wakers: Mutex::default(),
             file: Mutex::new(file),
             spare: Mutex::new(spare),

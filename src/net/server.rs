@@ -63,6 +63,8 @@ pub(crate) struct Inner {
     pub(super) closing: AtomicBool,
     /// How many threads are inside accept(2).
     pub(super) accepting: AtomicUsize,
+    /// The threads that answer those who were queued, one of which may be told to close the server again.
+    pub(super) answering: Mutex<Vec<usize>>,
     /// Our own ends of the connections that `close` makes to wake acceptors.
     pub(super) wakers: Mutex<Vec<Address>>,
     /// Of a Unix socket that we made.
@@ -97,7 +99,8 @@ impl Server {
     }
 
     /// Calls `handler` with each connection, each on a thread of its own, at the same time. Blocks until the server is
-    /// closed and the last handler has returned. The calling thread is the first to serve.
+    /// closed and the last handler has returned, and with [`WhenFull::Reply`](super::WhenFull::Reply) the last goodbye
+    /// is over. The calling thread is the first to serve.
     ///
     /// The handler may borrow from the caller. When it returns, its connection ends: first the slot is free, then the peer
     /// sees our end, then what it still sends is thrown away for at most [`linger`](ServerOptions::linger). When it returns
@@ -181,8 +184,8 @@ impl Server {
         self.inner.ledger.slots.limit()
     }
 
-    /// Changes how many connections may be open at once, from the next client on. Lowering it closes nobody; 0 refuses
-    /// everybody; `None`, and anything above it, is as many as the system has threads for.
+    /// Changes how many connections may be open at once, from the next client on. Lowering it closes nobody; 0 lets nobody
+    /// in; `None`, and anything above it, is as many as the system has threads for.
     ///
     /// ```
     /// use landline::net::{Server, Socket};

@@ -12,8 +12,10 @@ use super::refuse::refuse;
 use super::server::{Inner, Server};
 use super::unix;
 use crate::address::{Address, reachable};
+use crate::events::this_thread;
 use crate::lock::lock;
 use crate::report::{How, RefusedBy, Report};
+use crate::sys;
 
 /// How often, after the first, an acceptor is called that does not come: with pauses that grow from 20 to 500 ms, some
 /// eight seconds in all.
@@ -25,19 +27,21 @@ impl Server {
     /// whom the kernel had connected but nobody had accepted are reset, unless
     /// [`answer_queued`](super::ServerOptions::answer_queued) says otherwise.
     ///
-    /// Callable from any thread, from a handler too, but not from a signal handler; calling it twice is harmless. It blocks
-    /// until every thread that was accepting has noticed, which takes well below a millisecond on Linux. Where shutdown(2)
-    /// does not wake them, and on an [adopted](super::ServerOptions::adopt) listener, which is not shut down, they are
-    /// woken by connecting to the server's own address.
+    /// Callable from any thread, from a handler or callback too, but not from a signal handler; calling it twice is
+    /// harmless. It blocks until those who were queued are answered, if they are to be, and until every thread that was
+    /// accepting has noticed, which takes well below a millisecond on Linux. Where shutdown(2) does not wake them, and
+    /// on an [adopted](super::ServerOptions::adopt) listener, which is not shut down, they are woken by connecting to
+    /// the server's own address.
     pub fn close(&self) {
         self.inner.close();
     }
 
-    /// Blocks until the server is closed, by [`close`](Server::close) from another thread or from a handler, and its last
-    /// connection has ended. A handler may call it: its own connection is left out, and so are those of other handlers that
-    /// wait here too. The thread that receives the server's [`events`](Server::events) may call it as well: what has no room
-    /// in the channel is dropped then, and the connection it comes from destroyed. The same goes for the thread that made
-    /// them, if for a second nobody has received any. Not from the `refused` and `report` callbacks and the completions of an outbox: what they tell of
+    /// Blocks until the server is closed, by [`close`](Server::close) from another thread or from a handler, and its
+    /// last connection has ended, and the last [goodbye](super::WhenFull::Reply) is over. A handler may call it: its
+    /// own connection is left out, and so are those of other handlers that wait here too. The thread that receives the
+    /// server's [`events`](Server::events) may call it as well: what has no room in the channel is dropped then, and
+    /// the connection it comes from destroyed. The same goes for the thread that made them, if for a second nobody has
+    /// received any. Not from the `refused` and `report` callbacks and the completions of an outbox: what they tell of
     /// is there until they have returned.
     ///
     /// # Errors
@@ -57,12 +61,14 @@ impl Server {
 #[must_use = "it says whether anything is still running"]
 #[non_exhaustive]
 pub struct ShutdownReport {
-    /// Connections that ended otherwise, from the call on.
+    /// Connections that have ended since the call, in whatever way but one: not those that were forced to. A handler that
+    /// returned an error or panicked counts here too; [`stats`](Server::stats) tells them apart.
     pub finished: usize,
     /// Connections that were destroyed since the time was up, by this shutdown or by another that ran at the same time.
     pub forced: usize,
-    /// Handlers that had not returned yet, and sockets from `accept` that other threads were still using. While it is not
-    /// 0, code of the server runs: a program must not unload it.
+    /// Handlers that had not returned yet, and sockets from `accept` that other threads were still using; also callbacks
+    /// about a client that was turned away, one that calls `shutdown` itself included. While it is not 0, code of the server
+    /// runs: a program must not unload it.
     pub still_running: usize,
     /// How long it took.
     pub elapsed: Duration,
@@ -90,11 +96,12 @@ impl Server {
     /// A handler that returns the error of its read has ended in order. One that is writing or computing goes on until it
     /// reads. Bytes that had arrived are still read first.
     ///
-    /// Clients that are being told [goodbye](super::WhenFull::Reply) have `grace` for that too, and are then cut off; they are no connections,
-    /// so the report does not count them.
+    /// Clients that are being told [goodbye](super::WhenFull::Reply) have `grace` for that too, and are then cut off. They
+    /// are no connections, so they are neither finished nor forced; one that could not be let go of in time is still running.
     ///
-    /// Blocks for `grace` and some 50 ms at most. Callable from any thread, twice, and from a handler, whose own connection
-    /// is left out and goes on. Of two at the same time each reports what it saw, whoever did it.
+    /// Blocks for `grace` and some 50 ms at most, or for as long as `close` does, which grows with the queue: thousands
+    /// of clients in it take some tenths of a second. Callable from any thread, twice, and from a handler, whose own
+    /// connection is left out and goes on. Of two at the same time each reports what it saw, whoever did it.
     ///
     /// ```
     /// use landline::net::{Server, Socket};
@@ -129,9 +136,7 @@ impl Server {
                 core.close(How::Forced, Manner::Cut);
             }
             ledger.cut_lingering();
-            if let Some(goodbyes) = &self.inner.goodbyes {
-                goodbyes.cut();
-            }
+            self.inner.cut_goodbyes();
             still_running = ledger.wait_until_alone(LAST_MOMENT);
         }
         // By the books, which know of those too that came or were forced by another shutdown meanwhile.
@@ -143,6 +148,10 @@ impl Server {
 
 impl Inner {
     pub(super) fn close(&self) {
+        // By the hook that is told of a client whom this thread is answering: the call that is under way does the rest.
+        if lock(&self.answering).contains(&this_thread()) {
+            return;
+        }
         // Until all is done and told.
         let _present = self.ledger.presence();
         if !self.closing.swap(true, SeqCst) {
@@ -169,22 +178,33 @@ impl Inner {
 
     /// Turns away whom the kernel has connected and nobody has accepted.
     ///
-    /// A thread that accepts is blocked in accept(2) only while there is nobody, and a mode that changes does not touch it. As
-    /// many as the backlog holds, since clients may go on coming; those after them are reset.
+    /// A thread that accepts is blocked in accept(2) only while there is nobody, and a mode that changes does not touch
+    /// it. As many as the backlog holds, since clients may go on coming; those after them are reset.
     fn answer(&self, listener: &socket2::Socket) {
+        use io::ErrorKind::{ConnectionAborted, Interrupted};
         if listener.set_nonblocking(true).is_err() {
             return;
         }
-        for _ in 0..self.options.backlog {
+        lock(&self.answering).push(this_thread());
+        // The kernel keeps one more than it is told.
+        for _ in 0..=self.options.backlog.min(sys::longest_backlog()) {
             let presence = self.ledger.presence();
             match listener.accept() {
                 Ok((socket, remote)) => {
                     let remote = Address::of(&remote).unwrap_or_else(|| PathBuf::new().into());
                     refuse(self, socket.into(), remote, RefusedBy::Closing, presence, &Hooks::default());
                 }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => return,
+                Err(error) if matches!(error.kind(), Interrupted | ConnectionAborted) => {}
+                Err(_) => break,
             }
+        }
+        lock(&self.answering).retain(|thread| *thread != this_thread());
+    }
+
+    /// Ends what is being said to clients that were turned away.
+    pub(super) fn cut_goodbyes(&self) {
+        if let Some(goodbyes) = &self.goodbyes {
+            goodbyes.cut();
         }
     }
 

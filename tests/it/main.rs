@@ -6,6 +6,7 @@ mod addresses;
 mod attacks;
 mod attacks_connect;
 mod attacks_dgram;
+mod attacks_overload;
 mod attributes;
 mod block_list;
 mod block_list_net;

@@ -53,7 +53,7 @@ fn a_shutdown_of_200_clients_returns_in_time_with_a_true_report() {
                         b"w" => loop {
                             socket.write_all(vec![0; 1 << 20])?;
                         },
-                        b"s" => socket.write_all(vec![0; 4 << 20]),
+                        b"s" => socket.write_all(vec![0; 8 << 20]),
                         b"c" => {
                             drop(computing.lock());
                             Ok(())
@@ -72,7 +72,7 @@ fn a_shutdown_of_200_clients_returns_in_time_with_a_true_report() {
                 };
                 (0..50).map(connect).collect()
             });
-            eventually(SOON, "all handlers are at it", || entered.load(SeqCst) == 200);
+            eventually(6 * SOON, "all handlers are at it", || entered.load(SeqCst) == 200);
             let [idle, unread, slow, computed] = clients;
             let reading = thread::spawn({
                 let server = served.server.clone();
@@ -85,7 +85,7 @@ fn a_shutdown_of_200_clients_returns_in_time_with_a_true_report() {
             let grace = Duration::from_secs(2);
             let report = shut_down(&served.server, grace);
             println!("\nmeasured shutdown of 200, {place}: {report}");
-            assert_eq!(reading.join().expect("they are read"), 50 * (4 << 20), "who is slow gets all there is for him");
+            assert_eq!(reading.join().expect("they are read"), 50 * (8 << 20), "who is slow gets all there is for him");
             assert_eq!(
                 counts(report),
                 (100, 100, 50),
@@ -180,7 +180,7 @@ fn a_handler_may_shut_its_server_down() {
 /// Ensures that shutdowns at the same time agree, none counting as finished what the other one forced.
 #[test]
 fn two_shutdowns_at_once_report_the_same() {
-    for round in 0..20 {
+    for round in 0..8 {
         let (hold, held) = mpsc::channel::<()>();
         let held = Mutex::new(held);
         let (tell, told) = mpsc::channel();
@@ -206,7 +206,8 @@ fn two_shutdowns_at_once_report_the_same() {
         let reports = thread::scope(|scope| {
             let one = || {
                 start.wait();
-                counts(served.server.shutdown(Duration::from_millis(20)))
+                // Long enough for the idle ones on a busy machine.
+                counts(served.server.shutdown(Duration::from_millis(500)))
             };
             [scope.spawn(one), scope.spawn(one)].map(|one| one.join().expect("it does not panic"))
         });
