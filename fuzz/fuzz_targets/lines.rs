@@ -74,7 +74,11 @@ fn expected(rest: &[u8], max: usize) -> (Option<Result<&str, ErrorKind>>, usize,
 }
 
 fn text(line: &[u8], max: usize) -> Result<&str, ErrorKind> {
-    if line.len() > max { Err(ErrorKind::InvalidData) } else { str::from_utf8(line).map_err(|_| ErrorKind::InvalidData) }
+    if line.len() > max {
+        Err(ErrorKind::InvalidData)
+    } else {
+        str::from_utf8(line).map_err(|_| ErrorKind::InvalidData)
+    }
 }
 
 fuzz_target!(|input: Input| {
@@ -83,7 +87,8 @@ fuzz_target!(|input: Input| {
     // A piece without bytes would be the end.
     let mut pieces: std::collections::VecDeque<_> = pieces.into();
     pieces.retain(|piece| !matches!(piece, Piece::Bytes(bytes) if bytes.is_empty()));
-    let all: Vec<u8> = pieces.iter().flat_map(|p| if let Piece::Bytes(b) = p { b.as_slice() } else { &[] }).copied().collect();
+    let all: Vec<u8> =
+        pieces.iter().flat_map(|p| if let Piece::Bytes(b) = p { b.as_slice() } else { &[] }).copied().collect();
     let timeouts = pieces.iter().filter(|piece| matches!(piece, Piece::Timeout)).count();
     let (mut rest, mut over, mut timed_out) = (&all[..], false, 0);
     let mut lines = Lines::new(Socket(pieces.into()), max);
