@@ -65,6 +65,7 @@
 //!
 //! - docs/node.md: each option, method and event of Node's, what it is called here, and the test that proves it; where
 //!   landline differs, and why; a Node tutorial's programs and their counterparts.
+//! - docs/embedding.md: what a host program may rely on: signals, output, threads, globals, unloading.
 //! - docs/platforms.md: what differs between systems. Linux is tested; Windows, macOS and FreeBSD have been type-checked
 //!   only.
 //! - examples/: each says what to type and what comes out.

@@ -60,8 +60,14 @@ pub enum RefusedBy {
     Blocked,
     /// No thread could be started to serve it.
     NoThread,
-    /// The server was being closed when it arrived.
+    /// The server was being closed when it arrived, or before its PROXY header was there.
     Closing,
+    /// It comes from none of the load balancers that are [trusted](crate::net::ServerOptions::proxy_protocol).
+    Untrusted,
+    /// Its PROXY header was wrong, or the connection ended before it.
+    ProxyHeader,
+    /// Its PROXY header was not there [in time](crate::net::ServerOptions::proxy_timeout).
+    ProxyTimeout,
 }
 
 impl fmt::Display for RefusedBy {
@@ -72,6 +78,9 @@ impl fmt::Display for RefusedBy {
             RefusedBy::Blocked => "blocked",
             RefusedBy::NoThread => "no thread",
             RefusedBy::Closing => "closing",
+            RefusedBy::Untrusted => "no trusted load balancer",
+            RefusedBy::ProxyHeader => "its PROXY header",
+            RefusedBy::ProxyTimeout => "no PROXY header in time",
         })
     }
 }
@@ -136,12 +145,14 @@ pub enum Report {
         addresses: Vec<Address>,
     },
     /// A client begins to connect to one address, the only one or one of several.
+    #[doc(alias = "connectionAttempt")]
     #[non_exhaustive]
     Attempt {
         /// The address.
         address: Address,
     },
     /// One address has failed. If it is the only one, or the last, so has the connect.
+    #[doc(alias = "connectionAttemptFailed")]
     #[non_exhaustive]
     AttemptFailed {
         /// The address.
@@ -150,6 +161,7 @@ pub enum Report {
         error: Error,
     },
     /// One address has not answered in the time there was.
+    #[doc(alias = "connectionAttemptTimeout")]
     #[non_exhaustive]
     AttemptTimedOut {
         /// The address.

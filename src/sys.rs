@@ -185,6 +185,17 @@ pub(crate) fn path_of(_: &socket2::SockAddr) -> Option<PathBuf> {
     None
 }
 
+/// A path that somebody else has sent.
+#[cfg(unix)]
+pub(crate) fn path_from_bytes(bytes: &[u8]) -> PathBuf {
+    use std::os::unix::ffi::OsStrExt;
+    std::ffi::OsStr::from_bytes(bytes).into()
+}
+#[cfg(not(unix))]
+pub(crate) fn path_from_bytes(bytes: &[u8]) -> PathBuf {
+    String::from_utf8_lossy(bytes).into_owned().into()
+}
+
 /// Gives a Unix socket a name that nobody else has; Linux alone has such names.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(crate) fn bind_to_any_name(socket: &socket2::Socket) -> io::Result<Option<PathBuf>> {

@@ -5,6 +5,7 @@
 //! next one first. A worker that has served waits again unless enough do.
 
 use std::io;
+use std::mem;
 use std::net::TcpStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -19,6 +20,8 @@ use super::connection::{Manner, is_shutting_down, tells_destroyed, tells_shuttin
 use super::ledger::{Place, Presence};
 use super::listen::WhenFull;
 use super::per_address::AddressSlot;
+use super::proxied;
+use super::proxy_protocol::Header;
 use super::refuse::{Refused, refuse};
 use super::server::Inner;
 use super::settings;
@@ -61,12 +64,19 @@ where
 
 /// Gives the next client to a caller who serves it himself.
 pub(super) fn accept(server: &Inner) -> io::Result<Option<Socket>> {
-    match next_client(server, &Hooks::default()) {
-        Ok(Some((client, presence))) => Ok(Some(client.enter(server, Some(presence)))),
-        Ok(None) => Ok(None),
-        Err(error) => {
-            server.close();
-            Err(error)
+    let hooks = Hooks::default();
+    loop {
+        match next_client(server, &hooks) {
+            Ok(Some((client, presence))) => {
+                if let Some((client, presence)) = client.introduce(server, presence, &hooks) {
+                    return Ok(Some(client.enter(server, Some(presence))));
+                }
+            }
+            Ok(None) => return Ok(None),
+            Err(error) => {
+                server.close();
+                return Err(error);
+            }
         }
     }
 }
@@ -105,8 +115,10 @@ where
                     continue;
                 }
             }
-            self.serve_one(client);
-            drop(presence);
+            if let Some((client, presence)) = client.introduce(self.server, presence, self.hooks) {
+                self.serve_one(client);
+                drop(presence);
+            }
             let rejoined = self.waiting.fetch_update(SeqCst, SeqCst, |n| (n < WAITING_AT_MOST).then_some(n + 1));
             if rejoined.is_err() {
                 return;
@@ -134,14 +146,14 @@ where
 
     /// No thread can be had to accept after this one, so this one refuses its client and goes on accepting.
     fn stay(&self, client: Client, presence: Presence, error: io::Error) {
-        let Client { stream, remote, slot, address, .. } = client;
+        let Client { stream, local, remote, slot, address, .. } = client;
         drop((slot, address));
         let error = Error::call("spawn", &error);
         self.server.ledger.reporter.tell(|| Report::Failed { connection: None, error: error.clone() });
         if let Some(hook) = self.hooks.error {
             guarded(|| hook(&error, None));
         }
-        refuse(self.server, stream, remote, RefusedBy::NoThread, presence, self.hooks);
+        refuse(self.server, stream, (Some(local), remote), RefusedBy::NoThread, presence, self.hooks);
         self.server.pause(FIRST_PAUSE);
     }
 
@@ -187,9 +199,50 @@ struct Client {
     remote: Address,
     slot: Slot,
     address: Option<AddressSlot>,
+    /// Where a load balancer has passed it on: the ends of the connection itself. The two above are the client's then.
+    proxied: Option<Box<(Address, Address)>>,
 }
 
 impl Client {
+    /// Lets a load balancer say whose connection it is, where that is asked for, and refuses the client if it is not told in
+    /// time and in order, or not to be let in. Blocks until then: nobody else may depend on this thread.
+    fn introduce(mut self, server: &Inner, presence: Presence, hooks: &Hooks<'_>) -> Option<(Client, Presence)> {
+        if server.options.trusted.is_none() {
+            return Some((self, presence));
+        }
+        let stream = Arc::new(self.stream);
+        let unnamed = server.ledger.unnamed(&stream);
+        let header = proxied::header(&stream, &self.remote, server.options.proxy_timeout);
+        drop(unnamed);
+        self.stream = Arc::into_inner(stream).expect("who finds it registered has it while it is registered only");
+        let by = match header {
+            Ok(Header::Own) => return Some((self, presence)),
+            Ok(Header::Passed { client, reached }) => {
+                let own = (mem::replace(&mut self.local, reached), mem::replace(&mut self.remote, client));
+                self.proxied = Some(Box::new(own));
+                match server.take_address(&self.remote) {
+                    Ok(address) => {
+                        self.address = address;
+                        return Some((self, presence));
+                    }
+                    Err(by) => by,
+                }
+            }
+            // It is how the header ended that was broken off.
+            Err(error) if server.ledger.is_nudging() && error.kind() != io::ErrorKind::InvalidData => {
+                RefusedBy::Closing
+            }
+            Err(error) => {
+                server.ledger.reporter.tell(|| Report::Failed { connection: None, error: error.clone() });
+                if error.kind() == io::ErrorKind::TimedOut { RefusedBy::ProxyTimeout } else { RefusedBy::ProxyHeader }
+            }
+        };
+        let Client { stream, local, remote, slot, .. } = self;
+        drop(slot);
+        refuse(server, stream, (Some(local), remote), by, presence, hooks);
+        None
+    }
+
     /// Enters it into the accounts and makes it a socket.
     fn enter(self, server: &Inner, presence: Option<Presence>) -> Socket {
         let ledger = &server.ledger;
@@ -197,6 +250,10 @@ impl Client {
         let addresses = (self.local, self.remote);
         let socket =
             Socket::new(self.stream, addresses, server.options.connection, ledger.reporter.clone(), Some(place));
+        if let Some(own) = self.proxied {
+            // Nobody else has the socket yet.
+            let _ = socket.core.proxied.set(own);
+        }
         // First: once it is entered, others find it, and may close it, which is reported too.
         ledger.reporter.tell(|| Report::Accepted { connection: socket.core.name(), open: ledger.slots.taken() });
         ledger.enter(socket.id(), &socket.core);
@@ -273,12 +330,10 @@ fn admit(
                 }
             }
             let local = server.local_of(&stream);
-            Some((Client { stream, local, remote, slot, address }, presence))
+            Some((Client { stream, local, remote, slot, address, proxied: None }, presence))
         }
         Err(by) => {
-            // Of blocked clients nobody is told but the log.
-            let hooks = if by == RefusedBy::Blocked { &Hooks::default() } else { hooks };
-            refuse(server, stream, remote, by, presence, hooks);
+            refuse(server, stream, (None, remote), by, presence, hooks);
             None
         }
     }
@@ -301,15 +356,12 @@ impl Inner {
 
     /// What a client needs to be let in: a slot, and one of its address's own.
     fn take_slots(&self, remote: &Address) -> Result<(Slot, Option<AddressSlot>), RefusedBy> {
-        if let (Some(list), Some(ip)) = (&self.options.block_list, remote.ip()) {
-            if list.check(ip) {
-                return Err(RefusedBy::Blocked);
-            }
-        }
-        // Before the slot, which nobody may hold, not even for a moment, who is not let in.
-        let address = match (&self.addresses, remote.ip()) {
-            (Some(addresses), Some(ip)) => Some(addresses.take(ip).ok_or(RefusedBy::PerAddress)?),
-            _ => None,
+        let address = match &self.options.trusted {
+            // Before the slot, which nobody may hold, not even for a moment, who is not let in.
+            None => self.take_address(remote)?,
+            // Its client's comes later: who that is, nobody knows yet.
+            Some(trusted) if trusted.check(remote) => None,
+            Some(_) => return Err(RefusedBy::Untrusted),
         };
         loop {
             match self.ledger.slots.take() {
@@ -319,6 +371,19 @@ impl Inner {
                 Err(Denied::Full) if self.closing.load(SeqCst) => return Err(RefusedBy::Closing),
                 Err(Denied::Full) => self.wait_for_room(),
             }
+        }
+    }
+
+    /// A slot of the client's address's own, where there are such, unless it is blocked.
+    fn take_address(&self, remote: &Address) -> Result<Option<AddressSlot>, RefusedBy> {
+        if let (Some(list), Some(ip)) = (&self.options.block_list, remote.ip()) {
+            if list.check(ip) {
+                return Err(RefusedBy::Blocked);
+            }
+        }
+        match (&self.addresses, remote.ip()) {
+            (Some(addresses), Some(ip)) => addresses.take(ip).map(Some).ok_or(RefusedBy::PerAddress),
+            _ => Ok(None),
         }
     }
 

@@ -160,6 +160,7 @@ impl SocketOptions {
 
     /// The address of ours to connect from, an IP address as text or as [`IpAddr`]: bind(2). Of a name's addresses only
     /// those of its family are used then, and of several the first. Default: the system's choice.
+    #[doc(alias = "BoundSocket")]
     pub fn local_address(self, ip: impl ToString) -> SocketOptions {
         SocketOptions { local_address: Some(ip.to_string()), ..self }
     }
@@ -203,6 +204,7 @@ impl SocketOptions {
     }
 
     /// How many bytes an [outbox](Socket::outbox) queues. Default: 1 MiB.
+    #[doc(alias = "highWaterMark")]
     pub fn outbox_limit(mut self, bytes: usize) -> SocketOptions {
         self.connection.outbox_limit = bytes;
         self
@@ -462,7 +464,7 @@ fn interleave(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
 }
 
 impl Socket {
-    /// Connects with the default options; see [`SocketOptions::connect`].
+    /// Connects with the default options, and blocks as long as that takes; see [`SocketOptions::connect`].
     ///
     /// ```
     /// use landline::net::{Server, Socket};
@@ -488,6 +490,7 @@ impl Socket {
     /// # Errors
     /// Those of `SocketOptions::connect`.
     #[doc(alias = "createConnection")]
+    #[doc(alias = "ready")]
     pub fn connect(to: impl Into<Endpoint>) -> Result<Socket> {
         SocketOptions::new().connect(to)
     }

@@ -21,7 +21,7 @@ use super::outbox::Queue;
 use super::rate::MinRate;
 use super::settings;
 use super::timeout::{Direction, Timers, Told};
-use crate::address::Address;
+use crate::address::{Address, Family};
 use crate::error::Error;
 use crate::events::Going;
 use crate::lock::{lock, read, write};
@@ -89,6 +89,9 @@ pub(crate) struct Core {
     place: Mutex<Option<Place>>,
     /// Of a client's connection, where there is something to say.
     pub(crate) origin: OnceLock<Box<Origin>>,
+    /// Of a connection that a load balancer has passed on: its own ends, ours and the load balancer's. `local` and `remote`
+    /// are those of the client's connection then.
+    pub(super) proxied: OnceLock<Box<(Address, Address)>>,
 }
 
 /// What a connection is made with, a client's or an accepted one.
@@ -200,7 +203,13 @@ impl Core {
             open: Mutex::default(),
             place: Mutex::new(place),
             origin: OnceLock::new(),
+            proxied: OnceLock::new(),
         }
+    }
+
+    /// The family of the socket itself, whatever a PROXY header says of its client.
+    pub(super) fn family(&self) -> Family {
+        self.proxied.get().map_or(&self.local, |ends| &ends.0).family()
     }
 
     /// The stream, unless the connection is closed: the error then names `call`.

@@ -410,7 +410,8 @@ type OnServerClose = fn();
 
 /// One closure per event of a [`Server`], made by [`Server::on`]. `connection` runs on the thread of each connection, so
 /// several run at once; `refused`, and `error` where it is about no connection, run on the thread that accepts, which
-/// waits for them; `close` runs on the thread of `run`.
+/// waits for them (of a client whose [PROXY header](super::ServerOptions::proxy_protocol) was awaited, `refused` runs on the
+/// thread that would have served it); `close` runs on the thread of `run`.
 #[must_use = "nobody is accepted until run() or spawn()"]
 pub struct ServerCallbacks<H = OnSocket, R = OnRefused, E = OnServerError, C = OnServerClose> {
     server: Server,

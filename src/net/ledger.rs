@@ -54,6 +54,12 @@ pub struct RefusedStats {
     pub no_thread: u64,
     /// The server was being closed.
     pub closing: u64,
+    /// It came from none of the load balancers that are trusted.
+    pub untrusted: u64,
+    /// Its PROXY header was wrong, or the connection ended before it.
+    pub proxy_header: u64,
+    /// Its PROXY header was not there in time.
+    pub proxy_timeout: u64,
 }
 
 /// What a server and its connections share. It outlives the server as long as one of them is open.
@@ -93,6 +99,8 @@ struct Pages {
     waiting_handlers: usize,
     /// Streams of connections that are over but for the input that is thrown away.
     lingering: Vec<Weak<TcpStream>>,
+    /// Streams of clients who have not said yet who they are.
+    unnamed: Vec<Weak<TcpStream>>,
     /// Once nobody but they was left. It stays so, since nobody new comes, although the first of them to be let go is
     /// counted among the others again.
     handlers_let_go: bool,
@@ -126,7 +134,7 @@ impl Ledger {
     pub(crate) fn enter(&self, id: ConnectionId, connection: &Arc<Core>) {
         let mut pages = lock(&self.pages);
         // Either the shutdown finds it in the book, or it finds the shutdown.
-        if self.nudging.load(SeqCst) {
+        if self.is_nudging() {
             connection.nudge();
         }
         pages.open.insert(id, Arc::downgrade(connection));
@@ -154,6 +162,9 @@ impl Ledger {
             RefusedBy::Blocked => &mut refused.blocked,
             RefusedBy::NoThread => &mut refused.no_thread,
             RefusedBy::Closing => &mut refused.closing,
+            RefusedBy::Untrusted => &mut refused.untrusted,
+            RefusedBy::ProxyHeader => &mut refused.proxy_header,
+            RefusedBy::ProxyTimeout => &mut refused.proxy_timeout,
         } += 1;
     }
 
@@ -267,21 +278,40 @@ impl Ledger {
     }
 
     /// Registers a stream whose input is thrown away, until what this returns is dropped.
-    pub(crate) fn lingering<'a>(&'a self, stream: &'a Arc<TcpStream>) -> Lingering<'a> {
+    pub(crate) fn lingering<'a>(&'a self, stream: &'a Arc<TcpStream>) -> Registered<'a> {
         lock(&self.pages).lingering.push(Arc::downgrade(stream));
-        Lingering { ledger: self, stream }
+        Registered { ledger: self, stream, list: |pages| &mut pages.lingering }
     }
 
-    /// Ends all lingering.
+    /// Registers a stream whose PROXY header is awaited, until what this returns is dropped; then the caller alone has it.
+    pub(crate) fn unnamed<'a>(&'a self, stream: &'a Arc<TcpStream>) -> Registered<'a> {
+        let mut pages = lock(&self.pages);
+        if self.is_nudging() {
+            let _ = stream.shutdown(Shutdown::Read);
+        }
+        pages.unnamed.push(Arc::downgrade(stream));
+        Registered { ledger: self, stream, list: |pages| &mut pages.unnamed }
+    }
+
+    /// Ends all lingering, and all waiting for headers.
     pub(crate) fn cut_lingering(&self) {
-        for stream in lock(&self.pages).lingering.drain(..).filter_map(|stream| stream.upgrade()) {
+        let pages = &mut *lock(&self.pages);
+        for stream in pages.lingering.drain(..).chain(pages.unnamed.drain(..)).filter_map(|stream| stream.upgrade()) {
             let _ = stream.shutdown(Shutdown::Both);
         }
     }
 
-    /// From here on whoever enters is nudged.
+    /// From here on whoever enters is nudged, and whose header has not arrived need not go on.
     pub(crate) fn nudge_newcomers(&self) {
         self.nudging.store(true, SeqCst);
+        for stream in lock(&self.pages).unnamed.iter().filter_map(Weak::upgrade) {
+            let _ = stream.shutdown(Shutdown::Read);
+        }
+    }
+
+    /// Whether a shutdown has begun.
+    pub(crate) fn is_nudging(&self) -> bool {
+        self.nudging.load(SeqCst)
     }
 
     /// Wakes whoever waits here, to look again. A waiter counts itself before it looks, so either it sees what was done
@@ -345,16 +375,17 @@ impl Place {
     }
 }
 
-/// Keeps a stream registered as lingering.
-pub(crate) struct Lingering<'a> {
+/// Keeps a stream registered in one of the lists, whose users have it under the lock only.
+pub(crate) struct Registered<'a> {
     ledger: &'a Ledger,
     stream: &'a Arc<TcpStream>,
+    list: fn(&mut Pages) -> &mut Vec<Weak<TcpStream>>,
 }
 
-impl Drop for Lingering<'_> {
+impl Drop for Registered<'_> {
     fn drop(&mut self) {
         let this = Arc::as_ptr(self.stream);
-        lock(&self.ledger.pages).lingering.retain(|other| other.as_ptr() != this);
+        (self.list)(&mut lock(&self.ledger.pages)).retain(|other| other.as_ptr() != this);
     }
 }
 

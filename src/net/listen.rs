@@ -13,6 +13,7 @@ use super::goodbye::{self, Goodbyes};
 use super::keep_alive::KeepAlive;
 use super::ledger::Ledger;
 use super::per_address::Addresses;
+use super::proxied::{self, Trusted};
 use super::rate::MinRate;
 use super::server::{Inner, Server};
 use super::settings;
@@ -40,6 +41,8 @@ pub struct ServerOptions {
     pub(super) when_full: WhenFull,
     pub(super) block_list: Option<BlockList>,
     max_per_address: Option<usize>,
+    pub(super) trusted: Option<Trusted>,
+    pub(super) proxy_timeout: Option<Duration>,
     pub(super) backlog: u32,
     pub(super) answer_queued: bool,
     ipv6_only: bool,
@@ -115,6 +118,8 @@ impl ServerOptions {
             when_full: WhenFull::default(),
             block_list: None,
             max_per_address: None,
+            trusted: None,
+            proxy_timeout: Some(proxied::TIMEOUT),
             backlog: 4096,
             answer_queued: false,
             ipv6_only: false,
@@ -381,7 +386,9 @@ impl ServerOptions {
     }
 
     /// Serves a socket that listens already: a service manager's, a parent process's, one made by hand. It takes a
-    /// `TcpListener`, on Unix a `UnixListener` or an `OwnedFd` too.
+    /// `TcpListener`, on Unix a `UnixListener` or an `OwnedFd` too. systemd hands its listener over as standard input
+    /// (`StandardInput=socket`): adopt a duplicate of that, as the example `systemd` does. For several, as `LISTEN_FDS`
+    /// says, there is the crate `listenfd`.
     ///
     /// Its giver may go on using it: [`close`](Server::close) wakes the threads that accept on it by connecting to it, and
     /// closes our descriptor only. A client that is accepted while that goes on is served. If clients come at that very

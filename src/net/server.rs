@@ -150,7 +150,9 @@ impl Server {
 
     /// Waits for a client and gives its connection, which counts as open until it is closed: destroyed, or its last handle
     /// dropped. `None` once the server is closed, from any thread. Blocks until a client comes; several threads may wait,
-    /// and each client goes to one of them.
+    /// and each client goes to one of them. Where a [PROXY header](ServerOptions::proxy_protocol) is asked for, it is read
+    /// here, and the call blocks for that too, beyond the server's close if need be; so let several threads wait, or
+    /// [`serve`](Server::serve).
     ///
     /// Clients above the limit are refused here as in [`serve`](Server::serve), and passing errors are dealt with as there,
     /// so `while let Some(socket) = server.accept()?` is a correct server.
@@ -172,7 +174,8 @@ impl Server {
         !self.inner.closing.load(SeqCst)
     }
 
-    /// How many connections are open at this instant: admitted, and not closed yet. Refused clients never count.
+    /// How many connections are open at this instant: admitted, and not closed yet. Refused clients never count, but those do
+    /// whose [PROXY header](ServerOptions::proxy_protocol) is awaited.
     #[doc(alias = "getConnections")]
     pub fn connections(&self) -> usize {
         self.inner.ledger.slots.taken()

@@ -23,7 +23,7 @@ impl Socket {
     /// `setNoDelay` with the system's code. `NotConnected` once the socket is closed. On a Unix socket it does nothing.
     #[doc(alias = "set_nodelay")]
     pub fn set_no_delay(&self, on: bool) -> Result<()> {
-        if self.remote_address().path().is_some() {
+        if self.core.family() == Family::Unix {
             return Ok(());
         }
         self.core.change(|s| &mut s.no_delay, on, "setNoDelay", |socket, on| socket.set_tcp_nodelay(*on))
@@ -41,7 +41,7 @@ impl Socket {
     /// `setKeepAlive` with the system's code, `EINVAL` for a time it cannot take (on Linux more than 32,767 s).
     /// `NotConnected` once the socket is closed. On a Unix socket it does nothing.
     pub fn set_keep_alive(&self, keep_alive: impl Into<KeepAlive>) -> Result<()> {
-        if self.remote_address().path().is_some() {
+        if self.core.family() == Family::Unix {
             return Ok(());
         }
         let keep_alive = Some(keep_alive.into());
@@ -73,7 +73,7 @@ impl Socket {
     pub fn set_user_timeout(&self, time: impl Into<Option<Duration>>) -> Result<()> {
         let time = time.into().unwrap_or_default();
         check_user_timeout(time)?;
-        if self.remote_address().path().is_some() {
+        if self.core.family() == Family::Unix {
             return Ok(());
         }
         self.core.change(
@@ -91,7 +91,7 @@ impl Socket {
     /// `NotConnected` once the socket is closed.
     pub fn user_timeout(&self) -> Result<Option<Duration>> {
         let raw = self.raw().map_err(Error::from)?;
-        if self.remote_address().path().is_some() {
+        if self.core.family() == Family::Unix {
             return Err(Error::call("getUserTimeout", &io::ErrorKind::Unsupported.into()));
         }
         sys::user_timeout(&SockRef::from(&raw)).map_err(|error| Error::call("getUserTimeout", &error))
@@ -104,7 +104,7 @@ impl Socket {
     /// `setTypeOfService` with the system's code; `ENOTSUP` on a Unix socket. `NotConnected` once the socket is closed.
     pub fn set_type_of_service(&self, value: u8) -> Result<()> {
         let raw = self.raw().map_err(Error::from)?;
-        let set = sys::set_type_of_service(&SockRef::from(&raw), self.local_address().family(), value);
+        let set = sys::set_type_of_service(&SockRef::from(&raw), self.core.family(), value);
         set.map_err(|error| Error::call("setTypeOfService", &error))
     }
 
@@ -115,7 +115,7 @@ impl Socket {
     #[doc(alias = "getTypeOfService")]
     pub fn type_of_service(&self) -> Result<u8> {
         let raw = self.raw().map_err(Error::from)?;
-        let value = sys::type_of_service(&SockRef::from(&raw), self.local_address().family());
+        let value = sys::type_of_service(&SockRef::from(&raw), self.core.family());
         value.map_err(|error| Error::call("getTypeOfService", &error))
     }
 
@@ -220,6 +220,7 @@ impl Socket {
     ///
     /// # Errors
     /// `NotConnected` once the socket is closed.
+    #[doc(alias = "handle")]
     pub fn raw(&self) -> io::Result<Raw> {
         self.core.stream("raw").map(Raw)
     }

@@ -25,7 +25,8 @@ impl Server {
     /// Stops listening: no connection is accepted any more once this has returned, the port is free, and a blocked
     /// [`accept`](Server::accept) returns `None`. Open connections live on; [`wait`](Server::wait) waits for them. Clients
     /// whom the kernel had connected but nobody had accepted are reset, unless
-    /// [`answer_queued`](super::ServerOptions::answer_queued) says otherwise.
+    /// [`answer_queued`](super::ServerOptions::answer_queued) says otherwise. Those who have been accepted, and whose
+    /// [PROXY header](super::ServerOptions::proxy_protocol) is awaited, are still served when it comes.
     ///
     /// Callable from any thread, from a handler or callback too, but not from a signal handler; calling it twice is
     /// harmless. It blocks until those who were queued are answered, if they are to be, and until every thread that was
@@ -68,7 +69,8 @@ pub struct ShutdownReport {
     pub forced: usize,
     /// Handlers that had not returned yet, and sockets from `accept` that other threads were still using; also callbacks
     /// about a client that was turned away, one that calls `shutdown` itself included. While it is not 0, code of the server
-    /// runs: a program must not unload it.
+    /// runs: a program must not unload it. Nor before `serve` has returned, and std has ended its threads, which takes a
+    /// moment.
     pub still_running: usize,
     /// How long it took.
     pub elapsed: Duration,
@@ -94,10 +96,14 @@ impl Server {
     /// what is left, and tells how it went.
     ///
     /// A handler that returns the error of its read has ended in order. One that is writing or computing goes on until it
-    /// reads. Bytes that had arrived are still read first.
+    /// reads. Bytes that had arrived are still read first. A client whose request is still on its way is ended unanswered:
+    /// to lose none, as when another process goes on with the listener, [`close`](Self::close) and let those who are
+    /// connected end.
     ///
     /// Clients that are being told [goodbye](super::WhenFull::Reply) have `grace` for that too, and are then cut off. They
     /// are no connections, so they are neither finished nor forced; one that could not be let go of in time is still running.
+    /// The same goes for clients whose [PROXY header](super::ServerOptions::proxy_protocol) has not arrived: they are refused
+    /// at once.
     ///
     /// Blocks for `grace` and some 50 ms at most, or for as long as `close` does, which grows with the queue: thousands
     /// of clients in it take some tenths of a second. Callable from any thread, twice, and from a handler, whose own
@@ -192,7 +198,7 @@ impl Inner {
             match listener.accept() {
                 Ok((socket, remote)) => {
                     let remote = Address::of(&remote).unwrap_or_else(|| PathBuf::new().into());
-                    refuse(self, socket.into(), remote, RefusedBy::Closing, presence, &Hooks::default());
+                    refuse(self, socket.into(), (None, remote), RefusedBy::Closing, presence, &Hooks::default());
                 }
                 Err(error) if matches!(error.kind(), Interrupted | ConnectionAborted) => {}
                 Err(_) => break,

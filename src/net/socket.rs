@@ -10,7 +10,7 @@ use super::ledger::Place;
 use super::lines::Lines;
 use super::server::Server;
 use super::settings::plain;
-use crate::address::Address;
+use crate::address::{Address, Family};
 use crate::error::{Error, Result};
 use crate::report::{ConnectionId, How, Reporter};
 use crate::sys::{self};
@@ -87,6 +87,7 @@ impl Socket {
     /// peer falls below the [minimum rate](Self::set_min_rate); nothing is lost by that. `TimedOut` with the code
     /// `ETIMEDOUT` if the system has given the peer up: see [keep-alive](Self::set_keep_alive) and
     /// [user timeout](Self::set_user_timeout).
+    #[doc(alias = "onread")]
     pub fn read(&self, buf: &mut [u8]) -> io::Result<usize> {
         if buf.is_empty() {
             return Ok(0);
@@ -168,7 +169,7 @@ impl Socket {
 ///
 /// No write raises SIGPIPE, whatever the program has done about the signal.
 impl Socket {
-    /// Writes all of `data`.
+    /// Writes all of `data`. Blocks until the kernel has taken it, as said above.
     ///
     /// # Errors
     /// See above.
@@ -177,18 +178,21 @@ impl Socket {
         self.core.turn().write_all(data.as_ref())
     }
 
-    /// Writes all of several buffers, as one message and with one system call where the system has a safe one.
+    /// Writes all of several buffers, as one message and with one system call where the system has a safe one. Blocks as
+    /// [`write_all`](Self::write_all) does.
     ///
     /// # Errors
     /// See above.
     #[doc(alias = "writev")]
     #[doc(alias = "cork")]
+    #[doc(alias = "uncork")]
     pub fn write_all_vectored(&self, buffers: &[&[u8]]) -> io::Result<()> {
         let mut slices: Vec<_> = buffers.iter().map(|buffer| IoSlice::new(buffer)).collect();
         self.core.turn().write_all_vectored(&mut slices)
     }
 
-    /// What `write!(socket, …)` and `writeln!` call: the text is put together first, then written as one message.
+    /// What `write!(socket, …)` and `writeln!` call: the text is put together first, then written as one message. Blocks as
+    /// [`write_all`](Self::write_all) does.
     ///
     /// # Errors
     /// See above.
@@ -200,7 +204,8 @@ impl Socket {
     }
 
     /// Lets `compose` put a message together, then writes it whole. The buffer is kept for the next message, so that
-    /// composing allocates nothing once it is large enough (it is let go above 64 KiB).
+    /// composing allocates nothing once it is large enough (it is let go above 64 KiB). Blocks as
+    /// [`write_all`](Self::write_all) does, though not while `compose` runs: others write meanwhile.
     ///
     /// ```
     /// # use landline::net::{Server, Socket};
@@ -237,7 +242,7 @@ impl Socket {
         self.core.turn().end()
     }
 
-    /// Writes `data`, then ends our direction, with nobody's bytes between.
+    /// Writes `data`, then ends our direction, with nobody's bytes between. Blocks as [`write_all`](Self::write_all) does.
     ///
     /// # Errors
     /// Those of [`write_all`](Self::write_all) and [`end`](Self::end).
@@ -261,14 +266,14 @@ impl Socket {
     /// lost. A peer that has read our end already goes on reading 0 bytes; only its writes fail. For a peer that has
     /// broken the protocol, or to spare the TIME_WAIT of thousands of connections.
     ///
-    /// The RST is sent when the last call that is blocked on the socket has been woken; if that is a write, the peer may
+    /// Never blocks. The RST is sent when the last call that is blocked on the socket has been woken; if that is a write, the peer may
     /// see an end instead.
     ///
     /// # Errors
     /// `ERR_SOCKET_CLOSED`, of kind `NotConnected`, if the socket is closed already.
     /// `ERR_INVALID_HANDLE_TYPE` on a Unix socket, which has no RST.
     pub fn reset_and_destroy(&self) -> Result<()> {
-        if self.remote_address().path().is_some() {
+        if self.core.family() == Family::Unix {
             let text = "This handle type cannot be sent";
             return Err(Error::invalid("ERR_INVALID_HANDLE_TYPE", text));
         }
@@ -297,7 +302,8 @@ impl Socket {
         self.core.id
     }
 
-    /// Our end, captured when the connection was made.
+    /// Our end, captured when the connection was made. Behind a load balancer, the end that its client connected to; see
+    /// [`proxy_protocol`](super::ServerOptions::proxy_protocol).
     #[doc(alias = "address")]
     #[doc(alias = "localPort")]
     #[doc(alias = "localFamily")]
@@ -306,12 +312,19 @@ impl Socket {
         &self.core.local
     }
 
-    /// The other end, captured when the connection was made.
+    /// The other end, captured when the connection was made. Behind a load balancer, its client's; see
+    /// [`proxy_protocol`](super::ServerOptions::proxy_protocol).
     #[doc(alias = "remotePort")]
     #[doc(alias = "remoteFamily")]
     #[doc(alias = "peer_addr")]
     pub fn remote_address(&self) -> &Address {
         &self.core.remote
+    }
+
+    /// The load balancer that passed the connection on, if one did and its header named the client:
+    /// [`remote_address`](Self::remote_address) is that client then, and this the other end of the connection itself.
+    pub fn proxy_address(&self) -> Option<&Address> {
+        self.core.proxied.get().map(|ends| &ends.1)
     }
 
     /// The server that accepted it; `None` for a client's own socket, and once no handle to the server is left.
@@ -332,8 +345,8 @@ impl Socket {
 }
 
 impl From<TcpStream> for Socket {
-    /// Takes over a connection of std's. Its settings stay as they are, but it is made blocking, and without timeouts of
-    /// its own.
+    /// Takes over a connection of std's. Its settings stay as they are, but it is made blocking, without timeouts of its
+    /// own, and is not passed on to programs that are started (close-on-exec).
     fn from(stream: TcpStream) -> Socket {
         from_any(socket2::Socket::from(stream))
     }
@@ -341,7 +354,7 @@ impl From<TcpStream> for Socket {
 
 #[cfg(unix)]
 impl From<std::os::unix::net::UnixStream> for Socket {
-    /// Takes over a connection of std's; it is made blocking, and without timeouts of its own.
+    /// Takes over a connection of std's; it is made blocking, without timeouts of its own, and close-on-exec.
     fn from(stream: std::os::unix::net::UnixStream) -> Socket {
         from_any(socket2::Socket::from(stream))
     }
@@ -361,8 +374,6 @@ impl TryFrom<std::os::fd::OwnedFd> for Socket {
         let is_stream = socket.r#type().is_ok_and(|kind| kind == socket2::Type::STREAM);
         let is_listener = sys::is_listener(&socket).unwrap_or(false);
         if is_stream && !is_listener && socket.local_addr().is_ok_and(|address| Address::of(&address).is_some()) {
-            // It was inherited, so it would be passed on. A socket can always be kept back.
-            let _ = sys::close_on_exec(&socket);
             return Ok(from_any(socket));
         }
         Err(Error::invalid("ERR_INVALID_FD_TYPE", "Unsupported fd type: not a stream socket"))
@@ -372,6 +383,8 @@ impl TryFrom<std::os::fd::OwnedFd> for Socket {
 /// A stream socket of either kind. getpeername(2) fails once the peer has reset the connection: the address is not known any
 /// more then.
 fn from_any(socket: socket2::Socket) -> Socket {
+    // If it was inherited, it would be passed on. A socket can always be kept back.
+    let _ = sys::close_on_exec(&socket);
     let address = |found: io::Result<socket2::SockAddr>| {
         let found = found.ok().and_then(|found| Address::of(&found));
         found.unwrap_or_else(|| std::net::SocketAddr::from(([0; 4], 0)).into())
