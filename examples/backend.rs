@@ -1,6 +1,25 @@
 //! A server behind a load balancer: it answers each line with the real address of the client.
 //!
-//! The load balancer, `backends.cfg` for HAProxy:
+//! Terminal 1:
+//!
+//! ```text
+//! $ cargo run --release --example backend 127.0.0.1:4001
+//! listening on 127.0.0.1:4001
+//! ...
+//! ```
+//!
+//! Terminal 2, which plays the load balancer (`-C`: nc ends its lines as the header's must end); what is typed stands behind
+//! `>`:
+//!
+//! ```text
+//! $ nc -C 127.0.0.1 4001
+//! > PROXY TCP4 192.0.2.7 192.0.2.1 5555 80
+//! > hello
+//! 192.0.2.7:5555 said "hello" to 192.0.2.1:80, by way of 127.0.0.1:40001, at 127.0.0.1:4001
+//! ```
+//!
+//! A real one is HAProxy, `haproxy -f backends.cfg`, with a second server on port 4002 and this as `backends.cfg`. Its clients
+//! connect to port 3000:
 //!
 //! ```text
 //! defaults
@@ -16,15 +35,6 @@
 //!     default-server check inter 1s fall 2 rise 2 send-proxy-v2
 //!     server one 127.0.0.1:4001
 //!     server two 127.0.0.1:4002
-//! ```
-//!
-//! Terminal 1: `cargo run --release --example backend 127.0.0.1:4001`. Terminal 2: the same with `4002`. Terminal 3:
-//! `haproxy -f backends.cfg`. Terminal 4, with `hello` typed:
-//!
-//! ```text
-//! $ nc 127.0.0.1 3000
-//! hello
-//! 127.0.0.1:40001 said "hello" to 127.0.0.1:3000, by way of 127.0.0.1:40002, at 127.0.0.1:4001
 //! ```
 //!
 //! Each new `nc` goes to the other server in turn. End one server, and all go to the one that is left. On standard error the

@@ -1,29 +1,25 @@
 //! An echo server that ends well: it serves until a line is typed, then drains and says how that went.
 //!
-//! Terminal 1:
+//! Terminal 1; what is typed stands behind `>`, once the client below has its answer:
 //!
 //! ```text
 //! $ cargo run --release --example shutdown
 //! listening on 127.0.0.1:3000
 //! Enter shuts it down
 //! #1 127.0.0.1:40001 -> 127.0.0.1:3000 accepted, 1 open
-//! ```
-//!
-//! Terminal 2, with `hello` typed, and left alone then:
-//!
-//! ```text
-//! $ nc 127.0.0.1 3000
-//! hello
-//! hello
-//! ```
-//!
-//! Terminal 1, after Enter:
-//!
-//! ```text
+//! > Enter
 //! 127.0.0.1:3000 closing
 //! #1 127.0.0.1:40001 -> 127.0.0.1:3000 finished after 4.210 s, 6 read, 6 written
 //! 127.0.0.1:3000 closed
 //! 1 finished, 0 forced, 0 still running, after 0.000 s
+//! ```
+//!
+//! Terminal 2, left alone when `hello` is typed:
+//!
+//! ```text
+//! $ nc 127.0.0.1 3000
+//! > hello
+//! hello
 //! ```
 //!
 //! nc sees the end, and ends too at the next Enter.

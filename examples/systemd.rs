@@ -1,22 +1,34 @@
 //! An echo server that systemd listens for: started at the first client, restarted without turning one away.
 //!
-//! Terminal 1, as systemd would do it; it starts the program when the first client comes:
+//! Terminal 1, after `cargo build --release --example systemd`, as systemd would do it; it starts the program when the first
+//! client comes:
 //!
 //! ```text
-//! $ cargo build --release --example systemd
-//! $ systemd-socket-activate -l 127.0.0.1:3000 --inetd target/release/examples/systemd /tmp/control
+//! $ systemd-socket-activate -l 127.0.0.1:3000 --inetd target/release/examples/systemd target/control
 //! Listening on 127.0.0.1:3000 as 3.
 //! Communication attempt on fd 3.
-//! Execing target/release/examples/systemd (target/release/examples/systemd /tmp/control)
+//! ...
 //! listening on 127.0.0.1:3000
 //! #1 127.0.0.1:40001 -> 127.0.0.1:3000 accepted, 1 open
+//! 127.0.0.1:3000 closing
+//! #1 127.0.0.1:40001 -> 127.0.0.1:3000 finished after 9.120 s, 6 read, 6 written
+//! 127.0.0.1:3000 closed
 //! ```
 //!
-//! Terminal 2, `nc 127.0.0.1 3000`, has its lines sent back. Terminal 3 ends the server, which lets nobody in any more,
-//! waits for those who are connected, at most 5 s, and says how many there were:
+//! Terminal 2:
 //!
 //! ```text
-//! $ target/release/examples/systemd /tmp/control stop
+//! $ nc -N 127.0.0.1 3000
+//! > hello
+//! hello
+//! > Ctrl+D
+//! ```
+//!
+//! Terminal 3 ends the server, before that Ctrl+D: it lets nobody in any more, waits for those who are connected, at most
+//! 5 s, and says how many there were:
+//!
+//! ```text
+//! $ target/release/examples/systemd target/control stop
 //! 1 served
 //! ```
 //!
