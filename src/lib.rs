@@ -67,6 +67,8 @@
 //!   landline differs, and why; a Node tutorial's programs and their counterparts.
 //! - docs/recipes.md: TLS, WebSockets, JSON, a GUI, metrics, Ctrl+C, in ten lines each. docs/twins.md: the examples beside
 //!   plain std.
+//! - docs/reliability.md: what was done to break it: loom, fuzzing, a stampede, 10,000 at once, and thirty known pitfalls
+//!   with the test of each.
 //! - docs/embedding.md: what a host program may rely on: signals, output, threads, globals, unloading.
 //! - docs/platforms.md: what differs between systems. Linux is tested; Windows, macOS and FreeBSD have been type-checked
 //!   only.

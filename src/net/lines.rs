@@ -52,9 +52,7 @@ impl Lines {
             let length = end.unwrap_or(self.buffer.len()) - self.start;
             let carriage_return = usize::from(length > 0 && self.buffer[self.start + length - 1] == b'\r');
             if length - carriage_return > self.max {
-                self.over = true;
-                let text = format!("a line is longer than {} bytes", self.max);
-                return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+                return Err(self.too_long());
             }
             if let Some(end) = end {
                 let line = self.buffer[self.start..end - carriage_return].to_vec();
@@ -65,10 +63,19 @@ impl Lines {
             if self.fill_more()? == 0 {
                 self.over = true;
                 let line = self.buffer[self.start..].to_vec();
+                // Its CR, if it has one, was no part of a line end after all.
+                if line.len() > self.max {
+                    return Err(self.too_long());
+                }
                 self.take(line.len());
                 return Ok(if line.is_empty() { None } else { Some(line) });
             }
         }
+    }
+
+    fn too_long(&mut self) -> io::Error {
+        self.over = true;
+        io::Error::new(io::ErrorKind::InvalidData, format!("a line is longer than {} bytes", self.max))
     }
 
     /// Reads once, behind what is there.

@@ -1,17 +1,16 @@
 //! A queued write for each of very many clients at once.
 
-use std::io::{Read, Write};
+use std::env;
+use std::io::Read;
 use std::net::{SocketAddr, TcpStream};
-use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
-use std::{env, fs};
 
 use landline::net::{ServerOptions, Socket};
 
-use crate::support::{descriptors, eventually, in_child, threads};
+use crate::clients::at;
+use crate::support::{descriptors, eventually, in_child, other_side, start_other_side, status, threads};
 
-const CROWD: &str = "LANDLINE_TEST_CROWD";
 const COUNT: &str = "LANDLINE_TEST_COUNT";
 const TEST: &str = "crowd::five_hundred_clients_with_a_queued_write_each";
 /// What each client is sent.
@@ -35,29 +34,17 @@ fn clients(at: SocketAddr, count: usize) {
     }
 }
 
-fn status(field: &str) -> usize {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix(field));
-    line.and_then(|line| line.split_whitespace().next()).and_then(|n| n.parse().ok()).unwrap_or_default()
-}
-
 /// Queues one write for each of many clients, of which none reads, then lets them read. `wrapper` is put before the process it
 /// runs in, and may say how many.
 fn queue_for_each(wrapper: &[&str]) {
     let count = env::var(COUNT).map_or(500, |count| count.parse().expect("a number"));
-    if let Ok(at) = env::var(CROWD) {
-        return clients(at.parse().expect("an address"), count);
+    if let Some(at) = other_side() {
+        return clients(at, count);
     }
     in_child(TEST, wrapper, || {
         let server = ServerOptions::new().max_connections(count).listen("127.0.0.1:0").expect("port 0 is free");
         let before = (threads(), descriptors(), status("VmRSS:"));
-        let mut crowd = Command::new(env::current_exe().expect("the test program has a path"))
-            .args([TEST, "--exact"])
-            .env(CROWD, server.address().to_string())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .spawn()
-            .expect("it starts again");
+        let mut crowd = start_other_side(TEST, at(&server));
         let sockets: Vec<Socket> = (0..count)
             .map(|_| server.accept().expect("accepting works").expect("the server is open"))
             .inspect(|socket| {
@@ -78,12 +65,12 @@ fn queue_for_each(wrapper: &[&str]) {
         );
         assert_eq!(queued, count, "each has something queued");
         assert_eq!(threads(), before.0 + count, "one thread for each");
-        crowd.stdin.take().expect("it is piped").write_all(b"x").expect("it waits");
+        crowd.tell();
         for socket in &sockets {
             socket.outbox().end().expect("it is open");
         }
         eventually(Duration::from_secs(60), "every thread is gone", || threads() <= before.0);
-        assert!(crowd.wait().expect("it was started").success(), "each client got every byte");
+        crowd.join();
         drop(sockets);
         assert_eq!((server.connections(), descriptors()), (0, before.1), "nothing is left");
     });

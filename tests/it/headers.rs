@@ -371,10 +371,7 @@ impl<'a> Play<'a> {
     fn listen(&mut self) -> Result<bool, String> {
         let mut went_on = false;
         for (number, terminal) in (1..).zip(&mut self.terminals) {
-            while let Some(Step::Any) = terminal.steps.first() {
-                terminal.skips = true;
-                terminal.steps = &terminal.steps[1..];
-            }
+            terminal.pass_any();
             while let Some(line) = terminal.next_line() {
                 went_on |=
                     terminal.take(&line, &mut self.ports).map_err(|error| format!("terminal {number} {error}"))?;
@@ -439,11 +436,18 @@ impl Terminal<'_> {
         }
     }
 
+    fn pass_any(&mut self) {
+        while let Some((Step::Any, rest)) = self.steps.split_first() {
+            (self.steps, self.skips) = (rest, true);
+        }
+    }
+
     /// Whether the header goes on.
     fn take(&mut self, line: &str, ports: &mut BTreeMap<String, String>) -> Result<bool, String> {
         match self.steps.split_first() {
             Some((Step::Line(shown), rest)) if is_same(shown, line, ports) => {
                 (self.steps, self.skips, self.has_printed) = (rest, false, true);
+                self.pass_any();
                 Ok(true)
             }
             _ if self.skips => Ok(false),

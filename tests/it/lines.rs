@@ -70,6 +70,12 @@ fn a_line_longer_than_the_limit_is_invalid_and_the_last() {
             assert_eq!(lines_of(at, b"12345\n12345\r\n1234", Some(5)), [ok("12345"), ok("12345"), ok("1234")]);
             assert_eq!(lines_of(at, b"1\n123456\n2\n", Some(5)), [ok("1"), long.clone()], "nothing follows");
             assert_eq!(lines_of(at, b"123456", Some(5)), vec![long.clone()], "with the end of the peer as its end");
+            assert_eq!(
+                lines_of(at, b"12345\r", Some(5)),
+                vec![long.clone()],
+                "a CR that no LF follows is part of the line"
+            );
+            assert_eq!(lines_of(at, b"1234\r", Some(5)), [ok("1234\r")], "and is counted");
             assert_eq!(lines_of(at, b"\n\r\nx\n", Some(0)), [ok(""), ok(""), long.clone()], "a limit of 0");
 
             let most = 64 * 1024;

@@ -1,7 +1,9 @@
 //! What the tests share: bounds on waits, both address families, child processes, peers that may be missing.
 
+use std::io::{BufRead, BufReader, Lines, Write};
+use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::{OnceLock, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -49,6 +51,12 @@ pub(crate) fn each_ip(test: impl Fn(&str)) {
 /// its first word is no program of this machine, the test is skipped.
 #[track_caller]
 pub(crate) fn in_child(test: &str, wrapper: &[&str], body: impl FnOnce()) {
+    in_child_for(Duration::from_secs(120), test, wrapper, body);
+}
+
+/// As [`in_child`], for a body that may take long.
+#[track_caller]
+pub(crate) fn in_child_for(time: Duration, test: &str, wrapper: &[&str], body: impl FnOnce()) {
     const MARK: &str = "LANDLINE_TEST_CHILD";
     if std::env::var_os(MARK).is_some_and(|name| name == test) {
         return body();
@@ -63,14 +71,14 @@ pub(crate) fn in_child(test: &str, wrapper: &[&str], body: impl FnOnce()) {
     command.push(this.into());
     let child = Command::new(&command[0])
         .args(&command[1..])
-        .args([test, "--exact", "--nocapture", "--test-threads=1"])
+        .args([test, "--exact", "--include-ignored", "--nocapture", "--test-threads=1"])
         .env(MARK, test)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .expect("the test program starts again");
-    let output = within(Duration::from_secs(120), "the child process ends", move || child.wait_with_output());
+    let output = within(time, "the child process ends", move || child.wait_with_output());
     let output = output.expect("the child's output can be read");
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "in a process of its own: {}\n{out}{err}", output.status);
@@ -105,6 +113,73 @@ pub(crate) fn threads() -> usize {
 /// How many descriptors this process has open.
 pub(crate) fn descriptors() -> usize {
     std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count)
+}
+
+/// A number from /proc/self/status, such as `VmRSS:` in KiB.
+pub(crate) fn status(field: &str) -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix(field));
+    line.and_then(|line| line.split_whitespace().next()).and_then(|n| n.parse().ok()).unwrap_or_default()
+}
+
+/// What names the server's address to the process that plays its clients.
+const OTHER_SIDE: &str = "LANDLINE_TEST_OTHER_SIDE";
+
+/// Starts `test` in one more process, which plays the other side: there, [`other_side`] gives this address. Its input and
+/// output are piped; it dies with its handle.
+pub(crate) fn start_other_side(test: &str, at: SocketAddr) -> OtherSide {
+    let mut child = Command::new(std::env::current_exe().expect("the test program has a path"))
+        .args([test, "--exact", "--include-ignored", "--nocapture", "--test-threads=1"])
+        .env(OTHER_SIDE, at.to_string())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the test program starts again");
+    let lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
+    OtherSide { child, lines }
+}
+
+/// The address the other side is to connect to, in its process.
+pub(crate) fn other_side() -> Option<SocketAddr> {
+    std::env::var(OTHER_SIDE).ok().map(|at| at.parse().expect("an address"))
+}
+
+/// The process that [`start_other_side`] has started.
+pub(crate) struct OtherSide {
+    child: Child,
+    lines: Lines<BufReader<ChildStdout>>,
+}
+
+impl OtherSide {
+    /// Waits until it prints a line that begins with `word`; gives the rest.
+    pub(crate) fn expect(&mut self, word: &str) -> String {
+        for line in self.lines.by_ref() {
+            let line = line.expect("it prints text");
+            if let Some(rest) = line.strip_prefix(word) {
+                return rest.trim().to_owned();
+            }
+        }
+        panic!("the other side ends without a word of {word:?}");
+    }
+
+    /// Ends a wait for its input.
+    pub(crate) fn tell(&mut self) {
+        self.child.stdin.as_mut().expect("it is piped").write_all(b"\n").expect("it waits");
+    }
+
+    /// Waits for its end, which is to be in order.
+    pub(crate) fn join(mut self) {
+        let rest: Vec<_> = self.lines.by_ref().map_while(Result::ok).collect();
+        assert!(self.child.wait().expect("it was started").success(), "all is well on the other side: {rest:?}");
+    }
+}
+
+impl Drop for OtherSide {
+    fn drop(&mut self) {
+        // It has ended, unless the test has failed.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }
 
 /// The path of a program that a test needs. Where it is missing, says so; under CI, which installs it, that is a failure.
