@@ -11,6 +11,17 @@ use crate::sys;
 #[must_use = "dropping it detaches the thread; join() waits for it and gives its result"]
 pub struct Running(JoinHandle<io::Result<()>>);
 
+/// What the names of threads begin with, if nobody has said otherwise.
+pub(crate) const NAME: &str = "landline";
+
+/// What a thread cannot be named is an error that names the option.
+pub(crate) fn check_name(name: &str) -> crate::Result<()> {
+    match name.contains('\0') {
+        true => Err(Error::invalid("ERR_INVALID_ARG_VALUE", "thread_name has a NUL in it, which no thread's name may")),
+        false => Ok(()),
+    }
+}
+
 impl Running {
     /// Starts a named thread, which counts against the process's ceiling.
     pub(crate) fn start(

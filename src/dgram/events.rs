@@ -1,5 +1,6 @@
 use std::{fmt, io};
 
+use super::options::SocketOptions;
 use super::receive::{MAX_DATAGRAM, RemoteInfo};
 use super::socket::Socket;
 use crate::error::Error;
@@ -198,8 +199,9 @@ where
 impl Socket {
     /// Starts a thread that receives.
     pub(super) fn start(&self, receive: impl FnOnce() -> io::Result<()> + Send + 'static) -> io::Result<Running> {
-        let stack_size = self.setup().options.stack_size;
-        Running::start(format!("landline recv {}", self.address()), stack_size, receive)
+        let setup = self.setup();
+        let SocketOptions { thread_name, stack_size, .. } = &setup.options;
+        Running::start(format!("{thread_name} recv {}", self.address()), *stack_size, receive)
     }
 }
 

@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
@@ -10,6 +11,7 @@ use crate::block_list::BlockList;
 use crate::cancel::Cancel;
 use crate::error::{Error, Result};
 use crate::report::{Report, Reporter};
+use crate::running::{NAME, check_name};
 use crate::sys;
 
 /// What a receive buffer is asked to hold unless one says otherwise. At 200,000 datagrams a second the usual default of
@@ -42,6 +44,7 @@ pub struct SocketOptions {
     pub(super) multicast_ttl: Option<u32>,
     pub(super) multicast_loop: Option<bool>,
     pub(super) stack_size: Option<usize>,
+    pub(super) thread_name: Cow<'static, str>,
     pub(super) receive_block_list: Option<BlockList>,
     pub(super) send_block_list: Option<BlockList>,
     pub(super) cancel: Option<Cancel>,
@@ -63,6 +66,7 @@ impl SocketOptions {
             multicast_ttl: None,
             multicast_loop: None,
             stack_size: None,
+            thread_name: NAME.into(),
             receive_block_list: None,
             send_block_list: None,
             cancel: None,
@@ -136,6 +140,12 @@ impl SocketOptions {
         self
     }
 
+    /// What the name of that thread begins with; behind it stands `recv` and the socket's address. Default: `landline`.
+    pub fn thread_name(mut self, name: impl Into<Cow<'static, str>>) -> SocketOptions {
+        self.thread_name = name.into();
+        self
+    }
+
     /// Datagrams from these addresses are thrown away unseen. The rules may be changed while the socket is in use. Default:
     /// none.
     #[doc(alias = "receiveBlockList")]
@@ -174,7 +184,7 @@ impl SocketOptions {
     /// # Errors
     /// `EADDRINUSE` if another socket has the address, `EADDRNOTAVAIL` if this machine has no such address, `EACCES`
     /// for a port that is reserved, `EINVAL` for an address of the other family, `ENOTFOUND` for an unknown name;
-    /// `ERR_OUT_OF_RANGE` and `ERR_SOCKET_BAD_BUFFER_SIZE` name an option that cannot be.
+    /// `ERR_OUT_OF_RANGE`, `ERR_INVALID_ARG_VALUE` and `ERR_SOCKET_BAD_BUFFER_SIZE` name an option that cannot be.
     pub fn bind(&self, at: impl Into<Endpoint>) -> Result<Socket> {
         self.check()?;
         let mut failed = Vec::new();
@@ -289,6 +299,7 @@ impl SocketOptions {
 
     /// Whether every option can be, before there is a socket.
     fn check(&self) -> Result<()> {
+        check_name(&self.thread_name)?;
         self.recv_buffer_size.map_or(Ok(()), settings::check_buffer_size)?;
         self.send_buffer_size.map_or(Ok(()), settings::check_buffer_size)?;
         match self.ttl {

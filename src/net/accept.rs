@@ -18,7 +18,7 @@ use socket2::SockRef;
 
 use super::connection::{Manner, is_shutting_down, tells_destroyed, tells_shutting_down};
 use super::ledger::{Place, Presence};
-use super::listen::WhenFull;
+use super::listen::{ServerOptions, WhenFull};
 use super::per_address::AddressSlot;
 use super::proxied;
 use super::proxy_protocol::Header;
@@ -128,8 +128,9 @@ where
 
     fn start_another<'scope>(&'scope self, scope: &'scope Scope<'scope, '_>) -> io::Result<()> {
         let seat = sys::ThreadSeat::take()?;
-        let mut builder = thread::Builder::new().name(format!("landline worker {}", self.server.address));
-        if let Some(size) = self.server.options.stack_size {
+        let ServerOptions { thread_name, stack_size, .. } = &self.server.options;
+        let mut builder = thread::Builder::new().name(format!("{thread_name} worker {}", self.server.address));
+        if let Some(size) = *stack_size {
             builder = builder.stack_size(size);
         }
         // Counted before it runs, so that nobody else starts one meanwhile.

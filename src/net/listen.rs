@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -24,6 +25,7 @@ use crate::block_list::BlockList;
 use crate::cancel::Cancel;
 use crate::error::{Error, Result};
 use crate::report::{Report, Reporter};
+use crate::running::{NAME, check_name};
 use crate::sys;
 
 /// How to listen: options for a [`Server`], then [`listen`](ServerOptions::listen).
@@ -53,6 +55,7 @@ pub struct ServerOptions {
     pub(super) connection: Options,
     pub(super) linger: Duration,
     pub(super) stack_size: Option<usize>,
+    pub(super) thread_name: Cow<'static, str>,
     reporter: Reporter,
     cancel: Option<Cancel>,
 }
@@ -130,6 +133,7 @@ impl ServerOptions {
             connection: Options::default(),
             linger: LINGER,
             stack_size: None,
+            thread_name: NAME.into(),
             reporter: Reporter::default(),
             cancel: None,
         }
@@ -320,6 +324,12 @@ impl ServerOptions {
         ServerOptions { stack_size: Some(bytes), ..self }
     }
 
+    /// What the names of the server's threads begin with; behind it they say what each is for, and the server's address.
+    /// Linux's tools show the first 15 bytes. Default: `landline`, so `landline worker 127.0.0.1:3000`.
+    pub fn thread_name(self, name: impl Into<Cow<'static, str>>) -> ServerOptions {
+        ServerOptions { thread_name: name.into(), ..self }
+    }
+
     /// Tells `hook` all that happens: see [`Report`]. Default: nobody.
     pub fn report(self, hook: impl Fn(&Report) + Send + Sync + 'static) -> ServerOptions {
         ServerOptions { reporter: Reporter::new(hook), ..self }
@@ -432,7 +442,7 @@ impl ServerOptions {
         let slots = if self.when_full == WhenFull::Wait { Slots::with_room(limit) } else { Slots::new(limit) };
         let goodbyes = match &self.when_full {
             WhenFull::Reply(message) => {
-                let name = format!("landline refuse {address}");
+                let name = format!("{} refuse {address}", self.thread_name);
                 Some(Goodbyes::new(message.clone(), self.linger, name, self.stack_size))
             }
             WhenFull::Refuse | WhenFull::Wait => None,
@@ -478,6 +488,7 @@ impl ServerOptions {
                 return Err(Error::option("stack_size", format!(">= {SMALLEST_STACK}"), bytes));
             }
         }
+        check_name(&self.thread_name)?;
         self.connection.check()?;
         let mut goodbyes = 0;
         if let WhenFull::Reply(message) = &self.when_full {

@@ -129,7 +129,8 @@ impl Server {
     }
 
     pub(super) fn start(&self, serve: impl FnOnce() -> io::Result<()> + Send + 'static) -> io::Result<Running> {
-        Running::start(format!("landline serve {}", self.address()), self.inner.options.stack_size, serve)
+        let ServerOptions { thread_name, stack_size, .. } = &self.inner.options;
+        Running::start(format!("{thread_name} serve {}", self.address()), *stack_size, serve)
     }
 
     pub(super) fn serve_with(

@@ -222,6 +222,41 @@ fn every_thread_says_what_it_is_for() {
     });
 }
 
+/// Ensures that the threads of a server and of a datagram socket have the name that was asked for, and that one no thread can
+/// have is an error that names the option.
+#[test]
+fn threads_are_named_as_asked_for() {
+    in_child("embedding::threads_are_named_as_asked_for", &[], || {
+        let options = ServerOptions::new().thread_name("web").max_connections(0);
+        let served = Served::start("127.0.0.1:0", &options.when_full(WhenFull::Reply("full".into())), |_| Ok(()));
+        let refused = served.connect();
+        served.server.set_max_connections(1);
+        let client = served.connect();
+        let datagrams = dgram::SocketOptions::udp4().thread_name("dns").bind("127.0.0.1:0").expect("port 0 is free");
+        let receiving = datagrams.on().spawn().expect("a thread starts");
+        eventually(SOON, "all have the names asked for", || {
+            let names = names();
+            ["web serve", "web worker", "web refuse", "dns recv"]
+                .iter()
+                .all(|wanted| names.iter().any(|name| name.starts_with(wanted)))
+        });
+        assert!(!names().iter().any(|name| name.starts_with("landline ")), "and no other: {:?}", names());
+        datagrams.close();
+        within(SOON, "it ends", move || receiving.join()).expect("in order");
+        drop((refused, client));
+        served.stop();
+
+        for error in [
+            ServerOptions::new().thread_name("a\0b").listen("127.0.0.1:0").map(drop),
+            dgram::SocketOptions::udp4().thread_name("a\0b").bind("127.0.0.1:0").map(drop),
+        ] {
+            let error = error.expect_err("a NUL would be a panic of std's");
+            assert_eq!(error.code(), "ERR_INVALID_ARG_VALUE", "it is an argument that cannot be: {error}");
+            assert!(error.to_string().contains("thread_name"), "it names the option: {error}");
+        }
+    });
+}
+
 /// Ensures that what the library keeps for the whole process comes back to nothing: the seats of its threads, of which there
 /// are so many that they end when none comes back, and the places of look-ups, of which there are 16.
 #[test]
