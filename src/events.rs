@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, Thread};
 
-use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded, never, select};
+use crossbeam_channel::{self as channel, Receiver, Sender, TryRecvError, bounded, never, select};
 
 use crate::error::{Error, Result};
 use crate::line::Line;
@@ -118,6 +118,16 @@ impl<T> Deref for Events<T> {
     fn deref(&self) -> &Receiver<T> {
         self.consumer.thread.store(this_thread(), Relaxed);
         &self.receiver
+    }
+}
+
+impl<'a, T> IntoIterator for &'a Events<T> {
+    type Item = T;
+    type IntoIter = channel::Iter<'a, T>;
+
+    /// Each event as it comes, until the last one was taken. Blocks for the next.
+    fn into_iter(self) -> channel::Iter<'a, T> {
+        self.iter()
     }
 }
 

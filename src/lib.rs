@@ -63,6 +63,9 @@
 //!
 //! # Further reading
 //!
+//! - docs/lessons/ (Chinese: docs/zh/): sockets in twelve lessons, from a first server to many machines.
+//! - docs/design.md: why it is made as it is. docs/index.md: the function that shows each idea. docs/defaults.md: every
+//!   default. docs/benchmarks.md: how fast, beside what else there is.
 //! - docs/node.md: each option, method and event of Node's, what it is called here, and the test that proves it; where
 //!   landline differs, and why; a Node tutorial's programs and their counterparts.
 //! - docs/recipes.md: TLS, WebSockets, JSON, a GUI, metrics, Ctrl+C, in ten lines each. docs/twins.md: the examples beside

@@ -398,7 +398,8 @@ impl Core {
     }
 
     pub(crate) fn name(&self) -> Connection {
-        Connection { id: self.id, local: self.local.clone(), remote: self.remote.clone() }
+        let accepted = self.ledger.is_some();
+        Connection { id: self.id, local: self.local.clone(), remote: self.remote.clone(), accepted }
     }
 
     // ---- settings
