@@ -17,7 +17,7 @@ use crate::running::Running;
 /// The receiving end of a channel of events, made by the `events(n)` of a server or socket.
 ///
 /// It is used as crossbeam's [`Receiver`], so `select!` of [`landline::channel`](crate::channel) takes it, and it keeps what
-/// feeds it open. It is an iterator's source too: `for event in events.iter()`. When what feeds it is closed and the last
+/// feeds it open. It is an iterator's source too: `for event in &events`. When what feeds it is closed and the last
 /// event was taken, receiving says that the channel is disconnected. Dropping it closes what feeds it and waits for its
 /// threads; so not by a `report` callback, which runs on one of them.
 ///
