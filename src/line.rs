@@ -54,6 +54,11 @@ impl Line {
         }
     }
 
+    /// Whether nobody waits for a place at the front.
+    pub(crate) fn is_empty(&self) -> bool {
+        lock(&self.0).waiting.is_empty()
+    }
+
     /// Wakes everybody, to look whether they give up.
     pub(crate) fn wake_all(&self) {
         for (_, thread) in &lock(&self.0).waiting {

@@ -45,7 +45,7 @@ fn compare(words: &[&str]) -> io::Result<()> {
         let mut figures = Figures::default();
         run::in_own_network(case, EFFORT, |figure| figures.0.push(figure))?;
         println!("\n{}, {}", case.title, case.pin.text());
-        for server in figures.servers(case) {
+        for server in figures.servers(case.name) {
             print_server(case, &figures, server);
         }
     }
@@ -54,16 +54,21 @@ fn compare(words: &[&str]) -> io::Result<()> {
 
 fn print_server(case: &Case, figures: &Figures, server: &str) {
     for measure in case.measures {
-        let Some(spread) = figures.spread(case, server, measure.key) else { continue };
-        let against = |base: &str| match figures.ratio(case, server, base, measure.key) {
+        let Some(spread) = figures.spread(case.name, server, measure.key) else { continue };
+        let against = |base: &str| match figures.ratio(case.name, server, base, measure.key) {
             Some(Spread { median, least, most }) if base != server => {
                 format!("{median:.3} ({least:.3} to {most:.3}) of {base}")
             }
             _ => String::new(),
         };
         let is_ours = server.starts_with("landline");
-        let bases = if is_ours { figures.servers(case) } else { Vec::new() };
+        let bases = if is_ours { figures.servers(case.name) } else { Vec::new() };
         let ratios: Vec<_> = bases.into_iter().filter(|base| base.starts_with("std")).map(against).collect();
-        println!("  {server:<18} {:>9} {:<26} {}", number(spread.median), measure.unit, ratios.join(", "));
+        let client = figures.spread(case.name, server, "client");
+        let limit =
+            if client.is_some_and(|busy| case.is_limited_by_load(busy.median)) { "the clients limit it; " } else { "" };
+        let (median, unit) = (number(spread.median), measure.unit);
+        let better = if measure.less_is_better { "less is better; " } else { "" };
+        println!("  {server:<18} {median:>9} {unit:<26} {limit}{better}{}", ratios.join(", "));
     }
 }

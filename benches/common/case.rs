@@ -267,13 +267,19 @@ impl Case {
         CASES.iter().find(|case| case.name == name)
     }
 
+    /// Whether clients that kept so many processors busy were as fast as they can be: then the server may be faster than it
+    /// looks.
+    pub(crate) fn is_limited_by_load(&self, busy: f64) -> bool {
+        busy >= 0.9 * self.load_width()
+    }
+
     /// Whether it compares the ways to use landline rather than servers.
     pub(crate) fn is_about_ways(&self) -> bool {
         self.name.starts_with("ways-")
     }
 
     /// On how many processors at most the load can run, by its threads.
-    pub(crate) fn load_width(&self, processors: usize) -> f64 {
+    fn load_width(&self) -> f64 {
         let threads = match self.load {
             Load::Echo { connections, .. } => connections,
             Load::EchoPolled { .. } | Load::Idle { .. } | Load::Flood { .. } => 1,
@@ -282,7 +288,7 @@ impl Case {
             Load::Burst { at_once, .. } => at_once,
             Load::Refusals { clients } => clients + LIMIT,
         };
-        let room = if self.pin == Pin::Free { processors } else { 1 };
-        threads.min(room) as f64
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        threads.min(if self.pin == Pin::Free { processors } else { 1 }) as f64
     }
 }

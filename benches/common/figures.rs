@@ -1,7 +1,5 @@
 //! What came out, and what is made of it: medians, and ratios of what was measured in the same round.
 
-use super::case::{Case, Measure};
-
 /// One number of one server in one round of one case.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Figure {
@@ -60,15 +58,15 @@ impl Figures {
         self.0.iter().filter(is_it).map(|f| (f.round, f.value))
     }
 
-    pub(crate) fn spread(&self, case: &Case, server: &str, key: &str) -> Option<Spread> {
-        Spread::of(self.values(case.name, server, key).map(|(_, value)| value).collect())
+    pub(crate) fn spread(&self, case: &str, server: &str, key: &str) -> Option<Spread> {
+        Spread::of(self.values(case, server, key).map(|(_, value)| value).collect())
     }
 
     /// Of one server to another, of the same round.
-    pub(crate) fn ratio(&self, case: &Case, server: &str, base: &str, key: &str) -> Option<Spread> {
-        let bases: Vec<_> = self.values(case.name, base, key).collect();
+    pub(crate) fn ratio(&self, case: &str, server: &str, base: &str, key: &str) -> Option<Spread> {
+        let bases: Vec<_> = self.values(case, base, key).collect();
         let of = |round| bases.iter().find(|(other, _)| *other == round).map(|(_, value)| *value);
-        let ratios = self.values(case.name, server, key).filter_map(|(round, value)| {
+        let ratios = self.values(case, server, key).filter_map(|(round, value)| {
             let base = of(round)?;
             // Nothing of nothing is as much.
             Some(if value == base { 1.0 } else { value / base })
@@ -77,21 +75,14 @@ impl Figures {
     }
 
     /// The servers of a case, in the order they came in.
-    pub(crate) fn servers(&self, case: &Case) -> Vec<&str> {
+    pub(crate) fn servers(&self, case: &str) -> Vec<&str> {
         let mut servers: Vec<&str> = Vec::new();
-        for figure in self.0.iter().filter(|f| f.case == case.name) {
+        for figure in self.0.iter().filter(|f| f.case == case) {
             if !servers.contains(&figure.server.as_str()) {
                 servers.push(&figure.server);
             }
         }
         servers
-    }
-
-    /// The best of some servers.
-    pub(crate) fn best<'a>(&self, case: &Case, measure: &Measure, among: &[&'a str]) -> Option<&'a str> {
-        let medians = among.iter().filter_map(|s| Some((*s, self.spread(case, s, measure.key)?.median)));
-        let sign = if measure.less_is_better { -1.0 } else { 1.0 };
-        medians.max_by(|a, b| (sign * a.1).total_cmp(&(sign * b.1))).map(|(server, _)| server)
     }
 }
 

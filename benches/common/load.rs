@@ -27,7 +27,7 @@ const WARM_UP: Duration = Duration::from_millis(150);
 /// After this nobody answers any more.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a burst may take; a server that needs longer is not waited for.
-pub(crate) const BURST_PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const BURST_PATIENCE: Duration = Duration::from_secs(20);
 
 pub(crate) fn run(case: &Case, target: Target, time: Duration) -> io::Result<Outcome> {
     let at = target.at;

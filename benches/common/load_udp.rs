@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::load::{Outcome, PATIENCE, Target};
 
 const MESSAGE: [u8; 64] = [7; 64];
+const FLOOD: Duration = Duration::from_secs(1);
 
 fn connect(at: SocketAddr, patience: Duration) -> io::Result<UdpSocket> {
     let socket = UdpSocket::bind("127.0.0.1:0")?;
@@ -40,9 +41,9 @@ pub(crate) fn window(at: SocketAddr, window: usize) -> io::Result<impl FnMut() -
 pub(crate) fn flood(target: Target, rate: usize) -> io::Result<Outcome> {
     let socket = connect(target.at, Duration::from_millis(200))?;
     let (before, start, mut sent) = (count(&socket)?, Instant::now(), 0);
-    while sent < rate {
-        let due = ((start.elapsed().as_secs_f64() * rate as f64) as usize).min(rate);
-        while sent < due {
+    while start.elapsed() < FLOOD {
+        let due = (start.elapsed().as_secs_f64() * rate as f64) as usize;
+        while sent < due && start.elapsed() < FLOOD {
             socket.send(&MESSAGE)?;
             sent += 1;
         }

@@ -49,9 +49,7 @@ fn by_channel(server: &Server) -> io::Result<()> {
     for event in events.iter() {
         match event {
             ServerEvent::Socket(socket, SocketEvent::Data(bytes)) => {
-                if socket.outbox().try_send(bytes).is_err() {
-                    socket.destroy();
-                }
+                socket.outbox().try_send(bytes).unwrap_or_else(|_| socket.destroy());
             }
             ServerEvent::Socket(socket, SocketEvent::End) => drop(socket.outbox().end()),
             _ => {}

@@ -102,6 +102,10 @@ impl Socket {
             Target::Invalid(error) => return Err(error),
         };
         self.check_blocked(at)?;
+        // As nearly all of them are, and this runs for every datagram.
+        if at.is_ipv4() && !self.0.v6 && !at.ip().is_unspecified() {
+            return Ok(at);
+        }
         match Address::from(reachable(at)).socket_addr() {
             Some(SocketAddr::V4(at)) if self.0.dual => Ok((at.ip().to_ipv6_mapped(), at.port()).into()),
             Some(at) if at.is_ipv6() == self.0.v6 => Ok(at),

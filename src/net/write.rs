@@ -211,8 +211,11 @@ impl Turn<'_> {
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
         drop(self.turn.take());
-        for (then, result) in self.completed.take() {
-            guarded(|| then(result));
+        // Mostly there is none, and this runs for every message.
+        if !self.completed.get_mut().is_empty() {
+            for (then, result) in self.completed.take() {
+                guarded(|| then(result));
+            }
         }
         if self.drained.get() {
             self.core.queue().tell_drained();

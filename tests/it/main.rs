@@ -56,6 +56,7 @@ mod select_loop;
 mod sigpipe;
 mod support;
 mod support_dgram;
+mod system_calls;
 mod timeouts;
 mod unix;
 mod writes;
