@@ -93,8 +93,11 @@ pub(crate) fn case(args: &[String], servers: &[Server]) -> io::Result<()> {
     let time = Duration::from_millis(time.parse().map_err(|_| wrong())?);
     let mut entries = Vec::new();
     for server in servers.iter().filter(|server| (server.serves)(case)) {
-        let running = if case.fresh { None } else { Some(Running::start(server, case)?) };
-        entries.push(Entry { server, running, gave_up: false });
+        let running = if case.fresh { Ok(None) } else { Running::start(server, case).map(Some) };
+        match running {
+            Ok(running) => entries.push(Entry { server, running, gave_up: false }),
+            Err(error) => eprintln!("{}: {}: {error}", case.name, server.name),
+        }
     }
     for round in 0..rounds {
         for entry in entries.iter_mut().filter(|entry| !entry.gave_up) {
@@ -113,6 +116,9 @@ pub(crate) fn case(args: &[String], servers: &[Server]) -> io::Result<()> {
     }
     Ok(())
 }
+
+/// How long one load may take in all.
+const LONGEST: Duration = Duration::from_secs(120);
 
 /// The seconds of a server that a burst did not wait for; once will do.
 const WORST: f64 = BURST_PATIENCE.as_secs() as f64;
@@ -226,6 +232,12 @@ pub(crate) fn load(args: &[String], run: impl Fn(&Case, Target, Duration) -> io:
         behind: behind.first().and_then(|at| at.parse().ok()),
     };
     let time = Duration::from_millis(time.parse().map_err(|_| wrong())?);
+    // A server that hangs costs its own figures, not those of the others.
+    thread::spawn(|| {
+        thread::sleep(LONGEST);
+        eprintln!("nothing came out within {LONGEST:?}");
+        std::process::exit(1);
+    });
     for (key, value) in run(case, target, time)? {
         println!("{key}\t{value}");
     }

@@ -85,6 +85,12 @@ impl Socket {
 
     /// The address to give to the system for an endpoint: of the socket's family, and one that can be sent to.
     pub(super) fn destination(&self, call: &'static str, to: Target) -> Result<SocketAddr> {
+        // Nearly every datagram goes this way, and the general one takes three times as long.
+        if let Target::Ip(at @ SocketAddr::V4(v4)) = to {
+            if !self.0.v6 && v4.port() != 0 && !v4.ip().is_unspecified() {
+                return self.check_blocked(at).map(|()| at);
+            }
+        }
         let own = if self.0.v6 { Family::Ipv6 } else { Family::Ipv4 };
         let port = match &to {
             Target::Port(port) | Target::Name { port, .. } => *port,
@@ -102,10 +108,6 @@ impl Socket {
             Target::Invalid(error) => return Err(error),
         };
         self.check_blocked(at)?;
-        // As nearly all of them are, and this runs for every datagram.
-        if at.is_ipv4() && !self.0.v6 && !at.ip().is_unspecified() {
-            return Ok(at);
-        }
         match Address::from(reachable(at)).socket_addr() {
             Some(SocketAddr::V4(at)) if self.0.dual => Ok((at.ip().to_ipv6_mapped(), at.port()).into()),
             Some(at) if at.is_ipv6() == self.0.v6 => Ok(at),

@@ -184,6 +184,16 @@ impl Turn<'_> {
         self.end_now()
     }
 
+    /// As `end`, for a connection that is closed at once: the close sends the FIN. That is a system call less, and a client
+    /// that sees the end finds its slot free.
+    pub(crate) fn end_by_closing(&self) -> io::Result<()> {
+        if !self.core.has(WE_ENDED | CLOSED) {
+            self.flush_last()?;
+            self.core.set(WE_ENDED);
+        }
+        Ok(())
+    }
+
     /// Writes what is queued, behind which nothing is queued any more: what a queue has taken is not lost to an end.
     fn flush_last(&self) -> io::Result<()> {
         let queue = self.core.queue();
