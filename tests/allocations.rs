@@ -14,6 +14,9 @@ static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 const MESSAGES: usize = 1000;
 
+type Handler = fn(&Socket) -> io::Result<()>;
+type Receiver = fn(&dgram::Socket) -> io::Result<()>;
+
 /// Allocations during so many messages there and back, after as many for a start.
 fn allocations(mut once: impl FnMut() -> io::Result<()>) -> io::Result<usize> {
     for _ in 0..MESSAGES {
@@ -27,7 +30,7 @@ fn allocations(mut once: impl FnMut() -> io::Result<()>) -> io::Result<usize> {
     Ok(change.allocations + change.reallocations)
 }
 
-fn of_tcp(handler: fn(&Socket) -> io::Result<()>) -> io::Result<usize> {
+fn of_tcp(handler: Handler) -> io::Result<usize> {
     let server = Server::listen("127.0.0.1:0")?;
     let serving = server.spawn(handler)?;
     let mut stream = TcpStream::connect(server.address().socket_addr().expect("it is a TCP server"))?;
@@ -42,7 +45,7 @@ fn of_tcp(handler: fn(&Socket) -> io::Result<()>) -> io::Result<usize> {
     Ok(count)
 }
 
-fn of_udp(work: fn(&dgram::Socket) -> io::Result<()>) -> io::Result<usize> {
+fn of_udp(work: Receiver) -> io::Result<usize> {
     let socket = dgram::Socket::bind("127.0.0.1:0")?;
     let at: SocketAddr = socket.address().socket_addr().expect("it is a UDP socket");
     let serving = {
@@ -129,7 +132,7 @@ fn datagrams_by_events(socket: &dgram::Socket) -> io::Result<()> {
 /// counted too.
 #[test]
 fn a_message_allocates_nothing() -> io::Result<()> {
-    let tcp: [(&str, fn(&Socket) -> io::Result<()>); 6] = [
+    let tcp: [(&str, Handler); 6] = [
         ("read and write_all", read_and_write),
         ("read_exact and write!", read_and_format),
         ("each", by_events),
@@ -140,7 +143,7 @@ fn a_message_allocates_nothing() -> io::Result<()> {
     for (way, handler) in tcp {
         assert_eq!(of_tcp(handler)?, 0, "{way}: {MESSAGES} messages allocate nothing");
     }
-    let udp: [(&str, fn(&dgram::Socket) -> io::Result<()>); 3] = [
+    let udp: [(&str, Receiver); 3] = [
         ("recv and send_to", datagrams),
         ("recv into a small buffer", datagrams_into_a_small_buffer),
         ("on().message", datagrams_by_events),
@@ -150,8 +153,8 @@ fn a_message_allocates_nothing() -> io::Result<()> {
     }
     // What is given away has to be allocated: the counting works.
     let by_copying = |socket: &Socket| {
-        socket.each(|socket, event| match event {
-            SocketEvent::Data(bytes) => socket.write_all(bytes.to_vec()),
+        socket.each(|socket, event| match event.into_owned() {
+            SocketEvent::Data(bytes) => socket.write_all(bytes),
             _ => Ok(()),
         })
     };
