@@ -1,6 +1,6 @@
 //! A server that tells each client where it listens, and counts the bytes both ways.
 //!
-//! Terminal 1, and what it prints once the client below has typed `hello`:
+//! Terminal 1:
 //!
 //! ```text
 //! $ cargo run --example address
@@ -10,11 +10,12 @@
 //! the size of data is 6
 //! ```
 //!
-//! Terminal 2, `hello` being typed behind the message:
+//! Terminal 2; what is typed stands behind `>`:
 //!
 //! ```text
 //! $ nc 127.0.0.1 3000
-//! server address is {"address":"127.0.0.1","family":"IPv4","port":3000}hello
+//! server address is {"address":"127.0.0.1","family":"IPv4","port":3000}
+//! > hello
 //! ```
 //!
 //! Lesson: this is how a Node tutorial shows `server.address()`, `bytesWritten` and `bytesRead`; the words are the same

@@ -10,11 +10,19 @@
 //! #1 left
 //! ```
 //!
-//! Terminals 2 and 3, the first being typed into and ended with Ctrl+C:
+//! Terminal 2; what is typed stands behind `>`:
 //!
 //! ```text
-//! $ nc 127.0.0.1 3000          $ nc 127.0.0.1 3000
-//! hello                        #1: hello
+//! $ nc 127.0.0.1 3000
+//! > hello
+//! > Ctrl+C
+//! ```
+//!
+//! Terminal 3:
+//!
+//! ```text
+//! $ nc 127.0.0.1 3000
+//! #1: hello
 //! ```
 //!
 //! Lesson: a thread that writes to many must not wait for one. `try_send` hands the line to the kernel or to the client's

@@ -7,11 +7,11 @@
 //! listening on 127.0.0.1:3000
 //! ```
 //!
-//! Terminal 2, `hello` being typed:
+//! Terminal 2; what is typed stands behind `>`:
 //!
 //! ```text
 //! $ nc 127.0.0.1 3000
-//! hello
+//! > hello
 //! hello
 //! ```
 //!

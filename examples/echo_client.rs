@@ -5,14 +5,17 @@
 //! ```text
 //! $ cargo run --example echo_server
 //! listening on 127.0.0.1:3000
+//! #1 127.0.0.1:40001 -> 127.0.0.1:3000 accepted, 1 open
+//! #1 127.0.0.1:40001 -> 127.0.0.1:3000 finished after 9.120 s, 6 read, 6 written
 //! ```
 //!
-//! Terminal 2, `hello` and Ctrl+D being typed:
+//! Terminal 2; what is typed stands behind `>`:
 //!
 //! ```text
 //! $ cargo run --example echo_client
+//! > hello
 //! hello
-//! hello
+//! > Ctrl+D
 //! ```
 //!
 //! It ends its side at the end of its input, and itself when the server has ended: with status 0, or with 1 and the

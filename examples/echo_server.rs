@@ -10,15 +10,16 @@
 //! #1 127.0.0.1:40001 -> 127.0.0.1:3000 finished after 9.120 s, 6 read, 6 written
 //! ```
 //!
-//! Terminal 2, with `hello` and Ctrl+D typed (`-N`: nc ends its side at the end of its input):
+//! Terminal 2; what is typed stands behind `>`, once terminal 3 is open (`-N`: nc ends its side at the end of its input):
 //!
 //! ```text
 //! $ nc -N 127.0.0.1 3000
+//! > hello
 //! hello
-//! hello
+//! > Ctrl+D
 //! ```
 //!
-//! Terminal 3, before that Ctrl+D; it ends at once, since one client is as many as may be connected:
+//! Terminal 3, which ends at once, since one client is as many as may be connected:
 //!
 //! ```text
 //! $ nc 127.0.0.1 3000

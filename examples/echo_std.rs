@@ -10,12 +10,19 @@
 //! 127.0.0.1:40001 ended, bytes: Ok(6)
 //! ```
 //!
-//! Terminals 2 and 3, as for `echo_server`:
+//! Terminal 2; what is typed stands behind `>`, once terminal 3 is open (`-N`: nc ends its side at the end of its input):
 //!
 //! ```text
 //! $ nc -N 127.0.0.1 3000
+//! > hello
 //! hello
-//! hello
+//! > Ctrl+D
+//! ```
+//!
+//! Terminal 3, which ends at once, since one client is as many as may be connected:
+//!
+//! ```text
+//! $ nc 127.0.0.1 3000
 //! ```
 //!
 //! Lesson: each comment below marks a trap, and not all are avoided. Still missing against `echo_server`: a backlog

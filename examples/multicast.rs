@@ -1,17 +1,32 @@
 //! Sends to a group, and receives as its member: on an interface that is named, loopback unless you say otherwise, so
 //! that nothing leaves this machine.
 //!
-//! Terminal 1: `cargo run --example multicast receive`, in as many terminals as you like
-//! Terminal 2: `cargo run --example multicast send hello`
-//!
-//! Each terminal 1 shows:
+//! Terminal 1:
 //!
 //! ```text
+//! $ cargo run --example multicast receive
 //! listening on 239.255.13.7:3001 by 127.0.0.1
-//! 127.0.0.1:41234: hello
+//! 127.0.0.1:40001: hello
+//! ```
+//!
+//! Terminal 2, another member:
+//!
+//! ```text
+//! $ cargo run --example multicast receive
+//! listening on 239.255.13.7:3001 by 127.0.0.1
+//! 127.0.0.1:40001: hello
+//! ```
+//!
+//! Terminal 3:
+//!
+//! ```text
+//! $ cargo run --example multicast send hello
 //! ```
 //!
 //! Another interface follows as a last argument, by address, number or name: `… receive eth0`, `… send hello eth0`.
+//!
+//! Lesson: a member is bound to the port and has joined the group; a sender needs neither, only to know by which interface
+//! to send. Each member gets every message, and who they are, or whether there are any, the sender does not learn.
 
 use std::io::{self, Write};
 use std::net::Ipv4Addr;

@@ -1,6 +1,13 @@
 //! A proxy: whoever connects to the first address talks to the second.
 //!
-//! Terminal 1, some echo server: `cargo run --release --example select_loop 127.0.0.1:4000`. Terminal 2:
+//! Terminal 1, some echo server:
+//!
+//! ```text
+//! $ cargo run --example echo 127.0.0.1:4000
+//! listening on 127.0.0.1:4000
+//! ```
+//!
+//! Terminal 2:
 //!
 //! ```text
 //! $ cargo run --release --example proxy 127.0.0.1:3000 127.0.0.1:4000
@@ -8,12 +15,13 @@
 //! #1 127.0.0.1:40001: 6 bytes there, 6 back
 //! ```
 //!
-//! Terminal 3, with `hello` and Ctrl+D typed (`-N`: nc ends its side at the end of its input):
+//! Terminal 3; what is typed stands behind `>` (`-N`: nc ends its side at the end of its input):
 //!
 //! ```text
 //! $ nc -N 127.0.0.1 3000
+//! > hello
 //! hello
-//! hello
+//! > Ctrl+D
 //! ```
 //!
 //! With nobody at the second address the client sees its end at once, and nothing is printed: the error of a handler goes

@@ -1,13 +1,17 @@
 //! One thread for everything: an echo server over TCP and UDP, a tick a second and the keyboard, in one loop.
 //!
-//! Terminal 1, with `hello` and Ctrl+D typed at the end:
+//! Terminal 1; what is typed stands behind `>`, once the client below is connected:
 //!
 //! ```text
 //! $ cargo run --release --example select_loop
 //! listening on 127.0.0.1:3000
-//! 0 open
+//! ...
 //! 1 open
+//! ...
+//! > hello
 //! you typed hello, 1 open
+//! ...
+//! > Ctrl+D
 //! closed
 //! ```
 //!
@@ -15,7 +19,7 @@
 //!
 //! ```text
 //! $ nc 127.0.0.1 3000
-//! hi
+//! > hi
 //! hi
 //! ```
 //!

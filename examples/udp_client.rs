@@ -1,16 +1,27 @@
 //! Sends one message and prints the reply, for which it waits 2 seconds.
 //!
-//! Terminal 1: `cargo run --example udp_echo_server`
-//! Terminal 2: `cargo run --example udp_client hello`, and before the message an address if it is not 127.0.0.1:3000
-//!
-//! Terminal 2 shows:
+//! Terminal 1:
 //!
 //! ```text
-//! hello
+//! $ cargo run --example udp_echo_server
+//! listening on 127.0.0.1:3000
+//! 127.0.0.1:40001: hello
 //! ```
 //!
-//! Without a server it ends at once, with `Error: recvmsg ECONNREFUSED`: a connected socket is told that nobody listens.
-//! A name is looked up for IPv4; a server on `::1` is reached by that address.
+//! Terminal 2:
+//!
+//! ```text
+//! $ cargo run --example udp_client hello
+//! hello
+//! $ cargo run --example udp_client 127.0.0.1:4000 hello
+//! Error: recvmsg ECONNREFUSED
+//! ```
+//!
+//! An address before the message is where it is sent. A name is looked up for IPv4; a server on `::1` is reached by that
+//! address.
+//!
+//! Lesson: nothing says that a datagram has arrived, so whoever waits for an answer needs a clock. A socket that is connected
+//! hears of one thing more: that nobody listens there, which is the error above.
 
 use std::io::{self, Write};
 use std::process;

@@ -1,14 +1,31 @@
 //! Sends every datagram back to where it came from.
 //!
-//! Terminal 1: `cargo run --example udp_echo_server`, and an address if it is not to be 127.0.0.1:3000
-//! Terminal 2: `cargo run --example udp_client hello`, or `nc -u 127.0.0.1 3000` and some lines
-//!
-//! Terminal 1 shows:
+//! Terminal 1:
 //!
 //! ```text
+//! $ cargo run --example udp_echo_server
 //! listening on 127.0.0.1:3000
-//! 127.0.0.1:41234: hello
+//! 127.0.0.1:40001: hello
+//! 127.0.0.1:40002: again
 //! ```
+//!
+//! Terminal 2:
+//!
+//! ```text
+//! $ cargo run --example udp_client hello
+//! hello
+//! ```
+//!
+//! Terminal 3; what is typed stands behind `>`:
+//!
+//! ```text
+//! $ nc -u 127.0.0.1 3000
+//! > again
+//! again
+//! ```
+//!
+//! Lesson: there are no connections, so one loop serves everybody, and each message says where its answer goes. Nobody is
+//! told when a client has gone; there is nothing to clean up either.
 
 use std::io::{self, Write};
 

@@ -1,16 +1,21 @@
 //! The echo server again, with the standard library alone: what `udp_echo_server` is made of.
 //!
-//! Terminal 1: `cargo run --example udp_std`, and an address if it is not to be 127.0.0.1:3000
-//! Terminal 2: `cargo run --example udp_client hello`
-//!
-//! Terminal 1 shows:
+//! Terminal 1:
 //!
 //! ```text
+//! $ cargo run --example udp_std
 //! listening on 127.0.0.1:3000
-//! 127.0.0.1:41234: hello
+//! 127.0.0.1:40001: hello
 //! ```
 //!
-//! What is missing: nothing can end the loop from outside; a smaller buffer would cut datagrams without a word; bursts
+//! Terminal 2:
+//!
+//! ```text
+//! $ cargo run --example udp_client hello
+//! hello
+//! ```
+//!
+//! Lesson: this is what `udp_echo_server` is made of. What is missing: nothing can end the loop from outside; a smaller buffer would cut datagrams without a word; bursts
 //! are lost in a receive buffer of the default size, and nobody learns how many.
 
 use std::io::{self, Write};

@@ -141,6 +141,12 @@ impl Error {
         self
     }
 
+    /// The same, of what a peer did; its text begins with the address.
+    pub(crate) fn of_peer(mut self, address: &Address) -> Error {
+        self.0.text = Some(format!("{address}: {self}").into());
+        self.at(address.clone())
+    }
+
     /// The same, of a name that was looked up.
     pub(crate) fn of_host(mut self, host: &str) -> Error {
         self.0.host = Some(host.into());

@@ -65,6 +65,9 @@
 //!
 //! - docs/node.md: each option, method and event of Node's, what it is called here, and the test that proves it; where
 //!   landline differs, and why; a Node tutorial's programs and their counterparts.
+//! - docs/recipes.md: TLS, WebSockets, JSON, a GUI, metrics, Ctrl+C, in ten lines each. docs/twins.md: the examples beside
+//!   plain std.
+//! - docs/embedding.md: what a host program may rely on: signals, output, threads, globals, unloading.
 //! - docs/platforms.md: what differs between systems. Linux is tested; Windows, macOS and FreeBSD have been type-checked
 //!   only.
 //! - examples/: each says what to type and what comes out.
@@ -105,3 +108,13 @@ pub use running::Running;
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+/// Compiles and runs the recipes' code, that of foreign crates excepted.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/recipes.md")]
+struct Recipes;
+
+/// Compiles the code of the page on twins.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/twins.md")]
+struct Twins;

@@ -54,21 +54,33 @@ impl fmt::Display for Connection {
 pub enum RefusedBy {
     /// As many connections were open as the server allows.
     Full,
+    /// As many connections were open from its address as the server allows each.
+    PerAddress,
     /// Its address is on the server's block list.
     Blocked,
     /// No thread could be started to serve it.
     NoThread,
-    /// The server was being closed when it arrived.
+    /// The server was being closed when it arrived, or before its PROXY header was there.
     Closing,
+    /// It comes from none of the load balancers that are [trusted](crate::net::ServerOptions::proxy_protocol).
+    Untrusted,
+    /// Its PROXY header was wrong, or the connection ended before it.
+    ProxyHeader,
+    /// Its PROXY header was not there [in time](crate::net::ServerOptions::proxy_timeout).
+    ProxyTimeout,
 }
 
 impl fmt::Display for RefusedBy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             RefusedBy::Full => "full",
+            RefusedBy::PerAddress => "too many from its address",
             RefusedBy::Blocked => "blocked",
             RefusedBy::NoThread => "no thread",
             RefusedBy::Closing => "closing",
+            RefusedBy::Untrusted => "no trusted load balancer",
+            RefusedBy::ProxyHeader => "its PROXY header",
+            RefusedBy::ProxyTimeout => "no PROXY header in time",
         })
     }
 }
@@ -83,6 +95,8 @@ pub enum How {
     Destroyed,
     /// By `reset_and_destroy()`.
     Reset,
+    /// By a `shutdown` whose time was up.
+    Forced,
     /// By an error, which a [`Report::Failed`] has told.
     Failed,
     /// By a panic in its handler, which a [`Report::Panicked`] has told.
@@ -95,6 +109,7 @@ impl fmt::Display for How {
             How::Finished => "finished",
             How::Destroyed => "destroyed",
             How::Reset => "reset",
+            How::Forced => "forced",
             How::Failed => "failed",
             How::Panicked => "panicked",
         })
@@ -130,12 +145,14 @@ pub enum Report {
         addresses: Vec<Address>,
     },
     /// A client begins to connect to one address, the only one or one of several.
+    #[doc(alias = "connectionAttempt")]
     #[non_exhaustive]
     Attempt {
         /// The address.
         address: Address,
     },
     /// One address has failed. If it is the only one, or the last, so has the connect.
+    #[doc(alias = "connectionAttemptFailed")]
     #[non_exhaustive]
     AttemptFailed {
         /// The address.
@@ -144,6 +161,7 @@ pub enum Report {
         error: Error,
     },
     /// One address has not answered in the time there was.
+    #[doc(alias = "connectionAttemptTimeout")]
     #[non_exhaustive]
     AttemptTimedOut {
         /// The address.

@@ -17,8 +17,8 @@ pub(crate) type OwnedHandle = std::os::fd::OwnedFd;
 #[cfg(windows)]
 pub(crate) type OwnedHandle = std::os::windows::io::OwnedSocket;
 
-/// Whether an accepted socket has the listener's no-delay and keep-alive settings (socket(7), measured on Linux), so
-/// that setting them once on the listener costs nothing per connection.
+/// Whether an accepted socket has the listener's settings (socket(7), measured on Linux), so that making them once on the
+/// listener costs nothing per connection.
 pub(crate) const ACCEPTED_INHERITS: bool = cfg!(target_os = "linux");
 
 /// Whether SO_REUSEADDR lets a listener bind a port whose last connections are still in TIME_WAIT, which is what one
@@ -87,6 +87,26 @@ pub(crate) fn type_of_service(socket: &SockRef<'_>, family: Family) -> io::Resul
     };
     // It is a byte in the packet.
     Ok(value as u8)
+}
+
+/// TCP_USER_TIMEOUT in whole milliseconds, rounded up; zero is the system's default.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(crate) fn set_user_timeout(socket: &SockRef<'_>, time: std::time::Duration) -> io::Result<()> {
+    let rounded_up = time.saturating_add(std::time::Duration::from_nanos(999_999));
+    socket.set_tcp_user_timeout(Some(rounded_up))
+}
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(crate) fn set_user_timeout(_: &SockRef<'_>, time: std::time::Duration) -> io::Result<()> {
+    if time.is_zero() { Ok(()) } else { Err(io::ErrorKind::Unsupported.into()) }
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(crate) fn user_timeout(socket: &SockRef<'_>) -> io::Result<Option<std::time::Duration>> {
+    socket.tcp_user_timeout()
+}
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(crate) fn user_timeout(_: &SockRef<'_>) -> io::Result<Option<std::time::Duration>> {
+    Err(io::ErrorKind::Unsupported.into())
 }
 
 /// Adds the pause between keep-alive probes and their number to the settings, where the system has them.
@@ -163,6 +183,17 @@ pub(crate) fn path_of(address: &socket2::SockAddr) -> Option<PathBuf> {
 #[cfg(not(unix))]
 pub(crate) fn path_of(_: &socket2::SockAddr) -> Option<PathBuf> {
     None
+}
+
+/// A path that somebody else has sent.
+#[cfg(unix)]
+pub(crate) fn path_from_bytes(bytes: &[u8]) -> PathBuf {
+    use std::os::unix::ffi::OsStrExt;
+    std::ffi::OsStr::from_bytes(bytes).into()
+}
+#[cfg(not(unix))]
+pub(crate) fn path_from_bytes(bytes: &[u8]) -> PathBuf {
+    String::from_utf8_lossy(bytes).into_owned().into()
 }
 
 /// Gives a Unix socket a name that nobody else has; Linux alone has such names.
@@ -278,15 +309,17 @@ pub(crate) fn is_readable(socket: &UdpSocket) -> io::Result<bool> {
     }
 }
 
-/// The number by which /proc/net knows a socket.
+/// The row of a socket in a table of /proc/net, such as `udp6`. It is found by the socket's inode: others may have the same
+/// address and port.
 #[cfg(any(target_os = "linux", target_os = "android"))]
-pub(crate) fn socket_inode(socket: &UdpSocket) -> Option<u64> {
-    use std::os::fd::AsRawFd;
+pub(crate) fn table_row(socket: &impl std::os::fd::AsRawFd, table: &str) -> Option<String> {
     let link = std::fs::read_link(format!("/proc/self/fd/{}", socket.as_raw_fd())).ok()?;
-    link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
+    let inode = link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?;
+    let table = std::fs::read_to_string(format!("/proc/net/{table}")).ok()?;
+    table.lines().find(|row| row.split_whitespace().nth(9) == Some(inode)).map(String::from)
 }
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
-pub(crate) fn socket_inode(_: &UdpSocket) -> Option<u64> {
+pub(crate) fn table_row<T>(_: &T, _: &str) -> Option<String> {
     None
 }
 
@@ -353,6 +386,12 @@ pub(crate) fn descriptor_limit() -> Option<usize> {
     let limits = std::fs::read_to_string("/proc/self/limits").ok()?;
     let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
     line.split_whitespace().next()?.parse().ok()
+}
+
+/// How long a backlog may be, whatever was asked for; a bound that will do where the system does not say.
+pub(crate) fn longest_backlog() -> u32 {
+    let longest = std::fs::read_to_string("/proc/sys/net/core/somaxconn").ok();
+    longest.and_then(|text| text.trim().parse().ok()).unwrap_or(4096)
 }
 
 /// How many threads this library may have at once in this process.

@@ -30,6 +30,7 @@ impl Socket {
     /// `ERR_SOCKET_BAD_PORT` for port 0, `EINVAL` for an address of the other family, `ENOTFOUND` for an unknown name,
     /// `ENETUNREACH` without a route, `ERR_IP_BLOCKED` for an address on the
     /// [list](super::SocketOptions::send_block_list), `ERR_SOCKET_DGRAM_NOT_RUNNING` once closed.
+    #[doc(alias = "connectSync")]
     pub fn connect(&self, to: impl Into<Endpoint>) -> Result<()> {
         let to = self.destination("connect", to.into().target()?)?;
         let _setup = self.setup();

@@ -161,7 +161,8 @@ where
     E: FnMut(&Socket, &Error),
     C: FnMut(&Socket),
 {
-    /// Receives on this thread until the socket is closed. The closures never run at once and may borrow.
+    /// Receives on this thread until the socket is closed, and blocks until then. The closures never run at once and may
+    /// borrow.
     ///
     /// # Errors
     /// What the `message` closure returned. As of [`Socket::each`].

@@ -1,4 +1,3 @@
-use std::fs;
 use std::net::UdpSocket;
 
 use super::socket::Socket;
@@ -18,10 +17,8 @@ impl Socket {
     }
 }
 
-/// What this one socket has lost. It is found by its inode: others may have the same address and port.
+/// What this one socket has lost.
 pub(super) fn lost(socket: &UdpSocket, v6: bool) -> Option<u64> {
-    let inode = sys::socket_inode(socket)?.to_string();
-    let table = fs::read_to_string(if v6 { "/proc/net/udp6" } else { "/proc/net/udp" }).ok()?;
-    let row = table.lines().find(|row| row.split_whitespace().nth(9) == Some(&*inode))?;
+    let row = sys::table_row(socket, if v6 { "udp6" } else { "udp" })?;
     row.split_whitespace().last()?.parse().ok()
 }

@@ -195,7 +195,8 @@ impl SocketOptions {
     /// this descriptor alone. But settings are one for all. That includes the timeout that
     /// [`recv_timeout`](Socket::recv_timeout) sets, and one of 10 ms that it has all the time while it is connected,
     /// since nothing else could wake its receivers then; when closed it has the one it came with. Nobody else should
-    /// shut it down while it is in use: std's receive is not prepared for that.
+    /// shut it down while it is in use: std's receive is not prepared for that. Our descriptor is not passed on to
+    /// programs that are started (close-on-exec).
     ///
     /// # Errors
     /// `ERR_INVALID_FD_TYPE` if it is no UDP socket, `ERR_INVALID_ARG_VALUE` if it is not bound or is in non-blocking
@@ -220,6 +221,7 @@ impl SocketOptions {
             let text = "The socket to adopt is in non-blocking mode: call set_nonblocking(false) first";
             return Err(Error::invalid("ERR_INVALID_ARG_VALUE", text));
         }
+        sys::close_on_exec(&socket).map_err(|error| Error::call("open", &error))?;
         let socket = UdpSocket::from(socket);
         self.apply(&socket, at.is_ipv6())?;
         let mut options = self.clone();

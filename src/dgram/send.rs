@@ -49,7 +49,7 @@ impl Socket {
         self.transmit(to.into(), |socket, to| SockRef::from(socket).send_to_vectored(data, &SockAddr::from(to)))
     }
 
-    /// Sends one datagram to the peer of a connected socket, and gives its size: send(2).
+    /// Sends one datagram to the peer of a connected socket, and gives its size: send(2). It hardly ever waits.
     ///
     /// # Errors
     /// Nothing was sent: `ERR_SOCKET_DGRAM_NOT_CONNECTED` if there is no peer, `EMSGSIZE`, `ENETUNREACH`,

@@ -45,10 +45,12 @@ pub struct Socket(pub(super) Arc<Inner>);
 
 impl Socket {
     /// A socket with the default options: of IPv6 for an IPv6 address, otherwise of IPv4. Port 0 has the system choose
-    /// a free one; a bare port is on every interface. bind(2)
+    /// a free one; a bare port is on every interface; a name is looked up, which blocks as long as the resolver does.
+    /// bind(2)
     ///
     /// # Errors
     /// As of [`SocketOptions::bind`].
+    #[doc(alias = "bindSync")]
     pub fn bind(at: impl Into<Endpoint>) -> Result<Socket> {
         let at = at.into();
         let options = match &at.0 {

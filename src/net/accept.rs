@@ -5,11 +5,12 @@
 //! next one first. A worker that has served waits again unless enough do.
 
 use std::io;
+use std::mem;
 use std::net::TcpStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::{self, Scope};
 use std::time::Duration;
 
@@ -17,6 +18,10 @@ use socket2::SockRef;
 
 use super::connection::{Manner, is_shutting_down, tells_destroyed, tells_shutting_down};
 use super::ledger::{Place, Presence};
+use super::listen::WhenFull;
+use super::per_address::AddressSlot;
+use super::proxied;
+use super::proxy_protocol::Header;
 use super::refuse::{Refused, refuse};
 use super::server::Inner;
 use super::settings;
@@ -52,18 +57,26 @@ where
     thread::scope(|scope| crew.work(scope));
     // Somebody else may be about to finish closing.
     server.ledger.wait_for_close();
+    server.join_refuser();
     let failure = lock(&crew.failure).take();
     failure.map_or(Ok(()), Err)
 }
 
 /// Gives the next client to a caller who serves it himself.
 pub(super) fn accept(server: &Inner) -> io::Result<Option<Socket>> {
-    match next_client(server, &Hooks::default()) {
-        Ok(Some((client, presence))) => Ok(Some(client.enter(server, Some(presence)))),
-        Ok(None) => Ok(None),
-        Err(error) => {
-            server.close();
-            Err(error)
+    let hooks = Hooks::default();
+    loop {
+        match next_client(server, &hooks) {
+            Ok(Some((client, presence))) => {
+                if let Some((client, presence)) = client.introduce(server, presence, &hooks) {
+                    return Ok(Some(client.enter(server, Some(presence))));
+                }
+            }
+            Ok(None) => return Ok(None),
+            Err(error) => {
+                server.close();
+                return Err(error);
+            }
         }
     }
 }
@@ -98,12 +111,14 @@ where
             if self.waiting.fetch_sub(1, SeqCst) == 1 {
                 if let Err(error) = self.start_another(scope) {
                     self.waiting.fetch_add(1, SeqCst);
-                    self.stay(client, error);
+                    self.stay(client, presence, error);
                     continue;
                 }
             }
-            self.serve_one(client);
-            drop(presence);
+            if let Some((client, presence)) = client.introduce(self.server, presence, self.hooks) {
+                self.serve_one(client);
+                drop(presence);
+            }
             let rejoined = self.waiting.fetch_update(SeqCst, SeqCst, |n| (n < WAITING_AT_MOST).then_some(n + 1));
             if rejoined.is_err() {
                 return;
@@ -130,15 +145,15 @@ where
     }
 
     /// No thread can be had to accept after this one, so this one refuses its client and goes on accepting.
-    fn stay(&self, client: Client, error: io::Error) {
-        let Client { stream, remote, slot, .. } = client;
-        drop(slot);
+    fn stay(&self, client: Client, presence: Presence, error: io::Error) {
+        let Client { stream, local, remote, slot, address, .. } = client;
+        drop((slot, address));
         let error = Error::call("spawn", &error);
         self.server.ledger.reporter.tell(|| Report::Failed { connection: None, error: error.clone() });
         if let Some(hook) = self.hooks.error {
             guarded(|| hook(&error, None));
         }
-        refuse(self.server, stream, remote, RefusedBy::NoThread, self.hooks);
+        refuse(self.server, stream, (Some(local), remote), RefusedBy::NoThread, presence, self.hooks);
         self.server.pause(FIRST_PAUSE);
     }
 
@@ -183,16 +198,62 @@ struct Client {
     local: Address,
     remote: Address,
     slot: Slot,
+    address: Option<AddressSlot>,
+    /// Where a load balancer has passed it on: the ends of the connection itself. The two above are the client's then.
+    proxied: Option<Box<(Address, Address)>>,
 }
 
 impl Client {
+    /// Lets a load balancer say whose connection it is, where that is asked for, and refuses the client if it is not told in
+    /// time and in order, or not to be let in. Blocks until then: nobody else may depend on this thread.
+    fn introduce(mut self, server: &Inner, presence: Presence, hooks: &Hooks<'_>) -> Option<(Client, Presence)> {
+        if server.options.trusted.is_none() {
+            return Some((self, presence));
+        }
+        let stream = Arc::new(self.stream);
+        let unnamed = server.ledger.unnamed(&stream);
+        let header = proxied::header(&stream, &self.remote, server.options.proxy_timeout);
+        drop(unnamed);
+        self.stream = Arc::into_inner(stream).expect("who finds it registered has it while it is registered only");
+        let by = match header {
+            Ok(Header::Own) => return Some((self, presence)),
+            Ok(Header::Passed { client, reached }) => {
+                let own = (mem::replace(&mut self.local, reached), mem::replace(&mut self.remote, client));
+                self.proxied = Some(Box::new(own));
+                match server.take_address(&self.remote) {
+                    Ok(address) => {
+                        self.address = address;
+                        return Some((self, presence));
+                    }
+                    Err(by) => by,
+                }
+            }
+            // It is how the header ended that was broken off.
+            Err(error) if server.ledger.is_nudging() && error.kind() != io::ErrorKind::InvalidData => {
+                RefusedBy::Closing
+            }
+            Err(error) => {
+                server.ledger.reporter.tell(|| Report::Failed { connection: None, error: error.clone() });
+                if error.kind() == io::ErrorKind::TimedOut { RefusedBy::ProxyTimeout } else { RefusedBy::ProxyHeader }
+            }
+        };
+        let Client { stream, local, remote, slot, .. } = self;
+        drop(slot);
+        refuse(server, stream, (Some(local), remote), by, presence, hooks);
+        None
+    }
+
     /// Enters it into the accounts and makes it a socket.
     fn enter(self, server: &Inner, presence: Option<Presence>) -> Socket {
         let ledger = &server.ledger;
-        let place = Place { ledger: Arc::clone(ledger), slot: self.slot, presence };
+        let place = Place { ledger: Arc::clone(ledger), slot: self.slot, address: self.address, presence };
         let addresses = (self.local, self.remote);
         let socket =
             Socket::new(self.stream, addresses, server.options.connection, ledger.reporter.clone(), Some(place));
+        if let Some(own) = self.proxied {
+            // Nobody else has the socket yet.
+            let _ = socket.core.proxied.set(own);
+        }
         // First: once it is entered, others find it, and may close it, which is reported too.
         ledger.reporter.tell(|| Report::Accepted { connection: socket.core.name(), open: ledger.slots.taken() });
         ledger.enter(socket.id(), &socket.core);
@@ -213,6 +274,7 @@ impl Client {
 fn next_client(server: &Inner, hooks: &Hooks<'_>) -> io::Result<Option<(Client, Presence)>> {
     let mut trouble = Trouble { server, in_a_row: 0 };
     loop {
+        let turn = server.turn_to_accept();
         server.accepting.fetch_add(1, SeqCst);
         // Held between counting in and out only: `close` closes the descriptor when all are out, and `wait` looks then who
         // is present.
@@ -228,31 +290,38 @@ fn next_client(server: &Inner, hooks: &Hooks<'_>) -> io::Result<Option<(Client, 
         match client {
             None => return Ok(None),
             Some(Ok(((socket, remote), presence))) => {
-                trouble.is_over();
-                let stream = TcpStream::from(socket);
                 let remote = Address::of(&remote).unwrap_or_else(|| PathBuf::new().into());
                 if closing && server.is_call(&remote) {
                     return Ok(None);
                 }
-                if let Some(client) = admit(server, stream, remote, hooks) {
-                    return Ok(Some((client, presence)));
+                let slots = server.take_slots(&remote);
+                // Before anybody is told, and before the client is served.
+                drop(turn);
+                trouble.is_over();
+                if let Some(admitted) = admit(server, socket.into(), remote, slots, presence, hooks) {
+                    return Ok(Some(admitted));
                 }
             }
             Some(Err(_)) if closing => return Ok(None),
-            Some(Err(error)) => trouble.again(error, hooks)?,
+            Some(Err(error)) => {
+                drop(turn);
+                trouble.again(error, hooks)?;
+            }
         }
     }
 }
 
-fn admit(server: &Inner, stream: TcpStream, remote: Address, hooks: &Hooks<'_>) -> Option<Client> {
-    if let (Some(list), Some(ip)) = (&server.options.block_list, remote.ip()) {
-        if list.check(ip) {
-            refuse(server, stream, remote, RefusedBy::Blocked, &Hooks::default());
-            return None;
-        }
-    }
-    match server.ledger.slots.take() {
-        Ok(slot) => {
+/// Makes a client of whoever got the slots, and refuses the others.
+fn admit(
+    server: &Inner,
+    stream: TcpStream,
+    remote: Address,
+    slots: Result<(Slot, Option<AddressSlot>), RefusedBy>,
+    presence: Presence,
+    hooks: &Hooks<'_>,
+) -> Option<(Client, Presence)> {
+    match slots {
+        Ok((slot, address)) => {
             if !sys::ACCEPTED_INHERITS || server.adopted {
                 settings::plain(&stream);
                 // It fails only on a connection that is dead already; reading from it will tell.
@@ -261,17 +330,63 @@ fn admit(server: &Inner, stream: TcpStream, remote: Address, hooks: &Hooks<'_>) 
                 }
             }
             let local = server.local_of(&stream);
-            Some(Client { stream, local, remote, slot })
+            Some((Client { stream, local, remote, slot, address, proxied: None }, presence))
         }
-        Err(denied) => {
-            let by = if denied == Denied::Full { RefusedBy::Full } else { RefusedBy::Closing };
-            refuse(server, stream, remote, by, hooks);
+        Err(by) => {
+            refuse(server, stream, (None, remote), by, presence, hooks);
             None
         }
     }
 }
 
 impl Inner {
+    /// Where clients are to wait for a slot: the turn to accept, which one thread has at a time, and a slot that is free.
+    /// So nobody is accepted in vain, and at most one client is held in hand, if the limit is lowered meanwhile.
+    fn turn_to_accept(&self) -> Option<MutexGuard<'_, ()>> {
+        let turn = (self.options.when_full == WhenFull::Wait).then(|| lock(&self.turn));
+        if turn.is_some() {
+            self.wait_for_room();
+        }
+        turn
+    }
+
+    fn wait_for_room(&self) {
+        self.ledger.slots.wait_for_room(|| self.closing.load(SeqCst));
+    }
+
+    /// What a client needs to be let in: a slot, and one of its address's own.
+    fn take_slots(&self, remote: &Address) -> Result<(Slot, Option<AddressSlot>), RefusedBy> {
+        let address = match &self.options.trusted {
+            // Before the slot, which nobody may hold, not even for a moment, who is not let in.
+            None => self.take_address(remote)?,
+            // Its client's comes later: who that is, nobody knows yet.
+            Some(trusted) if trusted.check(remote) => None,
+            Some(_) => return Err(RefusedBy::Untrusted),
+        };
+        loop {
+            match self.ledger.slots.take() {
+                Ok(slot) => return Ok((slot, address)),
+                Err(Denied::Closed) => return Err(RefusedBy::Closing),
+                Err(Denied::Full) if self.options.when_full != WhenFull::Wait => return Err(RefusedBy::Full),
+                Err(Denied::Full) if self.closing.load(SeqCst) => return Err(RefusedBy::Closing),
+                Err(Denied::Full) => self.wait_for_room(),
+            }
+        }
+    }
+
+    /// A slot of the client's address's own, where there are such, unless it is blocked.
+    fn take_address(&self, remote: &Address) -> Result<Option<AddressSlot>, RefusedBy> {
+        if let (Some(list), Some(ip)) = (&self.options.block_list, remote.ip()) {
+            if list.check(ip) {
+                return Err(RefusedBy::Blocked);
+            }
+        }
+        match (&self.addresses, remote.ip()) {
+            (Some(addresses), Some(ip)) => addresses.take(ip).map(Some).ok_or(RefusedBy::PerAddress),
+            _ => Ok(None),
+        }
+    }
+
     /// The end the client reached: known without asking, except on a wildcard address.
     pub(super) fn local_of(&self, stream: &TcpStream) -> Address {
         match &self.local {

@@ -57,6 +57,7 @@ impl Server {
     /// # Errors
     /// `ERR_SERVER_ALREADY_LISTEN` if the server is being served already. `ERR_OUT_OF_RANGE` if `n` is above 1,048,576: the
     /// room is allocated at once. The thread cannot be started.
+    #[doc(alias = "asyncIterator")]
     pub fn events(&self, n: usize) -> io::Result<Events<ServerEvent>> {
         self.check_unserved()?;
         let (feed, receiver, consumer) = channel(n)?;
@@ -90,6 +91,7 @@ impl Server {
         Ok(Events::new(receiver, consumer, running, move || {
             server.close();
             server.sockets().iter().for_each(Socket::destroy);
+            server.inner.cut_goodbyes();
         }))
     }
 }

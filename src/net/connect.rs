@@ -10,6 +10,7 @@ use super::connection::Options;
 use super::keep_alive::KeepAlive;
 use super::lookup::{Limits, Question, Resolver};
 use super::race::{Course, End, FOREVER, timed_out};
+use super::rate::MinRate;
 use super::settings::apply;
 use super::socket::Socket;
 use super::unix;
@@ -159,6 +160,7 @@ impl SocketOptions {
 
     /// The address of ours to connect from, an IP address as text or as [`IpAddr`]: bind(2). Of a name's addresses only
     /// those of its family are used then, and of several the first. Default: the system's choice.
+    #[doc(alias = "BoundSocket")]
     pub fn local_address(self, ip: impl ToString) -> SocketOptions {
         SocketOptions { local_address: Some(ip.to_string()), ..self }
     }
@@ -180,6 +182,19 @@ impl SocketOptions {
         self
     }
 
+    /// See [`Socket::set_user_timeout`]. A time the system cannot take is an error that names the option.
+    /// Default: the system's.
+    pub fn user_timeout(mut self, time: impl Into<Option<Duration>>) -> SocketOptions {
+        self.connection.settings.user_timeout = Some(time.into().unwrap_or_default());
+        self
+    }
+
+    /// See [`Socket::set_type_of_service`]. On a Unix socket it does nothing. Default: 0.
+    pub fn type_of_service(mut self, value: u8) -> SocketOptions {
+        self.connection.settings.type_of_service = Some(value);
+        self
+    }
+
     /// Whether, in [`each`](Socket::each) and [`on`](Socket::on), our direction stays open after the peer has ended, until
     /// [`end`](Socket::end) is called. Blocking reads and writes never end a direction by themselves, and
     /// neither does a [channel](Socket::events): there it stays open either way. Default: no.
@@ -189,6 +204,7 @@ impl SocketOptions {
     }
 
     /// How many bytes an [outbox](Socket::outbox) queues. Default: 1 MiB.
+    #[doc(alias = "highWaterMark")]
     pub fn outbox_limit(mut self, bytes: usize) -> SocketOptions {
         self.connection.outbox_limit = bytes;
         self
@@ -197,6 +213,13 @@ impl SocketOptions {
     /// The idle timeout of the connection, see [`Socket::set_timeout`]. It begins when the connection is made. Default: none.
     pub fn timeout(mut self, time: impl Into<Option<Duration>>) -> SocketOptions {
         self.connection.timeout = time.into();
+        self
+    }
+
+    /// The least that the peer has to send while we wait for more, and to take while we write, see
+    /// [`Socket::set_min_rate`]. A grace outside its range is an error that names the option. Default: none.
+    pub fn min_rate(mut self, bytes_per_second: impl Into<Option<u64>>, grace: Duration) -> SocketOptions {
+        self.connection.min_rate = MinRate::new(bytes_per_second.into(), grace);
         self
     }
 
@@ -245,7 +268,7 @@ impl SocketOptions {
         let deadline = self.connect_timeout.and_then(|time| Instant::now().checked_add(time));
         let limits = Limits { deadline, cancel: self.cancel.as_ref() };
         let local = self.local()?;
-        self.connection.settings.keep_alive.map_or(Ok(()), KeepAlive::check)?;
+        self.connection.check()?;
         let family = self.family.or(local.map(|local| Address::from(SocketAddr::from((local, 0))).family()));
         let target = to.target()?;
         if limits.is_cancelled() {
@@ -441,7 +464,7 @@ fn interleave(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
 }
 
 impl Socket {
-    /// Connects with the default options; see [`SocketOptions::connect`].
+    /// Connects with the default options, and blocks as long as that takes; see [`SocketOptions::connect`].
     ///
     /// ```
     /// use landline::net::{Server, Socket};
@@ -467,6 +490,7 @@ impl Socket {
     /// # Errors
     /// Those of `SocketOptions::connect`.
     #[doc(alias = "createConnection")]
+    #[doc(alias = "ready")]
     pub fn connect(to: impl Into<Endpoint>) -> Result<Socket> {
         SocketOptions::new().connect(to)
     }

@@ -9,6 +9,7 @@ use std::io::{self, BufRead, BufReader};
 use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError, RwLock};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use socket2::SockRef;
@@ -17,12 +18,15 @@ use super::connect::Origin;
 use super::keep_alive::KeepAlive;
 use super::ledger::{Ledger, Place};
 use super::outbox::Queue;
+use super::rate::MinRate;
+use super::settings;
 use super::timeout::{Direction, Timers, Told};
-use crate::address::Address;
+use crate::address::{Address, Family};
 use crate::error::Error;
 use crate::events::Going;
 use crate::lock::{lock, read, write};
 use crate::report::{Connection, ConnectionId, How, Report, Reporter};
+use crate::sys;
 
 /// Our FIN is out: `end()`, or the peer's end answered.
 pub(super) const WE_ENDED: u8 = 1;
@@ -45,7 +49,7 @@ pub(crate) const CHUNK: usize = 64 * 1024;
 pub(crate) const LINGER: Duration = Duration::from_secs(1);
 
 /// At most this much unread input is thrown away while a connection ends in order.
-const LINGER_BYTES: usize = 1024 * 1024;
+pub(super) const LINGER_BYTES: usize = 1024 * 1024;
 
 #[derive(Debug)]
 pub(crate) struct Core {
@@ -58,6 +62,8 @@ pub(crate) struct Core {
     pub(crate) ledger: Option<Arc<Ledger>>,
     pub(crate) bytes_read: AtomicU64,
     pub(crate) bytes_written: AtomicU64,
+    /// How many it were when the server began to shut down.
+    written_at_nudge: AtomicU64,
     pub(crate) timers: Timers,
     pub(super) flags: AtomicU8,
     /// Taken out by `close`.
@@ -83,6 +89,9 @@ pub(crate) struct Core {
     place: Mutex<Option<Place>>,
     /// Of a client's connection, where there is something to say.
     pub(crate) origin: OnceLock<Box<Origin>>,
+    /// Of a connection that a load balancer has passed on: its own ends, ours and the load balancer's. `local` and `remote`
+    /// are those of the client's connection then.
+    pub(super) proxied: OnceLock<Box<(Address, Address)>>,
 }
 
 /// What a connection is made with, a client's or an accepted one.
@@ -95,11 +104,12 @@ pub(crate) struct Options {
     pub(crate) timeout: Option<Duration>,
     /// How long it may last in all.
     pub(crate) deadline: Option<Duration>,
+    pub(crate) min_rate: Option<MinRate>,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        let settings = Settings { no_delay: true, keep_alive: None };
+        let settings = Settings { no_delay: true, ..Settings::UNKNOWN };
         Options {
             settings,
             allow_half_open: false,
@@ -107,15 +117,34 @@ impl Default for Options {
             outbox_limit: 1024 * 1024,
             timeout: None,
             deadline: None,
+            min_rate: None,
         }
     }
 }
 
-/// Settings of the descriptor.
+impl Options {
+    /// What no system takes is an error that names the option, before there is a socket.
+    pub(crate) fn check(&self) -> crate::Result<()> {
+        self.settings.keep_alive.map_or(Ok(()), KeepAlive::check)?;
+        self.settings.user_timeout.map_or(Ok(()), settings::check_user_timeout)?;
+        self.min_rate.map_or(Ok(()), MinRate::check)
+    }
+}
+
+/// Settings of the descriptor. `None` is what nobody has asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Settings {
     pub(crate) no_delay: bool,
     pub(crate) keep_alive: Option<KeepAlive>,
+    /// Zero is the system's.
+    pub(crate) user_timeout: Option<Duration>,
+    pub(crate) type_of_service: Option<u8>,
+}
+
+impl Settings {
+    /// Of a socket that somebody else has made.
+    pub(crate) const UNKNOWN: Settings =
+        Settings { no_delay: false, keep_alive: None, user_timeout: None, type_of_service: None };
 }
 
 /// How the descriptor is let go of.
@@ -144,6 +173,9 @@ impl Core {
         if options.timeout.is_some() {
             timers.set_idle(options.timeout);
         }
+        if options.min_rate.is_some() {
+            timers.set_min_rate(options.min_rate);
+        }
         if let Some(time) = options.deadline {
             timers.set_deadline(Instant::now().checked_add(time));
         }
@@ -156,6 +188,7 @@ impl Core {
             ledger: place.as_ref().map(|place| Arc::clone(&place.ledger)),
             bytes_read: AtomicU64::new(0),
             bytes_written: AtomicU64::new(0),
+            written_at_nudge: AtomicU64::new(0),
             timers,
             flags: AtomicU8::new(if options.paused { PAUSED } else { 0 }),
             stream: RwLock::new(Some(Arc::new(stream))),
@@ -170,7 +203,13 @@ impl Core {
             open: Mutex::default(),
             place: Mutex::new(place),
             origin: OnceLock::new(),
+            proxied: OnceLock::new(),
         }
+    }
+
+    /// The family of the socket itself, whatever a PROXY header says of its client.
+    pub(super) fn family(&self) -> Family {
+        self.proxied.get().map_or(&self.local, |ends| &ends.0).family()
     }
 
     /// The stream, unless the connection is closed: the error then names `call`.
@@ -198,7 +237,11 @@ impl Core {
 
     /// Blocks until our side has ended or the connection is closed; the error if its time is up before.
     pub(crate) fn wait_for_our_end(&self, told: Option<Told>) -> io::Result<()> {
-        self.wait_until(told, |flags| flags & (WE_ENDED | CLOSED) != 0)
+        self.wait_until(told, |flags| match flags {
+            flags if flags & (WE_ENDED | CLOSED) != 0 => Some(Ok(())),
+            flags if flags & NUDGED != 0 => Some(Err(shutting_down().into())),
+            _ => None,
+        })
     }
 
     pub(crate) fn pause(&self) {
@@ -214,21 +257,20 @@ impl Core {
     }
 
     /// Blocks until events may be handed out, or the connection is closed; the error if its time is up before.
+    ///
+    /// A shutdown of the server does not end it: what is held back was received, and would be lost.
     pub(crate) fn wait_while_paused(&self, told: Option<Told>) -> io::Result<()> {
-        self.wait_until(told, |flags| flags & PAUSED == 0 || flags & CLOSED != 0)
+        self.wait_until(told, |flags| (flags & PAUSED == 0 || flags & CLOSED != 0).then_some(Ok(())))
     }
 
-    fn wait_until(&self, told: Option<Told>, done: impl Fn(u8) -> bool) -> io::Result<()> {
+    /// Blocks until `done` gives something, or until the time of the connection is up.
+    fn wait_until(&self, told: Option<Told>, done: impl Fn(u8) -> Option<io::Result<()>>) -> io::Result<()> {
         let began = self.timers.begin();
         let mut waiting = lock(&self.gate);
         *waiting += 1;
         let result = loop {
-            let flags = self.flags.load(SeqCst);
-            if done(flags) {
-                break Ok(());
-            }
-            if flags & NUDGED != 0 {
-                break Err(shutting_down().into());
+            if let Some(result) = done(self.flags.load(SeqCst)) {
+                break result;
             }
             waiting = match self.timers.left(Direction::Read, began, told) {
                 Ok(None) => self.gate_moved.wait(waiting).unwrap_or_else(PoisonError::into_inner),
@@ -257,6 +299,7 @@ impl Core {
 
     /// The server is shutting down: wakes those who wait for the peer.
     pub(crate) fn nudge(&self) {
+        self.written_at_nudge.store(self.bytes_written.load(Relaxed), Relaxed);
         self.set(NUDGED);
         if let Some(stream) = &*read(&self.stream) {
             let _ = stream.shutdown(Shutdown::Read);
@@ -308,8 +351,13 @@ impl Core {
         // shutdown(2) fails only if the connection is gone already, which is what it is for.
         match manner {
             Manner::InOrder(time) if !time.is_zero() && !self.peer_ended() => {
-                if stream.shutdown(Shutdown::Write).is_ok() {
-                    let _lingering = self.ledger.as_ref().map(|ledger| ledger.lingering(&stream));
+                let time = time.min(self.timers.lifetime_left());
+                let _lingering = self.ledger.as_ref().map(|ledger| ledger.lingering(&stream));
+                if self.has(NUDGED) && !self.we_ended() {
+                    let has_goodbye = self.bytes_written.load(Relaxed) > self.written_at_nudge.load(Relaxed);
+                    discard_until_quiet(&stream, time, if has_goodbye { LOOKS } else { 1 });
+                    let _ = stream.shutdown(Shutdown::Write);
+                } else if stream.shutdown(Shutdown::Write).is_ok() {
                     discard_until_end(&stream, time);
                 }
                 if others {
@@ -405,6 +453,46 @@ fn discard_until_end(mut stream: &TcpStream, time: Duration) {
             _ => return,
         }
     }
+}
+
+/// A peer that is not read any more is taken to have paused when it has sent nothing this often in a row, at such intervals.
+/// Looks are counted and not the time, since a busy machine may keep both sides from running.
+const LOOKS: usize = 20;
+const LOOK: Duration = Duration::from_millis(5);
+
+/// What stands in for `discard_until_end` after a nudge, shutdown(Read), which on Linux means that reads do not wait any
+/// more, and that the system answers with RST to all that still comes once our FIN is out. So the FIN has to wait until the
+/// peer has paused. One that was silent at the first look may have paused already; `looks` is how many it takes then, before
+/// it sends anything.
+fn discard_until_quiet(stream: &TcpStream, time: Duration, mut looks: usize) {
+    // The nudge may have come too late for this stream.
+    let _ = stream.shutdown(Shutdown::Read);
+    let start = Instant::now();
+    let mut reader = BufReader::with_capacity(CHUNK, stream);
+    let (mut left, mut in_vain) = (LINGER_BYTES, 0);
+    while start.elapsed() < time && is_writable(stream) {
+        match reader.fill_buf().map(<[u8]>::len) {
+            Ok(0) => {
+                in_vain += 1;
+                if in_vain >= looks {
+                    return;
+                }
+                thread::sleep(LOOK);
+            }
+            Ok(n) if n <= left => {
+                left -= n;
+                reader.consume(n);
+                (in_vain, looks) = (0, LOOKS);
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            _ => return,
+        }
+    }
+}
+
+/// Whether nobody has closed the connection, which a read does not show after a nudge. A write of nothing fails then.
+fn is_writable(stream: &TcpStream) -> bool {
+    !sys::write_now(stream, &[]).is_err_and(|error| error.kind() != io::ErrorKind::WouldBlock)
 }
 
 /// What a call on a closed socket gets.

@@ -194,6 +194,9 @@ impl Socket {
     /// Holds events back from [`each`](Socket::each), [`on`](Socket::on) and channels, from the next one on, until
     /// [`resume`](Socket::resume). What the peer sends fills the buffers between, and then the peer waits. Reading by
     /// blocking calls goes on.
+    ///
+    /// An event that is held back is not lost to a [shutdown](super::Server::shutdown) of the server: it comes with `resume`,
+    /// if that is within the shutdown's time.
     pub fn pause(&self) {
         self.core.pause();
     }
@@ -412,7 +415,8 @@ type OnServerClose = fn();
 
 /// One closure per event of a [`Server`], made by [`Server::on`]. `connection` runs on the thread of each connection, so
 /// several run at once; `refused`, and `error` where it is about no connection, run on the thread that accepts, which
-/// waits for them; `close` runs on the thread of `run`.
+/// waits for them (of a client whose [PROXY header](super::ServerOptions::proxy_protocol) was awaited, `refused` runs on the
+/// thread that would have served it); `close` runs on the thread of `run`.
 #[must_use = "nobody is accepted until run() or spawn()"]
 pub struct ServerCallbacks<H = OnSocket, R = OnRefused, E = OnServerError, C = OnServerClose> {
     server: Server,
@@ -429,7 +433,8 @@ impl<H, R, E, C> ServerCallbacks<H, R, E, C> {
         ServerCallbacks { server, connection: f, refused, error, close }
     }
 
-    /// A client was turned away; it is closed when this has returned. Node's `drop`.
+    /// A client was turned away; when this has returned it is closed, or with [`WhenFull::Reply`](super::WhenFull::Reply)
+    /// handed to the thread that says goodbye. Node's `drop`.
     #[doc(alias = "drop")]
     pub fn refused<F: Fn(&Refused) + Sync>(self, f: F) -> ServerCallbacks<H, F, E, C> {
         let ServerCallbacks { server, connection, refused: _, error, close } = self;

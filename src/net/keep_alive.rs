@@ -19,7 +19,10 @@ use crate::sys;
 /// SocketOptions::new().keep_alive(KeepAlive::new().delay(Duration::from_secs(30)).interval(Duration::from_secs(5)).count(3));
 /// ```
 ///
-/// Probes are not sent while data of ours is unacknowledged; retransmission finds the dead peer then.
+/// Whoever reads then gets `ETIMEDOUT`, of kind `TimedOut`.
+///
+/// Probes are not sent while data of ours is unacknowledged. Retransmission finds the dead peer then, on Linux after some 15
+/// minutes, or after the [user timeout](super::Socket::set_user_timeout): set both to find it in any case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KeepAlive {
     on: bool,

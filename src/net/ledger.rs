@@ -9,6 +9,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use super::connection::Core;
+use super::per_address::AddressSlot;
 use super::server;
 use super::slots::{Slot, Slots};
 use crate::address::Address;
@@ -45,12 +46,20 @@ pub struct Stats {
 pub struct RefusedStats {
     /// As many connections were open as allowed.
     pub full: u64,
+    /// As many connections were open from the client's address as each is allowed.
+    pub per_address: u64,
     /// The client's address is on the block list.
     pub blocked: u64,
     /// No thread could be started.
     pub no_thread: u64,
     /// The server was being closed.
     pub closing: u64,
+    /// It came from none of the load balancers that are trusted.
+    pub untrusted: u64,
+    /// Its PROXY header was wrong, or the connection ended before it.
+    pub proxy_header: u64,
+    /// Its PROXY header was not there in time.
+    pub proxy_timeout: u64,
 }
 
 /// What a server and its connections share. It outlives the server as long as one of them is open.
@@ -84,10 +93,14 @@ pub(crate) struct Ledger {
 struct Pages {
     open: HashMap<ConnectionId, Weak<Core>>,
     stats: Stats,
+    /// How many of those that ended a shutdown has cut off.
+    forced: u64,
     /// Handlers that wait for all the others: they cannot wait for each other.
     waiting_handlers: usize,
     /// Streams of connections that are over but for the input that is thrown away.
     lingering: Vec<Weak<TcpStream>>,
+    /// Streams of clients who have not said yet who they are.
+    unnamed: Vec<Weak<TcpStream>>,
     /// Once nobody but they was left. It stays so, since nobody new comes, although the first of them to be let go is
     /// counted among the others again.
     handlers_let_go: bool,
@@ -99,9 +112,9 @@ thread_local! {
 }
 
 impl Ledger {
-    pub(crate) fn new(limit: usize, reporter: Reporter, address: Address, server: Weak<server::Inner>) -> Arc<Ledger> {
+    pub(crate) fn new(slots: Slots, reporter: Reporter, address: Address, server: Weak<server::Inner>) -> Arc<Ledger> {
         Arc::new(Ledger {
-            slots: Slots::new(limit),
+            slots: Arc::new(slots),
             reporter,
             address,
             server,
@@ -121,7 +134,7 @@ impl Ledger {
     pub(crate) fn enter(&self, id: ConnectionId, connection: &Arc<Core>) {
         let mut pages = lock(&self.pages);
         // Either the shutdown finds it in the book, or it finds the shutdown.
-        if self.nudging.load(SeqCst) {
+        if self.is_nudging() {
             connection.nudge();
         }
         pages.open.insert(id, Arc::downgrade(connection));
@@ -133,8 +146,9 @@ impl Ledger {
     fn strike(&self, id: ConnectionId, how: How) {
         let mut pages = lock(&self.pages);
         pages.open.remove(&id);
+        pages.forced += u64::from(how == How::Forced);
         match how {
-            How::Finished | How::Destroyed | How::Reset => pages.stats.ended += 1,
+            How::Finished | How::Destroyed | How::Reset | How::Forced => pages.stats.ended += 1,
             How::Failed => pages.stats.failed += 1,
             How::Panicked => pages.stats.panicked += 1,
         }
@@ -144,9 +158,13 @@ impl Ledger {
         let refused = &mut lock(&self.pages).stats.refused;
         *match by {
             RefusedBy::Full => &mut refused.full,
+            RefusedBy::PerAddress => &mut refused.per_address,
             RefusedBy::Blocked => &mut refused.blocked,
             RefusedBy::NoThread => &mut refused.no_thread,
             RefusedBy::Closing => &mut refused.closing,
+            RefusedBy::Untrusted => &mut refused.untrusted,
+            RefusedBy::ProxyHeader => &mut refused.proxy_header,
+            RefusedBy::ProxyTimeout => &mut refused.proxy_timeout,
         } += 1;
     }
 
@@ -157,6 +175,12 @@ impl Ledger {
     pub(crate) fn stats(&self) -> Stats {
         let pages = lock(&self.pages);
         Stats { open: pages.open.len() as u64, ..pages.stats }
+    }
+
+    /// How many connections have ended so far, in whatever way, and how many of these were forced to.
+    pub(crate) fn ends(&self) -> (u64, u64) {
+        let Pages { stats, forced, .. } = &*lock(&self.pages);
+        (stats.ended + stats.failed + stats.panicked, *forced)
     }
 
     /// The connections that are open at this moment, in the order they came.
@@ -254,21 +278,40 @@ impl Ledger {
     }
 
     /// Registers a stream whose input is thrown away, until what this returns is dropped.
-    pub(crate) fn lingering<'a>(&'a self, stream: &'a Arc<TcpStream>) -> Lingering<'a> {
+    pub(crate) fn lingering<'a>(&'a self, stream: &'a Arc<TcpStream>) -> Registered<'a> {
         lock(&self.pages).lingering.push(Arc::downgrade(stream));
-        Lingering { ledger: self, stream }
+        Registered { ledger: self, stream, list: |pages| &mut pages.lingering }
     }
 
-    /// Ends all lingering.
+    /// Registers a stream whose PROXY header is awaited, until what this returns is dropped; then the caller alone has it.
+    pub(crate) fn unnamed<'a>(&'a self, stream: &'a Arc<TcpStream>) -> Registered<'a> {
+        let mut pages = lock(&self.pages);
+        if self.is_nudging() {
+            let _ = stream.shutdown(Shutdown::Read);
+        }
+        pages.unnamed.push(Arc::downgrade(stream));
+        Registered { ledger: self, stream, list: |pages| &mut pages.unnamed }
+    }
+
+    /// Ends all lingering, and all waiting for headers.
     pub(crate) fn cut_lingering(&self) {
-        for stream in lock(&self.pages).lingering.drain(..).filter_map(|stream| stream.upgrade()) {
+        let pages = &mut *lock(&self.pages);
+        for stream in pages.lingering.drain(..).chain(pages.unnamed.drain(..)).filter_map(|stream| stream.upgrade()) {
             let _ = stream.shutdown(Shutdown::Both);
         }
     }
 
-    /// From here on whoever enters is nudged.
+    /// From here on whoever enters is nudged, and whose header has not arrived need not go on.
     pub(crate) fn nudge_newcomers(&self) {
         self.nudging.store(true, SeqCst);
+        for stream in lock(&self.pages).unnamed.iter().filter_map(Weak::upgrade) {
+            let _ = stream.shutdown(Shutdown::Read);
+        }
+    }
+
+    /// Whether a shutdown has begun.
+    pub(crate) fn is_nudging(&self) -> bool {
+        self.nudging.load(SeqCst)
     }
 
     /// Wakes whoever waits here, to look again. A waiter counts itself before it looks, so either it sees what was done
@@ -315,6 +358,8 @@ impl fmt::Debug for Ledger {
 pub(crate) struct Place {
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) slot: Slot,
+    /// Where each address has a limit of its own.
+    pub(crate) address: Option<AddressSlot>,
     /// Of a connection without a handler: it is present just as long as it is open.
     pub(crate) presence: Option<Presence>,
 }
@@ -324,21 +369,23 @@ impl Place {
     /// the end and comes again finds the slot free.
     pub(crate) fn leave(self, id: ConnectionId, how: How) -> Option<Presence> {
         self.ledger.strike(id, how);
+        drop(self.address);
         drop(self.slot);
         self.presence
     }
 }
 
-/// Keeps a stream registered as lingering.
-pub(crate) struct Lingering<'a> {
+/// Keeps a stream registered in one of the lists, whose users have it under the lock only.
+pub(crate) struct Registered<'a> {
     ledger: &'a Ledger,
     stream: &'a Arc<TcpStream>,
+    list: fn(&mut Pages) -> &mut Vec<Weak<TcpStream>>,
 }
 
-impl Drop for Lingering<'_> {
+impl Drop for Registered<'_> {
     fn drop(&mut self) {
         let this = Arc::as_ptr(self.stream);
-        lock(&self.ledger.pages).lingering.retain(|other| other.as_ptr() != this);
+        (self.list)(&mut lock(&self.ledger.pages)).retain(|other| other.as_ptr() != this);
     }
 }
 

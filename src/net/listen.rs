@@ -9,10 +9,15 @@ use socket2::{Domain, Protocol, SockRef, Type};
 
 use super::accept::Shortage;
 use super::connection::{LINGER, Options};
+use super::goodbye::{self, Goodbyes};
 use super::keep_alive::KeepAlive;
 use super::ledger::Ledger;
+use super::per_address::Addresses;
+use super::proxied::{self, Trusted};
+use super::rate::MinRate;
 use super::server::{Inner, Server};
 use super::settings;
+use super::slots::Slots;
 use super::unix::{self, SocketFile};
 use crate::address::{Address, Endpoint, Target, resolve};
 use crate::block_list::BlockList;
@@ -35,7 +40,11 @@ pub struct ServerOptions {
     max_connections: Limit,
     pub(super) when_full: WhenFull,
     pub(super) block_list: Option<BlockList>,
-    backlog: u32,
+    max_per_address: Option<usize>,
+    pub(super) trusted: Option<Trusted>,
+    pub(super) proxy_timeout: Option<Duration>,
+    pub(super) backlog: u32,
+    pub(super) answer_queued: bool,
     ipv6_only: bool,
     reuse_address: bool,
     reuse_port: bool,
@@ -65,6 +74,31 @@ pub enum WhenFull {
     /// if it had written already. What Node does.
     #[default]
     Refuse,
+    /// The same, with a goodbye that it really gets, at most 64 KiB: `WhenFull::Reply("server busy\n".into())`.
+    ///
+    /// The goodbye is written, our direction is ended, and what the client still sends is thrown away until its own end, for
+    /// at most [`linger`](ServerOptions::linger), and 1 MiB. So a client that writes first and reads later gets it too. One
+    /// thread does that for all; it is started by the first such client and ends after the last. It never holds up the
+    /// thread that accepts. It serves 1,024 clients at once, or an eighth of the limit of descriptors if that is
+    /// less; those that come meanwhile are only closed. So are clients on the block list.
+    ///
+    /// It goes to clients that are refused for another reason too: too many from their address, no thread, a server
+    /// that is closing. [`serve`](Server::serve) and [`wait`](Server::wait) return when the last goodbye is over too,
+    /// so a client that does not end holds them up for the `linger` time; [`shutdown`](Server::shutdown) does not wait
+    /// longer than it was told. With a `linger` of zero the connection is closed right behind the goodbye, which a
+    /// client that is still writing may lose.
+    Reply(Vec<u8>),
+    /// It is not accepted until a slot is free: it waits in the [backlog](ServerOptions::backlog), where its connect
+    /// has succeeded and what it writes is kept for it. When the backlog is full too, its connect takes a second and
+    /// longer. What Go's `LimitListener` does.
+    ///
+    /// One thread at a time accepts then, and only while a slot is free. If the limit is lowered while it does, it keeps the
+    /// one client it may get until there is room. A program that calls [`accept`](Server::accept) on the thread that uses
+    /// the sockets waits for itself when it has as many as the limit.
+    ///
+    /// Only a full server makes clients wait: whoever is on the block list, comes from an address that has its number, or
+    /// can be given no thread, is turned away when its turn has come.
+    Wait,
 }
 
 /// The fewest bytes of stack a thread gets: with less, the printing of a panic overflows it and ends the process.
@@ -83,7 +117,11 @@ impl ServerOptions {
             max_connections: Limit::Default,
             when_full: WhenFull::default(),
             block_list: None,
+            max_per_address: None,
+            trusted: None,
+            proxy_timeout: Some(proxied::TIMEOUT),
             backlog: 4096,
+            answer_queued: false,
             ipv6_only: false,
             reuse_address: true,
             reuse_port: false,
@@ -97,8 +135,9 @@ impl ServerOptions {
         }
     }
 
-    /// How many connections may be open at once; 0 refuses everybody, `None` allows as many as the system has threads for.
-    /// Default: 10,000, or 64 less than the limit of descriptors (`ulimit -n`) if that is lower.
+    /// How many connections may be open at once; 0 lets nobody in, `None` allows as many as the system has threads for.
+    /// Default: 10,000, or 64 less than the limit of descriptors (`ulimit -n`) if that is lower; with [`WhenFull::Reply`]
+    /// also less what its goodbyes may take.
     ///
     /// More than the threads of one process, on Linux a quarter of `vm.max_map_count` less 1,000, is an error.
     #[doc(alias = "maxConnections")]
@@ -107,9 +146,9 @@ impl ServerOptions {
         self
     }
 
-    /// Clients whose address is on this list are closed as soon as they are accepted, whether there is room or not. They
-    /// are counted in [`Stats`](super::Stats) and reported, and nobody else is told. The rules may be changed while the server runs.
-    /// Default: an empty list.
+    /// Clients whose address is on this list are closed as soon as they are accepted, whether there is room or not.
+    /// They are counted in [`Stats`](super::Stats) and reported, and nobody else is told. The rules may be changed
+    /// while the server runs. Default: an empty list.
     pub fn block_list(self, list: &BlockList) -> ServerOptions {
         ServerOptions { block_list: Some(list.clone()), ..self }
     }
@@ -119,10 +158,31 @@ impl ServerOptions {
         ServerOptions { when_full, ..self }
     }
 
+    /// How many connections may be open at once from one address: one of IPv4, in whichever form it comes, or the /64
+    /// of an IPv6 address, which one customer of a provider has all of. A client above that is refused, whether there
+    /// is room or not and whatever [`when_full`](ServerOptions::when_full) says; with [`WhenFull::Reply`] it is told
+    /// so. All hosts of one IPv6 network count as one, then, and so do all that use link-local addresses. 0 refuses
+    /// everybody; Unix sockets have no addresses to limit. It takes memory for the addresses that are connected, and
+    /// for no others. Default: `None`, as many as there is room for.
+    pub fn max_connections_per_address(self, max: impl Into<Option<usize>>) -> ServerOptions {
+        ServerOptions { max_per_address: max.into(), ..self }
+    }
+
     /// How many connections the kernel completes and keeps until they are accepted: listen(2). The system cuts it, Linux
     /// to `net.core.somaxconn`. When it is used up, clients wait a second and longer for their connect. Default: 4096.
     pub fn backlog(self, backlog: u32) -> ServerOptions {
         ServerOptions { backlog, ..self }
+    }
+
+    /// Whether [`close`](Server::close) accepts and turns away those clients whom the kernel has connected and nobody
+    /// has accepted yet, at most as many as the [backlog](ServerOptions::backlog) holds. With [`WhenFull::Reply`] they
+    /// get the goodbye, as many of them as it serves at once. The others see the end, or still `ConnectionReset` if
+    /// they have written already. They are reported, on the thread that closes, and counted as refused since the server
+    /// was closing; the `refused` callback is told only of one whom a thread was accepting just then. `close` blocks
+    /// until all are answered; the goodbyes go on after that, so wait for them before the program ends. Not for an
+    /// [adopted](ServerOptions::adopt) listener, whose queue belongs to its giver. Default: no, as in Node.
+    pub fn answer_queued(self, answer: bool) -> ServerOptions {
+        ServerOptions { answer_queued: answer, ..self }
     }
 
     /// Whether a server on an IPv6 address takes IPv6 clients only: IPV6_V6ONLY. Default: no; `::` takes IPv4 too.
@@ -163,6 +223,19 @@ impl ServerOptions {
     /// For each connection, see [`Socket::set_keep_alive`](super::Socket::set_keep_alive). Default: off.
     pub fn keep_alive(mut self, keep_alive: impl Into<KeepAlive>) -> ServerOptions {
         self.connection.settings.keep_alive = Some(keep_alive.into());
+        self
+    }
+
+    /// For each connection, see [`Socket::set_user_timeout`](super::Socket::set_user_timeout). A time the system cannot take is an error that names the option.
+    /// Default: the system's.
+    pub fn user_timeout(mut self, time: impl Into<Option<Duration>>) -> ServerOptions {
+        self.connection.settings.user_timeout = Some(time.into().unwrap_or_default());
+        self
+    }
+
+    /// For each connection, see [`Socket::set_type_of_service`](super::Socket::set_type_of_service). On a Unix socket it does nothing. Default: 0.
+    pub fn type_of_service(mut self, value: u8) -> ServerOptions {
+        self.connection.settings.type_of_service = Some(value);
         self
     }
 
@@ -216,7 +289,15 @@ impl ServerOptions {
         self
     }
 
-    /// How long each connection may last in all, see [`Socket::set_deadline`](super::Socket::set_deadline). Default: without end.
+    /// The least that the peer has to send while we wait for more, and to take while we write, see
+    /// [`Socket::set_min_rate`](super::Socket::set_min_rate). A grace outside its range is an error that names the option. Default: none.
+    pub fn min_rate(mut self, bytes_per_second: impl Into<Option<u64>>, grace: Duration) -> ServerOptions {
+        self.connection.min_rate = MinRate::new(bytes_per_second.into(), grace);
+        self
+    }
+
+    /// How long each connection may last in all, what is queued and the [`linger`](Self::linger) time included, see
+    /// [`Socket::set_deadline`](super::Socket::set_deadline). Default: without end.
     pub fn deadline(mut self, time: impl Into<Option<Duration>>) -> ServerOptions {
         self.connection.deadline = time.into();
         self
@@ -225,6 +306,10 @@ impl ServerOptions {
     /// How long, when a handler has returned and the peer has not ended, its input is still taken in and thrown away, at
     /// most 1 MiB of it. Closing with input unread would make the kernel send RST, which can destroy the reply on its way.
     /// The slot is free meanwhile; the thread is not. `None` or zero: not at all. Default: 1 s.
+    ///
+    /// In a [shutdown](Server::shutdown) the peer's end cannot be seen any more. There input is thrown away, and our end held
+    /// back, until none has come for 100 ms; not so if none is there and the handler has written nothing since the shutdown
+    /// began, as with an idle client.
     pub fn linger(self, time: impl Into<Option<Duration>>) -> ServerOptions {
         ServerOptions { linger: time.into().unwrap_or_default(), ..self }
     }
@@ -301,7 +386,9 @@ impl ServerOptions {
     }
 
     /// Serves a socket that listens already: a service manager's, a parent process's, one made by hand. It takes a
-    /// `TcpListener`, on Unix a `UnixListener` or an `OwnedFd` too.
+    /// `TcpListener`, on Unix a `UnixListener` or an `OwnedFd` too. systemd hands its listener over as standard input
+    /// (`StandardInput=socket`): adopt a duplicate of that, as the example `systemd` does. For several, as `LISTEN_FDS`
+    /// says, there is the crate `listenfd`.
     ///
     /// Its giver may go on using it: [`close`](Server::close) wakes the threads that accept on it by connecting to it, and
     /// closes our descriptor only. A client that is accepted while that goes on is served. If clients come at that very
@@ -342,8 +429,16 @@ impl ServerOptions {
         let is_called = adopted || !sys::SHUTDOWN_WAKES_ACCEPT;
         let spare = if is_called { socket2::Socket::new(Domain::IPV4, Type::DGRAM, None).ok() } else { None };
         let is_wildcard = address.ip().is_some_and(|ip| ip.is_unspecified());
+        let slots = if self.when_full == WhenFull::Wait { Slots::with_room(limit) } else { Slots::new(limit) };
+        let goodbyes = match &self.when_full {
+            WhenFull::Reply(message) => {
+                let name = format!("landline refuse {address}");
+                Some(Goodbyes::new(message.clone(), self.linger, name, self.stack_size))
+            }
+            WhenFull::Refuse | WhenFull::Wait => None,
+        };
         let inner = Arc::new_cyclic(|server| Inner {
-            ledger: Ledger::new(limit, self.reporter.clone(), address.clone(), server.clone()),
+            ledger: Ledger::new(slots, self.reporter.clone(), address.clone(), server.clone()),
             options: self.clone(),
             listener: RwLock::new(Some(Arc::new(listener))),
             local: (!is_wildcard).then(|| address.clone()),
@@ -351,10 +446,14 @@ impl ServerOptions {
             adopted,
             closing: AtomicBool::new(false),
             accepting: AtomicUsize::new(0),
+            answering: Mutex::default(),
             wakers: Mutex::default(),
             file: Mutex::new(file),
             spare: Mutex::new(spare),
             shortage: Shortage::default(),
+            turn: Mutex::default(),
+            addresses: self.max_per_address.map(Addresses::new),
+            goodbyes,
             served: AtomicBool::new(false),
             consumer: OnceLock::new(),
             attached: OnceLock::new(),
@@ -379,7 +478,15 @@ impl ServerOptions {
                 return Err(Error::option("stack_size", format!(">= {SMALLEST_STACK}"), bytes));
             }
         }
-        self.connection.settings.keep_alive.map_or(Ok(()), KeepAlive::check)?;
+        self.connection.check()?;
+        let mut goodbyes = 0;
+        if let WhenFull::Reply(message) = &self.when_full {
+            if message.len() > goodbye::LONGEST {
+                let must = format!("<= {} bytes", goodbye::LONGEST);
+                return Err(Error::option("when_full reply", must, message.len()));
+            }
+            goodbyes = goodbye::at_once();
+        }
         let ceiling = sys::thread_ceiling();
         match self.max_connections {
             Limit::Of(max) if max > ceiling => {
@@ -389,7 +496,8 @@ impl ServerOptions {
             Limit::Of(max) => Ok(max),
             Limit::Ceiling => Ok(ceiling),
             Limit::Default => {
-                let descriptors = sys::descriptor_limit().map_or(usize::MAX, |limit| limit.saturating_sub(64).max(1));
+                let descriptors = sys::descriptor_limit();
+                let descriptors = descriptors.map_or(usize::MAX, |limit| limit.saturating_sub(64 + goodbyes).max(1));
                 Ok(10_000.min(descriptors).min(ceiling))
             }
         }

@@ -6,7 +6,7 @@ use std::net::TcpStream;
 use std::sync::atomic::{Ordering::Relaxed, Ordering::SeqCst};
 
 use super::connection::{CHUNK, Core, NUDGED, PEER_ENDED, destroyed, shutting_down};
-use super::timeout::{Direction, Told};
+use super::timeout::{Began, Direction, Told};
 use crate::error::Error;
 use crate::lock::lock;
 use crate::sys;
@@ -21,29 +21,31 @@ impl Core {
         call: impl FnMut() -> io::Result<usize>,
     ) -> io::Result<usize> {
         match self.look(stream, told, call)? {
-            0 => {
+            (0, _) => {
                 self.flags.fetch_or(PEER_ENDED, SeqCst);
                 Ok(0)
             }
-            n => {
+            (n, began) => {
                 self.bytes_read.fetch_add(n as u64, Relaxed);
-                self.timers.touch();
+                self.timers.moved(Direction::Read, began, n);
                 Ok(n)
             }
         }
     }
 
     pub(crate) fn peek(&self, stream: &TcpStream, buf: &mut [u8]) -> io::Result<usize> {
-        self.look(stream, None, || stream.peek(buf))
+        let (n, began) = self.look(stream, None, || stream.peek(buf))?;
+        self.timers.peeked(began);
+        Ok(n)
     }
 
-    /// What reading and peeking have in common: the call, and what its failures mean.
+    /// What reading and peeking have in common: the call, and what its failures mean. Gives when it began, too.
     fn look(
         &self,
         stream: &TcpStream,
         told: Option<Told>,
         mut call: impl FnMut() -> io::Result<usize>,
-    ) -> io::Result<usize> {
+    ) -> io::Result<(usize, Began)> {
         let began = self.timers.arm(stream, Direction::Read)?;
         loop {
             match call() {
@@ -56,9 +58,9 @@ impl Core {
                     if self.has(NUDGED) && !self.peer_ended() {
                         return Err(shutting_down().into());
                     }
-                    return Ok(0);
+                    return Ok((0, began));
                 }
-                Ok(n) => return Ok(n),
+                Ok(n) => return Ok((n, began)),
                 Err(_) if self.is_closed() => return Err(destroyed("read").into()),
                 Err(error) if is_passing(&error) => self.timers.again(stream, Direction::Read, began, told)?,
                 Err(error) => return Err(self.broke("read", &error).into()),

@@ -3,7 +3,7 @@
 use std::net::TcpStream;
 
 use super::accept::Hooks;
-use super::listen::WhenFull;
+use super::ledger::Presence;
 use super::server::Inner;
 use crate::address::Address;
 use crate::report::{RefusedBy, Report, guarded};
@@ -20,19 +20,39 @@ pub struct Refused {
     pub by: RefusedBy,
 }
 
-/// Tells of the client, then closes it, in this order. Called on the accepting thread: two system calls in all, accept(2)
-/// and close(2), unless somebody wants to know the address it came to on a wildcard listener.
-pub(super) fn refuse(server: &Inner, stream: TcpStream, remote: Address, by: RefusedBy, hooks: &Hooks<'_>) {
+/// Tells of the client, then closes it, or has goodbye said to it. Called on the accepting thread: two system calls in all,
+/// accept(2) and close(2), unless somebody wants to know the address it came to on a wildcard listener.
+pub(super) fn refuse(
+    server: &Inner,
+    stream: TcpStream,
+    (local, remote): (Option<Address>, Address),
+    by: RefusedBy,
+    presence: Presence,
+    hooks: &Hooks<'_>,
+) {
     server.ledger.refused(by);
-    if server.ledger.reporter.is_on() || hooks.refused.is_some() {
-        let local = server.local_of(&stream);
+    // Of blocked clients nobody is told but the log.
+    let hook = hooks.refused.filter(|_| by != RefusedBy::Blocked);
+    if server.ledger.reporter.is_on() || hook.is_some() {
+        let local = local.unwrap_or_else(|| server.local_of(&stream));
         let refused = Refused { local, remote, by };
-        if let Some(hook) = hooks.refused {
+        if let Some(hook) = hook {
             guarded(|| hook(&refused));
         }
         server.ledger.reporter.tell(|| Report::Refused { local: refused.local, remote: refused.remote, by });
     }
-    match server.options.when_full {
-        WhenFull::Refuse => drop(stream),
+    match &server.goodbyes {
+        Some(goodbyes) if hears_goodbye(by) => goodbyes.say(stream, presence),
+        // The connection first: who is present no longer has none.
+        _ => drop((stream, presence)),
+    }
+}
+
+/// Those who are shut out by a list, or who are no load balancer or a broken one, are only closed.
+fn hears_goodbye(by: RefusedBy) -> bool {
+    use RefusedBy::{Blocked, Closing, Full, NoThread, PerAddress, ProxyHeader, ProxyTimeout, Untrusted};
+    match by {
+        Full | PerAddress | NoThread | Closing => true,
+        Blocked | Untrusted | ProxyHeader | ProxyTimeout => false,
     }
 }

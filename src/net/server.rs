@@ -5,8 +5,10 @@ use std::sync::{Arc, Mutex, OnceLock, RwLock};
 use std::time::Duration;
 
 use super::accept::{self, Hooks, Shortage};
+use super::goodbye::Goodbyes;
 use super::ledger::{Ledger, Stats};
 use super::listen::ServerOptions;
+use super::per_address::Addresses;
 use super::socket::Socket;
 use super::unix::SocketFile;
 use crate::address::{Address, Endpoint};
@@ -61,6 +63,8 @@ pub(crate) struct Inner {
     pub(super) closing: AtomicBool,
     /// How many threads are inside accept(2).
     pub(super) accepting: AtomicUsize,
+    /// The threads that answer those who were queued, one of which may be told to close the server again.
+    pub(super) answering: Mutex<Vec<usize>>,
     /// Our own ends of the connections that `close` makes to wake acceptors.
     pub(super) wakers: Mutex<Vec<Address>>,
     /// Of a Unix socket that we made.
@@ -68,6 +72,12 @@ pub(crate) struct Inner {
     /// A descriptor that is kept for those calls, since they may be needed when there is no other left.
     pub(super) spare: Mutex<Option<socket2::Socket>>,
     pub(super) shortage: Shortage,
+    /// Held by the thread that accepts, where clients wait for a slot.
+    pub(super) turn: Mutex<()>,
+    /// Where each address has a limit of its own.
+    pub(super) addresses: Option<Arc<Addresses>>,
+    /// Where clients that are turned away are told so.
+    pub(super) goodbyes: Option<Arc<Goodbyes>>,
     pub(super) served: AtomicBool,
     /// Who receives the events, if they go through a channel.
     pub(super) consumer: OnceLock<Arc<Consumer>>,
@@ -89,7 +99,8 @@ impl Server {
     }
 
     /// Calls `handler` with each connection, each on a thread of its own, at the same time. Blocks until the server is
-    /// closed and the last handler has returned. The calling thread is the first to serve.
+    /// closed and the last handler has returned, and with [`WhenFull::Reply`](super::WhenFull::Reply) the last goodbye
+    /// is over. The calling thread is the first to serve.
     ///
     /// The handler may borrow from the caller. When it returns, its connection ends: first the slot is free, then the peer
     /// sees our end, then what it still sends is thrown away for at most [`linger`](ServerOptions::linger). When it returns
@@ -139,7 +150,9 @@ impl Server {
 
     /// Waits for a client and gives its connection, which counts as open until it is closed: destroyed, or its last handle
     /// dropped. `None` once the server is closed, from any thread. Blocks until a client comes; several threads may wait,
-    /// and each client goes to one of them.
+    /// and each client goes to one of them. Where a [PROXY header](ServerOptions::proxy_protocol) is asked for, it is read
+    /// here, and the call blocks for that too, beyond the server's close if need be; so let several threads wait, or
+    /// [`serve`](Server::serve).
     ///
     /// Clients above the limit are refused here as in [`serve`](Server::serve), and passing errors are dealt with as there,
     /// so `while let Some(socket) = server.accept()?` is a correct server.
@@ -161,7 +174,8 @@ impl Server {
         !self.inner.closing.load(SeqCst)
     }
 
-    /// How many connections are open at this instant: admitted, and not closed yet. Refused clients never count.
+    /// How many connections are open at this instant: admitted, and not closed yet. Refused clients never count, but those do
+    /// whose [PROXY header](ServerOptions::proxy_protocol) is awaited.
     #[doc(alias = "getConnections")]
     pub fn connections(&self) -> usize {
         self.inner.ledger.slots.taken()
@@ -173,8 +187,8 @@ impl Server {
         self.inner.ledger.slots.limit()
     }
 
-    /// Changes how many connections may be open at once, from the next client on. Lowering it closes nobody; 0 refuses
-    /// everybody; `None`, and anything above it, is as many as the system has threads for.
+    /// Changes how many connections may be open at once, from the next client on. Lowering it closes nobody; 0 lets nobody
+    /// in; `None`, and anything above it, is as many as the system has threads for.
     ///
     /// ```
     /// use landline::net::{Server, Socket};

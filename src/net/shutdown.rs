@@ -1,16 +1,21 @@
 //! Ending a server: how the threads that accept are woken, and how the rest is waited for.
 
 use std::net::TcpStream;
+use std::path::PathBuf;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 use std::{fmt, io, net};
 
+use super::accept::Hooks;
 use super::connection::Manner;
+use super::refuse::refuse;
 use super::server::{Inner, Server};
 use super::unix;
 use crate::address::{Address, reachable};
+use crate::events::this_thread;
 use crate::lock::lock;
-use crate::report::{How, Report};
+use crate::report::{How, RefusedBy, Report};
+use crate::sys;
 
 /// How often, after the first, an acceptor is called that does not come: with pauses that grow from 20 to 500 ms, some
 /// eight seconds in all.
@@ -19,21 +24,25 @@ const ROUNDS: u32 = 20;
 impl Server {
     /// Stops listening: no connection is accepted any more once this has returned, the port is free, and a blocked
     /// [`accept`](Server::accept) returns `None`. Open connections live on; [`wait`](Server::wait) waits for them. Clients
-    /// whom the kernel had connected but nobody had accepted are reset.
+    /// whom the kernel had connected but nobody had accepted are reset, unless
+    /// [`answer_queued`](super::ServerOptions::answer_queued) says otherwise. Those who have been accepted, and whose
+    /// [PROXY header](super::ServerOptions::proxy_protocol) is awaited, are still served when it comes.
     ///
-    /// Callable from any thread, from a handler too, but not from a signal handler; calling it twice is harmless. It blocks
-    /// until every thread that was accepting has noticed, which takes well below a millisecond on Linux. Where shutdown(2)
-    /// does not wake them, and on an [adopted](super::ServerOptions::adopt) listener, which is not shut down, they are
-    /// woken by connecting to the server's own address.
+    /// Callable from any thread, from a handler or callback too, but not from a signal handler; calling it twice is
+    /// harmless. It blocks until those who were queued are answered, if they are to be, and until every thread that was
+    /// accepting has noticed, which takes well below a millisecond on Linux. Where shutdown(2) does not wake them, and
+    /// on an [adopted](super::ServerOptions::adopt) listener, which is not shut down, they are woken by connecting to
+    /// the server's own address.
     pub fn close(&self) {
         self.inner.close();
     }
 
-    /// Blocks until the server is closed, by [`close`](Server::close) from another thread or from a handler, and its last
-    /// connection has ended. A handler may call it: its own connection is left out, and so are those of other handlers that
-    /// wait here too. The thread that receives the server's [`events`](Server::events) may call it as well: what has no room
-    /// in the channel is dropped then, and the connection it comes from destroyed. The same goes for the thread that made
-    /// them, if for a second nobody has received any. Not from the `refused` and `report` callbacks and the completions of an outbox: what they tell of
+    /// Blocks until the server is closed, by [`close`](Server::close) from another thread or from a handler, and its
+    /// last connection has ended, and the last [goodbye](super::WhenFull::Reply) is over. A handler may call it: its
+    /// own connection is left out, and so are those of other handlers that wait here too. The thread that receives the
+    /// server's [`events`](Server::events) may call it as well: what has no room in the channel is dropped then, and
+    /// the connection it comes from destroyed. The same goes for the thread that made them, if for a second nobody has
+    /// received any. Not from the `refused` and `report` callbacks and the completions of an outbox: what they tell of
     /// is there until they have returned.
     ///
     /// # Errors
@@ -41,6 +50,9 @@ impl Server {
     pub fn wait(&self) -> io::Result<()> {
         self.inner.about_to_wait(Duration::MAX);
         self.inner.ledger.wait();
+        if self.inner.ledger.own().is_none() {
+            self.inner.join_refuser();
+        }
         Ok(())
     }
 }
@@ -50,12 +62,15 @@ impl Server {
 #[must_use = "it says whether anything is still running"]
 #[non_exhaustive]
 pub struct ShutdownReport {
-    /// Connections that ended by themselves within the time.
+    /// Connections that have ended since the call, in whatever way but one: not those that were forced to. A handler that
+    /// returned an error or panicked counts here too; [`stats`](Server::stats) tells them apart.
     pub finished: usize,
-    /// Connections that were destroyed when the time was up.
+    /// Connections that were destroyed since the time was up, by this shutdown or by another that ran at the same time.
     pub forced: usize,
-    /// Handlers that had not returned yet, and sockets from `accept` that other threads were still using. While it is not
-    /// 0, code of the server runs: a program must not unload it.
+    /// Handlers that had not returned yet, and sockets from `accept` that other threads were still using; also callbacks
+    /// about a client that was turned away, one that calls `shutdown` itself included. While it is not 0, code of the server
+    /// runs: a program must not unload it. Nor before `serve` has returned, and std has ended its threads, which takes a
+    /// moment.
     pub still_running: usize,
     /// How long it took.
     pub elapsed: Duration,
@@ -81,10 +96,18 @@ impl Server {
     /// what is left, and tells how it went.
     ///
     /// A handler that returns the error of its read has ended in order. One that is writing or computing goes on until it
-    /// reads. Bytes that had arrived are still read first.
+    /// reads. Bytes that had arrived are still read first. A client whose request is still on its way is ended unanswered:
+    /// to lose none, as when another process goes on with the listener, [`close`](Self::close) and let those who are
+    /// connected end.
     ///
-    /// Blocks for `grace` and some 50 ms at most. Callable from any thread, twice, and from a handler, whose own connection
-    /// is left out and goes on.
+    /// Clients that are being told [goodbye](super::WhenFull::Reply) have `grace` for that too, and are then cut off. They
+    /// are no connections, so they are neither finished nor forced; one that could not be let go of in time is still running.
+    /// The same goes for clients whose [PROXY header](super::ServerOptions::proxy_protocol) has not arrived: they are refused
+    /// at once.
+    ///
+    /// Blocks for `grace` and some 50 ms at most, or for as long as `close` does, which grows with the queue: thousands
+    /// of clients in it take some tenths of a second. Callable from any thread, twice, and from a handler, whose own
+    /// connection is left out and goes on. Of two at the same time each reports what it saw, whoever did it.
     ///
     /// ```
     /// use landline::net::{Server, Socket};
@@ -104,6 +127,7 @@ impl Server {
     pub fn shutdown(&self, grace: Duration) -> ShutdownReport {
         let start = Instant::now();
         let ledger = &self.inner.ledger;
+        let ends = ledger.ends();
         self.inner.about_to_wait(grace);
         self.close();
         let others = || {
@@ -111,33 +135,41 @@ impl Server {
             ledger.open().into_iter().filter(move |core| own != Some(core.id))
         };
         ledger.nudge_newcomers();
-        let mut open = 0;
-        for core in others() {
-            core.nudge();
-            open += 1;
-        }
-        let (mut forced, mut still_running) = (0, ledger.wait_until_alone(grace.saturating_sub(start.elapsed())));
+        others().for_each(|core| core.nudge());
+        let mut still_running = ledger.wait_until_alone(grace.saturating_sub(start.elapsed()));
         if still_running > 0 {
-            forced = others().filter(|core| core.close(How::Destroyed, Manner::Cut)).count();
+            for core in others() {
+                core.close(How::Forced, Manner::Cut);
+            }
             ledger.cut_lingering();
+            self.inner.cut_goodbyes();
             still_running = ledger.wait_until_alone(LAST_MOMENT);
         }
-        // Whoever came on an adopted listener while this began was not counted among the open.
-        let finished = usize::saturating_sub(open, forced);
-        ShutdownReport { finished, forced, still_running, elapsed: start.elapsed() }
+        // By the books, which know of those too that came or were forced by another shutdown meanwhile.
+        let (ended, forced) = ledger.ends();
+        let (ended, forced) = ((ended - ends.0) as usize, (forced - ends.1) as usize);
+        ShutdownReport { finished: ended - forced, forced, still_running, elapsed: start.elapsed() }
     }
 }
 
 impl Inner {
     pub(super) fn close(&self) {
+        // By the hook that is told of a client whom this thread is answering: the call that is under way does the rest.
+        if lock(&self.answering).contains(&this_thread()) {
+            return;
+        }
         // Until all is done and told.
         let _present = self.ledger.presence();
         if !self.closing.swap(true, SeqCst) {
             self.ledger.reporter.tell(|| Report::Closing { address: self.address.clone() });
         }
+        self.ledger.slots.wake();
         if !self.adopted {
             self.ledger.slots.close();
             if let Some(listener) = self.listener() {
+                if self.options.answer_queued {
+                    self.answer(&listener);
+                }
                 // On Linux it wakes every acceptor, those to come included; where it does not, it fails.
                 let _ = listener.shutdown(net::Shutdown::Both);
             }
@@ -148,6 +180,45 @@ impl Inner {
         drop(lock(&self.spare).take());
         drop(self.take_listener());
         self.ledger.closed();
+    }
+
+    /// Turns away whom the kernel has connected and nobody has accepted.
+    ///
+    /// A thread that accepts is blocked in accept(2) only while there is nobody, and a mode that changes does not touch
+    /// it. As many as the backlog holds, since clients may go on coming; those after them are reset.
+    fn answer(&self, listener: &socket2::Socket) {
+        use io::ErrorKind::{ConnectionAborted, Interrupted};
+        if listener.set_nonblocking(true).is_err() {
+            return;
+        }
+        lock(&self.answering).push(this_thread());
+        // The kernel keeps one more than it is told.
+        for _ in 0..=self.options.backlog.min(sys::longest_backlog()) {
+            let presence = self.ledger.presence();
+            match listener.accept() {
+                Ok((socket, remote)) => {
+                    let remote = Address::of(&remote).unwrap_or_else(|| PathBuf::new().into());
+                    refuse(self, socket.into(), (None, remote), RefusedBy::Closing, presence, &Hooks::default());
+                }
+                Err(error) if matches!(error.kind(), Interrupted | ConnectionAborted) => {}
+                Err(_) => break,
+            }
+        }
+        lock(&self.answering).retain(|thread| *thread != this_thread());
+    }
+
+    /// Ends what is being said to clients that were turned away.
+    pub(super) fn cut_goodbyes(&self) {
+        if let Some(goodbyes) = &self.goodbyes {
+            goodbyes.cut();
+        }
+    }
+
+    /// Waits for the thread that says goodbye, if there is one: it ends with the last whom it says it to.
+    pub(super) fn join_refuser(&self) {
+        if let Some(goodbyes) = &self.goodbyes {
+            goodbyes.join();
+        }
     }
 
     /// Waits until no thread is inside accept(2), connecting to ourselves where nothing else wakes them.

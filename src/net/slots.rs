@@ -1,7 +1,9 @@
 //! The connection counter: how many are open, how many may be, and whether any more are let in.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+
+use crate::lock::lock;
 
 /// Lowest bit of the word: nobody is admitted any more. The count stands above it.
 const CLOSED: usize = 1;
@@ -14,6 +16,9 @@ const ONE: usize = 2;
 pub(crate) struct Slots {
     word: AtomicUsize,
     limit: AtomicUsize,
+    /// Where somebody may wait for a slot. Who makes room tells so under this lock, always: a look at a number of waiters
+    /// would have to be ordered against theirs at the word.
+    room: Option<(Mutex<()>, Condvar)>,
 }
 
 /// Why there is no slot.
@@ -24,8 +29,13 @@ pub(crate) enum Denied {
 }
 
 impl Slots {
-    pub(crate) fn new(limit: usize) -> Arc<Slots> {
-        Arc::new(Slots { word: AtomicUsize::new(0), limit: AtomicUsize::new(limit) })
+    pub(crate) fn new(limit: usize) -> Slots {
+        Slots { word: AtomicUsize::new(0), limit: AtomicUsize::new(limit), room: None }
+    }
+
+    /// Slots that can be [waited for](Slots::wait_for_room).
+    pub(crate) fn with_room(limit: usize) -> Slots {
+        Slots { room: Some(Default::default()), ..Slots::new(limit) }
     }
 
     /// Takes a slot, unless as many as the limit are taken or the slots are closed.
@@ -58,11 +68,37 @@ impl Slots {
     /// Counts from the next `take` on; slots that are taken stay so.
     pub(crate) fn set_limit(&self, limit: usize) {
         self.limit.store(limit, SeqCst);
+        self.wake();
+    }
+
+    /// Blocks until a slot is free, the slots are closed, or `given_up` says so when the thread is woken for that. The slot
+    /// is not taken by it.
+    pub(crate) fn wait_for_room(&self, given_up: impl Fn() -> bool) {
+        let Some((gate, freed)) = &self.room else {
+            return;
+        };
+        let mut held = lock(gate);
+        loop {
+            let word = self.word.load(SeqCst);
+            if word & CLOSED != 0 || word / ONE < self.limit.load(SeqCst) || given_up() {
+                return;
+            }
+            held = freed.wait(held).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Wakes whoever waits for room, to look again.
+    pub(crate) fn wake(&self) {
+        if let Some((gate, freed)) = &self.room {
+            let _held = lock(gate);
+            freed.notify_all();
+        }
     }
 
     /// Once this has returned, no slot is ever given out again.
     pub(crate) fn close(&self) {
         self.word.fetch_or(CLOSED, SeqCst);
+        self.wake();
     }
 }
 
@@ -73,6 +109,7 @@ pub(crate) struct Slot(Arc<Slots>);
 impl Drop for Slot {
     fn drop(&mut self) {
         self.0.word.fetch_sub(ONE, SeqCst);
+        self.0.wake();
     }
 }
 
@@ -86,7 +123,7 @@ mod tests {
     #[test]
     fn racing_threads_never_pass_the_limit_and_never_miss_a_free_slot() {
         for limit in [1, 3, 64] {
-            let slots = Slots::new(limit);
+            let slots = Arc::new(Slots::new(limit));
             let (held, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
             thread::scope(|scope| {
                 for _ in 0..8 {
@@ -112,7 +149,7 @@ mod tests {
     /// Ensures that with as many slots as threads no thread is ever denied one.
     #[test]
     fn nobody_is_denied_while_a_slot_is_free() {
-        let slots = Slots::new(8);
+        let slots = Arc::new(Slots::new(8));
         thread::scope(|scope| {
             for _ in 0..8 {
                 scope.spawn(|| {
@@ -128,7 +165,7 @@ mod tests {
     #[test]
     fn nothing_is_admitted_once_close_has_returned() {
         for _ in 0..200 {
-            let slots = Slots::new(usize::MAX >> 2);
+            let slots = Arc::new(Slots::new(usize::MAX >> 2));
             let closed = AtomicBool::new(false);
             thread::scope(|scope| {
                 scope.spawn(|| {
@@ -150,7 +187,7 @@ mod tests {
     /// Ensures that lowering the limit takes nobody's slot and keeps new ones out until enough came back.
     #[test]
     fn a_lowered_limit_waits_for_slots_to_come_back() {
-        let slots = Slots::new(3);
+        let slots = Arc::new(Slots::new(3));
         let mut taken: Vec<_> = (0..3).map(|_| slots.take()).collect();
         slots.set_limit(1);
         assert_eq!(slots.taken(), 3, "lowering the limit gives up no slot");

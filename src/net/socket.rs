@@ -10,7 +10,7 @@ use super::ledger::Place;
 use super::lines::Lines;
 use super::server::Server;
 use super::settings::plain;
-use crate::address::Address;
+use crate::address::{Address, Family};
 use crate::error::{Error, Result};
 use crate::report::{ConnectionId, How, Reporter};
 use crate::sys::{self};
@@ -83,8 +83,11 @@ impl Socket {
     ///
     /// # Errors
     /// `ConnectionReset` if the peer reset the connection; every later read says so again. `NotConnected` once the socket
-    /// is closed. `TimedOut` once the [timeout](Self::set_timeout) or the [deadline](Self::set_deadline) is over; nothing
-    /// is lost by that.
+    /// is closed. `TimedOut` once the [timeout](Self::set_timeout) or the [deadline](Self::set_deadline) is over, or when the
+    /// peer falls below the [minimum rate](Self::set_min_rate); nothing is lost by that. `TimedOut` with the code
+    /// `ETIMEDOUT` if the system has given the peer up: see [keep-alive](Self::set_keep_alive) and
+    /// [user timeout](Self::set_user_timeout).
+    #[doc(alias = "onread")]
     pub fn read(&self, buf: &mut [u8]) -> io::Result<usize> {
         if buf.is_empty() {
             return Ok(0);
@@ -150,16 +153,23 @@ impl Socket {
 /// another thread's write is under way, and while the peer reads more slowly than we write and the buffers between are
 /// full; [`destroy`](Self::destroy) from another thread ends that.
 ///
+/// By itself it waits for as long as the peer's system lives, as std and Node do: a peer may have reasons to take its time,
+/// and only the program knows how much it has. On a server that does not trust its clients, set one of these, for all
+/// connections by [`ServerOptions`](super::ServerOptions): a [timeout](Self::set_timeout) ends a write to a peer that takes
+/// nothing at all, a [minimum rate](Self::set_min_rate) one that takes a little now and then too, a
+/// [deadline](Self::set_deadline) any.
+///
 /// # Errors
 /// `BrokenPipe` or `ConnectionReset` if the peer is gone, with Node's text `write EPIPE`; often only the second write
 /// after that says so, since the first is taken by the kernel. `BrokenPipe`, `write after end`, after [`end`](Self::end);
 /// `This socket has been ended by the other party` if the peer has ended too, unless half-open is allowed.
-/// `NotConnected` once the socket is closed. `TimedOut` once the deadline is over, or when for the length of the timeout
-/// nothing moved in either direction. How far a failed write came, [`bytes_written`](Self::bytes_written) says.
+/// `NotConnected` once the socket is closed. `TimedOut` once the deadline is over, when for the length of the timeout
+/// nothing moved in either direction, or when the peer falls below the minimum rate; so says too, with the code
+/// `ETIMEDOUT`, the system that has given the peer up. How far a failed write came, [`bytes_written`](Self::bytes_written) says.
 ///
 /// No write raises SIGPIPE, whatever the program has done about the signal.
 impl Socket {
-    /// Writes all of `data`.
+    /// Writes all of `data`. Blocks until the kernel has taken it, as said above.
     ///
     /// # Errors
     /// See above.
@@ -168,18 +178,21 @@ impl Socket {
         self.core.turn().write_all(data.as_ref())
     }
 
-    /// Writes all of several buffers, as one message and with one system call where the system has a safe one.
+    /// Writes all of several buffers, as one message and with one system call where the system has a safe one. Blocks as
+    /// [`write_all`](Self::write_all) does.
     ///
     /// # Errors
     /// See above.
     #[doc(alias = "writev")]
     #[doc(alias = "cork")]
+    #[doc(alias = "uncork")]
     pub fn write_all_vectored(&self, buffers: &[&[u8]]) -> io::Result<()> {
         let mut slices: Vec<_> = buffers.iter().map(|buffer| IoSlice::new(buffer)).collect();
         self.core.turn().write_all_vectored(&mut slices)
     }
 
-    /// What `write!(socket, …)` and `writeln!` call: the text is put together first, then written as one message.
+    /// What `write!(socket, …)` and `writeln!` call: the text is put together first, then written as one message. Blocks as
+    /// [`write_all`](Self::write_all) does.
     ///
     /// # Errors
     /// See above.
@@ -191,7 +204,8 @@ impl Socket {
     }
 
     /// Lets `compose` put a message together, then writes it whole. The buffer is kept for the next message, so that
-    /// composing allocates nothing once it is large enough (it is let go above 64 KiB).
+    /// composing allocates nothing once it is large enough (it is let go above 64 KiB). Blocks as
+    /// [`write_all`](Self::write_all) does, though not while `compose` runs: others write meanwhile.
     ///
     /// ```
     /// # use landline::net::{Server, Socket};
@@ -228,7 +242,7 @@ impl Socket {
         self.core.turn().end()
     }
 
-    /// Writes `data`, then ends our direction, with nobody's bytes between.
+    /// Writes `data`, then ends our direction, with nobody's bytes between. Blocks as [`write_all`](Self::write_all) does.
     ///
     /// # Errors
     /// Those of [`write_all`](Self::write_all) and [`end`](Self::end).
@@ -252,14 +266,14 @@ impl Socket {
     /// lost. A peer that has read our end already goes on reading 0 bytes; only its writes fail. For a peer that has
     /// broken the protocol, or to spare the TIME_WAIT of thousands of connections.
     ///
-    /// The RST is sent when the last call that is blocked on the socket has been woken; if that is a write, the peer may
+    /// Never blocks. The RST is sent when the last call that is blocked on the socket has been woken; if that is a write, the peer may
     /// see an end instead.
     ///
     /// # Errors
     /// `ERR_SOCKET_CLOSED`, of kind `NotConnected`, if the socket is closed already.
     /// `ERR_INVALID_HANDLE_TYPE` on a Unix socket, which has no RST.
     pub fn reset_and_destroy(&self) -> Result<()> {
-        if self.remote_address().path().is_some() {
+        if self.core.family() == Family::Unix {
             let text = "This handle type cannot be sent";
             return Err(Error::invalid("ERR_INVALID_HANDLE_TYPE", text));
         }
@@ -288,7 +302,8 @@ impl Socket {
         self.core.id
     }
 
-    /// Our end, captured when the connection was made.
+    /// Our end, captured when the connection was made. Behind a load balancer, the end that its client connected to; see
+    /// [`proxy_protocol`](super::ServerOptions::proxy_protocol).
     #[doc(alias = "address")]
     #[doc(alias = "localPort")]
     #[doc(alias = "localFamily")]
@@ -297,12 +312,19 @@ impl Socket {
         &self.core.local
     }
 
-    /// The other end, captured when the connection was made.
+    /// The other end, captured when the connection was made. Behind a load balancer, its client's; see
+    /// [`proxy_protocol`](super::ServerOptions::proxy_protocol).
     #[doc(alias = "remotePort")]
     #[doc(alias = "remoteFamily")]
     #[doc(alias = "peer_addr")]
     pub fn remote_address(&self) -> &Address {
         &self.core.remote
+    }
+
+    /// The load balancer that passed the connection on, if one did and its header named the client:
+    /// [`remote_address`](Self::remote_address) is that client then, and this the other end of the connection itself.
+    pub fn proxy_address(&self) -> Option<&Address> {
+        self.core.proxied.get().map(|ends| &ends.1)
     }
 
     /// The server that accepted it; `None` for a client's own socket, and once no handle to the server is left.
@@ -323,8 +345,8 @@ impl Socket {
 }
 
 impl From<TcpStream> for Socket {
-    /// Takes over a connection of std's. Its settings stay as they are, but it is made blocking, and without timeouts of
-    /// its own.
+    /// Takes over a connection of std's. Its settings stay as they are, but it is made blocking, without timeouts of its
+    /// own, and is not passed on to programs that are started (close-on-exec).
     fn from(stream: TcpStream) -> Socket {
         from_any(socket2::Socket::from(stream))
     }
@@ -332,7 +354,7 @@ impl From<TcpStream> for Socket {
 
 #[cfg(unix)]
 impl From<std::os::unix::net::UnixStream> for Socket {
-    /// Takes over a connection of std's; it is made blocking, and without timeouts of its own.
+    /// Takes over a connection of std's; it is made blocking, without timeouts of its own, and close-on-exec.
     fn from(stream: std::os::unix::net::UnixStream) -> Socket {
         from_any(socket2::Socket::from(stream))
     }
@@ -352,8 +374,6 @@ impl TryFrom<std::os::fd::OwnedFd> for Socket {
         let is_stream = socket.r#type().is_ok_and(|kind| kind == socket2::Type::STREAM);
         let is_listener = sys::is_listener(&socket).unwrap_or(false);
         if is_stream && !is_listener && socket.local_addr().is_ok_and(|address| Address::of(&address).is_some()) {
-            // It was inherited, so it would be passed on. A socket can always be kept back.
-            let _ = sys::close_on_exec(&socket);
             return Ok(from_any(socket));
         }
         Err(Error::invalid("ERR_INVALID_FD_TYPE", "Unsupported fd type: not a stream socket"))
@@ -363,12 +383,14 @@ impl TryFrom<std::os::fd::OwnedFd> for Socket {
 /// A stream socket of either kind. getpeername(2) fails once the peer has reset the connection: the address is not known any
 /// more then.
 fn from_any(socket: socket2::Socket) -> Socket {
+    // If it was inherited, it would be passed on. A socket can always be kept back.
+    let _ = sys::close_on_exec(&socket);
     let address = |found: io::Result<socket2::SockAddr>| {
         let found = found.ok().and_then(|found| Address::of(&found));
         found.unwrap_or_else(|| std::net::SocketAddr::from(([0; 4], 0)).into())
     };
     let addresses = (address(socket.local_addr()), address(socket.peer_addr()));
-    let settings = Settings { no_delay: socket.tcp_nodelay().unwrap_or(false), keep_alive: None };
+    let settings = Settings { no_delay: socket.tcp_nodelay().unwrap_or(false), ..Settings::UNKNOWN };
     // std's type for a stream: its calls are recv(2), send(2) and shutdown(2), which serve both kinds.
     let stream = TcpStream::from(socket);
     plain(&stream);

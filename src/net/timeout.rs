@@ -1,4 +1,4 @@
-//! The idle timeout and the deadline of a connection, over blocking calls.
+//! The idle timeout, the deadline and the minimum rate of a connection, over blocking calls.
 //!
 //! The kernel ends a blocked call after SO_RCVTIMEO or SO_SNDTIMEO. Both measure one call in one direction, so when one has
 //! ended, this file decides whether the connection's own time is up or the call goes on with what is left. Nothing is asked
@@ -9,6 +9,7 @@ use std::net::TcpStream;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+use super::rate::{MinRate, Rates};
 use crate::error::Error;
 use crate::sys;
 
@@ -18,7 +19,8 @@ pub(crate) struct Timers {
     since: Instant,
     idle: AtomicU64,
     deadline: AtomicU64,
-    /// When a byte was last read or written. Kept only while `idle` is set.
+    rates: Rates,
+    /// When a byte was last read or written. Kept only while `idle` or a rate is set.
     active: AtomicU64,
     /// What the kernel was last told, for reading and for writing.
     armed: [AtomicU64; 2],
@@ -34,6 +36,11 @@ pub(crate) enum Direction {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Began(u64);
 
+impl Began {
+    /// Of a call that does not wait.
+    pub(crate) const AT_ONCE: Began = Began(u64::MAX);
+}
+
 /// The last activity when an idle timeout was told of, so that it is told of once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Told(u64);
@@ -44,6 +51,7 @@ impl Timers {
             since: Instant::now(),
             idle: AtomicU64::new(0),
             deadline: AtomicU64::new(0),
+            rates: Rates::default(),
             active: AtomicU64::new(0),
             armed: [AtomicU64::new(0), AtomicU64::new(0)],
         }
@@ -77,10 +85,35 @@ impl Timers {
         self.deadline.store(at, Relaxed);
     }
 
-    /// Something was read or written.
-    pub(crate) fn touch(&self) {
-        if self.idle.load(Relaxed) > 0 {
-            self.active.store(self.now(), Relaxed);
+    /// How long it is to the deadline, if there is one.
+    pub(crate) fn lifetime_left(&self) -> Duration {
+        self.deadline().map_or(Duration::MAX, |at| at.saturating_duration_since(Instant::now()))
+    }
+
+    pub(crate) fn min_rate(&self) -> Option<MinRate> {
+        self.rates.min()
+    }
+
+    pub(crate) fn set_min_rate(&self, min: Option<MinRate>) {
+        self.rates.set(min, self.now());
+    }
+
+    /// A call has read or written that many bytes.
+    pub(crate) fn moved(&self, direction: Direction, began: Began, bytes: usize) {
+        let has_rate = self.rates.grace() > 0;
+        if self.idle.load(Relaxed) > 0 || has_rate {
+            let now = self.now();
+            self.active.store(now, Relaxed);
+            if has_rate {
+                self.rates.moved(direction, began.0, now, bytes);
+            }
+        }
+    }
+
+    /// A call has seen that bytes are there, and left them.
+    pub(crate) fn peeked(&self, began: Began) {
+        if self.rates.grace() > 0 {
+            self.rates.moved(Direction::Read, began.0, self.now(), 0);
         }
     }
 
@@ -92,25 +125,25 @@ impl Timers {
 
     /// Before a call that may block: tells the kernel how long it may.
     pub(crate) fn arm(&self, stream: &TcpStream, direction: Direction) -> io::Result<Began> {
-        let (idle, deadline) = (self.idle.load(Relaxed), self.deadline.load(Relaxed));
+        let (idle, deadline, grace) = (self.idle.load(Relaxed), self.deadline.load(Relaxed), self.rates.grace());
         let armed = self.armed[direction as usize].load(Relaxed);
-        if idle | deadline | armed == 0 && sys::SLICE.is_none() {
+        if idle | deadline | grace | armed == 0 && sys::SLICE.is_none() {
             return Ok(Began(0));
         }
-        let (now, mut time) = (self.now(), idle);
+        let now = self.now();
+        let mut left = NEVER;
         if deadline > 0 {
-            let left = deadline.saturating_sub(now);
+            left = deadline.saturating_sub(now);
             if left == 0 {
                 return Err(past_deadline(direction));
             }
-            if idle == 0 || left < idle {
-                // What is left shrinks with every call. A number that is too small is put right when it has run out, so it
-                // is halved now and then instead of being set each time.
-                let serves = armed > 0 && armed <= left && armed >= left / 4;
-                time = if serves { armed } else { 1 << left.ilog2() };
-            }
         }
-        self.tell_kernel(stream, direction, time)?;
+        if grace > 0 {
+            left = left.min(self.rates.left(direction)?);
+        }
+        let idle = if idle == 0 { NEVER } else { idle };
+        let time = if grace == 0 && idle <= left { idle } else { steady(armed, left.min(idle), grace) };
+        self.tell_kernel(stream, direction, if time == NEVER { 0 } else { time })?;
         Ok(Began(now))
     }
 
@@ -122,15 +155,17 @@ impl Timers {
         began: Began,
         told: Option<Told>,
     ) -> io::Result<()> {
-        let left = self.left(direction, began, told)?;
-        self.tell_kernel(stream, direction, left.map_or(0, nanoseconds))
+        let has_rate = self.rates.grace() > 0;
+        let rate = if has_rate { self.rates.waited(direction, began.0, self.now())? } else { NEVER };
+        let left = self.left(direction, began, told)?.map_or(NEVER, nanoseconds).min(rate);
+        self.tell_kernel(stream, direction, if left == NEVER { 0 } else { left })
     }
 
     /// How long a call may still block; the error if its time is up. A call that began after the last activity has a whole
     /// idle time of its own.
     pub(crate) fn left(&self, direction: Direction, began: Began, told: Option<Told>) -> io::Result<Option<Duration>> {
         let (idle, deadline, now) = (self.idle.load(Relaxed), self.deadline.load(Relaxed), self.now());
-        let mut left = u64::MAX;
+        let mut left = NEVER;
         if deadline > 0 {
             left = deadline.saturating_sub(now);
             if left == 0 {
@@ -148,7 +183,7 @@ impl Timers {
                 left = left.min(idle - silent);
             }
         }
-        Ok(if left == u64::MAX { None } else { Some(Duration::from_nanos(left)) })
+        Ok(if left == NEVER { None } else { Some(Duration::from_nanos(left)) })
     }
 
     /// What to hand to later calls once an idle timeout was told of.
@@ -181,6 +216,22 @@ impl Direction {
             Direction::Write => "write",
         }
     }
+}
+
+/// Longer than any time that can be set.
+const NEVER: u64 = u64::MAX;
+
+/// What to tell the kernel if a call may last for `left`, and `armed` is what it was told last.
+///
+/// What is left changes with every call. A number that is too small is put right when it has run out, so it is halved now
+/// and then instead of being set each time. With a minimum rate, what is left goes up again too, but the times worth
+/// waiting for are those up to its grace.
+fn steady(armed: u64, left: u64, grace: u64) -> u64 {
+    let scale = if grace > 0 { left.min(grace) } else { left };
+    if armed > 0 && armed <= left && armed >= scale / 4 {
+        return armed;
+    }
+    if left == NEVER || left == grace { left } else { 1 << left.ilog2() }
 }
 
 fn nanoseconds(time: Duration) -> u64 {

@@ -9,7 +9,7 @@ use std::sync::{MutexGuard, TryLockError};
 use super::connection::{CHUNK, CLOSED, Core, PEER_ENDED, WE_ENDED, destroyed};
 use super::outbox::{Queue, Then};
 use super::read::is_passing;
-use super::timeout::Direction;
+use super::timeout::{Began, Direction};
 use crate::error::Error;
 use crate::lock::{lock, read};
 use crate::report::guarded;
@@ -112,7 +112,7 @@ impl Turn<'_> {
                 Ok(n) => {
                     done += n;
                     self.core.bytes_written.fetch_add(n as u64, Relaxed);
-                    self.core.timers.touch();
+                    self.core.timers.moved(Direction::Write, Began::AT_ONCE, n);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -160,7 +160,7 @@ impl Turn<'_> {
             match call(&stream) {
                 Ok((n, done)) => {
                     self.core.bytes_written.fetch_add(n as u64, Relaxed);
-                    timers.touch();
+                    timers.moved(Direction::Write, began, n);
                     if done {
                         return Ok(());
                     }

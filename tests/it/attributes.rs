@@ -3,9 +3,9 @@
 use std::fs::File;
 use std::net::{TcpListener, TcpStream, UdpSocket};
 
-use landline::net::{ServerOptions, Socket};
+use landline::net::{ServerOptions, Socket, SocketOptions};
 
-use crate::fixtures::pair;
+use crate::fixtures::{accept, pair, pair_with};
 use crate::support::{SOON, each_ip, within};
 
 /// Ensures that the type of service is what was set, that its lowest two bits may be the kernel's, and that a closed socket
@@ -104,4 +104,26 @@ fn a_descriptor_that_is_no_connection_is_an_error() {
     socket.write_end("hello").expect("it is connected");
     assert_eq!(peer.read_to_string().expect("an orderly end"), "hello", "and is one");
     assert_eq!(peer.remote_address(), socket.local_address(), "both know both ends");
+}
+
+/// Ensures that the type of service is an option of both sides, inherited from a listener on one family and on both.
+#[test]
+fn the_type_of_service_is_an_option() {
+    each_ip(|at| {
+        let (server, client) = (ServerOptions::new().type_of_service(0x10), SocketOptions::new().type_of_service(0x20));
+        let (_server, client, accepted) = pair_with(at, server, client);
+        assert_eq!(accepted.type_of_service().expect("it is open"), 0x10, "the server's");
+        assert_eq!(client.type_of_service().expect("it is open"), 0x20, "the client's");
+    });
+    let server = ServerOptions::new().type_of_service(0x10).listen(0).expect("a bare port can be listened on");
+    let client = Socket::connect(("127.0.0.1", server.address().port())).expect("it takes IPv4 clients");
+    assert_eq!(
+        accept(&server).type_of_service().expect("it is open"),
+        0x10,
+        "an IPv4 client of a server on every address"
+    );
+    drop(client);
+    let path = std::env::temp_dir().join(format!("landline-tos-{}", std::process::id()));
+    let server = ServerOptions::new().type_of_service(1).listen(path.as_path()).expect("a path can be listened on");
+    SocketOptions::new().type_of_service(1).connect(server.address()).expect("on a Unix socket it does nothing");
 }

@@ -55,6 +55,18 @@ fn public_names(source: &str, prefix: &str, names: &mut BTreeSet<String>) {
     }
 }
 
+/// The tests there are, as `module::name`.
+fn tests() -> BTreeSet<String> {
+    let mut tests = BTreeSet::new();
+    for file in files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it")).expect("there are tests") {
+        let module = file.file_stem().expect("it has a name").to_string_lossy().into_owned();
+        let source = fs::read_to_string(&file).expect("it is text");
+        let marked = source.split("#[test]").skip(1).filter_map(|rest| rest.split_once("fn "));
+        tests.extend(marked.map(|(_, rest)| format!("{module}::{}", word(rest))));
+    }
+    tests
+}
+
 /// What stands in backticks.
 fn quoted(cell: &str) -> impl Iterator<Item = &str> {
     cell.split('`').skip(1).step_by(2)
@@ -94,16 +106,10 @@ fn counts(page: &str) -> Vec<([usize; 2], [usize; 2])> {
 fn what_the_page_for_node_names_exists() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let read = |path: &Path| fs::read_to_string(path).expect("it is text");
-    let (mut names, mut tests) = (BTreeSet::new(), BTreeSet::new());
+    let (mut names, tests) = (BTreeSet::new(), tests());
     for file in files(&root.join("src")).expect("there are sources") {
         let in_dgram = file.parent().is_some_and(|parent| parent.ends_with("dgram"));
         public_names(&read(&file), if in_dgram { "dgram::" } else { "" }, &mut names);
-    }
-    for file in files(&root.join("tests/it")).expect("there are tests") {
-        let module = file.file_stem().expect("it has a name").to_string_lossy().into_owned();
-        let source = read(&file);
-        let marked = source.split("#[test]").skip(1).filter_map(|rest| rest.split_once("fn "));
-        tests.extend(marked.map(|(_, rest)| format!("{module}::{}", word(rest))));
     }
     let page = read(&root.join("docs/node.md"));
     let exists = |name: &str| names.contains(name) || name.starts_with("examples/") && root.join(name).is_file();
@@ -137,4 +143,68 @@ fn what_the_page_for_node_names_exists() {
     for (name, is) in known.into_iter().chain(of_dgram) {
         assert_eq!(names.contains(name), is, "{name}");
     }
+}
+
+/// The names in a text of Node's: of `server[Symbol.asyncIterator]()` the last part.
+fn names_of_node(text: &str) -> impl Iterator<Item = &str> {
+    let bare = text.split(['(', '[']).next().unwrap_or_default();
+    let parts = bare.split(['/', ' ']).filter(|part| !["get", "net", "new"].contains(part));
+    parts.filter_map(|part| part.rsplit('.').next()).filter(|name| !name.is_empty())
+}
+
+/// Ensures that the search of the documentation finds what Node's name stands for: each name with a counterpart is ours too,
+/// but for capitals and underscores, which the search does not mind, or it is an alias of one of ours.
+#[test]
+fn every_name_of_nodes_is_found_by_a_search() {
+    // Not names of anything, so nobody searches for them: a module all of whose calls are ours, and two parameters.
+    const WORDS: [&str; 3] = ["promises", "offset", "length"];
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let (mut names, mut aliases) = (BTreeSet::new(), BTreeSet::new());
+    for file in files(&root.join("src")).expect("there are sources") {
+        let source = fs::read_to_string(file).expect("it is text");
+        public_names(&source, "", &mut names);
+        for attribute in source.split("#[doc(alias").skip(1).filter_map(|rest| rest.split(")]").next()) {
+            aliases.extend(attribute.split('"').skip(1).step_by(2).map(str::to_owned));
+        }
+    }
+    let plain = |name: &str| name.replace('_', "").to_lowercase();
+    let names: BTreeSet<_> = names.iter().filter_map(|name| name.rsplit("::").next()).map(plain).collect();
+    let page = fs::read_to_string(root.join("docs/node.md")).expect("it is text");
+    let page = page.split("\n## Where we differ").next().expect("a text has a beginning");
+    let (mut all, mut missing) = (0, Vec::new());
+    for cells in rows(page).iter().filter(|cells| cells.len() > 2 && !cells[1].starts_with("not here")) {
+        for name in quoted(cells[0]).flat_map(names_of_node).filter(|name| !WORDS.contains(name)) {
+            all += 1;
+            let is_left_out = cells[1].contains(&format!("{name} not here"));
+            if !is_left_out && !names.contains(&plain(name)) && !aliases.contains(name) {
+                missing.push(name);
+            }
+        }
+    }
+    assert!(all > 150, "the page is read: {all} names");
+    assert_eq!(missing, Vec::<&str>::new(), "nobody who searches for these finds what they are called here");
+}
+
+/// Ensures that each test that a page of docs/ names exists.
+#[test]
+fn the_tests_that_the_pages_name_exist() {
+    let tests = tests();
+    let modules: BTreeSet<_> = tests.iter().filter_map(|test| test.split("::").next()).collect();
+    let (mut all, mut missing) = (0, Vec::new());
+    for page in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs")).expect("there are docs") {
+        let page = page.expect("it can be listed").path();
+        if page.extension().is_none_or(|extension| extension != "md") {
+            continue;
+        }
+        let text = fs::read_to_string(&page).expect("it is text");
+        let is_test = |name: &&str| name.split_once("::").is_some_and(|(module, _)| modules.contains(module));
+        for name in quoted(&text).filter(is_test) {
+            all += 1;
+            if !tests.contains(name) {
+                missing.push(format!("{}: {name}", page.display()));
+            }
+        }
+    }
+    assert!(all > 200, "the pages are read: {all} names");
+    assert_eq!(missing, Vec::<String>::new(), "these are named and do not exist");
 }

@@ -36,20 +36,6 @@ fn nothing() -> Arc<[u8]> {
     Arc::from([])
 }
 
-/// Ensures that no example is added without a test that starts it.
-#[test]
-fn every_example_is_started_by_a_test() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let files = |dir: &str| {
-        fs::read_dir(root.join(dir)).expect("the folder can be read").map(|file| file.expect("a file").path())
-    };
-    let tests: String = files("tests/it").map(|file| fs::read_to_string(file).expect("a test can be read")).collect();
-    for file in files("examples") {
-        let name = file.file_stem().expect("an example has a name").to_string_lossy().into_owned();
-        assert!(tests.contains(&format!("\"{name}\"")), "a test starts the example {name}");
-    }
-}
-
 /// Ensures that the README's first program is the example `echo`, which the next test starts.
 #[test]
 fn the_first_program_of_the_readme_is_the_example_echo() {

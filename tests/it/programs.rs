@@ -27,7 +27,14 @@ pub(crate) struct Program {
 
 impl Program {
     pub(crate) fn start(program: impl AsRef<OsStr>, args: &[&str]) -> Program {
-        let mut child = spawn(program.as_ref(), args);
+        let mut command = Command::new(program);
+        command.args(args).stdin(Stdio::piped());
+        Program::of(command)
+    }
+
+    /// Starts a program whose input and environment are the caller's affair.
+    pub(crate) fn of(mut command: Command) -> Program {
+        let mut child = spawn(&mut command);
         let input = child.stdin.take();
         let out = lines(child.stdout.take().expect("standard output is piped"));
         let err = lines(child.stderr.take().expect("standard error is piped"));
@@ -51,16 +58,23 @@ impl Program {
         }
     }
 
-    /// The number at the end of the first line on standard error that has `text` in it: where a server tells its port.
+    /// The next line on standard error that has `text` in it.
     #[track_caller]
-    pub(crate) fn port_after(&self, text: &str) -> u16 {
+    pub(crate) fn error_line_with(&self, text: &str) -> String {
         loop {
             let line = next(&self.err, text);
             if line.contains(text) {
-                let digits = line.trim_end_matches(|c: char| !c.is_ascii_digit()).rsplit(|c: char| !c.is_ascii_digit());
-                return digits.into_iter().next().and_then(|port| port.parse().ok()).expect("the line ends in a port");
+                return line;
             }
         }
+    }
+
+    /// The number at the end of the first line on standard error that has `text` in it: where a server tells its port.
+    #[track_caller]
+    pub(crate) fn port_after(&self, text: &str) -> u16 {
+        let line = self.error_line_with(text);
+        let digits = line.trim_end_matches(|c: char| !c.is_ascii_digit()).rsplit(|c: char| !c.is_ascii_digit());
+        digits.into_iter().next().and_then(|port| port.parse().ok()).expect("the line ends in a port")
     }
 
     /// Everything else it prints until it ends.
@@ -86,6 +100,11 @@ impl Program {
     /// Ends its standard input.
     pub(crate) fn end_input(&mut self) {
         self.input = None;
+    }
+
+    /// Ends it at once, as SIGKILL does.
+    pub(crate) fn kill(&mut self) {
+        stop(&mut self.child);
     }
 
     /// How it ended.
@@ -148,7 +167,7 @@ pub(crate) fn run(program: impl AsRef<OsStr>, args: &[&str], input: &Arc<[u8]>) 
         }
     }
     let program = program.as_ref();
-    let mut child = Stopped(spawn(program, args));
+    let mut child = Stopped(spawn(Command::new(program).args(args).stdin(Stdio::piped())));
     let (mut stdin, input) = (child.0.stdin.take().expect("standard input is piped"), Arc::clone(input));
     // A program that ends before it has read everything is no fault of this thread's.
     thread::spawn(move || stdin.write_all(&input));
@@ -194,10 +213,9 @@ pub(crate) fn random(length: usize) -> Arc<[u8]> {
     bytes.into()
 }
 
-fn spawn(program: &OsStr, args: &[&str]) -> Child {
-    let mut command = Command::new(program);
-    command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    command.spawn().unwrap_or_else(|error| panic!("{program:?} starts: {error}"))
+fn spawn(command: &mut Command) -> Child {
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.spawn().unwrap_or_else(|error| panic!("{:?} starts: {error}", command.get_program()))
 }
 
 #[track_caller]

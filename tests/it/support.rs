@@ -84,7 +84,7 @@ pub(crate) fn in_child(test: &str, wrapper: &[&str], body: impl FnOnce()) {
 
 /// What runs a command with a loopback interface of its own, where that is permitted. Thousands of connections leave as many
 /// ports in TIME_WAIT for a minute; they would be missing elsewhere.
-fn network_of_its_own() -> &'static [&'static str] {
+pub(crate) fn network_of_its_own() -> &'static [&'static str] {
     const AS_ROOT: &[&str] = &["unshare", "-n", "--", "sh", "-c", "ip link set lo up && exec \"$@\"", "sh"];
     const AS_USER: &[&str] = &["unshare", "-rn", "--", "sh", "-c", "ip link set lo up && exec \"$@\"", "sh"];
     static WAY: OnceLock<&[&str]> = OnceLock::new();

@@ -1,0 +1,95 @@
+//! Who is there? One asks a group, and every member of it answers: on an interface that is named, loopback unless you say
+//! otherwise, so that nothing leaves this machine.
+//!
+//! Terminal 1:
+//!
+//! ```text
+//! $ cargo run --example discover answer printer
+//! printer answers 239.255.13.8:3002 by 127.0.0.1
+//! then: cargo run --example discover ask
+//! ```
+//!
+//! Terminal 2:
+//!
+//! ```text
+//! $ cargo run --example discover answer scanner
+//! scanner answers 239.255.13.8:3002 by 127.0.0.1
+//! then: cargo run --example discover ask
+//! ```
+//!
+//! Terminal 3; the answers come in any order, and `...` stands for any lines:
+//!
+//! ```text
+//! $ cargo run --example discover ask
+//! ...
+//! 127.0.0.1:3002 is scanner
+//! ...
+//! 2 answers in 1 s
+//! ```
+//!
+//! Another interface follows as a last argument, by address, number or name: `... answer printer eth0`, `... ask eth0`.
+//!
+//! Lesson: who asks does not know how many will answer, nor whether any does, so a clock ends the wait, one for all answers
+//! and not one for each. Questions and answers may be lost: who must be sure asks again. An answer goes to the one who
+//! asked, and is no longer than it must be, since anybody may ask in another's name.
+
+use std::io;
+use std::net::Ipv4Addr;
+use std::process;
+use std::time::{Duration, Instant};
+
+use landline::dgram::{Interface, SocketOptions};
+
+const GROUP: Ipv4Addr = Ipv4Addr::new(239, 255, 13, 8);
+const PORT: u16 = 3002;
+const QUESTION: &[u8] = b"who is there?";
+const PATIENCE: Duration = Duration::from_secs(1);
+
+fn main() -> io::Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match &*arguments.iter().map(String::as_str).collect::<Vec<_>>() {
+        ["answer", name] => answer(name, "127.0.0.1"),
+        ["answer", name, interface] => answer(name, interface),
+        ["ask"] => ask("127.0.0.1"),
+        ["ask", interface] => ask(interface),
+        _ => {
+            eprintln!("usage: discover answer NAME [INTERFACE] | discover ask [INTERFACE]");
+            process::exit(2);
+        }
+    }
+}
+
+fn answer(name: &str, interface: &str) -> io::Result<()> {
+    // Several members on one machine share the port.
+    let socket = SocketOptions::udp4().reuse_address(true).bind(PORT)?;
+    socket.join(GROUP, interface)?;
+    println!("{name} answers {GROUP}:{PORT} by {interface}\nthen: cargo run --example discover ask");
+    let on = socket.on().message(|socket, bytes, from| {
+        if bytes == QUESTION {
+            // Whoever asked may be gone by now: that is no reason to stop.
+            let _ = socket.send_to(name.as_bytes(), from);
+        }
+        Ok(())
+    });
+    on.error(|_, error| eprintln!("{error}")).run()
+}
+
+fn ask(interface: &str) -> io::Result<()> {
+    let socket = SocketOptions::udp4().bind(0)?;
+    socket.set_multicast_interface(Interface::from(interface))?;
+    socket.send_to(QUESTION, (GROUP, PORT))?;
+    let (end, mut count, mut buffer) = (Instant::now() + PATIENCE, 0, [0; 1024]);
+    while let Some(left) = end.checked_duration_since(Instant::now()) {
+        match socket.recv_timeout(&mut buffer, left) {
+            Ok(Some((name, from))) => {
+                println!("{} is {}", from.address(), String::from_utf8_lossy(name));
+                count += 1;
+            }
+            Ok(None) => break,
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => break,
+            Err(error) => return Err(error),
+        }
+    }
+    println!("{count} answers in {} s", PATIENCE.as_secs());
+    Ok(())
+}

@@ -1,0 +1,79 @@
+//! A game's loop: 20 steps a second, whatever the network does. It takes what has come, and never waits for anybody.
+//!
+//! Terminal 1:
+//!
+//! ```text
+//! $ cargo run --example game_loop
+//! listening on 127.0.0.1:3000
+//! then: cargo run --example echo_client 127.0.0.1:3000
+//! ...
+//! step 20, players: 1
+//! ...
+//! ```
+//!
+//! Terminal 2; what is typed stands behind `>`, d is a step to the right and a to the left:
+//!
+//! ```text
+//! $ cargo run --example echo_client 127.0.0.1:3000
+//! #1 at 0
+//! > ddd
+//! #1 at 3
+//! > a
+//! #1 at 2
+//! ```
+//!
+//! Lesson: `try_iter` gives what has arrived and does not wait, and `take` bounds how much of it one step may handle: what is
+//! left waits in the channel, then in the kernel, and then the client waits. A player who reads too slowly gets fewer
+//! frames: `clear` throws away the frame that was not sent yet, since the new one says it all.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use std::{env, io, thread};
+
+use landline::net::{Server, ServerEvent, SocketEvent};
+
+const STEP: Duration = Duration::from_millis(50);
+
+fn main() -> io::Result<()> {
+    let server = Server::listen(env::args().nth(1).unwrap_or("127.0.0.1:3000".into()))?;
+    println!("listening on {0}\nthen: cargo run --example echo_client {0}", server.address());
+    let events = server.events(1024)?;
+    let (mut players, mut shown, mut next) = (BTreeMap::new(), String::new(), Instant::now());
+    for step in 1_u64.. {
+        for event in events.try_iter().take(1024) {
+            match event {
+                ServerEvent::Connection(socket) => drop(players.insert(socket.id(), (socket, 0_i64))),
+                ServerEvent::Socket(socket, SocketEvent::Data(keys)) => {
+                    if let Some((_, place)) = players.get_mut(&socket.id()) {
+                        *place += keys.iter().map(|key| i64::from(*key == b'd') - i64::from(*key == b'a')).sum::<i64>();
+                    }
+                }
+                ServerEvent::Socket(socket, SocketEvent::End) => socket.destroy(),
+                ServerEvent::Socket(socket, SocketEvent::Close { .. }) => drop(players.remove(&socket.id())),
+                _ => {}
+            }
+        }
+        let places: Vec<_> = players.iter().map(|(id, (_, place))| format!("{id} at {place}")).collect();
+        let frame = places.join(", ") + "\n";
+        if frame != shown {
+            let bytes: Arc<[u8]> = frame.as_bytes().into();
+            for (socket, _) in players.values() {
+                socket.outbox().clear();
+                if socket.outbox().try_send(Arc::clone(&bytes)).is_err() {
+                    socket.destroy();
+                }
+            }
+            shown = frame;
+        }
+        if step % 20 == 0 {
+            println!("step {step}, players: {}", players.len());
+        }
+        next += STEP;
+        match next.checked_duration_since(Instant::now()) {
+            Some(left) => thread::sleep(left),
+            None => next = Instant::now(), // late: the steps that were missed are not made up for
+        }
+    }
+    Ok(())
+}

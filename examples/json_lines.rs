@@ -1,0 +1,65 @@
+//! Requests and answers in JSON, one a line.
+//!
+//! Terminal 1:
+//!
+//! ```text
+//! $ cargo run --example json_lines
+//! listening on 127.0.0.1:3000
+//! then: cargo run --example echo_client 127.0.0.1:3000
+//! ```
+//!
+//! Terminal 2; what is typed stands behind `>`:
+//!
+//! ```text
+//! $ cargo run --example echo_client 127.0.0.1:3000
+//! > {"add":[1,2,3.5]}
+//! {"number":6.5}
+//! > {"upper":"hello"}
+//! {"text":"HELLO"}
+//! > {"sing":"hello"}
+//! {"error":"unknown variant `sing`, expected `add` or `upper` at line 1 column 7"}
+//! ```
+//!
+//! Lesson: an enum is the protocol, and serde checks what comes against it. `lines` cuts the stream into messages, each of
+//! 64 KiB at most, `write_with` writes an answer whole from a buffer that is used again. What a client gets wrong is
+//! answered and ends nothing; only what the socket gets wrong ends the connection.
+
+use std::{env, io};
+
+use landline::net::Server;
+use serde::{Deserialize, Serialize};
+
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Request {
+    Add(Vec<f64>),
+    Upper(String),
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Answer {
+    Number(f64),
+    Text(String),
+    Error(String),
+}
+
+fn main() -> io::Result<()> {
+    let server = Server::listen(env::args().nth(1).unwrap_or("127.0.0.1:3000".into()))?;
+    println!("listening on {0}\nthen: cargo run --example echo_client {0}", server.address());
+    server.serve(|socket| {
+        for line in socket.lines() {
+            let answer = match serde_json::from_str(&line?) {
+                Ok(Request::Add(numbers)) => Answer::Number(numbers.iter().sum()),
+                Ok(Request::Upper(text)) => Answer::Text(text.to_uppercase()),
+                Err(error) => Answer::Error(error.to_string()),
+            };
+            socket.write_with(|out| {
+                serde_json::to_writer(&mut *out, &answer)?;
+                out.push(b'\n');
+                Ok(())
+            })?;
+        }
+        Ok(())
+    })
+}

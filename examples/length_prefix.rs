@@ -1,0 +1,96 @@
+//! Messages of any bytes, each behind its length: four bytes, the most significant first.
+//!
+//! Terminal 1:
+//!
+//! ```text
+//! $ cargo run --example length_prefix serve 127.0.0.1:3000
+//! listening on 127.0.0.1:3000
+//! then: cargo run --example length_prefix ask 127.0.0.1:3000 one two
+//! ```
+//!
+//! Terminal 2:
+//!
+//! ```text
+//! $ cargo run --example length_prefix ask 127.0.0.1:3000 one two
+//! eno
+//! owt
+//! ```
+//!
+//! Terminal 3, a client that speaks something else; the server ends the connection:
+//!
+//! ```text
+//! $ curl --silent --show-error http://127.0.0.1:3000/
+//! curl: (52) Empty reply from server
+//! ```
+//!
+//! Lesson: TCP has no messages, only bytes in order, so the length says where one ends. It is looked at before anything is
+//! allocated: `GET ` is a message of more than a billion bytes. `write_with` puts length and message into one write, so that
+//! threads that share a socket do not mix theirs. An end between two messages is one in order, an end within is an error.
+
+use std::io::{self, BufRead, BufReader};
+use std::{env, process};
+
+use landline::net::{Server, Socket};
+
+const LONGEST: usize = 64 * 1024;
+
+fn main() -> io::Result<()> {
+    let args: Vec<String> = env::args().skip(1).collect();
+    match &*args.iter().map(String::as_str).collect::<Vec<_>>() {
+        ["serve", at] => serve(at),
+        ["ask", to, words @ ..] => ask(to, words),
+        _ => {
+            eprintln!("usage: length_prefix serve ADDRESS | length_prefix ask ADDRESS WORD...");
+            process::exit(2);
+        }
+    }
+}
+
+fn serve(at: &str) -> io::Result<()> {
+    let server = Server::listen(at)?;
+    println!("listening on {0}\nthen: cargo run --example length_prefix ask {0} one two", server.address());
+    server.serve(|socket| {
+        let mut reader = BufReader::new(socket);
+        while let Some(mut message) = receive(&mut reader)? {
+            message.reverse();
+            send(socket, &message)?;
+        }
+        Ok(())
+    })
+}
+
+fn ask(to: &str, words: &[&str]) -> io::Result<()> {
+    let socket = Socket::connect(to)?;
+    let mut reader = BufReader::new(&socket);
+    for word in words {
+        send(&socket, word.as_bytes())?;
+        let answer = receive(&mut reader)?.ok_or(io::ErrorKind::UnexpectedEof)?;
+        println!("{}", String::from_utf8_lossy(&answer));
+    }
+    Ok(())
+}
+
+fn send(socket: &Socket, message: &[u8]) -> io::Result<()> {
+    let length = u32::try_from(message.len()).map_err(io::Error::other)?;
+    socket.write_with(|out| {
+        out.extend(length.to_be_bytes());
+        out.extend(message);
+        Ok(())
+    })
+}
+
+/// The next message; none if the peer has ended before it.
+fn receive(from: &mut impl BufRead) -> io::Result<Option<Vec<u8>>> {
+    if from.fill_buf()?.is_empty() {
+        return Ok(None);
+    }
+    let mut length = [0; 4];
+    from.read_exact(&mut length)?;
+    let length = u32::from_be_bytes(length) as usize;
+    if length > LONGEST {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, format!("a message of {length} bytes")));
+    }
+    let mut message = vec![0; length];
+    from.read_exact(&mut message)?;
+    Ok(Some(message))
+}

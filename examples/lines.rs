@@ -1,0 +1,72 @@
+//! A line protocol with an idle timeout: clients store words and ask for them, and whoever is silent is sent away.
+//!
+//! Terminal 1:
+//!
+//! ```text
+//! $ cargo run --example lines 127.0.0.1:3000 2
+//! listening on 127.0.0.1:3000, for clients that say something every 2 s
+//! then: cargo run --example echo_client 127.0.0.1:3000
+//! ```
+//!
+//! Terminal 2; what is typed stands behind `>`, and the last line comes by itself:
+//!
+//! ```text
+//! $ cargo run --example echo_client 127.0.0.1:3000
+//! > set colour green
+//! ok
+//! > get colour
+//! green
+//! > get size
+//! error: there is no size
+//! > sing
+//! error: set KEY VALUE, get KEY or quit
+//! bye: nothing was said for 2 s
+//! ```
+//!
+//! Lesson: the protocol is one loop over lines, and its state is where it belongs: a client's own in local variables, the
+//! common one behind a lock. A line has a limit, 1,000 bytes here, or a client that never ends its line would take all
+//! memory. A timeout loses nothing, so it can be answered; it is the return that ends the connection.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+use std::{env, io};
+
+use landline::net::ServerOptions;
+
+fn main() -> io::Result<()> {
+    let mut args = env::args().skip(1);
+    let at = args.next().unwrap_or("127.0.0.1:3000".into());
+    let seconds = args.next().map_or(Ok(60), |seconds| seconds.parse()).map_err(io::Error::other)?;
+    let server = ServerOptions::new().timeout(Duration::from_secs(seconds)).listen(at)?;
+    println!("listening on {}, for clients that say something every {seconds} s", server.address());
+    println!("then: cargo run --example echo_client {}", server.address());
+    let words = Mutex::new(HashMap::new());
+    server.serve(|socket| {
+        for line in socket.lines_max(1000) {
+            let line = match line {
+                Ok(line) => line,
+                Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+                    return socket.write_all(format!("bye: nothing was said for {seconds} s\n"));
+                }
+                Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                    return socket.write_all(format!("bye: {error}\n"));
+                }
+                Err(error) => return Err(error),
+            };
+            let mut words = words.lock().unwrap_or_else(PoisonError::into_inner);
+            let answer = match *line.splitn(3, ' ').collect::<Vec<_>>() {
+                ["set", key, value] => {
+                    words.insert(key.to_owned(), value.to_owned());
+                    "ok".into()
+                }
+                ["get", key] => words.get(key).cloned().unwrap_or_else(|| format!("error: there is no {key}")),
+                ["quit"] => return Ok(()),
+                _ => "error: set KEY VALUE, get KEY or quit".into(),
+            };
+            drop(words); // nobody waits for this client
+            writeln!(socket, "{answer}")?;
+        }
+        Ok(())
+    })
+}

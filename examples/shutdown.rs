@@ -1,0 +1,45 @@
+//! An echo server that ends well: it serves until a line is typed, then drains and says how that went.
+//!
+//! Terminal 1; what is typed stands behind `>`, once the client below has its answer:
+//!
+//! ```text
+//! $ cargo run --release --example shutdown
+//! listening on 127.0.0.1:3000
+//! Enter shuts it down
+//! #1 127.0.0.1:40001 -> 127.0.0.1:3000 accepted, 1 open
+//! > Enter
+//! 127.0.0.1:3000 closing
+//! #1 127.0.0.1:40001 -> 127.0.0.1:3000 finished after 4.210 s, 6 read, 6 written
+//! 127.0.0.1:3000 closed
+//! 1 finished, 0 forced, 0 still running, after 0.000 s
+//! ```
+//!
+//! Terminal 2, left alone when `hello` is typed:
+//!
+//! ```text
+//! $ nc 127.0.0.1 3000
+//! > hello
+//! hello
+//! ```
+//!
+//! nc sees the end, and ends too at the next Enter.
+//!
+//! Lesson: a shutdown lets nobody in any more and wakes the handlers that wait for their client; those that are at work have
+//! 5 s. A client that does not read what it asked for is cut off then: try `yes | nc 127.0.0.1 3000 | sleep 60`, and Enter.
+
+use std::time::Duration;
+use std::{env, io};
+
+use landline::net::ServerOptions;
+
+fn main() -> io::Result<()> {
+    let at = env::args().nth(1).unwrap_or("127.0.0.1:3000".into());
+    let server = ServerOptions::new().report(|report| println!("{report}")).listen(at)?;
+    println!("listening on {}\nEnter shuts it down", server.address());
+    let serving = server.spawn(|socket| socket.pipe(socket).map(drop))?;
+
+    io::stdin().read_line(&mut String::new())?;
+    let report = server.shutdown(Duration::from_secs(5));
+    println!("{report}");
+    if report.still_running == 0 { serving.join() } else { Err(io::Error::other("a handler has not returned")) }
+}

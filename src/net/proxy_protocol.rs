@@ -1,0 +1,310 @@
+//! The header that a load balancer puts before a connection it passes on: the PROXY protocol, versions 1 and 2, as
+//! HAProxy's `proxy-protocol.txt` has it.
+//!
+//! ```text
+//! 1:  PROXY TCP4 192.0.2.7 192.0.2.1 56324 443\r\n        TCP4, TCP6 or UNKNOWN; at most 107 bytes
+//! 2:  12 bytes of signature, version and command, family and protocol, the length of the rest (two bytes);
+//!     both addresses, both ports; then any number of type, length (two bytes), value
+//! ```
+//!
+//! What follows the header is the client's, so not a byte of it may be taken along, and the length of a line is known
+//! only at its end. So [`receive`] looks at what has arrived before it takes it (recv(2) with MSG_PEEK): as long as the
+//! header is incomplete, all that has arrived belongs to it. A header that comes whole costs two calls.
+
+use std::fmt::Display;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::str::FromStr;
+
+use crate::address::{Address, Family};
+use crate::error::{Error, Result};
+use crate::sys;
+
+/// Whose connection it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Header {
+    /// A client's.
+    Passed {
+        client: Address,
+        /// The end that the client connected to: the load balancer's, or whatever stands before that.
+        reached: Address,
+    },
+    /// The sender's own, as when it looks whether the server is well; or that of a client it cannot name. The addresses
+    /// of the connection itself count then.
+    Own,
+}
+
+/// Where a header is read from: a stream whose bytes can be looked at before they are taken.
+pub(super) trait Source {
+    /// Blocks until there are bytes or the stream has ended, 0; leaves them there.
+    fn peek(&mut self, buf: &mut [u8]) -> io::Result<usize>;
+
+    /// Takes bytes that [`peek`](Source::peek) has seen.
+    fn take(&mut self, buf: &mut [u8]) -> io::Result<usize>;
+}
+
+/// Takes the header off a stream, and nothing of what follows it. After an error the stream is at no certain place.
+///
+/// # Errors
+/// `InvalidData`, `ERR_PROXY_HEADER`, naming what is wrong; `UnexpectedEof` if the stream ends before the header; those
+/// of the source.
+pub(super) fn receive(source: &mut impl Source) -> io::Result<Header> {
+    let mut bytes = [0; LONGEST];
+    let mut taken = 0;
+    loop {
+        // There is room: no header of this length is incomplete.
+        let seen = taken + source.peek(&mut bytes[taken..])?;
+        if seen == taken {
+            return Err(ended(taken));
+        }
+        let header = parse(&bytes[..seen])?;
+        let ours = header.as_ref().map_or(seen, |(_, length)| *length);
+        while taken < ours {
+            match source.take(&mut bytes[taken..ours])? {
+                0 => return Err(ended(taken)),
+                n => taken += n,
+            }
+        }
+        if let Some((header, _)) = header {
+            return Ok(header);
+        }
+    }
+}
+
+/// The longest header of either version. A line has at most 107 bytes. Binary headers are meant to fit one segment, 536
+/// bytes, but what proxies add, such as a client's certificate, may be longer; what a server sets aside for a stranger
+/// needs a bound all the same, and 4 KiB is what nginx allows.
+const LONGEST: usize = 4096;
+/// `PROXY UNKNOWN`, two IPv6 addresses and two ports, each of the greatest length.
+const LONGEST_LINE: usize = 107;
+const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
+const LINE: &[u8] = b"PROXY ";
+/// The part of a binary header that is always there.
+const FIXED: usize = 16;
+const CRC32C: u8 = 3;
+
+/// The header that `bytes` begin with, and its length; none if it goes on behind them.
+///
+/// # Errors
+/// No header begins like this. Told at the first byte that is neither version's, and of the rest when the line is
+/// complete or the length known.
+pub(super) fn parse(bytes: &[u8]) -> Result<Option<(Header, usize)>> {
+    let begins = |with: &[u8]| bytes.iter().zip(with).all(|(byte, with)| byte == with);
+    match () {
+        () if begins(LINE) => line(bytes),
+        () if begins(SIGNATURE) => binary(bytes),
+        () => {
+            let first = bytes[..bytes.len().min(SIGNATURE.len())].escape_ascii();
+            Err(wrong(format_args!("it begins with '{first}', which is neither version's")))
+        }
+    }
+}
+
+// ---- version 1
+
+fn line(bytes: &[u8]) -> Result<Option<(Header, usize)>> {
+    let most = &bytes[..bytes.len().min(LONGEST_LINE)];
+    let end = match most.iter().position(|byte| matches!(byte, b'\r' | b'\n')) {
+        Some(end) if most[end..].starts_with(b"\r\n") => end,
+        Some(end) if most[end] == b'\n' || end + 1 < most.len() => {
+            return Err(wrong("a CR or LF stands alone"));
+        }
+        _ if most.len() < LONGEST_LINE => return Ok(None),
+        _ => return Err(wrong(format_args!("no line of at most {LONGEST_LINE} bytes"))),
+    };
+    let words: Vec<&[u8]> = most[..end].split(|byte| *byte == b' ').collect();
+    let header = match words[..] {
+        // What may follow is to be ignored.
+        [_, b"UNKNOWN", ..] => Header::Own,
+        [_, b"TCP4", client, reached, from, to] => passed::<Ipv4Addr>([client, reached], [from, to])?,
+        [_, b"TCP6", client, reached, from, to] => passed::<Ipv6Addr>([client, reached], [from, to])?,
+        [_, b"TCP4" | b"TCP6", ..] => {
+            return Err(wrong(format_args!("{} words with one space between them, not 6", words.len())));
+        }
+        [_, protocol, ..] => {
+            return Err(wrong(format_args!("protocol {}, not TCP4, TCP6 or UNKNOWN", quoted(protocol))));
+        }
+        // `PROXY `, as it begins, makes two words.
+        [..] => return Err(wrong("no protocol")),
+    };
+    Ok(Some((header, end + 2)))
+}
+
+fn passed<T>([client, reached]: [&[u8]; 2], [from, to]: [&[u8]; 2]) -> Result<Header>
+where
+    T: FromStr,
+    IpAddr: From<T>,
+{
+    let client = (ip::<T>("source", client)?, port("source", from)?);
+    let reached = (ip::<T>("destination", reached)?, port("destination", to)?);
+    Ok(Header::Passed { client: SocketAddr::from(client).into(), reached: SocketAddr::from(reached).into() })
+}
+
+/// std takes an IPv4 address in its one plain form only, without leading zeros. It takes an IPv6 address whose end is
+/// written as IPv4 too, which the grammar leaves out; but so HAProxy names the IPv4 clients of a listener for both.
+fn ip<T>(which: &str, word: &[u8]) -> Result<IpAddr>
+where
+    T: FromStr,
+    IpAddr: From<T>,
+{
+    let ip = std::str::from_utf8(word).ok().and_then(|text| text.parse::<T>().ok());
+    ip.map(IpAddr::from).ok_or_else(|| wrong(format_args!("{} is no {which} address of its protocol", quoted(word))))
+}
+
+fn port(which: &str, word: &[u8]) -> Result<u16> {
+    // std would take a plus sign and leading zeros.
+    let is_plain = word.iter().all(u8::is_ascii_digit) && (word == b"0" || !word.starts_with(b"0"));
+    let port = std::str::from_utf8(word).ok().filter(|_| is_plain).and_then(|text| text.parse().ok());
+    port.ok_or_else(|| wrong(format_args!("{} is no {which} port", quoted(word))))
+}
+
+// ---- version 2
+
+fn binary(bytes: &[u8]) -> Result<Option<(Header, usize)>> {
+    let Some(&[version_and_command, family_and_protocol, high, low]) = bytes.get(SIGNATURE.len()..FIXED) else {
+        return Ok(None);
+    };
+    let (version, command) = halves(version_and_command);
+    if version != 2 {
+        return Err(wrong(format_args!("version {version} behind the signature of version 2")));
+    }
+    let family = match command {
+        // Whatever it says of addresses is to be ignored.
+        0 => None,
+        1 => family(family_and_protocol)?,
+        other => return Err(wrong(format_args!("command {other}, not 0 (LOCAL) or 1 (PROXY)"))),
+    };
+    let rest = usize::from(u16::from_be_bytes([high, low]));
+    let length = FIXED + rest;
+    if length > LONGEST {
+        return Err(wrong(format_args!("{length} bytes, more than {LONGEST}")));
+    }
+    let needed = match family {
+        None => 0,
+        Some(Family::Ipv4) => 2 * (4 + 2),
+        Some(Family::Ipv6) => 2 * (16 + 2),
+        Some(Family::Unix) => 2 * UNIX_NAME,
+    };
+    if rest < needed {
+        return Err(wrong(format_args!("{rest} bytes of addresses, where its family has {needed}")));
+    }
+    let Some(all) = bytes.get(..length) else {
+        return Ok(None);
+    };
+    let Some(family) = family else {
+        return Ok(Some((Header::Own, length)));
+    };
+    check_additions(all, FIXED + needed)?;
+    let addresses = &all[FIXED..FIXED + needed];
+    let (client, reached) = match family {
+        Family::Ipv4 => (ip_address::<4>(addresses, 0), ip_address::<4>(addresses, 1)),
+        Family::Ipv6 => (ip_address::<16>(addresses, 0), ip_address::<16>(addresses, 1)),
+        Family::Unix => {
+            let (client, reached) = addresses.split_at(UNIX_NAME);
+            (unix_address(client), unix_address(reached))
+        }
+    };
+    Ok(Some((Header::Passed { client, reached }, length)))
+}
+
+/// The length of the field for the name of a Unix socket.
+const UNIX_NAME: usize = 108;
+
+/// The family of a client that is named; none if the sender cannot say.
+fn family(byte: u8) -> Result<Option<Family>> {
+    Ok(match halves(byte) {
+        (4.., _) => return Err(wrong(format_args!("address family {}", byte >> 4))),
+        (_, 3..) => return Err(wrong(format_args!("transport protocol {}", byte & 15))),
+        (0, _) | (_, 0) => None,
+        (_, 2) => return Err(wrong("it tells of datagrams")),
+        (1, _) => Some(Family::Ipv4),
+        (2, _) => Some(Family::Ipv6),
+        (3, _) => Some(Family::Unix),
+    })
+}
+
+/// One of the two addresses, each of `N` bytes; their ports follow them.
+fn ip_address<const N: usize>(addresses: &[u8], which: usize) -> Address
+where
+    IpAddr: From<[u8; N]>,
+{
+    let mut ip = [0; N];
+    ip.copy_from_slice(&addresses[which * N..][..N]);
+    let port = &addresses[2 * N + 2 * which..];
+    SocketAddr::from((IpAddr::from(ip), u16::from_be_bytes([port[0], port[1]]))).into()
+}
+
+/// A path ends before its first NUL. An abstract name begins with one, and may hold more; those at its end fill the
+/// field.
+fn unix_address(field: &[u8]) -> Address {
+    let end = match field.iter().position(|byte| *byte == 0) {
+        Some(0) => field.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1),
+        Some(end) => end,
+        None => field.len(),
+    };
+    sys::path_from_bytes(&field[..end]).into()
+}
+
+/// What follows the addresses is passed over, but has to end where the header ends; and the checksum, where there is
+/// one, has to be right. What a value holds inside is nobody's business here.
+fn check_additions(header: &[u8], mut at: usize) -> Result<()> {
+    let mut has_sum = false;
+    while at < header.len() {
+        let rest = &header[at..];
+        let &[kind, high, low, ..] = rest else {
+            return Err(wrong(format_args!("{} bytes behind its last addition", rest.len())));
+        };
+        let (length, left) = (usize::from(u16::from_be_bytes([high, low])), rest.len() - 3);
+        if length > left {
+            return Err(wrong(format_args!("an addition of type {kind} with {length} bytes, where {left} are left")));
+        }
+        let value = at + 3..at + 3 + length;
+        if kind == CRC32C {
+            let Ok(said) = header[value.clone()].try_into().map(u32::from_be_bytes) else {
+                return Err(wrong(format_args!("a checksum of {length} bytes, not 4")));
+            };
+            // Each one takes a walk over the whole header.
+            if has_sum {
+                return Err(wrong("two checksums"));
+            }
+            has_sum = true;
+            // It is the sum of the header with zeros in its own place.
+            let sum = crc32c(header.iter().enumerate().map(|(i, byte)| if value.contains(&i) { 0 } else { *byte }));
+            if sum != said {
+                return Err(wrong(format_args!("its checksum is {said:08x}, where {sum:08x} would be right")));
+            }
+        }
+        at = value.end;
+    }
+    Ok(())
+}
+
+/// RFC 4960, appendix B: the polynomial 0x1EDC6F41, its bits reflected.
+fn crc32c(bytes: impl Iterator<Item = u8>) -> u32 {
+    let shifted = |crc: u32| (crc >> 1) ^ (0x82f6_3b78 * (crc & 1));
+    !bytes.fold(!0, |crc, byte| (0..8).fold(crc ^ u32::from(byte), |crc, _| shifted(crc)))
+}
+
+fn halves(byte: u8) -> (u8, u8) {
+    (byte >> 4, byte & 15)
+}
+
+// ---- errors
+
+const CODE: &str = "ERR_PROXY_HEADER";
+
+fn wrong(what: impl Display) -> Error {
+    Error::fixed(io::ErrorKind::InvalidData, CODE, format!("The PROXY header is wrong: {what}"))
+}
+
+fn ended(taken: usize) -> io::Error {
+    let text = format!("The connection ended before its PROXY header, after {taken} bytes");
+    Error::fixed(io::ErrorKind::UnexpectedEof, CODE, text).into()
+}
+
+fn quoted(word: &[u8]) -> String {
+    format!("'{}'", word.escape_ascii())
+}
+
+#[cfg(test)]
+mod tests;
