@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, Thread};
 
-use crossbeam_channel::{self as channel, Receiver, Sender, TryRecvError, bounded, never, select};
+use crossbeam_channel::{self as channel, Receiver, Sender, TryRecvError, TrySendError, bounded, never, select};
 
 use crate::error::{Error, Result};
 use crate::line::Line;
@@ -175,12 +175,23 @@ impl<T> Feed<T> {
     }
 
     /// Sends, waiting for room until the receiver is gone or `over` is disconnected.
-    pub(crate) fn send_unless(&self, event: T, over: &Receiver<Infallible>) -> Result<(), Gone> {
+    pub(crate) fn send_unless(&self, mut event: T, over: &Receiver<Infallible>) -> Result<(), Gone> {
         let is_gone = || self.gone.try_recv() == Err(TryRecvError::Disconnected);
         let is_over = || is_gone() || over.try_recv() == Err(TryRecvError::Disconnected);
+        // First: an event must not slip into a channel that was dropped, as if somebody would answer it.
+        if is_gone() {
+            return Err(Gone);
+        }
+        // Mostly there is room and nobody waits for it, and then a `select!` would cost several times as much.
+        if self.line.is_empty() {
+            match self.sender.try_send(event) {
+                Ok(()) => return Ok(()),
+                Err(TrySendError::Full(back)) => event = back,
+                Err(TrySendError::Disconnected(_)) => return Err(Gone),
+            }
+        }
         let _front = self.line.enter(is_over).ok_or(Gone)?;
-        // First, since `select!` takes any arm that is ready: an event must not slip into a channel that was dropped, as if
-        // somebody would answer it.
+        // Again, since `select!` takes any arm that is ready.
         if is_gone() {
             return Err(Gone);
         }

@@ -81,6 +81,7 @@ mod stampede;
 mod states;
 mod support;
 mod support_dgram;
+mod system_calls;
 mod timeouts;
 mod unix;
 mod writes;
