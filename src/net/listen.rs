@@ -182,7 +182,7 @@ impl ServerOptions {
     /// has accepted yet, at most as many as the [backlog](ServerOptions::backlog) holds. With [`WhenFull::Reply`] they
     /// get the goodbye, as many of them as it serves at once. The others see the end, or still `ConnectionReset` if
     /// they have written already. They are reported, on the thread that closes, and counted as refused since the server
-    /// was closing; the `refused` callback is told only of one whom a thread was accepting just then. `close` blocks
+    /// was closing, or because a list shuts them out, and those are only closed; the `refused` callback is told only of one whom a thread was accepting just then. `close` blocks
     /// until all are answered; the goodbyes go on after that, so wait for them before the program ends. Not for an
     /// [adopted](ServerOptions::adopt) listener, whose queue belongs to its giver. Default: no, as in Node.
     pub fn answer_queued(self, answer: bool) -> ServerOptions {
