@@ -325,7 +325,8 @@ impl ServerOptions {
     }
 
     /// What the names of the server's threads begin with; behind it they say what each is for, and the server's address.
-    /// Linux's tools show the first 15 bytes. Default: `landline`, so `landline worker 127.0.0.1:3000`.
+    /// Linux's tools show the first 15 bytes. Threads that are started by a socket, as an outbox's, keep `landline`. Default:
+    /// `landline`, so `landline worker 127.0.0.1:3000`.
     pub fn thread_name(self, name: impl Into<Cow<'static, str>>) -> ServerOptions {
         ServerOptions { thread_name: name.into(), ..self }
     }

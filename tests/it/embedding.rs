@@ -230,6 +230,7 @@ fn threads_are_named_as_asked_for() {
         let options = ServerOptions::new().thread_name("web").max_connections(0);
         let served = Served::start("127.0.0.1:0", &options.when_full(WhenFull::Reply("full".into())), |_| Ok(()));
         let refused = served.connect();
+        eventually(SOON, "it is refused", || served.server.stats().refused.full == 1);
         served.server.set_max_connections(1);
         let client = served.connect();
         let datagrams = dgram::SocketOptions::udp4().thread_name("dns").bind("127.0.0.1:0").expect("port 0 is free");
