@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, Thread};
 
-use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded, never, select};
+use crossbeam_channel::{self as channel, Receiver, Sender, TryRecvError, TrySendError, bounded, never, select};
 
 use crate::error::{Error, Result};
 use crate::line::Line;
@@ -17,7 +17,7 @@ use crate::running::Running;
 /// The receiving end of a channel of events, made by the `events(n)` of a server or socket.
 ///
 /// It is used as crossbeam's [`Receiver`], so `select!` of [`landline::channel`](crate::channel) takes it, and it keeps what
-/// feeds it open. It is an iterator's source too: `for event in events.iter()`. When what feeds it is closed and the last
+/// feeds it open. It is an iterator's source too: `for event in &events`. When what feeds it is closed and the last
 /// event was taken, receiving says that the channel is disconnected. Dropping it closes what feeds it and waits for its
 /// threads; so not by a `report` callback, which runs on one of them.
 ///
@@ -121,6 +121,16 @@ impl<T> Deref for Events<T> {
     }
 }
 
+impl<'a, T> IntoIterator for &'a Events<T> {
+    type Item = T;
+    type IntoIter = channel::Iter<'a, T>;
+
+    /// Each event as it comes, until the last one was taken. Blocks for the next.
+    fn into_iter(self) -> channel::Iter<'a, T> {
+        self.iter()
+    }
+}
+
 impl<T> Drop for Events<T> {
     fn drop(&mut self) {
         self.consumer.leave();
@@ -165,12 +175,23 @@ impl<T> Feed<T> {
     }
 
     /// Sends, waiting for room until the receiver is gone or `over` is disconnected.
-    pub(crate) fn send_unless(&self, event: T, over: &Receiver<Infallible>) -> Result<(), Gone> {
+    pub(crate) fn send_unless(&self, mut event: T, over: &Receiver<Infallible>) -> Result<(), Gone> {
         let is_gone = || self.gone.try_recv() == Err(TryRecvError::Disconnected);
         let is_over = || is_gone() || over.try_recv() == Err(TryRecvError::Disconnected);
+        // First: an event must not slip into a channel that was dropped, as if somebody would answer it.
+        if is_gone() {
+            return Err(Gone);
+        }
+        // Mostly there is room and nobody waits for it, and then a `select!` would cost several times as much.
+        if self.line.is_empty() {
+            match self.sender.try_send(event) {
+                Ok(()) => return Ok(()),
+                Err(TrySendError::Full(back)) => event = back,
+                Err(TrySendError::Disconnected(_)) => return Err(Gone),
+            }
+        }
         let _front = self.line.enter(is_over).ok_or(Gone)?;
-        // First, since `select!` takes any arm that is ready: an event must not slip into a channel that was dropped, as if
-        // somebody would answer it.
+        // Again, since `select!` takes any arm that is ready.
         if is_gone() {
             return Err(Gone);
         }

@@ -63,6 +63,9 @@
 //!
 //! # Further reading
 //!
+//! - docs/lessons/ (Chinese: docs/zh/): sockets in twelve lessons, from a first server to many machines.
+//! - docs/design.md: why it is made as it is. docs/index.md: the function that shows each idea. docs/defaults.md: every
+//!   default. docs/benchmarks.md: how fast, beside what else there is.
 //! - docs/node.md: each option, method and event of Node's, what it is called here, and the test that proves it; where
 //!   landline differs, and why; a Node tutorial's programs and their counterparts.
 //! - docs/recipes.md: TLS, WebSockets, JSON, a GUI, metrics, Ctrl+C, in ten lines each. docs/twins.md: the examples beside
@@ -110,6 +113,35 @@ pub use running::Running;
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+/// Compiles and runs the lessons' code.
+#[cfg(doctest)]
+mod lessons {
+    #[doc = include_str!("../docs/lessons/01-a-first-server.md")]
+    struct One;
+    #[doc = include_str!("../docs/lessons/02-talking-to-a-client.md")]
+    struct Two;
+    #[doc = include_str!("../docs/lessons/03-the-clients-side.md")]
+    struct Three;
+    #[doc = include_str!("../docs/lessons/04-who-says-goodbye.md")]
+    struct Four;
+    #[doc = include_str!("../docs/lessons/05-how-many-at-once.md")]
+    struct Five;
+    #[doc = include_str!("../docs/lessons/06-time.md")]
+    struct Six;
+    #[doc = include_str!("../docs/lessons/07-many-writers-slow-readers.md")]
+    struct Seven;
+    #[doc = include_str!("../docs/lessons/08-datagrams.md")]
+    struct Eight;
+    #[doc = include_str!("../docs/lessons/09-one-to-many.md")]
+    struct Nine;
+    #[doc = include_str!("../docs/lessons/10-one-loop-for-everything.md")]
+    struct Ten;
+    #[doc = include_str!("../docs/lessons/11-shutting-down.md")]
+    struct Eleven;
+    #[doc = include_str!("../docs/lessons/12-many-machines.md")]
+    struct Twelve;
+}
 
 /// Compiles and runs the recipes' code, that of foreign crates excepted.
 #[cfg(doctest)]

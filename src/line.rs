@@ -54,6 +54,11 @@ impl Line {
         }
     }
 
+    /// Whether nobody is at the front or waits to be.
+    pub(crate) fn is_empty(&self) -> bool {
+        lock(&self.0).at_front == 0
+    }
+
     /// Wakes everybody, to look whether they give up.
     pub(crate) fn wake_all(&self) {
         for (_, thread) in &lock(&self.0).waiting {

@@ -40,11 +40,14 @@ pub struct Connection {
     pub local: Address,
     /// The other end.
     pub remote: Address,
+    /// A server of ours accepted it. Otherwise we connected, or have taken it over.
+    pub accepted: bool,
 }
 
 impl fmt::Display for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {} -> {}", self.id, self.remote, self.local)
+        let (from, to) = if self.accepted { (&self.remote, &self.local) } else { (&self.local, &self.remote) };
+        write!(f, "{} {from} -> {to}", self.id)
     }
 }
 
@@ -255,9 +258,7 @@ impl fmt::Display for Report {
             Report::Attempt { address } => write!(f, "connecting to {address}"),
             Report::AttemptFailed { address, error } => write!(f, "connecting to {address} failed: {}", error.code()),
             Report::AttemptTimedOut { address } => write!(f, "connecting to {address} timed out"),
-            Report::Connected { connection: Connection { id, local, remote } } => {
-                write!(f, "{id} {local} -> {remote} connected")
-            }
+            Report::Connected { connection } => write!(f, "{connection} connected"),
             Report::Refused { local, remote, by } => write!(f, "refused {remote} -> {local}: {by}"),
             Report::Ended { connection, after, read, written, how } => {
                 write!(f, "{connection} {how} after {:.3} s, {read} read, {written} written", after.as_secs_f64())

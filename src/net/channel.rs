@@ -42,7 +42,7 @@ impl Server {
     ///
     /// let client = Socket::connect(server.address())?;
     /// client.write_end("hello")?;
-    /// for event in events.iter() {
+    /// for event in &events {
     ///     match event {
     ///         ServerEvent::Socket(socket, SocketEvent::Data(bytes)) => socket.outbox().try_send(bytes)?,
     ///         ServerEvent::Socket(socket, SocketEvent::End) => socket.outbox().end()?,

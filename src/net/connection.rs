@@ -41,8 +41,8 @@ const PAUSED: u8 = 16;
 /// The server is shutting down: what looks like the peer's end may be the nudge.
 pub(super) const NUDGED: u8 = 32;
 
-/// What the library's own loops read with. Uninitialised by way of `BufReader` over a stream of std's, so that an idle
-/// connection costs only the pages it has used.
+/// What the library's own loops read with, where much comes. Uninitialised by way of `BufReader` over a stream of std's, so
+/// that a connection costs only the pages it has used.
 pub(crate) const CHUNK: usize = 64 * 1024;
 
 /// How long a connection's unread input is thrown away while it ends in order, if nobody has said otherwise.
@@ -401,7 +401,8 @@ impl Core {
     }
 
     pub(crate) fn name(&self) -> Connection {
-        Connection { id: self.id, local: self.local.clone(), remote: self.remote.clone() }
+        let accepted = self.ledger.is_some();
+        Connection { id: self.id, local: self.local.clone(), remote: self.remote.clone(), accepted }
     }
 
     // ---- settings

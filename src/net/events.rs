@@ -165,7 +165,12 @@ impl Socket {
             return Ok(());
         }
         f(self, SocketEvent::End)?;
-        if half_open { self.hold(f, Core::wait_for_our_end) } else { self.end() }
+        match &self.core.ledger {
+            _ if half_open => self.hold(f, Core::wait_for_our_end),
+            Some(_) => self.core.turn().end_by_closing(),
+            // Of a client's stream there may be other descriptors, which a close alone would not end.
+            None => self.end(),
+        }
     }
 
     /// Waits by `wait`; telling of idle times meanwhile.

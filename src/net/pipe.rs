@@ -9,6 +9,9 @@ impl Socket {
     /// Writes to `to` whatever arrives here, until the peer's end, and passes the end on: `to` is ended too. Gives the
     /// number of bytes. `to` may be the socket itself: that is an echo.
     ///
+    /// The end that it passes on is the peer's to see at once, while the handler goes on: a client can see it before its slot is
+    /// free. Where that matters, as when a server is full, read and return, or use [`each`](Self::each).
+    ///
     /// Blocks until then. It reads at most 64 KiB at a time and writes each piece before it reads the next, so a slow
     /// reader slows the writer.
     ///

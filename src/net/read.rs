@@ -78,6 +78,10 @@ impl Core {
     }
 }
 
+/// What a connection is read with until one read fills it. Connections that only wait, or whose messages are short, share
+/// pages with each other then; with the large buffer between them each would have pages of its own.
+const SMALL: usize = 2 * 1024;
+
 /// The received bytes, piece by piece, in a buffer that is reused.
 pub(crate) struct Chunks<'a> {
     core: &'a Core,
@@ -88,11 +92,15 @@ pub(crate) struct Chunks<'a> {
 
 impl<'a> Chunks<'a> {
     pub(crate) fn new(core: &'a Core, stream: &'a TcpStream) -> Chunks<'a> {
-        Chunks { core, reader: BufReader::with_capacity(CHUNK, stream), given: 0, told: None }
+        Chunks { core, reader: BufReader::with_capacity(SMALL, stream), given: 0, told: None }
     }
 
     /// The next piece; empty at the peer's end.
     pub(crate) fn next(&mut self) -> io::Result<&[u8]> {
+        if self.given == SMALL && self.reader.capacity() == SMALL {
+            // There may be much more where this came from.
+            self.reader = BufReader::with_capacity(CHUNK, *self.reader.get_ref());
+        }
         self.reader.consume(self.given);
         self.given = 0;
         let (stream, reader) = (*self.reader.get_ref(), &mut self.reader);

@@ -47,7 +47,7 @@ fn socket_word(event: &SocketEvent) -> String {
 fn echo(events: Events<ServerEvent>) -> thread::JoinHandle<usize> {
     thread::spawn(move || {
         let mut connections = 0;
-        for event in events.iter() {
+        for event in &events {
             match event {
                 ServerEvent::Connection(_) => connections += 1,
                 ServerEvent::Socket(socket, SocketEvent::Data(bytes)) => {
@@ -141,7 +141,7 @@ fn a_slow_consumer_pushes_back_and_loses_nothing() {
     assert!(written.recv_timeout(Duration::from_millis(300)).is_err(), "the peer waits");
     assert!(accepted.bytes_read() < 1 << 20, "no more is read than there is room for: {}", accepted.bytes_read());
     let (mut came, mut words) = (Vec::new(), Vec::new());
-    for event in events.iter() {
+    for event in &events {
         match event {
             SocketEvent::Data(bytes) => came.extend(bytes),
             other => {
@@ -171,7 +171,7 @@ fn every_connection_is_told_of_and_closed_once() {
         drop(clients);
     });
     let mut words = Vec::new();
-    for event in events.iter() {
+    for event in &events {
         if let ServerEvent::Socket(socket, SocketEvent::End) = &event {
             socket.outbox().end().expect("a thread can be had");
         }
@@ -295,7 +295,7 @@ fn wait_on_another_thread_loses_nothing() {
         let receiving = thread::spawn(move || {
             begin.recv_timeout(SOON).expect("the test goes on");
             let (mut bytes, mut last) = (0, String::new());
-            for event in events.iter() {
+            for event in &events {
                 match &event {
                     ServerEvent::Socket(_, SocketEvent::Data(data)) => bytes += data.len(),
                     ServerEvent::Socket(socket, SocketEvent::End) => socket.outbox().end().expect("it is open"),

@@ -228,7 +228,8 @@ fn every_thread_says_what_it_is_for() {
 fn threads_are_named_as_asked_for() {
     in_child("embedding::threads_are_named_as_asked_for", &[], || {
         let options = ServerOptions::new().thread_name("web").max_connections(0);
-        let served = Served::start("127.0.0.1:0", &options.when_full(WhenFull::Reply("full".into())), |_| Ok(()));
+        let served =
+            Served::start("127.0.0.1:0", &options.when_full(WhenFull::Reply("full".into())).linger(SOON), |_| Ok(()));
         let refused = served.connect();
         eventually(SOON, "it is refused", || served.server.stats().refused.full == 1);
         served.server.set_max_connections(1);

@@ -77,6 +77,7 @@ played! {
     reconnect: ["nc"];
     select_loop: ["nc"];
     shutdown: ["nc"];
+    states: ["nc"];
     systemd: ["nc", "systemd-socket-activate"];
     udp_client: [];
     udp_client_std: [];

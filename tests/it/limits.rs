@@ -12,6 +12,22 @@ use landline::{RefusedBy, Report};
 use crate::clients::{Closes, ask, client, echo, is_turned_away, leave, stop};
 use crate::support::{SOON, each_ip, eventually, within};
 
+/// Ensures that a client that has seen the server's end finds its slot free where `each` answers the client's end, so that one
+/// that comes again at once is never refused.
+#[test]
+fn who_sees_the_end_that_each_sends_finds_the_slot_free() {
+    each_ip(|place| {
+        let server = ServerOptions::new().max_connections(1).listen(place).expect("the server listens");
+        let serving = server.spawn(|socket| socket.each(|_, _| Ok(()))).expect("a thread can be started");
+        for _ in 0..500 {
+            leave(client(server.address()));
+        }
+        let stats = server.stats();
+        assert_eq!((stats.accepted, stats.refused.full), (500, 0), "who comes after the end finds the slot free");
+        stop(&server, serving);
+    });
+}
+
 /// Ensures that of clients that come one after the other exactly as many are served as the limit allows, that the others
 /// see their connect succeed and then the end, and that one that leaves makes room for exactly one.
 #[test]

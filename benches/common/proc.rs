@@ -1,0 +1,36 @@
+//! What the system tells of processes, in /proc. Elsewhere there is none, and nothing of it is shown.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+fn read(process: Option<u32>, file: &str) -> Option<String> {
+    let process = process.map_or("self".into(), |id| id.to_string());
+    fs::read_to_string(["/proc", &process, file].iter().collect::<PathBuf>()).ok()
+}
+
+/// Processor time that a process, or this one, has used so far, in steps of 10 ms.
+pub(crate) fn cpu_time(process: Option<u32>) -> Option<Duration> {
+    let stat = read(process, "stat")?;
+    // The name, in parentheses, may have spaces in it.
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
+    let (user, system): (u64, u64) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
+    Some(Duration::from_millis(10 * (user + system)))
+}
+
+/// A number of /proc/PID/status: in bytes where it has a unit.
+pub(crate) fn status(process: u32, field: &str) -> Option<f64> {
+    number(&read(Some(process), "status")?, field)
+}
+
+/// The kernel's stacks of all threads of the machine, in bytes.
+pub(crate) fn kernel_stacks() -> Option<f64> {
+    number(&fs::read_to_string("/proc/meminfo").ok()?, "KernelStack:")
+}
+
+fn number(text: &str, field: &str) -> Option<f64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(field))?;
+    let mut words = line.split_whitespace();
+    let number: f64 = words.next()?.parse().ok()?;
+    Some(if words.next() == Some("kB") { number * 1024.0 } else { number })
+}
