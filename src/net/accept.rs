@@ -361,7 +361,7 @@ impl Inner {
             // Before the slot, which nobody may hold, not even for a moment, who is not let in.
             None => self.take_address(remote)?,
             // Its client's comes later: who that is, nobody knows yet.
-            Some(trusted) if trusted.check(remote) => None,
+            Some(trusted) if trusted.check(remote, &self.address) => None,
             Some(_) => return Err(RefusedBy::Untrusted),
         };
         loop {
@@ -390,7 +390,7 @@ impl Inner {
     pub(super) fn shut_out(&self, remote: &Address) -> Option<RefusedBy> {
         match &self.options.trusted {
             None => self.is_blocked(remote).then_some(RefusedBy::Blocked),
-            Some(trusted) => (!trusted.check(remote)).then_some(RefusedBy::Untrusted),
+            Some(trusted) => (!trusted.check(remote, &self.address)).then_some(RefusedBy::Untrusted),
         }
     }
 

@@ -90,9 +90,9 @@ pub(super) struct Trusted(pub(super) BlockList);
 
 impl Trusted {
     /// Whether a connection from there may say whose it is. Who connects to a Unix socket was let in by the rights of
-    /// its file.
-    pub(super) fn check(&self, from: &Address) -> bool {
-        from.ip().is_none_or(|ip| self.0.check(ip))
+    /// its file. (A TCP client that is gone already may have no address; it is nobody's.)
+    pub(super) fn check(&self, from: &Address, server: &Address) -> bool {
+        from.ip().map_or(server.path().is_some(), |ip| self.0.check(ip))
     }
 }
 
