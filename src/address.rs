@@ -32,8 +32,8 @@ impl fmt::Display for Family {
 /// Addresses are canonical: a client that reached a dual-stack server over IPv4 is `127.0.0.1`, never
 /// `::ffff:127.0.0.1`, so that one peer has one name in logs, maps and lists.
 ///
-/// It prints as `127.0.0.1:3000` or `[::1]:3000`, and parses from the same. A path prints as it is, a Linux abstract name
-/// with `@` for its NUL.
+/// It prints as `127.0.0.1:3000` or `[::1]:3000`, and parses from the same. A path prints as it is, but for
+/// control characters, which are escaped, `\n`, and the NUL of a Linux abstract name, which is `@`: so it is one line.
 ///
 /// ```
 /// use landline::{Address, Family};
@@ -137,9 +137,23 @@ impl Address {
         match &self.0 {
             Place::Ip(at) if at.port() == 0 => at.ip().to_string(),
             Place::Ip(at) => format!("{}:{}", at.ip(), at.port()),
-            Place::Path(path) => path.display().to_string(),
+            Place::Path(path) => printed(path),
         }
     }
+}
+
+/// A client names its own end as it likes, and must not forge a line of a log by that. The NUL that begins an abstract name
+/// is written `@`, as other programs do: in a log it would be invisible, and in the name of a thread a panic.
+fn printed(path: &Path) -> String {
+    let mut text = String::new();
+    for c in path.to_string_lossy().chars() {
+        match c {
+            '\0' => text.push('@'),
+            c if c.is_control() => text.extend(c.escape_default()),
+            c => text.push(c),
+        }
+    }
+    text
 }
 
 fn json_string(text: &str) -> String {
@@ -159,9 +173,7 @@ impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
             Place::Ip(at) => at.fmt(f),
-            // The NUL that begins an abstract name is written `@`, as other programs do: in a log it would be invisible, and
-            // in the name of a thread a panic.
-            Place::Path(path) => f.write_str(&path.to_string_lossy().replace('\0', "@")),
+            Place::Path(path) => f.write_str(&printed(path)),
         }
     }
 }

@@ -361,7 +361,7 @@ impl Inner {
             // Before the slot, which nobody may hold, not even for a moment, who is not let in.
             None => self.take_address(remote)?,
             // Its client's comes later: who that is, nobody knows yet.
-            Some(trusted) if trusted.check(remote) => None,
+            Some(trusted) if trusted.check(remote, &self.address) => None,
             Some(_) => return Err(RefusedBy::Untrusted),
         };
         loop {
@@ -377,15 +377,25 @@ impl Inner {
 
     /// A slot of the client's address's own, where there are such, unless it is blocked.
     fn take_address(&self, remote: &Address) -> Result<Option<AddressSlot>, RefusedBy> {
-        if let (Some(list), Some(ip)) = (&self.options.block_list, remote.ip()) {
-            if list.check(ip) {
-                return Err(RefusedBy::Blocked);
-            }
+        if self.is_blocked(remote) {
+            return Err(RefusedBy::Blocked);
         }
         match (&self.addresses, remote.ip()) {
             (Some(addresses), Some(ip)) => addresses.take(ip).map(Some).ok_or(RefusedBy::PerAddress),
             _ => Ok(None),
         }
+    }
+
+    /// Why nobody from there is let in, whether there is room or not; told by the ends of the connection itself.
+    pub(super) fn shut_out(&self, remote: &Address) -> Option<RefusedBy> {
+        match &self.options.trusted {
+            None => self.is_blocked(remote).then_some(RefusedBy::Blocked),
+            Some(trusted) => (!trusted.check(remote, &self.address)).then_some(RefusedBy::Untrusted),
+        }
+    }
+
+    fn is_blocked(&self, remote: &Address) -> bool {
+        self.options.block_list.as_ref().zip(remote.ip()).is_some_and(|(list, ip)| list.check(ip))
     }
 
     /// The end the client reached: known without asking, except on a wildcard address.

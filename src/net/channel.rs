@@ -90,6 +90,8 @@ impl Server {
         let server = self.clone();
         Ok(Events::new(receiver, consumer, running, move || {
             server.close();
+            // Nobody would be told of a client whose header came later.
+            server.inner.ledger.nudge_newcomers();
             server.sockets().iter().for_each(Socket::destroy);
             server.inner.cut_goodbyes();
         }))

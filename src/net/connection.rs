@@ -299,7 +299,10 @@ impl Core {
 
     /// The server is shutting down: wakes those who wait for the peer.
     pub(crate) fn nudge(&self) {
-        self.written_at_nudge.store(self.bytes_written.load(Relaxed), Relaxed);
+        // Of several shutdowns the first counts: what was written since is a goodbye.
+        if !self.has(NUDGED) {
+            self.written_at_nudge.store(self.bytes_written.load(Relaxed), Relaxed);
+        }
         self.set(NUDGED);
         if let Some(stream) = &*read(&self.stream) {
             let _ = stream.shutdown(Shutdown::Read);

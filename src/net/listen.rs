@@ -182,7 +182,7 @@ impl ServerOptions {
     /// has accepted yet, at most as many as the [backlog](ServerOptions::backlog) holds. With [`WhenFull::Reply`] they
     /// get the goodbye, as many of them as it serves at once. The others see the end, or still `ConnectionReset` if
     /// they have written already. They are reported, on the thread that closes, and counted as refused since the server
-    /// was closing; the `refused` callback is told only of one whom a thread was accepting just then. `close` blocks
+    /// was closing, or because a list shuts them out, and those are only closed; the `refused` callback is told only of one whom a thread was accepting just then. `close` blocks
     /// until all are answered; the goodbyes go on after that, so wait for them before the program ends. Not for an
     /// [adopted](ServerOptions::adopt) listener, whose queue belongs to its giver. Default: no, as in Node.
     pub fn answer_queued(self, answer: bool) -> ServerOptions {
@@ -325,7 +325,8 @@ impl ServerOptions {
     }
 
     /// What the names of the server's threads begin with; behind it they say what each is for, and the server's address.
-    /// Linux's tools show the first 15 bytes. Default: `landline`, so `landline worker 127.0.0.1:3000`.
+    /// Linux's tools show the first 15 bytes. Threads that are started by a socket, as an outbox's, keep `landline`. Default:
+    /// `landline`, so `landline worker 127.0.0.1:3000`.
     pub fn thread_name(self, name: impl Into<Cow<'static, str>>) -> ServerOptions {
         ServerOptions { thread_name: name.into(), ..self }
     }

@@ -38,9 +38,10 @@ impl ServerOptions {
     /// [accepted](super::Stats::accepted) yet. When the header is wrong or late, it is closed and never seen by a
     /// handler: it counts as [refused](super::RefusedStats), by cause; `refused` is told, and what was wrong is
     /// [reported](crate::Report::Failed). [`close`](super::Server::close) leaves it its time;
-    /// [`shutdown`](super::Server::shutdown) leaves it the header that has arrived, and no more. The first byte that is
-    /// read of the connection is the one behind the header, and [`bytes_read`](super::Socket::bytes_read), like the
-    /// connection's [`timeout`](Self::timeout) and [`deadline`](Self::deadline), begins there.
+    /// [`shutdown`](super::Server::shutdown), and dropping the server's [`events`](super::Server::events), leave it the
+    /// header that has arrived, and no more. The first byte that is read of the connection is the one behind the header,
+    /// and [`bytes_read`](super::Socket::bytes_read), like the connection's [`timeout`](Self::timeout) and
+    /// [`deadline`](Self::deadline), begins there.
     ///
     /// What a header of version 2 says besides is passed over, but for a checksum (CRC32C), which has to be right.
     ///
@@ -89,9 +90,9 @@ pub(super) struct Trusted(pub(super) BlockList);
 
 impl Trusted {
     /// Whether a connection from there may say whose it is. Who connects to a Unix socket was let in by the rights of
-    /// its file.
-    pub(super) fn check(&self, from: &Address) -> bool {
-        from.ip().is_none_or(|ip| self.0.check(ip))
+    /// its file. (A TCP client that is gone already may have no address; it is nobody's.)
+    pub(super) fn check(&self, from: &Address, server: &Address) -> bool {
+        from.ip().map_or(server.path().is_some(), |ip| self.0.check(ip))
     }
 }
 

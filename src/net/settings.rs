@@ -162,6 +162,7 @@ impl Socket {
     ///
     /// Two accounts are kept, in time. While a call of ours waits for the peer, the time goes onto the peer's account; each
     /// byte it sends, or takes, takes `1 / bytes_per_second` seconds off again, never below zero, so nobody is ever ahead.
+    /// So does each call that moves any, by 50 µs, amply what it takes by itself: small pieces cost the peer nothing.
     /// When the account reaches `grace`, the call fails with `TimedOut`, code `ERR_SOCKET_MIN_RATE`, and says the rate and
     /// what is required. So a peer that stalls is cut after `grace`; one that is at half the rate, after twice that; one at
     /// the rate or above never is, as long as it does not pause for longer than `grace`.
@@ -172,6 +173,9 @@ impl Socket {
     ///   byte has come, and nothing again as soon as we have written anything. So a client may be idle between requests,
     ///   or before its first, for as long as the [timeout](Self::set_timeout) allows; a request that was begun has to be
     ///   finished, and so has an upload.
+    /// - Whose turn it is, is told by what is written alone. To a loop that reads on while another thread makes the answer, as
+    ///   [`each`](Self::each) with an [outbox](Self::outbox) and [`relay`](super::relay) may, a client that waits for it looks
+    ///   as if it was in the middle of a request: let `grace` be longer than an answer takes.
     /// - A peer that sends message after message with pauses between, and never gets an answer, looks as if it was in the
     ///   middle of one. Only the program knows: setting the rate again, or `None`, begins a new account.
     /// - A byte is taken when our system has room for it. Room comes in pieces, of up to a third of the send buffer or the

@@ -198,7 +198,9 @@ impl Inner {
             match listener.accept() {
                 Ok((socket, remote)) => {
                     let remote = Address::of(&remote).unwrap_or_else(|| PathBuf::new().into());
-                    refuse(self, socket.into(), (None, remote), RefusedBy::Closing, presence, &Hooks::default());
+                    // Whom a list shuts out hears no goodbye now either.
+                    let by = self.shut_out(&remote).unwrap_or(RefusedBy::Closing);
+                    refuse(self, socket.into(), (None, remote), by, presence, &Hooks::default());
                 }
                 Err(error) if matches!(error.kind(), Interrupted | ConnectionAborted) => {}
                 Err(_) => break,

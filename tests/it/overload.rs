@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use landline::net::{ServerOptions, WhenFull};
-use landline::{RefusedBy, Report};
+use landline::{BlockList, RefusedBy, Report};
 
 use crate::clients::{ask, at, client, echo, is_turned_away, leave, measured};
 use crate::fixtures::Served;
@@ -361,5 +361,32 @@ fn who_is_queued_when_the_server_closes_gets_an_answer_if_asked_for() {
         server.close();
         let error = queued.read(&mut [0]).expect_err("it is reset");
         assert_eq!(error.kind(), ErrorKind::ConnectionReset, "as in Node, if nobody has asked for more");
+    });
+}
+
+/// Ensures that clients in the backlog whom a list shuts out are only closed when the server answers the others: no goodbye
+/// tells them that anybody is there, and they are counted as what they are.
+#[test]
+fn who_is_queued_and_shut_out_by_a_list_hears_no_goodbye() {
+    let this_machine = BlockList::new();
+    this_machine.add_cidrs(["127.0.0.0/8", "::1/128"]).expect("they are subnets");
+    each_ip(|place| {
+        let reply = || ServerOptions::new().when_full(WhenFull::Reply("closing down\n".into())).answer_queued(true);
+        for (options, by) in [
+            (reply().block_list(&this_machine), RefusedBy::Blocked),
+            (reply().proxy_protocol(&BlockList::new()), RefusedBy::Untrusted),
+        ] {
+            let server = options.listen(place).expect("the server listens");
+            let mut queued = client(server.address());
+            server.close();
+            let mut said = String::new();
+            queued.read_to_string(&mut said).expect("the end comes");
+            assert_eq!(said, "", "{by}: no goodbye");
+            let refused = server.stats().refused;
+            let counts = (refused.blocked, refused.untrusted, refused.closing);
+            let is = |one: RefusedBy| u64::from(one == by);
+            assert_eq!(counts, (is(RefusedBy::Blocked), is(RefusedBy::Untrusted), 0), "counted by its cause");
+            within(SOON, "all of it ends", move || server.wait()).expect("in order");
+        }
     });
 }

@@ -290,6 +290,21 @@ fn a_channel_brings_clients_and_refusals() {
     drop(right);
 }
 
+/// Ensures that dropping the events of a server does not wait for headers, which may never come.
+#[test]
+fn dropping_the_events_does_not_wait_for_headers() {
+    each_ip(|at| {
+        let server = behind().proxy_timeout(None).listen(at).expect("port 0 can be listened on");
+        let events = server.events(8).expect("a thread can be started");
+        let (silent, half) = (balancer(&server), passed_on(&server, b"PROXY TCP4 192.0"));
+        eventually(SOON, "both take slots", || server.connections() == 2);
+        within(SOON, "the drop returns", move || drop(events));
+        assert_eq!((rest(silent), rest(half)), (Vec::new(), Vec::new()), "they see the end");
+        assert_balanced(&server, 2);
+        assert_eq!(server.stats().refused.closing, 2, "as what they were");
+    });
+}
+
 /// Ensures that an adopted listener reads headers too.
 #[test]
 fn an_adopted_listener_reads_headers_too() {

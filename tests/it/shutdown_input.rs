@@ -68,6 +68,46 @@ fn a_client_that_still_sends_gets_the_goodbye_without_a_reset() {
     });
 }
 
+/// Ensures that a second shutdown does not make a goodbye forgotten that a handler has written since the first: a client
+/// that sends again a moment later still reads the end behind it, and no reset.
+#[test]
+fn a_goodbye_survives_a_second_shutdown() {
+    each_ip(|at| {
+        let (tell, written) = mpsc::channel();
+        let (go_on, gone_on) = mpsc::channel::<()>();
+        let gone_on = std::sync::Mutex::new(gone_on);
+        let served = Served::start(at, &ServerOptions::new(), move |socket| {
+            let error = socket.read_exact(&mut [0; 1024]).expect_err("the server shuts down");
+            socket.write_all("goodbye")?;
+            tell.send(()).expect("the test waits");
+            gone_on.lock().expect("nobody panics").recv().expect("the test says so");
+            Err(error)
+        });
+        let client = served.connect();
+        eventually(SOON, "it is served", || served.server.sockets().len() == 1);
+        let server = served.server.clone();
+        let first = thread::spawn(move || server.shutdown(SOON));
+        written.recv_timeout(SOON).expect("the handler was woken");
+        let server = served.server.clone();
+        let second = thread::spawn(move || server.shutdown(SOON));
+        // It nudges within microseconds. If it is later than this, the test shows nothing, and passes.
+        thread::park_timeout(millis(200));
+        go_on.send(()).expect("the handler waits");
+        for _ in 0..5 {
+            thread::park_timeout(millis(10));
+            client.write_all("more").expect("no reset comes");
+        }
+        client.end().expect("it is connected");
+        let said = client.read_to_string().expect("an orderly end, and no reset");
+        assert_eq!(said, "goodbye", "it arrives");
+        for shutdown in [first, second] {
+            let report = within(SOON, "the shutdown ends", || shutdown.join()).expect("it does not panic");
+            assert_eq!((report.finished, report.forced, report.still_running), (1, 0, 0), "{report}");
+        }
+        served.stop();
+    });
+}
+
 /// Ensures that clients that say nothing do not hold a shutdown up for longer than a moment, nor beyond its time.
 #[test]
 fn silent_clients_do_not_hold_a_shutdown_up() {

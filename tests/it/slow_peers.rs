@@ -278,6 +278,41 @@ fn our_own_time_costs_the_peer_nothing() {
     });
 }
 
+/// Ensures that a peer that is always ahead of us is not cut for the time that our calls take by themselves, which is more
+/// than single bytes are worth at a high rate.
+#[test]
+fn small_pieces_cost_the_peer_nothing() {
+    each_ip(|at| {
+        let fast = || ServerOptions::new().min_rate(10_000_000, millis(300));
+        let (_server, mut peer, accepted) = accepted_with(at, fast());
+        let reading = thread::spawn(move || {
+            let (mut buf, mut read) = (vec![0; 64 * 1024], 0);
+            while let Some(n) = peer.read(&mut buf).ok().filter(|n| *n > 0) {
+                read += n;
+            }
+            read
+        });
+        let start = Instant::now();
+        for n in 0..100_000 {
+            accepted.write_all("x").unwrap_or_else(|error| panic!("write {n} to a peer that reads all: {error}"));
+        }
+        println!("measured: 10 MB/s, grace 0.3 s: 100,000 writes of a byte in {:.3?}, not cut", start.elapsed());
+        accepted.end().expect("it is open");
+        drop(accepted);
+        assert_eq!(within(SOON, "the peer reads", || reading.join()).expect("it does not panic"), 100_000);
+
+        let (_server, mut peer, accepted) = accepted_with(at, fast());
+        let sending = thread::spawn(move || while peer.write_all(&[7; 64 * 1024]).is_ok() {});
+        let start = Instant::now();
+        for n in 0..600_000 {
+            accepted.read_exact(&mut [0]).unwrap_or_else(|error| panic!("read {n} of a peer far ahead: {error}"));
+        }
+        println!("measured: the same, 600,000 reads of a byte in {:.3?}, not cut", start.elapsed());
+        accepted.destroy();
+        within(SOON, "the peer sees the end", || sending.join()).expect("it does not panic");
+    });
+}
+
 /// Ensures that two threads that wait at once cost the peer the time once.
 #[test]
 fn two_readers_cost_the_peer_the_time_once() {

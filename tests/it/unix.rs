@@ -142,6 +142,26 @@ fn connecting_to_what_is_no_socket_is_an_error() {
     drop(server);
 }
 
+/// Ensures that a client cannot forge a line of a log by its name: a report is one line, whatever the client is called.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_report_is_one_line_whatever_the_client_is_called() {
+    let (tell, reports) = std::sync::mpsc::channel();
+    let options = ServerOptions::new().report(move |report| drop(tell.send(report.to_string())));
+    let name = PathBuf::from(format!("\0landline forged {}", process::id()));
+    let server = options.listen(name.clone()).expect("the name is free");
+    let client =
+        socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None).expect("a socket can be made");
+    let forged = format!("\0evil {}\n#1 all is well\u{1b}[2J", process::id());
+    client.bind(&socket2::SockAddr::unix(&forged).expect("it fits")).expect("the name is free");
+    client.connect(&socket2::SockAddr::unix(&name).expect("it fits")).expect("the server listens");
+    let accepted = accept(&server);
+    let report = reports.recv_timeout(SOON).expect("it is reported");
+    assert!(report.contains("@evil ") && report.contains("\\n#1 all is well\\u{1b}[2J"), "escaped: {report}");
+    assert!(!report.contains(char::is_control), "one line, and nothing that moves a terminal's cursor: {report:?}");
+    assert_eq!(accepted.remote_address().path().and_then(|path| path.to_str()), Some(&*forged), "the path is as it is");
+}
+
 /// Ensures that an abstract name needs no file, and that opening it to all is refused before anything is made. Mirrors
 /// pipe-abstract-socket.js.
 #[cfg(target_os = "linux")]
