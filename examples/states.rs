@@ -47,24 +47,24 @@ fn main() -> io::Result<()> {
     };
     let mut before = states(port)?;
     println!("watching port {port}");
-    before.iter().for_each(|(end, state)| println!("{end}: {state}"));
+    before.iter().for_each(|((_, end), state)| println!("{end}: {state}"));
     loop {
         thread::sleep(Duration::from_millis(1));
         let now = states(port)?;
-        for (end, state) in &now {
-            match before.remove(end) {
+        for (key @ (_, end), state) in &now {
+            match before.remove(key) {
                 None => println!("{end}: {state}"),
                 Some(old) if old != *state => println!("{end}: {old} -> {state}"),
                 Some(_) => {}
             }
         }
-        before.iter().for_each(|(end, old)| println!("{end}: {old} -> gone"));
+        before.iter().for_each(|((_, end), old)| println!("{end}: {old} -> gone"));
         before = now;
     }
 }
 
-/// The ends of the port's connections, and their states.
-fn states(port: u16) -> io::Result<BTreeMap<String, &'static str>> {
+/// The ends of the port's connections, and their states; listeners first.
+fn states(port: u16) -> io::Result<BTreeMap<(bool, String), &'static str>> {
     let mut table = fs::read_to_string("/proc/net/tcp").map_err(|error| {
         io::Error::new(error.kind(), format!("/proc/net/tcp, where Linux tells of its sockets: {error}"))
     })?;
@@ -74,9 +74,9 @@ fn states(port: u16) -> io::Result<BTreeMap<String, &'static str>> {
         let (local, remote) = (address(cells.next()?)?, address(cells.next()?)?);
         let state = STATES.split(' ').nth(usize::from_str_radix(cells.next()?, 16).ok()?)?;
         match (local.port() == port, remote.port() == port) {
-            (true, _) if state == "LISTEN" => Some((format!("listener {local}"), state)),
-            (true, _) => Some((format!("server for {remote}"), state)),
-            (_, true) => Some((format!("client {local}"), state)),
+            (true, _) if state == "LISTEN" => Some(((false, format!("listener {local}")), state)),
+            (true, _) => Some(((true, format!("server for {remote}")), state)),
+            (_, true) => Some(((true, format!("client {local}")), state)),
             _ => None,
         }
     });

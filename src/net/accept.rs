@@ -447,7 +447,10 @@ impl Trouble<'_> {
         if pauses == 0 {
             return Ok(());
         }
-        if !self.server.shortage.0.swap(true, SeqCst) {
+        // While others wait in accept(2), the next client is theirs: each of them has set a descriptor aside, and this thread,
+        // which found none left, is only one more that waits.
+        let is_short = self.server.accepting.load(SeqCst) == 0;
+        if is_short && !self.server.shortage.0.swap(true, SeqCst) {
             let address = self.server.address.clone();
             self.server.ledger.reporter.tell(|| Report::AcceptPaused {
                 address,

@@ -12,6 +12,7 @@ use landline::net::{Server, ServerOptions, Stats};
 use landline::{RefusedBy, Report};
 
 use crate::clients::{ask, at, client, echo, is_turned_away, leave, stop};
+use crate::programs::{Program, example};
 use crate::support::{SOON, descriptors, eventually, in_child, threads, within};
 
 /// What panics once more when it is dropped.
@@ -559,4 +560,31 @@ fn a_first_thread_that_cannot_be_started_is_spawns_own_error() {
     let stats = server.stats();
     assert_eq!((stats.refused.no_thread, stats.accepted, stats.open), (3, 0, 0), "all are counted: {stats:?}");
     TcpStream::connect(at(&server)).expect_err("the server is closed");
+}
+
+/// Ensures that threads that find no descriptor to set aside are no shortage while others wait for clients with one: a server
+/// that is idle after a rush does not say that it is paused.
+#[test]
+fn an_idle_server_is_not_short_of_descriptors() {
+    let run = format!(
+        "ulimit -n 20; exec {} 127.0.0.1:0 --max-connections 1000 --until-eof",
+        example("echo_server").display()
+    );
+    let mut program = Program::start("sh", &["-c", &run]);
+    let at: std::net::SocketAddr = program.line()["listening on ".len()..].parse().expect("it says where it listens");
+    // More at once than it has descriptors for, so that as many threads are left as may wait.
+    let clients: Vec<_> = (0..40).map(|_| TcpStream::connect(at).expect("the backlog has room")).collect();
+    program.line_with("accepted, 13 open");
+    drop(clients);
+    let (mut ended, mut paused) = (0, false);
+    while ended < 40 {
+        let line = program.line();
+        ended += usize::from(line.contains(" finished after ") || line.contains(" failed after "));
+        paused = line.contains(" paused ") || paused && !line.contains(" resumed");
+    }
+    assert!(!paused, "the last clients were let in, so it is over");
+    // The longest pause between two tries.
+    thread::park_timeout(Duration::from_millis(1100));
+    let idle = program.rest();
+    assert!(!idle.iter().any(|line| line.contains(" paused ")), "idle is not short: {idle:?}");
 }

@@ -465,8 +465,13 @@ struct Shell {
 
 impl Shell {
     fn start(command: &str) -> Shell {
-        let mut child = Command::new("sh")
-            .args(["-c", &resolved(command)])
+        // What started the tests in the background may have had interrupts ignored, and a shell cannot undo that.
+        let env = ["env", "--default-signal=INT"];
+        let undoes = Command::new(env[0]).args([env[1], "true"]).stderr(Stdio::null()).status();
+        let shell: &[&str] = if undoes.is_ok_and(|status| status.success()) { &env } else { &["env"] };
+        let mut child = Command::new(shell[0])
+            .args(&shell[1..])
+            .args(["sh", "-c", &resolved(command)])
             .current_dir(root())
             .env("CARGO_TARGET_DIR", nested_target())
             .env("CARGO_NET_OFFLINE", "true")
