@@ -18,11 +18,11 @@ use socket2::SockRef;
 
 use super::connection::{Manner, is_shutting_down, tells_destroyed, tells_shutting_down};
 use super::ledger::{Place, Presence};
-use super::listen::{ServerOptions, WhenFull};
+use super::listen::ServerOptions;
 use super::per_address::AddressSlot;
 use super::proxied;
 use super::proxy_protocol::Header;
-use super::refuse::{Refused, refuse};
+use super::refuse::{Refused, WhenFull, refuse};
 use super::server::Inner;
 use super::settings;
 use super::slots::{Denied, Slot};

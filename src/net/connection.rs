@@ -5,11 +5,10 @@
 //! connection is closed; whoever is inside a system call then still has it, is woken, and the last to let go closes the
 //! descriptor. No clone of a handle can keep the descriptor open.
 
-use std::io::{self, BufRead, BufReader};
+use std::io;
 use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError, RwLock};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use socket2::SockRef;
@@ -17,6 +16,7 @@ use socket2::SockRef;
 use super::connect::Origin;
 use super::keep_alive::KeepAlive;
 use super::ledger::{Ledger, Place};
+use super::linger::{discard_until_end, discard_until_quiet};
 use super::outbox::Queue;
 use super::rate::MinRate;
 use super::settings;
@@ -26,7 +26,6 @@ use crate::error::Error;
 use crate::events::Going;
 use crate::lock::{lock, read, write};
 use crate::report::{Connection, ConnectionId, How, Report, Reporter};
-use crate::sys;
 
 /// Our FIN is out: `end()`, or the peer's end answered.
 pub(super) const WE_ENDED: u8 = 1;
@@ -44,12 +43,6 @@ pub(super) const NUDGED: u8 = 32;
 /// What the library's own loops read with, where much comes. Uninitialised by way of `BufReader` over a stream of std's, so
 /// that a connection costs only the pages it has used.
 pub(crate) const CHUNK: usize = 64 * 1024;
-
-/// How long a connection's unread input is thrown away while it ends in order, if nobody has said otherwise.
-pub(crate) const LINGER: Duration = Duration::from_secs(1);
-
-/// At most this much unread input is thrown away while a connection ends in order.
-pub(super) const LINGER_BYTES: usize = 1024 * 1024;
 
 #[derive(Debug)]
 pub(crate) struct Core {
@@ -358,7 +351,7 @@ impl Core {
                 let _lingering = self.ledger.as_ref().map(|ledger| ledger.lingering(&stream));
                 if self.has(NUDGED) && !self.we_ended() {
                     let has_goodbye = self.bytes_written.load(Relaxed) > self.written_at_nudge.load(Relaxed);
-                    discard_until_quiet(&stream, time, if has_goodbye { LOOKS } else { 1 });
+                    discard_until_quiet(&stream, time, has_goodbye);
                     let _ = stream.shutdown(Shutdown::Write);
                 } else if stream.shutdown(Shutdown::Write).is_ok() {
                     discard_until_end(&stream, time);
@@ -435,68 +428,6 @@ impl Drop for Core {
     fn drop(&mut self) {
         self.close(How::Finished, Manner::Plain);
     }
-}
-
-fn discard_until_end(mut stream: &TcpStream, time: Duration) {
-    // `None` is later than there are numbers for.
-    let end = Instant::now().checked_add(time);
-    let mut reader = BufReader::with_capacity(CHUNK, &mut stream);
-    let mut left = LINGER_BYTES;
-    loop {
-        let time = end.map_or(time, |end| end.saturating_duration_since(Instant::now()));
-        if time.is_zero() || reader.get_ref().set_read_timeout(Some(time)).is_err() {
-            return;
-        }
-        match reader.fill_buf().map(<[u8]>::len) {
-            Ok(n) if n > 0 && n <= left => {
-                left -= n;
-                reader.consume(n);
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            // The peer's end, or it is gone, or the time or the size is used up.
-            _ => return,
-        }
-    }
-}
-
-/// A peer that is not read any more is taken to have paused when it has sent nothing this often in a row, at such intervals.
-/// Looks are counted and not the time, since a busy machine may keep both sides from running.
-const LOOKS: usize = 20;
-const LOOK: Duration = Duration::from_millis(5);
-
-/// What stands in for `discard_until_end` after a nudge, shutdown(Read), which on Linux means that reads do not wait any
-/// more, and that the system answers with RST to all that still comes once our FIN is out. So the FIN has to wait until the
-/// peer has paused. One that was silent at the first look may have paused already; `looks` is how many it takes then, before
-/// it sends anything.
-fn discard_until_quiet(stream: &TcpStream, time: Duration, mut looks: usize) {
-    // The nudge may have come too late for this stream.
-    let _ = stream.shutdown(Shutdown::Read);
-    let start = Instant::now();
-    let mut reader = BufReader::with_capacity(CHUNK, stream);
-    let (mut left, mut in_vain) = (LINGER_BYTES, 0);
-    while start.elapsed() < time && is_writable(stream) {
-        match reader.fill_buf().map(<[u8]>::len) {
-            Ok(0) => {
-                in_vain += 1;
-                if in_vain >= looks {
-                    return;
-                }
-                thread::sleep(LOOK);
-            }
-            Ok(n) if n <= left => {
-                left -= n;
-                reader.consume(n);
-                (in_vain, looks) = (0, LOOKS);
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            _ => return,
-        }
-    }
-}
-
-/// Whether nobody has closed the connection, which a read does not show after a nudge. A write of nothing fails then.
-fn is_writable(stream: &TcpStream) -> bool {
-    !sys::write_now(stream, &[]).is_err_and(|error| error.kind() != io::ErrorKind::WouldBlock)
 }
 
 /// What a call on a closed socket gets.

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::{fmt, io};
 
 use super::accept::{ErrorHook, Hooks, RefusedHook};
-use super::connection::{Core, LINGER, Manner, is_destroyed, is_shutting_down};
+use super::connection::{Core, Manner, is_destroyed, is_shutting_down};
+use super::linger::LINGER;
 use super::read::Chunks;
 use super::refuse::Refused;
 use super::server::Server;

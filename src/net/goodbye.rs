@@ -14,8 +14,9 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use super::connection::{CHUNK, LINGER_BYTES};
+use super::connection::CHUNK;
 use super::ledger::Presence;
+use super::linger::LINGER_BYTES;
 use crate::lock::lock;
 use crate::sys;
 
