@@ -216,8 +216,8 @@ pub enum Report {
         /// What it panicked with, where that is text.
         message: String,
     },
-    /// Accepting or receiving fails, mostly for want of descriptors or memory; it will be tried again and again, after
-    /// growing pauses. Told once until it works again.
+    /// Accepting or receiving fails, mostly for want of descriptors or memory, and no other thread waits for clients that
+    /// did not fail; it will be tried again and again, after growing pauses. Told once until it works again.
     #[non_exhaustive]
     AcceptPaused {
         /// The server.

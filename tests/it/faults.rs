@@ -345,21 +345,23 @@ fn eperm_is_survived() {
     survives("faults::eperm_is_survived", "EPERM", true);
 }
 
-/// Ensures that a shortage is told once, however many failures and however many acceptors it meets, and that its end is
-/// told when the first of them succeeds.
+/// Ensures that a shortage is told once, however many failures and however many acceptors it meets, but not before it has met
+/// all of them, and that its end is told when the first of them succeeds.
 #[test]
 fn a_shortage_that_many_acceptors_meet_is_told_once_and_so_is_its_end() {
     let test = "faults::a_shortage_that_many_acceptors_meet_is_told_once_and_so_is_its_end";
     in_child(test, &["prlimit", "--nofile=64"], || {
         let (options, told) = telling();
-        let server = options.listen("127.0.0.1:0").expect("the server listens");
+        let server = options.max_connections(10).listen("127.0.0.1:0").expect("the server listens");
         let mut spare: Vec<_> = std::iter::from_fn(|| std::fs::File::open("/dev/null").ok()).collect();
         let (tell, accepted) = mpsc::channel();
+        let gate = Arc::new(Mutex::new(()));
         for _ in 0..4 {
-            let (server, tell) = (server.clone(), tell.clone());
+            let (server, tell, gate) = (server.clone(), tell.clone(), Arc::clone(&gate));
             thread::spawn(move || {
                 while let Some(socket) = server.accept().expect("a shortage is no error") {
                     tell.send(socket).expect("the test waits");
+                    drop(gate.lock());
                 }
             });
         }
@@ -376,13 +378,16 @@ fn a_shortage_that_many_acceptors_meet_is_told_once_and_so_is_its_end() {
             thread::park_timeout(Duration::from_millis(1100));
             server.stats().accept_errors == before
         });
+        // Each takes a client and is held then, so that nobody has set a descriptor aside when there is none left.
+        let held = gate.lock().expect("nobody panics");
+        let take = |_| (client(server.address()), accepted.recv_timeout(SOON).expect("the client is accepted"));
+        let served: Vec<_> = (0..4).map(take).collect();
         spare.extend(std::iter::from_fn(|| std::fs::File::open("/dev/null").ok()));
-        spare.pop();
-        let one = client(server.address());
-        let socket = accepted.recv_timeout(SOON).expect("a blocked acceptor has its descriptor already");
+        assert!(told.try_recv().is_err(), "nobody has failed yet");
+        drop(held);
         let again = told.recv_timeout(SOON).expect("the next shortage is told");
         assert_eq!(again, Told::Paused("EMFILE".into()), "the next shortage is told");
-        drop((one, socket, spare));
+        drop((served, spare));
         server.close();
     });
 }
@@ -576,15 +581,15 @@ fn an_idle_server_is_not_short_of_descriptors() {
     let clients: Vec<_> = (0..40).map(|_| TcpStream::connect(at).expect("the backlog has room")).collect();
     program.line_with("accepted, 13 open");
     drop(clients);
-    let (mut ended, mut paused) = (0, false);
-    while ended < 40 {
-        let line = program.line();
-        ended += usize::from(line.contains(" finished after ") || line.contains(" failed after "));
-        paused = line.contains(" paused ") || paused && !line.contains(" resumed");
-    }
-    assert!(!paused, "the last clients were let in, so it is over");
-    // The longest pause between two tries.
-    thread::park_timeout(Duration::from_millis(1100));
+    let ends = |line: &str| line.contains(" finished after ") || line.contains(" failed after ");
+    (0..40).for_each(|_| while !ends(&program.line()) {});
+    // What was short in the rush is over when the threads have settled, each after its longest pause, and a client comes.
+    let longest_pause = || thread::park_timeout(Duration::from_millis(1100));
+    longest_pause();
+    drop(TcpStream::connect(at).expect("it listens"));
+    program.line_with("accepted, 1 open");
+    while !ends(&program.line()) {}
+    longest_pause();
     let idle = program.rest();
     assert!(!idle.iter().any(|line| line.contains(" paused ")), "idle is not short: {idle:?}");
 }
