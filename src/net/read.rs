@@ -49,7 +49,9 @@ impl Core {
         let began = self.timers.arm(stream, Direction::Read)?;
         loop {
             match call() {
-                Ok(0) if self.is_closed() => return Err(destroyed("read").into()),
+                // Bytes too: a loop that went on with them would empty the receive buffer. Left there, they make the close send
+                // RST; with none left, a peer whose window is shut would not be told before it tries again, seconds later.
+                Ok(_) if self.is_closed() => return Err(destroyed("read").into()),
                 Ok(0) => {
                     if let Some(error) = &*lock(&self.broken) {
                         return Err(error.clone().into());
