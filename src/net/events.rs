@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::{fmt, io};
 
 use super::accept::{ErrorHook, Hooks, RefusedHook};
-use super::connection::{Core, Manner, is_destroyed, is_shutting_down};
+use super::connection::{CHUNK, Core, Manner, is_destroyed, is_shutting_down};
 use super::linger::LINGER;
 use super::read::Chunks;
 use super::refuse::Refused;
@@ -132,7 +132,7 @@ impl Socket {
         half_open: bool,
         f: &mut impl FnMut(&Socket, SocketEvent<&[u8]>) -> io::Result<()>,
     ) -> io::Result<()> {
-        let mut chunks = Chunks::new(&self.core, &stream);
+        let mut chunks = Chunks::new(&self.core, &stream, CHUNK);
         loop {
             match chunks.next() {
                 Ok(chunk) => {

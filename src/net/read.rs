@@ -88,20 +88,25 @@ const SMALL: usize = 2 * 1024;
 pub(crate) struct Chunks<'a> {
     core: &'a Core,
     reader: BufReader<&'a TcpStream>,
+    /// How large the buffer may become.
+    most: usize,
     given: usize,
     told: Option<Told>,
 }
 
 impl<'a> Chunks<'a> {
-    pub(crate) fn new(core: &'a Core, stream: &'a TcpStream) -> Chunks<'a> {
-        Chunks { core, reader: BufReader::with_capacity(SMALL, stream), given: 0, told: None }
+    /// In pieces of at most `most` bytes, [`CHUNK`] or more.
+    pub(crate) fn new(core: &'a Core, stream: &'a TcpStream, most: usize) -> Chunks<'a> {
+        Chunks { core, reader: BufReader::with_capacity(SMALL, stream), most, given: 0, told: None }
     }
 
     /// The next piece; empty at the peer's end.
     pub(crate) fn next(&mut self) -> io::Result<&[u8]> {
-        if self.given == SMALL && self.reader.capacity() == SMALL {
+        let capacity = self.reader.capacity();
+        if self.given == capacity && capacity < self.most {
             // There may be much more where this came from.
-            self.reader = BufReader::with_capacity(CHUNK, *self.reader.get_ref());
+            let larger = if capacity < CHUNK { CHUNK } else { self.most };
+            self.reader = BufReader::with_capacity(larger, *self.reader.get_ref());
         }
         self.reader.consume(self.given);
         self.given = 0;
