@@ -170,7 +170,7 @@ pub(crate) const CASES: &[Case] = &[
         Pin::Same,
         RATE,
     ),
-    case("bulk-1", "Bulk echo, 1 connection", Serve::Echo, Load::Bulk { connections: 1 }, Pin::Free, BULK),
+    case("bulk-1", "Bulk echo, 1 connection", Serve::Echo, Load::Bulk { connections: 1 }, Pin::Split, BULK),
     case("bulk-8", "Bulk echo, 8 connections", Serve::Echo, Load::Bulk { connections: 8 }, Pin::Free, BULK),
     case(
         "churn-1",
@@ -222,7 +222,7 @@ pub(crate) const CASES: &[Case] = &[
         Pin::Free,
         &[less("loss", "% lost"), more("sent", "datagrams/s sent")],
     )),
-    case("proxy-1", "TCP proxy, 1 connection", Serve::Proxy, Load::Through { connections: 1 }, Pin::Free, BULK),
+    case("proxy-1", "TCP proxy, 1 connection", Serve::Proxy, Load::Through { connections: 1 }, Pin::Split, BULK),
     case("proxy-8", "TCP proxy, 8 connections", Serve::Proxy, Load::Through { connections: 8 }, Pin::Free, BULK),
     case(
         "ways-tcp",

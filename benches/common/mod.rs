@@ -2,7 +2,7 @@
 
 use std::io;
 
-use self::case::Case;
+use self::case::{Case, Load};
 use self::run::Server;
 
 pub(crate) mod case;
@@ -17,7 +17,8 @@ pub(crate) mod serve_std;
 /// landline, and what one writes by hand.
 pub(crate) fn servers() -> Vec<Server> {
     vec![
-        Server::own("landline", &["serve", "landline", "pipe"], |case| !case.is_about_ways()),
+        Server::own("landline", &["serve", "landline", "each"], |case| !case.is_about_ways() && !is_bulk(case)),
+        Server::own("landline", &["serve", "landline", "pipe"], is_bulk),
         Server::own("std", &["serve", "std", "plain"], |_| true),
         Server::own("std, no-delay", &["serve", "std", "no-delay"], |case| case.name == "echo-64k"),
         Server::own("std, tuned", &["serve", "std", "tuned"], matters),
@@ -25,6 +26,11 @@ pub(crate) fn servers() -> Vec<Server> {
         Server::own("landline, each", &["serve", "landline", "each"], Case::is_about_ways),
         Server::own("landline, channel", &["serve", "landline", "channel"], Case::is_about_ways),
     ]
+}
+
+/// Where bytes are to be carried, whatever messages they make.
+fn is_bulk(case: &Case) -> bool {
+    matches!(case.load, Load::Bulk { .. })
 }
 
 /// Whether it matters how std is used.

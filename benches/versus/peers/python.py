@@ -12,7 +12,7 @@ class Echo(socketserver.BaseRequestHandler):
     def handle(self):
         self.request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
-            while data := self.request.recv(65536):
+            while data := self.request.recv(16384):
                 self.request.sendall(data)
         except OSError:
             pass
@@ -33,7 +33,7 @@ class Proxy(socketserver.BaseRequestHandler):
 
 def carry(source, to):
     try:
-        while data := source.recv(65536):
+        while data := source.recv(16384):
             to.sendall(data)
         to.shutdown(socket.SHUT_WR)
     except OSError:

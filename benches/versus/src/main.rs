@@ -4,7 +4,7 @@
 //! cargo run --release --manifest-path benches/versus/Cargo.toml
 //! ```
 //!
-//! It says which of them it does not find, runs every case (some 15 minutes, on a machine that has nothing else to do), and
+//! It says which of them it does not find, runs every case (some 25 minutes, on a machine that has nothing else to do), and
 //! writes docs/benchmarks/results.tsv, the charts beside it, and the tables in docs/benchmarks.md, whose prose it keeps.
 //! Words are parts of the names of cases to run, the others keep their figures: `… -- churn udp`. `--rounds N` and
 //! `--millis N` change how often and how long, `--draw` writes anew from the figures that are there.
@@ -56,7 +56,7 @@ fn wrong(what: &str) -> io::Error {
 }
 
 fn compare(words: &[&str]) -> io::Result<()> {
-    let mut effort = Effort { rounds: 5, time: Duration::from_millis(500) };
+    let mut effort = Effort { rounds: 9, time: Duration::from_millis(300) };
     let (mut names, mut draws_only, mut rest) = (Vec::new(), false, words.iter());
     while let Some(word) = rest.next() {
         let mut number =
