@@ -110,6 +110,8 @@ fn options() -> Vec<(&'static str, String)> {
         ("ServerOptions::outbox_limit", server("outbox_limit", Unit::Bytes)),
         ("SocketOptions::outbox_limit", socket("outbox_limit", Unit::Bytes)),
         ("ServerOptions::stack_size", "std's".into()),
+        ("ServerOptions::thread_name", server("thread_name", flag)),
+        ("dgram::SocketOptions::thread_name", said(&field(&datagram, "thread_name"), flag)),
         ("SocketOptions::connect_timeout", socket("connect_timeout", flag)),
         ("SocketOptions::auto_select_family", socket("auto_select_family", flag)),
         ("SocketOptions::attempt_timeout", socket("attempt_timeout", flag)),

@@ -21,7 +21,8 @@ pub(crate) fn describe(peers: &[Peer], effort: Effort) -> Vec<String> {
             field("/proc/cpuinfo", "model name").unwrap_or("unknown".into()),
             field("/proc/meminfo", "MemTotal").unwrap_or("unknown".into()),
             std::env::consts::OS,
-            file("/proc/sys/kernel/osrelease").unwrap_or_default()
+            // Who built it, and how often, says nothing here.
+            file("/proc/sys/kernel/osrelease").unwrap_or_default().split('-').next().unwrap_or_default()
         ),
         format!(
             "Network: loopback, congestion control {}, somaxconn {}, rmem_max {}, tcp_rmem {}, tcp_wmem {}",
