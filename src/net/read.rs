@@ -48,9 +48,12 @@ impl Core {
     ) -> io::Result<(usize, Began)> {
         let began = self.timers.arm(stream, Direction::Read)?;
         loop {
+            // Before the call too: a loop that was busy elsewhere when it was closed would empty the receive buffer. What is left
+            // there makes the close send RST; with nothing left, a peer whose window is shut hears of it minutes later.
+            if self.is_closed() {
+                return Err(destroyed("read").into());
+            }
             match call() {
-                // Bytes too: a loop that went on with them would empty the receive buffer. Left there, they make the close send
-                // RST; with none left, a peer whose window is shut would not be told before it tries again, seconds later.
                 Ok(_) if self.is_closed() => return Err(destroyed("read").into()),
                 Ok(0) => {
                     if let Some(error) = &*lock(&self.broken) {

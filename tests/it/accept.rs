@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use landline::net::{Server, ServerOptions, Socket};
 use landline::{How, Report};
+use socket2::SockRef;
 
 use crate::clients::{ask, at, client, echo, is_turned_away, leave, stop};
 use crate::support::{SOON, descriptors, each_ip, eventually, in_child, threads, within};
@@ -245,8 +246,14 @@ fn reset_and_destroy_resets_the_peer_though_a_call_is_blocked() {
 fn closing_ends_a_pipe_whose_peer_goes_on_sending() {
     type Close = fn(&Socket);
     let closes: [Close; 2] = [|socket| socket.destroy(), |socket| socket.reset_and_destroy().expect("it was open")];
-    for close in closes {
-        let server = Server::listen("127.0.0.1:0").expect("the server listens");
+    // In 64 KB there is no more than a pipe takes at once.
+    for (close, buffer) in closes.into_iter().flat_map(|close| [(close, None), (close, Some(64 * 1024))]) {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("port 0 can be listened on");
+        if let Some(size) = buffer {
+            // Before anybody connects: the window that is offered goes by this.
+            SockRef::from(&listener).set_recv_buffer_size(size).expect("any size is taken");
+        }
+        let server = ServerOptions::new().adopt(listener).expect("a listener can be adopted");
         let accept = || {
             let one = client(server.address());
             (one, server.accept().expect("accept() works").expect("the server is open"))
