@@ -125,8 +125,8 @@ impl Socket {
     /// switch it off. Default: off.
     ///
     /// It counts from the next call on; one that is blocked already goes by the old time. It is never early, and at most
-    /// some 10 ms late, the kernel's ticks; a write of which the kernel takes a part and then no more is a period late, and
-    /// another for each time that it finds some room still.
+    /// some 10 ms late, the kernel's ticks; a write of which the kernel takes a part and then no more is an eighth of the time
+    /// late, and another for each time that it finds some room still.
     /// To give up a peer that is silent, destroy the connection, or return the error from the handler: [`end`](Self::end)
     /// alone would go on waiting for the peer's end.
     #[doc(alias = "setTimeout")]

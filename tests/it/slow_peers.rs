@@ -602,6 +602,39 @@ fn an_honest_reader_is_never_cut() {
     });
 }
 
+/// Ensures that a connection whose peer reads a little at a time is not idle to whoever waits for its bytes, though one write
+/// takes longer than the timeout: as in a relay, where that would end both directions.
+#[test]
+fn a_peer_that_reads_slowly_is_not_idle_to_a_reader() {
+    each_ip(|at| {
+        let rows: Vec<_> = [("8 KB buffers", 3_000, 20), ("the system's buffers", 40_000, 10)]
+            .map(|(buffers, piece, pause)| {
+                let options = ServerOptions::new().timeout(millis(1_000));
+                let (server, peer, accepted) =
+                    if buffers == "8 KB buffers" { narrow(at, options) } else { accepted_with(at, options) };
+                let (over, is_over) = mpsc::channel();
+                let taking = slow_reader(peer, piece, millis(pause), is_over);
+                let giving = writing(&accepted, |s| loop {
+                    s.write_all(vec![0; MUCH])?;
+                });
+                let waiting = writing(&accepted, |s| s.read(&mut [0]).map(drop));
+                (buffers, server, accepted, over, taking, giving, waiting)
+            })
+            .into();
+        pass(millis(5_000));
+        for (buffers, server, accepted, over, taking, giving, waiting) in rows {
+            let is_cut = (giving.is_finished(), waiting.is_finished());
+            accepted.destroy();
+            drop(over);
+            let (code, time) = within(SOON, "the read ends", || waiting.join()).expect("it does not panic");
+            within(SOON, "the write ends", || giving.join()).expect("it does not panic");
+            within(SOON, "the peer reads", || taking.join()).expect("it does not panic");
+            assert_eq!(is_cut, (false, false), "bytes went out all the time, {buffers}: {code} after {time:?}");
+            drop(server);
+        }
+    });
+}
+
 /// Ensures that an outbox whose peer takes nothing ends the connection by its minimum rate, and frees the slot.
 #[test]
 fn an_outbox_that_is_not_taken_ends_the_connection() {
