@@ -25,12 +25,17 @@ fn main() -> io::Result<()> {
         ["load", ..] => run::load(&args[1..], common::load::run),
         ["case", ..] => run::case(&args[1..], &common::servers()),
         // cargo says --bench.
-        _ => compare(&words.into_iter().filter(|word| !word.starts_with('-')).collect::<Vec<_>>()),
+        _ => compare(&words.into_iter().filter(|word| *word != "--bench").collect::<Vec<_>>()),
     }
 }
 
 fn compare(words: &[&str]) -> io::Result<()> {
-    println!("landline / std: the median (least to most) of {} rounds", EFFORT.rounds);
+    let Effort { rounds, time } = EFFORT;
+    println!(
+        "Medians of {rounds} rounds of {} ms. What a server is of another was taken within a round, with the least and",
+        time.as_millis()
+    );
+    println!("the most; \"std, tuned\" is std with landline's buffers, backlog and no-delay.");
     if run::pinning().is_none() {
         println!(
             "taskset not found, so nothing is pinned, and ratios of one connection say little (Debian: util-linux)"
@@ -39,8 +44,15 @@ fn compare(words: &[&str]) -> io::Result<()> {
     if run::network_of_its_own().is_empty() {
         println!("unshare not found or not permitted, so ports may run short (Debian: util-linux)");
     }
-    let is_asked_for = |case: &&Case| words.is_empty() || words.iter().any(|word| case.name.contains(word));
     let is_blocking = |case: &&Case| !matches!(case.load, Load::EchoPolled { .. });
+    let names: Vec<_> = CASES.iter().filter(is_blocking).map(|case| case.name).collect();
+    // A whole name means that case alone.
+    let has = |word: &str, name: &str| if names.contains(&word) { name == word } else { name.contains(word) };
+    if let Some(word) = words.iter().find(|word| !names.iter().any(|name| has(word, name))) {
+        println!("No case has {word} in its name; there are {}.", names.join(", "));
+        std::process::exit(1);
+    }
+    let is_asked_for = |case: &&Case| words.is_empty() || words.iter().any(|word| has(word, case.name));
     for case in CASES.iter().filter(is_blocking).filter(is_asked_for) {
         let mut figures = Figures::default();
         run::in_own_network(case, EFFORT, |figure| figures.0.push(figure))?;
@@ -69,6 +81,7 @@ fn print_server(case: &Case, figures: &Figures, server: &str) {
             if client.is_some_and(|busy| case.is_limited_by_load(busy.median)) { "the clients limit it; " } else { "" };
         let (median, unit) = (number(spread.median), measure.unit);
         let better = if measure.less_is_better { "less is better; " } else { "" };
-        println!("  {server:<18} {median:>9} {unit:<26} {limit}{better}{}", ratios.join(", "));
+        let line = format!("  {server:<18} {median:>9} {unit:<26} {limit}{better}{}", ratios.join(", "));
+        println!("{}", line.trim_end());
     }
 }

@@ -99,10 +99,10 @@ const CONNECTIONS: &[Measure] = &[more("rate", "connections/s")];
 const BULK: &[Measure] = &[more("rate", "MB/s")];
 const DATAGRAMS: &[Measure] = &[more("rate", "datagrams/s")];
 const MEMORY: &[Measure] = &[
-    less("resident", "bytes resident a connection"),
+    less("sum", "bytes a connection"),
+    less("resident", "bytes resident"),
     less("tables", "bytes of page tables"),
     less("stack", "bytes of kernel stack"),
-    less("sum", "bytes in all"),
     less("threads_left", "threads after all closed"),
 ];
 

@@ -64,7 +64,12 @@ impl Figures {
 
     /// Of one server to another, of the same round.
     pub(crate) fn ratio(&self, case: &str, server: &str, base: &str, key: &str) -> Option<Spread> {
-        let bases: Vec<_> = self.values(case, base, key).collect();
+        self.quotient(case, (server, key), (base, key))
+    }
+
+    /// One figure divided by another of the same round.
+    pub(crate) fn quotient(&self, case: &str, (server, key): (&str, &str), by: (&str, &str)) -> Option<Spread> {
+        let bases: Vec<_> = self.values(case, by.0, by.1).collect();
         let of = |round| bases.iter().find(|(other, _)| *other == round).map(|(_, value)| *value);
         let ratios = self.values(case, server, key).filter_map(|(round, value)| {
             let base = of(round)?;

@@ -27,7 +27,7 @@ pub(crate) const PLAIN: Tuning = Tuning { no_delay: false, buffer: 16 * 1024, ba
 /// The same with one option.
 pub(crate) const NO_DELAY: Tuning = Tuning { no_delay: true, ..PLAIN };
 
-/// The system calls and sizes that landline has.
+/// The system calls and sizes that landline has, but for the 256 KiB of its `pipe` and `relay`.
 pub(crate) const TUNED: Tuning =
     Tuning { no_delay: true, buffer: 64 * 1024, backlog: Some(4096), receive_buffer: Some(4 << 20) };
 

@@ -614,8 +614,10 @@ fn a_peer_that_reads_slowly_is_not_idle_to_a_reader() {
                     if buffers == "8 KB buffers" { narrow(at, options) } else { accepted_with(at, options) };
                 let (over, is_over) = mpsc::channel();
                 let taking = slow_reader(peer, piece, millis(pause), is_over);
-                let giving = writing(&accepted, |s| loop {
-                    s.write_all(vec![0; MUCH])?;
+                let giving = writing(&accepted, |s| {
+                    loop {
+                        s.write_all(vec![0; MUCH])?;
+                    }
                 });
                 let waiting = writing(&accepted, |s| s.read(&mut [0]).map(drop));
                 (buffers, server, accepted, over, taking, giving, waiting)

@@ -14,8 +14,8 @@ pub(crate) const TITLE: &str = "A clean release build of an echo server";
 pub(crate) const MEASURES: &[Measure] = &[
     Measure { key: "build", unit: "s to build", less_is_better: true },
     Measure { key: "crates", unit: "crates", less_is_better: true },
-    Measure { key: "size", unit: "bytes", less_is_better: true },
-    Measure { key: "small", unit: "bytes, stripped, opt-level z", less_is_better: true },
+    Measure { key: "size", unit: "bytes of program", less_is_better: true },
+    Measure { key: "small", unit: "bytes stripped, opt-level z", less_is_better: true },
 ];
 pub(crate) const OTHERS: &[&str] = &["tokio", "mio", "message-io"];
 

@@ -11,8 +11,9 @@ const ROW: f64 = 26.0;
 
 // Text and lines follow what the reader's page is, light or dark; the bars are legible on both.
 const STYLE: &str = "text{font:13px system-ui,sans-serif;fill:#24292f}.title{font-weight:600;font-size:15px}\
-    .unit,.foot{fill:#57606a;font-size:12px}.bar{fill:#8c96a3}.ours{fill:#2f81f7}.spread{stroke:#24292f;stroke-width:1.5}\
-    @media(prefers-color-scheme:dark){text{fill:#e6edf3}.unit,.foot{fill:#9aa4af}.spread{stroke:#e6edf3}}";
+    .page{fill:#fff}.unit{fill:#57606a;font-size:12px}.bar{fill:#8c96a3}.ours{fill:#2f81f7}\
+    .spread{stroke:#24292f;stroke-width:1.5}@media(prefers-color-scheme:dark){.page{fill:#0d1117}text{fill:#e6edf3}\
+    .unit{fill:#9aa4af}.spread{stroke:#e6edf3}}";
 
 pub(crate) fn draw(name: &str, title: &str, measure: &Measure, figures: &Figures) -> String {
     let of = |server: &str| figures.spread(name, server, measure.key);
@@ -28,9 +29,9 @@ pub(crate) fn draw(name: &str, title: &str, measure: &Measure, figures: &Figures
     let better = if measure.less_is_better { "less is better" } else { "more is better" };
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" role=\"img\">\n\
-         <title>{title}</title>\n<style>{STYLE}</style>\n\
+         <title>{title}</title>\n<style>{STYLE}</style>\n<rect class=\"page\" width=\"100%\" height=\"100%\"/>\n\
          <text class=\"title\" x=\"12\" y=\"24\">{title}</text>\n\
-         <text class=\"unit\" x=\"12\" y=\"43\">{}; {better}</text>\n",
+         <text class=\"unit\" x=\"12\" y=\"43\">{}; {better}; the line goes from the least to the most</text>\n",
         measure.unit
     );
     for (i, (server, spread)) in rows.iter().enumerate() {
@@ -42,10 +43,10 @@ pub(crate) fn draw(name: &str, title: &str, measure: &Measure, figures: &Figures
             "<text x=\"{:.1}\" y=\"{text:.1}\" text-anchor=\"end\">{server}</text>\n\
              <rect class=\"{class}\" x=\"{LEFT}\" y=\"{y:.1}\" width=\"{length:.1}\" height=\"{:.1}\" rx=\"2\"/>\n\
              <line class=\"spread\" x1=\"{from:.1}\" x2=\"{to:.1}\" y1=\"{middle:.1}\" y2=\"{middle:.1}\"/>\n\
-             <text x=\"{:.1}\" y=\"{text:.1}\">{}</text>\n",
+             <text x=\"{:.1}\" y=\"{text:.1}\" text-anchor=\"end\">{}</text>\n",
             LEFT - 8.0,
             ROW - 5.0,
-            to.max(LEFT + length) + 7.0,
+            WIDTH - 12.0,
             number(spread.median),
         );
     }

@@ -6,8 +6,8 @@
 //!
 //! It says which of them it does not find, runs every case (some 25 minutes, on a machine that has nothing else to do), and
 //! writes docs/benchmarks/results.tsv, the charts beside it, and the tables in docs/benchmarks.md, whose prose it keeps.
-//! Words are parts of the names of cases to run, the others keep their figures: `… -- churn udp`. `--rounds N` and
-//! `--millis N` change how often and how long, `--draw` writes anew from the figures that are there.
+//! With names of cases, or parts of them, it runs those and only prints: `… -- churn-1 udp --rounds 3`. `--rounds N` and
+//! `--millis N` change how often and how long, `--draw` writes the page and the charts anew from the figures that are there.
 
 #[path = "../../common/mod.rs"]
 mod common;
@@ -24,7 +24,8 @@ mod splice;
 #[path = "../peers/tokio.rs"]
 mod tokio_peer;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 use std::{env, fs, io};
 
@@ -32,62 +33,109 @@ use common::case::CASES;
 use common::figures::{Figure, Figures};
 use common::run::{self, Effort};
 
-fn main() -> io::Result<()> {
+fn main() -> ExitCode {
     let args: Vec<String> = env::args().skip(1).collect();
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
-    match words[..] {
+    let done = match words[..] {
         ["serve", "tokio", how, mode, ..] => {
             run::end_with_input();
             tokio_peer::serve(how, mode, args.get(4).cloned())
         }
         ["serve", "splice", _, at] => {
             run::end_with_input();
-            splice::serve(at.parse().map_err(|_| wrong("an address"))?)
+            at.parse().map_err(|_| wrong("an address is wanted".into())).and_then(splice::serve)
         }
         ["serve", ..] => common::serve(&args[1..]),
         ["load", ..] => run::load(&args[1..], polled::run),
         ["case", ..] => run::case(&args[1..], &peers::servers(&peers::found())),
         _ => compare(&words),
-    }
+    };
+    done.map_or_else(
+        |error| {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        },
+        |()| ExitCode::SUCCESS,
+    )
 }
 
-fn wrong(what: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidInput, format!("{what} is wanted; see benches/versus/src/main.rs"))
+fn wrong(what: String) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, what)
 }
+
+const USAGE: &str = "usage: landline-versus [--rounds N] [--millis N] [CASE | part of a case's name]…
+       landline-versus --draw";
 
 fn compare(words: &[&str]) -> io::Result<()> {
     let mut effort = Effort { rounds: 9, time: Duration::from_millis(300) };
-    let (mut names, mut draws_only, mut rest) = (Vec::new(), false, words.iter());
+    let (mut names, mut rest) = (Vec::new(), words.iter());
     while let Some(word) = rest.next() {
-        let mut number =
-            || rest.next().and_then(|n| n.parse().ok()).filter(|n| *n > 0).ok_or_else(|| wrong("a number"));
+        let mut number = || {
+            let given = rest.next().copied().unwrap_or("nothing");
+            let number = given.parse().ok().filter(|n| *n > 0);
+            number.ok_or_else(|| wrong(format!("{word} wants a number above 0, and got {given}")))
+        };
         match *word {
             "--rounds" => effort.rounds = number()?,
             "--millis" => effort.time = Duration::from_millis(number()? as u64),
-            "--draw" => draws_only = true,
-            word if word.starts_with('-') => return Err(wrong("--rounds, --millis or --draw")),
-            word => names.push(word),
+            "--draw" if words.len() == 1 => return draw(),
+            "--draw" => return Err(wrong("--draw goes with nothing else".into())),
+            "--help" => {
+                println!("{USAGE}\ncases: {}", all_names().join(", "));
+                return Ok(());
+            }
+            word if word.starts_with('-') => return Err(wrong(format!("there is no option {word}\n{USAGE}"))),
+            word => names.extend(named(word)?),
         }
     }
-    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs");
-    let (results, mut figures, mut machine) = (docs.join("benchmarks/results.tsv"), Figures::default(), Vec::new());
-    if draws_only || !names.is_empty() {
-        let text = fs::read_to_string(&results).unwrap_or_default();
-        machine = text.lines().filter_map(|line| line.strip_prefix("# ")).map(str::to_owned).collect();
-        figures.0 = text.lines().filter_map(Figure::from_line).collect();
+    let mut figures = Figures::default();
+    let machine = measure(&mut figures, effort, &names)?;
+    if names.is_empty() {
+        write(&figures, &machine)?;
     }
-    if !draws_only {
-        machine = measure(&mut figures, effort, &names)?;
-    }
-    let mut text: String = machine.iter().map(|line| format!("# {line}\n")).collect();
-    text.extend(figures.0.iter().map(|figure| figure.to_line() + "\n"));
-    fs::create_dir_all(docs.join("benchmarks"))?;
-    fs::write(&results, text)?;
-    page::write(&docs, &figures, &machine)?;
-    for line in goals::lines(&figures) {
-        println!("{line}");
+    goals::lines(&figures).iter().for_each(|line| println!("{line}"));
+    if !names.is_empty() {
+        println!("\nThat was a part, so docs/ is as it was.");
     }
     Ok(())
+}
+
+fn all_names() -> Vec<&'static str> {
+    CASES.iter().map(|case| case.name).chain([builds::NAME]).collect()
+}
+
+/// The case that has this name, or those that have it in theirs.
+fn named(word: &str) -> io::Result<Vec<&'static str>> {
+    let all = all_names();
+    let is_one = all.contains(&word);
+    let found: Vec<_> =
+        all.iter().copied().filter(|name| if is_one { *name == word } else { name.contains(word) }).collect();
+    if found.is_empty() {
+        return Err(wrong(format!("no case has {word} in its name; there are {}", all.join(", "))));
+    }
+    Ok(found)
+}
+
+fn docs() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs")
+}
+
+/// Writes docs/benchmarks.md, its charts, and every single figure.
+fn write(figures: &Figures, machine: &[String]) -> io::Result<()> {
+    let mut text: String = machine.iter().map(|line| format!("# {line}\n")).collect();
+    text.extend(figures.0.iter().map(|figure| figure.to_line() + "\n"));
+    fs::create_dir_all(docs().join("benchmarks"))?;
+    fs::write(docs().join(RESULTS), text)?;
+    page::write(&docs(), figures, machine)
+}
+
+const RESULTS: &str = "benchmarks/results.tsv";
+
+/// Writes the page and its charts from the figures that are there.
+fn draw() -> io::Result<()> {
+    let text = fs::read_to_string(docs().join(RESULTS))?;
+    let machine: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("# ")).map(str::to_owned).collect();
+    write(&Figures(text.lines().filter_map(Figure::from_line).collect()), &machine)
 }
 
 /// Runs the cases; gives what machine it was.
@@ -96,10 +144,9 @@ fn measure(figures: &mut Figures, effort: Effort, names: &[&str]) -> io::Result<
     let found = peers::build();
     let machine = machine::describe(&found, effort);
     machine.iter().for_each(|line| println!("{line}"));
-    let is_asked_for = |name: &str| names.is_empty() || names.iter().any(|part| name.contains(part));
+    let is_asked_for = |name: &str| names.is_empty() || names.contains(&name);
     for case in CASES.iter().filter(|case| is_asked_for(case.name)) {
         let began = Instant::now();
-        figures.0.retain(|figure| figure.case != case.name);
         if let Err(error) = run::in_own_network(case, effort, |figure| figures.0.push(figure)) {
             println!("{error}");
         }
@@ -107,7 +154,6 @@ fn measure(figures: &mut Figures, effort: Effort, names: &[&str]) -> io::Result<
         print!("{}", page::table(case.name, case.measures, Some(case), figures));
     }
     if is_asked_for(builds::NAME) {
-        figures.0.retain(|figure| figure.case != builds::NAME);
         builds::run(effort.rounds.min(3), figures)?;
         println!("\n{}", builds::TITLE);
         print!("{}", page::table(builds::NAME, builds::MEASURES, None, figures));

@@ -15,11 +15,31 @@ pub(crate) fn write(docs: &Path, figures: &Figures, machine: &[String]) -> io::R
     let list: String = machine.iter().map(|line| format!("- {line}\n")).collect();
     page = replaced(&page, "machine", &list)?;
     page = replaced(&page, "goals", &(goals::lines(figures).join("\n") + "\n"))?;
+    page = replaced(&page, "tokio", &beside_tokio(figures))?;
     for case in CASES {
         page = topic(docs, page, case.name, case.title, case.measures, Some(case), figures)?;
     }
     page = topic(docs, page, builds::NAME, builds::TITLE, builds::MEASURES, None, figures)?;
     fs::write(file, page)
+}
+
+/// What landline's figure is of tokio's, in every case.
+fn beside_tokio(figures: &Figures) -> String {
+    let mut text = "| case | figure | / tokio | / tokio, 1 thread |\n|---|---|---|---|\n".to_owned();
+    let measured =
+        CASES.iter().filter(|case| !case.is_about_ways()).map(|case| (case.name, case.title, &case.measures[0]));
+    for (name, title, measure) in measured.chain([(builds::NAME, builds::TITLE, &builds::MEASURES[0])]) {
+        let ratio = |base: &str| {
+            let ratio = figures.ratio(name, "landline", base, measure.key).filter(|ratio| ratio.most.is_finite());
+            ratio.map_or(String::new(), |Spread { median, least, most }| {
+                format!("{median:.2} ({least:.2} to {most:.2})")
+            })
+        };
+        let better = if measure.less_is_better { "less is better" } else { "more is better" };
+        let (tokio, one) = (ratio("tokio"), ratio("tokio, 1 thread"));
+        text += &format!("| {title} | {}; {better} | {tokio} | {one} |\n", measure.unit);
+    }
+    text
 }
 
 /// One table with its chart.
@@ -36,8 +56,7 @@ fn topic(
         return Ok(page);
     }
     fs::write(docs.join(format!("benchmarks/{name}.svg")), chart::draw(name, title, &measures[0], figures))?;
-    let place = case.map_or("", |case| case.pin.text());
-    let place = if place.is_empty() { String::new() } else { format!("Placement: {place}.\n\n") };
+    let place = case.map_or(String::new(), |case| format!("Placement: {}.\n\n", case.pin.text()));
     let table = table(name, measures, case, figures);
     replaced(&page, name, &format!("{place}{table}\n![{title}](benchmarks/{name}.svg)\n"))
 }
@@ -72,17 +91,19 @@ pub(crate) fn table(name: &str, measures: &[Measure], case: Option<&Case>, figur
         for (i, measure) in measures.iter().enumerate() {
             cells.push(figures.spread(name, server, measure.key).map_or("".into(), cell));
             if i == 0 {
-                let ratio = figures.ratio(name, server, "std", measure.key);
+                // Of nothing there is none.
+                let ratio = figures.ratio(name, server, "std", measure.key).filter(|ratio| ratio.most.is_finite());
                 let ratio = ratio.map_or("".into(), |r| format!("{:.2} ({:.2} to {:.2})", r.median, r.least, r.most));
                 cells.push(if server == "std" { "1".into() } else { ratio });
             }
         }
         if has_processors {
             let of = |key| figures.spread(name, server, key).map_or(f64::NAN, |spread| spread.median);
-            let (rate, busy) = (of("rate"), of("client"));
+            let busy = of("client");
+            let cost = figures.quotient(name, (server, "server"), (server, "rate"));
             let is_limited = case.is_some_and(|case| case.is_limited_by_load(busy));
             has_limited |= is_limited;
-            cells.push(number(of("server") * 1e6 / rate));
+            cells.push(cost.map_or("".into(), |cost| number(cost.median * 1e6)));
             cells.push(format!("{busy:.2}{}", if is_limited { " †" } else { "" }));
         }
         text += &format!("| {} |\n", cells.join(" | "));
