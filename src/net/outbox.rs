@@ -128,9 +128,11 @@ impl Outbox {
     /// Blocks until nothing is queued, writing on this thread what is.
     ///
     /// # Errors
-    /// Those of [`Socket::write_all`].
+    /// Those of [`Socket::write_all`]; `NotConnected`, or `TimedOut` once the socket's deadline is over, too if the connection
+    /// was closed before all was out.
     pub fn flush(&self) -> io::Result<()> {
-        self.core.turn().flush()
+        self.core.turn().flush()?;
+        self.core.queue().check_kept(&self.core)
     }
 
     /// Ends our direction when all that is queued is out, without blocking: [`Socket::end`] later.
@@ -301,6 +303,8 @@ struct State {
     /// How many threads wait for room.
     senders: usize,
     closed: bool,
+    /// Messages were given up.
+    gave_up: bool,
     /// Our end is queued: nothing can be written behind it.
     ending: bool,
     on_drain: Option<Box<dyn FnMut() + Send>>,
@@ -328,6 +332,7 @@ impl Queue {
             has_writer: false,
             senders: 0,
             closed: false,
+            gave_up: false,
             ending: false,
             on_drain: None,
             telling: false,
@@ -415,6 +420,7 @@ impl Queue {
         let (messages, on_drain) = {
             let mut state = self.state();
             state.closed = true;
+            state.gave_up |= state.messages.iter().any(|message| !message.end);
             state.bytes = 0;
             state.offset = 0;
             state.begun = false;
@@ -427,6 +433,16 @@ impl Queue {
         for then in messages.into_iter().filter_map(|message| message.then) {
             guarded(|| then(Err(destroyed("write").into())));
         }
+    }
+
+    /// The error if the connection was closed before all was out.
+    fn check_kept(&self, core: &Core) -> io::Result<()> {
+        if !self.state().gave_up {
+            return Ok(());
+        }
+        // The writer may have met the deadline first, and closed it for that.
+        core.timers.left(Direction::Write, core.timers.begin(), Some(core.timers.told()))?;
+        Err(destroyed("write").into())
     }
 
     /// Wakes those who wait for room. Waking is a system call, so not if nobody does: every connection that ends comes here.

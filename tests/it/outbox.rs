@@ -567,3 +567,32 @@ fn try_send_never_blocks() {
     assert_eq!(error.kind(), ErrorKind::NotConnected, "by the destroy");
     drop(client);
 }
+
+/// Ensures that `flush` does not say that all is out when the connection was closed before it was, whoever closed it, and says
+/// so when it was.
+#[test]
+fn a_flush_after_the_close_tells_whether_all_was_out() {
+    each_ip(|at| {
+        let (_server, ours, theirs) = narrow_pair(at);
+        ours.outbox().send(vec![0; MUCH]).expect("there is room");
+        ours.destroy();
+        let error = ours.outbox().flush().expect_err("nobody has read what was queued");
+        assert_eq!(error.kind(), ErrorKind::NotConnected, "the connection was closed before all was out: {error}");
+        drop(theirs);
+
+        let (_server, ours, theirs) = narrow_pair(at);
+        ours.set_deadline(Instant::now() + Duration::from_millis(100));
+        ours.outbox().send(vec![0; MUCH]).expect("there is room");
+        eventually(SOON, "the writer ends the connection", || ours.outbox().pending() == 0);
+        let error = ours.outbox().flush().expect_err("nobody has read what was queued");
+        assert_eq!(error.kind(), ErrorKind::TimedOut, "it was the deadline that closed it: {error}");
+        drop(theirs);
+
+        let (_server, ours, theirs) = narrow_pair(at);
+        ours.outbox().send(*b"all").expect("there is room");
+        ours.outbox().flush().expect("it is out");
+        ours.destroy();
+        ours.outbox().flush().expect("nothing was given up");
+        drop(theirs);
+    });
+}
