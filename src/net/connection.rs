@@ -9,6 +9,7 @@ use std::io;
 use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError, RwLock};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use socket2::SockRef;
@@ -371,11 +372,27 @@ impl Core {
                 let _ = SockRef::from(&*stream).set_linger(Some(Duration::ZERO));
                 if others {
                     let _ = stream.shutdown(Shutdown::Read);
-                    if self.writing.try_lock().is_err() {
+                    if !self.writer_leaves() {
                         let _ = stream.shutdown(Shutdown::Write);
                     }
                 }
             }
+        }
+    }
+
+    /// Whether whoever writes leaves by itself, once the connection is closed: a writer that is not blocked does. If our
+    /// direction was ended under it, FIN would be out before RST, and the peer see an orderly end; what a blocked one has
+    /// written keeps the FIN behind.
+    fn writer_leaves(&self) -> bool {
+        let end = Instant::now() + Duration::from_millis(10);
+        loop {
+            if self.try_turn().is_some() {
+                return true;
+            }
+            if Instant::now() >= end {
+                return false;
+            }
+            thread::sleep(Duration::from_micros(200));
         }
     }
 

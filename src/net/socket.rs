@@ -266,8 +266,9 @@ impl Socket {
     /// lost. A peer that has read our end already goes on reading 0 bytes; only its writes fail. For a peer that has
     /// broken the protocol, or to spare the TIME_WAIT of thousands of connections.
     ///
-    /// Never blocks. The RST is sent when the last call that is blocked on the socket has been woken; if that is a write, the peer may
-    /// see an end instead.
+    /// Blocks for 10 ms at most, and only while another thread writes to the socket. The RST is sent when the last call that is
+    /// blocked on the socket has been woken; if that is a write, a peer that makes room for all of it just then sees an end
+    /// instead.
     ///
     /// # Errors
     /// `ERR_SOCKET_CLOSED`, of kind `NotConnected`, if the socket is closed already.

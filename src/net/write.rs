@@ -164,6 +164,9 @@ impl Turn<'_> {
                     if done {
                         return Ok(());
                     }
+                    if self.core.is_closed() {
+                        return Err(destroyed("write").into());
+                    }
                     if n == 0 {
                         return Err(io::ErrorKind::WriteZero.into());
                     }
