@@ -198,7 +198,10 @@ proptest! {
             if let Ok(Some((_, length))) = parsed {
                 prop_assert!(length <= bytes.len(), "it ends before the bytes do");
             }
-            if sample.all_matters && !bytes[at].eq_ignore_ascii_case(&(bytes[at] ^ change)) {
+            // Of IPv6, `0` and `:` may be two spellings of one address: 1:0:1:0:1:0:1:0 is 1:0:1:0:1:0:1:: too.
+            let before = bytes[at] ^ change;
+            let is_spelling = matches!([before, bytes[at]], [b'0', b':'] | [b':', b'0']);
+            if sample.all_matters && !is_spelling && !bytes[at].eq_ignore_ascii_case(&before) {
                 let same = Some((sample.header.clone(), sample.bytes.len()));
                 prop_assert!(parsed.as_ref().ok() != Some(&same), "byte {at} matters");
             }
