@@ -18,8 +18,8 @@ impl Socket {
     ///
     /// Blocks until then. It reads at most 256 KiB at a time, where so much comes at once, and writes each piece before it
     /// reads the next, so a slow reader slows the writer. A connection that was once sent so much at a time keeps the buffer
-    /// until the call ends. Destroying `to` ends it at once; destroying this socket ends a read at once, and otherwise ends it
-    /// when the write under way is over.
+    /// until the call ends. While it reads, destroying this socket ends it at once, and while it writes, destroying `to` does;
+    /// destroying the other one ends it when that read or write is over.
     ///
     /// # Errors
     /// Those of [`read`](Self::read) here and of [`write_all`](Self::write_all) there. Nothing is closed then.

@@ -8,7 +8,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use super::timeout::Direction;
+use super::timeout::{Direction, slice};
 use crate::error::{Error, Result};
 use crate::lock::lock;
 
@@ -46,15 +46,6 @@ impl MinRate {
     fn worth(self, bytes: u64) -> u64 {
         let time = u128::from(bytes) * 1_000_000_000 / u128::from(self.bytes_per_second);
         u64::try_from(time).unwrap_or(u64::MAX)
-    }
-
-    /// How much of the time that is left a call may take at once. A write that the kernel takes a part of does not return
-    /// before its time is up, and then says nothing of when the part was taken: so it is asked several times.
-    fn slice(self, left: u64, direction: Direction) -> u64 {
-        match direction {
-            Direction::Read => left,
-            Direction::Write => left.min(self.grace_nanos() / 8),
-        }
     }
 
     fn grace_nanos(self) -> u64 {
@@ -123,7 +114,7 @@ impl Rates {
                 Ok(1)
             }
             0 => Err(account.fail(min, direction)),
-            left => Ok(min.slice(left, direction)),
+            left => Ok(slice(min.grace_nanos(), left, direction)),
         }
     }
 
@@ -142,7 +133,7 @@ impl Rates {
                 Ok(1)
             }
             0 => Err(account.fail(min, direction)),
-            left => Ok(min.slice(left, direction)),
+            left => Ok(slice(min.grace_nanos(), left, direction)),
         }
     }
 

@@ -141,7 +141,7 @@ impl Timers {
         if grace > 0 {
             left = left.min(self.rates.left(direction)?);
         }
-        let idle = if idle == 0 { NEVER } else { slice(idle, direction) };
+        let idle = if idle == 0 { NEVER } else { slice(idle, idle, direction) };
         let time = if grace == 0 && idle <= left { idle } else { steady(armed, left.min(idle), grace) };
         self.tell_kernel(stream, direction, if time == NEVER { 0 } else { time })?;
         Ok(Began(now))
@@ -157,9 +157,9 @@ impl Timers {
     ) -> io::Result<()> {
         let has_rate = self.rates.grace() > 0;
         let rate = if has_rate { self.rates.waited(direction, began.0, self.now())? } else { NEVER };
+        let left = self.left(direction, began, told)?.map_or(NEVER, nanoseconds).min(rate);
         let idle = self.idle.load(Relaxed);
-        let most = if idle == 0 { NEVER } else { slice(idle, direction) };
-        let left = self.left(direction, began, told)?.map_or(NEVER, nanoseconds).min(rate).min(most);
+        let left = if idle == 0 { left } else { slice(idle, left, direction) };
         self.tell_kernel(stream, direction, if left == NEVER { 0 } else { left })
     }
 
@@ -223,12 +223,13 @@ impl Direction {
 /// Longer than any time that can be set.
 const NEVER: u64 = u64::MAX;
 
-/// How much of the idle time one call may take. A write of which the kernel takes a part does not return before its time is up,
-/// and who reads meanwhile would take the connection for idle: so it is asked several times.
-fn slice(idle: u64, direction: Direction) -> u64 {
+/// How much of the time that is left of `whole` one call may take. A write that the kernel takes a part of does not return
+/// before its time is up, and then says nothing of when the part was taken; who reads meanwhile would take the connection for
+/// idle. So it is asked several times.
+pub(super) fn slice(whole: u64, left: u64, direction: Direction) -> u64 {
     match direction {
-        Direction::Read => idle,
-        Direction::Write => (idle / 8).max(1),
+        Direction::Read => left,
+        Direction::Write => left.min(whole / 8).max(1),
     }
 }
 
