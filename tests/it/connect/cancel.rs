@@ -1,0 +1,282 @@
+//! One handle that ends connects, servers and sockets.
+
+// Black holes are made on Linux alone, and so are the tests that need them.
+#![cfg_attr(not(target_os = "linux"), allow(dead_code, unused_imports))]
+
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::{Arc, Barrier, Mutex, mpsc};
+use std::thread;
+use std::time::Duration;
+
+use landline::net::{Server, ServerOptions, Socket, SocketOptions};
+use landline::{Cancel, Report};
+
+use crate::race::{Hole, Place, Tape, ms, named, timed};
+use crate::support::{HANG, descriptors, eventually, in_child, threads, within};
+
+/// Starts a connect on a thread of its own; gives it when its `begun`th attempt has begun.
+fn connecting(
+    options: SocketOptions,
+    to: impl Into<landline::Endpoint> + Send + 'static,
+    begun: usize,
+) -> thread::JoinHandle<landline::Result<Socket>> {
+    let (tell, told) = mpsc::channel();
+    let options = options.report(move |report| {
+        if let Report::Attempt { .. } = report {
+            let _ = tell.send(());
+        }
+    });
+    let connecting = thread::spawn(move || options.connect(to));
+    for _ in 0..begun {
+        told.recv_timeout(HANG).expect("the attempt begins");
+    }
+    connecting
+}
+
+/// Ensures that a connect which waits for an answer returns within 50 ms of being cancelled, with Node's error.
+#[test]
+#[cfg(target_os = "linux")]
+fn cancelling_wakes_a_blocked_connect() {
+    let hole = Hole::new();
+    let mut times = Vec::new();
+    for round in 0..50 {
+        let cancel = Cancel::new();
+        let time = (round % 2 == 0).then_some(HANG);
+        let connecting = connecting(SocketOptions::new().cancel(&cancel).connect_timeout(time), hole.at, 1);
+        if round % 3 == 0 {
+            // Most of the others are cancelled in the moment in which connect(2) is about to begin.
+            thread::park_timeout(ms(5));
+        }
+        let (result, time) = timed(|| {
+            cancel.cancel();
+            connecting.join().expect("no panic")
+        });
+        let error = result.expect_err("it was cancelled");
+        assert_eq!((error.code(), error.to_string().as_str()), ("ABORT_ERR", "The operation was aborted"));
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionAborted, "not a kind that loops try again on");
+        times.push(time);
+    }
+    times.sort();
+    println!("measured: cancelled connect returns after {:?} (median of 50), {:?} at most", times[25], times[49]);
+    assert!(times[45] < ms(50), "a blocked connect is woken within 50 ms: {:?}", &times[40..]);
+}
+
+/// Ensures that a race is called off with every attempt in it, and leaves nothing.
+#[test]
+#[cfg(target_os = "linux")]
+fn cancelling_ends_a_race_and_leaves_nothing() {
+    in_child(this_test!(), &[], || {
+        let place = Place::new();
+        let (threads_before, descriptors_before) = (threads(), descriptors());
+        let mut times = Vec::new();
+        for _ in 0..20 {
+            let cancel = Cancel::new();
+            let options = named(&["127.0.0.2", "127.0.0.3"]).attempt_timeout(ms(10)).cancel(&cancel);
+            let connecting = connecting(options, ("name", place.port), 2);
+            let (result, time) = timed(|| {
+                cancel.cancel();
+                connecting.join().expect("no panic")
+            });
+            assert_eq!(result.expect_err("it was cancelled").code(), "ABORT_ERR");
+            times.push(time);
+        }
+        times.sort();
+        println!("measured: cancelled race returns after {:?} (median of 20), {:?} at most", times[10], times[19]);
+        assert!(times[17] < ms(50), "every attempt is woken: {times:?}");
+        eventually("no thread is left", || threads() <= threads_before);
+        assert_eq!(descriptors(), descriptors_before, "no descriptor is left");
+    });
+}
+
+/// Ensures that a connect which waits for its resolver returns when it is cancelled.
+#[test]
+fn cancelling_ends_a_lookup() {
+    let cancel = Cancel::new();
+    let (release, released) = mpsc::channel::<()>();
+    let (asked, is_asked) = mpsc::channel();
+    let released = Mutex::new(released);
+    let options = SocketOptions::new().cancel(&cancel).lookup(move |_, _| {
+        let _ = asked.send(());
+        let _ = released.lock().expect("no panic").recv_timeout(Duration::from_secs(10));
+        Ok(["127.0.0.1"])
+    });
+    let connecting = thread::spawn(move || options.connect("slow.example:80"));
+    is_asked.recv_timeout(HANG).expect("the resolver is asked");
+    let (result, time) = timed(|| {
+        cancel.cancel();
+        connecting.join().expect("no panic")
+    });
+    drop(release);
+    assert_eq!(result.expect_err("it was cancelled").code(), "ABORT_ERR");
+    println!("measured: cancelled look-up returns after {time:?}");
+    assert!(time < ms(500), "nobody waits for the resolver: {time:?}");
+}
+
+/// Ensures that what is set up with a handle that was fired before ends at once.
+#[test]
+fn a_handle_fired_before_ends_everything_at_once() {
+    let cancel = Cancel::new();
+    cancel.cancel();
+    assert!(cancel.is_cancelled());
+    let tape = Tape::default();
+    let error = SocketOptions::new().cancel(&cancel).report(tape.hook()).connect("127.0.0.1:1").expect_err("too late");
+    assert_eq!((error.code(), error.to_string().as_str()), ("ABORT_ERR", "The operation was aborted"));
+    assert_eq!(tape.lines(), ["error ABORT_ERR"], "nothing was tried");
+    let asked = Arc::new(AtomicBool::new(false));
+    let its = asked.clone();
+    let options = SocketOptions::new().cancel(&cancel).lookup(move |_, _| {
+        its.store(true, SeqCst);
+        Ok(["127.0.0.1"])
+    });
+    assert_eq!(options.connect("name:1").expect_err("too late").code(), "ABORT_ERR");
+    assert!(!asked.load(SeqCst), "nobody was asked");
+
+    let server = ServerOptions::new().cancel(&cancel).listen("127.0.0.1:0").expect("port 0 can be listened on");
+    assert!(!server.is_listening(), "the server is closed at once");
+    assert!(server.accept().expect("a closed server is no error").is_none(), "and accepts nobody");
+}
+
+/// Ensures that a server is closed as by its own `close`: a blocked accept and `serve` return.
+#[test]
+fn cancelling_closes_a_server() {
+    let cancel = Cancel::new();
+    let options = ServerOptions::new().cancel(&cancel);
+    let (first, second) = (options.listen("127.0.0.1:0"), options.listen("127.0.0.1:0"));
+    let (first, second) = (first.expect("port 0 can be listened on"), second.expect("port 0 can be listened on"));
+    let serving = first.spawn(|socket| socket.write_end("hello")).expect("a thread can be started");
+    let hello = Socket::connect(first.address()).and_then(|socket| Ok(socket.read_to_string()?));
+    assert_eq!(hello.expect("it is served"), "hello");
+    let accepting = {
+        let second = second.clone();
+        thread::spawn(move || second.accept())
+    };
+    cancel.cancel();
+    assert!(!first.is_listening() && !second.is_listening(), "both are closed when cancel has returned");
+    within("serve returns", move || serving.join()).expect("it ended in order");
+    let accepted = within("accept returns", move || accepting.join()).expect("no panic");
+    assert!(accepted.expect("closing is no error").is_none(), "the blocked accept has ended");
+    cancel.cancel();
+    second.close();
+}
+
+/// Ensures that firing a handle after everything was closed, and closing after it was fired, are harmless.
+#[test]
+fn cancelling_what_is_closed_does_nothing() {
+    let cancel = Cancel::new();
+    let tape = Tape::default();
+    let server = ServerOptions::new().cancel(&cancel).report(tape.hook()).listen("127.0.0.1:0").expect("port 0");
+    let socket = SocketOptions::new().cancel(&cancel).report(tape.hook()).connect(server.address()).expect("listens");
+    socket.destroy();
+    server.close();
+    let told = tape.lines();
+    cancel.cancel();
+    cancel.cancel();
+    assert_eq!(tape.lines(), told, "nothing more happens");
+}
+
+/// Ensures that a connected socket is destroyed: a thread that reads from it is woken, and the log says why.
+#[test]
+fn cancelling_destroys_a_connected_socket() {
+    let cancel = Cancel::new();
+    let server = Server::listen("127.0.0.1:0").expect("port 0 can be listened on");
+    let tape = Tape::default();
+    let options = SocketOptions::new().cancel(&cancel).report(tape.hook());
+    let socket = options.connect(server.address()).expect("the server listens");
+    let accepted = server.accept().expect("accepting works").expect("the server is open");
+    let reading = {
+        let socket = socket.clone();
+        thread::spawn(move || socket.read(&mut [0; 8]))
+    };
+    cancel.cancel();
+    let read = within("read returns", move || reading.join()).expect("no panic");
+    assert_eq!(read.expect_err("it was destroyed").kind(), io::ErrorKind::NotConnected, "as after destroy()");
+    assert_eq!(accepted.read_to_end().map_err(|error| error.kind()).unwrap_or_default(), b"", "the peer is told");
+    assert!(tape.lines().contains(&"error ABORT_ERR".to_owned()), "the log says why: {:?}", tape.lines());
+}
+
+/// Ensures that a handle which lives as long as the program forgets each connect and each server that is gone.
+#[test]
+fn a_handle_forgets_what_is_gone() {
+    let cancel = Cancel::new();
+    let server = ServerOptions::new().cancel(&cancel).listen("127.0.0.1:0").expect("port 0 can be listened on");
+    let port = server.address().port();
+    let options = SocketOptions::new().cancel(&cancel).connect_timeout(HANG);
+    for round in 0..1000 {
+        let to = if round % 2 == 0 { "127.0.0.1" } else { "localhost" };
+        let socket = options.clone().family(landline::Family::Ipv4).connect((to, port)).expect("the server listens");
+        drop(server.accept());
+        assert_eq!(format!("{cancel:?}"), "Cancel(armed, 2 attached)", "the server and this socket");
+        drop(socket);
+    }
+    let _ = options.connect("127.0.0.1:1");
+    assert_eq!(format!("{cancel:?}"), "Cancel(armed, 1 attached)", "sockets that are gone are forgotten");
+    drop(server);
+    assert_eq!(format!("{cancel:?}"), "Cancel(armed, 0 attached)", "and so is the server");
+}
+
+/// Ensures that a callback of the very connect that it ends may call `cancel`.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_report_hook_may_cancel() {
+    let place = Place::new();
+    for ends_at in ["127.0.0.2", "127.0.0.3", "127.0.0.1"] {
+        let cancel = Cancel::new();
+        let fires = cancel.clone();
+        let options = named(&["127.0.0.2", "127.0.0.3", "127.0.0.1"]).attempt_timeout(ms(10)).cancel(&cancel);
+        let options = options.report(move |report| match report {
+            Report::Attempt { address, .. } if address.ip() == ends_at.parse().ok() => fires.cancel(),
+            _ => {}
+        });
+        let port = place.port;
+        let result = within("connecting ends", move || options.connect(("name", port)));
+        assert_eq!(result.expect_err("its own hook ended it").code(), "ABORT_ERR", "at {ends_at}");
+    }
+}
+
+/// Ensures that at whatever moment a connect is cancelled it gives a socket that is destroyed, or the error; it never
+/// hangs and never gives one that lives on.
+#[test]
+fn cancelling_at_any_moment_is_exact() {
+    in_child(this_test!(), &[], || {
+        let server = Server::listen("127.0.0.1:0").expect("port 0 can be listened on");
+        let port = server.address().port();
+        let before = descriptors();
+        let (mut connected, mut aborted) = (0, 0);
+        for round in 0..1000u32 {
+            let cancel = Cancel::new();
+            let start = Arc::new(Barrier::new(2));
+            let firing = {
+                let (cancel, start) = (cancel.clone(), start.clone());
+                thread::spawn(move || {
+                    start.wait();
+                    for _ in 0..round * 20 {
+                        std::hint::spin_loop();
+                    }
+                    cancel.cancel();
+                })
+            };
+            let options = SocketOptions::new().cancel(&cancel);
+            let connecting = thread::spawn(move || {
+                start.wait();
+                options.connect(("127.0.0.1", port))
+            });
+            firing.join().expect("no panic");
+            match connecting.join().expect("no panic") {
+                Ok(socket) => {
+                    connected += 1;
+                    let error = socket.write_all("x").expect_err("cancelled while or after it was connected");
+                    assert_eq!(error.kind(), io::ErrorKind::NotConnected, "it is destroyed");
+                    drop(server.accept());
+                }
+                Err(error) => {
+                    aborted += 1;
+                    assert_eq!(error.code(), "ABORT_ERR");
+                }
+            }
+        }
+        server.close();
+        println!("measured: cancelled at 1,000 moments: {aborted} aborted, {connected} connected and destroyed");
+        assert_eq!(descriptors(), before - 1, "nothing is left but what was there, less the listener");
+    });
+}

@@ -1,0 +1,9 @@
+//! A client: which address it connects to, for how long, and what ends an attempt.
+
+#[macro_use]
+#[path = "../support/mod.rs"]
+mod support;
+
+mod cancel;
+mod endpoints;
+mod race;

@@ -1,0 +1,1039 @@
+//! Connecting: which address, in which order, for how long, and what it says when it fails.
+//!
+//! An address that never answers, a black hole, is made of a listener whose queue is full: Linux then drops what comes.
+
+// Black holes are made on Linux alone, and so are the tests that need them.
+#![cfg_attr(not(target_os = "linux"), allow(dead_code, unused_imports))]
+
+use std::io;
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, mpsc};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use landline::net::{Server, Socket, SocketOptions};
+use landline::{Address, BlockList, Endpoint, Error, Family, Report};
+use socket2::{Domain, Protocol, SockAddr, Type};
+
+use crate::support::fixtures::port_of_no_client;
+use crate::support::{HANG, descriptors, each_ip, eventually, in_child, threads, tool, within};
+
+const STAGGER: Duration = Duration::from_millis(250);
+
+pub(crate) fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+fn ip(text: &str) -> IpAddr {
+    text.parse().expect("an IP address")
+}
+
+/// An address whose attempts are neither answered nor refused.
+pub(crate) struct Hole {
+    _listener: socket2::Socket,
+    _queued: Vec<TcpStream>,
+    pub(crate) at: SocketAddr,
+}
+
+impl Hole {
+    pub(crate) fn at(at: SocketAddr) -> io::Result<Hole> {
+        let listener = socket2::Socket::new(Domain::for_address(at), Type::STREAM, Some(Protocol::TCP))?;
+        listener.set_reuse_address(true)?;
+        listener.bind(&SockAddr::from(at))?;
+        listener.listen(0)?;
+        let at = listener.local_addr()?.as_socket().expect("it is TCP");
+        let mut queued = Vec::new();
+        while let Ok(stream) = TcpStream::connect_timeout(&at, ms(100)) {
+            queued.push(stream);
+            assert!(queued.len() < 64, "a queue of 0 is full soon");
+        }
+        Ok(Hole { _listener: listener, _queued: queued, at })
+    }
+
+    pub(crate) fn new() -> Hole {
+        Hole::at(([127, 0, 0, 1], 0).into()).expect("port 0 can be listened on")
+    }
+}
+
+fn bound(at: SocketAddr) -> io::Result<socket2::Socket> {
+    let socket = socket2::Socket::new(Domain::for_address(at), Type::STREAM, Some(Protocol::TCP))?;
+    socket.bind(&SockAddr::from(at))?;
+    Ok(socket)
+}
+
+/// A port that is a black hole on 127.0.0.2 and on 127.0.0.3, and on which 127.0.0.1 listens.
+pub(crate) struct Place {
+    pub(crate) port: u16,
+    _live: TcpListener,
+    _holes: [Hole; 2],
+}
+
+impl Place {
+    pub(crate) fn new() -> Place {
+        let make = || -> io::Result<Place> {
+            let port = port_of_no_client();
+            let live = TcpListener::bind(("127.0.0.1", port))?;
+            let hole = |last| Hole::at(([127, 0, 0, last], port).into());
+            Ok(Place { port, _live: live, _holes: [hole(2)?, hole(3)?] })
+        };
+        // The port may be taken on another address.
+        let mut tries = 0..20;
+        loop {
+            match make() {
+                Ok(place) => return place,
+                Err(error) => assert!(tries.next().is_some(), "one of 20 ports is free on three addresses: {error}"),
+            }
+        }
+    }
+
+    /// Takes what has connected off the queue, on a thread that ends with the place.
+    fn accept_all(&self) -> AcceptAll {
+        let listener = self._live.try_clone().expect("a listener can be cloned");
+        let stop = listener.local_addr().expect("it is bound");
+        AcceptAll {
+            stop,
+            thread: Some(thread::spawn(move || {
+                while let Ok((_, from)) = listener.accept() {
+                    if from.port() == stop.port() || from.ip() == ip("127.0.0.9") {
+                        return;
+                    }
+                }
+            })),
+        }
+    }
+}
+
+struct AcceptAll {
+    stop: SocketAddr,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+impl Drop for AcceptAll {
+    fn drop(&mut self) {
+        let call = bound(([127, 0, 0, 9], 0).into()).expect("every address of 127/8 is this machine's");
+        call.connect(&self.stop.into()).expect("the listener is open");
+        self.thread.take().map(thread::JoinHandle::join);
+    }
+}
+
+/// Options whose every name has these addresses.
+pub(crate) fn named(addresses: &[&str]) -> SocketOptions {
+    let addresses: Vec<IpAddr> = addresses.iter().map(|text| ip(text)).collect();
+    SocketOptions::new().lookup(move |_, _| Ok(addresses.clone()))
+}
+
+/// Runs `call` and says how long it took.
+pub(crate) fn timed<T>(call: impl FnOnce() -> T) -> (T, Duration) {
+    let start = Instant::now();
+    let result = call();
+    (result, start.elapsed())
+}
+
+/// The middle one of an odd number of times, so that one hiccup of the machine decides nothing.
+fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort();
+    times[times.len() / 2]
+}
+
+/// A port on which every address of this machine, of both families where there are two, refuses.
+struct Refusing {
+    _bound: socket2::Socket,
+    port: u16,
+}
+
+impl Refusing {
+    fn new() -> Refusing {
+        let v6 = SocketAddr::from(([0; 16], 0));
+        let socket = socket2::Socket::new(Domain::IPV6, Type::STREAM, None).and_then(|socket| {
+            socket.set_only_v6(false)?;
+            socket.bind(&v6.into())?;
+            Ok(socket)
+        });
+        let bound = socket.or_else(|_| bound(([0, 0, 0, 0], 0).into())).expect("port 0 can be bound");
+        let port = bound.local_addr().ok().and_then(|at| at.as_socket()).expect("it is TCP").port();
+        Refusing { _bound: bound, port }
+    }
+}
+
+/// What a report hook was told, one line each.
+#[derive(Clone, Default)]
+pub(crate) struct Tape(Arc<Mutex<Vec<String>>>);
+
+impl Tape {
+    pub(crate) fn hook(&self) -> impl Fn(&Report) + Send + Sync + 'static {
+        let tape = self.clone();
+        move |report| {
+            let line = match report {
+                Report::LookedUp { host, addresses, .. } => format!("looked up {host}: {addresses:?}"),
+                Report::Attempt { address, .. } => format!("attempt {address}"),
+                Report::AttemptFailed { address, error, .. } => format!("failed {address} {}", error.code()),
+                Report::AttemptTimedOut { address, .. } => format!("timed out {address}"),
+                Report::Connected { connection, .. } => format!("connected {}", connection.remote),
+                Report::Failed { error, .. } => format!("error {}", error.code()),
+                Report::Ended { .. } => "ended".to_owned(),
+                other => format!("{other:?}"),
+            };
+            tape.0.lock().expect("no hook panics").push(line);
+        }
+    }
+
+    pub(crate) fn lines(&self) -> Vec<String> {
+        self.0.lock().expect("no hook panics").clone()
+    }
+}
+
+fn texts(addresses: &[Address]) -> Vec<String> {
+    addresses.iter().map(Address::to_string).collect()
+}
+
+// ---- racing
+
+/// Ensures that a first address which never answers costs the stagger, and no more, until the second one is connected.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_black_holed_first_address_costs_one_stagger() {
+    let place = Place::new();
+    let options = named(&["127.0.0.2", "127.0.0.1"]);
+    let runs = (0..5).map(|_| {
+        let (socket, time) = timed(|| options.connect(("name", place.port)));
+        let socket = socket.expect("the second address answers");
+        assert_eq!(socket.remote_address().ip(), Some(ip("127.0.0.1")), "the one that answers has won");
+        let tried = [format!("127.0.0.2:{}", place.port), format!("127.0.0.1:{}", place.port)];
+        assert_eq!(texts(socket.attempted_addresses()), tried, "both were tried, in order");
+        time
+    });
+    let (runs, least) = (runs.collect::<Vec<_>>(), STAGGER);
+    println!("measured: black hole first, connected after {runs:?}");
+    assert!(runs.iter().all(|time| *time >= least), "the second address has to wait its turn of 250 ms");
+    assert!(median(runs) <= STAGGER + ms(100), "connected within the stagger and 100 ms");
+}
+
+/// Ensures that a first address which answers wins at once, without a thread, whatever the others would do.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_live_first_address_wins_at_once_and_without_a_thread() {
+    in_child(this_test!(), &[], || {
+        let place = Place::new();
+        let before = threads();
+        let seen = Arc::new(AtomicUsize::new(0));
+        let most = seen.clone();
+        let options = named(&["127.0.0.1", "127.0.0.2", "127.0.0.3"]);
+        let options = options.report(move |_| _ = most.fetch_max(threads(), SeqCst));
+        let runs: Vec<_> = (0..5)
+            .map(|_| {
+                let (socket, time) = timed(|| options.connect(("name", place.port)));
+                let tried = [format!("127.0.0.1:{}", place.port)];
+                let socket = socket.expect("the first address answers");
+                assert_eq!(texts(socket.attempted_addresses()), tried, "no other was tried");
+                time
+            })
+            .collect();
+        println!("measured: live address first, connected after {runs:?}");
+        assert!(median(runs) < ms(50), "the first address answers at once");
+        assert_eq!(seen.load(SeqCst), before, "an attempt that is decided within the stagger needs no thread");
+    });
+}
+
+/// Ensures that an attempt goes on when the next one begins, and may still be the first to succeed.
+#[test]
+#[cfg(target_os = "linux")]
+fn an_attempt_goes_on_while_later_ones_are_made() {
+    let hole = bound(([127, 0, 0, 1], port_of_no_client()).into()).expect("the port is free");
+    hole.listen(0).expect("a bound socket can listen");
+    let at = hole.local_addr().expect("it is bound").as_socket().expect("it is TCP");
+    let mut queued = Vec::new();
+    while let Ok(stream) = TcpStream::connect_timeout(&at, ms(100)) {
+        queued.push(stream);
+    }
+    let second = Hole::at(([127, 0, 0, 2], at.port()).into()).expect("the port is free on another address");
+    let (begun, has_begun) = mpsc::channel();
+    let options = named(&["127.0.0.1", "127.0.0.2"]).attempt_timeout(ms(20)).report(move |report| match report {
+        Report::Attempt { address, .. } if address.ip() == Some(ip("127.0.0.2")) => _ = begun.send(()),
+        _ => {}
+    });
+    let port = second.at.port();
+    let connecting = thread::spawn(move || options.connect(("name", port)));
+    has_begun.recv_timeout(HANG).expect("the second attempt begins");
+    // Its queue is emptied, so the first address answers when the kernel asks again, after a second.
+    for _ in &queued {
+        hole.accept().expect("there is somebody in the queue");
+    }
+    let socket = within("connecting ends", move || connecting.join()).expect("no panic");
+    let socket = socket.expect("the first address answers at last");
+    assert_eq!(socket.remote_address().ip(), Some(ip("127.0.0.1")), "an attempt is not given up after its turn");
+    assert_eq!(socket.attempted_addresses().len(), 2, "the second was tried meanwhile");
+    socket.write_all("x").expect("the connection that has won is usable");
+}
+
+/// Ensures that with nothing but black holes the error comes at the deadline, is `TimedOut` and names each address.
+#[test]
+#[cfg(target_os = "linux")]
+fn black_holes_alone_end_exactly_at_the_deadline() {
+    let place = Place::new();
+    let options = named(&["127.0.0.2", "127.0.0.3"]).connect_timeout(ms(600));
+    let mut runs = Vec::new();
+    for _ in 0..3 {
+        let (result, time) = timed(|| options.connect(("name", place.port)));
+        let error = result.expect_err("nobody answers");
+        assert_eq!((error.kind(), error.code()), (io::ErrorKind::TimedOut, "ETIMEDOUT"), "the deadline is the error");
+        let each = format!("127.0.0.2:{0} ETIMEDOUT, 127.0.0.3:{0} ETIMEDOUT", place.port);
+        assert_eq!(error.to_string(), format!("connect ETIMEDOUT name:{} ({each})", place.port), "and names each");
+        assert_eq!(error.causes().len(), 2, "each address has its own error");
+        runs.push(time);
+    }
+    println!("measured: deadline 600 ms, black holes only: {runs:?}");
+    let time = median(runs);
+    assert!((ms(550)..=ms(650)).contains(&time), "600 ms, give or take 50, and not {time:?}");
+}
+
+/// Ensures that one address which never answers ends at the deadline, with the plain error of that address.
+#[test]
+#[cfg(target_os = "linux")]
+fn one_black_hole_ends_at_the_deadline() {
+    let hole = Hole::new();
+    for options in [SocketOptions::new(), SocketOptions::new().local_address("127.0.0.1")] {
+        let (result, time) = timed(|| options.connect_timeout(ms(100)).connect(hole.at));
+        let error = result.expect_err("nobody answers");
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut, "the deadline is over");
+        assert_eq!(error.to_string(), format!("connect ETIMEDOUT {}", hole.at), "it names what was waited for");
+        assert!(error.causes().is_empty(), "a single address is no list");
+        println!("measured: deadline 100 ms, one black hole: {time:?}");
+        assert!((ms(100)..ms(600)).contains(&time), "not before 100 ms, and soon after: {time:?}");
+    }
+}
+
+/// Ensures that a deadline or a handle that is never used changes nothing.
+#[test]
+fn a_limit_that_is_not_reached_changes_nothing() {
+    let cancel = landline::Cancel::new();
+    each_ip(|at| {
+        let server = Server::listen(at).expect("port 0 can be listened on");
+        for options in [
+            SocketOptions::new().connect_timeout(HANG),
+            SocketOptions::new().connect_timeout(Duration::MAX),
+            SocketOptions::new().connect_timeout(Duration::ZERO),
+            SocketOptions::new().cancel(&cancel),
+            SocketOptions::new().cancel(&cancel).connect_timeout(HANG),
+        ] {
+            let socket = options.connect(server.address()).expect("the server listens");
+            assert_eq!(socket.remote_address(), server.address(), "it is connected to the server");
+            assert!(socket.attempted_addresses().is_empty(), "one address leaves no list");
+            socket.write_end("x").expect("the socket is blocking again and open");
+        }
+    });
+}
+
+/// Ensures that an address which fails hands over to the next at once.
+#[test]
+fn the_next_attempt_begins_at_once_when_one_fails() {
+    let live = TcpListener::bind("127.0.0.1:0").expect("port 0 can be listened on");
+    let port = live.local_addr().expect("it is bound").port();
+    let (socket, time) = timed(|| named(&["127.0.0.2", "127.0.0.3", "127.0.0.1"]).connect(("name", port)));
+    let socket = socket.expect("the last address listens");
+    assert_eq!(socket.attempted_addresses().len(), 3, "all were tried");
+    println!("measured: two refusals, then connected: {time:?}");
+    assert!(time < ms(200), "nobody waits for the stagger when there is nothing to wait for: {time:?}");
+}
+
+/// Ensures the order of RFC 8305: the families take turns beginning with the first answer's, and duplicates count once.
+/// When all fail there is one error with each address's own, in order, and the code of the first.
+#[test]
+fn families_take_turns_and_every_failure_is_kept() {
+    let refusing = Refusing::new();
+    let port = refusing.port;
+    let tape = Tape::default();
+    let options = named(&["127.0.0.2", "127.0.0.3", "127.0.0.2", "::1", "127.0.0.4"]).report(tape.hook());
+    let error = options.connect(("name", port)).expect_err("everybody refuses");
+    let order = [
+        format!("127.0.0.2:{port}"),
+        format!("[::1]:{port}"),
+        format!("127.0.0.3:{port}"),
+        format!("127.0.0.4:{port}"),
+    ];
+    let tried: Vec<_> = error.causes().iter().map(|cause| cause.address().expect("each has one").to_string()).collect();
+    assert_eq!(tried, order, "IPv4 first as in the answer, then in turn, each once");
+    assert_eq!(error.code(), "ECONNREFUSED", "the code is the first one's");
+    assert_eq!(error.address().map(Address::to_string), Some(order[0].clone()), "and so is the address");
+    assert!(
+        error
+            .to_string()
+            .starts_with(&format!("connect ECONNREFUSED name:{port} (127.0.0.2:{port} ECONNREFUSED, [::1]:{port} "))
+    );
+    assert!(error.causes()[0].causes().is_empty(), "each is a plain error");
+
+    let told = tape.lines();
+    assert!(told[0].starts_with("looked up name: "), "first the look-up is told: {told:?}");
+    let expected: Vec<_> = error
+        .causes()
+        .iter()
+        .zip(&order)
+        .flat_map(|(cause, at)| [format!("attempt {at}"), format!("failed {at} {}", cause.code())])
+        .chain(["error ECONNREFUSED".into()])
+        .collect();
+    assert_eq!(told[1..], expected, "then each attempt and its failure, then the error");
+}
+
+/// Ensures that the notifications of an address that never answers are its attempt and, at the deadline, its timeout.
+#[test]
+#[cfg(target_os = "linux")]
+fn an_attempt_that_exceeds_the_time_is_told_of() {
+    let place = Place::new();
+    let (tape, port) = (Tape::default(), place.port);
+    let options =
+        named(&["127.0.0.2", "127.0.0.3"]).attempt_timeout(ms(20)).connect_timeout(ms(100)).report(tape.hook());
+    options.connect(("name", port)).expect_err("nobody answers");
+    let hole = |last, what| format!("{what} 127.0.0.{last}:{port}");
+    let expected =
+        [hole(2, "attempt"), hole(3, "attempt"), hole(2, "timed out"), hole(3, "timed out"), "error ETIMEDOUT".into()];
+    assert_eq!(tape.lines()[1..], expected, "each attempt, then the end of each");
+}
+
+/// Ensures that a single address tells of its attempt too, and that literals are not looked up.
+#[test]
+fn a_single_address_tells_of_its_attempt() {
+    let server = Server::listen("127.0.0.1:0").expect("port 0 can be listened on");
+    let (tape, at) = (Tape::default(), server.address());
+    drop(SocketOptions::new().report(tape.hook()).connect(at).expect("the server listens"));
+    assert_eq!(tape.lines(), [format!("attempt {at}"), format!("connected {at}"), "ended".into()], "in this order");
+
+    let (tape, refusing) = (Tape::default(), Refusing::new());
+    SocketOptions::new().report(tape.hook()).connect(("127.0.0.1", refusing.port)).expect_err("nobody listens");
+    let at = format!("127.0.0.1:{}", refusing.port);
+    let expected = [format!("attempt {at}"), format!("failed {at} ECONNREFUSED"), "error ECONNREFUSED".into()];
+    assert_eq!(tape.lines(), expected, "in this order");
+}
+
+/// Ensures that `family`, `local_address` and the switch leave the first address alone to be tried, as in Node: no list of
+/// attempts and a plain error.
+#[test]
+fn selection_is_off_with_family_local_address_or_the_switch() {
+    let live = TcpListener::bind("127.0.0.1:0").expect("port 0 can be listened on");
+    let port = live.local_addr().expect("it is bound").port();
+    let name = || named(&["127.0.0.2", "127.0.0.1"]);
+    let off = [name().auto_select_family(false), name().family(Family::Ipv4), name().local_address("127.0.0.1")];
+    for options in off {
+        let error = options.connect(("name", port)).expect_err("the first address refuses");
+        assert_eq!(
+            error.to_string(),
+            format!("connect ECONNREFUSED 127.0.0.2:{port}"),
+            "the first address alone is tried"
+        );
+        assert!(error.causes().is_empty(), "a plain error");
+    }
+    let socket = name().auto_select_family(true).connect(("name", port)).expect("the second address listens");
+    assert_eq!(socket.attempted_addresses().len(), 2, "on is the default's other name");
+    let socket = named(&["127.0.0.1", "127.0.0.2"]).auto_select_family(false).connect(("name", port));
+    let socket = socket.expect("the first address listens");
+    assert!(socket.attempted_addresses().is_empty(), "no list without a selection");
+}
+
+/// Ensures that a local port, which only one attempt at a time can have, still lets every address be tried.
+#[test]
+#[cfg(target_os = "linux")]
+fn with_a_local_port_addresses_are_tried_one_after_the_other() {
+    let place = Place::new();
+    let own = bound(([0, 0, 0, 0], 0).into()).and_then(|own| own.local_addr()).expect("a port can be had");
+    let own = own.as_socket().expect("it is TCP").port();
+    let options = named(&["127.0.0.2", "127.0.0.1"]).attempt_timeout(ms(50)).local_port(own).connect_timeout(HANG);
+    let (socket, time) = timed(|| options.connect(("name", place.port)));
+    let socket = socket.expect("the second address answers");
+    assert_eq!(socket.local_address().port(), own, "from the port that was asked for");
+    assert_eq!(socket.attempted_addresses().len(), 2, "after the first was given up");
+    assert!(time >= ms(50), "each but the last has its time: {time:?}");
+}
+
+/// Ensures that less than 10 ms between attempts is taken as 10 ms.
+#[test]
+#[cfg(target_os = "linux")]
+fn attempts_are_at_least_ten_milliseconds_apart() {
+    let place = Place::new();
+    let options = named(&["127.0.0.2", "127.0.0.3", "127.0.0.1"]).attempt_timeout(Duration::ZERO);
+    let (socket, time) = timed(|| options.connect(("name", place.port)));
+    assert_eq!(socket.expect("the last answers").attempted_addresses().len(), 3, "all were tried");
+    println!("measured: two black holes at the least stagger: {time:?}");
+    assert!(time >= ms(20), "two addresses that do not answer have 10 ms each: {time:?}");
+}
+
+/// Ensures that where no thread can be started the addresses have their turn one after the other.
+#[test]
+#[cfg(target_os = "linux")]
+fn without_threads_the_addresses_are_tried_in_turn() {
+    let name = this_test!();
+    let refuse = "inject=clone,clone3:error=EAGAIN";
+    in_child(name, &["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=clone,clone3", "-e", refuse], || {
+        let place = Place::new();
+        assert!(thread::Builder::new().spawn(|| ()).is_err(), "no thread can be started here");
+        let tape = Tape::default();
+        let options = named(&["127.0.0.2", "127.0.0.3", "127.0.0.1"]).attempt_timeout(ms(50)).report(tape.hook());
+        let (socket, time) = timed(|| options.connect(("name", place.port)));
+        let socket = socket.expect("that no thread can be had is no error");
+        assert_eq!(socket.remote_address().ip(), Some(ip("127.0.0.1")), "the one that answers is connected");
+        println!("measured: two black holes in turn, 50 ms each, without threads: {time:?}");
+        let timeouts = tape.lines().iter().filter(|line| line.starts_with("timed out")).count();
+        assert_eq!(timeouts, 2, "the others were given up after their turn: {:?}", tape.lines());
+        let error = named(&["127.0.0.2", "127.0.0.3"]).attempt_timeout(ms(50)).connect_timeout(ms(200));
+        let (result, time) = timed(|| error.connect(("name", place.port)));
+        assert_eq!(result.expect_err("nobody answers").code(), "EAGAIN", "a look-up with a deadline needs its thread");
+        assert!(time < HANG);
+    });
+}
+
+/// Ensures that signals, which interrupt what waits for a connection, neither end it nor give it more time.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_signal_ends_no_connect() {
+    // Every other poll(2), and the first connect(2) of each thread, is interrupted.
+    let interrupt = ["-e", "inject=poll:error=EINTR:when=1+2", "-e", "inject=connect:error=EINTR:when=1"];
+    let strace = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=poll,connect"];
+    let wrapper: Vec<_> = strace.into_iter().chain(interrupt).collect();
+    in_child(this_test!(), &wrapper, || {
+        let refusing = Refusing::new();
+        let first = bound(([127, 0, 0, 1], 0).into()).expect("port 0 can be bound");
+        let first = first.connect(&SocketAddr::from(([127, 0, 0, 1], refusing.port)).into());
+        assert_eq!(first.map_err(|error| error.kind()), Err(io::ErrorKind::Interrupted), "the premise of this test");
+        let place = Place::new();
+        let options = named(&["127.0.0.2", "127.0.0.3", "127.0.0.1"]).attempt_timeout(ms(20)).connect_timeout(HANG);
+        let socket = options.connect(("name", place.port)).expect("the last address answers");
+        assert_eq!(socket.attempted_addresses().len(), 3, "none failed before");
+        let (result, time) = timed(|| SocketOptions::new().connect_timeout(ms(200)).connect(("127.0.0.2", place.port)));
+        assert_eq!(result.expect_err("nobody answers").kind(), io::ErrorKind::TimedOut);
+        println!("measured: deadline 200 ms, interrupted: {time:?}");
+        assert!((ms(200)..ms(700)).contains(&time), "the time that was left, and no more: {time:?}");
+    });
+}
+
+/// Ensures that a thousand races leave neither a thread nor a descriptor, whoever won and however many were under way.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_thousand_races_leave_nothing() {
+    in_child(this_test!(), &[], || {
+        let place = Place::new();
+        let accepting = place.accept_all();
+        let (threads_before, descriptors_before) = (threads(), descriptors());
+        let options = named(&["127.0.0.2", "127.0.0.3", "127.0.0.1"]).attempt_timeout(ms(10)).connect_timeout(HANG);
+        let ((), time) = timed(|| {
+            thread::scope(|scope| {
+                for _ in 0..8 {
+                    scope.spawn(|| {
+                        for _ in 0..125 {
+                            let socket = options.connect(("name", place.port)).expect("the third address answers");
+                            assert_eq!(socket.attempted_addresses().len(), 3, "three raced");
+                        }
+                    });
+                }
+            });
+        });
+        // pthread_join(3) returns a moment before the thread has left /proc.
+        eventually("no thread is left", || threads() <= threads_before);
+        // One of them may be a connection that the accepting thread is about to close.
+        eventually("no descriptor is left", || descriptors() <= descriptors_before);
+        println!("measured: 1,000 races of three, 2,000 losers, in {time:?}; threads and descriptors as before");
+        drop(accepting);
+    });
+}
+
+/// Ensures that an address on the other side of a link that swallows everything is as black a hole as a full queue.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_neighbour_that_never_answers_costs_one_stagger() {
+    let (Some(unshare), Some(ip_tool)) = (tool("unshare"), tool("ip")) else { return };
+    if !Command::new(unshare).args(["-n", "true"]).output().is_ok_and(|output| output.status.success()) {
+        println!("skipped: no network namespace may be made here");
+        return;
+    }
+    in_child(this_test!(), &["unshare", "-n"], || {
+        for command in [
+            "link set lo up",
+            "link add near type veth peer name far",
+            "addr add 10.9.9.1/24 dev near",
+            "link set near up",
+            "link set far up",
+            "neigh add 10.9.9.2 lladdr 02:00:00:00:00:99 dev near nud permanent",
+        ] {
+            let output = Command::new(&ip_tool).args(command.split(' ')).output().expect("ip starts");
+            if !output.status.success() {
+                println!("skipped: ip {command}: {}", String::from_utf8_lossy(&output.stderr).trim());
+                return;
+            }
+        }
+        let live = TcpListener::bind("127.0.0.1:0").expect("port 0 can be listened on");
+        let port = live.local_addr().expect("it is bound").port();
+        let (threads_before, descriptors_before) = (threads(), descriptors());
+        let options = named(&["10.9.9.2", "127.0.0.1"]);
+        let (socket, time) = timed(|| options.connect(("name", port)));
+        assert_eq!(socket.expect("one answers").attempted_addresses().len(), 2, "both were tried");
+        println!("measured: veth black hole first, connected after {time:?}");
+        assert!((STAGGER..STAGGER + ms(100)).contains(&time), "within the stagger and 100 ms: {time:?}");
+
+        let (result, time) = timed(|| options.clone().connect_timeout(ms(300)).connect(("10.9.9.2", port)));
+        assert_eq!(result.expect_err("nobody answers").to_string(), format!("connect ETIMEDOUT 10.9.9.2:{port}"));
+        println!("measured: veth black hole alone, deadline 300 ms: {time:?}");
+        assert!((ms(250)..=ms(350)).contains(&time), "300 ms, give or take 50: {time:?}");
+
+        let cancel = landline::Cancel::new();
+        let (begun, has_begun) = mpsc::channel();
+        let options = SocketOptions::new().cancel(&cancel).report(move |_| _ = begun.send(()));
+        let connecting = thread::spawn(move || options.connect(("10.9.9.2", port)));
+        has_begun.recv_timeout(HANG).expect("the attempt begins");
+        let (result, time) = timed(|| {
+            cancel.cancel();
+            connecting.join()
+        });
+        assert_eq!(result.expect("no panic").expect_err("it was cancelled").code(), "ABORT_ERR");
+        println!("measured: veth black hole, cancelled after {time:?}");
+        assert!(time < ms(50), "cancelling wakes a blocked connect within 50 ms: {time:?}");
+        eventually("no thread is left", || threads() <= threads_before);
+        eventually("no descriptor is left", || descriptors() <= descriptors_before);
+    });
+}
+
+/// Ensures that a client never takes a connection to itself, which TCP makes when it happens to get the port that it
+/// calls as its own, for somebody listening there.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_connection_to_itself_is_a_refusal() {
+    // Clients are given ports as even as the range's first (the others are for bind), so these have to be even.
+    let mut even = (40_000..60_000).step_by(2).map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
+    let mut closed = || even.find(|at| bound(*at).is_ok()).expect("an even port is free");
+    // Premise: std meets itself. The kernel goes through some 14,000 ports nearly in turn, so mostly, but not always.
+    const TRIES: u32 = 40_000;
+    let at = closed();
+    let meets = (0..TRIES).find(|_| TcpStream::connect(at).is_ok());
+    println!("measured: std's connect met itself at attempt {meets:?} of {TRIES}");
+    for options in [SocketOptions::new(), SocketOptions::new().connect_timeout(HANG)] {
+        let at = closed();
+        for _ in 0..TRIES {
+            match options.connect(at) {
+                Ok(socket) => panic!("{at} was connected to by {}, but nobody listens", socket.local_address()),
+                Err(error) => assert_eq!(error.code(), "ECONNREFUSED", "nobody listens"),
+            }
+        }
+    }
+}
+
+// ---- look-ups
+
+/// Ensures that a resolver which does not return is abandoned at the deadline, and that the error names the look-up.
+#[test]
+fn a_stuck_resolver_ends_at_the_deadline() {
+    let (release, released) = mpsc::channel::<()>();
+    let released = Mutex::new(released);
+    let options = SocketOptions::new().connect_timeout(ms(300)).lookup(move |_, _| {
+        // As long as ten seconds; the test lets it go before.
+        let _ = released.lock().expect("no panic").recv_timeout(Duration::from_secs(10));
+        Ok(["127.0.0.1"])
+    });
+    let (result, time) = timed(|| options.connect("slow.example:80"));
+    let error = result.expect_err("the resolver has not answered");
+    drop(release);
+    println!("measured: deadline 300 ms, resolver that takes 10 s: {time:?}");
+    assert_eq!(error.to_string(), "getaddrinfo ETIMEDOUT slow.example", "it names what was waited for");
+    assert_eq!((error.kind(), error.host()), (io::ErrorKind::TimedOut, Some("slow.example")));
+    assert!((ms(250)..=ms(350)).contains(&time), "300 ms, give or take 50: {time:?}");
+}
+
+/// Ensures that at most 16 look-ups are stuck at once, that the next says so, and that it works again when they return.
+#[test]
+fn at_most_sixteen_lookups_are_stuck() {
+    in_child(this_test!(), &[], || {
+        let (inside, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let gate = Arc::new((Mutex::new(false), std::sync::Condvar::new()));
+        let options = {
+            let (inside, most, gate) = (inside.clone(), most.clone(), gate.clone());
+            SocketOptions::new().connect_timeout(ms(100)).lookup(move |name, _| {
+                if name != "stuck" {
+                    return Ok(vec![]);
+                }
+                most.fetch_max(inside.fetch_add(1, SeqCst) + 1, SeqCst);
+                let open = gate.0.lock().expect("no panic");
+                drop(gate.1.wait_while(open, |open| !*open));
+                inside.fetch_sub(1, SeqCst);
+                Ok(vec!["127.0.0.1"])
+            })
+        };
+        let before = threads();
+        let codes: Vec<_> = thread::scope(|scope| {
+            let ask = || options.connect("stuck:80").expect_err("the resolver does not answer").code().to_owned();
+            let asking: Vec<_> = (0..40).map(|_| scope.spawn(ask)).collect();
+            asking.into_iter().map(|asking| asking.join().expect("no panic")).collect()
+        });
+        let timed_out = codes.iter().filter(|code| *code == "ETIMEDOUT").count();
+        assert!(timed_out >= 16 && codes.iter().all(|code| code == "ETIMEDOUT" || code == "EAI_AGAIN"), "{codes:?}");
+        assert_eq!(most.load(SeqCst), 16, "no more than 16 resolvers were asked");
+        assert_eq!(threads(), before + 16, "and no more threads are left");
+        let (result, time) = timed(|| options.connect("other:80"));
+        let error = result.expect_err("there is no place for another");
+        assert_eq!(error.to_string(), "getaddrinfo EAI_AGAIN other: 16 look-ups are stuck, as many as may be");
+        assert!(time < ms(80), "it is said at once: {time:?}");
+
+        *gate.0.lock().expect("no panic") = true;
+        gate.1.notify_all();
+        eventually("the stuck look-ups end", || inside.load(SeqCst) == 0 && threads() == before);
+        assert_eq!(
+            options.connect("other:80").expect_err("no such name").code(),
+            "ENOTFOUND",
+            "others are asked again"
+        );
+    });
+}
+
+/// Ensures that more look-ups than places wait for each other and all succeed.
+#[test]
+fn lookups_beyond_sixteen_wait_their_turn() {
+    let server = Server::listen("127.0.0.1:0").expect("port 0 can be listened on");
+    let port = server.address().port();
+    let (inside, most) = (AtomicUsize::new(0), Arc::new(AtomicUsize::new(0)));
+    let seen = most.clone();
+    let options = SocketOptions::new().connect_timeout(HANG).lookup(move |_, _| {
+        seen.fetch_max(inside.fetch_add(1, SeqCst) + 1, SeqCst);
+        thread::yield_now();
+        inside.fetch_sub(1, SeqCst);
+        Ok(["127.0.0.1"])
+    });
+    thread::scope(|scope| {
+        for _ in 0..64 {
+            scope.spawn(|| options.connect(("name", port)).expect("a look-up that must wait is no error"));
+        }
+    });
+    assert!(most.load(SeqCst) <= 16, "never more than 16 at once");
+}
+
+/// Ensures that IP addresses, in whatever form and with a zone too, never reach the resolver.
+#[test]
+fn an_ip_literal_never_reaches_the_resolver() {
+    let options = SocketOptions::new().lookup(|name, _| -> io::Result<[IpAddr; 0]> { panic!("asked for {name}") });
+    each_ip(|at| {
+        let server = Server::listen(at).expect("port 0 can be listened on");
+        let (ip, port) = (server.address().ip().expect("it is TCP"), server.address().port());
+        let forms: [Endpoint; 4] = [
+            server.address().into(),
+            server.address().to_string().into(),
+            (ip, port).into(),
+            (ip.to_string(), port).into(),
+        ];
+        for form in forms {
+            options.connect(form).expect("an address needs no look-up");
+        }
+        if ip.is_ipv4() {
+            options.connect(port).expect("a bare port needs no look-up");
+        } else {
+            // Whether the system takes a zone here is its own affair.
+            let _ = options.connect(format!("[::1%lo]:{port}"));
+        }
+    });
+}
+
+/// Ensures that a resolver of the caller's gets the name and the family, and that its answers are used, in any form.
+#[test]
+fn a_resolver_of_the_callers_own_is_asked() {
+    each_ip(|at| {
+        let server = Server::listen(at).expect("port 0 can be listened on");
+        let (port, its) = (server.address().port(), server.address().ip().expect("it is TCP"));
+        let family = server.address().family();
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let tape = Tape::default();
+        let options = {
+            let asked = asked.clone();
+            SocketOptions::new().family(family).report(tape.hook()).lookup(move |name, family| {
+                asked.lock().expect("no panic").push((name.to_owned(), family));
+                // The port of an answer does not count.
+                Ok([SocketAddr::from((its, 1))])
+            })
+        };
+        for limited in [options.clone(), options.connect_timeout(HANG)] {
+            let socket = limited.connect(("some.name", port)).expect("the resolver's answer leads to the server");
+            assert_eq!(socket.remote_address(), server.address(), "with the port that was asked for");
+        }
+        let expected = ("some.name".to_owned(), Some(family));
+        assert_eq!(*asked.lock().expect("no panic"), [expected.clone(), expected], "once for each connect");
+        let its = Address::from(SocketAddr::from((its, 0)));
+        assert_eq!(tape.lines()[0], format!("looked up some.name: [{its}]"), "the look-up is told of");
+    });
+}
+
+/// Ensures that an answer which is no IP address, or of a family that was not asked for, is refused with Node's code.
+#[test]
+fn a_bad_answer_of_the_resolver_is_refused() {
+    for limited in [false, true] {
+        let time = limited.then_some(HANG);
+        let options = SocketOptions::new().connect_timeout(time).lookup(|_, _| Ok(["not an address"]));
+        let error = options.connect("localhost:80").expect_err("that is no address");
+        assert_eq!(error.code(), "ERR_INVALID_IP_ADDRESS");
+        assert_eq!(error.to_string(), "Invalid IP address: not an address", "it shows the answer");
+        assert_eq!(error.host(), Some("localhost"), "and which name was asked for");
+
+        let options = SocketOptions::new().connect_timeout(time).family(Family::Ipv6).lookup(|_, _| Ok(["127.0.0.1"]));
+        let error = options.connect("localhost:0").expect_err("that is the other family");
+        assert_eq!(error.code(), "ERR_INVALID_ADDRESS_FAMILY");
+        assert_eq!(error.to_string(), "Invalid address family: IPv4 localhost:0", "it shows the answer");
+        assert_eq!(error.host(), Some("localhost"), "and which name was asked for");
+    }
+}
+
+/// Ensures that what the resolver says is what the caller gets: no such name, its own error, its panic.
+#[test]
+fn the_resolvers_failure_is_the_connects() {
+    for time in [None, Some(HANG)] {
+        let answer = |answer: fn() -> io::Result<Vec<IpAddr>>| {
+            SocketOptions::new().connect_timeout(time).lookup(move |_, _| answer()).connect("some.name:80")
+        };
+        for none in [|| Ok(vec![]), || Err(io::ErrorKind::NotFound.into())] as [fn() -> io::Result<Vec<IpAddr>>; 2] {
+            let error = answer(none).expect_err("there is no such name");
+            assert_eq!(error.to_string(), "getaddrinfo ENOTFOUND some.name", "Node's text");
+            assert_eq!((error.code(), error.syscall()), ("ENOTFOUND", Some("getaddrinfo")));
+            assert_eq!((error.host(), error.address()), (Some("some.name"), None), "the name, and no address");
+        }
+        let error =
+            answer(|| Err(io::Error::new(io::ErrorKind::InvalidData, "the zone is broken"))).expect_err("broken");
+        assert_eq!((error.kind(), error.to_string().as_str()), (io::ErrorKind::InvalidData, "the zone is broken"));
+        let panic = std::panic::catch_unwind(|| answer(|| std::panic::panic_any("resolver")));
+        let panic = panic.expect_err("the resolver's panic is the caller's, on whatever thread it ran");
+        assert_eq!(panic.downcast_ref::<&str>(), Some(&"resolver"));
+    }
+}
+
+/// Ensures that a name which cannot exist is told as such, before any connect is tried.
+#[test]
+fn a_label_too_long_is_not_found_and_nothing_is_tried() {
+    let tape = Tape::default();
+    let name = "n".repeat(64);
+    for options in [SocketOptions::new(), SocketOptions::new().connect_timeout(Duration::from_secs(60))] {
+        let error = options.report(tape.hook()).connect((name.as_str(), 80)).expect_err("no label has 64 characters");
+        assert!(["ENOTFOUND", "EAI_FAIL", "EAI_AGAIN"].contains(&error.code()), "{error}");
+        assert_eq!((error.syscall(), error.host()), (Some("getaddrinfo"), Some(name.as_str())));
+    }
+    assert!(tape.lines().iter().all(|line| line.starts_with("error ")), "only the error is told: {:?}", tape.lines());
+}
+
+// ---- block lists
+
+/// Ensures that a blocked address is never connected to: alone it is the error, among several it is one failed attempt.
+#[test]
+fn a_blocked_address_is_one_failed_attempt() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("port 0 can be listened on");
+    let port = listener.local_addr().expect("it is bound").port();
+    let list = BlockList::new();
+    list.add_address("127.0.0.2").expect("an address");
+    for (options, time) in [(SocketOptions::new(), None), (SocketOptions::new().local_address("127.0.0.1"), Some(HANG))]
+    {
+        let error = options.connect_timeout(time).block_list(&list).connect(("127.0.0.2", port)).expect_err("blocked");
+        assert_eq!(error.code(), "ERR_IP_BLOCKED");
+        assert_eq!(error.to_string(), "IP(127.0.0.2) is blocked by net.BlockList", "Node's text");
+    }
+    let tape = Tape::default();
+    let options = named(&["127.0.0.2", "127.0.0.1"]).block_list(&list).report(tape.hook());
+    let socket = options.connect(("name", port)).expect("the second address is not blocked");
+    assert_eq!(socket.attempted_addresses().len(), 2, "the blocked one counts as tried");
+    assert_eq!(tape.lines()[2], format!("failed 127.0.0.2:{port} ERR_IP_BLOCKED"), "and as failed");
+
+    list.add_address("127.0.0.1").expect("an address");
+    let error = options.connect(("name", port)).expect_err("now both are blocked");
+    let codes: Vec<_> = error.causes().iter().map(Error::code).collect();
+    assert_eq!((error.code(), codes), ("ERR_IP_BLOCKED", vec!["ERR_IP_BLOCKED"; 2]), "each is an attempt of its own");
+}
+
+// ---- refusals, ports, forms
+
+/// Ensures that 50 connects at once to a port that nobody listens on are refused, each of them, five times over, and
+/// leave nothing open.
+#[test]
+fn fifty_parallel_connects_to_a_closed_port_are_all_refused() {
+    in_child(this_test!(), &[], || {
+        let refusing = Refusing::new();
+        let (threads_before, descriptors_before) = (threads(), descriptors());
+        let plain = SocketOptions::new();
+        for options in [plain.clone(), plain.connect_timeout(HANG)] {
+            for _ in 0..5 {
+                thread::scope(|scope| {
+                    for _ in 0..50 {
+                        scope.spawn(|| {
+                            let error = options.connect(("127.0.0.1", refusing.port)).expect_err("nobody listens");
+                            assert_eq!(error.code(), "ECONNREFUSED", "each one is refused");
+                        });
+                    }
+                });
+            }
+        }
+        assert_eq!(descriptors(), descriptors_before, "no socket is left");
+        eventually("no thread is left", || threads() <= threads_before);
+        println!("measured: 2 x 5 rounds of 50 connects, all ECONNREFUSED, nothing left");
+    });
+}
+
+/// Ensures that the same options can be used again and again: every connect to a closed port fails on its own.
+#[test]
+fn options_are_used_again_after_a_failure() {
+    let refusing = Refusing::new();
+    let tape = Tape::default();
+    let options = SocketOptions::new().report(tape.hook());
+    for _ in 0..21 {
+        let error = options.connect(refusing.port).expect_err("nobody listens");
+        assert_eq!(error.to_string(), format!("connect ECONNREFUSED 127.0.0.1:{}", refusing.port), "with its address");
+    }
+    assert_eq!(tape.lines().iter().filter(|line| *line == "error ECONNREFUSED").count(), 21, "one error for each");
+}
+
+/// Ensures that a port out of range is refused before anything is done, and that port 0 gets the system's error.
+#[test]
+fn a_port_out_of_range_is_refused_up_front() {
+    let (asked, count) = (Arc::new(AtomicUsize::new(0)), |asked: Arc<AtomicUsize>| asked.load(SeqCst));
+    let options = {
+        let asked = asked.clone();
+        SocketOptions::new().lookup(move |_, _| {
+            asked.fetch_add(1, SeqCst);
+            Ok(["127.0.0.1"])
+        })
+    };
+    for bad in ["localhost:65536", "127.0.0.1:65536", "localhost:99999999999999999999", ":65536"] {
+        let error = options.connect(bad).expect_err("there is no such port");
+        assert_eq!(error.code(), "ERR_SOCKET_BAD_PORT", "{bad}");
+    }
+    assert_eq!(count(asked), 0, "the port is looked at before the name is looked up");
+    let error = options.connect("127.0.0.1:0").expect_err("nobody can listen on port 0");
+    assert_eq!(error.syscall(), Some("connect"), "port 0 is left to the system: {error}");
+}
+
+/// Ensures that every way to say where leads there.
+#[test]
+fn every_form_of_an_endpoint_connects() {
+    let server = Server::listen("127.0.0.1:0").expect("port 0 can be listened on");
+    let (port, at) = (server.address().port(), server.address().socket_addr().expect("it is TCP"));
+    let v4 = std::net::Ipv4Addr::LOCALHOST;
+    let std::net::SocketAddr::V4(at_v4) = at else { unreachable!("it is IPv4") };
+    for _ in 0..4 {
+        let forms: Vec<Endpoint> = vec![
+            port.into(),
+            at.into(),
+            (&at).into(),
+            at_v4.into(),
+            server.address().into(),
+            server.address().clone().into(),
+            format!("127.0.0.1:{port}").into(),
+            (&format!("127.0.0.1:{port}")).into(),
+            format!("127.0.0.1:{port}").as_str().into(),
+            format!(":{port}").into(),
+            port.to_string().into(),
+            ("127.0.0.1", port).into(),
+            ("127.0.0.1".to_owned(), port).into(),
+            ([127, 0, 0, 1], port).into(),
+            (v4, port).into(),
+            (IpAddr::from(v4), port).into(),
+            ("localhost", port).into(),
+            format!("localhost:{port}").into(),
+        ];
+        assert_eq!(forms.len(), 18, "18 forms, 4 times: 72 connects");
+        for form in forms {
+            let shown = form.to_string();
+            let socket = Socket::connect(form).unwrap_or_else(|error| panic!("{shown} leads to the server: {error}"));
+            assert_eq!(socket.remote_address(), server.address(), "{shown}");
+        }
+    }
+}
+
+/// Ensures that the address a server gives can be connected to, that of a wildcard too.
+#[test]
+fn the_address_that_a_server_gives_can_be_connected_to() {
+    for at in ["0.0.0.0:0", "[::]:0", ":0"] {
+        match Server::listen(at) {
+            Ok(server) => drop(Socket::connect(server.address()).expect("the server listens on every interface")),
+            Err(error) => println!("skipped for {at}: {error}"),
+        }
+    }
+}
+
+/// Ensures that the local port that was asked for is the one both ends see.
+#[test]
+fn the_local_port_is_what_the_server_sees() {
+    each_ip(|at| {
+        let server = Server::listen(at).expect("port 0 can be listened on");
+        for time in [None, Some(HANG)] {
+            // A port that is free may be taken by somebody else in the next moment.
+            let (own, socket) = (0..20)
+                .find_map(|_| {
+                    let own = port_of_no_client();
+                    let options = SocketOptions::new().connect_timeout(time).local_port(own);
+                    match options.connect(server.address()) {
+                        Ok(socket) => Some((own, socket)),
+                        Err(error) => {
+                            assert_eq!((error.syscall(), error.code()), (Some("bind"), "EADDRINUSE"), "no other error");
+                            None
+                        }
+                    }
+                })
+                .expect("one of 20 ports is free");
+            let accepted = server.accept().expect("accepting works").expect("the server is open");
+            assert_eq!((socket.local_address().port(), accepted.remote_address().port()), (own, own), "both see it");
+            socket.reset_and_destroy().expect("no TIME_WAIT is left");
+        }
+    });
+}
+
+// ---- cost
+
+/// Ensures that connecting to one address costs no more than 3 % over std's calls for the same: connect, no-delay, the
+/// local address. What these two cost beside a bare connect is printed too.
+#[test]
+fn one_address_costs_what_std_costs() {
+    in_child(this_test!(), &[], || {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("port 0 can be listened on");
+        let at = listener.local_addr().expect("it is bound");
+        // By RST, so that thousands of connections leave no TIME_WAIT to other tests.
+        let reset = |stream: TcpStream| {
+            let linger = socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO));
+            linger.expect("an open socket can be set to linger");
+            drop((stream, listener.accept()));
+        };
+        let bare = || {
+            let (stream, time) = timed(|| TcpStream::connect(at));
+            reset(stream.expect("the listener is open"));
+            time
+        };
+        let same = || {
+            let call = || -> io::Result<_> {
+                let stream = TcpStream::connect(at)?;
+                stream.set_nodelay(true)?;
+                Ok((stream.local_addr()?, stream))
+            };
+            let (stream, time) = timed(call);
+            reset(stream.expect("the listener is open").1);
+            time
+        };
+        let ours = |options: &SocketOptions| {
+            let (socket, time) = timed(|| options.connect(at));
+            let socket = socket.expect("the listener is open");
+            socket.reset_and_destroy().expect("it is open");
+            drop((socket, listener.accept()));
+            time
+        };
+        let (default, delay) = (SocketOptions::new(), SocketOptions::new().no_delay(false));
+        let calls: [&dyn Fn() -> Duration; 4] = [&bare, &same, &|| ours(&default), &|| ours(&delay)];
+        let (mut times, mut whole): ([Vec<Duration>; 4], [Vec<Duration>; 4]) = Default::default();
+        for round in 0..5000 {
+            // In turn, and each in each place as often as the others.
+            for place in 0..4 {
+                let which = (round + place) % 4;
+                let (time, all) = timed(calls[which]);
+                times[which].push(time);
+                whole[which].push(all);
+            }
+        }
+        let build = if cfg!(debug_assertions) { "debug" } else { "release" };
+        println!("measured: one address ({build} build), medians of 5,000 and the middle half:");
+        let names = ["std connect", "std connect, no-delay, local address", "landline", "landline without no-delay"];
+        for ((name, times), whole) in names.into_iter().zip(&mut times).zip(&mut whole) {
+            times.sort();
+            whole.sort();
+            let (middle, from, to, whole) = (times[2500], times[1250], times[3750], whole[2500]);
+            println!("measured:   {name}: {middle:?} ({from:?} to {to:?}), {whole:?} with accept and reset");
+        }
+        let ratio = |a: usize, b: usize| times[a][2500].as_secs_f64() / times[b][2500].as_secs_f64();
+        let (like, over, least) = (ratio(2, 1), ratio(2, 0), ratio(3, 0));
+        let in_all = whole[2][2500].as_secs_f64() / whole[0][2500].as_secs_f64();
+        println!("measured:   landline to the same calls {like:.3}, without no-delay to a bare connect {least:.3}");
+        println!("measured:   landline to a bare connect {over:.3}, with accept and reset {in_all:.3}");
+        let most = if cfg!(debug_assertions) { 1.3 } else { 1.03 };
+        assert!(like < most, "connecting costs what its system calls cost: {like:.3}");
+    });
+}

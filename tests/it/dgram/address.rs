@@ -1,0 +1,250 @@
+//! Binding, addresses, adopting, closing.
+
+use std::io::ErrorKind;
+use std::net::{TcpListener, UdpSocket};
+use std::time::Duration;
+
+use landline::dgram::{Socket, SocketOptions};
+use landline::{Address, Family};
+
+use crate::support::dgram::receive;
+use crate::support::{HANG, families};
+
+/// Ensures that the address is what was bound, with the port the system chose. Node's `getsockname EBADF` of an unbound
+/// socket cannot happen: there is none.
+#[test]
+fn address_is_the_bound_one_and_there_is_no_unbound_socket() {
+    for at in families() {
+        let socket = Socket::bind(at).unwrap();
+        let asked: Address = at.parse().unwrap();
+        assert_eq!(socket.address().ip(), asked.ip(), "the address is the one that was asked for");
+        assert_eq!(socket.address().family(), asked.family(), "the family is the address's");
+        assert_ne!(socket.address().port(), 0, "the system has chosen a port");
+    }
+}
+
+/// Ensures that a bare port is on every interface of the family.
+#[test]
+fn bind_without_host_is_on_every_interface() {
+    let v4 = Socket::bind(0).unwrap();
+    assert_eq!(v4.address().ip(), Some("0.0.0.0".parse().unwrap()), "udp4 is bound to 0.0.0.0");
+    assert_ne!(v4.address().port(), 0, "the system has chosen a port");
+    if families().len() > 1 {
+        let v6 = SocketOptions::udp6().bind(0).unwrap();
+        assert_eq!(v6.address().to_string(), format!("[::]:{}", v6.address().port()), "udp6 is bound to ::");
+    }
+}
+
+/// Ensures that a PING to a server that is bound to a name, or to no host at all, is answered with a PONG.
+#[test]
+fn ping_to_a_server_at_localhost_or_without_host_is_answered() {
+    for socket in [Socket::bind(("localhost", 0)).unwrap(), Socket::bind(0).unwrap()] {
+        let client = Socket::bind("127.0.0.1:0").unwrap();
+        client.send_to(b"PING", ("localhost", socket.address().port())).unwrap();
+        let (ping, from) = receive(&socket);
+        assert_eq!(ping, b"PING");
+        socket.send_to(b"PONG", &from).unwrap();
+        assert_eq!(receive(&client).0, b"PONG", "the answer comes back");
+    }
+}
+
+/// Ensures that a socket is bound exactly once, by `bind` having returned; Node's ERR_SOCKET_ALREADY_BOUND cannot
+/// happen. What can is that two sockets want one address.
+#[test]
+fn bind_gives_a_bound_socket_and_the_address_is_then_taken() {
+    for at in families() {
+        let socket = Socket::bind(at).unwrap();
+        let error = Socket::bind(socket.address()).unwrap_err();
+        let (ip, port) = (socket.address().ip().unwrap(), socket.address().port());
+        assert_eq!(error.to_string(), format!("bind EADDRINUSE {ip}:{port}"), "it prints what Node prints");
+        assert_eq!((error.syscall(), error.code()), (Some("bind"), "EADDRINUSE"));
+        assert_eq!(error.address(), Some(socket.address()), "the error has the address");
+        assert!(error.raw_os_error().is_some(), "the error has the system's number");
+    }
+}
+
+/// Ensures that a failed bind leaves nothing behind: it may be repeated, and works once the port is free.
+#[test]
+fn bind_to_a_taken_port_may_be_repeated() {
+    let first = Socket::bind("127.0.0.1:0").unwrap();
+    for _ in 0..20 {
+        assert_eq!(Socket::bind(first.address()).unwrap_err().code(), "EADDRINUSE", "each attempt has one error");
+    }
+    first.close();
+    Socket::bind(first.address()).expect("the port is free when close has returned");
+}
+
+/// Ensures that an address this machine has not is an error that names it, without the port when that is 0.
+#[test]
+fn bind_to_a_foreign_address_is_eaddrnotavail() {
+    let error = Socket::bind("1.1.1.1:0").unwrap_err();
+    assert_eq!(error.to_string(), "bind EADDRNOTAVAIL 1.1.1.1", "it prints what Node prints");
+    assert_eq!(error.code(), "EADDRNOTAVAIL");
+    assert_eq!(error.address().unwrap().ip(), Some("1.1.1.1".parse().unwrap()));
+
+    let error = Socket::bind("[111::1]:0").unwrap_err();
+    let codes = ["EADDRNOTAVAIL", "EAFNOSUPPORT", "EPROTONOSUPPORT"];
+    assert!(codes.contains(&error.code()), "{error}: IPv6 may be off");
+    assert_eq!(error.to_string(), format!("bind {} 111::1", error.code()));
+}
+
+/// Ensures that an IPv6-only socket leaves IPv4's port alone, and that another one takes it and hears IPv4.
+#[test]
+fn ipv6_only_leaves_the_port_free_for_ipv4() {
+    if families().len() < 2 {
+        return;
+    }
+    let v6 = SocketOptions::udp6().ipv6_only(true).bind(0).unwrap();
+    let v4 = Socket::bind(v6.address().port()).expect("the port is free in IPv4");
+    assert_eq!(v4.address().port(), v6.address().port());
+
+    let dual = SocketOptions::udp6().bind(0).unwrap();
+    let error = Socket::bind(dual.address().port()).unwrap_err();
+    assert_eq!(error.code(), "EADDRINUSE", "a dual-stack socket has the port in both");
+    let client = Socket::bind("127.0.0.1:0").unwrap();
+    client.send_to(b"four", dual.address().port()).unwrap();
+    let (bytes, from) = receive(&dual);
+    assert_eq!((&*bytes, from.address()), (&b"four"[..], client.address()), "an IPv4 peer has its IPv4 address");
+    assert_eq!(from.family(), Family::Ipv4);
+    dual.send_to(b"back", &from).unwrap();
+    assert_eq!(receive(&client).0, b"back", "an IPv4 address can be sent to from a dual-stack socket");
+}
+
+/// Ensures that a socket's options decide its family, and not silently the address.
+#[test]
+fn bind_to_an_address_of_the_other_family_is_einval() {
+    let error = SocketOptions::udp4().bind("[::1]:0").unwrap_err();
+    assert_eq!(error.to_string(), "bind EINVAL ::1", "it prints what Node prints");
+    let error = SocketOptions::udp6().bind("127.0.0.1:0").unwrap_err();
+    assert_eq!(error.to_string(), "bind EINVAL 127.0.0.1");
+}
+
+/// Ensures that what is no address is an error that says so. Node's ERR_SOCKET_BAD_TYPE cannot happen: there is
+/// `udp4()` and there is `udp6()`.
+#[test]
+fn bind_to_what_is_no_address_is_an_error() {
+    assert_eq!(Socket::bind("127.0.0.1:70000").unwrap_err().code(), "ERR_SOCKET_BAD_PORT", "no port wraps around");
+    assert_eq!(Socket::bind("nonsense").unwrap_err().code(), "ERR_INVALID_ARG_VALUE");
+    assert_eq!(Socket::bind(std::path::Path::new("/tmp/socket")).unwrap_err().code(), "ERR_INVALID_ARG_VALUE");
+    let error = Socket::bind(("name.invalid", 0)).unwrap_err();
+    assert!(["ENOTFOUND", "EAI_AGAIN"].contains(&error.code()), "{error}");
+    assert_eq!((error.syscall(), error.host()), (Some("getaddrinfo"), Some("name.invalid")));
+}
+
+/// Ensures that `reuse_address` and `reuse_port` let two sockets have one address, and that each needs both to ask.
+#[cfg(unix)]
+#[test]
+fn reuse_address_and_reuse_port_let_two_sockets_share() {
+    for options in [SocketOptions::udp4().reuse_address(true), SocketOptions::udp4().reuse_port(true)] {
+        let first = options.bind("127.0.0.1:0").unwrap();
+        let second = options.bind(first.address()).expect("both have asked for it");
+        assert_eq!(first.address(), second.address());
+        assert_eq!(Socket::bind(first.address()).unwrap_err().code(), "EADDRINUSE", "the third has not");
+    }
+}
+
+/// Ensures that a socket of std's can be taken over, as it is.
+#[test]
+fn adopted_socket_has_its_own_address_and_settings() {
+    for at in families() {
+        let std = UdpSocket::bind(at).unwrap();
+        std.set_ttl(7).or(if at.starts_with('[') { Ok(()) } else { Err("IPv4 has a TTL") }).unwrap();
+        let giver = std.try_clone().unwrap();
+        let socket = SocketOptions::udp4().adopt(std).unwrap();
+        assert_eq!(socket.address(), &Address::from(giver.local_addr().unwrap()), "the address is the socket's");
+        if at.starts_with('1') {
+            assert_eq!(giver.ttl().unwrap(), 7, "what was not asked for is left");
+            socket.set_ttl(9).unwrap();
+            assert_eq!(giver.ttl().unwrap(), 9, "what is set is set for all");
+        }
+        giver.send_to(b"self", giver.local_addr().unwrap()).unwrap();
+        assert_eq!(receive(&socket).0, b"self");
+    }
+}
+
+/// Ensures that the giver of an adopted socket goes on with it after `close`.
+#[test]
+fn adopted_socket_stays_open_for_its_giver() {
+    for at in families() {
+        let giver = UdpSocket::bind(at).unwrap();
+        giver.set_read_timeout(Some(HANG)).unwrap();
+        let socket = SocketOptions::udp4().adopt(giver.try_clone().unwrap()).unwrap();
+        let loops = socket.clone().on().spawn().unwrap();
+        assert!(socket.recv_timeout(&mut [0; 10], Duration::from_millis(1)).is_err());
+        socket.close();
+        loops.join().unwrap();
+        assert_eq!(giver.read_timeout().unwrap(), Some(HANG), "its timeout is as it was");
+        let mut buffer = [0; 100];
+        // One that woke the loop may be left.
+        giver.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+        let error = (0..100).find_map(|_| giver.recv_from(&mut buffer).err()).expect("there are not many");
+        let is_timeout = matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut);
+        assert!(is_timeout, "the socket was not shut down: {error}");
+        let client = Socket::bind(at).unwrap();
+        client.send_to(b"still here", giver.local_addr().unwrap()).unwrap();
+        let (size, _) = giver.recv_from(&mut buffer).expect("the giver receives");
+        assert_eq!(&buffer[..size], b"still here");
+    }
+}
+
+/// Ensures that only a UDP socket that blocks and is bound can be adopted.
+#[cfg(unix)]
+#[test]
+fn adopting_anything_else_is_an_error() {
+    let error = SocketOptions::udp4().adopt(TcpListener::bind("127.0.0.1:0").unwrap()).unwrap_err();
+    assert_eq!(error.code(), "ERR_INVALID_FD_TYPE");
+    assert_eq!(error.to_string(), "Unsupported fd type: TCP", "it prints what Node prints");
+    let unix = std::os::unix::net::UnixDatagram::unbound().unwrap();
+    assert_eq!(SocketOptions::udp4().adopt(unix).unwrap_err().code(), "ERR_INVALID_FD_TYPE");
+    let nonblocking = UdpSocket::bind("127.0.0.1:0").unwrap();
+    nonblocking.set_nonblocking(true).unwrap();
+    assert_eq!(SocketOptions::udp4().adopt(nonblocking).unwrap_err().code(), "ERR_INVALID_ARG_VALUE");
+}
+
+/// Ensures that after `close` the address is still known, that everything else says so, and that closing again does
+/// nothing. (In Node that is an error; here closing is done when it is called, so a second call is harmless.)
+#[test]
+fn closed_socket_is_not_running_and_closing_again_is_harmless() {
+    let socket = Socket::bind("127.0.0.1:0").unwrap();
+    let other = Socket::bind("127.0.0.1:0").unwrap();
+    let clone = socket.clone();
+    clone.close();
+    socket.close();
+    assert_ne!(socket.address().port(), 0, "the address stays known");
+    let error = socket.send_to(b"late", other.address()).unwrap_err();
+    assert_eq!(error.to_string(), "Not running", "it prints what Node prints");
+    let not_running = [
+        error,
+        socket.send(b"late").unwrap_err(),
+        socket.connect(other.address()).unwrap_err(),
+        socket.disconnect().unwrap_err(),
+        socket.remote_address().unwrap_err(),
+        socket.set_ttl(1).unwrap_err(),
+        socket.set_broadcast(true).unwrap_err(),
+        socket.set_multicast_ttl(1).unwrap_err(),
+        socket.set_multicast_loop(true).unwrap_err(),
+        socket.set_multicast_interface("127.0.0.1").unwrap_err(),
+        socket.join([239, 255, 13, 9], "127.0.0.1").unwrap_err(),
+        socket.set_recv_buffer_size(1000).unwrap_err(),
+        socket.recv_buffer_size().unwrap_err(),
+        socket.send_buffer_size().unwrap_err(),
+    ];
+    for error in not_running {
+        assert_eq!(error.code(), "ERR_SOCKET_DGRAM_NOT_RUNNING", "{error}");
+    }
+    assert!(socket.recv(&mut [0; 10]).unwrap().is_none(), "a receive ends at once");
+    assert!(socket.try_recv(&mut [0; 10]).unwrap().is_none());
+    assert_eq!(socket.lost(), None);
+}
+
+/// Ensures that the last handle closes the socket.
+#[test]
+fn dropping_the_last_handle_closes() {
+    let socket = Socket::bind("127.0.0.1:0").unwrap();
+    let address = socket.address().clone();
+    let clone = socket.clone();
+    drop(socket);
+    assert_eq!(Socket::bind(&address).unwrap_err().code(), "EADDRINUSE", "a clone keeps it open");
+    drop(clone);
+    Socket::bind(&address).expect("the port is free when the last handle is gone");
+}

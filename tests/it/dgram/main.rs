@@ -1,0 +1,16 @@
+//! Datagram sockets.
+
+#[macro_use]
+#[path = "../support/mod.rs"]
+mod support;
+
+mod address;
+mod channel;
+mod close;
+mod connected;
+mod events;
+mod loss;
+mod multicast;
+mod options;
+mod receive;
+mod send;

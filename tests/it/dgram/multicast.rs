@@ -1,0 +1,254 @@
+//! Groups. Every test names an interface, and it is loopback, or else the network is one of the test's own.
+
+use std::io::ErrorKind;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
+
+use landline::dgram::{Interface, Socket, SocketOptions};
+
+use crate::support::dgram::receive;
+
+const LOOPBACK: &str = "127.0.0.1";
+
+fn group(last: u8) -> Ipv4Addr {
+    Ipv4Addr::new(239, 255, 13, last)
+}
+
+/// A socket on every address that shares its port.
+fn member(port: u16) -> Socket {
+    SocketOptions::udp4().reuse_address(true).bind(port).unwrap()
+}
+
+/// A socket that sends to groups by loopback.
+fn sender(at: &str) -> Socket {
+    let sender = Socket::bind(at).unwrap();
+    sender.set_multicast_interface(LOOPBACK).unwrap();
+    sender
+}
+
+/// Whether nothing comes for a while; what is sent on one machine is there when the send has returned.
+fn is_silent(socket: &Socket) -> bool {
+    let mut buffer = [0; 100];
+    let received = socket.recv_timeout(&mut buffer, Duration::from_millis(50));
+    received.is_err_and(|error| error.kind() == ErrorKind::TimedOut)
+}
+
+/// Ensures that every member gets what is sent to the group, until it leaves.
+#[test]
+fn every_member_gets_what_is_sent_to_the_group_until_it_leaves() {
+    let first = member(0);
+    let port = first.address().port();
+    let members = [first, member(port), member(port)];
+    for member in &members {
+        member.join(group(1), LOOPBACK).unwrap();
+    }
+    let sender = sender("127.0.0.1:0");
+    for _ in 0..2 {
+        assert_eq!(sender.send_to(b"to all", (group(1), port)).unwrap(), 6);
+    }
+    for member in &members {
+        for _ in 0..2 {
+            let (bytes, from) = receive(member);
+            assert_eq!((&*bytes, from.address()), (&b"to all"[..], sender.address()));
+        }
+    }
+    for member in &members {
+        member.leave(group(1), LOOPBACK).unwrap();
+    }
+    sender.send_to(b"to nobody", (group(1), port)).unwrap();
+    assert!(members.iter().all(is_silent), "who has left gets nothing");
+}
+
+/// Ensures that an interface may be named in every way, with the same effect.
+#[cfg(target_os = "linux")]
+#[test]
+fn interface_is_named_by_address_index_or_name() {
+    let member = member(0);
+    let sender = Socket::bind("127.0.0.1:0").unwrap();
+    let loopback = [Interface::address([127, 0, 0, 1]), Interface::index(1), Interface::name("lo"), "::%lo".into()];
+    for interface in &loopback {
+        member.join(group(2), interface.clone()).unwrap_or_else(|error| panic!("{interface:?}: {error}"));
+        sender.set_multicast_interface(interface.clone()).unwrap_or_else(|error| panic!("{interface:?}: {error}"));
+        sender.send_to(b"x", (group(2), member.address().port())).unwrap();
+        assert_eq!(receive(&member).0, b"x", "{interface:?}");
+        member.leave(group(2), interface.clone()).unwrap();
+    }
+    sender.set_multicast_interface(Interface::ANY).unwrap();
+    sender.set_multicast_interface("0.0.0.0").expect("the unspecified address is any interface");
+    if let Ok(v6) = SocketOptions::udp6().bind(0) {
+        for interface in ["::%lo", "lo", "::1", "::"] {
+            v6.set_multicast_interface(interface).unwrap_or_else(|error| panic!("{interface}: {error}"));
+        }
+        let error = v6.set_multicast_interface("127.0.0.1").unwrap_err();
+        assert_eq!(error.code(), "EINVAL", "IPv6 has no interface by an address of IPv4");
+    }
+}
+
+/// Ensures that what cannot be joined is an error with Node's code.
+#[test]
+fn wrong_groups_and_interfaces_have_nodes_codes() {
+    let socket = Socket::bind("127.0.0.1:0").unwrap();
+    let told = |result: landline::Result<()>| result.unwrap_err().to_string();
+    assert_eq!(told(socket.join([127, 0, 0, 1], LOOPBACK)), "addMembership EINVAL", "it is no group");
+    assert_eq!(told(socket.join(Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1), "lo")), "addMembership EINVAL");
+    assert_eq!(told(socket.join(group(3), [1, 2, 3, 4])), "addMembership ENODEV", "nobody has it");
+    assert_eq!(told(socket.join(group(3), "no-such-interface")), "addMembership ENODEV");
+    assert_eq!(told(socket.join(group(3), 4_000_000)), "addMembership ENODEV");
+    socket.join(group(3), LOOPBACK).unwrap();
+    assert_eq!(told(socket.join(group(3), LOOPBACK)), "addMembership EADDRINUSE", "it is joined already");
+    socket.leave(group(3), LOOPBACK).unwrap();
+    assert_eq!(told(socket.leave(group(3), LOOPBACK)), "dropMembership EADDRNOTAVAIL", "it is not joined");
+    assert_eq!(told(socket.leave([127, 0, 0, 1], LOOPBACK)), "dropMembership EINVAL");
+
+    let told = |interface: &str| socket.set_multicast_interface(interface).unwrap_err().to_string();
+    assert_eq!(told("224.0.0.2"), "setMulticastInterface EADDRNOTAVAIL", "a group is no interface");
+    assert_eq!(told("1.2.3.4"), "setMulticastInterface EADDRNOTAVAIL", "nobody has it");
+    assert_eq!(told("::1"), "setMulticastInterface EINVAL", "it is of the other family");
+    assert_eq!(told("no-such-interface"), "setMulticastInterface ENODEV");
+}
+
+/// Ensures that a source-specific member hears that source alone, and further ones by further joins.
+#[test]
+fn source_specific_member_hears_its_source_alone() {
+    let group = Ipv4Addr::new(232, 255, 13, 1);
+    let member = member(0);
+    let to = (group, member.address().port());
+    let Ok(other) = Socket::bind("127.0.0.2:0") else {
+        return println!("skipped: 127.0.0.2 cannot be bound here");
+    };
+    other.set_multicast_interface(LOOPBACK).unwrap();
+    let sender = sender("127.0.0.1:0");
+    member.join_source([127, 0, 0, 1], group, LOOPBACK).unwrap();
+    other.send_to(b"not for you", to).unwrap();
+    sender.send_to(b"for you", to).unwrap();
+    assert_eq!(receive(&member).0, b"for you", "only the source is heard");
+    member.join_source([127, 0, 0, 2], group, LOOPBACK).unwrap();
+    other.send_to(b"now too", to).unwrap();
+    assert_eq!(receive(&member).0, b"now too");
+    member.leave_source([127, 0, 0, 1], group, LOOPBACK).unwrap();
+    sender.send_to(b"not any more", to).unwrap();
+    other.send_to(b"still", to).unwrap();
+    assert_eq!(receive(&member).0, b"still", "the other is still heard");
+    let error = member.leave_source([127, 0, 0, 1], group, LOOPBACK).unwrap_err();
+    assert_eq!((error.syscall(), error.code()), (Some("dropSourceSpecificMembership"), "EADDRNOTAVAIL"));
+    member.leave_source([127, 0, 0, 2], group, LOOPBACK).unwrap();
+    let error = member.join_source([127, 0, 0, 1], [127, 0, 0, 1], LOOPBACK).unwrap_err();
+    assert_eq!(error.to_string(), "addSourceSpecificMembership EINVAL");
+}
+
+/// Ensures that source-specific IPv6, for which there is no safe call, says so. (Node's ssmv6 test cannot be met.)
+#[test]
+fn source_specific_ipv6_is_enotsup() {
+    let Ok(socket) = SocketOptions::udp6().bind(0) else { return println!("skipped: no IPv6") };
+    let (source, group): (IpAddr, IpAddr) = ("::1".parse().unwrap(), "ff3e::1234".parse().unwrap());
+    let error = socket.join_source(source, group, 1).unwrap_err();
+    assert_eq!(error.to_string(), "addSourceSpecificMembership ENOTSUP");
+}
+
+/// Ensures that disconnecting does not take a socket out of its groups, nor forget the interface it sends by.
+#[test]
+fn groups_and_interface_are_kept_when_disconnecting() {
+    let socket = member(0);
+    let port = socket.address().port();
+    socket.join(group(4), LOOPBACK).unwrap();
+    socket.join(group(5), LOOPBACK).unwrap();
+    socket.leave(group(5), LOOPBACK).unwrap();
+    socket.join_source([127, 0, 0, 1], [232, 255, 13, 2], LOOPBACK).unwrap();
+    socket.set_multicast_interface(LOOPBACK).unwrap();
+    socket.connect("127.0.0.1:9").unwrap();
+    socket.disconnect().unwrap();
+
+    let other = sender("127.0.0.1:0");
+    for to in [group(4), Ipv4Addr::new(232, 255, 13, 2)] {
+        other.send_to(b"x", (to, port)).unwrap();
+        assert_eq!(receive(&socket).0, b"x", "it is still in {to}");
+    }
+    assert_eq!(socket.join(group(4), LOOPBACK).unwrap_err().code(), "EADDRINUSE", "it is joined");
+    assert_eq!(socket.leave(group(5), LOOPBACK).unwrap_err().code(), "EADDRNOTAVAIL", "what it had left it has left");
+    let receiver = member(0);
+    receiver.join(group(6), LOOPBACK).unwrap();
+    socket.send_to(b"y", (group(6), receiver.address().port())).unwrap();
+    assert_eq!(receive(&receiver).0, b"y", "it sends by the same interface");
+}
+
+/// Ensures, in a network of its own, that interfaces are told apart, that a TTL and the loopback do what they say, and
+/// all this for IPv6 too. There are two ends of a cable: va and vb.
+#[cfg(target_os = "linux")]
+#[test]
+fn interfaces_loopback_and_ipv6_groups_in_an_own_network() {
+    use crate::support::dgram::{in_own_network, run};
+    in_own_network(this_test!(), || {
+        for file in ["ipv6/conf/all/accept_dad", "ipv6/conf/default/accept_dad"] {
+            // New addresses are to be usable at once.
+            let _ = std::fs::write(format!("/proc/sys/net/{file}"), "0");
+        }
+        run("ip link set lo up");
+        run("ip link add name va type veth peer name vb");
+        for (end, v4, v6) in [("va", "10.7.1.1/24", "fd07:1::1/64"), ("vb", "10.7.2.1/24", "fd07:2::1/64")] {
+            run(&format!("ip address add {v4} dev {end}"));
+            run(&format!("ip -6 address add {v6} dev {end} nodad"));
+            run(&format!("ip link set {end} up"));
+        }
+        // Both ends are of this machine, which hears itself by its cable only if told to.
+        for end in ["all", "va", "vb"] {
+            for (setting, value) in [("accept_local", "1"), ("rp_filter", "0")] {
+                std::fs::write(format!("/proc/sys/net/ipv4/conf/{end}/{setting}"), value).unwrap();
+            }
+        }
+        let [a, b] = ["va", "vb"].map(Interface::name);
+
+        // By name, by address and by number it is the same interface.
+        let links = std::fs::read_to_string("/proc/net/igmp").unwrap();
+        let link = links.lines().map(|line| line.split_whitespace().collect::<Vec<_>>()).find(|link| link[1] == "va");
+        let index: u32 = link.expect("it is listed")[0].parse().unwrap();
+        let v4: Vec<Interface> = vec!["va".into(), "10.7.1.1".into(), index.into()];
+        let v6: Vec<Interface> = vec!["va".into(), "::%va".into(), "fd07:1::1".into(), index.into()];
+
+        for (v6_only, group, names) in [
+            (false, IpAddr::from(group(7)), v4),
+            (true, "ff15::1307".parse().unwrap(), v6.clone()),
+            (true, "ff02::1307".parse().unwrap(), v6),
+        ] {
+            let options = if v6_only { SocketOptions::udp6().ipv6_only(true) } else { SocketOptions::udp4() };
+            for name in names {
+                let (member, sender) = (options.bind(0).unwrap(), options.bind(0).unwrap());
+                let to = (group, member.address().port());
+                member.join(group, name.clone()).unwrap_or_else(|error| panic!("{group} {name:?}: {error}"));
+                sender.set_multicast_interface(name.clone()).unwrap();
+                sender.send_to(b"by a", to).unwrap();
+                assert_eq!(receive(&member).0, b"by a", "{group}: a member on {name:?} gets it");
+                assert!(is_silent(&member), "{group}: once");
+                sender.set_multicast_loop(false).unwrap();
+                sender.send_to(b"by a", to).unwrap();
+                assert!(is_silent(&member), "{group}: without loopback not from itself");
+                sender.set_multicast_loop(true).unwrap();
+                sender.set_multicast_interface("lo").unwrap();
+                let _ = sender.send_to(b"by lo", to);
+                assert!(is_silent(&member), "{group}: what is sent by another interface does not come");
+                member.leave(group, name).unwrap();
+            }
+
+            // Over the cable, to the other end.
+            let (member, sender) = (options.bind(0).unwrap(), options.bind(0).unwrap());
+            member.join(group, b.clone()).unwrap();
+            sender.set_multicast_interface(a.clone()).unwrap();
+            sender.set_multicast_loop(false).unwrap();
+            let to = (group, member.address().port());
+            sender.send_to(b"over the cable", to).unwrap();
+            let (bytes, from) = receive(&member);
+            assert_eq!(bytes, b"over the cable", "{group}");
+            if group == IpAddr::from([0xff02, 0, 0, 0, 0, 0, 0, 0x1307]) {
+                let zone = from.address().to_string();
+                assert!(zone.starts_with("[fe80:") && zone.contains('%'), "a link-local sender has a zone: {zone}");
+                member.send_to(b"reply", &from).expect("and can be replied to by it");
+            }
+            if group.is_ipv4() {
+                // Linux looks at the TTL of what it sends only where it is a member; for IPv6 only with loopback, too.
+                sender.join(group, a.clone()).unwrap();
+                sender.set_multicast_ttl(0).unwrap();
+                sender.send_to(b"kept in", to).unwrap();
+                assert!(is_silent(&member), "with a TTL of 0 nothing leaves");
+            }
+        }
+    });
+}

@@ -1,0 +1,247 @@
+//! Receiving.
+
+use std::collections::HashSet;
+use std::io::ErrorKind;
+use std::process::Command;
+use std::sync::{Mutex, mpsc};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use landline::dgram::{Socket, SocketOptions};
+
+use crate::support::dgram::{Running, receive};
+use crate::support::{HANG, families, in_child, tool, within};
+
+/// Ensures that a buffer that is too small is filled, that the rest is told of, and that the next datagram is whole.
+#[test]
+fn truncated_datagram_says_so_and_tells_its_size() {
+    for at in families() {
+        let (receiver, sender) = (Socket::bind(at).unwrap(), Socket::bind(at).unwrap());
+        let data: Vec<u8> = (0..100).collect();
+        for size in [10, 99, 100, 101, 0, 65_534, 65_535, 65_536] {
+            sender.send_to(&data, receiver.address()).unwrap();
+            let mut buffer = vec![0; size];
+            let (bytes, from) = receiver.recv_timeout(&mut buffer, HANG).unwrap().expect("the socket is open");
+            assert_eq!(bytes, &data[..size.min(100)], "the buffer has what fits");
+            assert_eq!(from.size(), 100, "the size is the datagram's");
+            assert_eq!(from.is_truncated(), size < 100, "it is cut if the buffer is smaller: {size}");
+        }
+    }
+}
+
+/// Ensures that a receive with a timeout waits that long and not much longer, loses nothing, and works again.
+#[test]
+fn recv_timeout_times_out_and_loses_nothing() {
+    for at in families() {
+        let (receiver, sender) = (Socket::bind(at).unwrap(), Socket::bind(at).unwrap());
+        let mut buffer = [0; 100];
+        for millis in [1, 50, 50, 200] {
+            let (begun, timeout) = (Instant::now(), Duration::from_millis(millis));
+            let error = receiver.recv_timeout(&mut buffer, timeout).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::TimedOut, "a timed-out call is TimedOut on every system");
+            let took = begun.elapsed();
+            assert!(took >= timeout && took < timeout + HANG, "it waits {timeout:?}, not {took:?}");
+        }
+        assert_eq!(receiver.recv_timeout(&mut buffer, Duration::ZERO).unwrap_err().kind(), ErrorKind::TimedOut);
+        sender.send_to(b"x", receiver.address()).unwrap();
+        assert_eq!(
+            receiver.recv_timeout(&mut buffer, Duration::ZERO).unwrap().unwrap().0,
+            b"x",
+            "what is there is got"
+        );
+        sender.send_to(b"y", receiver.address()).unwrap();
+        assert_eq!(receiver.recv_timeout(&mut buffer, Duration::MAX).unwrap().unwrap().0, b"y", "no time is too long");
+    }
+}
+
+/// Ensures that a timeout of one thread is no other's: one without waits on, one with a longer one waits as long.
+#[test]
+fn timeouts_of_threads_do_not_mix() {
+    let socket = Socket::bind("127.0.0.1:0").unwrap();
+    let sender = Socket::bind("127.0.0.1:0").unwrap();
+    let long = Duration::from_secs(1);
+    within("every receive ends", move || {
+        thread::scope(|scope| {
+            let patient = scope.spawn(|| socket.recv(&mut [0; 10]).unwrap().expect("the socket is open").0.to_vec());
+            let longer = scope.spawn(|| {
+                let begun = Instant::now();
+                assert_eq!(socket.recv_timeout(&mut [0; 10], long).unwrap_err().kind(), ErrorKind::TimedOut);
+                begun.elapsed()
+            });
+            thread::sleep(Duration::from_millis(5));
+            let mut shortest = long;
+            while !longer.is_finished() {
+                let begun = Instant::now();
+                let error = socket.recv_timeout(&mut [0; 10], Duration::from_millis(10)).unwrap_err();
+                assert_eq!(error.kind(), ErrorKind::TimedOut);
+                shortest = shortest.min(begun.elapsed());
+            }
+            assert!(shortest < long / 2, "a short one ends when it should: {shortest:?}");
+            assert!(longer.join().unwrap() >= long, "the long one was not cut short");
+            assert!(!patient.is_finished(), "who has no timeout still waits");
+            sender.send_to(b"x", socket.address()).unwrap();
+            assert_eq!(patient.join().unwrap(), b"x");
+        });
+    });
+}
+
+/// Ensures that a timeout that is over costs a receive without one nothing: it sleeps through.
+#[cfg(target_os = "linux")]
+#[test]
+fn timeout_is_taken_off_for_those_who_have_none() {
+    let socket = Socket::bind("127.0.0.1:0").unwrap();
+    let (told, id) = mpsc::channel();
+    let waiting = socket.clone();
+    let thread = thread::spawn(move || {
+        assert!(waiting.recv_timeout(&mut [0; 10], Duration::from_millis(1)).is_err());
+        told.send(std::fs::read_link("/proc/thread-self").unwrap()).unwrap();
+        waiting.recv(&mut [0; 10]).unwrap().is_none()
+    });
+    let status = std::path::Path::new("/proc").join(id.recv_timeout(HANG).unwrap()).join("status");
+    let sleeps = || -> u64 {
+        let text = std::fs::read_to_string(&status).unwrap();
+        let line = text.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:")).unwrap();
+        line.trim().parse().unwrap()
+    };
+    let before = sleeps();
+    thread::sleep(Duration::from_millis(300));
+    let slept = sleeps() - before;
+    assert!(slept < 10, "it was woken {slept} times for nothing");
+    socket.close();
+    assert!(within("the receive ends", || thread.join().unwrap()));
+}
+
+/// Ensures that `try_recv` takes what is there and never waits.
+#[test]
+fn try_recv_does_not_wait() {
+    for at in families() {
+        let (receiver, sender) = (Socket::bind(at).unwrap(), Socket::bind(at).unwrap());
+        let mut buffer = [0; 100];
+        assert_eq!(receiver.try_recv(&mut buffer).unwrap_err().kind(), ErrorKind::WouldBlock, "there is nothing");
+        sender.send_to(b"", receiver.address()).unwrap();
+        sender.send_to(b"x", receiver.address()).unwrap();
+        assert_eq!(receiver.try_recv(&mut buffer).unwrap().unwrap().0, b"", "an empty datagram is there");
+        assert_eq!(receiver.try_recv(&mut buffer).unwrap().unwrap().0, b"x");
+        assert_eq!(receiver.try_recv(&mut buffer).unwrap_err().kind(), ErrorKind::WouldBlock);
+        // What it does to the socket must not change a receive that waits.
+        sender.send_to(b"y", receiver.address()).unwrap();
+        assert_eq!(receive(&receiver).0, b"y");
+    }
+}
+
+/// Ensures that several threads share the datagrams of one socket: each goes to one of them.
+#[test]
+fn several_threads_receive_and_each_datagram_is_received_once() {
+    const SENT: u32 = 2_000;
+    for at in families() {
+        let (receiver, sender) = (Socket::bind(at).unwrap(), Socket::bind(at).unwrap());
+        let seen = within("all are received", move || {
+            let seen = Mutex::new(HashSet::new());
+            thread::scope(|scope| {
+                for _ in 0..4 {
+                    scope.spawn(|| {
+                        let mut buffer = [0; 4];
+                        while let Some((bytes, _)) = receiver.recv(&mut buffer).unwrap() {
+                            let mut seen = seen.lock().unwrap();
+                            assert!(
+                                seen.insert(u32::from_be_bytes(bytes.try_into().unwrap())),
+                                "each is received once"
+                            );
+                            if seen.len() == SENT as usize {
+                                receiver.close();
+                            }
+                        }
+                    });
+                }
+                for i in 0..SENT {
+                    sender.send_to(&i.to_be_bytes(), receiver.address()).unwrap();
+                }
+            });
+            seen.into_inner().unwrap()
+        });
+        assert_eq!(seen.len(), SENT as usize);
+    }
+}
+
+/// Ensures that an interrupted receive goes on with the time that is left: stopping and continuing a process interrupts
+/// a receive that has a timeout, signal(7).
+#[cfg(target_os = "linux")]
+#[test]
+fn interrupted_receive_goes_on_with_the_time_that_is_left() {
+    const PART: &str = "LANDLINE_TEST_INTERRUPTED";
+    let socket = Socket::bind("127.0.0.1:0").unwrap();
+    if std::env::var_os(PART).is_some() {
+        println!("\nwaiting");
+        let begun = Instant::now();
+        let error = socket.recv_timeout(&mut [0; 10], Duration::from_secs(1)).unwrap_err();
+        let took = begun.elapsed();
+        assert_eq!(error.kind(), ErrorKind::TimedOut, "it does not say that it was interrupted");
+        assert!(took >= Duration::from_secs(1), "it waits as long as it should, not {took:?}");
+        assert!(took < Duration::from_millis(1900), "it does not begin anew, at the last stop: {took:?}");
+        println!("\ngood");
+        return;
+    }
+    if tool("kill").is_none() {
+        return;
+    }
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", this_test!(), "--nocapture"]);
+    let child = Running::start(command.env(PART, "1"));
+    while child.line() != "waiting" {}
+    let id = child.child.id();
+    for _ in 0..9 {
+        thread::sleep(Duration::from_millis(100));
+        for signal in ["-STOP", "-CONT"] {
+            crate::support::dgram::run(&format!("kill {signal} {id}"));
+        }
+    }
+    while child.line() != "good" {}
+}
+
+/// Ensures that a shortage does not end a loop: errors of the system become events, and the next datagram a message.
+#[cfg(target_os = "linux")]
+#[test]
+fn errors_of_receiving_are_events_and_the_loop_goes_on() {
+    // Lets the first calls fail that this process makes to receive.
+    let inject = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "inject=recvfrom:error=ENOMEM:when=1..6"];
+    let works =
+        || Command::new("strace").args(["-o", "/dev/null", "true"]).status().is_ok_and(|status| status.success());
+    if !crate::support::is_child(this_test!()) && tool("strace").is_some() && !works() {
+        return println!("skipped: nothing can be traced here");
+    }
+    in_child(this_test!(), &inject, || {
+        let reports = std::sync::Arc::new(Mutex::new(Vec::new()));
+        let log = reports.clone();
+        let hook = move |report: &landline::Report| log.lock().unwrap().push(report.to_string());
+        let socket = SocketOptions::udp4().report(hook).bind("127.0.0.1:0").unwrap();
+        Socket::bind("127.0.0.1:0").unwrap().send_to(b"x", socket.address()).unwrap();
+        let (mut errors, mut messages) = (Vec::new(), 0);
+        let begun = Instant::now();
+        socket
+            .each(|socket, event| {
+                match event {
+                    landline::dgram::SocketEvent::Error(error) => errors.push(error.to_string()),
+                    landline::dgram::SocketEvent::Message(b"x", _) => {
+                        messages += 1;
+                        socket.close();
+                    }
+                    _ => {}
+                }
+                Ok(())
+            })
+            .unwrap();
+        assert_eq!(messages, 1, "the loop has gone on");
+        assert_eq!(errors, ["recvmsg ENOMEM"; 6], "each error is an event");
+        // Each after the first is followed by a pause, of 5 ms at least, or comes that much later by itself.
+        let pauses = Duration::from_millis(5 * 5);
+        assert!(begun.elapsed() >= pauses, "errors in a row are slowed down: {:?}", begun.elapsed());
+        let reports = reports.lock().unwrap();
+        assert_eq!(reports[..6], ["failed: recvmsg ENOMEM"; 6], "each error is reported");
+        let address = socket.address();
+        assert_eq!(
+            reports[6..],
+            [format!("{address} closing"), format!("{address} closed")],
+            "and the end is, in order"
+        );
+    });
+}

@@ -1,0 +1,12 @@
+//! The pages of docs/ and the documentation of the source, held against the code.
+
+#[macro_use]
+#[path = "../support/mod.rs"]
+mod support;
+
+mod defaults;
+mod errors;
+mod index;
+mod node;
+mod reliability;
+mod twins;

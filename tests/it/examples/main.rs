@@ -1,0 +1,17 @@
+//! Examples and lessons: each is started, and what it prints is compared with what its page shows.
+
+#[macro_use]
+#[path = "../support/mod.rs"]
+mod support;
+
+mod chat;
+mod dgram;
+mod embedded;
+mod headers;
+mod http_hello;
+mod interop;
+mod lessons;
+mod proxy;
+mod select_loop;
+mod served;
+mod states;

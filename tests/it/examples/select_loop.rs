@@ -1,0 +1,159 @@
+//! The example `select_loop`: many clients on one thread, some of which never read.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, mpsc};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::support::HANG;
+use crate::support::process::{Server, example};
+
+/// A running example whose memory can be looked at; killed when dropped.
+struct Running(Child);
+
+impl Running {
+    fn start(name: &str) -> (Running, SocketAddr) {
+        let mut child = Command::new(example(name))
+            .arg("127.0.0.1:0")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the example starts");
+        let mut lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
+        let first = lines.next().expect("it says something").expect("in text");
+        thread::spawn(move || lines.for_each(drop));
+        let at = first.strip_prefix("listening on ").and_then(|at| at.parse().ok()).expect("it says where it listens");
+        (Running(child), at)
+    }
+
+    /// In KiB.
+    fn memory(&self) -> usize {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.0.id())).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        line.and_then(|line| line.split_whitespace().next()).and_then(|n| n.parse().ok()).unwrap_or_default()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Sends some 20,000 datagrams a second until `end`; gives how many were sent.
+fn flood(at: SocketAddr, end: Instant) -> thread::JoinHandle<u64> {
+    thread::spawn(move || {
+        let socket = UdpSocket::bind("127.0.0.1:0").expect("port 0 can be bound");
+        let mut sent = 0;
+        while Instant::now() < end {
+            for _ in 0..20 {
+                sent += u64::from(socket.send_to(&[b'u'; 64], at).is_ok());
+            }
+            thread::park_timeout(Duration::from_millis(1));
+        }
+        sent
+    })
+}
+
+/// Runs 195 clients that talk, 5 that only write, and a flood of datagrams against the example for `time`; the 99th
+/// percentile of an echo's time is to be below `p99`.
+fn talk_and_flood(time: Duration, p99: Duration) {
+    let (mut running, at) = Running::start("select_loop");
+    let end = Instant::now() + time;
+    let connect = || {
+        let client = TcpStream::connect(at).expect("the example listens");
+        client.set_read_timeout(Some(HANG)).expect("it can be set");
+        client
+    };
+    let dropped = Arc::new(AtomicUsize::new(0));
+    for _ in 0..5 {
+        let (mut client, dropped) = (connect(), Arc::clone(&dropped));
+        thread::spawn(move || {
+            while client.write_all(&[b'x'; 65_536]).is_ok() {}
+            dropped.fetch_add(1, SeqCst);
+        });
+    }
+    let (tell, times) = mpsc::channel();
+    for number in 0..195_u64 {
+        let (mut client, tell) = (connect(), tell.clone());
+        thread::spawn(move || {
+            let (mut count, mut answer) = (0_u64, [0; 48]);
+            while Instant::now() < end {
+                thread::park_timeout(Duration::from_millis(20));
+                let message = [number.to_be_bytes(), count.to_be_bytes()].concat().repeat(3);
+                let start = Instant::now();
+                client.write_all(&message).and_then(|()| client.read_exact(&mut answer)).expect("the echo comes back");
+                tell.send(start.elapsed()).expect("the test waits");
+                assert_eq!(answer[..], message, "every byte, in its order");
+                count += 1;
+            }
+        });
+    }
+    drop(tell);
+    let flooding = flood(at, end);
+    thread::park_timeout(time / 2);
+    let half_way = running.memory();
+    let mut times: Vec<_> = times.iter().collect();
+    let at_the_end = running.memory();
+    times.sort_unstable();
+    let percentile = |n: usize| times[(times.len() - 1) * n / 100];
+    let datagrams = flooding.join().expect("nothing panicked");
+    println!(
+        "measured: {} echoes and {datagrams} datagrams in {time:?}, p50 {:?}, p99 {:?}, longest {:?}, memory {half_way} KiB half-way, {at_the_end} KiB",
+        times.len(),
+        percentile(50),
+        percentile(99),
+        percentile(100),
+    );
+    assert!(times.len() > 195 * 10, "all clients talked: {}", times.len());
+    assert!(percentile(99) < p99, "those that read are served: {:?}", percentile(99));
+    assert_eq!(dropped.load(SeqCst), 5, "those that do not read are dropped");
+    assert!(at_the_end < half_way + 16 * 1024, "memory stays level: {half_way} KiB half-way, {at_the_end} KiB");
+    drop(running.0.stdin.take());
+    let start = Instant::now();
+    while running.0.try_wait().expect("a child can be waited for").is_none() {
+        assert!(start.elapsed() < HANG, "it ends at the end of its input");
+        thread::park_timeout(Duration::from_millis(1));
+    }
+}
+
+/// Ensures that clients that write without end and never read are dropped, and that all others are served meanwhile.
+#[test]
+fn clients_that_never_read_are_dropped_and_slow_nobody() {
+    talk_and_flood(Duration::from_secs(5), Duration::from_millis(500));
+}
+
+/// The same for longer and by a stricter measure: for a release build on a machine that has nothing else to do.
+#[test]
+#[ignore = "takes 30 s, and a machine of its own"]
+fn clients_that_never_read_are_dropped_and_slow_nobody_for_30_s() {
+    talk_and_flood(Duration::from_secs(30), Duration::from_millis(50));
+}
+
+/// Ensures that the example does what its header says: echo, a tick a second, typed lines, a clean end.
+#[test]
+fn one_loop_has_clients_a_clock_and_a_keyboard() {
+    let Server { mut program, address } = Server::start("select_loop", &["127.0.0.1:0"]);
+    assert_eq!(program.line(), "0 open", "a tick");
+    let mut client = TcpStream::connect(address).expect("the example listens");
+    client.set_read_timeout(Some(HANG)).expect("it can be set");
+    let mut answer = [0; 3];
+    client.write_all(b"hi\n").and_then(|()| client.read_exact(&mut answer)).expect("the echo comes back");
+    assert_eq!(&answer, b"hi\n", "what was sent");
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("port 0 can be bound");
+    socket.set_read_timeout(Some(HANG)).expect("it can be set");
+    socket.send_to(b"hi", address).expect("it is bound");
+    let (n, _) = socket.recv_from(&mut answer).expect("the echo comes back");
+    assert_eq!(&answer[..n], b"hi", "over UDP too");
+    program.type_in("hello\n");
+    assert_eq!(program.line_with("typed"), "you typed hello, 1 open", "a line");
+    assert_eq!(program.rest().last().map(String::as_str), Some("closed"), "and the end");
+    assert!(program.status().success(), "in order");
+    assert_eq!(client.read(&mut answer).unwrap_or(0), 0, "its clients see it");
+}

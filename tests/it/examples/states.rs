@@ -1,0 +1,129 @@
+//! The example `states` shows what the kernel does, and lesson 4 shows what it shows.
+
+#![cfg(target_os = "linux")]
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use socket2::SockRef;
+
+use crate::lessons::built;
+use crate::support::each_ip;
+use crate::support::fixtures::port_of_no_client;
+use crate::support::pages::{blocks, read};
+use crate::support::process::{Program, example, run};
+
+/// Starts `states` and waits until it watches.
+fn watch(port: u16) -> Program {
+    let states = Program::start(example("states"), &[&port.to_string()]);
+    assert_eq!(states.line(), format!("watching port {port}"));
+    states
+}
+
+/// Reads on until each of these ends was shown to have reached this state, in whatever order.
+fn shown(states: &Program, wanted: &[(&str, &str)]) {
+    let mut wanted = wanted.to_vec();
+    while !wanted.is_empty() {
+        let line = states.line();
+        let is = |end, state| line.starts_with(&format!("{end}: ")) && line.ends_with(&format!(" {state}"));
+        wanted.retain(|(end, state)| !is(*end, *state));
+    }
+}
+
+/// Ensures that each state of a connection is shown at both ends as it is reached, over both families.
+#[test]
+fn every_state_that_lasts_is_shown() {
+    each_ip(|at| {
+        let mut at: SocketAddr = at.parse().expect("an address");
+        at.set_port(port_of_no_client());
+        let states = watch(at.port());
+        let listener = TcpListener::bind(at).expect("the port is free");
+        shown(&states, &[(&format!("listener {at}"), "LISTEN")]);
+        let connected = || {
+            let client = TcpStream::connect(at).expect("somebody listens");
+            let (server, own) = listener.accept().expect("the client is there");
+            let ends = (format!("client {own}"), format!("server for {own}"));
+            shown(&states, &[(&ends.0, "ESTABLISHED"), (&ends.1, "ESTABLISHED")]);
+            (client, server, ends)
+        };
+
+        let (client, mut server, ends) = connected();
+        client.shutdown(Shutdown::Write).expect("it is connected");
+        shown(&states, &[(&ends.0, "FIN_WAIT2"), (&ends.1, "CLOSE_WAIT")]);
+        server.write_all(b"late").expect("one direction is open");
+        drop(server);
+        shown(&states, &[(&ends.0, "TIME_WAIT"), (&ends.1, "gone")]);
+
+        let (client, server, ends) = connected();
+        SockRef::from(&client).set_linger(Some(Duration::ZERO)).expect("it is a socket");
+        drop(client);
+        shown(&states, &[(&ends.0, "gone"), (&ends.1, "gone")]);
+        drop((server, listener));
+    });
+}
+
+/// What became of each end, without what is over too soon to be seen each time, and without the ports.
+fn courses(lines: &[String]) -> BTreeMap<String, Vec<String>> {
+    const SHORT: [&str; 6] = ["SYN_SENT", "SYN_RECV", "FIN_WAIT1", "LAST_ACK", "CLOSING", "CLOSE"];
+    let mut courses = BTreeMap::<String, Vec<String>>::new();
+    for line in lines {
+        let (end, change) = line.split_once(": ").expect("an end and its state");
+        let (end, _) = end.rsplit_once(':').expect("an address ends in a port");
+        let state = change.rsplit(" -> ").next().expect("there is a last part");
+        if !SHORT.contains(&state) {
+            courses.entry(end.to_owned()).or_default().push(state.to_owned());
+        }
+    }
+    courses
+}
+
+/// Ensures that lesson 4 shows what `states` shows while the program of that lesson runs.
+#[test]
+fn lesson_4_shows_the_states_of_its_own_program() {
+    let page = read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/lessons/04-who-says-goodbye.md"));
+    let block = blocks(&page).into_iter().find(|block| block.text.starts_with("$ cargo run --example states"));
+    let session = block.expect("the lesson shows a session with `states`").text;
+    let expected: Vec<String> = session.lines().skip(2).map(str::to_owned).collect();
+
+    // On a machine that is busy enough, `states` looks too seldom to see each state: then again.
+    let mut seen = Vec::new();
+    for _ in 0..5 {
+        seen = lines_of_the_program();
+        if courses(&seen) == courses(&expected) {
+            return;
+        }
+        println!("{seen:#?}");
+    }
+    assert_eq!(courses(&seen), courses(&expected), "in five runs: {seen:#?}");
+}
+
+/// What `states` shows while lesson 4's first program runs.
+fn lines_of_the_program() -> Vec<String> {
+    let port = port_of_no_client();
+    let states = watch(port);
+    let said = run(built(), &[&format!("127.0.0.1:{port}"), "04_1"], &Arc::from([]));
+    assert!(said.status.success(), "{said:?}");
+    let mut seen = Vec::new();
+    let ended = |seen: &[String], end: &str| seen.iter().any(|line| line.starts_with(end) && line.ends_with("gone"));
+    // Nothing is left now but the client's TIME_WAIT. What is gone is told in the order of the ends.
+    while !ended(&seen, "listener") {
+        seen.push(states.line());
+    }
+    if seen.iter().any(|line| line.starts_with("server")) && !ended(&seen, "server") {
+        seen.push(states.line());
+    }
+    seen
+}
+
+/// Ensures that arguments that make no sense get a usage line.
+#[test]
+fn it_says_what_it_takes() {
+    for args in [&[][..], &["http"], &["70000"]] {
+        let said = run(example("states"), args, &Arc::from([]));
+        assert_eq!((said.status.code(), said.err.as_str()), (Some(2), "usage: states PORT\n"), "{args:?}");
+    }
+}

@@ -1,0 +1,322 @@
+//! What a hostile reader tried: callbacks that call back, numbers without measure, ends that come at a bad time.
+
+use std::io::{self, ErrorKind, Write};
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, OnceLock, mpsc};
+use std::time::Duration;
+
+use landline::net::{Server, ServerOptions, Socket, SocketOptions};
+use landline::{Cancel, Report};
+use socket2::SockRef;
+
+use crate::support::fixtures::{Served, noise, pair, pair_with};
+use crate::support::{HANG, eventually, in_child, within};
+
+const AT: &str = "127.0.0.1:0";
+/// More than the kernel takes of a connection with small buffers.
+const MUCH: usize = 256 * 1024;
+
+/// A server, a client, and the server's end, with buffers so small that the kernel takes little.
+fn narrow_pair() -> (Server, Socket, Socket) {
+    let (server, client, accepted) = pair(AT);
+    narrow(&client);
+    narrow(&accepted);
+    (server, client, accepted)
+}
+
+fn narrow(socket: &Socket) {
+    let raw = socket.raw().expect("it is connected");
+    let raw = SockRef::from(&raw);
+    raw.set_send_buffer_size(32_768).and_then(|()| raw.set_recv_buffer_size(32_768)).expect("buffers can be small");
+}
+
+/// Ensures that a completion which is told of a failure may use its socket: the writer that tells it has given up its turn.
+#[test]
+fn a_completion_that_is_told_of_a_failure_may_end_its_socket() {
+    let (server, client, accepted) = narrow_pair();
+    let (tell, told) = mpsc::channel();
+    let socket = accepted.clone();
+    accepted
+        .outbox()
+        .try_send_then(noise(MUCH, 7), move |result| {
+            let ended = socket.end();
+            let written = socket.write_all("x").map_err(|error| error.kind());
+            let _ = tell.send((result.is_err(), ended.is_ok(), written));
+        })
+        .expect("it fits");
+    client.reset_and_destroy().expect("it is open");
+    let outcome = told.recv_timeout(HANG).expect("the completion returns");
+    assert_eq!(outcome, (true, true, Err(ErrorKind::NotConnected)), "it may end and write");
+    eventually("the slot is free", || server.connections() == 0);
+}
+
+/// Ensures that the report hook may write to the connection whose queued write has failed.
+#[test]
+fn a_report_of_a_failed_queued_write_may_write() {
+    let socket = Arc::new(OnceLock::<Socket>::new());
+    let (tell, told) = mpsc::channel();
+    let its = Arc::clone(&socket);
+    let options = ServerOptions::new().report(move |report| {
+        if let (Report::Failed { connection: Some(_), .. }, Some(socket)) = (report, its.get()) {
+            let _ = tell.send(socket.write_all("too late").is_err());
+        }
+    });
+    let (_server, client, accepted) = pair_with(AT, options, SocketOptions::new());
+    narrow(&client);
+    narrow(&accepted);
+    socket.set(accepted.clone()).expect("it is set once");
+    accepted.outbox().try_send(noise(MUCH, 7)).expect("it fits");
+    client.reset_and_destroy().expect("it is open");
+    assert!(told.recv_timeout(HANG).expect("the hook returns"), "nothing can be written any more");
+}
+
+/// Ensures that `Closed` is told once, although the hook closes the server again when it hears of it.
+#[test]
+fn the_end_is_told_once_though_the_hook_closes_again() {
+    in_child(this_test!(), &[], || {
+        let server = Arc::new(OnceLock::<Server>::new());
+        let times = Arc::new(AtomicUsize::new(0));
+        let (its, count) = (Arc::clone(&server), Arc::clone(&times));
+        let options = ServerOptions::new().report(move |report| {
+            if let (Report::Closed { .. }, Some(server)) = (report, its.get()) {
+                count.fetch_add(1, SeqCst);
+                server.close();
+            }
+        });
+        server.set(options.listen(AT).expect("port 0 can be listened on")).expect("it is set once");
+        let closing = server.get().expect("it is set").clone();
+        within("close and wait return", move || {
+            closing.close();
+            closing.wait()
+        })
+        .expect("waiting works");
+        assert_eq!(times.load(SeqCst), 1, "the end is told once");
+    });
+}
+
+/// Ensures that `Closed` is told once, whoever else closes the server while it is being told.
+#[test]
+fn the_end_is_told_once_though_others_close_meanwhile() {
+    let (tell, told) = mpsc::channel();
+    let (go, wait) = mpsc::channel::<()>();
+    let wait = std::sync::Mutex::new(wait);
+    let options = ServerOptions::new().report(move |report| {
+        if let Report::Closed { .. } = report {
+            let _ = tell.send(());
+            let _ = wait.lock().expect("nothing panicked").recv_timeout(HANG);
+        }
+    });
+    let server = options.listen(AT).expect("port 0 can be listened on");
+    let first = server.clone();
+    let first = std::thread::spawn(move || first.close());
+    told.recv_timeout(HANG).expect("the end is told");
+    let second = server.clone();
+    within("a second close returns", move || second.close());
+    drop(go);
+    first.join().expect("the first close returns");
+    assert!(told.try_recv().is_err(), "the end is told once");
+}
+
+/// Ensures that times without measure are no more than long: nothing panics and nothing is shorter for it.
+#[test]
+fn times_without_end_are_just_long() {
+    let options = ServerOptions::new()
+        .linger(Duration::MAX)
+        .timeout(Duration::MAX)
+        .deadline(Duration::MAX)
+        .stack_size(256 * 1024);
+    let served = Served::start(AT, &options, |socket| socket.write_end("hello"));
+    let client =
+        SocketOptions::new().timeout(Duration::MAX).connect_timeout(Duration::MAX).attempt_timeout(Duration::MAX);
+    for _ in 0..3 {
+        let client = client.connect(served.server.address()).expect("the server listens");
+        assert_eq!(client.read_to_string().expect("an answer comes"), "hello");
+    }
+    let server = served.server.clone();
+    let report = within("a shutdown without end ends when nobody is left", move || server.shutdown(Duration::MAX));
+    assert_eq!((report.forced, report.still_running), (0, 0), "{report}");
+    served.stop();
+}
+
+/// Ensures that `Write::write` waits for what was queued before it, as every other write does.
+#[test]
+fn a_single_write_does_not_overtake_what_is_queued() {
+    let (_server, client, accepted) = narrow_pair();
+    let socket = accepted.clone();
+    accepted
+        .outbox()
+        .try_send_then(noise(MUCH, 7), move |_| {
+            let _ = (&socket).write(b"last").map(drop);
+            let _ = socket.end();
+        })
+        .expect("it fits");
+    accepted.outbox().try_send(*b"first").expect("it fits");
+    let all = within("all arrives", move || client.read_to_end()).expect("an orderly end");
+    assert_eq!(String::from_utf8_lossy(&all[MUCH..]), "firstlast", "in the order they were given");
+}
+
+/// Ensures that a handler which ends because of a shutdown still has its queue written out, by its return and in `each`.
+#[test]
+fn a_shutdown_loses_nothing_that_was_queued() {
+    for by_events in [false, true] {
+        let (tell, told) = mpsc::channel();
+        let served = Served::start(AT, &ServerOptions::new(), move |socket| {
+            narrow(socket);
+            socket.outbox().try_send(noise(MUCH, 7))?;
+            let _ = tell.send(());
+            if by_events { socket.each(|_, _| Ok(())) } else { socket.read(&mut [0]).map(drop) }
+        });
+        let client = served.connect();
+        narrow(&client);
+        told.recv_timeout(HANG).expect("the handler runs");
+        let server = served.server.clone();
+        let shutdown = std::thread::spawn(move || server.shutdown(HANG));
+        eventually("the shutdown has begun", || !served.server.is_listening());
+        let all = within("all arrives", move || client.read_to_end()).expect("an orderly end");
+        assert_eq!(all.len(), MUCH, "by events: {by_events}; what was queued arrives before the end");
+        let report = shutdown.join().expect("the shutdown returns");
+        assert_eq!((report.finished, report.forced, report.still_running), (1, 0, 0), "{report}");
+        served.stop();
+    }
+}
+
+/// Ensures that connecting to a Unix socket whose backlog is full ends at its deadline and when it is cancelled.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_connect_to_a_full_unix_socket_has_its_limits() {
+    let path = std::path::PathBuf::from(format!("\0landline attacks {}", std::process::id()));
+    let listener = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None).expect("a socket");
+    listener.bind(&socket2::SockAddr::unix(&path).expect("a name")).expect("it is free");
+    listener.listen(0).expect("it can listen");
+    let _filler = Socket::connect(&path).expect("there is room for one");
+
+    let to = path.clone();
+    let limited = SocketOptions::new().connect_timeout(Duration::from_millis(50));
+    let error = within("connect gives up", move || limited.connect(&to)).expect_err("nobody accepts");
+    assert_eq!((error.kind(), error.code()), (ErrorKind::TimedOut, "ETIMEDOUT"), "{error}");
+    assert_eq!(error.syscall(), Some("connect"), "it says what was waited for");
+
+    let cancel = Cancel::new();
+    let (begun, has_begun) = mpsc::channel();
+    let cancelled = SocketOptions::new().cancel(&cancel);
+    let to = path.clone();
+    let connecting = std::thread::spawn(move || {
+        let _ = begun.send(());
+        cancelled.connect(&to)
+    });
+    has_begun.recv_timeout(HANG).expect("it has begun");
+    cancel.cancel();
+    let error = within("connect is called off", move || connecting.join()).expect("no panic");
+    assert_eq!(error.expect_err("it was cancelled").code(), "ABORT_ERR");
+
+    let patient = SocketOptions::new().connect_timeout(HANG);
+    let to = path.clone();
+    let connecting = std::thread::spawn(move || patient.connect(&to));
+    let _first = listener.accept().expect("one waits");
+    let socket = within("connect goes on", move || connecting.join()).expect("no panic").expect("there is room");
+    let raw = socket.raw().expect("it is connected");
+    assert_eq!(SockRef::from(&raw).write_timeout().expect("it can be asked"), None, "no limit is left behind");
+}
+
+/// Ensures that a drain callback given to a closed socket is dropped, whether anything was ever queued or not.
+#[test]
+fn a_closed_socket_keeps_no_drain_callback() {
+    let (_server, client, _accepted) = pair(AT);
+    client.destroy();
+    let (token, its) = (Arc::new(()), client.clone());
+    let weak = Arc::downgrade(&token);
+    client.outbox().on_drain(move || drop((its.id(), Arc::clone(&token))));
+    drop(client);
+    assert!(weak.upgrade().is_none(), "it would keep itself for ever");
+}
+
+/// Ensures that signals do not count as failures of accepting, however many come.
+#[test]
+fn interrupted_accepts_are_no_failures() {
+    let test = this_test!();
+    let inject = "inject=accept4:error=EINTR:when=1..40";
+    in_child(test, &["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=accept4", "-e", inject], || {
+        let paused = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&paused);
+        let options = ServerOptions::new().report(move |report| {
+            if let Report::AcceptPaused { .. } = report {
+                count.fetch_add(1, SeqCst);
+            }
+        });
+        let served = Served::start(AT, &options, |socket| socket.write_end("hello"));
+        assert_eq!(served.connect().read_to_string().expect("it is served"), "hello");
+        assert_eq!(paused.load(SeqCst), 0, "nothing is paused");
+        assert_eq!(served.server.stats().accept_errors, 0, "and nothing has failed");
+        served.stop();
+    });
+}
+
+/// Ensures that more events than there can be memory for are an error that names the number, and that the server can be
+/// served otherwise after it.
+#[test]
+fn a_channel_without_measure_is_an_error() {
+    let (server, client, _accepted) = pair(AT);
+    let error = server.events(usize::MAX).expect_err("there is no such memory");
+    assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
+    let error = client.events(usize::MAX).expect_err("there is no such memory");
+    assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
+    drop(server.events(1).expect("the server is not served"));
+}
+
+/// Ensures that a callback which panics when it is dropped takes neither the slot nor the accounts with it.
+#[test]
+fn a_callback_that_panics_when_dropped_harms_nothing() {
+    struct Bomb;
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            panic!("dropped");
+        }
+    }
+    let (server, client, accepted) = pair(AT);
+    let bomb = Bomb;
+    accepted.outbox().on_drain(move || {
+        let _ = &bomb;
+    });
+    accepted.destroy();
+    assert_eq!(server.connections(), 0, "the slot is free");
+    let stats = server.stats();
+    assert_eq!((stats.accepted, stats.open, stats.ended), (1, 0, 1), "and the accounts balance");
+    let end = within("the peer sees the end", move || client.read(&mut [0]));
+    assert_eq!(end.expect("an orderly end"), 0);
+}
+
+/// Ensures that a connection taken over from another program is not passed on to programs that are started.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_taken_over_connection_is_not_passed_on() {
+    let (_server, client, _accepted) = pair(AT);
+    let raw = client.raw().expect("it is connected");
+    let copy = SockRef::from(&raw).try_clone().expect("a descriptor can be had");
+    copy.set_cloexec(false).expect("it can be set");
+    let socket = Socket::try_from(std::os::fd::OwnedFd::from(copy)).expect("it is a connection");
+    let raw = socket.raw().expect("it is connected");
+    let fd = std::os::fd::AsRawFd::as_raw_fd(&std::os::fd::AsFd::as_fd(&raw));
+    let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).expect("it is open");
+    let flags = info.lines().find_map(|line| line.strip_prefix("flags:")).expect("proc(5) tells the flags");
+    let flags = u32::from_str_radix(flags.trim(), 8).expect("they are octal");
+    assert_ne!(flags & 0o2_000_000, 0, "O_CLOEXEC: closed in a program that is started");
+}
+
+/// Ensures that a shutdown without a grace does not wait for a receiver that has not looked yet.
+#[test]
+fn a_shutdown_without_a_grace_waits_for_no_receiver() {
+    let server = Server::listen(AT).expect("port 0 can be listened on");
+    let _events = server.events(1).expect("nobody serves it");
+    let report = server.shutdown(Duration::ZERO);
+    assert!(report.elapsed < Duration::from_millis(500), "{report}");
+}
+
+/// Ensures that what fails on a closed socket says which call it was.
+#[test]
+fn a_call_on_a_closed_socket_is_named() {
+    let (_server, client, _accepted) = pair(AT);
+    client.destroy();
+    let text = |result: io::Result<()>| result.expect_err("it is closed").to_string();
+    assert_eq!(text(client.raw().map(drop)), "Cannot call raw after a stream was destroyed");
+    assert_eq!(text(client.read(&mut [0]).map(drop)), "Cannot call read after a stream was destroyed");
+}

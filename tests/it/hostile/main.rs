@@ -1,0 +1,14 @@
+//! Hostile peers, hostile callbacks, and a system that runs out of everything.
+
+#[macro_use]
+#[path = "../support/mod.rs"]
+mod support;
+
+mod callbacks;
+mod connect;
+mod dgram;
+mod faults;
+mod overload;
+mod pitfalls;
+mod sigpipe;
+mod slow_peers;

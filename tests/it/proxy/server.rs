@@ -1,0 +1,369 @@
+//! What a server does with connections that come through a load balancer: limits, lists, reports, its end, and every
+//! way to serve.
+
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, TcpListener};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use landline::net::{ServerEvent, WhenFull};
+use landline::{Address, RefusedBy, Report};
+
+use crate::header::{assert_balanced, balancer, behind, binary, line, list, passed_on, rest, tell};
+use crate::support::fixtures::{Served, accept};
+use crate::support::{HANG, descriptors, each_ip, eventually, in_child, threads, within};
+
+/// Ensures that load balancers that send nothing, or half a header, hold up nobody, but take slots; and that each is
+/// counted once when it is over.
+#[test]
+fn a_balancer_that_sends_nothing_holds_up_nobody() {
+    each_ip(|at| {
+        let served = Served::start(at, &behind().proxy_timeout(None), tell);
+        let silent: Vec<_> = (0..20).map(|_| balancer(&served.server)).collect();
+        let halves: Vec<_> = (0..20).map(|_| passed_on(&served.server, b"PROXY TCP4 192.0")).collect();
+        eventually("each takes a slot", || served.server.connections() == 40);
+        let start = Instant::now();
+        let clients: Vec<_> = (0..100).map(|n| passed_on(&served.server, &line(&format!("192.0.2.{n}")))).collect();
+        for (n, client) in clients.into_iter().enumerate() {
+            client.shutdown(Shutdown::Write).expect("it is connected");
+            let said = String::from_utf8(rest(client)).expect("it is text");
+            assert!(said.starts_with(&format!("192.0.2.{n}:1000 to")), "the others are served: {said}");
+        }
+        println!("measured: 100 clients beside 40 without a header: {:.1?}", start.elapsed());
+        assert!(start.elapsed() < HANG, "they are served at once, not in {:?}", start.elapsed());
+        assert_eq!(served.server.stats().accepted, 100, "who has not said whose it is is not accepted yet");
+        assert!(served.server.sockets().iter().all(|socket| socket.proxy_address().is_some()), "nor among the open");
+        // Some say it at last.
+        for mut half in halves {
+            half.write_all(b".2.7 192.0.2.1 1000 443\r\n").expect("it is connected");
+            half.shutdown(Shutdown::Write).expect("it is connected");
+            assert!(rest(half).starts_with(b"192.0.2.7:1000 to"), "it is served");
+        }
+        drop(silent);
+        assert_balanced(&served.server, 140);
+        assert_eq!(served.server.stats().refused.proxy_header, 20, "the others ended before their header");
+        served.stop();
+    });
+}
+
+/// Ensures that a server that is full of connections without a header refuses the next one as full.
+#[test]
+fn a_connection_without_its_header_takes_a_slot() {
+    let options = behind().max_connections(1).when_full(WhenFull::Reply("full\n".into()));
+    let served = Served::start("127.0.0.1:0", &options, tell);
+    let silent = balancer(&served.server);
+    eventually("it takes a slot", || served.server.connections() == 1);
+    assert_eq!(rest(balancer(&served.server)), b"full\n", "the next one is refused, and hears why");
+    drop(silent);
+    eventually("the slot is free", || served.server.connections() == 0);
+    // One whose header is wrong does not hear the goodbye: it may speak another protocol.
+    assert_eq!(rest(passed_on(&served.server, b"hello\n")), b"");
+    let stats = served.server.stats();
+    assert_eq!((stats.refused.full, stats.refused.proxy_header, stats.peak), (1, 2, 0), "{stats:?}");
+    assert_balanced(&served.server, 3);
+    served.stop();
+}
+
+/// Ensures that the time for the header is over with it: a client may be silent for longer, and the socket has no
+/// timeout.
+#[test]
+fn the_time_of_the_header_does_not_bind_the_client() {
+    const TIME: Duration = Duration::from_millis(200);
+    each_ip(|at| {
+        let (started, start) = mpsc::channel();
+        let served = Served::start(at, &behind().proxy_timeout(TIME), move |socket| {
+            let raw = socket.raw()?;
+            let timeouts = (socket2::SockRef::from(&raw).read_timeout()?, socket.timeout(), socket.deadline());
+            started.send(timeouts).expect("the test waits");
+            tell(socket)
+        });
+        let mut client = passed_on(&served.server, &line("192.0.2.7"));
+        let timeouts = start.recv_timeout(HANG).expect("the handler runs");
+        assert_eq!(timeouts, (None, None, None), "nothing of the header's deadline is left");
+        thread::park_timeout(TIME * 2);
+        client.write_all(b"late").expect("it is connected");
+        client.shutdown(Shutdown::Write).expect("it is connected");
+        assert!(rest(client).ends_with(b", 4 read: late"), "the client was waited for");
+        served.stop();
+    });
+}
+
+/// Ensures that the limit for each address counts the addresses in the headers, and not the load balancer's.
+#[test]
+fn the_limit_per_address_counts_clients() {
+    let served = Served::start("127.0.0.1:0", &behind().max_connections_per_address(2), |socket| {
+        socket.write_all("in\n")?;
+        socket.read_to_end().map(drop)
+    });
+    let open = |header: &[u8]| {
+        let mut stream = passed_on(&served.server, header);
+        let mut said = [0; 3];
+        // None if it is refused: its end, or a reset.
+        stream.read_exact(&mut said).is_ok().then_some(stream)
+    };
+    let many: Vec<_> = (0..20).map(|n| open(&line(&format!("192.0.2.{n}")))).collect();
+    assert!(many.iter().all(Option::is_some), "twenty clients come by one load balancer");
+    let second = open(&line("192.0.2.7"));
+    assert!(second.is_some(), "each has two connections");
+    assert!(open(&line("192.0.2.7")).is_none(), "and not three");
+    // One /64 of IPv6 is one client.
+    let six = |last: &str| open(format!("PROXY TCP6 2001:db8::{last} ::1 1 2\r\n").as_bytes());
+    let (one, two, three) = (six("1"), six("2"), six("3"));
+    assert_eq!((one.is_some(), two.is_some(), three.is_some()), (true, true, false));
+    let own: Vec<_> = (0..5).map(|_| open(b"PROXY UNKNOWN\r\n")).collect();
+    assert!(own.iter().all(Option::is_some), "what is not a client's is not limited");
+    assert_eq!(served.server.stats().refused.per_address, 2, "they are counted");
+    drop((many, second, one, two, own));
+    eventually("all slots are free", || served.server.connections() == 0);
+    assert!(open(&line("192.0.2.7")).is_some(), "a slot comes back");
+    assert_balanced(&served.server, 31);
+    served.stop();
+}
+
+/// Ensures that the block list is for the clients in the headers, and for no load balancer.
+#[test]
+fn the_block_list_is_for_clients() {
+    let (reports, reported) = mpsc::channel();
+    let options = behind().block_list(&list(&["192.0.2.0/24", "127.0.0.0/8"])).report(move |report| {
+        if let Report::Refused { by, remote, local, .. } = report {
+            reports.send((*by, remote.to_string(), local.to_string())).expect("the test waits");
+        }
+    });
+    let server = options.listen("127.0.0.1:0").expect("port 0 can be listened on");
+    let (tell_refused, refused) = mpsc::channel();
+    let running = server
+        .on()
+        .connection(tell)
+        .refused(move |client| tell_refused.send(client.by).expect("the test waits"))
+        .spawn()
+        .expect("a thread can be started");
+    for (header, is_served) in [
+        (line("198.51.100.7"), true),
+        (line("192.0.2.7"), false),
+        (b"PROXY TCP6 ::ffff:192.0.2.8 ::1 1 2\r\n".to_vec(), false),
+        (b"PROXY UNKNOWN\r\n".to_vec(), true),
+    ] {
+        let stream = passed_on(&server, &header);
+        stream.shutdown(Shutdown::Write).expect("it is connected");
+        assert_eq!(!rest(stream).is_empty(), is_served, "{}", header.escape_ascii());
+    }
+    let blocked = |remote: &str, local: &str| (RefusedBy::Blocked, remote.into(), local.into());
+    assert_eq!(reported.recv_timeout(HANG), Ok(blocked("192.0.2.7:1000", "192.0.2.1:443")), "by the client's name");
+    assert_eq!(reported.recv_timeout(HANG), Ok(blocked("192.0.2.8:1", "[::1]:2")));
+    assert!(refused.try_recv().is_err(), "nobody else is told");
+    assert_balanced(&server, 4);
+    server.close();
+    within("run returns", || running.join()).expect("all went well");
+}
+
+/// Ensures that reports tell of the client.
+#[test]
+fn reports_name_the_client() {
+    let (reports, reported) = mpsc::channel();
+    let options = behind().report(move |report| reports.send(report.to_string()).expect("the test waits"));
+    let served = Served::start("127.0.0.1:0", &options, tell);
+    let stream = passed_on(&served.server, &line("192.0.2.7"));
+    stream.shutdown(Shutdown::Write).expect("it is connected");
+    rest(stream);
+    for end in [" 192.0.2.7:1000 -> 192.0.2.1:443 accepted, 1 open", " written"] {
+        let report = reported.recv_timeout(HANG).expect("it is reported");
+        assert!(report.contains(" 192.0.2.7:1000 -> 192.0.2.1:443 ") && report.ends_with(end), "{report}");
+    }
+    served.stop();
+}
+
+/// Ensures that a shutdown waits for no header: what has arrived of one is not enough, and the connection is refused at
+/// once; one that trickles is no better. Nothing is left of them, and the report is true.
+#[test]
+fn shutdown_does_not_wait_for_headers() {
+    in_child(this_test!(), &[], || {
+        let before = (threads(), descriptors());
+        each_ip(|at| {
+            let served = Served::start(at, &behind().proxy_timeout(None), |socket| socket.read_to_end().map(drop));
+            let open = passed_on(&served.server, &line("192.0.2.7"));
+            eventually("a client is served", || served.server.stats().open == 1);
+            let silent: Vec<_> = (0..10).map(|_| balancer(&served.server)).collect();
+            let halves: Vec<_> = (0..10).map(|_| passed_on(&served.server, b"PROXY TCP4 192.0")).collect();
+            let mut trickling = balancer(&served.server);
+            eventually("they take slots", || served.server.connections() == 22);
+            let trickler = thread::spawn(move || {
+                // Wrong once there are more than 107 bytes, after two seconds.
+                for byte in b"PROXY UNKNOWN ".iter().chain(std::iter::repeat(&b'x')) {
+                    if trickling.write_all(&[*byte]).is_err() {
+                        return;
+                    }
+                    thread::park_timeout(Duration::from_millis(20));
+                }
+            });
+            let server = served.server.clone();
+            let report = within("shutdown returns", move || server.shutdown(HANG));
+            assert!(report.elapsed < HANG, "it did not wait for what would not come: {report}");
+            assert_eq!((report.finished, report.forced, report.still_running), (1, 0, 0), "{report}");
+            for stream in silent.into_iter().chain(halves) {
+                assert_eq!(rest(stream), b"", "it sees the end");
+            }
+            drop(open);
+            within("the trickler is cut off", || trickler.join()).expect("it does not panic");
+            let stats = served.server.stats();
+            let (closing, wrong) = (stats.refused.closing, stats.refused.proxy_header);
+            assert!(closing >= 20 && closing + wrong == 21, "each is counted, as what it was: {stats:?}");
+            served.stop();
+        });
+        eventually("nothing is left", || (threads(), descriptors()) == before);
+    });
+}
+
+/// Ensures that `close` leaves a connection the time for its header: the client, who is connected already, is not lost.
+#[test]
+fn close_leaves_a_header_its_time() {
+    each_ip(|at| {
+        let served = Served::start(at, &behind(), tell);
+        let (mut late, never) = (balancer(&served.server), balancer(&served.server));
+        eventually("both take slots", || served.server.connections() == 2);
+        served.server.close();
+        late.write_all(&line("192.0.2.7")).expect("it is connected");
+        late.shutdown(Shutdown::Write).expect("it is connected");
+        assert!(rest(late).starts_with(b"192.0.2.7:1000 to"), "it is served");
+        eventually("the other still has time", || served.server.connections() == 1);
+        never.shutdown(Shutdown::Write).expect("it is connected");
+        assert_balanced(&served.server, 2);
+        served.stop();
+    });
+}
+
+/// Ensures that `accept` gives sockets whose header was read, and passes over those whose header is wrong or late.
+#[test]
+fn accept_reads_the_header_too() {
+    each_ip(|at| {
+        let server = behind().proxy_timeout(Duration::from_millis(100)).listen(at).expect("port 0 can be listened on");
+        let (wrong, silent) = (passed_on(&server, b"hello"), balancer(&server));
+        let right = passed_on(&server, &[&line("192.0.2.7"), b"hello".as_slice()].concat());
+        let socket = accept(&server);
+        assert_eq!(socket.remote_address().to_string(), "192.0.2.7:1000");
+        assert_eq!(socket.proxy_address().map(Address::port), right.local_addr().map(|own| own.port()).ok());
+        let mut first = [0; 5];
+        socket.read_exact(&mut first).expect("the client is connected");
+        assert_eq!(&first, b"hello");
+        assert_eq!((rest(wrong), rest(silent)), (Vec::new(), Vec::new()));
+        let refused = server.stats().refused;
+        assert_eq!((refused.proxy_header, refused.proxy_timeout), (1, 1));
+        drop(socket);
+        assert_balanced(&server, 3);
+        // Shutdown ends one that blocks for a header.
+        let blocked = balancer(&server);
+        let accepting = thread::spawn({
+            let server = server.clone();
+            move || server.accept()
+        });
+        eventually("it is accepted", || server.connections() == 1);
+        let report = within("shutdown returns", {
+            let server = server.clone();
+            move || server.shutdown(HANG)
+        });
+        assert_eq!((report.finished, report.forced, report.still_running), (0, 0, 0), "{report}");
+        let accepted = within("accept returns", move || accepting.join()).expect("it does not panic");
+        assert!(accepted.expect("no error").is_none(), "the server is closed");
+        drop(blocked);
+    });
+}
+
+/// Ensures that the events of a server come as they do without a load balancer: a connection, or a refusal with its
+/// cause.
+#[test]
+fn a_channel_brings_clients_and_refusals() {
+    let server = behind().listen("127.0.0.1:0").expect("port 0 can be listened on");
+    let events = server.events(8).expect("a thread can be started");
+    let wrong = passed_on(&server, b"hello");
+    match events.recv_timeout(HANG) {
+        Ok(ServerEvent::Refused(client)) => {
+            let own = Address::from(wrong.local_addr().expect("it is connected"));
+            assert_eq!((client.by, client.remote), (RefusedBy::ProxyHeader, own));
+        }
+        other => panic!("a refusal comes first: {other:?}"),
+    }
+    let right = passed_on(&server, &line("192.0.2.7"));
+    match events.recv_timeout(HANG) {
+        Ok(ServerEvent::Connection(socket)) => assert_eq!(socket.remote_address().to_string(), "192.0.2.7:1000"),
+        other => panic!("then a connection: {other:?}"),
+    }
+    drop(right);
+}
+
+/// Ensures that dropping the events of a server does not wait for headers, which may never come.
+#[test]
+fn dropping_the_events_does_not_wait_for_headers() {
+    each_ip(|at| {
+        let server = behind().proxy_timeout(None).listen(at).expect("port 0 can be listened on");
+        let events = server.events(8).expect("a thread can be started");
+        let (silent, half) = (balancer(&server), passed_on(&server, b"PROXY TCP4 192.0"));
+        eventually("both take slots", || server.connections() == 2);
+        within("the drop returns", move || drop(events));
+        assert_eq!((rest(silent), rest(half)), (Vec::new(), Vec::new()), "they see the end");
+        assert_balanced(&server, 2);
+        assert_eq!(server.stats().refused.closing, 2, "as what they were");
+    });
+}
+
+/// Ensures that an adopted listener reads headers too.
+#[test]
+fn an_adopted_listener_reads_headers_too() {
+    each_ip(|at| {
+        let listener = TcpListener::bind(at).expect("port 0 can be listened on");
+        let server = behind().adopt(listener).expect("it can be adopted");
+        let running = server.spawn(tell).expect("a thread can be started");
+        let stream = passed_on(&server, &line("192.0.2.7"));
+        stream.shutdown(Shutdown::Write).expect("it is connected");
+        assert!(rest(stream).starts_with(b"192.0.2.7:1000 to 192.0.2.1:443"), "it is served");
+        assert_eq!(rest(passed_on(&server, b"hello")), b"", "it is not");
+        assert_balanced(&server, 2);
+        server.close();
+        within("serve returns", || running.join()).expect("all went well");
+    });
+}
+
+/// Ensures that what can be set on a socket goes by the socket, and not by the family that its header tells of.
+#[test]
+fn settings_go_by_the_socket_and_not_by_its_header() {
+    let server = behind().listen("127.0.0.1:0").expect("port 0 can be listened on");
+    let names = [b"/run/a".as_slice(), &[0; 102], b"/run/b", &[0; 102]].concat();
+    let mut stream = passed_on(&server, &binary(1, 0x31, &names));
+    let socket = accept(&server);
+    assert_eq!(socket.remote_address().path().and_then(|path| path.to_str()), Some("/run/a"));
+    socket.set_no_delay(false).expect("it is TCP");
+    socket.set_type_of_service(0x10).expect("it is TCP");
+    let raw = socket.raw().expect("it is open");
+    assert!(!socket2::SockRef::from(&raw).tcp_nodelay().expect("it is TCP"), "it was set");
+    drop(raw);
+    socket.reset_and_destroy().expect("it is TCP");
+    let error = stream.read(&mut [0]).expect_err("it was reset");
+    assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+}
+
+/// Ensures that on a Unix socket whoever may connect is believed, and has to send a header too.
+#[cfg(unix)]
+#[test]
+fn on_a_unix_socket_the_rights_of_the_file_are_the_list() {
+    use std::os::unix::net::UnixStream;
+
+    let path = std::env::temp_dir().join(format!("landline-proxied-{}", std::process::id()));
+    let served = Served::start(path.as_path(), &behind(), |socket| {
+        socket.set_no_delay(false)?;
+        let error = socket.reset_and_destroy().expect_err("a Unix socket has no reset");
+        assert_eq!(error.code(), "ERR_INVALID_HANDLE_TYPE");
+        tell(socket)
+    });
+    let say = |bytes: &[u8]| {
+        let mut stream = UnixStream::connect(&path).expect("the server listens");
+        stream.set_read_timeout(Some(HANG)).expect("a read timeout can be set");
+        stream.write_all(bytes).and_then(|()| stream.shutdown(Shutdown::Write)).expect("it is connected");
+        let mut said = String::new();
+        stream.read_to_string(&mut said).map(|_| said)
+    };
+    let said = say(&[&line("192.0.2.7"), b"hello".as_slice()].concat()).expect("it is served");
+    assert_eq!(said, "192.0.2.7:1000 to 192.0.2.1:443 by , 5 read: hello");
+    // With bytes unread the end is a reset there too.
+    assert_eq!(say(b"hello").unwrap_or_default(), "", "one without a header is refused");
+    assert_balanced(&served.server, 2);
+    served.stop();
+}

@@ -1,0 +1,437 @@
+//! The workers, and connections that others end: nobody stops accepting, nothing is given back twice or never.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Barrier, Mutex, mpsc};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use landline::net::{Server, ServerOptions, Socket};
+use landline::{How, Report};
+use socket2::SockRef;
+
+use crate::support::clients::{ask, at, client, echo, is_turned_away, leave, stop};
+use crate::support::{HANG, descriptors, each_ip, eventually, in_child, threads, within};
+
+/// Ensures that threads are used again: 10,000 connections one after the other, from sixteen clients at a time, leave no
+/// more threads than sixteen that wait and those that serve, and no descriptor.
+#[test]
+fn ten_thousand_connections_leave_no_more_threads_than_may_wait() {
+    in_child(this_test!(), &[], || {
+        let server = Server::listen("127.0.0.1:0").expect("the server listens");
+        let serving = server.spawn(echo).expect("a thread can be started");
+        let before = (threads(), descriptors());
+        let most = AtomicUsize::new(0);
+        thread::scope(|scope| {
+            for _ in 0..16 {
+                scope.spawn(|| {
+                    for n in 0..625 {
+                        let one = client(server.address());
+                        ask(&one).expect("the server serves");
+                        leave(one);
+                        if n % 50 == 0 {
+                            most.fetch_max(threads(), SeqCst);
+                        }
+                    }
+                });
+            }
+        });
+        eventually("every connection ends", || server.connections() == 0);
+        let most = most.into_inner();
+        println!("\nmeasured 10,000 connections: {before:?} before, at most {most} threads, {} after", threads());
+        // The clients' sixteen, sixteen that serve, sixteen that wait, and some on their way.
+        assert!(most <= before.0 + 3 * 16 + 8, "threads are used again, but there were {most}");
+        eventually("sixteen wait at most", || threads() <= before.0 + 16);
+        eventually("no descriptor is left", || descriptors() <= before.1);
+        assert_eq!(server.stats().accepted, 10_000, "every client is served");
+        stop(&server, serving);
+        eventually("no thread is left", || threads() < before.0);
+    });
+}
+
+/// Ensures that after a peak the threads beyond those that may wait end.
+#[test]
+fn the_threads_of_a_peak_end() {
+    in_child(this_test!(), &[], || {
+        let server = Server::listen("127.0.0.1:0").expect("the server listens");
+        let serving = server.spawn(echo).expect("a thread can be started");
+        let before = threads();
+        for _ in 0..3 {
+            let clients: Vec<_> = (0..200).map(|_| client(server.address())).collect();
+            clients.iter().for_each(|one| ask(one).expect("the server serves"));
+            assert!(threads() >= before + 200, "the premise: each connection has a thread");
+            clients.into_iter().for_each(leave);
+            eventually("sixteen wait at most", || threads() <= before + 16);
+        }
+        stop(&server, serving);
+    });
+}
+
+/// Ensures that `accept()` and `serve` may share a server: each client goes to one of them, and `close()` ends both.
+#[test]
+fn accept_and_serve_share_the_clients() {
+    each_ip(|place| {
+        let server = Server::listen(place).expect("the server listens");
+        let serving = server.spawn(|socket| socket.write_end("served")).expect("a thread can be started");
+        let acceptor = thread::spawn({
+            let server = server.clone();
+            move || {
+                while let Some(socket) = server.accept().expect("the listener is sound") {
+                    socket.write_end("accepted").expect("the client is there");
+                }
+            }
+        });
+        let (mut served, mut accepted) = (0, 0);
+        for _ in 0..200 {
+            let mut answer = String::new();
+            client(server.address()).read_to_string(&mut answer).expect("each client is answered");
+            match answer.as_str() {
+                "served" => served += 1,
+                "accepted" => accepted += 1,
+                other => panic!("each client is answered once, by one of them, but: {other}"),
+            }
+        }
+        stop(&server, serving);
+        within("accept() returns", move || acceptor.join()).expect("accept() does not panic");
+        within("wait() returns", {
+            let server = server.clone();
+            move || server.wait()
+        })
+        .expect("wait() has no errors");
+        assert_eq!((server.stats().accepted, server.stats().ended), (200, 200), "each client is counted once");
+        assert!(served > 0 && accepted > 0, "the premise: both had their share, {served} and {accepted}");
+    });
+}
+
+/// Ensures that what `accept()` gave outlives the server, and gives its slot back to what is left of it.
+#[test]
+fn a_socket_from_accept_outlives_the_server() {
+    let ended = Arc::new(AtomicUsize::new(0));
+    let options = ServerOptions::new().report({
+        let ended = Arc::clone(&ended);
+        move |report| {
+            ended.fetch_add(usize::from(matches!(report, Report::Ended { .. })), SeqCst);
+        }
+    });
+    let server = options.listen("127.0.0.1:0").expect("the server listens");
+    let one = client(server.address());
+    let socket = server.accept().expect("accept() works").expect("the server is open");
+    drop(server);
+    let echoing = thread::spawn(move || echo(&socket));
+    ask(&one).expect("the connection is open");
+    assert_eq!(ended.load(SeqCst), 0, "it has not ended");
+    leave(one);
+    within("the echo ends", move || echoing.join()).expect("no panic").expect("no error");
+    assert_eq!(ended.load(SeqCst), 1, "its end is told once");
+}
+
+/// Ensures that an accepted socket blocks without a time limit, whatever its listener was used for.
+#[test]
+fn an_accepted_socket_blocks_without_a_time_limit() {
+    let server = Server::listen("127.0.0.1:0").expect("the server listens");
+    let _one = client(server.address());
+    let socket = server.accept().expect("accept() works").expect("the server is open");
+    let raw = socket.raw().expect("it is open");
+    let raw = socket2::SockRef::from(&raw);
+    assert_eq!(raw.read_timeout().expect("it can be asked"), None, "reads have no time limit");
+    assert_eq!(raw.write_timeout().expect("it can be asked"), None, "writes have no time limit");
+    assert!(!raw.nonblocking().expect("it can be asked"), "it blocks");
+    assert_eq!(raw.linger().expect("it can be asked"), None, "close(2) does not block");
+}
+
+/// Ensures that a child process inherits neither the listener nor a connection: the port is free and the peer sees the end.
+#[test]
+fn a_child_process_inherits_nothing() {
+    let server = Server::listen("127.0.0.1:0").expect("the server listens");
+    let one = client(server.address());
+    let socket = server.accept().expect("accept() works").expect("the server is open");
+    let mut child = std::process::Command::new("sleep").arg("60").spawn().expect("sleep runs");
+    let place = at(&server);
+    socket.destroy();
+    drop(server);
+    let again = Server::listen(place);
+    let ended = is_turned_away(&one);
+    child.kill().expect("it is our child");
+    child.wait().expect("it is our child");
+    again.expect("nobody has the listener");
+    assert!(ended, "nobody has the connection");
+}
+
+/// Ensures that `destroy()` from another thread ends a blocked read and a blocked write, frees the slot before it returns,
+/// and is no failure of the handler's.
+#[test]
+fn destroy_from_another_thread_ends_blocked_calls() {
+    let server = ServerOptions::new().max_connections(1).listen("127.0.0.1:0").expect("the server listens");
+    let (tell, told) = mpsc::channel();
+    let tell = Mutex::new(tell);
+    let serving = server.spawn(move |socket| {
+        let mut word = [0];
+        socket.read_exact(&mut word)?;
+        let result = match word[0] {
+            b'r' => socket.read(&mut word).map(drop),
+            _ => loop {
+                if let Err(error) = socket.write_all([0; 65536]) {
+                    break Err(error);
+                }
+            },
+        };
+        let kind = result.as_ref().map_err(io::Error::kind).copied();
+        tell.lock().expect("nobody panics here").send(kind).expect("the test waits");
+        result
+    });
+    let serving = serving.expect("a thread can be started");
+    for n in 0..20 {
+        let mut one = client(server.address());
+        one.write_all(if n % 2 == 0 { b"r" } else { b"w" }).expect("the server is there");
+        let mut sockets = Vec::new();
+        eventually("the client is served", || {
+            sockets = server.sockets();
+            sockets.len() == 1 && sockets[0].bytes_read() == 1
+        });
+        // Every few times as soon as it may block, otherwise when it does: the buffers between are full then.
+        if n % 4 == 1 {
+            let mut written = 0;
+            eventually("the writer blocks", || {
+                thread::park_timeout(Duration::from_millis(20));
+                let before = std::mem::replace(&mut written, sockets[0].bytes_written());
+                written > 0 && written == before
+            });
+        }
+        sockets[0].destroy();
+        assert_eq!(server.connections(), 0, "the slot is free when destroy() returns");
+        let got = told.recv_timeout(HANG).expect("destroy() wakes whoever is blocked");
+        assert_eq!(got, Err(ErrorKind::NotConnected), "the call says that the socket is closed");
+        let _ = one.read_to_end(&mut Vec::new());
+    }
+    stop(&server, serving);
+    assert_eq!((server.stats().ended, server.stats().failed), (20, 0), "being destroyed is no failure");
+}
+
+/// Ensures that `reset_and_destroy()` sends RST though a thread of ours is blocked in a read or a write of the socket.
+#[test]
+fn reset_and_destroy_resets_the_peer_though_a_call_is_blocked() {
+    let server = Server::listen("127.0.0.1:0").expect("the server listens");
+    for writes in [false, true] {
+        for _ in 0..20 {
+            let mut one = client(server.address());
+            let socket = server.accept().expect("accept() works").expect("the server is open");
+            let blocked = thread::spawn({
+                let socket = socket.clone();
+                move || match writes {
+                    true => loop {
+                        if let Err(error) = socket.write_all([0; 65536]) {
+                            break error;
+                        }
+                    },
+                    false => socket.read(&mut [0]).expect_err("nothing was sent"),
+                }
+            });
+            if writes {
+                // Blocked or about to be: either way it is ended, and no FIN is seen.
+                eventually("the write has begun", || socket.bytes_written() >= 65536);
+            }
+            (0..20).for_each(|_| thread::yield_now());
+            socket.reset_and_destroy().expect("it was open");
+            let error = within("the blocked call returns", move || blocked.join().expect("it does not panic"));
+            assert_eq!(error.kind(), ErrorKind::NotConnected, "the call says that the socket is closed");
+            let error = one.read_to_end(&mut Vec::new()).expect_err("the peer sees a reset and no end");
+            assert_eq!(error.kind(), ErrorKind::ConnectionReset, "the peer sees a reset and no end");
+            socket.reset_and_destroy().expect_err("it is closed");
+        }
+    }
+}
+
+/// Ensures that a `pipe` from a socket ends when the socket is closed, although its peer goes on sending.
+#[test]
+fn closing_ends_a_pipe_whose_peer_goes_on_sending() {
+    type Close = fn(&Socket);
+    let closes: [Close; 2] = [|socket| socket.destroy(), |socket| socket.reset_and_destroy().expect("it was open")];
+    // In 64 KB there is no more than a pipe takes at once.
+    for (close, buffer) in closes.into_iter().flat_map(|close| [(close, None), (close, Some(64 * 1024))]) {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("port 0 can be listened on");
+        if let Some(size) = buffer {
+            // Before anybody connects: the window that is offered goes by this.
+            SockRef::from(&listener).set_recv_buffer_size(size).expect("any size is taken");
+        }
+        let server = ServerOptions::new().adopt(listener).expect("a listener can be adopted");
+        let accept = || {
+            let one = client(server.address());
+            (one, server.accept().expect("accept() works").expect("the server is open"))
+        };
+        let ((mut sender, from), (mut receiver, to)) = (accept(), accept());
+        let sending = thread::spawn(move || while sender.write_all(&[0; 65536]).is_ok() {});
+        let piping = thread::spawn({
+            let (from, to) = (from.clone(), to.clone());
+            move || from.pipe(&to).expect_err("the socket was closed")
+        });
+        let mut written = 0;
+        eventually("the buffers between are full", || {
+            thread::park_timeout(Duration::from_millis(20));
+            let before = std::mem::replace(&mut written, to.bytes_written());
+            written > 0 && written == before
+        });
+        close(&from);
+        // Slowly, so that there would always be more to be carried.
+        let receiving = thread::spawn(move || {
+            while receiver.read(&mut [0; 65536]).is_ok_and(|n| n > 0) {
+                thread::park_timeout(Duration::from_millis(1));
+            }
+        });
+        let error = within("the pipe ends", move || piping.join().expect("it does not panic"));
+        assert_eq!(error.kind(), ErrorKind::NotConnected, "it says that the socket is closed");
+        within("the sender is told", move || sending.join()).expect("it does not panic");
+        to.destroy();
+        within("the receiver is told", move || receiving.join()).expect("it does not panic");
+    }
+}
+
+/// Ensures that connections that are destroyed at any moment, by several threads at once, while their handlers read, write,
+/// return and panic, are each ended once, and no slot is given back twice or never.
+#[test]
+fn destroying_at_any_moment_gives_each_slot_back_once() {
+    let ended = Arc::new(AtomicUsize::new(0));
+    let options = ServerOptions::new().max_connections(16).report({
+        let ended = Arc::clone(&ended);
+        move |report| {
+            ended.fetch_add(usize::from(matches!(report, Report::Ended { .. })), SeqCst);
+        }
+    });
+    let server = options.listen("127.0.0.1:0").expect("the server listens");
+    let serving = server.spawn(|socket| match socket.id().get() % 5 {
+        0 => Ok(()),
+        1 => echo(socket),
+        2 => socket.write_end("bye"),
+        3 => std::panic::resume_unwind(Box::new("a handler panics")),
+        _ => socket.each(|socket, _| socket.write_all("!")),
+    });
+    let serving = serving.expect("a thread can be started");
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let destroyers: Vec<_> = (0..3)
+            .map(|n| {
+                let (server, over) = (&server, &over);
+                scope.spawn(move || {
+                    while !over.load(SeqCst) {
+                        for socket in server.sockets() {
+                            match n {
+                                0 => drop(socket.reset_and_destroy()),
+                                _ => socket.destroy(),
+                            }
+                        }
+                        let open = server.connections();
+                        assert!(open <= 16, "a slot given back twice makes the count wrap: {open}");
+                        thread::yield_now();
+                    }
+                })
+            })
+            .collect();
+        let clients: Vec<_> = (0..8)
+            .map(|_| {
+                scope.spawn(|| {
+                    for _ in 0..300 {
+                        // A client that is reset at once may see that in its connect already.
+                        let Ok(mut one) = TcpStream::connect(at(&server)) else { continue };
+                        one.set_read_timeout(Some(HANG)).expect("a timeout can be set");
+                        let _ = one.write_all(b"hello");
+                        let _ = one.shutdown(Shutdown::Write);
+                        let _ = one.read_to_end(&mut Vec::new());
+                    }
+                })
+            })
+            .collect();
+        clients.into_iter().for_each(|one| one.join().expect("a client does not panic"));
+        over.store(true, SeqCst);
+        destroyers.into_iter().for_each(|one| one.join().expect("the count is right"));
+    });
+    stop(&server, serving);
+    let stats = server.stats();
+    assert_eq!(server.connections(), 0, "every slot comes back");
+    assert_eq!(stats.accepted, stats.ended + stats.failed + stats.panicked, "the accounts balance: {stats:?}");
+    assert_eq!(ended.load(SeqCst) as u64, stats.accepted, "each end is told once");
+}
+
+/// Ensures that a handler's return frees the slot at once and its thread within about a second, though the client never
+/// ends, or goes on sending.
+#[test]
+fn a_client_that_never_ends_keeps_a_thread_for_a_second_and_no_slot() {
+    for sends in [false, true] {
+        let (tell, told) = mpsc::channel();
+        let tell = Mutex::new(tell);
+        let options = ServerOptions::new().max_connections(1).report(move |report| {
+            if let Report::Ended { how, .. } = report {
+                let _ = tell.lock().expect("nobody panics here").send(*how);
+            }
+        });
+        let server = options.listen("127.0.0.1:0").expect("the server listens");
+        let serving = server.spawn(|socket| socket.write_all("bye")).expect("a thread can be started");
+        let mut one = client(server.address());
+        let mut bye = [0; 3];
+        one.read_exact(&mut bye).expect("the reply arrives");
+        assert_eq!(one.read(&mut bye).expect("the end arrives"), 0, "the handler has returned");
+        let start = Instant::now();
+        assert_eq!(server.connections(), 0, "the slot is free when the client sees the end");
+        let sending = thread::spawn(move || {
+            while sends && one.write_all(&[0; 1000]).is_ok() {}
+            one
+        });
+        let mut next = client(server.address());
+        next.read_exact(&mut bye).expect("the next client is served meanwhile");
+        drop(next);
+        for _ in 0..2 {
+            let how = told.recv_timeout(HANG).expect("both connections end");
+            assert_eq!(how, How::Finished, "in order");
+        }
+        let took = start.elapsed();
+        assert!(took < Duration::from_millis(2500), "the lingering takes a second at most, but {took:?}");
+        assert!(sends || took > Duration::from_millis(900), "the premise: it waits for the client's end, but {took:?}");
+        stop(&server, serving);
+        within("the client comes to know", move || sending.join()).expect("it does not panic");
+    }
+}
+
+/// Ensures that a server is served once: a second time is an error, and the first goes on.
+#[test]
+fn serving_twice_is_an_error() {
+    let server = Server::listen("127.0.0.1:0").expect("the server listens");
+    let serving = server.spawn(echo).expect("a thread can be started");
+    let one = client(server.address());
+    ask(&one).expect("the server is served");
+    let again = server.clone();
+    let error = within("the second serve() returns", move || again.serve(echo)).expect_err("one is enough");
+    assert_eq!(error.kind(), ErrorKind::AlreadyExists, "it says so");
+    let (again, told) = (server.clone(), Arc::new(AtomicBool::new(false)));
+    let close = Arc::clone(&told);
+    let run = move || again.on().close(|| close.store(true, SeqCst)).run();
+    within("the second run() returns", run).expect_err("one is enough");
+    assert!(!told.load(SeqCst), "the server is not closed");
+    ask(&one).expect("the first goes on");
+    leave(one);
+    stop(&server, serving);
+}
+
+/// Ensures that there is a worker for each client however many come at once, since each of these handlers waits for all the
+/// others.
+#[test]
+fn there_is_a_worker_for_each_client_that_is_let_in() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("the listener listens");
+    let server = ServerOptions::new().adopt(listener).expect("a listener can be adopted");
+    let together = Arc::new(Barrier::new(24));
+    let serving = server.spawn({
+        let together = Arc::clone(&together);
+        move |socket| {
+            together.wait();
+            socket.write_all("!")
+        }
+    });
+    let serving = serving.expect("a thread can be started");
+    for _ in 0..50 {
+        let mut clients: Vec<_> = (0..24).map(|_| client(server.address())).collect();
+        for one in &mut clients {
+            one.read_exact(&mut [0]).expect("all are served at once, or none is");
+        }
+        clients.into_iter().for_each(leave);
+    }
+    stop(&server, serving);
+    assert_eq!(server.stats().ended, 24 * 50, "each client was served");
+}

@@ -1,0 +1,129 @@
+//! Connection attributes: type of service, sockets from elsewhere.
+
+use std::fs::File;
+use std::net::{TcpListener, TcpStream, UdpSocket};
+
+use landline::net::{ServerOptions, Socket, SocketOptions};
+
+use crate::support::fixtures::{accept, pair, pair_with};
+use crate::support::{each_ip, within};
+
+/// Ensures that the type of service is what was set, that its lowest two bits may be the kernel's, and that a closed socket
+/// says so. Mirrors what Node's documentation says of setTypeOfService.
+#[test]
+fn the_type_of_service_is_what_was_set() {
+    each_ip(|at| {
+        let (_server, client, _accepted) = pair(at);
+        assert_eq!(client.type_of_service().expect("it is connected"), 0, "none unless it is set");
+        for value in [0x10, 0xB8, 0] {
+            client.set_type_of_service(value).expect("it can be set");
+            assert_eq!(client.type_of_service().expect("it is connected"), value, "read back from the kernel");
+        }
+        client.set_type_of_service(0xFF).expect("it can be set");
+        assert_eq!(client.type_of_service().expect("it is connected") & 0xFC, 0xFC, "but for the lowest two bits");
+        client.destroy();
+        assert_eq!(client.set_type_of_service(0).expect_err("it is closed").code(), "ERR_STREAM_DESTROYED");
+    });
+}
+
+/// Ensures that a listener from elsewhere is served, also as a bare descriptor. Mirrors net-server-listen-handle.js.
+#[test]
+fn a_listener_from_elsewhere_is_served() {
+    each_ip(|at| {
+        for bare in [false, true] {
+            let listener = TcpListener::bind(at).expect("port 0 can be listened on");
+            let bound = listener.local_addr().expect("it is bound");
+            #[cfg(unix)]
+            let listener = if bare { landline_handle(listener) } else { listener.into() };
+            #[cfg(not(unix))]
+            let _ = bare;
+            let server = ServerOptions::new().adopt(listener).expect("it listens");
+            assert_eq!(server.address().socket_addr(), Some(bound), "its address is the listener's");
+            let running = server.spawn(|socket| socket.write_end("hello")).expect("a thread can be started");
+            let client = Socket::connect(bound).expect("the server listens");
+            assert_eq!(client.read_to_string().expect("an orderly end"), "hello", "its clients are served");
+            server.close();
+            within("serve returns", || running.join()).expect("all went well");
+        }
+    });
+}
+
+#[cfg(unix)]
+fn landline_handle(listener: TcpListener) -> std::os::fd::OwnedFd {
+    listener.into()
+}
+
+/// Ensures that a descriptor that is no listener is EINVAL with Node's text, and no panic: a file, a device as standard input
+/// may be, a datagram socket, a connection, a socket that is bound only. Mirrors net-server-listen-handle.js, net-listen-fd0.js
+/// and listen-fd-ebadf.js; a descriptor that is not open cannot be had without unsafe code.
+#[cfg(unix)]
+#[test]
+fn a_descriptor_that_is_no_listener_is_an_error() {
+    use std::os::fd::OwnedFd;
+    let connection = || {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("port 0 can be listened on");
+        TcpStream::connect(listener.local_addr().expect("it is bound")).expect("it listens")
+    };
+    let bound = || {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("one can be had");
+        socket.bind(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("port 0 can be bound");
+        socket
+    };
+    let wrong: [(&str, OwnedFd); 5] = [
+        ("file", File::open(env!("CARGO_MANIFEST_PATH")).expect("it is there").into()),
+        ("device", File::open("/dev/null").expect("it is there").into()),
+        ("datagrams", UdpSocket::bind("127.0.0.1:0").expect("port 0 can be bound").into()),
+        ("connection", connection().into()),
+        ("bound", bound().into()),
+    ];
+    for (what, descriptor) in wrong {
+        let error = ServerOptions::new().adopt(descriptor).expect_err("it does not listen");
+        assert_eq!((error.code(), error.syscall()), ("EINVAL", Some("listen")), "{what}");
+        assert_eq!(error.to_string(), "listen EINVAL: invalid argument", "{what}: Node's text");
+    }
+}
+
+/// Ensures that a descriptor becomes a socket only if it is a connection. Mirrors the errors of Node's `new Socket({fd})`.
+#[cfg(unix)]
+#[test]
+fn a_descriptor_that_is_no_connection_is_an_error() {
+    use std::os::fd::OwnedFd;
+    let listener = TcpListener::bind("127.0.0.1:0").expect("port 0 can be listened on");
+    let at = listener.local_addr().expect("it is bound");
+    let wrong: [(&str, OwnedFd); 3] = [
+        ("file", File::open("/dev/null").expect("it is there").into()),
+        ("datagrams", UdpSocket::bind("127.0.0.1:0").expect("port 0 can be bound").into()),
+        ("listener", listener.try_clone().expect("it can be").into()),
+    ];
+    for (what, descriptor) in wrong {
+        assert_eq!(Socket::try_from(descriptor).expect_err("no connection").code(), "ERR_INVALID_FD_TYPE", "{what}");
+    }
+    let stream = TcpStream::connect(at).expect("it listens");
+    let socket = Socket::try_from(OwnedFd::from(stream)).expect("it is a connection");
+    let peer = Socket::from(listener.accept().expect("it comes").0);
+    socket.write_end("hello").expect("it is connected");
+    assert_eq!(peer.read_to_string().expect("an orderly end"), "hello", "and is one");
+    assert_eq!(peer.remote_address(), socket.local_address(), "both know both ends");
+}
+
+/// Ensures that the type of service is an option of both sides, inherited from a listener on one family and on both.
+#[test]
+fn the_type_of_service_is_an_option() {
+    each_ip(|at| {
+        let (server, client) = (ServerOptions::new().type_of_service(0x10), SocketOptions::new().type_of_service(0x20));
+        let (_server, client, accepted) = pair_with(at, server, client);
+        assert_eq!(accepted.type_of_service().expect("it is open"), 0x10, "the server's");
+        assert_eq!(client.type_of_service().expect("it is open"), 0x20, "the client's");
+    });
+    let server = ServerOptions::new().type_of_service(0x10).listen(0).expect("a bare port can be listened on");
+    let client = Socket::connect(("127.0.0.1", server.address().port())).expect("it takes IPv4 clients");
+    assert_eq!(
+        accept(&server).type_of_service().expect("it is open"),
+        0x10,
+        "an IPv4 client of a server on every address"
+    );
+    drop(client);
+    let path = std::env::temp_dir().join(format!("landline-tos-{}", std::process::id()));
+    let server = ServerOptions::new().type_of_service(1).listen(path.as_path()).expect("a path can be listened on");
+    SocketOptions::new().type_of_service(1).connect(server.address()).expect("on a Unix socket it does nothing");
+}

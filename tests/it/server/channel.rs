@@ -1,0 +1,420 @@
+//! Events through one channel.
+
+use std::io::{self, ErrorKind, Write};
+use std::net::TcpStream;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use landline::net::{Server, ServerEvent, ServerOptions, Socket, SocketEvent, SocketOptions};
+use landline::{Error, Events};
+
+use crate::support::fixtures::{noise, pair, pair_with};
+use crate::support::{HANG, descriptors, each_ip, eventually, in_child, threads, within};
+
+const AT: &str = "127.0.0.1:0";
+
+/// The next event, which comes soon.
+#[track_caller]
+fn next<T>(events: &Events<T>) -> T {
+    events.recv_timeout(HANG).expect("an event comes")
+}
+
+/// An event as a word.
+fn word(event: &ServerEvent) -> String {
+    match event {
+        ServerEvent::Connection(_) => "connection".into(),
+        ServerEvent::Socket(_, event) => socket_word(event),
+        ServerEvent::Refused(client) => format!("refused {}", client.by),
+        ServerEvent::Error(error) => format!("server error {error}"),
+        ServerEvent::Close => "server close".into(),
+        other => format!("{other:?}"),
+    }
+}
+
+fn socket_word(event: &SocketEvent) -> String {
+    match event {
+        SocketEvent::Data(bytes) => format!("data {}", String::from_utf8_lossy(bytes)),
+        SocketEvent::End => "end".into(),
+        SocketEvent::Timeout => "timeout".into(),
+        SocketEvent::Error(error) => format!("error {}", error.code()),
+        SocketEvent::Close { had_error, .. } => format!("close {had_error}"),
+        other => format!("{other:?}"),
+    }
+}
+
+/// A server that echoes every event's data until it is closed, on a thread; gives the number of connections.
+fn echo(events: Events<ServerEvent>) -> thread::JoinHandle<usize> {
+    thread::spawn(move || {
+        let mut connections = 0;
+        for event in &events {
+            match event {
+                ServerEvent::Connection(_) => connections += 1,
+                ServerEvent::Socket(socket, SocketEvent::Data(bytes)) => {
+                    socket.outbox().try_send(bytes).unwrap_or_else(|_| socket.destroy());
+                }
+                ServerEvent::Socket(socket, SocketEvent::End) => socket.outbox().end().expect("a thread can be had"),
+                _ => {}
+            }
+        }
+        connections
+    })
+}
+
+/// Clients that write without end until they are cut off.
+fn flood(server: &Server, clients: usize) -> Vec<thread::JoinHandle<()>> {
+    let at = server.address().socket_addr().expect("it is TCP");
+    let flooding = (0..clients).map(|_| {
+        let mut client = TcpStream::connect(at).expect("the server listens");
+        thread::spawn(move || while client.write_all(&[0; 4096]).is_ok() {})
+    });
+    flooding.collect()
+}
+
+fn join_all(flooding: Vec<thread::JoinHandle<()>>) {
+    for client in flooding {
+        within("the client is cut off", || client.join()).expect("nothing panicked");
+    }
+}
+
+/// Ensures that everything of a connection comes in order, and the server's close last of all.
+#[test]
+fn everything_comes_in_order_and_close_last() {
+    each_ip(|at| {
+        let server = Server::listen(at).expect("port 0 can be listened on");
+        let events = server.events(16).expect("a thread can be started");
+        let client = Socket::connect(server.address()).expect("the server listens");
+        let connection = next(&events);
+        let ServerEvent::Connection(socket) = &connection else { panic!("a connection comes first: {connection:?}") };
+        assert_eq!(server.connections(), 1, "and is counted by then");
+        client.write_all("hello").expect("it is connected");
+        assert_eq!(word(&next(&events)), "data hello", "what it sends");
+        client.end().expect("it is connected");
+        assert_eq!(word(&next(&events)), "end", "its end");
+        assert!(events.try_recv().is_err(), "the connection waits for our end");
+        socket.outbox().try_send(*b"bye").and_then(|()| socket.outbox().end()).expect("it is open");
+        assert_eq!(word(&next(&events)), "close false", "then both have ended");
+        assert_eq!((client.read_to_string().expect("an orderly end"), server.connections()), ("bye".into(), 0));
+        server.close();
+        assert_eq!(word(&next(&events)), "server close", "the server's close");
+        assert!(events.recv_timeout(HANG).is_err_and(|error| error.is_disconnected()), "and nothing after it");
+    });
+}
+
+/// Ensures that with room for one event, or for none, everything comes just the same.
+#[test]
+fn a_channel_with_room_for_none_or_one_does() {
+    for n in [0, 1] {
+        let server = Server::listen(AT).expect("port 0 can be listened on");
+        let serving = echo(server.events(n).expect("a thread can be started"));
+        let clients: Vec<_> = (0..8_u64)
+            .map(|seed| {
+                let client = Socket::connect(server.address()).expect("the server listens");
+                thread::spawn(move || {
+                    let sent = noise(100_000, seed);
+                    thread::scope(|scope| {
+                        scope.spawn(|| client.write_end(&sent).expect("the server reads"));
+                        client.read_to_end().expect("an orderly end") == sent
+                    })
+                })
+            })
+            .collect();
+        for client in clients {
+            let same = within("the echo ends", || client.join()).expect("nothing panicked");
+            assert!(same, "n = {n}: every byte comes back");
+        }
+        server.close();
+        assert_eq!(within("the last event comes", || serving.join()).expect("nothing panicked"), 8, "n = {n}");
+    }
+}
+
+/// Ensures that a consumer that does not take events pushes back on the peer, and that nothing is lost when it goes on.
+#[test]
+fn a_slow_consumer_pushes_back_and_loses_nothing() {
+    let (_server, client, accepted) = pair(AT);
+    let events = accepted.events(2).expect("a thread can be started");
+    let sent = noise(32 << 20, 3);
+    let expected = sent.clone();
+    let (tell, written) = mpsc::channel();
+    thread::spawn(move || tell.send(client.write_end(&sent)));
+    eventually("the channel is full", || events.is_full());
+    assert!(written.recv_timeout(Duration::from_millis(300)).is_err(), "the peer waits");
+    assert!(accepted.bytes_read() < 1 << 20, "no more is read than there is room for: {}", accepted.bytes_read());
+    let (mut came, mut words) = (Vec::new(), Vec::new());
+    for event in &events {
+        match event {
+            SocketEvent::Data(bytes) => came.extend(bytes),
+            other => {
+                if matches!(other, SocketEvent::End) {
+                    accepted.outbox().end().expect("it is open");
+                }
+                words.push(socket_word(&other));
+            }
+        }
+    }
+    assert!(came == expected, "every byte in its order: {}", came.len());
+    assert_eq!(words, ["end", "close false"], "then the end, and the close last");
+    written.recv_timeout(HANG).expect("the write ends").expect("and all was taken");
+}
+
+/// Ensures that each connection is told of once, closed once, and all of it before the server's close.
+#[test]
+fn every_connection_is_told_of_and_closed_once() {
+    let server = ServerOptions::new().max_connections(20).listen(AT).expect("port 0 can be listened on");
+    let events = server.events(3).expect("a thread can be started");
+    let closer = server.clone();
+    let clients = thread::spawn(move || {
+        let clients: Vec<_> = (0..30).map(|_| Socket::connect(closer.address()).expect("the server listens")).collect();
+        eventually("all were accepted", || closer.stats().accepted + closer.stats().refused.full == 30);
+        closer.close();
+        clients.iter().step_by(2).for_each(|client| client.write_end("x").unwrap_or_default());
+        drop(clients);
+    });
+    let mut words = Vec::new();
+    for event in &events {
+        if let ServerEvent::Socket(socket, SocketEvent::End) = &event {
+            socket.outbox().end().expect("a thread can be had");
+        }
+        words.push(word(&event));
+    }
+    clients.join().expect("nothing panicked");
+    let count = |start: &str| words.iter().filter(|word| word.starts_with(start)).count();
+    assert_eq!((count("connection"), count("close"), count("refused full")), (20, 20, 10), "{words:?}");
+    assert_eq!((count("server close"), words.last().map(String::as_str)), (1, Some("server close")), "once, and last");
+}
+
+/// Ensures that a reset is told as an error directly before the close.
+#[test]
+fn a_reset_is_told_before_the_close() {
+    let (_server, client, accepted) = pair(AT);
+    let events = accepted.events(8).expect("a thread can be started");
+    client.reset_and_destroy().expect("it is open");
+    let words: Vec<_> = events.iter().map(|event| socket_word(&event)).collect();
+    assert_eq!(words, ["error ECONNRESET", "close true"], "in this order, and nothing else");
+}
+
+/// Ensures that a server's events can be had once.
+#[test]
+fn a_server_is_served_once() {
+    let server = Server::listen(AT).expect("port 0 can be listened on");
+    let events = server.events(1).expect("a thread can be started");
+    eventually("it is served", || server.events(1).is_err());
+    let error = server.events(1).expect_err("it is served already");
+    assert_eq!(Error::of(&error).map(Error::code), Some("ERR_SERVER_ALREADY_LISTEN"), "{error}");
+    drop(events);
+    let (_server, _client, accepted) = pair(AT);
+    accepted.destroy();
+    assert_eq!(accepted.events(1).expect_err("it is closed").kind(), ErrorKind::NotConnected, "closed is closed");
+}
+
+/// Ensures that dropping the receiver, at whatever moment, closes the server and its connections, and leaves no thread and no
+/// descriptor: with clients that flood a full channel, that are silent, and that are just connecting.
+#[test]
+fn dropping_the_events_closes_everything() {
+    in_child(this_test!(), &[], || {
+        // Before the first thread of ours: one that is about to end would be counted.
+        let threads_before = threads();
+        // What the standard library opens on first use.
+        drop(pair(AT));
+        let before = (threads_before, descriptors());
+        for round in 0..40 {
+            let server = Server::listen(AT).expect("port 0 can be listened on");
+            let events = server.events(round % 3).expect("a thread can be started");
+            let at = server.address().socket_addr().expect("it is TCP");
+            let flooding = flood(&server, 3);
+            let silent = TcpStream::connect(at).expect("the server listens");
+            // Each leaves by a reset, so that no port is kept busy after it.
+            let connecting = thread::spawn(move || {
+                while let Ok(client) = TcpStream::connect(at) {
+                    let _ = socket2::SockRef::from(&client).set_linger(Some(Duration::ZERO));
+                }
+            });
+            for _ in 0..round {
+                next(&events);
+            }
+            within("the drop returns", move || drop(events));
+            assert!(!server.is_listening(), "the server is closed");
+            assert_eq!(server.connections(), 0, "and so are its connections");
+            join_all(flooding);
+            within("connecting fails", || connecting.join()).expect("nothing panicked");
+            drop(silent);
+        }
+        eventually("no thread is left", || threads() <= before.0);
+        eventually("no descriptor is left", || descriptors() == before.1);
+    });
+}
+
+/// Ensures that dropping a socket's events destroys it, although its reader waits for room.
+#[test]
+fn dropping_a_sockets_events_destroys_it() {
+    let (_server, client, accepted) = pair(AT);
+    let events = accepted.events(0).expect("a thread can be started");
+    client.write_all("x").expect("it is connected");
+    within("the drop returns", move || drop(events));
+    assert_eq!(accepted.read(&mut [0]).expect_err("it is closed").kind(), ErrorKind::NotConnected, "closed");
+    assert_eq!(client.read(&mut [0]).unwrap_or(0), 0, "the peer sees it");
+}
+
+/// Ensures that `close` and `wait` return on the thread that receives, although the channel is full of events of clients that
+/// flood it.
+#[test]
+fn close_and_wait_on_the_receiving_thread_never_hang() {
+    for n in [0, 1, 4] {
+        let server = Server::listen(AT).expect("port 0 can be listened on");
+        let closed = server.clone();
+        let flooding = flood(&server, 4);
+        within("close and wait return", move || {
+            let events = closed.events(n).expect("a thread can be started");
+            next(&events);
+            eventually("all are connected", || closed.connections() == 4);
+            closed.close();
+            closed.wait().expect("it waits");
+            assert_eq!(closed.connections(), 0, "n = {n}: whoever had no room was destroyed");
+            assert!(events.iter().count() <= n, "n = {n}: what had room can still be taken");
+        });
+        join_all(flooding);
+    }
+}
+
+/// Ensures that `wait` on another thread loses nothing, wherever the receiver was made.
+#[test]
+fn wait_on_another_thread_loses_nothing() {
+    within("it is all over", || {
+        let server = Server::listen(AT).expect("port 0 can be listened on");
+        // Made here, received elsewhere, waited for here, perhaps before the other has begun.
+        let events = server.events(1).expect("a thread can be started");
+        let closer = server.clone();
+        let client = thread::spawn(move || {
+            let client = Socket::connect(closer.address()).expect("the server listens");
+            eventually("it is accepted", || closer.connections() == 1);
+            closer.close();
+            client.write_end(noise(8 << 20, 5)).expect("somebody reads");
+            client.read_to_end().expect("an orderly end").len()
+        });
+        let (go, begin) = mpsc::channel();
+        let receiving = thread::spawn(move || {
+            begin.recv_timeout(HANG).expect("the test goes on");
+            let (mut bytes, mut last) = (0, String::new());
+            for event in &events {
+                match &event {
+                    ServerEvent::Socket(_, SocketEvent::Data(data)) => bytes += data.len(),
+                    ServerEvent::Socket(socket, SocketEvent::End) => socket.outbox().end().expect("it is open"),
+                    _ => {}
+                }
+                last = word(&event);
+            }
+            (bytes, last)
+        });
+        go.send(()).expect("it waits");
+        server.wait().expect("it waits");
+        let (bytes, last) = within("the last event comes", || receiving.join()).expect("nothing panicked");
+        assert_eq!((bytes, last.as_str()), (8 << 20, "server close"), "every byte, and the close last");
+        assert_eq!(client.join().expect("nothing panicked"), 0, "an orderly end");
+    });
+}
+
+/// Ensures that `wait` returns on the thread that made the channel, although nobody ever receives.
+#[test]
+fn wait_returns_although_nobody_ever_receives() {
+    let server = Server::listen(AT).expect("port 0 can be listened on");
+    let flooding = flood(&server, 2);
+    within("wait returns", move || {
+        let events = server.events(1).expect("a thread can be started");
+        eventually("both are connected", || server.connections() == 2);
+        server.close();
+        server.wait().expect("it waits");
+        drop(events);
+    });
+    join_all(flooding);
+}
+
+/// Ensures that a destroyed connection does not wait for room, and that its close is told when there is.
+#[test]
+fn destroy_frees_a_reader_that_waits_for_room() {
+    let (server, client, accepted) = pair_with(AT, ServerOptions::new(), SocketOptions::new());
+    let events = accepted.events(1).expect("a thread can be started");
+    for _ in 0..3 {
+        client.write_all("x").expect("it is connected");
+        eventually("it is read or waits", || events.is_full());
+    }
+    accepted.destroy();
+    assert_eq!(server.connections(), 0, "its slot is free");
+    let words: Vec<_> = events.iter().map(|event| socket_word(&event)).collect();
+    assert!(words.len() <= 3 && words.last().is_some_and(|word| word == "close false"), "the close is told: {words:?}");
+}
+
+/// Ensures that a panic in any callback of a spawned server ends nothing but its own connection.
+#[test]
+fn a_panic_in_a_spawned_servers_callbacks_harms_nobody_else() {
+    let server = ServerOptions::new().max_connections(1).listen(AT).expect("port 0 can be listened on");
+    let running = server
+        .on()
+        .connection(|socket| {
+            let mut first = [0];
+            socket.read_exact(&mut first)?;
+            match &first {
+                b"p" => panic!("on purpose: connection"),
+                b"e" => Err(io::Error::other("on purpose: an error")),
+                _ => socket.write_end("fine"),
+            }
+        })
+        .refused(|_| panic!("on purpose: refused"))
+        .error(|_, _| panic!("on purpose: error"))
+        .close(|| panic!("on purpose: close"))
+        .spawn()
+        .expect("a thread can be started");
+    let connect = || Socket::connect(server.address()).expect("the server listens");
+    for byte in ["p", "e"] {
+        let client = connect();
+        eventually("it is admitted", || server.connections() == 1);
+        assert_eq!(connect().read_to_end().unwrap_or_default(), b"", "the second is refused, panic or not");
+        client.write_all(byte).expect("it is connected");
+        assert_eq!(client.read_to_end().unwrap_or_default(), b"", "its connection is over");
+    }
+    let client = connect();
+    client.write_all("x").expect("it is connected");
+    assert_eq!(client.read_to_string().expect("an orderly end"), "fine", "the server goes on");
+    server.close();
+    let error = within("the thread ends", || running.join()).expect_err("the close panicked");
+    assert_eq!(error.to_string(), "callback panicked: on purpose: close", "join tells it");
+    let stats = server.stats();
+    assert_eq!(
+        (stats.panicked, stats.failed, stats.ended, stats.refused.full),
+        (1, 1, 1, 2),
+        "and the accounts balance"
+    );
+}
+
+/// Ensures that clients which come and go faster than the receiver takes their events are all told of, and leave nothing:
+/// hundreds of threads wait for room at once.
+#[test]
+fn a_crowd_that_waits_for_room_gets_through() {
+    in_child(this_test!(), &[], || {
+        const CLIENTS: usize = 2_000;
+        let server = Server::listen(AT).expect("port 0 can be listened on");
+        let events = server.events(1).expect("a thread can be started");
+        let at = server.address().socket_addr().expect("it is TCP");
+        let coming = thread::spawn(move || {
+            for _ in 0..CLIENTS {
+                let mut client = TcpStream::connect(at).expect("the server listens");
+                client.write_all(b"x").expect("it is connected");
+            }
+        });
+        within("every client comes", || coming.join()).expect("nothing panicked");
+        let (mut came, mut gone, mut most) = (0, 0, 0);
+        while gone < CLIENTS {
+            most = most.max(server.connections());
+            match events.recv_timeout(HANG).expect("there are events to come") {
+                ServerEvent::Connection(_) => came += 1,
+                ServerEvent::Socket(socket, SocketEvent::End) => socket.destroy(),
+                ServerEvent::Socket(_, SocketEvent::Close { .. }) => gone += 1,
+                _ => {}
+            }
+        }
+        println!("measured {CLIENTS} clients, {most} open at once at most");
+        assert_eq!(came, CLIENTS, "each was told of");
+        assert!(most > 500, "they did wait for room: {most}");
+        eventually("no slot is taken", || server.connections() == 0);
+        within("the drop returns", move || drop(events));
+    });
+}

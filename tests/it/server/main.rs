@@ -1,0 +1,22 @@
+//! A server: listening, accepting, its limit, its reports, and its end.
+
+#[macro_use]
+#[path = "../support/mod.rs"]
+mod support;
+
+mod accept;
+mod adopt;
+mod block_list;
+mod channel;
+mod close;
+mod count;
+mod embedding;
+mod inherit;
+mod limit;
+mod listen;
+mod overload;
+mod reports;
+mod restarts;
+mod shutdown;
+mod shutdown_input;
+mod system_calls;

@@ -1,0 +1,228 @@
+//! Reports: what is told of a server and its connections, in which order, and in what words.
+
+use std::io;
+use std::sync::mpsc::{self, Receiver};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use landline::net::{Server, ServerOptions, Socket};
+use landline::{ConnectionId, How, Report};
+
+use crate::support::fixtures::{Served, accept};
+use crate::support::{HANG, each_ip, eventually, within};
+
+/// Options that tell everything to the test.
+fn reporting() -> (ServerOptions, Receiver<Report>) {
+    let (tell, told) = mpsc::channel();
+    let options = ServerOptions::new().report(move |report| {
+        // The last reports come when the test is over.
+        let _ = tell.send(report.clone());
+    });
+    (options, told)
+}
+
+/// The connection a report is about.
+fn about(report: &Report) -> Option<ConnectionId> {
+    match report {
+        Report::Accepted { connection, .. }
+        | Report::Ended { connection, .. }
+        | Report::Panicked { connection, .. } => Some(connection.id),
+        Report::Failed { connection, .. } => connection.as_ref().map(|connection| connection.id),
+        _ => None,
+    }
+}
+
+/// Ensures that of each connection the first report is that it was accepted, the last that it has ended, each once,
+/// however it ends; that a failure or a panic is told between; and that the counters and the cause are right.
+#[test]
+fn accepted_is_the_first_report_and_ended_the_last() {
+    within("every connection is reported", || {
+        each_ip(|at| {
+            let (options, told) = reporting();
+            let served = Served::start(at, &options, |socket| {
+                let mut word = [0; 4];
+                socket.read_exact(&mut word)?;
+                match &word {
+                    b"done" => socket.write_all("bye"),
+                    b"fail" => Err(io::Error::other("as asked")),
+                    b"each" => socket.each(|_, _| Err(io::Error::other("in each"))),
+                    b"boom" => panic!("on purpose"),
+                    b"cut " => {
+                        socket.destroy();
+                        Ok(())
+                    }
+                    b"cutw" => {
+                        socket.destroy();
+                        socket.write_all("too late")
+                    }
+                    b"rset" => Ok(socket.reset_and_destroy()?),
+                    _ => socket.read_to_end().map(drop),
+                }
+            });
+            let cases: [(&str, u64, How, Option<&str>); 8] = [
+                ("done", 3, How::Finished, None),
+                ("fail", 0, How::Failed, Some("failed: as asked")),
+                ("each", 0, How::Failed, Some("failed: in each")),
+                ("boom", 0, How::Panicked, Some("panicked: on purpose")),
+                ("cut ", 0, How::Destroyed, None),
+                ("cutw", 0, How::Destroyed, None),
+                ("rset", 0, How::Reset, None),
+                ("rest", 0, How::Finished, None),
+            ];
+            for (word, expected_written, expected_how, between) in cases {
+                let client = served.connect();
+                client.write_all(word).expect("it is connected");
+                if word == "each" {
+                    client.write_all("x").expect("it is connected");
+                }
+                client.end().expect("it is connected");
+                // Over, one way or the other.
+                let _ = client.read_to_end();
+                let mut reports = Vec::new();
+                while !matches!(reports.last(), Some(Report::Ended { .. })) {
+                    reports.push(told.recv_timeout(HANG).expect("the end is reported"));
+                }
+                let Some(Report::Accepted { connection, open, .. }) = reports.first() else {
+                    panic!("{word}: accepted is first, not {reports:?}");
+                };
+                assert_eq!(connection.remote, *client.local_address(), "{word}: the client's end");
+                assert_eq!(connection.local, *client.remote_address(), "{word}: the server's end");
+                assert_eq!(*open, 1, "{word}: how many are open, with this one");
+                let name = connection.to_string();
+                let Some(Report::Ended { read, written, how, .. }) = reports.last() else { unreachable!() };
+                let expected_read = 4 + u64::from(word == "each");
+                assert_eq!((*read, *written, *how), (expected_read, expected_written, expected_how), "{word}");
+                let middle: Vec<_> = reports[1..reports.len() - 1].iter().map(Report::to_string).collect();
+                let expected: Vec<_> = between.iter().map(|text| format!("{name} {text}")).collect();
+                assert_eq!(middle, expected, "{word}: between the two");
+                let ids: Vec<_> = reports.iter().map(about).collect();
+                assert!(ids.iter().all(|id| *id == Some(connection.id)), "{word}: all about this connection");
+            }
+            let address = served.server.address().clone();
+            let stats = served.server.stats();
+            assert_eq!((stats.accepted, stats.ended, stats.failed, stats.panicked), (8, 5, 2, 1), "the accounts agree");
+            served.stop();
+            let rest: Vec<_> = told.try_iter().map(|report| report.to_string()).collect();
+            assert_eq!(rest, [format!("{address} closing"), format!("{address} closed")], "then the server's end");
+        });
+    });
+}
+
+/// Ensures that also a connection which somebody else destroys as soon as it can be found is reported as accepted before
+/// it is reported as ended.
+#[test]
+fn a_connection_that_is_destroyed_at_once_was_accepted_first() {
+    const CLIENTS: usize = 500;
+    within("every connection is reported", || {
+        let (tell, told) = mpsc::channel();
+        let options = ServerOptions::new().report(move |report| {
+            let word = match report {
+                Report::Accepted { .. } => "accepted",
+                Report::Ended { .. } => "ended",
+                _ => return,
+            };
+            if word == "accepted" {
+                // Gives whoever is faster every chance.
+                thread::yield_now();
+            }
+            tell.send((about(report), word)).expect("the test waits");
+        });
+        let served = Served::start("127.0.0.1:0", &options, |socket| socket.read_to_end().map(drop));
+        let (server, stop) = (served.server.clone(), Arc::new(Mutex::new(false)));
+        let stopped = Arc::clone(&stop);
+        let hunting = thread::spawn(move || {
+            while !*stopped.lock().expect("no panic") {
+                server.sockets().iter().for_each(Socket::destroy);
+            }
+        });
+        for _ in 0..CLIENTS {
+            let client = served.connect();
+            let _ = client.read(&mut [0; 1]);
+        }
+        let mut reports = Vec::new();
+        while reports.len() < 2 * CLIENTS {
+            reports.push(told.recv_timeout(HANG).expect("each is reported twice"));
+        }
+        *stop.lock().expect("no panic") = true;
+        hunting.join().expect("no panic");
+        served.stop();
+        let ids: Vec<_> = reports.iter().filter(|(_, word)| *word == "accepted").map(|(id, _)| *id).collect();
+        assert_eq!(ids.len(), CLIENTS, "each was accepted once");
+        for id in ids {
+            let words: Vec<_> = reports.iter().filter(|(about, _)| *about == id).map(|(_, word)| *word).collect();
+            assert_eq!(words, ["accepted", "ended"], "accepted, then ended, once each");
+        }
+    });
+}
+
+/// Ensures that refused clients, and the end of a server, are reported in words that say who and why.
+#[test]
+fn refusals_and_the_servers_end_are_reported() {
+    within("everything is reported", || {
+        each_ip(|at| {
+            let (options, told) = reporting();
+            let server = options.max_connections(0).listen(at).expect("port 0 can be listened on");
+            let address = server.address().clone();
+            let accepting = {
+                let server = server.clone();
+                thread::spawn(move || server.accept())
+            };
+            let client = Socket::connect(&address).expect("the kernel connects it");
+            let text = told.recv_timeout(HANG).expect("the refusal is reported").to_string();
+            assert_eq!(text, format!("refused {} -> {address}: full", client.local_address()), "who, where and why");
+            server.close();
+            server.close();
+            assert!(accepting.join().expect("no panic").expect("no error").is_none(), "accept ends");
+            let rest: Vec<_> = told.try_iter().map(|report| report.to_string()).collect();
+            assert_eq!(rest, [format!("{address} closing"), format!("{address} closed")], "each once");
+        });
+    });
+}
+
+/// Ensures that the server is reported closed only after its last connection has ended, whoever holds that.
+#[test]
+fn closed_is_reported_after_the_last_connection_has_ended() {
+    within("everything is reported", || {
+        each_ip(|at| {
+            let (options, told) = reporting();
+            let server = options.listen(at).expect("port 0 can be listened on");
+            let client = Socket::connect(server.address()).expect("it listens");
+            let accepted = accept(&server);
+            server.close();
+            let words = |count: usize| -> Vec<String> {
+                let next = || told.recv_timeout(HANG).expect("it is reported").to_string();
+                (0..count).map(|_| next().rsplit(' ').next().unwrap_or_default().to_owned()).collect()
+            };
+            assert_eq!(words(2), ["open", "closing"], "accepted (1 open), then closing");
+            assert!(told.try_recv().is_err(), "nothing more while a connection is open");
+            drop(accepted);
+            assert_eq!(words(2), ["written", "closed"], "ended (… written), then closed");
+            drop(client);
+        });
+    });
+}
+
+/// Ensures that a hook may call the server, and that one that panics harms nobody.
+#[test]
+fn a_hook_may_call_the_server_and_may_panic() {
+    within("the client is served", || {
+        let shared: Arc<Mutex<Option<Server>>> = Arc::default();
+        let inside = Arc::clone(&shared);
+        let options = ServerOptions::new().report(move |report| {
+            let server = inside.lock().expect("not poisoned: it is let go before the panic").clone();
+            if let Some(server) = server {
+                let open = (server.connections(), server.sockets().len(), server.stats().open);
+                assert!(open.0 <= 1, "{report}: {open:?}");
+                panic!("{report}");
+            }
+        });
+        let served = Served::start("127.0.0.1:0", &options, |socket| socket.write_all("served"));
+        *shared.lock().expect("no panic") = Some(served.server.clone());
+        for _ in 0..3 {
+            assert_eq!(served.connect().read_to_string().expect("no reset"), "served", "nobody is harmed");
+            eventually("the slot comes back", || served.server.connections() == 0);
+        }
+        served.stop();
+        shared.lock().expect("no panic").take();
+    });
+}

@@ -1,0 +1,323 @@
+//! `shutdown(grace)`: who is asked to end, who is forced to, and that the report says what happened and nothing else.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, mpsc};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use landline::net::{Server, ServerOptions, ShutdownReport, Socket};
+use landline::{How, Report};
+
+use crate::support::clients::{ask, client, echo, is_turned_away};
+use crate::support::fixtures::Served;
+use crate::support::process;
+use crate::support::{HANG, descriptors, each_ip, eventually, in_child, threads, within};
+
+#[track_caller]
+fn shut_down(server: &Server, grace: Duration) -> ShutdownReport {
+    let server = server.clone();
+    within("shutdown returns", move || server.shutdown(grace))
+}
+
+fn counts(report: ShutdownReport) -> (usize, usize, usize) {
+    (report.finished, report.forced, report.still_running)
+}
+
+/// Ensures that a shutdown over 200 clients of every kind returns in its time, and that its report is what happened: who
+/// waits for its peer ends at once, who writes to a slow one ends when that has read it all, who writes to one that does not
+/// read is cut off, and who computes is told of as still running.
+#[test]
+fn a_shutdown_of_200_clients_returns_in_time_with_a_true_report() {
+    in_child(this_test!(), &[], || {
+        each_ip(|place| {
+            let before = (threads(), descriptors());
+            let (computing, entered) = (Arc::new(Mutex::new(())), Arc::new(AtomicUsize::new(0)));
+            let ends = Arc::new(Mutex::new(Vec::new()));
+            let options = ServerOptions::new().report({
+                let ends = Arc::clone(&ends);
+                move |report| {
+                    if let Report::Ended { how, .. } = report {
+                        ends.lock().expect("nobody panics").push(*how);
+                    }
+                }
+            });
+            let served = Served::start(place, &options, {
+                let (computing, entered) = (Arc::clone(&computing), Arc::clone(&entered));
+                move |socket| {
+                    let mut kind = [0];
+                    socket.read_exact(&mut kind)?;
+                    entered.fetch_add(1, SeqCst);
+                    match &kind {
+                        b"w" => loop {
+                            socket.write_all(vec![0; 1 << 20])?;
+                        },
+                        b"s" => socket.write_all(vec![0; 8 << 20]),
+                        b"c" => {
+                            drop(computing.lock());
+                            Ok(())
+                        }
+                        _ => echo(socket),
+                    }
+                }
+            });
+            let busy = computing.lock().expect("nobody panics");
+            let kinds = [b"i", b"w", b"s", b"c"];
+            let clients: [Vec<_>; 4] = kinds.map(|kind| {
+                let connect = |_| {
+                    let mut one = client(served.server.address());
+                    one.write_all(kind).expect("it is connected");
+                    one
+                };
+                (0..50).map(connect).collect()
+            });
+            eventually("all handlers are at it", || entered.load(SeqCst) == 200);
+            let [idle, unread, slow, computed] = clients;
+            let reading = thread::spawn({
+                let server = served.server.clone();
+                move || {
+                    eventually("the shutdown begins", || !server.is_listening());
+                    read_by_turns(slow)
+                }
+            });
+
+            let grace = Duration::from_secs(2);
+            let report = shut_down(&served.server, grace);
+            println!("\nmeasured shutdown of 200, {place}: {report}");
+            assert_eq!(reading.join().expect("they are read"), 50 * (8 << 20), "who is slow gets all there is for him");
+            assert_eq!(
+                counts(report),
+                (100, 100, 50),
+                "idle and slow ones end, 100 are cut off, 50 of these compute on"
+            );
+            assert!(report.elapsed >= grace, "those who were busy had their time");
+            assert!(report.elapsed < grace + Duration::from_secs(1), "and no more than that, but {report}");
+            let count = |how| ends.lock().expect("nobody panics").iter().filter(|other| **other == how).count();
+            assert_eq!((count(How::Finished), count(How::Forced)), (100, 100), "the reports say the same");
+
+            let again = shut_down(&served.server, Duration::ZERO);
+            assert_eq!(counts(again), (0, 0, 50), "a second shutdown has nobody left to end, and says who still runs");
+            drop(busy);
+            let last = shut_down(&served.server, HANG);
+            assert_eq!(counts(last), (0, 0, 0), "they have returned, and nothing runs any more");
+            drop((idle, unread, computed));
+            served.stop();
+            eventually("no thread is left", || threads() <= before.0 + 1);
+            assert_eq!(descriptors(), before.1, "no descriptor is left");
+        });
+    });
+}
+
+/// Reads a piece of each in turn, so that none is read fast; gives how much it was in all.
+fn read_by_turns(mut clients: Vec<TcpStream>) -> usize {
+    let (mut total, mut piece) = (0, vec![0; 64 * 1024]);
+    while !clients.is_empty() {
+        clients.retain_mut(|one| {
+            let n = one.read(&mut piece).expect("it is served to its end");
+            total += n;
+            n > 0
+        });
+    }
+    total
+}
+
+/// Ensures that half an upload does not look whole to a handler that reads to the end, and that what had arrived is read.
+#[test]
+fn a_handler_that_reads_to_the_end_is_not_told_of_an_end_by_a_shutdown() {
+    each_ip(|place| {
+        let (tell, told) = mpsc::channel();
+        let served = Served::start(place, &ServerOptions::new(), move |socket| {
+            let mut whole = vec![0; 5];
+            socket.read_exact(&mut whole)?;
+            tell.send(Ok(whole)).expect("the test waits");
+            let rest = socket.read_to_end();
+            tell.send(rest.as_ref().map_err(|error| error.kind()).cloned()).expect("the test waits");
+            rest.map(drop)
+        });
+        let mut uploading = client(served.server.address());
+        uploading.write_all(b"first").expect("it is connected");
+        assert_eq!(told.recv_timeout(HANG), Ok(Ok(b"first".to_vec())), "what arrives is read");
+        let report = shut_down(&served.server, HANG);
+        assert_eq!(
+            told.recv_timeout(HANG),
+            Ok(Err(ErrorKind::ConnectionAborted)),
+            "an upload that was cut is no whole one"
+        );
+        assert_eq!(counts(report), (1, 0, 0), "and its handler, which returned the error, has ended in order");
+        served.stop();
+    });
+}
+
+/// Ensures that a handler may shut its own server down: the others end, its own connection is left out and goes on.
+#[test]
+fn a_handler_may_shut_its_server_down() {
+    each_ip(|place| {
+        let (tell, told) = mpsc::channel();
+        let served = Served::start(place, &ServerOptions::new(), move |socket| {
+            let mut kind = [0];
+            socket.read_exact(&mut kind)?;
+            if &kind == b"!" {
+                let report = socket.server().expect("it is there").shutdown(HANG);
+                tell.send(report).expect("the test waits");
+                return socket.write_all("down");
+            }
+            socket.write_all(kind)?;
+            echo(socket)
+        });
+        let others: Vec<_> = (0..10).map(|_| client(served.server.address())).collect();
+        others.iter().for_each(|one| ask(one).expect("it is served"));
+        let own = Socket::connect(served.server.address()).expect("the server listens");
+        own.write_all("!").expect("it is connected");
+        let report = told.recv_timeout(HANG).expect("shutdown returns");
+        assert_eq!(counts(report), (10, 0, 0), "the others end, and the own handler is not waited for");
+        let answer = within("the answer comes", move || own.read_to_string()).expect("it is still connected");
+        assert_eq!(answer, "down", "the own connection goes on");
+        served.stop();
+    });
+}
+
+/// Ensures that shutdowns at the same time agree, none counting as finished what the other one forced.
+#[test]
+fn two_shutdowns_at_once_report_the_same() {
+    for round in 0..8 {
+        let (hold, held) = mpsc::channel::<()>();
+        let held = Mutex::new(held);
+        let (tell, told) = mpsc::channel();
+        let served = Served::start("127.0.0.1:0", &ServerOptions::new(), move |socket| {
+            let mut kind = [0];
+            socket.read_exact(&mut kind)?;
+            tell.send(()).expect("the test waits");
+            if &kind == b"c" {
+                let _ = held.lock().expect("nobody panics").recv();
+                return Ok(());
+            }
+            echo(socket)
+        });
+        let clients: Vec<_> = [b"i", b"i", b"c"]
+            .map(|kind| {
+                let mut one = client(served.server.address());
+                one.write_all(kind).expect("it is connected");
+                one
+            })
+            .into();
+        (0..3).for_each(|_| told.recv_timeout(HANG).expect("all are served"));
+        let start = std::sync::Barrier::new(2);
+        let reports = thread::scope(|scope| {
+            let one = || {
+                start.wait();
+                // Long enough for the idle ones on a busy machine.
+                counts(served.server.shutdown(Duration::from_millis(500)))
+            };
+            [scope.spawn(one), scope.spawn(one)].map(|one| one.join().expect("it does not panic"))
+        });
+        for (finished, forced, still_running) in reports {
+            // The later of the two may find the idle ones gone already.
+            assert!(finished <= 2, "round {round}: two ended by themselves, but {finished}");
+            assert_eq!((forced, still_running), (1, 1), "round {round}: one was forced and still computes");
+        }
+        drop(hold);
+        drop(clients);
+        served.stop();
+    }
+}
+
+/// Ensures that a server that is not served yet can be shut down, that serving it then returns at once, and that who was
+/// queued is let go.
+#[test]
+fn a_shutdown_before_serving_has_begun_ends_it_all_the_same() {
+    each_ip(|place| {
+        let server = Server::listen(place).expect("the server listens");
+        let queued = client(server.address());
+        let report = shut_down(&server, HANG);
+        assert_eq!(counts(report), (0, 0, 0), "nobody was connected");
+        assert!(is_turned_away(&queued), "who was queued is let go");
+        within("serve returns", move || server.serve(|_| Ok(()))).expect("a closed server is served to its end");
+    });
+}
+
+/// Ensures that a shutdown at the limit, with refused clients coming all the time, ends those who are connected.
+#[test]
+fn a_shutdown_at_the_limit_returns() {
+    each_ip(|place| {
+        let served = Served::start(place, &ServerOptions::new().max_connections(3), echo);
+        let inside: Vec<_> = (0..3).map(|_| client(served.server.address())).collect();
+        inside.iter().for_each(|one| ask(one).expect("there is room for three"));
+        assert!(is_turned_away(&client(served.server.address())), "the limit is reached");
+        let report = shut_down(&served.server, HANG);
+        assert_eq!(counts(report), (3, 0, 0), "all three end by themselves");
+        assert!(report.elapsed < HANG, "at once");
+        served.stop();
+    });
+}
+
+/// Ensures that a shutdown while accepting pauses for want of descriptors does not wait for the pause.
+#[test]
+fn a_shutdown_during_a_shortage_of_descriptors_returns() {
+    in_child(this_test!(), &["sh", "-c", "ulimit -n 100; exec \"$@\"", "sh"], || {
+        let (tell, told) = mpsc::channel();
+        let options = ServerOptions::new().report(move |report| {
+            if let Report::AcceptPaused { .. } = report {
+                let _ = tell.send(());
+            }
+        });
+        let served = Served::start("127.0.0.1:0", &options, echo);
+        let inside = client(served.server.address());
+        ask(&inside).expect("it is served");
+        let mut files: Vec<_> = std::iter::from_fn(|| std::fs::File::open("/dev/null").ok()).collect();
+        // One for the client's end; its other end cannot be had.
+        files.pop();
+        let waiting = client(served.server.address());
+        told.recv_timeout(HANG).expect("accepting pauses");
+        // The thread that accepts may have set a descriptor aside before they were all taken.
+        let open = served.server.connections();
+        let start = Instant::now();
+        let report = shut_down(&served.server, HANG);
+        assert_eq!(counts(report), (open, 0, 0), "who is inside ends");
+        assert!(start.elapsed() < HANG, "long before the grace is over");
+        drop((files, waiting));
+        served.stop();
+    });
+}
+
+/// Ensures that a shutdown with a backlog full of clients returns, and that none of them is served after it.
+#[test]
+fn a_shutdown_with_a_full_backlog_returns() {
+    for adopted in [false, true] {
+        let options = ServerOptions::new().max_connections(1).backlog(8).when_full(landline::net::WhenFull::Wait);
+        let giver = TcpListener::bind("127.0.0.1:0").expect("port 0 can be listened on");
+        let server = match adopted {
+            true => options.adopt(giver.try_clone().expect("a descriptor")),
+            false => options.listen("127.0.0.1:0"),
+        }
+        .expect("the server listens");
+        let serving = server.spawn(echo).expect("a thread can be started");
+        let inside = client(server.address());
+        ask(&inside).expect("there is room for one");
+        let queued: Vec<_> = (0..8).map(|_| client(server.address())).collect();
+        let report = shut_down(&server, HANG);
+        assert_eq!(counts(report), (1, 0, 0), "who is inside ends, adopted: {adopted}");
+        within("serving ends", move || serving.join()).expect("in order");
+        if !adopted {
+            queued.iter().for_each(|one| assert!(is_turned_away(one), "nobody is served after it"));
+        }
+    }
+}
+
+/// Ensures that the example drains at Enter, idle clients at once, and prints the report.
+#[test]
+fn the_example_shuts_down_at_enter() {
+    each_ip(|at| {
+        let mut example = process::Server::start("shutdown", &[at]);
+        assert_eq!(example.program.line(), "Enter shuts it down", "it says what to do");
+        let mut idle = TcpStream::connect(example.address).expect("the example listens");
+        ask(&idle).expect("it echoes");
+        example.program.type_in("\n");
+        assert_eq!(idle.read(&mut [0]).expect("the end comes in order"), 0, "the client sees the end");
+        drop(idle);
+        let said = example.program.rest();
+        let report = said.last().expect("it says how it went");
+        assert!(report.starts_with("1 finished, 0 forced, 0 still running, after 0."), "{said:?}");
+        assert!(example.program.status().success(), "and ends well");
+    });
+}

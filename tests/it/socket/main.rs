@@ -1,0 +1,20 @@
+//! A connection: reading, writing, its timers and options, and its end.
+
+#[macro_use]
+#[path = "../support/mod.rs"]
+mod support;
+
+mod addresses;
+mod data;
+mod destroy;
+mod ends;
+mod events;
+mod lines;
+mod options;
+mod outbox;
+mod pause;
+mod reset;
+mod timeouts;
+mod unix;
+mod vanished;
+mod writes;

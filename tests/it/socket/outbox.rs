@@ -1,0 +1,597 @@
+//! Queued writes.
+
+use std::io::{self, ErrorKind};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, mpsc};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use landline::net::{Server, ServerOptions, Socket, SocketOptions};
+use socket2::SockRef;
+
+use crate::support::fixtures::{noise, pair_with};
+use crate::support::{HANG, descriptors, each_ip, eventually, in_child, threads, within};
+
+const AT: &str = "127.0.0.1:0";
+/// More than the kernel takes of a connection with small buffers.
+const MUCH: usize = 256 * 1024;
+
+/// A server, a client, and the server's end, with buffers so small that the kernel takes little.
+fn narrow_pair(at: &str) -> (Server, Socket, Socket) {
+    let (server, client, accepted) = pair_with(at, ServerOptions::new(), SocketOptions::new());
+    narrow(&client);
+    narrow(&accepted);
+    (server, client, accepted)
+}
+
+fn narrow(socket: &Socket) {
+    let raw = socket.raw().expect("it is connected");
+    let raw = SockRef::from(&raw);
+    raw.set_send_buffer_size(32_768).and_then(|()| raw.set_recv_buffer_size(32_768)).expect("buffers can be small");
+}
+
+/// All that a peer sends until its end.
+fn all(peer: &Socket) -> Vec<u8> {
+    let peer = peer.clone();
+    within("the end comes", move || peer.read_to_end()).expect("an orderly end")
+}
+
+/// Counts how often completions are called, and with what.
+#[derive(Debug, Clone, Default)]
+struct Told(Arc<Mutex<Vec<Option<ErrorKind>>>>);
+
+impl Told {
+    fn then(&self) -> impl FnOnce(io::Result<()>) + Send + 'static {
+        let told = self.clone();
+        move |result| told.0.lock().expect("nothing panicked").push(result.err().map(|error| error.kind()))
+    }
+
+    fn all(&self) -> Vec<Option<ErrorKind>> {
+        self.0.lock().expect("nothing panicked").clone()
+    }
+}
+
+/// Ensures that what the kernel takes is not queued, and that its completion is told before `try_send_then` returns.
+#[test]
+fn what_the_kernel_takes_is_not_queued() {
+    each_ip(|at| {
+        let (_server, client, accepted) = narrow_pair(at);
+        let told = Told::default();
+        accepted.outbox().try_send_then(*b"one ", told.then()).expect("there is room");
+        assert_eq!(told.all(), [None], "the kernel has it all");
+        accepted.outbox().try_send("two".as_bytes()).expect("there is room");
+        assert_eq!(accepted.outbox().pending(), 0, "nothing is queued");
+        assert_eq!(accepted.bytes_written(), 7, "both are counted");
+        accepted.end().expect("it is connected");
+        assert_eq!(all(&client), b"one two", "both arrive");
+    });
+}
+
+/// Ensures that messages of one thread, by whatever call, arrive in their order, and our end after them.
+#[test]
+fn every_way_to_write_keeps_the_order() {
+    each_ip(|at| {
+        let (_server, client, accepted) = narrow_pair(at);
+        let reader = thread::spawn(move || all(&client));
+        let (outbox, mut sent) = (accepted.outbox(), Vec::new());
+        for (round, piece) in noise(600_000, 4).chunks(20_000).enumerate() {
+            match round % 4 {
+                0 => outbox.try_send(piece).expect("the limit is far"),
+                1 => accepted.write_all(piece).expect("somebody reads"),
+                2 => outbox.send(piece).expect("somebody reads"),
+                _ => accepted.write_all_vectored(&[&piece[..7], &piece[7..]]).expect("somebody reads"),
+            }
+            sent.extend_from_slice(piece);
+        }
+        outbox.try_send(vec![1; MUCH]).expect("the limit is far");
+        sent.extend(vec![1; MUCH]);
+        accepted.write_end("end").expect("somebody reads");
+        sent.extend(b"end");
+        let came = reader.join().expect("nothing panicked");
+        assert!(came == sent, "every byte in its order: {} of {}", came.len(), sent.len());
+    });
+}
+
+/// Ensures that messages of several threads, by whatever call, arrive whole, each thread's in their order, none lost and none
+/// twice, and that `end` comes after all that was taken.
+#[test]
+fn messages_of_several_threads_arrive_whole_and_in_order() {
+    const EACH: u32 = 150;
+    let (_server, client, accepted) = narrow_pair(AT);
+    accepted.outbox().set_limit(20_000);
+    let writers: Vec<_> = (0..6_u8)
+        .map(|who| {
+            let socket = accepted.clone();
+            thread::spawn(move || {
+                let completed = Arc::new(AtomicUsize::new(0));
+                for number in 0..EACH {
+                    // Who, number, length, and as many bytes.
+                    let length = 1 + (number * 37 + u32::from(who) * 101) % 3_000;
+                    let mut message = vec![who];
+                    message.extend(number.to_be_bytes());
+                    message.extend(length.to_be_bytes());
+                    message.resize(9 + length as usize, who);
+                    let message: Arc<[u8]> = message.into();
+                    match who % 3 {
+                        0 => eventually("room comes", || {
+                            let counted = Arc::clone(&completed);
+                            let then = move |result: io::Result<()>| {
+                                result.expect("somebody reads");
+                                counted.fetch_add(1, SeqCst);
+                            };
+                            socket.outbox().try_send_then(Arc::clone(&message), then).is_ok()
+                        }),
+                        1 => socket.outbox().send(message).expect("somebody reads"),
+                        _ => socket.write_all(&message).expect("somebody reads"),
+                    }
+                }
+                (who % 3 == 0).then_some(completed)
+            })
+        })
+        .collect();
+    let reader = thread::spawn(move || all(&client));
+    let join = |writer: thread::JoinHandle<_>| within("writing ends", || writer.join());
+    let counts: Vec<_> = writers.into_iter().filter_map(|writer| join(writer).expect("nothing panicked")).collect();
+    accepted.end().expect("somebody reads");
+    for count in counts {
+        assert_eq!(count.load(SeqCst), EACH as usize, "each completion is told once, and before our end is out");
+    }
+    let came = reader.join().expect("nothing panicked");
+    let (mut rest, mut next) = (&came[..], [0_u32; 6]);
+    while let [who, a, b, c, d, e, f, g, h, tail @ ..] = rest {
+        let (number, length) = (u32::from_be_bytes([*a, *b, *c, *d]), u32::from_be_bytes([*e, *f, *g, *h]) as usize);
+        assert_eq!(number, next[*who as usize], "the messages of thread {who} are in order");
+        next[*who as usize] += 1;
+        assert!(tail.len() >= length && tail[..length].iter().all(|byte| byte == who), "a message is whole");
+        rest = &tail[length..];
+    }
+    assert!(rest.is_empty() && next == [EACH; 6], "none is lost and none comes twice: {next:?}");
+}
+
+/// Ensures that whatever `try_send` has taken arrives, however close an `end` on another thread comes.
+#[test]
+fn what_was_taken_before_an_end_arrives() {
+    for round in 0..200 {
+        let (_server, client, accepted) = pair_with(AT, ServerOptions::new(), SocketOptions::new());
+        if round % 2 == 0 {
+            narrow(&accepted);
+            accepted.outbox().try_send(vec![0; MUCH]).expect("the limit is far");
+        }
+        let writer = accepted.clone();
+        let sending = thread::spawn(move || (0..).take_while(|_| writer.outbox().try_send(*b"x").is_ok()).count());
+        let reading = thread::spawn(move || all(&client));
+        if round % 4 < 2 {
+            accepted.outbox().end().expect("it is connected")
+        } else {
+            accepted.end().expect("it is open")
+        }
+        let taken = within("the end stops it", || sending.join()).expect("nothing panicked");
+        let came = reading.join().expect("nothing panicked").iter().filter(|byte| **byte == b'x').count();
+        assert_eq!(came, taken, "round {round}: nothing that was taken is lost");
+    }
+}
+
+/// Ensures that a message that does not fit is not taken at all, and that the error says whether to try again.
+#[test]
+fn full_means_that_nothing_was_taken() {
+    let (_server, client, accepted) = narrow_pair(AT);
+    let outbox = accepted.outbox();
+    assert_eq!(outbox.limit(), 1024 * 1024, "the default");
+    outbox.set_limit(MUCH);
+    let full = outbox.try_send(vec![1; MUCH + 1]).expect_err("longer than the limit");
+    assert!(full.is_full(), "room is what it wants");
+    assert_eq!((accepted.bytes_written(), outbox.pending()), (0, 0), "nothing was written or queued");
+
+    outbox.try_send(vec![2; MUCH]).expect("just the limit");
+    let pending = outbox.pending();
+    assert!(pending > 10_000, "the kernel did not take all: {pending}");
+    let told = Told::default();
+    let full = outbox.try_send_then(vec![3; MUCH - pending + 1], told.then()).expect_err("one byte too many");
+    assert!(full.is_full() && io::Error::from(full).kind() == ErrorKind::WouldBlock, "to be tried again");
+    outbox.try_send([]).expect("nothing always fits");
+    outbox.try_send(vec![4; MUCH - pending]).expect("the last byte of room");
+    accepted.outbox().end().expect("it is connected");
+    let full = outbox.try_send([5]).expect_err("our end is queued");
+    assert!(!full.is_full() && full.to_string() == "write after end", "no use trying: {full}");
+    outbox.end().expect("twice is harmless");
+
+    let came = all(&client);
+    assert_eq!(came.iter().filter(|byte| **byte == 2).count(), MUCH, "what was taken arrives");
+    assert_eq!(came.len(), 2 * MUCH - pending, "and nothing else");
+    assert!(told.all().is_empty(), "a message that was not taken is not completed");
+    accepted.destroy();
+    let full = outbox.try_send([6]).expect_err("it is closed");
+    assert!(!full.is_full() && io::Error::from(full).kind() == ErrorKind::NotConnected, "no use trying");
+    outbox.end().expect("ending what is closed is no error");
+}
+
+/// Ensures that `outbox_limit` is the limit, on both sides.
+#[test]
+fn the_limit_is_an_option_of_both_sides() {
+    let options = (ServerOptions::new().outbox_limit(10), SocketOptions::new().outbox_limit(20));
+    let (_server, client, accepted) = pair_with(AT, options.0, options.1);
+    assert_eq!((accepted.outbox().limit(), client.outbox().limit()), (10, 20), "as asked for");
+}
+
+/// Ensures that `send` waits for room, takes a message longer than the limit when nothing is queued, and does not wait until
+/// its own message is written.
+#[test]
+fn send_waits_for_room() {
+    let (_server, client, accepted) = narrow_pair(AT);
+    accepted.outbox().set_limit(50_000);
+    let sender = accepted.outbox();
+    within("send returns", move || sender.send(vec![1; MUCH])).expect("nothing was queued");
+    let (sender, (tell, sent)) = (accepted.outbox(), mpsc::channel());
+    let sending = thread::spawn(move || {
+        let result = sender.send(vec![2; 10]);
+        tell.send(()).expect("the test waits");
+        result
+    });
+    assert!(sent.recv_timeout(Duration::from_millis(100)).is_err(), "while more than the limit is queued, it waits");
+    let reading = thread::spawn(move || all(&client));
+    sent.recv_timeout(HANG).expect("room comes when the peer reads");
+    sending.join().expect("nothing panicked").expect("it was taken");
+    accepted.end().expect("somebody reads");
+    let came = reading.join().expect("nothing panicked");
+    assert_eq!((came.len(), came.ends_with(&[2; 10])), (MUCH + 10, true), "everything in its order");
+}
+
+/// Ensures that a `send` that waits for room is ended by a destroy, by the peer's reset, by the deadline, and by `clear`.
+#[test]
+fn a_send_that_waits_is_ended() {
+    type End = (&'static str, fn(&Socket, &Socket), Result<(), ErrorKind>);
+    let ends: [End; 4] = [
+        ("destroy", |ours, _| ours.destroy(), Err(ErrorKind::NotConnected)),
+        ("reset", |_, peer| peer.reset_and_destroy().expect("it is open"), Err(ErrorKind::NotConnected)),
+        ("deadline", |_, _| {}, Err(ErrorKind::TimedOut)),
+        ("clear", |ours, _| ours.outbox().clear(), Ok(())),
+    ];
+    for (what, end, expected) in ends {
+        let (_server, client, accepted) = narrow_pair(AT);
+        accepted.outbox().set_limit(2 * MUCH);
+        // The first is begun, so that clear leaves it; the second is not.
+        accepted.outbox().try_send(vec![1; MUCH]).expect("there is room");
+        accepted.outbox().try_send(vec![2; MUCH]).expect("there is room");
+        if what == "deadline" {
+            accepted.set_deadline(Instant::now() + Duration::from_millis(200));
+        }
+        let (sender, (tell, sent)) = (accepted.outbox(), mpsc::channel());
+        thread::spawn(move || tell.send(sender.send(vec![3; MUCH])));
+        if what != "deadline" {
+            assert!(sent.recv_timeout(Duration::from_millis(50)).is_err(), "{what}: it waits for room");
+        }
+        end(&accepted, &client);
+        let result = sent.recv_timeout(HANG).unwrap_or_else(|error| panic!("{what} ends it: {error}"));
+        assert_eq!(result.map_err(|error| error.kind()), expected, "{what}");
+        accepted.destroy();
+    }
+}
+
+/// Ensures that each completion is told exactly once, with the truth, on every path.
+#[test]
+fn a_completion_is_told_once_on_every_path() {
+    type End = (&'static str, fn(&Socket, &Socket), Option<ErrorKind>);
+    let ends: [End; 6] = [
+        ("read", |_, peer| drop(all(peer)), None),
+        (
+            "flushed",
+            |ours, peer| {
+                let peer = peer.clone();
+                let reading = thread::spawn(move || all(&peer));
+                ours.outbox().flush().expect("somebody reads");
+                ours.outbox().end().expect("it is open");
+                reading.join().expect("nothing panicked");
+            },
+            None,
+        ),
+        ("destroyed", |ours, _| ours.destroy(), Some(ErrorKind::NotConnected)),
+        ("reset by us", |ours, _| ours.reset_and_destroy().expect("it is open"), Some(ErrorKind::NotConnected)),
+        ("reset by the peer", |_, peer| peer.reset_and_destroy().expect("it is open"), Some(ErrorKind::NotConnected)),
+        ("past the deadline", |ours, _| ours.set_deadline(Instant::now()), Some(ErrorKind::NotConnected)),
+    ];
+    for (what, end, expected) in ends {
+        let (_server, client, accepted) = narrow_pair(AT);
+        let (told, dropped) = (Told::default(), Arc::new(()));
+        if what == "past the deadline" {
+            accepted.set_timeout(Duration::from_millis(50)); // so that the writer looks at its time now and then
+        }
+        for _ in 0..4 {
+            let (then, held) = (told.then(), Arc::clone(&dropped));
+            let then = move |result| {
+                let _held = held;
+                then(result);
+            };
+            accepted.outbox().try_send_then(vec![1; MUCH], then).expect("the limit is far");
+        }
+        if what == "read" {
+            accepted.outbox().end().expect("it is connected");
+        }
+        end(&accepted, &client);
+        eventually(&format!("{what}: all four are told"), || told.all().len() >= 4);
+        eventually(&format!("{what}: nothing is queued"), || accepted.outbox().pending() == 0);
+        assert_eq!(told.all(), [expected; 4], "{what}: each once");
+        eventually(&format!("{what}: no closure is kept"), || Arc::strong_count(&dropped) == 1);
+    }
+}
+
+/// Ensures that `clear` drops what nobody has begun to write, tells it, and tears nothing.
+#[test]
+fn clear_drops_what_is_not_begun() {
+    let (_server, client, accepted) = narrow_pair(AT);
+    let told = Told::default();
+    let outbox = accepted.outbox();
+    for byte in [1, 2, 3] {
+        outbox.try_send_then(vec![byte; MUCH], told.then()).expect("the limit is far");
+    }
+    outbox.clear();
+    assert_eq!(told.all(), [Some(ErrorKind::Interrupted); 2], "the two that are not begun are told");
+    assert!(outbox.pending() <= MUCH, "only what is begun is left: {}", outbox.pending());
+    outbox.try_send_then(vec![4; 10], told.then()).expect("there is room again");
+    outbox.end().expect("it is connected");
+    outbox.clear();
+    let came = all(&client);
+    assert_eq!(came, vec![1; MUCH], "what was begun is whole, what was cleared is not there, and the end is kept");
+    eventually("the first is told", || told.all().len() == 4);
+    assert_eq!(told.all().iter().filter(|kind| kind.is_none()).count(), 1, "only the first was written");
+}
+
+/// Ensures that `on_drain` is called each time the queue has been written out, may send, and is replaced by a new one.
+#[test]
+fn on_drain_is_called_when_the_queue_is_empty() {
+    let (_server, client, accepted) = narrow_pair(AT);
+    // So much that some of it is queued, however fast the peer reads.
+    const MORE: usize = 8 << 20;
+    accepted.outbox().set_limit(MORE);
+    let (tell, drained) = mpsc::channel();
+    let again = accepted.outbox();
+    let mut more = 2;
+    accepted.outbox().on_drain(move || {
+        tell.send(again.pending()).expect("the test waits");
+        if more > 0 {
+            more -= 1;
+            again.try_send(vec![1; MORE]).expect("it is empty");
+        }
+    });
+    accepted.outbox().try_send(*b"x").expect("there is room");
+    assert!(drained.try_recv().is_err(), "what was never queued is no drain");
+    accepted.outbox().try_send(vec![1; MORE]).expect("there is room");
+    assert!(drained.try_recv().is_err(), "the peer has not read");
+    let reading = thread::spawn(move || all(&client));
+    for _ in 0..3 {
+        assert_eq!(drained.recv_timeout(HANG), Ok(0), "each time it is written out");
+    }
+    let (tell, new) = mpsc::channel();
+    accepted.outbox().on_drain(move || tell.send(()).expect("the test waits"));
+    accepted.outbox().try_send(vec![1; MORE]).expect("there is room");
+    new.recv_timeout(HANG).expect("the new one is called");
+    assert!(drained.recv_timeout(Duration::ZERO).is_err(), "the old one is not");
+    accepted.end().expect("somebody reads");
+    assert_eq!(reading.join().expect("nothing panicked").len(), 4 * MORE + 1, "all arrives");
+}
+
+/// Ensures that a queue that another thread empties while `on_drain` is running is told of after it.
+#[test]
+fn a_drain_during_on_drain_is_told_too() {
+    let (_server, client, accepted) = narrow_pair(AT);
+    let (tell, told) = mpsc::channel();
+    let (go_on, wait) = mpsc::channel::<()>();
+    let mut calls = 0;
+    accepted.outbox().on_drain(move || {
+        calls += 1;
+        tell.send(calls).expect("the test waits");
+        let _ = wait.recv_timeout(HANG);
+    });
+    accepted.outbox().try_send(vec![1; MUCH]).expect("there is room");
+    assert!(accepted.outbox().pending() > 0, "nobody reads");
+    let (read_on, rest) = mpsc::channel();
+    let reading = thread::spawn(move || {
+        client.read_exact(&mut vec![0; MUCH]).expect("the first comes");
+        rest.recv_timeout(HANG).expect("the test goes on");
+        all(&client)
+    });
+    assert_eq!(told.recv_timeout(HANG), Ok(1), "the first time");
+    accepted.outbox().try_send(vec![1; MUCH]).expect("there is room");
+    assert!(accepted.outbox().pending() > 0, "nobody reads");
+    read_on.send(()).expect("it waits");
+    accepted.outbox().flush().expect("somebody reads");
+    assert_eq!(accepted.outbox().pending(), 0, "this thread has emptied it");
+    go_on.send(()).expect("it waits");
+    assert_eq!(told.recv_timeout(HANG), Ok(2), "the second time");
+    drop(go_on);
+    accepted.end().expect("somebody reads");
+    reading.join().expect("nothing panicked");
+}
+
+/// Ensures that an `on_drain` that holds a handle does not keep the connection's memory once it is closed.
+#[test]
+fn on_drain_is_dropped_with_the_connection() {
+    let (_server, _client, accepted) = narrow_pair(AT);
+    let (held, own) = (Arc::new(()), accepted.clone());
+    let kept = Arc::clone(&held);
+    accepted.outbox().on_drain(move || {
+        let _ = (&kept, &own);
+    });
+    assert_eq!(Arc::strong_count(&held), 2, "it is kept while the connection is open");
+    accepted.destroy();
+    assert_eq!(Arc::strong_count(&held), 1, "and no longer");
+    let kept = Arc::clone(&held);
+    accepted.outbox().on_drain(move || drop(Arc::clone(&kept)));
+    assert_eq!(Arc::strong_count(&held), 1, "a closed connection keeps none");
+}
+
+/// Ensures that a panic in a completion or in `on_drain` stops nothing.
+#[test]
+fn a_panic_in_a_callback_stops_nothing() {
+    let (_server, client, accepted) = narrow_pair(AT);
+    accepted.outbox().on_drain(|| panic!("on purpose: drain"));
+    accepted.outbox().try_send_then(vec![1; MUCH], |_| panic!("on purpose: completion")).expect("there is room");
+    let told = Told::default();
+    accepted.outbox().try_send_then(vec![2; MUCH], told.then()).expect("there is room");
+    accepted.outbox().end().expect("it is connected");
+    assert_eq!(all(&client).len(), 2 * MUCH, "everything is written");
+    eventually("the next completion is told", || told.all() == [None]);
+}
+
+/// Ensures that `end` comes after everything queued, however slowly the peer reads: 3,000,000 bytes. Mirrors what Node's
+/// documentation says of destroySoon().
+#[test]
+fn an_end_comes_after_everything_queued() {
+    each_ip(|at| {
+        for blocking in [false, true] {
+            let (_server, client, accepted) = narrow_pair(at);
+            accepted.outbox().set_limit(3_000_000);
+            let sent = noise(3_000_000, 7);
+            accepted.outbox().try_send(&*sent).expect("just the limit");
+            let ender = accepted.clone();
+            let ending = move || if blocking { ender.end() } else { Ok(ender.outbox().end()?) };
+            let ending = thread::spawn(ending);
+            let came = all(&client);
+            assert!(came == sent, "every byte before the end: {}", came.len());
+            within("end returns", || ending.join()).expect("nothing panicked").expect("it is connected");
+        }
+    });
+}
+
+/// Ensures that 100 messages of 1 KiB, a stall, one byte and the end arrive in full. Mirrors sequential/net-response-size.js.
+#[test]
+fn a_stall_before_the_end_loses_nothing() {
+    let (_server, client, accepted) = pair_with(AT, ServerOptions::new(), SocketOptions::new());
+    let reading = thread::spawn(move || all(&client));
+    for _ in 0..100 {
+        accepted.outbox().try_send([b'x'; 1024]).expect("there is room");
+    }
+    thread::park_timeout(Duration::from_millis(500));
+    accepted.outbox().try_send([b'y']).and_then(|()| accepted.outbox().end()).expect("there is room");
+    assert_eq!(reading.join().expect("nothing panicked").len(), 102_401, "every byte");
+}
+
+/// Ensures that what a handler has queued is written before its connection ends.
+#[test]
+fn what_a_handler_has_queued_is_written_before_the_end() {
+    let server = Server::listen(AT).expect("port 0 can be listened on");
+    let sent: Arc<[u8]> = noise(900_000, 9).into();
+    let message = Arc::clone(&sent);
+    let running = server
+        .spawn(move |socket| {
+            narrow(socket);
+            Ok(socket.outbox().try_send(Arc::clone(&message))?)
+        })
+        .expect("a thread can be started");
+    let client = Socket::connect(server.address()).expect("the server listens");
+    let came = all(&client);
+    assert!(*came == *sent, "every byte before the end: {}", came.len());
+    server.close();
+    within("serve returns", || running.join()).expect("all went well");
+    assert_eq!(server.stats().ended, 1, "it ended in order");
+}
+
+/// Ensures that a writer thread lives only while something is queued, whatever ends that, and leaves no descriptor.
+#[test]
+fn a_writer_thread_lives_only_while_something_is_queued() {
+    in_child(this_test!(), &[], || {
+        let server = Server::listen(AT).expect("port 0 can be listened on");
+        let before = (threads(), descriptors());
+        type End = (&'static str, fn(&Socket, &Socket));
+        let ends: [End; 5] = [
+            ("read", |ours, peer| {
+                ours.outbox().end().expect("it is open");
+                while peer.read(&mut [0; 4096]).expect("an orderly end") > 0 {}
+            }),
+            ("destroy", |ours, _| ours.destroy()),
+            ("reset by us", |ours, _| ours.reset_and_destroy().expect("it is open")),
+            ("reset by the peer", |_, peer| peer.reset_and_destroy().expect("it is open")),
+            ("clear and end", |ours, peer| {
+                ours.outbox().clear();
+                ours.outbox().end().expect("it is open");
+                while peer.read(&mut [0; 4096]).expect("an orderly end") > 0 {}
+            }),
+        ];
+        for (what, end) in ends {
+            let client = Socket::connect(server.address()).expect("the server listens");
+            let accepted = server.accept().expect("accepting works").expect("the server is open");
+            narrow(&client);
+            narrow(&accepted);
+            accepted.outbox().try_send(*b"x").expect("there is room");
+            assert_eq!(threads(), before.0, "{what}: what the kernel takes at once needs no thread");
+            for _ in 0..3 {
+                accepted.outbox().try_send(vec![0; MUCH]).expect("there is room");
+            }
+            assert_eq!(threads(), before.0 + 1, "{what}: one thread for whatever is queued");
+            end(&accepted, &client);
+            eventually(&format!("{what}: the thread is gone"), || threads() <= before.0);
+            assert_eq!(accepted.outbox().pending(), 0, "{what}: nothing is queued");
+            accepted.destroy();
+            client.destroy();
+            assert_eq!(descriptors(), before.1, "{what}: no descriptor is left");
+        }
+    });
+}
+
+/// Ensures that a completion may write to its own socket, and that what it writes comes after.
+#[test]
+fn a_completion_may_write() {
+    let (_server, client, accepted) = narrow_pair(AT);
+    let own = accepted.clone();
+    let then = move |result: io::Result<()>| {
+        result.and_then(|()| own.write_end("after")).expect("somebody reads");
+    };
+    accepted.outbox().try_send_then(vec![0; MUCH], then).expect("there is room");
+    let came = all(&client);
+    assert_eq!((came.len(), came.ends_with(b"after")), (MUCH + 5, true), "it is the last");
+}
+
+/// Ensures that a client that does not read slows nobody who writes to it by `try_send`, and that the rest are served.
+#[test]
+fn try_send_never_blocks() {
+    let (_server, client, accepted) = narrow_pair(AT);
+    let writer = accepted.clone();
+    let blocked = Arc::new(AtomicBool::new(true));
+    let flag = Arc::clone(&blocked);
+    let writing = thread::spawn(move || {
+        let result = writer.write_all(vec![0; 32 << 20]);
+        flag.store(false, SeqCst);
+        result
+    });
+    let outbox = accepted.outbox();
+    eventually("the writer has the turn", || {
+        outbox.try_send([0]).expect("there is room");
+        outbox.pending() > 0
+    });
+    let free = outbox.limit() - outbox.pending();
+    let sent = within("try_send returns", move || (0..).take_while(|_| outbox.try_send([0; 1024]).is_ok()).count());
+    assert_eq!(sent, free / 1024, "a limit's worth is queued behind a blocked write, and then it is full");
+    assert!(blocked.load(SeqCst), "all that while a write was blocked");
+    accepted.destroy();
+    let error = within("the write ends", || writing.join()).expect("nothing panicked").expect_err("destroyed");
+    assert_eq!(error.kind(), ErrorKind::NotConnected, "by the destroy");
+    drop(client);
+}
+
+/// Ensures that `flush` does not say that all is out when the connection was closed before it was, whoever closed it, and says
+/// so when it was.
+#[test]
+fn a_flush_after_the_close_tells_whether_all_was_out() {
+    each_ip(|at| {
+        let (_server, ours, theirs) = narrow_pair(at);
+        ours.outbox().send(vec![0; MUCH]).expect("there is room");
+        ours.destroy();
+        let error = ours.outbox().flush().expect_err("nobody has read what was queued");
+        assert_eq!(error.kind(), ErrorKind::NotConnected, "the connection was closed before all was out: {error}");
+        drop(theirs);
+
+        let (_server, ours, theirs) = narrow_pair(at);
+        ours.set_deadline(Instant::now() + Duration::from_millis(100));
+        ours.outbox().send(vec![0; MUCH]).expect("there is room");
+        eventually("the writer ends the connection", || ours.outbox().pending() == 0);
+        let error = ours.outbox().flush().expect_err("nobody has read what was queued");
+        assert_eq!(error.kind(), ErrorKind::TimedOut, "it was the deadline that closed it: {error}");
+        drop(theirs);
+
+        let (_server, ours, theirs) = narrow_pair(at);
+        ours.outbox().send(*b"all").expect("there is room");
+        ours.outbox().flush().expect("it is out");
+        ours.destroy();
+        ours.outbox().flush().expect("nothing was given up");
+        drop(theirs);
+    });
+}

@@ -1,0 +1,181 @@
+//! Holding events back.
+
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use landline::Encoding;
+use landline::net::{ReadyState, Server, ServerEvent, ServerOptions, Socket, SocketEvent, SocketOptions};
+
+use crate::support::fixtures::{pair, pair_with, watch, words};
+use crate::support::{HANG, each_ip, eventually, within};
+
+const AT: &str = "127.0.0.1:0";
+
+/// Ensures that while paused no byte is delivered, and after `resume` everything is: 200 bytes in 20 pieces. Mirrors
+/// pummel/net-pause.js.
+#[test]
+fn while_paused_nothing_is_delivered_and_then_everything() {
+    each_ip(|at| {
+        let (_server, client, accepted) = pair(at);
+        let (tell, told) = mpsc::channel();
+        let tape = watch(&accepted, move |_, event| {
+            if let SocketEvent::Data(bytes) = event {
+                tell.send(bytes.len()).expect("the test waits");
+            }
+            Ok(())
+        });
+        let mut total = 0;
+        for round in 0..4 {
+            if round % 2 == 1 {
+                accepted.pause();
+            }
+            assert_eq!(accepted.is_paused(), round % 2 == 1, "it says so");
+            for _ in 0..5 {
+                client.write_all("0123456789").expect("it is connected");
+            }
+            if round % 2 == 1 {
+                assert!(told.recv_timeout(Duration::from_millis(200)).is_err(), "no byte while it is paused");
+                accepted.resume();
+            }
+            while total < 50 * (round + 1) {
+                total += told.recv_timeout(HANG).expect("after it, everything");
+            }
+        }
+        client.end().expect("it is connected");
+        assert_eq!(words(tape), ["data", "end", "close false"], "and the end");
+        assert_eq!(total, 200, "each byte once");
+    });
+}
+
+/// Ensures that a paused socket makes its peer wait instead of filling our memory.
+#[test]
+fn a_paused_socket_pushes_back() {
+    let (_server, client, accepted) = pair(AT);
+    accepted.pause();
+    let tape = watch(&accepted, |_, _| Ok(()));
+    let (tell, written) = mpsc::channel();
+    thread::spawn(move || tell.send(client.write_end(vec![0; 32 << 20])));
+    assert!(written.recv_timeout(Duration::from_millis(300)).is_err(), "the peer waits");
+    assert!(accepted.bytes_read() <= 65_536, "one piece at most is taken in: {}", accepted.bytes_read());
+    accepted.resume();
+    written.recv_timeout(HANG).expect("it goes on").expect("and all is taken");
+    assert_eq!(words(tape), ["data", "end", "close false"], "in order");
+    assert_eq!(accepted.bytes_read(), 32 << 20, "and all of it");
+}
+
+/// Ensures that with `pause_on_connect` nothing is told until `resume`, by callbacks, by `each` and by a channel. Mirrors
+/// Node's pauseOnConnect.
+#[test]
+fn with_pause_on_connect_nothing_is_told_until_resume() {
+    let options = ServerOptions::new().pause_on_connect(true);
+    let (_server, client, accepted) = pair_with(AT, options.clone(), SocketOptions::new());
+    assert!(accepted.is_paused() && !client.is_paused(), "the accepted side alone");
+    let tape = watch(&accepted, |_, _| Ok(()));
+    client.write_end("x").expect("it is connected");
+    thread::park_timeout(Duration::from_millis(150));
+    assert!(!tape.is_finished(), "neither byte nor end is told");
+    accepted.resume();
+    assert_eq!(words(tape), ["data", "end", "close false"], "everything after it");
+
+    let server = options.listen(AT).expect("port 0 can be listened on");
+    let events = server.events(8).expect("a thread can be started");
+    let client = Socket::connect(server.address()).expect("the server listens");
+    client.write_end("x").expect("it is connected");
+    let Ok(ServerEvent::Connection(socket)) = events.recv_timeout(HANG) else { panic!("the connection is told of") };
+    assert!(events.recv_timeout(Duration::from_millis(150)).is_err(), "and nothing of it");
+    socket.resume();
+    let data = events.recv_timeout(HANG).expect("after it, everything");
+    assert!(matches!(&data, ServerEvent::Socket(_, SocketEvent::Data(bytes)) if bytes == b"x"), "{data:?}");
+}
+
+/// Ensures that a pause inside a callback holds back the next event, and that another thread can resume.
+#[test]
+fn a_callback_can_pause() {
+    let (_server, client, accepted) = pair(AT);
+    let (tell, told) = mpsc::channel();
+    let running = accepted
+        .on()
+        .data(move |socket, bytes| {
+            socket.pause();
+            tell.send(bytes.len()).expect("the test waits");
+            Ok(())
+        })
+        .spawn()
+        .expect("a thread can be started");
+    for round in 0..3 {
+        client.write_all("abc").expect("it is connected");
+        assert_eq!(told.recv_timeout(HANG), Ok(3), "round {round}");
+        client.write_all("def").expect("it is connected");
+        assert!(told.recv_timeout(Duration::from_millis(50)).is_err(), "it is paused");
+        accepted.resume();
+        assert_eq!(told.recv_timeout(HANG), Ok(3), "and now it is not");
+        accepted.resume();
+    }
+    client.end().expect("it is connected");
+    accepted.resume();
+    within("run returns", || running.join()).expect("all went well");
+}
+
+/// Ensures that a paused loop is ended by `destroy`, tells a timeout, and leaves blocking reads alone.
+#[test]
+fn a_paused_loop_can_be_destroyed_and_times_out() {
+    let (_server, client, accepted) = pair(AT);
+    accepted.pause();
+    client.write_all("x").expect("it is connected");
+    assert_eq!(accepted.read(&mut [0; 8]).expect("a byte is there"), 1, "blocking reads are not held back");
+    let tape = watch(&accepted, |_, _| Ok(()));
+    client.write_all("y").expect("it is connected");
+    eventually("it is read", || accepted.bytes_read() == 2);
+    accepted.destroy();
+    assert_eq!(words(tape), ["close false"], "nothing is delivered any more");
+
+    let (_server, client, accepted) = pair(AT);
+    accepted.pause();
+    let tape = watch(&accepted, |_, _| Ok(()));
+    client.end().expect("it is connected");
+    eventually("it is read", || accepted.ready_state() == ReadyState::WriteOnly);
+    thread::park_timeout(Duration::from_millis(50));
+    assert_eq!(accepted.ready_state(), ReadyState::WriteOnly, "the end is held back too, and not answered");
+    accepted.resume();
+    assert_eq!(words(tape), ["end", "close false"], "until it is not");
+
+    let (_server, client, accepted) = pair(AT);
+    accepted.set_timeout(Duration::from_millis(50));
+    accepted.pause();
+    client.write_all("y").expect("it is connected");
+    let tape = watch(&accepted, |socket, event| {
+        if let SocketEvent::Timeout = event {
+            socket.resume();
+        }
+        Ok(())
+    });
+    client.end().expect("it is connected");
+    assert_eq!(words(tape), ["timeout", "data", "end", "close false"], "the time goes on, and is told");
+}
+
+/// Ensures that `text` gives a character whole whose bytes come in two pieces, and marks what is not valid. Mirrors the
+/// setEncoding of net-large-string.js.
+#[test]
+fn text_gives_whole_characters() {
+    let server = Server::listen(AT).expect("port 0 can be listened on");
+    let running = server
+        .spawn(|socket| {
+            socket
+                .on()
+                .text(Encoding::Utf8, |socket, text| socket.write_all(text.to_uppercase()))
+                .end(|socket| socket.write_all("."))
+                .run()
+        })
+        .expect("a thread can be started");
+    let client = Socket::connect(server.address()).expect("the server listens");
+    let text = "aé漢🦀".repeat(100);
+    for piece in text.as_bytes().chunks(3) {
+        client.write_all(piece).expect("it is connected");
+    }
+    client.write_end([b'!', 0xE6, 0xBC]).expect("it is connected");
+    let came = client.read_to_string().expect("whole characters are UTF-8");
+    assert_eq!(came, format!("{}!\u{FFFD}.", text.to_uppercase()), "all of it, the torn end marked, before the end");
+    server.close();
+    within("serve returns", || running.join()).expect("all went well");
+}

@@ -1,0 +1,363 @@
+//! Unix sockets in the same server and socket.
+#![cfg(unix)]
+
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::{env, fs, process};
+
+use landline::net::{ReadyState, Server, ServerEvent, ServerOptions, Socket, SocketEvent, SocketOptions};
+use landline::{Address, Family};
+
+use crate::support::fixtures::{Served, accept, noise};
+use crate::support::{HANG, descriptors, each_ip, eventually, in_child, threads, within};
+
+/// A path that nobody else uses, in a folder of this test's own; removed when dropped.
+struct Place(PathBuf);
+
+impl Place {
+    fn new() -> Place {
+        static LAST: AtomicUsize = AtomicUsize::new(0);
+        let name = format!("unix-{}-{}", process::id(), LAST.fetch_add(1, SeqCst));
+        Place(PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        // Mostly it is gone already.
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+fn mode(path: &PathBuf) -> u32 {
+    fs::metadata(path).expect("the file is there").permissions().mode() & 0o777
+}
+
+/// Ensures that a server on a path has that path as its address, as text and as JSON too, and keeps it. Mirrors
+/// pipe-address.js.
+#[test]
+fn the_address_of_a_server_on_a_path_is_the_path() {
+    let place = Place::new();
+    let server = Server::listen(&place.0).expect("the path is free");
+    assert_eq!(server.address().path(), Some(place.0.as_path()), "the path as it was given");
+    assert_eq!((server.address().ip(), server.address().port()), (None, 0), "and nothing else");
+    assert_eq!(server.address().family(), Family::Unix, "of its own kind");
+    assert_eq!(server.address().to_string(), place.0.display().to_string(), "in messages");
+    assert_eq!(server.address().to_json(), format!("\"{}\"", place.0.display()), "as Node's JSON shows it");
+    server.close();
+    assert_eq!(server.address().path(), Some(place.0.as_path()), "it is kept");
+}
+
+/// Ensures that every form of a path listens, that the file can be opened to all, and that a second server on the path is an
+/// error with Node's text. Mirrors net-server-listen-path.js.
+#[test]
+fn a_server_listens_on_a_path_and_opens_it_to_all() {
+    let place = Place::new();
+    let options = [
+        (ServerOptions::new(), 0o000),
+        (ServerOptions::new().readable_all(true), 0o444),
+        (ServerOptions::new().writable_all(true), 0o222),
+        (ServerOptions::new().readable_all(true).writable_all(true), 0o666),
+    ];
+    let mut usual = None;
+    for (options, open) in options {
+        let server = options.listen(place.0.as_path()).expect("the path is free");
+        // What the umask leaves, first.
+        let usual = *usual.get_or_insert(mode(&place.0));
+        assert_eq!(mode(&place.0), usual | open, "open to whoever was asked for, and as usual to the rest");
+        drop(server);
+    }
+    for at in [landline::Endpoint::from(place.0.clone()), (&place.0).into(), (&Address::from(place.0.clone())).into()] {
+        let server = Server::listen(at).expect("the path is free again");
+        let error = Server::listen(&place.0).expect_err("it is taken");
+        let text = format!("listen EADDRINUSE: address already in use {}", place.0.display());
+        assert_eq!((error.code(), error.to_string()), ("EADDRINUSE", text), "Node's text");
+        assert_eq!(error.address().and_then(Address::path), Some(place.0.as_path()), "and it names the path");
+        assert!(Socket::connect(&place.0).is_ok(), "the first one still listens");
+        drop(server);
+    }
+}
+
+/// Ensures that a client connects by every form of a path, gets data and the end. Mirrors net-connect-options-path.js.
+#[test]
+fn a_client_connects_by_every_form_of_a_path() {
+    let place = Place::new();
+    let served = Served::start(&place.0, &ServerOptions::new(), |socket| socket.write_end("hello"));
+    let path = &place.0;
+    let clients = [
+        Socket::connect(path),
+        Socket::connect(path.clone()),
+        Socket::connect(path.as_path()),
+        Socket::connect(served.server.address()),
+        Socket::connect(served.server.address().clone()),
+        SocketOptions::new().no_delay(true).keep_alive(true).connect(path),
+    ];
+    for client in clients {
+        let client = client.expect("the server listens");
+        assert_eq!(client.read_to_string().expect("an orderly end"), "hello", "data, then the end");
+        assert_eq!(client.remote_address().path(), Some(path.as_path()), "it knows where it is");
+        assert_eq!(client.ready_state(), ReadyState::WriteOnly, "and where things stand");
+    }
+    served.stop();
+}
+
+/// Ensures that a path in a missing folder is EACCES and names the path. Mirrors net-better-error-messages-listen-path.js.
+#[test]
+fn a_path_in_a_missing_folder_is_an_error_that_names_it() {
+    let path = Place::new().0.join("missing").join("socket");
+    let error = Server::listen(&path).expect_err("there is no such folder");
+    assert_eq!((error.code(), error.syscall()), ("EACCES", Some("listen")), "as Node says it");
+    assert_eq!(error.to_string(), format!("listen EACCES: permission denied {}", path.display()), "in Node's text");
+    assert_eq!(error.address().and_then(Address::path), Some(path.as_path()), "with the path");
+}
+
+/// Ensures that connecting to a regular file is refused, to nothing is not found, and to a file one may not write is denied.
+/// Mirrors net-pipe-connect-errors.js.
+#[test]
+fn connecting_to_what_is_no_socket_is_an_error() {
+    const PATH: &str = "LANDLINE_TEST_PATH";
+    const NAME: &str = "unix::connecting_to_what_is_no_socket_is_an_error";
+    if let Some(path) = env::var_os(PATH) {
+        return in_child(NAME, &[], || {
+            let error = Socket::connect(PathBuf::from(path)).expect_err("nobody may write it");
+            assert_eq!((error.code(), error.kind()), ("EACCES", ErrorKind::PermissionDenied), "{error}");
+        });
+    }
+    let place = Place::new();
+    let error = Socket::connect(&place.0).expect_err("there is nothing");
+    assert_eq!(error.to_string(), format!("connect ENOENT {}", place.0.display()), "nothing is there");
+    fs::write(&place.0, "no socket").expect("the folder can be written");
+    let error = Socket::connect(&place.0).expect_err("it is no socket");
+    assert!(matches!(error.code(), "ENOTSOCK" | "ECONNREFUSED"), "a regular file: {error}");
+    fs::remove_file(&place.0).expect("it is ours");
+
+    let server = Server::listen(&place.0).expect("the path is free");
+    fs::set_permissions(&place.0, fs::Permissions::from_mode(0o0)).expect("it is ours");
+    // root may write everything, so somebody else has to try.
+    let path = format!("{PATH}={}", place.0.display());
+    in_child(NAME, &["setpriv", "--reuid=65534", "--clear-groups", "env", &path], || {});
+    drop(server);
+}
+
+/// Ensures that a client cannot forge a line of a log by its name: a report is one line, whatever the client is called.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_report_is_one_line_whatever_the_client_is_called() {
+    let (tell, reports) = std::sync::mpsc::channel();
+    let options = ServerOptions::new().report(move |report| drop(tell.send(report.to_string())));
+    let name = PathBuf::from(format!("\0landline forged {}", process::id()));
+    let server = options.listen(name.clone()).expect("the name is free");
+    let client =
+        socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None).expect("a socket can be made");
+    let forged = format!("\0evil {}\n#1 all is well\u{1b}[2J", process::id());
+    client.bind(&socket2::SockAddr::unix(&forged).expect("it fits")).expect("the name is free");
+    client.connect(&socket2::SockAddr::unix(&name).expect("it fits")).expect("the server listens");
+    let accepted = accept(&server);
+    let report = reports.recv_timeout(HANG).expect("it is reported");
+    assert!(report.contains("@evil ") && report.contains("\\n#1 all is well\\u{1b}[2J"), "escaped: {report}");
+    assert!(!report.contains(char::is_control), "one line, and nothing that moves a terminal's cursor: {report:?}");
+    assert_eq!(accepted.remote_address().path().and_then(|path| path.to_str()), Some(&*forged), "the path is as it is");
+}
+
+/// Ensures that an abstract name needs no file, and that opening it to all is refused before anything is made. Mirrors
+/// pipe-abstract-socket.js.
+#[cfg(target_os = "linux")]
+#[test]
+fn an_abstract_name_has_no_file() {
+    let name = PathBuf::from(format!("\0landline test {}", process::id()));
+    for options in [ServerOptions::new().readable_all(true), ServerOptions::new().writable_all(true)] {
+        let error = options.listen(&name).expect_err("there is no file to open");
+        assert_eq!(error.code(), "ERR_INVALID_ARG_VALUE", "{error}");
+    }
+    let served = Served::start(&name, &ServerOptions::new(), |socket| socket.pipe(socket).map(drop));
+    assert!(served.server.address().to_string().starts_with("@landline test"), "its NUL is shown");
+    let client = Socket::connect(&name).expect("the server listens");
+    client.outbox().try_send([]).expect("it is connected");
+    client.write_end("hello").expect("it is connected");
+    assert_eq!(client.read_to_string().expect("an orderly end"), "hello", "it works");
+    served.stop();
+    Server::listen(&name).expect("the name is free as soon as the server is closed");
+}
+
+/// Ensures that closing a server removes its file, that a file somebody has put in its place stays, and that one a crash has
+/// left is in use until it is removed.
+#[test]
+fn close_removes_the_servers_own_file() {
+    let place = Place::new();
+    let server = Server::listen(&place.0).expect("the path is free");
+    server.close();
+    assert!(!place.0.exists(), "its file is gone when close has returned");
+    drop(Server::listen(&place.0).expect("the path is free"));
+    assert!(!place.0.exists(), "dropping the last handle closes it too");
+
+    let server = Server::listen(&place.0).expect("the path is free");
+    fs::remove_file(&place.0).expect("it is ours");
+    let other = Server::listen(&place.0).expect("the path is free");
+    server.close();
+    assert!(place.0.exists(), "the other server's file stays");
+    drop(other);
+
+    drop(UnixListener::bind(&place.0).expect("the path is free"));
+    assert_eq!(Server::listen(&place.0).expect_err("std leaves its file").code(), "EADDRINUSE", "as after a crash");
+    fs::remove_file(&place.0).expect("it is ours");
+    Server::listen(&place.0).expect("then it is free");
+}
+
+/// Ensures that a path that is too long is an error and not another path.
+#[test]
+fn a_path_that_is_too_long_is_an_error() {
+    let long = PathBuf::from("x".repeat(109));
+    assert_eq!(Server::listen(&long).expect_err("it is too long").code(), "EINVAL", "listening");
+    assert_eq!(Socket::connect(&long).expect_err("it is too long").code(), "EINVAL", "connecting");
+    assert_eq!(Server::listen(PathBuf::new()).expect_err("it is empty").code(), "EINVAL", "and none is none");
+}
+
+/// Ensures that 1,001 pings are answered over a Unix socket, both IP families, by a half-open server: in the handler the count is 1
+/// and the socket knows its server, at the end it can still be written, after the close neither. Mirrors net-pingpong.js.
+#[test]
+fn pings_are_answered_over_every_kind_of_socket() {
+    fn pings(at: landline::Endpoint) {
+        let options = ServerOptions::new().allow_half_open(true).max_connections(1);
+        let served = Served::start(at, &options, |socket| {
+            let server = socket.server().expect("it is accepted");
+            assert_eq!(server.connections(), 1, "the count includes it");
+            assert!(server.sockets().contains(socket), "and the server knows it");
+            socket.each(|socket, event| match event {
+                SocketEvent::Data(bytes) => {
+                    assert_eq!(bytes, b"PING", "one at a time");
+                    socket.write_all("PONG")
+                }
+                SocketEvent::End => {
+                    assert_eq!(socket.ready_state(), ReadyState::WriteOnly, "it can still be written");
+                    socket.end()
+                }
+                SocketEvent::Close { had_error, .. } => {
+                    assert_eq!((had_error, socket.ready_state()), (false, ReadyState::Closed), "and now neither");
+                    Ok(())
+                }
+                _ => Ok(()),
+            })
+        });
+        let client = Socket::connect(served.server.address()).expect("the server listens");
+        assert!(client.server().is_none(), "a client has none");
+        for _ in 0..1_001 {
+            let mut answer = [0; 4];
+            client.write_all("PING").and_then(|()| client.read_exact(&mut answer)).expect("it answers");
+            assert_eq!(&answer, b"PONG");
+        }
+        client.end().expect("it is connected");
+        assert_eq!(client.read_to_end().expect("an orderly end"), b"", "nothing more");
+        let stats = served.server.stats();
+        served.stop();
+        assert_eq!((stats.accepted, stats.panicked), (1, 0), "no rule was broken in the handler");
+    }
+    let place = Place::new();
+    pings((&place.0).into());
+    each_ip(|at| pings(at.into()));
+}
+
+/// Ensures that what has no meaning on a Unix socket does nothing, or says so.
+#[test]
+fn what_is_tcps_alone_does_nothing_on_a_unix_socket() {
+    let place = Place::new();
+    let server = Server::listen(&place.0).expect("the path is free");
+    let client = Socket::connect(&place.0).expect("the server listens");
+    let accepted = accept(&server);
+    for socket in [&client, &accepted] {
+        socket.set_no_delay(false).and_then(|()| socket.set_keep_alive(true)).expect("they do nothing");
+        let code = |error: landline::Error| error.code().to_owned();
+        assert_eq!(socket.set_type_of_service(16).map_err(code), Err("ENOTSUP".into()), "there is no such thing");
+        let error = socket.reset_and_destroy().expect_err("there is no reset");
+        assert_eq!(
+            (error.code(), error.to_string().as_str()),
+            ("ERR_INVALID_HANDLE_TYPE", "This handle type cannot be sent")
+        );
+        assert_eq!(socket.ready_state(), ReadyState::Open, "and it stays open");
+    }
+    assert_eq!(accepted.remote_address().path().map(|path| path.as_os_str().len()), Some(0), "a client has no name");
+    assert_eq!(accepted.local_address(), server.address(), "the server's end has");
+}
+
+/// Ensures that outbox, channel, half-close and big data work over a Unix socket, and that dropping everything leaves no
+/// thread, descriptor or file.
+#[test]
+fn a_unix_socket_does_what_tcp_does() {
+    in_child(this_test!(), &[], || {
+        let place = Place::new();
+        let before = (threads(), descriptors());
+        let server = ServerOptions::new().outbox_limit(8 << 20).listen(&place.0).expect("the path is free");
+        let events = server.events(4).expect("a thread can be started");
+        let client = Socket::connect(&place.0).expect("the server listens");
+        let reader = client.clone();
+        let reading = std::thread::spawn(move || reader.read_to_end());
+        let sent = noise(4 << 20, 1);
+        let writer = (client.clone(), sent.clone());
+        let writing = std::thread::spawn(move || writer.0.write_end(&writer.1));
+        for event in events.iter() {
+            match event {
+                ServerEvent::Socket(socket, SocketEvent::Data(bytes)) => socket.outbox().try_send(bytes).expect("room"),
+                ServerEvent::Socket(socket, SocketEvent::End) => socket.outbox().end().expect("it is open"),
+                ServerEvent::Socket(_, SocketEvent::Close { .. }) => server.close(),
+                _ => {}
+            }
+        }
+        writing.join().expect("nothing panicked").expect("the server reads");
+        let came = within("the end comes", || reading.join()).expect("nothing panicked").expect("in order");
+        assert!(came == sent, "every byte: {}", came.len());
+        drop((events, client));
+        assert!(!place.0.exists(), "no file is left");
+        eventually("no thread and no descriptor is left", || threads() <= before.0 && descriptors() == before.1);
+    });
+}
+
+/// Ensures that `close` wakes a blocked accept on a path, on an abstract name, and after the file was removed; and on an
+/// adopted listener, whose file is its giver's.
+#[test]
+fn close_wakes_accept_on_a_path() {
+    let place = Place::new();
+    let abstract_name = PathBuf::from(format!("\0landline close {}", process::id()));
+    let adopted = || {
+        let listener = UnixListener::bind(&place.0).expect("the path is free");
+        ServerOptions::new().adopt(listener).expect("it listens")
+    };
+    type Make<'a> = &'a dyn Fn() -> Server;
+    let servers: [(&str, Make<'_>); 4] = [
+        ("path", &|| Server::listen(&place.0).expect("the path is free")),
+        ("removed", &|| {
+            let server = Server::listen(&place.0).expect("the path is free");
+            fs::remove_file(&place.0).expect("it is ours");
+            server
+        }),
+        ("adopted", &adopted),
+        ("abstract", &|| Server::listen(&abstract_name).expect("the name is free")),
+    ];
+    for (what, make) in servers {
+        if what == "abstract" && !cfg!(target_os = "linux") {
+            continue;
+        }
+        let server = make();
+        let acceptor = server.clone();
+        let accepting = std::thread::spawn(move || acceptor.accept());
+        let closer = server.clone();
+        within("close returns", move || closer.close());
+        let accepted = within("accept returns", || accepting.join()).expect("nothing panicked");
+        assert!(accepted.expect("no error").is_none(), "{what}: closed");
+        assert_eq!(place.0.exists(), what == "adopted", "{what}: only a giver's file stays");
+        let _ = fs::remove_file(&place.0);
+    }
+}
+
+/// Ensures that a stream of std's can be taken over, and that std's programs are peers like any other.
+#[test]
+fn std_streams_are_peers() {
+    let (ours, mut theirs) = UnixStream::pair().expect("a pair can be had");
+    ours.set_nonblocking(true).expect("it can be");
+    let ours = Socket::from(ours);
+    theirs.write_all(b"x").expect("it is connected");
+    assert_eq!(ours.read(&mut [0; 8]).expect("it blocks now"), 1, "a byte arrives");
+    drop(theirs);
+    assert_eq!(ours.read(&mut [0; 8]).expect("an orderly end"), 0, "and the end");
+}

@@ -1,0 +1,289 @@
+//! Peers that are gone without a word: found by keep-alive while the connection is idle, by TCP_USER_TIMEOUT while something
+//! is under way. Between two network namespaces, whose link swallows everything from a given moment on.
+
+use std::io::{self, ErrorKind};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use landline::net::{KeepAlive, ServerOptions, Socket, SocketOptions};
+
+use crate::support::fixtures::{accept, pair, pair_with};
+use crate::support::{each_ip, in_child, tool, within};
+
+const AT: &str = "127.0.0.1:0";
+
+fn seconds(n: f64) -> Duration {
+    Duration::from_secs_f64(n)
+}
+
+/// Ends a child when the test ends, however that happens.
+struct Ends(Child);
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// The other end of a link, in a namespace of its own, which lives as long as a process in it.
+struct Far(Ends);
+
+impl Far {
+    /// Makes the link; `None`, and a word of why, where that cannot be.
+    fn new() -> Option<Far> {
+        let mut command = Command::new("unshare");
+        command.args(["-n", "sleep", "100"]).stdin(Stdio::null());
+        let far = Far(Ends(command.spawn().expect("unshare starts")));
+        let pid = far.0.0.id().to_string();
+        // Until it is in its own namespace.
+        let own = std::fs::read_link("/proc/self/ns/net").expect("Linux tells its namespaces");
+        let there = format!("/proc/{pid}/ns/net");
+        crate::support::eventually("the far namespace is there", || {
+            std::fs::read_link(&there).is_ok_and(|there| there != own)
+        });
+        let move_there = format!("link set far netns {pid}");
+        for command in ["link add near type veth peer name far", &move_there] {
+            run(&mut ip(command))?;
+        }
+        for command in
+            ["link set lo up", "addr add 10.9.8.2/24 dev far", "addr add fd09::2/64 dev far nodad", "link set far up"]
+        {
+            run(far.inside("ip").args(command.split(' ')))?;
+        }
+        for command in ["addr add 10.9.8.1/24 dev near", "addr add fd09::1/64 dev near nodad", "link set near up"] {
+            run(&mut ip(command))?;
+        }
+        Some(far)
+    }
+
+    /// A command in the far namespace.
+    fn inside(&self, program: &str) -> Command {
+        let mut command = Command::new("nsenter");
+        command.args([&format!("--net=/proc/{}/ns/net", self.0.0.id()), program]);
+        command
+    }
+
+    /// A client over there that reads everything and says nothing.
+    fn connect_to(&self, to: &landline::Address) -> Ends {
+        let at = to.socket_addr().expect("it is TCP");
+        let mut command = self.inside("nc");
+        command.args([at.ip().to_string(), at.port().to_string()]);
+        Ends(command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().expect("nsenter starts"))
+    }
+
+    /// From here on nothing reaches the other end: its link address is wrong.
+    fn vanish(&self) {
+        for address in ["10.9.8.2", "fd09::2"] {
+            let command = format!("neigh replace {address} lladdr 02:00:00:00:00:99 dev near nud permanent");
+            run(&mut ip(&command)).expect("the link is there");
+        }
+    }
+
+    fn come_back(&self) {
+        for address in ["10.9.8.2", "fd09::2"] {
+            run(&mut ip(&format!("neigh del {address} dev near"))).expect("the link is there");
+        }
+    }
+}
+
+fn ip(arguments: &str) -> Command {
+    let mut command = Command::new("ip");
+    command.args(arguments.split(' '));
+    command
+}
+
+fn run(command: &mut Command) -> Option<()> {
+    let output = command.output().expect("it starts");
+    if !output.status.success() {
+        println!("skipped: {command:?}: {}", String::from_utf8_lossy(&output.stderr).trim());
+        return None;
+    }
+    Some(())
+}
+
+type Wait = fn(&Socket) -> io::Result<()>;
+
+/// Options, keep-alive and user timeout of them; a call; and between which seconds it ends, if it does.
+type Row = (&'static str, bool, bool, &'static str, Wait, Option<(f64, f64)>);
+
+/// How calls end whose peer has vanished: those with the expected time end with `ETIMEDOUT` in about that.
+///
+/// | options | call | ended by |
+/// |---|---|---|
+/// | keep-alive 1 s, 1 s, 2 | read, nothing under way | keep-alive, after 1 + 2 s |
+/// | keep-alive 1 s, 1 s, 2 | write, or read with data unacknowledged | nothing: no probes are sent |
+/// | user timeout 1.5 s | the same | the user timeout |
+/// | user timeout 1.5 s | read, nothing under way | nothing: there is nothing to be acknowledged |
+/// | both | all | either |
+const ROWS: [Row; 9] = [
+    ("keep-alive 1 s + 2 x 1 s", true, false, "idle read", idle_read, Some((1.5, 6.5))),
+    ("keep-alive 1 s + 2 x 1 s", true, false, "blocked write", blocked_write, None),
+    ("keep-alive 1 s + 2 x 1 s", true, false, "read after a write", read_after_write, None),
+    ("user timeout 1.5 s", false, true, "idle read", idle_read, None),
+    ("user timeout 1.5 s", false, true, "blocked write", blocked_write, Some((1.0, 6.0))),
+    ("user timeout 1.5 s", false, true, "read after a write", read_after_write, Some((1.0, 6.0))),
+    ("both", true, true, "idle read", idle_read, Some((0.7, 6.5))),
+    ("both", true, true, "blocked write", blocked_write, Some((1.0, 6.0))),
+    ("both", true, true, "read after a write", read_after_write, Some((1.0, 6.0))),
+];
+
+fn idle_read(socket: &Socket) -> io::Result<()> {
+    socket.read_exact(&mut [0])
+}
+
+fn blocked_write(socket: &Socket) -> io::Result<()> {
+    socket.write_all(vec![0; 64 << 20])
+}
+
+fn read_after_write(socket: &Socket) -> io::Result<()> {
+    socket.write_all("are you there?")?;
+    socket.read_exact(&mut [0])
+}
+
+/// Ensures that a peer that is gone without a word is found by keep-alive when the connection is idle, and by the user
+/// timeout when data of ours is unacknowledged, in about the time that was set, on sockets that inherit both from their
+/// listener; and that neither does the other's work.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_peer_that_vanished_is_found() {
+    for name in ["unshare", "ip", "nsenter", "nc"] {
+        if tool(name).is_none() {
+            return;
+        }
+    }
+    if !Command::new("unshare").args(["-n", "true"]).output().is_ok_and(|output| output.status.success()) {
+        println!("skipped: no network namespace may be made here");
+        return;
+    }
+    in_child(this_test!(), &["unshare", "-n"], || {
+        let Some(far) = Far::new() else { return };
+        for at in ["10.9.8.1:0", "[fd09::1]:0"] {
+            let keep_alive = KeepAlive::new().delay(seconds(1.0)).interval(seconds(1.0)).count(2);
+            let connected: Vec<_> = ROWS
+                .map(|(options, keeps_alive, has_timeout, call, wait, expected)| {
+                    let mut server = ServerOptions::new();
+                    if keeps_alive {
+                        server = server.keep_alive(keep_alive);
+                    }
+                    if has_timeout {
+                        server = server.user_timeout(seconds(1.5));
+                    }
+                    let server = server.listen(at).expect("the address is there");
+                    let client = far.connect_to(server.address());
+                    let accepted = accept(&server);
+                    // The system counts from here on, or from a call's first byte.
+                    let last_heard_of = Instant::now();
+                    accepted.write_all("hello").expect("the peer is there");
+                    (options, call, wait, expected, client, accepted, server, last_heard_of)
+                })
+                .into();
+            // Until the greetings are acknowledged and the peers idle.
+            thread::park_timeout(seconds(0.3));
+            far.vanish();
+            let calls: Vec<_> = connected
+                .into_iter()
+                .map(|(options, call, wait, expected, client, accepted, server, last_heard_of)| {
+                    let (start, socket) = (Instant::now(), accepted.clone());
+                    let calling = thread::spawn(move || (wait(&socket), start.elapsed(), last_heard_of.elapsed()));
+                    (options, call, expected, accepted, calling, client, server)
+                })
+                .collect();
+            thread::park_timeout(seconds(7.0));
+            for (options, call, expected, accepted, calling, client, server) in calls {
+                let is_found = calling.is_finished();
+                accepted.destroy();
+                let (result, time, silent) = within("the call ends", || calling.join()).expect("it does not panic");
+                let error = result.expect_err("the peer is gone");
+                match expected {
+                    Some((from, to)) => {
+                        println!("measured: {at}, {options}, {call}: {error} after {time:.3?}");
+                        assert!(is_found, "{options}, {call}: it is found");
+                        assert_eq!(error.kind(), ErrorKind::TimedOut, "{options}, {call}: of this kind");
+                        assert!(error.to_string().ends_with(" ETIMEDOUT"), "the system's own: {error}");
+                        assert!(silent > seconds(from), "{options}, {call}: not too early, but after {silent:?}");
+                        assert!(time < seconds(to), "{options}, {call}: nor too late, but after {time:?}");
+                    }
+                    None => {
+                        println!("measured: {at}, {options}, {call}: not found in 7 s");
+                        assert!(!is_found, "{options}, {call}: it is not found: {error} after {time:?}");
+                    }
+                }
+                drop((client, server));
+            }
+            far.come_back();
+        }
+    });
+}
+
+/// Ensures that a user timeout ends a connection too whose peer lives and does not read: the price of it.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_user_timeout_ends_a_living_peer_that_does_not_read() {
+    each_ip(|at| {
+        let options = ServerOptions::new().user_timeout(seconds(1.0));
+        let (_server, client, accepted) = pair_with(at, options, SocketOptions::new());
+        let writer = accepted.clone();
+        let start = Instant::now();
+        let result = within("the write ends", move || writer.write_all(vec![0; 64 << 20]));
+        let (error, time) = (result.expect_err("nobody reads"), start.elapsed());
+        println!("measured: never reads, user timeout 1 s: {error} after {time:.3?}");
+        assert_eq!(error.kind(), ErrorKind::TimedOut, "{error}");
+        assert!((seconds(0.9)..seconds(8.0)).contains(&time), "in about its time: {time:?}");
+        drop(client);
+    });
+}
+
+/// Ensures that the user timeout is an option of both sides and a setter, read back from the system, off by default and by
+/// `None` and zero, rounded up to milliseconds, and nothing on a Unix socket.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_user_timeout_can_be_set_and_read_back() {
+    let ms = Duration::from_millis;
+    each_ip(|at| {
+        let (_server, client, accepted) = pair(at);
+        for socket in [&client, &accepted] {
+            assert_eq!(socket.user_timeout().expect("it is open"), None, "there is none unless it is set");
+        }
+        let both = (ServerOptions::new().user_timeout(ms(1_234)), SocketOptions::new().user_timeout(ms(4_321)));
+        let (_server, client, accepted) = pair_with(at, both.0, both.1);
+        assert_eq!(accepted.user_timeout().expect("it is open"), Some(ms(1_234)), "inherited from the listener");
+        assert_eq!(client.user_timeout().expect("it is open"), Some(ms(4_321)), "the client's own");
+        client.set_user_timeout(Duration::from_micros(1)).expect("any time up to 24 days can be set");
+        assert_eq!(client.user_timeout().expect("it is open"), Some(ms(1)), "rounded up, not down to off");
+        for off in [None, Some(Duration::ZERO)] {
+            client.set_user_timeout(ms(5)).expect("it can be set");
+            client.set_user_timeout(off).expect("it can be taken back");
+            assert_eq!(client.user_timeout().expect("it is open"), None, "{off:?} is off");
+        }
+        client.destroy();
+        assert_eq!(client.set_user_timeout(ms(5)).expect_err("it is closed").kind(), ErrorKind::NotConnected, "closed");
+        assert_eq!(client.user_timeout().expect_err("it is closed").kind(), ErrorKind::NotConnected, "closed");
+    });
+    let path = std::env::temp_dir().join(format!("landline-user-timeout-{}", std::process::id()));
+    let server = ServerOptions::new().user_timeout(ms(100)).listen(path.as_path()).expect("a path can be listened on");
+    let client = SocketOptions::new().user_timeout(ms(100)).connect(path.as_path()).expect("the server listens");
+    client.set_user_timeout(ms(50)).expect("on a Unix socket it does nothing");
+    assert_eq!(client.user_timeout().expect_err("there is no such thing").code(), "ENOTSUP", "said so");
+    drop(server);
+}
+
+/// Ensures that a time no system takes is an error of listen, connect and the setter that names the option.
+#[test]
+fn a_user_timeout_out_of_range_is_an_error_that_names_the_option() {
+    let (server, client, _accepted) = pair(AT);
+    let long = Duration::from_millis(1 << 31);
+    let errors = [
+        ServerOptions::new().user_timeout(long).listen(AT).map(drop),
+        SocketOptions::new().user_timeout(long).connect(server.address()).map(drop),
+        client.set_user_timeout(Duration::MAX),
+    ];
+    for error in errors.map(|result| result.expect_err("it is out of range")) {
+        assert_eq!(error.code(), "ERR_OUT_OF_RANGE", "{error}");
+        let text = "The value of \"user_timeout\" is out of range. It must be <= 2147483.647s. Received";
+        assert!(error.to_string().starts_with(text), "{error}");
+    }
+    ServerOptions::new().user_timeout(Duration::from_millis((1 << 31) - 1)).listen(AT).map(drop).ok();
+}

@@ -1,0 +1,92 @@
+//! Peers of a server under test, in plain std, and the server's end: what the tests of the TCP server share.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::time::Duration;
+
+use landline::net::{Server, Socket};
+use landline::{Address, Running};
+
+use crate::support::{HANG, within};
+
+/// A client whose calls give up after [`HANG`].
+#[track_caller]
+pub(crate) fn client(at: &Address) -> TcpStream {
+    let at = at.socket_addr().expect("the server has an IP address");
+    let client = TcpStream::connect_timeout(&at, HANG).expect("the client connects");
+    client.set_read_timeout(Some(HANG)).expect("a timeout can be set");
+    client.set_write_timeout(Some(HANG)).expect("a timeout can be set");
+    client
+}
+
+/// Sends one byte to an echo server and waits for it to come back.
+pub(crate) fn ask(mut client: &TcpStream) -> io::Result<()> {
+    client.write_all(b"?")?;
+    let mut answer = [0];
+    client.read_exact(&mut answer)?;
+    assert_eq!(&answer, b"?", "an echo is what was sent");
+    Ok(())
+}
+
+/// Whether the server closes the connection, by an end or by a reset, without a byte.
+#[track_caller]
+pub(crate) fn is_turned_away(mut client: &TcpStream) -> bool {
+    match client.read(&mut [0]) {
+        Ok(n) => n == 0,
+        Err(error) if error.kind() == ErrorKind::ConnectionReset => true,
+        Err(error) => panic!("the client of a server that turns it away sees the end or a reset, not {error}"),
+    }
+}
+
+/// Ends the client's side and waits for the server's end. The slot is free then.
+#[track_caller]
+pub(crate) fn leave(mut client: TcpStream) {
+    client.shutdown(Shutdown::Write).expect("the client ends");
+    match client.read_to_end(&mut Vec::new()) {
+        Ok(_) => {}
+        Err(error) if error.kind() == ErrorKind::ConnectionReset => {}
+        Err(error) => panic!("a server that has read the end ends too, but: {error}"),
+    }
+}
+
+/// Sends back what comes until the client ends. Our end is left to the return of the handler, so a client that has seen it
+/// has given its slot back; `pipe` passes the end on before.
+pub(crate) fn echo(socket: &Socket) -> io::Result<()> {
+    let mut buffer = [0; 1024];
+    loop {
+        match socket.read(&mut buffer)? {
+            0 => return Ok(()),
+            n => socket.write_all(&buffer[..n])?,
+        }
+    }
+}
+
+/// Where `server` listens, for std.
+pub(crate) fn at(server: &Server) -> SocketAddr {
+    server.address().socket_addr().expect("the server has an IP address")
+}
+
+/// Closes the server and waits for `serving` to end well.
+#[track_caller]
+pub(crate) fn stop(server: &Server, serving: Running) {
+    server.close();
+    within("serving ends after close()", move || serving.join()).expect("serving ends without an error");
+}
+
+/// Prints the median, the 99th of a hundred and the largest of `times`; gives the second.
+pub(crate) fn measured(what: &str, mut times: Vec<Duration>) -> Duration {
+    times.sort();
+    let at = |per_cent: usize| times[(times.len() - 1) * per_cent / 100];
+    // On a line of its own, whatever the test program has printed before.
+    println!("\nmeasured {what}: {} times, median {:?}, p99 {:?}, max {:?}", times.len(), at(50), at(99), at(100));
+    at(99)
+}
+
+/// Closes the server when it goes, so that a test that fails in a scope with acceptors fails and does not hang.
+pub(crate) struct Closes<'a>(pub(crate) &'a Server);
+
+impl Drop for Closes<'_> {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}

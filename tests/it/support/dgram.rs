@@ -1,0 +1,89 @@
+//! What the tests of datagrams share.
+
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::{env, thread};
+
+use landline::dgram::{RemoteInfo, Socket};
+
+use super::{HANG, is_child, run_child};
+
+/// The next datagram, which has to arrive soon.
+pub(crate) fn receive(socket: &Socket) -> (Vec<u8>, RemoteInfo) {
+    let mut buffer = vec![0; 65_535];
+    let received = socket.recv_timeout(&mut buffer, HANG).expect("a datagram arrives");
+    let (bytes, from) = received.expect("the socket is open");
+    (bytes.to_vec(), from)
+}
+
+/// Runs `body` in a process and a network namespace of its own, in which there is nothing but a loopback interface that is
+/// down. Where no namespace may be made, says so.
+#[cfg(target_os = "linux")]
+#[track_caller]
+pub(crate) fn in_own_network(test: &str, body: impl FnOnce()) {
+    if is_child(test) {
+        return body();
+    }
+    for wrapper in [&["unshare", "-n"][..], &["unshare", "-rn"]] {
+        let tried = Command::new(wrapper[0]).args(&wrapper[1..]).args(["ip", "link"]).output();
+        if tried.is_ok_and(|output| output.status.success()) {
+            return run_child(2 * HANG, test, wrapper);
+        }
+    }
+    println!("skipped: no network namespace may be made here, or ip is not found");
+    assert!(env::var_os("CI").is_none(), "namespaces may be made under CI");
+}
+
+/// Runs a program to its end, which has to be a good one.
+pub(crate) fn run(command: &str) {
+    let mut words = command.split_whitespace();
+    let output = Command::new(words.next().expect("a program")).args(words).output().expect("it starts");
+    assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// A program that runs beside the test and is gone with it.
+pub(crate) struct Running {
+    pub(crate) child: Child,
+    lines: mpsc::Receiver<String>,
+}
+
+impl Running {
+    pub(crate) fn start(command: &mut Command) -> Running {
+        let mut child =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("the program that was found starts");
+        let stdout = child.stdout.take().expect("it was asked for");
+        let (send, lines) = mpsc::channel();
+        thread::spawn(move || {
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                let _ = send.send(line);
+            }
+        });
+        Running { child, lines }
+    }
+
+    /// The next line it prints.
+    pub(crate) fn line(&self) -> String {
+        self.lines.recv_timeout(HANG).expect("the program prints a line")
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// An example of this crate, built.
+pub(crate) fn example(name: &str) -> PathBuf {
+    let binary = env::current_exe().expect("the binary's path is known");
+    let folder = binary.parent().and_then(|deps| deps.parent()).expect("it lies in target/PROFILE/deps");
+    let path = folder.join("examples").join(name).with_extension(env::consts::EXE_EXTENSION);
+    if !path.exists() {
+        // As when this binary was asked for alone.
+        run(&format!("{} build --quiet --example {name}", env!("CARGO")));
+    }
+    path
+}

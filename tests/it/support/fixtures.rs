@@ -1,0 +1,171 @@
+//! Small things that tests of connections share: a connected pair, a server that runs, a port nobody listens on, a tape.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::mpsc;
+use std::thread::{self, JoinHandle};
+
+use landline::net::{Server, ServerOptions, Socket, SocketEvent, SocketOptions};
+use landline::{Endpoint, Running};
+
+use crate::support::{HANG, within};
+
+/// A server, a client of it, and the server's end of that client's connection.
+pub(crate) fn pair(at: &str) -> (Server, Socket, Socket) {
+    pair_with(at, ServerOptions::new(), SocketOptions::new())
+}
+
+/// As [`pair`], with options for both sides.
+pub(crate) fn pair_with(at: &str, server: ServerOptions, client: SocketOptions) -> (Server, Socket, Socket) {
+    let server = server.listen(at).expect("port 0 can be listened on");
+    let client = client.connect(server.address()).expect("the server listens");
+    let accepted = accept(&server);
+    (server, client, accepted)
+}
+
+/// The server's next client.
+pub(crate) fn accept(server: &Server) -> Socket {
+    let server = server.clone();
+    within("accept returns", move || server.accept()).expect("accepting works").expect("the server is open")
+}
+
+/// A server whose handler runs, until it is stopped.
+pub(crate) struct Served {
+    pub(crate) server: Server,
+    running: Running,
+}
+
+impl Served {
+    pub(crate) fn start(
+        at: impl Into<Endpoint>,
+        options: &ServerOptions,
+        handler: impl Fn(&Socket) -> io::Result<()> + Send + Sync + 'static,
+    ) -> Served {
+        let server = options.listen(at).expect("port 0 can be listened on");
+        let running = server.spawn(handler).expect("a thread can be started");
+        Served { server, running }
+    }
+
+    pub(crate) fn connect(&self) -> Socket {
+        Socket::connect(self.server.address()).expect("the server listens")
+    }
+
+    /// Closes the server and waits until its last thread has ended.
+    #[track_caller]
+    pub(crate) fn stop(self) {
+        let Served { server, running } = self;
+        within("the server's threads end", move || {
+            server.close();
+            running.join()
+        })
+        .expect("serving ended in order");
+    }
+}
+
+/// A port of this machine that refuses: bound, so that nobody else gets it, but not listened on.
+pub(crate) struct Refusing {
+    _bound: socket2::Socket,
+    pub(crate) address: SocketAddr,
+}
+
+impl Refusing {
+    pub(crate) fn at(ip: &str) -> Refusing {
+        let address: SocketAddr = ip.parse().expect("an address");
+        let bound = socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::STREAM, None)
+            .expect("a socket can be had");
+        bound.bind(&address.into()).expect("port 0 can be bound");
+        let address = bound.local_addr().expect("it is bound").as_socket().expect("it is TCP");
+        Refusing { _bound: bound, address }
+    }
+}
+
+/// What happened, in order, as words. Pieces of data in a row are one word.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub(crate) struct Tape(pub(crate) Vec<String>);
+
+impl Tape {
+    pub(crate) fn add(&mut self, event: &SocketEvent<&[u8]>) {
+        let word = match event {
+            SocketEvent::Data(_) => "data".into(),
+            SocketEvent::End => "end".into(),
+            SocketEvent::Timeout => "timeout".into(),
+            SocketEvent::Error(error) => format!("error {error}"),
+            SocketEvent::Close { had_error, .. } => format!("close {had_error}"),
+            other => format!("{other:?}"),
+        };
+        if word != "data" || self.0.last() != Some(&word) {
+            self.0.push(word);
+        }
+    }
+}
+
+/// Runs `each` on a thread of its own, which notes every event and lets `f` answer it.
+pub(crate) fn watch(
+    socket: &Socket,
+    mut f: impl FnMut(&Socket, SocketEvent<&[u8]>) -> io::Result<()> + Send + 'static,
+) -> JoinHandle<Tape> {
+    let socket = socket.clone();
+    thread::spawn(move || {
+        let mut tape = Tape::default();
+        // What `each` returns is told by its events too.
+        let _ = socket.each(|socket, event| {
+            tape.add(&event);
+            f(socket, event)
+        });
+        tape
+    })
+}
+
+/// As [`watch`], without answers.
+pub(crate) fn watch_only(socket: &Socket) -> JoinHandle<Tape> {
+    watch(socket, |_, _| Ok(()))
+}
+
+/// As [`watch_only`], and returns once `each` runs: after a byte of the peer's, the first word.
+pub(crate) fn watch_running(socket: &Socket, peer: &Socket) -> JoinHandle<Tape> {
+    let (tell, told) = mpsc::channel();
+    let tape = watch(socket, move |_, event| {
+        if let SocketEvent::Data(_) = event {
+            tell.send(()).expect("the test waits");
+        }
+        Ok(())
+    });
+    peer.write_all("x").expect("it is connected");
+    told.recv_timeout(HANG).expect("the byte arrives");
+    tape
+}
+
+/// What was noted, once it is over.
+#[track_caller]
+pub(crate) fn words(tape: JoinHandle<Tape>) -> Vec<String> {
+    within("the last event comes", || tape.join()).expect("nothing panicked").0
+}
+
+/// Bytes without a pattern that a fault could hide behind: xorshift.
+pub(crate) fn noise(length: usize, seed: u64) -> Vec<u8> {
+    let mut state = seed | 1;
+    let mut bytes = Vec::with_capacity(length + 8);
+    while bytes.len() < length {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        bytes.extend(state.to_le_bytes());
+    }
+    bytes.truncate(length);
+    bytes
+}
+
+/// A port that is free at this moment, on every address, and that the system does not give to clients: thousands of closed
+/// connections may hold those for a minute. Somebody else may still be faster.
+pub(crate) fn port_of_no_client() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let start = (std::process::id() % 10_000) as u16;
+    loop {
+        let port = 20_000 + (start + NEXT.fetch_add(1, Ordering::Relaxed)) % 10_000;
+        if std::net::TcpListener::bind(("0.0.0.0", port)).is_ok() && std::net::TcpListener::bind(("::", port)).is_ok() {
+            return port;
+        }
+        assert!(NEXT.load(Ordering::Relaxed) < 10_000, "one port of ten thousand is free");
+    }
+}

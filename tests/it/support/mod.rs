@@ -1,0 +1,232 @@
+//! What the tests share: the bound on waits, both address families, child processes, programs that may be missing.
+
+// Each test binary has this module and uses a part of it.
+#![allow(dead_code, unused_imports, unused_macros)]
+
+pub(crate) mod clients;
+pub(crate) mod dgram;
+pub(crate) mod fixtures;
+pub(crate) mod pages;
+pub(crate) mod proc;
+pub(crate) mod process;
+
+use std::io::{BufRead, BufReader, Lines, Write};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::{OnceLock, mpsc};
+use std::thread;
+use std::time::{Duration, Instant};
+
+pub(crate) use proc::{descriptors, status, threads};
+
+/// The bound on every wait: only a hang reaches it.
+pub(crate) const HANG: Duration = Duration::from_secs(60);
+
+/// Runs `work` on a thread of its own and gives what it gives. It fails if that hangs.
+#[track_caller]
+pub(crate) fn within<T: Send + 'static>(what: &str, work: impl FnOnce() -> T + Send + 'static) -> T {
+    within_time(HANG, what, work)
+}
+
+/// As [`within`], for what may take longer than [`HANG`]: a child process that runs a whole test.
+#[track_caller]
+fn within_time<T: Send + 'static>(time: Duration, what: &str, work: impl FnOnce() -> T + Send + 'static) -> T {
+    let (done, result) = mpsc::channel();
+    let worker = thread::spawn(move || {
+        let _ = done.send(work());
+    });
+    match result.recv_timeout(time) {
+        Ok(value) => {
+            worker.join().expect("the thread has given its result");
+            value
+        }
+        Err(mpsc::RecvTimeoutError::Timeout) => panic!("{what} within {time:?}"),
+        Err(mpsc::RecvTimeoutError::Disconnected) => match worker.join() {
+            Err(panic) => std::panic::resume_unwind(panic),
+            Ok(()) => unreachable!("the thread gives its result or panics"),
+        },
+    }
+}
+
+/// Looks again and again until `condition` holds. It fails if that never happens.
+#[track_caller]
+pub(crate) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    let end = Instant::now() + HANG;
+    while !condition() {
+        assert!(Instant::now() < end, "{what} within {HANG:?}");
+        thread::park_timeout(Duration::from_millis(1));
+    }
+}
+
+/// Loopback of each address family that this machine has, with port 0.
+pub(crate) fn families() -> Vec<&'static str> {
+    let mut families = vec!["127.0.0.1:0"];
+    match std::net::TcpListener::bind("[::1]:0") {
+        Ok(_) => families.push("[::1]:0"),
+        Err(error) => println!("skipped for IPv6: {error}"),
+    }
+    families
+}
+
+/// Runs `test` with each of the [`families`].
+pub(crate) fn each_ip(test: impl Fn(&str)) {
+    families().into_iter().for_each(test);
+}
+
+/// The path of the calling test in its program, `module::name`.
+macro_rules! this_test {
+    () => {{
+        fn here() {}
+        $crate::support::test_of(std::any::type_name_of_val(&here))
+    }};
+}
+
+/// The test that a function within it belongs to, by that function's full name.
+pub(crate) fn test_of(inner: &'static str) -> &'static str {
+    let path = inner.strip_suffix("::here").expect("it is the function of this_test!");
+    let path = path.trim_end_matches("::{{closure}}");
+    path.split_once("::").expect("the name of the program comes first").1
+}
+
+/// Set in a child that runs one test of this program: its path.
+const CHILD: &str = "LANDLINE_TEST_CHILD";
+
+/// Runs `body` in a process of its own, so that it can count threads and descriptors, be limited, or be interfered with.
+///
+/// `test` is the path of the calling test, by `this_test!`. `wrapper` is put before the command, such as `strace …`; when
+/// its first word is no program of this machine, the test is skipped.
+#[track_caller]
+pub(crate) fn in_child(test: &str, wrapper: &[&str], body: impl FnOnce()) {
+    in_child_for(2 * HANG, test, wrapper, body);
+}
+
+/// As [`in_child`], for a body that may take long.
+#[track_caller]
+pub(crate) fn in_child_for(time: Duration, test: &str, wrapper: &[&str], body: impl FnOnce()) {
+    if is_child(test) {
+        return body();
+    }
+    if wrapper.first().is_none_or(|program| tool(program).is_some()) {
+        run_child(time, test, &[network_of_its_own(), wrapper].concat());
+    }
+}
+
+/// Whether this is the child in which the body of `test` runs.
+pub(crate) fn is_child(test: &str) -> bool {
+    std::env::var_os(CHILD).is_some_and(|name| name == test)
+}
+
+/// Runs `test` in a child that `wrapper` starts, and fails if it does.
+#[track_caller]
+pub(crate) fn run_child(time: Duration, test: &str, wrapper: &[&str]) {
+    let this = std::env::current_exe().expect("the test program has a path");
+    let mut command: Vec<_> = wrapper.iter().map(std::ffi::OsString::from).collect();
+    command.push(this.into());
+    let child = Command::new(&command[0])
+        .args(&command[1..])
+        .args([test, "--exact", "--include-ignored", "--nocapture", "--test-threads=1"])
+        .env(CHILD, test)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the test program starts again");
+    let output = within_time(time, "the child process ends", move || child.wait_with_output());
+    let output = output.expect("the child's output can be read");
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "in a process of its own: {}\n{out}{err}", output.status);
+    assert!(out.contains("1 passed"), "the child ran the test {test}\n{out}{err}");
+    // What the child says of itself, figures above all. Its first line comes behind the name of the test.
+    let lines = out.lines().map(|line| line.split_once(" ... ").map_or(line, |(_, said)| said));
+    for line in lines.filter(|line| line.starts_with("skipped") || line.starts_with("measured")) {
+        println!("{line}");
+    }
+}
+
+/// What runs a command with a loopback interface of its own, where that is permitted. Thousands of connections leave as many
+/// ports in TIME_WAIT for a minute; they would be missing elsewhere.
+pub(crate) fn network_of_its_own() -> &'static [&'static str] {
+    const AS_ROOT: &[&str] = &["unshare", "-n", "--", "sh", "-c", "ip link set lo up && exec \"$@\"", "sh"];
+    const AS_USER: &[&str] = &["unshare", "-rn", "--", "sh", "-c", "ip link set lo up && exec \"$@\"", "sh"];
+    static WAY: OnceLock<&[&str]> = OnceLock::new();
+    WAY.get_or_init(|| {
+        let works = |way: &&[&str]| {
+            let tried = Command::new(way[0]).args(&way[1..]).arg("true").stderr(Stdio::null()).status();
+            tried.is_ok_and(|status| status.success())
+        };
+        [AS_ROOT, AS_USER].into_iter().find(works).unwrap_or(&[])
+    })
+}
+
+/// What names the server's address to the process that plays its clients.
+const OTHER_SIDE: &str = "LANDLINE_TEST_OTHER_SIDE";
+
+/// Starts `test` in one more process, which plays the other side: there, [`other_side`] gives this address. Its input and
+/// output are piped; it dies with its handle.
+pub(crate) fn start_other_side(test: &str, at: SocketAddr) -> OtherSide {
+    let mut child = Command::new(std::env::current_exe().expect("the test program has a path"))
+        .args([test, "--exact", "--include-ignored", "--nocapture", "--test-threads=1"])
+        .env(OTHER_SIDE, at.to_string())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the test program starts again");
+    let lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
+    OtherSide { child, lines }
+}
+
+/// The address the other side is to connect to, in its process.
+pub(crate) fn other_side() -> Option<SocketAddr> {
+    std::env::var(OTHER_SIDE).ok().map(|at| at.parse().expect("an address"))
+}
+
+/// The process that [`start_other_side`] has started.
+pub(crate) struct OtherSide {
+    child: Child,
+    lines: Lines<BufReader<ChildStdout>>,
+}
+
+impl OtherSide {
+    /// Waits until it prints a line that begins with `word`; gives the rest.
+    pub(crate) fn expect(&mut self, word: &str) -> String {
+        for line in self.lines.by_ref() {
+            let line = line.expect("it prints text");
+            if let Some(rest) = line.strip_prefix(word) {
+                return rest.trim().to_owned();
+            }
+        }
+        panic!("the other side ends without a word of {word:?}");
+    }
+
+    /// Ends a wait for its input.
+    pub(crate) fn tell(&mut self) {
+        self.child.stdin.as_mut().expect("it is piped").write_all(b"\n").expect("it waits");
+    }
+
+    /// Waits for its end, which is to be in order.
+    pub(crate) fn join(mut self) {
+        let rest: Vec<_> = self.lines.by_ref().map_while(Result::ok).collect();
+        assert!(self.child.wait().expect("it was started").success(), "all is well on the other side: {rest:?}");
+    }
+}
+
+impl Drop for OtherSide {
+    fn drop(&mut self) {
+        // It has ended, unless the test has failed.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The path of a program that a test needs. Where it is missing, says so; under CI, which installs it, that is a failure.
+#[track_caller]
+pub(crate) fn tool(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).map(|dir| dir.join(name)).find(|file| file.is_file());
+    if found.is_none() {
+        println!("skipped: {name} not found");
+        assert!(std::env::var_os("CI").is_none(), "{name} is installed under CI");
+    }
+    found
+}

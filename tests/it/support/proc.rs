@@ -1,0 +1,71 @@
+//! What /proc says of this process and its threads.
+
+use std::fs;
+use std::thread::{self, JoinHandle};
+
+use super::eventually;
+
+/// How many threads this process has.
+pub(crate) fn threads() -> usize {
+    fs::read_dir("/proc/self/task").map_or(0, Iterator::count)
+}
+
+/// How many descriptors this process has open.
+pub(crate) fn descriptors() -> usize {
+    fs::read_dir("/proc/self/fd").map_or(0, Iterator::count)
+}
+
+/// A number from /proc/self/status, such as `VmRSS:` in KiB.
+pub(crate) fn status(field: &str) -> usize {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix(field));
+    line.and_then(|line| line.split_whitespace().next()).and_then(|n| n.parse().ok()).unwrap_or_default()
+}
+
+/// Starts a thread and returns once it sleeps, so in a call that blocks. Where there is no /proc it returns at once: then
+/// the call may begin later than what the test does next, and the test holds in that order too.
+#[track_caller]
+pub(crate) fn blocked<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
+    let (tell, told) = std::sync::mpsc::channel();
+    let thread = thread::spawn(move || {
+        let id = fs::read_link("/proc/thread-self").ok();
+        let _ = tell.send(id.and_then(|path| path.file_name()?.to_str()?.parse::<u32>().ok()));
+        work()
+    });
+    if let Ok(Some(id)) = told.recv_timeout(super::HANG) {
+        until_asleep(&[id]);
+    }
+    thread
+}
+
+/// Waits until all these threads of this process sleep: none runs or is about to, in two looks between which none has been
+/// on a processor. A thread that has ended counts as asleep.
+#[track_caller]
+pub(crate) fn until_asleep(threads: &[u32]) {
+    let look = || threads.iter().map(|id| state(*id)).collect::<Vec<_>>();
+    let mut before = look();
+    eventually("the threads sleep", || {
+        let now = look();
+        let is_asleep = now == before && now.iter().all(|state| state.0 != 'R');
+        before = now;
+        is_asleep
+    });
+}
+
+/// The threads of this process whose names begin with `name`, of which the kernel keeps 15 bytes.
+pub(crate) fn threads_named(name: &str) -> Vec<u32> {
+    let name = &name[..name.len().min(15)];
+    let tasks = fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+    let is_named = |id: &u32| {
+        fs::read_to_string(format!("/proc/self/task/{id}/comm")).is_ok_and(|comm| comm.trim_end().starts_with(name))
+    };
+    tasks.filter_map(|task| task.file_name().to_str()?.parse().ok()).filter(is_named).collect()
+}
+
+/// Whether a thread runs (R), sleeps (S) or has ended (X), and how often it has been on a processor.
+fn state(thread: u32) -> (char, u64) {
+    let read = |file: &str| fs::read_to_string(format!("/proc/self/task/{thread}/{file}")).unwrap_or_default();
+    let state = read("stat").rsplit_once(") ").and_then(|(_, rest)| rest.chars().next()).unwrap_or('X');
+    let times = read("schedstat").split_whitespace().nth(2).and_then(|times| times.parse().ok()).unwrap_or(0);
+    (state, times)
+}

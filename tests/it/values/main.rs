@@ -1,0 +1,11 @@
+//! Types without a socket: addresses, block lists, encodings.
+
+#[macro_use]
+#[path = "../support/mod.rs"]
+mod support;
+
+mod address;
+mod block_list;
+mod encoding;
+mod is_ip;
+mod properties;
