@@ -9,6 +9,7 @@ pub(crate) mod fixtures;
 pub(crate) mod pages;
 pub(crate) mod proc;
 pub(crate) mod process;
+pub(crate) mod time;
 
 use std::io::{BufRead, BufReader, Lines, Write};
 use std::net::SocketAddr;
@@ -18,7 +19,7 @@ use std::sync::{OnceLock, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-pub(crate) use proc::{descriptors, status, threads};
+pub(crate) use proc::{blocked, descriptors, status, threads, threads_named, until_asleep};
 
 /// The bound on every wait: only a hang reaches it.
 pub(crate) const HANG: Duration = Duration::from_secs(60);
