@@ -1,9 +1,8 @@
 //! Headers of the PROXY protocol: those of Ranch (test/proxy_header_SUITE.erl and the unit tests in
-//! src/ranch_proxy_header.erl), HAProxy (reg-tests/connection/proxy_protocol_*.vtc, doc/proxy-protocol.txt) and the Rust
-//! crates ppp (src/v1/mod.rs, src/v2/mod.rs) and proxy-protocol (src/version1.rs, src/version2.rs). Where these differ,
-//! doc/proxy-protocol.txt decides. Each comment names the tests there; every header is sent at once and byte by byte.
-
-mod common;
+//! src/ranch_proxy_header.erl), HAProxy (reg-tests/connection/proxy_protocol_*.vtc, doc/proxy-protocol.txt) and the
+//! Rust crates ppp (src/v1/mod.rs, src/v2/mod.rs) and proxy-protocol (src/version1.rs, src/version2.rs). Where these
+//! differ, doc/proxy-protocol.txt decides. Each comment names the tests there; every header is sent at once and byte by
+//! byte.
 
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr, TcpStream};
@@ -11,9 +10,9 @@ use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
-use common::*;
 use landline::net::{Server, ServerOptions};
 use landline::{BlockList, RefusedBy, Running};
+use landline_peers::*;
 
 const PAYLOAD: &[u8] = b"GET / HTTP/1.1\r\n";
 
@@ -75,7 +74,7 @@ impl Behind {
     }
 
     fn verdict(&self) -> (Verdict, Vec<u8>) {
-        self.verdicts.recv_timeout(LONG / 3).expect("something becomes of it")
+        self.verdicts.recv_timeout(LONG).expect("something becomes of it")
     }
 
     /// Sends a header and what follows it; the latter must arrive untouched if it is let in.
@@ -84,7 +83,7 @@ impl Behind {
         for step in [usize::MAX, 1] {
             let mut client = self.client();
             for piece in [header, PAYLOAD].concat().chunks(step.min(header.len() + PAYLOAD.len())) {
-                // Who is refused early may not be able to send the rest.
+                // A client that is refused early may not be able to send the rest.
                 let _ = client.write_all(piece);
             }
             let _ = client.shutdown(std::net::Shutdown::Write);
@@ -203,8 +202,8 @@ mod version_1 {
     }
 
     /// doc/proxy-protocol.txt 2.1; ranch: parse_v1_test, v1_test; ppp: exact_tcp4, valid_tcp4, valid_tcp6,
-    /// valid_tcp6_short, parse_tcp6_shortened_connection, parse_tcp6_single_zero, parse_tcp6_wildcard, parse_tcp6_implied;
-    /// proxy-protocol: test_valid_ipv4_cases, test_valid_ipv6_cases
+    /// valid_tcp6_short, parse_tcp6_shortened_connection, parse_tcp6_single_zero, parse_tcp6_wildcard,
+    /// parse_tcp6_implied; proxy-protocol: test_valid_ipv4_cases, test_valid_ipv6_cases
     #[test]
     fn every_valid_line_is_accepted_with_its_addresses() {
         const F: &str = "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff";
@@ -237,7 +236,7 @@ mod version_1 {
     /// doc/proxy-protocol.txt 2.1; ranch: parse_v1_test; ppp: parse_unknown_connection, parse_worst_case;
     /// proxy-protocol: test_valid_unknown_cases
     #[test]
-    fn an_unknown_client_is_let_in_under_the_senders_address_whatever_is_said_of_it() {
+    fn an_unknown_client_is_accepted_under_the_senders_address_whatever_the_line_says() {
         const F: &str = "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff";
         let longest = line(&format!("PROXY UNKNOWN {F} {F} 65535 65535"));
         assert_eq!(longest.len(), 107);
@@ -251,8 +250,8 @@ mod version_1 {
         within(move || Behind::judge_all(&headers.map(|header| (header, Own))));
     }
 
-    /// proxy-protocol: test_valid_unknown_cases (a CR within what is to be ignored). The text: "the receiver must ignore
-    /// anything presented before the CRLF is found"; HAProxy itself takes nothing but a bare UNKNOWN.
+    /// proxy-protocol: test_valid_unknown_cases (a CR within what is to be ignored). The text: "the receiver must
+    /// ignore anything presented before the CRLF is found"; HAProxy itself takes nothing but a bare UNKNOWN.
     #[test]
     fn fails_a_lone_cr_in_the_ignored_rest_of_an_unknown_line_is_ignored_too() {
         within(|| Behind::judge_all(&[(line("PROXY UNKNOWN whatever one likes\r\r"), Own)]));
@@ -360,12 +359,12 @@ mod version_1 {
 
     /// doc/proxy-protocol.txt 2: "must not try to guess whether the protocol header is present or not"
     #[test]
-    fn who_may_not_send_a_header_is_not_let_in_with_or_without_one() {
+    fn a_sender_that_is_not_trusted_is_refused_with_or_without_a_header() {
         within(|| {
             let strangers = BlockList::new();
             strangers.add_address("192.0.2.1").unwrap();
             let server = ServerOptions::new().proxy_protocol(&strangers).listen("127.0.0.1:0").unwrap();
-            let served = Served::on(server, |_| panic!("nobody is let in"));
+            let served = Served::on(server, |_| panic!("no client is let in"));
             for header in [&b"PROXY TCP4 1.2.3.4 1.2.3.5 1 2\r\n"[..], PAYLOAD, b""] {
                 let mut client = TcpStream::connect(served.server.address().socket_addr().unwrap()).unwrap();
                 let _ = client.write_all(header);
@@ -383,9 +382,9 @@ mod version_2 {
     #[test]
     fn a_header_that_comes_by_a_unix_socket_names_the_client_too() {
         within(|| {
-            let folder = Folder::new();
-            let nobody = BlockList::new();
-            let server = ServerOptions::new().proxy_protocol(&nobody).listen(folder.join("http.socket")).unwrap();
+            let folder = Folder::temporary();
+            let no_balancers = BlockList::new();
+            let server = ServerOptions::new().proxy_protocol(&no_balancers).listen(folder.join("http.socket")).unwrap();
             for header in [line("PROXY TCP4 127.0.0.1 192.168.0.1 444 443"), binary(0x21, 0x11, &v4())] {
                 let client = landline::net::Socket::connect(server.address()).unwrap();
                 client.write_end([&header, PAYLOAD].concat()).unwrap();
@@ -437,7 +436,7 @@ mod version_2 {
     /// ranch: recv_v2_local_header_tcp and _extra_data, v2_test; ppp: no_address, unspecified_address_family;
     /// proxy-protocol: test_unspec, test_ipv4, test_ipv6 (LOCAL). doc: "the receiver must accept this connection".
     #[test]
-    fn a_connection_of_the_senders_own_is_let_in_whatever_addresses_it_claims() {
+    fn a_connection_of_the_senders_own_is_accepted_whatever_addresses_it_claims() {
         let headers = [
             binary(0x20, 0x00, &[]),
             binary(0x20, 0x02, &[]),
@@ -456,7 +455,7 @@ mod version_2 {
     /// ranch: parse_v2_test, v2_test; ppp: no_tlvs_unspec, no_tlvs_unspec_stream; proxy-protocol: test_unspec.
     /// doc: "the receiver is free to accept the connection anyway and use the real endpoint addresses".
     #[test]
-    fn a_client_of_an_unspecified_family_is_let_in_under_the_senders_address() {
+    fn a_client_of_an_unspecified_family_is_accepted_under_the_senders_address() {
         let headers = [
             binary(0x21, 0x00, &[]),
             binary(0x21, 0x00, &v4()),
@@ -470,10 +469,10 @@ mod version_2 {
         within(move || Behind::judge_all(&headers.map(|header| (header, Own))));
     }
 
-    /// ranch: parse_v2_test, v2_test (dgram); proxy-protocol: test_ipv6. doc: "A receiver is not required to implement other
-    /// ones, provided that it automatically falls back to the UNSPEC mode for the valid combinations above".
+    /// ranch: parse_v2_test, v2_test (dgram); proxy-protocol: test_ipv6. doc: "A receiver is not required to implement
+    /// other ones, provided that it automatically falls back to the UNSPEC mode for the valid combinations above".
     #[test]
-    fn fails_a_client_that_came_by_datagrams_is_let_in_as_one_of_an_unspecified_family() {
+    fn fails_a_client_that_came_by_datagrams_is_accepted_as_one_of_an_unspecified_family() {
         let unix = [field(b"/run/source.sock"), field(b"/run/destination.sock")].concat();
         let headers = [binary(0x21, 0x12, &v4()), binary(0x21, 0x22, &v6()), binary(0x21, 0x32, &unix)];
         within(move || Behind::judge_all(&headers.map(|header| (header, Own))));
@@ -547,8 +546,8 @@ mod version_2 {
         within(move || Behind::judge_all(&headers));
     }
 
-    /// doc 2.2.3 and haproxy's own receiver: the checksum of a LOCAL header counts too. The documentation of landline: "What a
-    /// header of version 2 says besides is passed over, but for a checksum (CRC32C), which has to be right."
+    /// doc 2.2.3 and haproxy's own receiver: the checksum of a LOCAL header counts too. landline documents
+    /// that a checksum has to be right.
     #[test]
     fn fails_a_wrong_checksum_of_a_local_header_is_refused() {
         let mut header = summed(0x20, 0x00, &[], &[], &[]);
@@ -557,7 +556,7 @@ mod version_2 {
         within(move || Behind::judge_all(&[(header, WRONG)]));
     }
 
-    /// As above, with what the checksum is for: a bit that changes on the way makes a client's header one of nobody's
+    /// As above, with what the checksum is for: a changed bit must not turn a client's header into the balancer's own
     #[test]
     fn fails_a_client_whose_header_lost_a_bit_does_not_become_the_balancer_itself() {
         let mut header = summed(0x21, 0x11, &v4(), &[], &[]);
@@ -581,8 +580,8 @@ mod version_2 {
         within(move || Behind::judge_all(&[(header, passed("172.31.7.113:51442", "172.31.10.31:80"))]));
     }
 
-    /// haproxy: proxy_protocol_tlv_validation.vtc c3 and c4; ranch: the errors of parse_v2 and parse_tlv; ppp: invalid_version,
-    /// invalid_address_family, invalid_command, partial_tlv; proxy-protocol: test_invalid_data
+    /// haproxy: proxy_protocol_tlv_validation.vtc c3 and c4; ranch: the errors of parse_v2 and parse_tlv; ppp:
+    /// invalid_version, invalid_address_family, invalid_command, partial_tlv; proxy-protocol: test_invalid_data
     #[test]
     fn every_wrong_binary_header_is_refused() {
         let headers = vec![
@@ -634,7 +633,7 @@ mod version_2 {
         });
     }
 
-    /// ppp and ranch take a header of any length; landline: "It is bounded [...] by 4096 (version 2)"
+    /// ppp and ranch take a header of any length; landline limits version 2 to 4096 bytes
     #[test]
     fn the_longest_header_is_of_four_kilobytes() {
         let of = |length: usize| {

@@ -1,7 +1,5 @@
-//! Rules of CPython: Lib/test/test_socketserver.py, and of Lib/test/test_socket.py the classes named. Each comment names the
-//! test there.
-
-mod common;
+//! Rules of CPython: Lib/test/test_socketserver.py, and of Lib/test/test_socket.py the classes named. Each comment
+//! names the test there.
 
 use std::ffi::OsStr;
 use std::io::{self, BufRead, ErrorKind, Read, Write};
@@ -15,9 +13,9 @@ use std::sync::mpsc::channel;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::*;
 use landline::net::{Server, ServerEvent, ServerOptions, Socket, SocketOptions};
 use landline::{BlockList, Error, Family, Report, dgram};
+use landline_peers::*;
 use socket2::SockRef;
 
 const MSG: &str = "a line and no more \u{1234}\r\n";
@@ -57,7 +55,7 @@ mod socketserver {
     #[test]
     fn three_clients_of_a_path_get_their_line_back_and_the_server_stops() {
         within(|| {
-            let folder = Folder::new();
+            let folder = Folder::temporary();
             three_clients_and_a_shutdown(Server::listen(folder.join("sock")).unwrap());
         });
     }
@@ -73,7 +71,7 @@ mod socketserver {
                 let client = dgram::Socket::bind("127.0.0.1:0").unwrap();
                 client.send_to(b"hello world\n", server.address()).unwrap();
                 let mut buffer = [0; 100];
-                assert_eq!(client.recv_timeout(&mut buffer, LONG / 3).unwrap().unwrap().0, b"hello world\n");
+                assert_eq!(client.recv_timeout(&mut buffer, LONG).unwrap().unwrap().0, b"hello world\n");
             }
             server.close();
             running.join().unwrap();
@@ -99,7 +97,7 @@ mod socketserver {
 
     /// test_close_immediately, test_context_manager
     #[test]
-    fn a_server_nobody_has_served_can_be_closed_or_dropped_and_frees_its_port() {
+    fn a_server_that_was_never_served_can_be_closed_or_dropped_and_frees_its_port() {
         within(|| {
             let server = Server::listen("127.0.0.1:0").unwrap();
             server.close();
@@ -115,7 +113,7 @@ mod socketserver {
     fn a_server_that_was_closed_has_no_descriptor_left_though_its_handle_lives() {
         const NAME: &str = "socketserver::a_server_that_was_closed_has_no_descriptor_left_though_its_handle_lives";
         in_child(NAME, || {
-            let folder = Folder::new();
+            let folder = Folder::temporary();
             let before = descriptors();
             let mut handles = Vec::new();
             for i in 0..20 {
@@ -155,7 +153,7 @@ mod socketserver {
 
     /// ErrorHandlerTest.test_sync_handled, test_threading_handled
     #[test]
-    fn an_error_of_a_handler_is_told_and_the_server_goes_on() {
+    fn an_error_of_a_handler_is_reported_and_the_server_keeps_running() {
         within(|| {
             let (tell, told) = channel();
             let tell = Mutex::new(tell);
@@ -168,7 +166,7 @@ mod socketserver {
                 .unwrap();
             for _ in 0..2 {
                 let client = Socket::connect(server.address()).unwrap();
-                assert_eq!(told.recv_timeout(LONG / 3).unwrap(), ("Test error".to_string(), true));
+                assert_eq!(told.recv_timeout(LONG).unwrap(), ("Test error".to_string(), true));
                 assert!(matches!(client.read(&mut [0]), Ok(0) | Err(_)));
             }
             server.close();
@@ -177,9 +175,10 @@ mod socketserver {
         });
     }
 
-    /// ErrorHandlerTest.test_sync_not_handled, test_threading_not_handled: in Rust a panic; told of, and no error
+    /// ErrorHandlerTest.test_sync_not_handled, test_threading_not_handled: in Rust a panic, which is reported and is no
+    /// error
     #[test]
-    fn a_panic_of_a_handler_is_told_as_such() {
+    fn a_panic_of_a_handler_is_reported_as_such() {
         within(|| {
             let (tell, told) = channel();
             let tell = Mutex::new(tell);
@@ -190,8 +189,8 @@ mod socketserver {
             });
             let served = Served::with(&options, "127.0.0.1:0", |_| std::panic::resume_unwind(Box::new("Test panic")));
             drop(served.client());
-            assert_eq!(told.recv_timeout(LONG / 3).unwrap(), "Test panic");
-            // It is told of before it is counted.
+            assert_eq!(told.recv_timeout(LONG).unwrap(), "Test panic");
+            // It is reported before it is counted.
             eventually("it is counted", || served.server.stats().panicked == 1);
             assert_eq!(served.server.stats().failed, 0);
         });
@@ -215,6 +214,7 @@ mod socketserver {
             assert_eq!(lines.next().unwrap().unwrap(), "write data");
             client.write_all("client response\n").unwrap();
             ready();
+            // This paces the reader: the handler is still writing while the signals come.
             thread::sleep(Duration::from_secs(2));
             let mut rest = Vec::new();
             lines.read_to_end(&mut rest).unwrap();
@@ -225,7 +225,7 @@ mod socketserver {
 
     /// MiscTestCase.test_shutdown_request_called_if_verify_request_false
     #[test]
-    fn a_client_that_is_not_let_in_is_closed_once() {
+    fn a_client_on_a_block_list_is_closed_and_counted_once() {
         within(|| {
             let list = BlockList::new();
             list.add_address("127.0.0.1").unwrap();
@@ -268,12 +268,10 @@ fn ready() {
 }
 
 fn child(name: &str, interrupt: bool, body: impl FnOnce()) {
-    if std::env::var_os("PEERS_CHILD").is_some_and(|child| child == name) {
+    if is_child(name) {
         return body();
     }
-    let mut child = Command::new(std::env::current_exe().unwrap())
-        .args([name, "--exact", "--nocapture", "--test-threads=1"])
-        .env("PEERS_CHILD", name)
+    let mut child = again(name, &std::env::current_exe().unwrap(), &[])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
@@ -286,6 +284,7 @@ fn child(name: &str, interrupt: bool, body: impl FnOnce()) {
         }
         let id = child.id().to_string();
         for signal in ["STOP", "CONT"].repeat(5) {
+            // This paces the signals.
             thread::sleep(Duration::from_millis(150));
             assert!(Command::new("sh").args(["-c", &format!("kill -{signal} {id}")]).status().unwrap().success());
         }
@@ -307,7 +306,8 @@ mod general {
         assert_eq!(server.address().family(), Family::Ipv4);
     }
 
-    /// GeneralModuleTests.testSendAfterClose; ContextManagersTest.testCreateConnectionClose; SendmsgTests.testSendmsgAfterClose
+    /// GeneralModuleTests.testSendAfterClose; ContextManagersTest.testCreateConnectionClose;
+    /// SendmsgTests.testSendmsgAfterClose
     #[test]
     fn sending_after_the_close_fails() {
         within(|| {
@@ -341,7 +341,7 @@ mod general {
 
     /// GeneralModuleTests.testIPv4toString, testIPv6toString
     #[test]
-    fn texts_of_ip_addresses_are_told_from_others() {
+    fn texts_of_ip_addresses_are_distinguished_from_others() {
         for good in ["0.0.0.0", "255.0.255.0", "170.170.170.170"] {
             assert!(landline::is_ipv4(good), "{good}");
         }
@@ -384,7 +384,7 @@ mod general {
     fn a_zone_may_be_a_name_or_a_number() {
         within(|| {
             for zone in ["lo", "1"] {
-                // Nobody has this address: it is looked up without an error, and then not to be had.
+                // The zone is found, and no interface has the address.
                 let error = Server::listen(format!("[fe80::1234%{zone}]:0")).unwrap_err();
                 assert_eq!(error.code(), "EADDRNOTAVAIL", "{error}");
             }
@@ -407,8 +407,8 @@ mod general {
 
     /// GeneralModuleTests.test_sendall_interrupted
     #[test]
-    fn a_write_that_is_interrupted_goes_on_and_one_with_a_timeout_still_times_out() {
-        const NAME: &str = "general::a_write_that_is_interrupted_goes_on_and_one_with_a_timeout_still_times_out";
+    fn a_write_that_is_interrupted_continues_and_one_with_a_timeout_still_times_out() {
+        const NAME: &str = "general::a_write_that_is_interrupted_continues_and_one_with_a_timeout_still_times_out";
         interrupted(NAME, || {
             let (_server, client, _socket) = pair("127.0.0.1:0");
             client.set_timeout(Duration::from_secs(3));
@@ -420,10 +420,11 @@ mod general {
         });
     }
 
-    /// InterruptedRecvTimeoutTest, TCPTimeoutTest.testInterruptedTimeout. Differs: what is interrupted goes on, as in std.
+    /// InterruptedRecvTimeoutTest, TCPTimeoutTest.testInterruptedTimeout. Differs: an interrupted
+    /// call continues, as in std.
     #[test]
-    fn a_read_that_is_interrupted_goes_on_with_the_time_that_is_left() {
-        const NAME: &str = "general::a_read_that_is_interrupted_goes_on_with_the_time_that_is_left";
+    fn a_read_that_is_interrupted_continues_with_the_time_that_is_left() {
+        const NAME: &str = "general::a_read_that_is_interrupted_continues_with_the_time_that_is_left";
         interrupted(NAME, || {
             let (_server, client, _socket) = pair("127.0.0.1:0");
             client.set_timeout(Duration::from_secs(3));
@@ -517,9 +518,9 @@ mod basic_tcp {
         });
     }
 
-    /// BasicTCPTest.testDetach: the connection goes on with whoever has a duplicate, when our handles are gone
+    /// BasicTCPTest.testDetach: the owner of a duplicate can use the connection when our handles are gone
     #[test]
-    fn a_connection_goes_on_with_a_duplicate_when_the_socket_is_dropped() {
+    fn a_duplicate_can_use_the_connection_when_the_socket_is_dropped() {
         within(|| {
             let (_server, client, socket) = pair("127.0.0.1:0");
             let fd = client.raw().unwrap().as_fd().try_clone_to_owned().unwrap();
@@ -533,7 +534,7 @@ mod basic_tcp {
         });
     }
 
-    /// BasicTCPTest.testDetach, out of a handler. Differs: "When it returns, its connection ends".
+    /// BasicTCPTest.testDetach, out of a handler. Differs: the connection ends when the handler returns.
     #[test]
     fn a_duplicate_does_not_outlive_the_handlers_return() {
         within(|| {
@@ -638,8 +639,8 @@ mod basic_tcp {
         });
     }
 
-    /// TCPTimeoutTest.testTCPTimeout, testTimeoutZero, NonBlockingTCPTests.testAccept: `accept` has no time limit; the channel of
-    /// a server's events has
+    /// TCPTimeoutTest.testTCPTimeout, testTimeoutZero, NonBlockingTCPTests.testAccept: `accept` has no time limit; the
+    /// channel of a server's events has
     #[test]
     fn waiting_for_a_client_can_be_limited_by_the_channel_of_events() {
         within(|| {
@@ -650,7 +651,7 @@ mod basic_tcp {
             assert!(began.elapsed() >= Duration::from_secs(1));
             assert!(events.try_recv().is_err());
             let _client = Socket::connect(server.address()).unwrap();
-            assert!(matches!(events.recv_timeout(LONG / 3).unwrap(), ServerEvent::Connection(_)));
+            assert!(matches!(events.recv_timeout(LONG).unwrap(), ServerEvent::Connection(_)));
         });
     }
 
@@ -663,7 +664,7 @@ mod basic_tcp {
             let events = socket.events(4).unwrap();
             assert!(events.try_recv().is_err());
             client.write_all(MSG).unwrap();
-            match events.recv_timeout(LONG / 3).unwrap() {
+            match events.recv_timeout(LONG).unwrap() {
                 SocketEvent::Data(bytes) => assert_eq!(bytes, MSG.as_bytes()),
                 other => panic!("{other:?}"),
             }
@@ -705,8 +706,8 @@ mod basic_tcp {
 mod basic_udp {
     use super::*;
 
-    /// BasicUDPTest.testSendtoAndRecv, testRecvFrom; RecvmsgGenericTests.testRecvmsg, testRecvmsgShorter, testRecvmsgTrunc,
-    /// testRecvmsgFromSendmsg
+    /// BasicUDPTest.testSendtoAndRecv, testRecvFrom; RecvmsgGenericTests.testRecvmsg, testRecvmsgShorter,
+    /// testRecvmsgTrunc, testRecvmsgFromSendmsg
     #[test]
     fn a_datagram_is_received_whole_or_says_that_it_was_cut() {
         within(|| {
@@ -726,13 +727,13 @@ mod basic_udp {
 
     /// SendmsgConnectionlessTests.testSendmsgNoDestAddr
     #[test]
-    fn sending_to_nobody_is_an_error() {
+    fn sending_without_a_peer_is_an_error() {
         let socket = dgram::Socket::bind("127.0.0.1:0").unwrap();
         assert_eq!(socket.send(b"x").unwrap_err().kind(), ErrorKind::NotConnected);
         assert_eq!(socket.send_vectored(&[]).unwrap_err().kind(), ErrorKind::NotConnected);
     }
 
-    /// RecvmsgGenericTests.testRecvmsgAfterClose. Differs: "`None` once the socket is closed."
+    /// RecvmsgGenericTests.testRecvmsgAfterClose. Differs: a receive gives `None` once the socket is closed.
     #[test]
     fn receiving_after_the_close_gives_none() {
         within(|| {
@@ -772,7 +773,7 @@ mod file_object {
 
     /// testReadline
     #[test]
-    fn a_line_comes_as_soon_as_it_is_whole_although_the_peer_goes_on() {
+    fn a_line_is_given_as_soon_as_it_is_whole_although_the_peer_sends_more() {
         within(|| {
             let (_server, client, socket) = pair("127.0.0.1:0");
             socket.write_all(MSG).unwrap();
@@ -806,7 +807,8 @@ mod file_object {
         });
     }
 
-    /// testReadAfterTimeout. Differs: "After a step that timed out, nothing is lost: the next one goes on where it stopped."
+    /// testReadAfterTimeout. Differs: a step that timed out loses nothing, and the next one continues
+    /// where it stopped.
     #[test]
     fn a_line_that_timed_out_half_way_is_read_on() {
         within(|| {
@@ -875,8 +877,8 @@ mod file_object {
         });
     }
 
-    /// UnbufferedFileObjectClassTestCase.testUnbufferedReadline. Differs: "What was received beyond the line is kept here and not
-    /// in the socket, so read on from here".
+    /// UnbufferedFileObjectClassTestCase.testUnbufferedReadline. Differs: what was received beyond the line
+    /// is in the `Lines` and not in the socket.
     #[test]
     fn a_second_line_that_came_with_the_first_is_in_the_same_lines_and_nowhere_else() {
         within(|| {
@@ -890,8 +892,8 @@ mod file_object {
         });
     }
 
-    /// UnicodeReadFileObjectClassTestCase; for texts that are none the rule is landline's own: "One that is not UTF-8 is an error
-    /// of the same kind, and the next line follows."
+    /// UnicodeReadFileObjectClassTestCase; for lines that are not UTF-8 the rule is landline's own: such a line is an
+    /// error and the next one follows.
     #[test]
     fn a_line_that_is_not_utf_8_is_an_error_and_the_next_follows() {
         within(|| {
@@ -957,24 +959,6 @@ mod file_object {
 mod connecting {
     use super::*;
 
-    /// A port that does not answer: its queue is full.
-    fn black_hole() -> (socket2::Socket, std::net::SocketAddr, Vec<socket2::Socket>) {
-        let listener = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-        listener.bind(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
-        listener.listen(0).unwrap();
-        let at = listener.local_addr().unwrap();
-        let fill = (0..4)
-            .map(|_| {
-                let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-                socket.set_nonblocking(true).unwrap();
-                let _ = socket.connect(&at);
-                socket
-            })
-            .collect();
-        thread::sleep(Duration::from_millis(50));
-        (listener, at.as_socket().unwrap(), fill)
-    }
-
     fn unused_port() -> u16 {
         std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
     }
@@ -1014,13 +998,13 @@ mod connecting {
 
     /// NetworkConnectionNoServer.test_create_connection_timeout
     #[test]
-    fn a_connect_that_nobody_answers_times_out_as_such_and_never_early() {
+    fn a_connect_without_an_answer_times_out_as_such_and_never_early() {
         within(|| {
-            let (_listener, at, _fill) = black_hole();
-            let began = Instant::now();
-            let error = SocketOptions::new().connect_timeout(Duration::from_secs(1)).connect(at).unwrap_err();
+            let port = SilentPort::at("127.0.0.1:0");
+            let time = Duration::from_secs(1);
+            let error =
+                ends_after(time, || SocketOptions::new().connect_timeout(time).connect(port.address).unwrap_err());
             assert_eq!((error.kind(), error.code()), (ErrorKind::TimedOut, "ETIMEDOUT"));
-            assert!(began.elapsed() >= Duration::from_secs(1) && began.elapsed() < Duration::from_secs(15));
         });
     }
 
@@ -1043,13 +1027,16 @@ mod connecting {
     #[test]
     fn a_late_answer_is_read_without_a_timeout_and_times_out_with_one() {
         within(|| {
-            let served = Served::new(|socket| {
-                thread::sleep(Duration::from_secs(3));
+            let (let_go, wait) = channel();
+            let wait = Mutex::new(wait);
+            let served = Served::new(move |socket| {
+                wait.lock().unwrap().recv_timeout(LONG).expect("the test lets it answer");
                 socket.write_all("done!")
             });
             let patient = served.client();
             let hasty = SocketOptions::new().timeout(Duration::from_secs(1)).connect(served.server.address()).unwrap();
             assert_eq!(hasty.read(&mut [0; 5]).unwrap_err().kind(), ErrorKind::TimedOut);
+            (0..2).for_each(|_| let_go.send(()).unwrap());
             let mut said = [0; 5];
             patient.read_exact(&mut said).unwrap();
             assert_eq!(&said, b"done!");
@@ -1111,7 +1098,7 @@ mod unix {
     #[test]
     fn a_path_may_be_any_text_or_bytes() {
         within(|| {
-            let folder = Folder::new();
+            let folder = Folder::temporary();
             for name in [&b"plain"[..], "\u{1234}\u{20ac}".as_bytes(), b"\xe7w\xf0\xff"] {
                 let path = folder.0.join(OsStr::from_bytes(name));
                 let server = Server::listen(&path).unwrap();
@@ -1159,9 +1146,9 @@ mod create_server {
         assert_eq!(shared.listen(alone.address()).unwrap_err().code(), "EADDRINUSE");
     }
 
-    /// CreateServerTest.test_ipv6_only_default. Differs: "Default: no; `::` takes IPv4 too."
+    /// CreateServerTest.test_ipv6_only_default. Differs: by default `::` takes IPv4 too.
     #[test]
-    fn an_ipv6_server_takes_ipv4_too_unless_told_otherwise() {
+    fn an_ipv6_server_takes_ipv4_too_unless_ipv6_only_is_set() {
         within(|| {
             let both = Served::on(Server::listen("[::]:0").unwrap(), echo);
             ping(&Socket::connect(("127.0.0.1", both.server.address().port())).unwrap(), "x");
@@ -1212,7 +1199,7 @@ mod sendfile {
     #[test]
     fn ten_megabytes_of_a_file_arrive_by_copy_with_and_without_a_timeout() {
         within(|| {
-            let folder = Folder::new();
+            let folder = Folder::temporary();
             let data: Vec<u8> = (0..10 << 20).map(|i| (i % 253) as u8).collect();
             std::fs::write(folder.join("file"), &data).unwrap();
             for (time, from, most) in
@@ -1245,7 +1232,7 @@ mod sendfile {
     }
 }
 
-/// What `test_threads_reaped` is about, from the other side: nobody is left when all have ended
+/// What `test_threads_reaped` is about, from the other side: no descriptor is left when all have ended
 #[test]
 fn descriptors_do_not_pile_up_with_connections_that_have_ended() {
     const NAME: &str = "descriptors_do_not_pile_up_with_connections_that_have_ended";
