@@ -17,16 +17,20 @@ pub(crate) type OwnedHandle = std::os::fd::OwnedFd;
 #[cfg(windows)]
 pub(crate) type OwnedHandle = std::os::windows::io::OwnedSocket;
 
+/// Whether Linux's own ways are taken. With `--cfg landline_portable` Linux takes those of macOS and the BSDs instead, so that
+/// they can be run here: Linux wakes threads in places where others do not, and would hide that nothing else does.
+const LINUX: bool = cfg!(all(any(target_os = "linux", target_os = "android"), not(landline_portable)));
+
 /// Whether an accepted socket has the listener's settings (socket(7), measured on Linux), so that making them once on the
 /// listener costs nothing per connection.
-pub(crate) const ACCEPTED_INHERITS: bool = cfg!(target_os = "linux");
+pub(crate) const ACCEPTED_INHERITS: bool = LINUX && cfg!(target_os = "linux");
 
 /// Whether SO_REUSEADDR lets a listener bind a port whose last connections are still in TIME_WAIT, which is what one
 /// wants. On Windows it lets two programs listen on one port.
 pub(crate) const REUSE_ADDRESS_IS_SAFE: bool = cfg!(unix);
 
 /// Whether shutdown(2) on a listener wakes every thread that is blocked in accept(2) on it, and all that come.
-pub(crate) const SHUTDOWN_WAKES_ACCEPT: bool = cfg!(any(target_os = "linux", target_os = "android"));
+pub(crate) const SHUTDOWN_WAKES_ACCEPT: bool = LINUX;
 
 /// Lets several sockets share one port: SO_REUSEPORT.
 #[cfg(unix)]
@@ -59,11 +63,11 @@ pub(crate) fn is_nonblocking(_: &socket2::Socket) -> io::Result<bool> {
 }
 
 /// Whether the socket listens; `true` where that cannot be asked.
-#[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
+#[cfg(all(any(target_os = "linux", target_os = "android", target_os = "freebsd"), not(landline_portable)))]
 pub(crate) fn is_listener(socket: &socket2::Socket) -> io::Result<bool> {
     socket.is_listener()
 }
-#[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd")))]
+#[cfg(not(all(any(target_os = "linux", target_os = "android", target_os = "freebsd"), not(landline_portable))))]
 pub(crate) fn is_listener(_: &socket2::Socket) -> io::Result<bool> {
     Ok(true)
 }
@@ -90,21 +94,21 @@ pub(crate) fn type_of_service(socket: &SockRef<'_>, family: Family) -> io::Resul
 }
 
 /// TCP_USER_TIMEOUT in whole milliseconds, rounded up; zero is the system's default.
-#[cfg(any(target_os = "linux", target_os = "android"))]
+#[cfg(all(any(target_os = "linux", target_os = "android"), not(landline_portable)))]
 pub(crate) fn set_user_timeout(socket: &SockRef<'_>, time: std::time::Duration) -> io::Result<()> {
     let rounded_up = time.saturating_add(std::time::Duration::from_nanos(999_999));
     socket.set_tcp_user_timeout(Some(rounded_up))
 }
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
+#[cfg(not(all(any(target_os = "linux", target_os = "android"), not(landline_portable))))]
 pub(crate) fn set_user_timeout(_: &SockRef<'_>, time: std::time::Duration) -> io::Result<()> {
     if time.is_zero() { Ok(()) } else { Err(io::ErrorKind::Unsupported.into()) }
 }
 
-#[cfg(any(target_os = "linux", target_os = "android"))]
+#[cfg(all(any(target_os = "linux", target_os = "android"), not(landline_portable)))]
 pub(crate) fn user_timeout(socket: &SockRef<'_>) -> io::Result<Option<std::time::Duration>> {
     socket.tcp_user_timeout()
 }
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
+#[cfg(not(all(any(target_os = "linux", target_os = "android"), not(landline_portable))))]
 pub(crate) fn user_timeout(_: &SockRef<'_>) -> io::Result<Option<std::time::Duration>> {
     Err(io::ErrorKind::Unsupported.into())
 }
@@ -124,16 +128,16 @@ pub(crate) fn keep_alive_probes(
 }
 
 /// Writes several buffers by one system call that raises no SIGPIPE. std's own `write_vectored` is writev(2), which
-/// does, and kills a program that has left the signal at its default.
-#[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
+/// does, and kills a program that has left the signal at its default. Where no flag keeps it back, one buffer by std's write,
+/// which is safe everywhere.
+#[cfg(all(any(target_os = "linux", target_os = "android", target_os = "freebsd"), not(landline_portable)))]
 pub(crate) fn write_vectored(stream: &TcpStream, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
     const MSG_NOSIGNAL: i32 = if cfg!(target_os = "freebsd") { 0x2_0000 } else { 0x4000 };
     // More in one call is EMSGSIZE.
     const IOV_MAX: usize = 1024;
     SockRef::from(stream).send_vectored_with_flags(&buffers[..buffers.len().min(IOV_MAX)], MSG_NOSIGNAL)
 }
-/// There is no such flag everywhere. std's write of one buffer is safe on every system.
-#[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd")))]
+#[cfg(not(all(any(target_os = "linux", target_os = "android", target_os = "freebsd"), not(landline_portable))))]
 pub(crate) fn write_vectored(mut stream: &TcpStream, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
     let first = buffers.iter().find(|buffer| !buffer.is_empty());
     io::Write::write(&mut stream, first.map_or(&[], |buffer| buffer))
@@ -197,14 +201,14 @@ pub(crate) fn path_from_bytes(bytes: &[u8]) -> PathBuf {
 }
 
 /// Gives a Unix socket a name that nobody else has; Linux alone has such names.
-#[cfg(any(target_os = "linux", target_os = "android"))]
+#[cfg(all(any(target_os = "linux", target_os = "android"), not(landline_portable)))]
 pub(crate) fn bind_to_any_name(socket: &socket2::Socket) -> io::Result<Option<PathBuf>> {
     static LAST: AtomicUsize = AtomicUsize::new(0);
     let name = format!("\0landline {} {}", std::process::id(), LAST.fetch_add(1, Ordering::Relaxed));
     socket.bind(&socket2::SockAddr::unix(&name)?)?;
     Ok(Some(name.into()))
 }
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
+#[cfg(not(all(any(target_os = "linux", target_os = "android"), not(landline_portable))))]
 pub(crate) fn bind_to_any_name(_: &socket2::Socket) -> io::Result<Option<PathBuf>> {
     Ok(None)
 }
@@ -267,11 +271,11 @@ pub(crate) const SLICE: Option<std::time::Duration> =
     if cfg!(windows) { Some(std::time::Duration::from_millis(500)) } else { None };
 
 /// Whether shutdown(2) wakes a thread that is blocked in connect(2) on the same socket, which then fails.
-pub(crate) const SHUTDOWN_WAKES_CONNECT: bool = cfg!(any(target_os = "linux", target_os = "android"));
+pub(crate) const SHUTDOWN_WAKES_CONNECT: bool = LINUX;
 
 /// Whether connect(2), called again on a socket that is connecting, waits for that to end. Elsewhere it fails with
 /// `EALREADY`.
-pub(crate) const CONNECT_RESUMES: bool = cfg!(any(target_os = "linux", target_os = "android"));
+pub(crate) const CONNECT_RESUMES: bool = LINUX;
 
 /// Lets several datagram sockets have one address: SO_REUSEADDR, which on the BSDs and macOS does not go far enough.
 pub(crate) fn share_address(socket: &socket2::Socket, share: bool) -> io::Result<()> {
@@ -311,14 +315,14 @@ pub(crate) fn is_readable(socket: &UdpSocket) -> io::Result<bool> {
 
 /// The row of a socket in a table of /proc/net, such as `udp6`. It is found by the socket's inode: others may have the same
 /// address and port.
-#[cfg(any(target_os = "linux", target_os = "android"))]
+#[cfg(all(any(target_os = "linux", target_os = "android"), not(landline_portable)))]
 pub(crate) fn table_row(socket: &impl std::os::fd::AsRawFd, table: &str) -> Option<String> {
     let link = std::fs::read_link(format!("/proc/self/fd/{}", socket.as_raw_fd())).ok()?;
     let inode = link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?;
     let table = std::fs::read_to_string(format!("/proc/net/{table}")).ok()?;
     table.lines().find(|row| row.split_whitespace().nth(9) == Some(inode)).map(String::from)
 }
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
+#[cfg(not(all(any(target_os = "linux", target_os = "android"), not(landline_portable))))]
 pub(crate) fn table_row<T>(_: &T, _: &str) -> Option<String> {
     None
 }
@@ -356,6 +360,9 @@ pub(crate) fn multicast_interface_v4(index: u32) -> Option<Ipv4Addr> {
 
 /// The number of the interface that has this address, where the system keeps a list.
 pub(crate) fn interface_of(address: Ipv6Addr) -> Option<u32> {
+    if cfg!(landline_portable) {
+        return None;
+    }
     let table = std::fs::read_to_string("/proc/net/if_inet6").ok()?;
     let wanted = format!("{:032x}", u128::from(address));
     let row = table.lines().find_map(|line| line.strip_prefix(&wanted))?;
@@ -383,6 +390,9 @@ pub(crate) fn join_source_v4(_: &UdpSocket, _: [Ipv4Addr; 3], _: bool) -> io::Re
 
 /// How many descriptors this process may have, where the system says so.
 pub(crate) fn descriptor_limit() -> Option<usize> {
+    if cfg!(landline_portable) {
+        return None;
+    }
     let limits = std::fs::read_to_string("/proc/self/limits").ok()?;
     let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
     line.split_whitespace().next()?.parse().ok()

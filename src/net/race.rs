@@ -356,16 +356,16 @@ impl InFlight {
 
     /// Ends the calls under way and those to come. Gives whether every one has returned.
     ///
-    /// shutdown(2) wakes a connect(2) that has begun. One that is about to begin would not notice, or even begin anew,
+    /// Where shutdown(2) wakes a connect(2) that has begun, it is called on each. One that is about to begin would not notice, or even begin anew,
     /// and so it is repeated until the call is over.
     fn call_off(&self) -> bool {
         let mut state = lock(&self.state);
         state.called_off = true;
-        for _ in 0..ROUNDS {
+        for _ in 0..if sys::SHUTDOWN_WAKES_CONNECT { ROUNDS } else { 0 } {
             for socket in &state.sockets {
                 let _ = socket.shutdown(Shutdown::Both);
             }
-            if state.sockets.is_empty() || !sys::SHUTDOWN_WAKES_CONNECT {
+            if state.sockets.is_empty() {
                 break;
             }
             state = self.landed.wait_timeout(state, AGAIN).unwrap_or_else(PoisonError::into_inner).0;

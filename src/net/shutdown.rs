@@ -170,8 +170,10 @@ impl Inner {
                 if self.options.answer_queued {
                     self.answer(&listener);
                 }
-                // On Linux it wakes every acceptor, those to come included; where it does not, it fails.
-                let _ = listener.shutdown(net::Shutdown::Both);
+                // It wakes every acceptor, those to come included.
+                if sys::SHUTDOWN_WAKES_ACCEPT {
+                    let _ = listener.shutdown(net::Shutdown::Both);
+                }
             }
         }
         // On an adopted listener, an acceptor that gets a client instead of our call still serves it.
