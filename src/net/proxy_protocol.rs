@@ -306,5 +306,7 @@ fn quoted(word: &[u8]) -> String {
     format!("'{}'", word.escape_ascii())
 }
 
+// By its path: tests/random has this file elsewhere in its tree.
 #[cfg(test)]
-mod tests;
+#[path = "proxy_protocol/tests.rs"]
+pub(super) mod tests;

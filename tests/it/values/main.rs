@@ -8,4 +8,3 @@ mod address;
 mod block_list;
 mod encoding;
 mod is_ip;
-mod properties;
