@@ -3,7 +3,7 @@
 //! Terminal 1:
 //!
 //! ```text
-//! $ cargo run --example json_lines
+//! $ cargo run --manifest-path examples/json_lines/Cargo.toml
 //! listening on 127.0.0.1:3000
 //! then: cargo run --example echo_client 127.0.0.1:3000
 //! ```
@@ -20,9 +20,10 @@
 //! {"error":"unknown variant `sing`, expected `add` or `upper` at line 1 column 7"}
 //! ```
 //!
-//! Lesson: an enum is the protocol, and serde checks what comes against it. `lines` cuts the stream into messages, each of
-//! 64 KiB at most, `write_with` writes an answer whole from a buffer that is used again. What a client gets wrong is
-//! answered and ends nothing; only what the socket gets wrong ends the connection.
+//! Lesson: an enum is the protocol, and serde checks what comes against it. `lines` cuts the stream into messages, each
+//! of 64 KiB at most, `write_with` writes an answer whole from a buffer that is used again. What a client gets wrong is
+//! answered and ends nothing; only what the socket gets wrong ends the connection. The crate is one of its own, so that
+//! the library's dependencies stay as they are.
 
 use std::{env, io};
 
