@@ -232,7 +232,7 @@ impl Socket {
     }
 
     /// Sets the interface that multicast datagrams are sent by: `IP_MULTICAST_IF`, `IPV6_MULTICAST_IF`.
-    /// [`Interface::ANY`] leaves it to the system again, as at first.
+    /// [`Interface::ANY`] leaves it to the system again. Default: [`Interface::ANY`].
     ///
     /// # Errors
     /// `EADDRNOTAVAIL` if no interface has the address, `ENODEV` if none has the name or number, `EINVAL` for an

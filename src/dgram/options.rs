@@ -82,7 +82,7 @@ impl SocketOptions {
 
     /// Lets several sockets that all ask for it have one address: `SO_REUSEADDR`, with `SO_REUSEPORT` on macOS and the
     /// BSDs. Each of them gets every multicast and broadcast datagram, but only one of them the others; on Linux the
-    /// last one bound. Default: false.
+    /// last one bound. Default: no.
     #[doc(alias = "reuseAddr")]
     pub fn reuse_address(mut self, reuse: bool) -> SocketOptions {
         self.reuse_address = reuse;
@@ -91,14 +91,14 @@ impl SocketOptions {
 
     /// Lets several sockets that all ask for it, of one user, share one address, so that each peer is served by one of
     /// them: `SO_REUSEPORT`. [`bind`](Self::bind) fails with `ENOTSUP` where there is no such thing, as on Windows.
-    /// Default: false.
+    /// Default: no.
     #[doc(alias = "reusePort")]
     pub fn reuse_port(mut self, reuse: bool) -> SocketOptions {
         self.reuse_port = reuse;
         self
     }
 
-    /// Keeps a socket bound to `::` from taking IPv4's port as well: `IPV6_V6ONLY`. Default: false.
+    /// Keeps a socket bound to `::` from taking IPv4's port as well: `IPV6_V6ONLY`. Default: no.
     #[doc(alias = "ipv6Only")]
     pub fn ipv6_only(mut self, only: bool) -> SocketOptions {
         self.ipv6_only = only;
@@ -106,7 +106,8 @@ impl SocketOptions {
     }
 
     /// How many bytes the system may keep until they are received: `SO_RCVBUF`. The system may grant less without
-    /// saying so; [`Socket::recv_buffer_size`] tells. Default: 4 MiB, or the largest part of it to be had.
+    /// saying so; [`Socket::recv_buffer_size`] tells. Default: 4 MiB, or as much of it as the
+    /// system grants.
     #[doc(alias = "recvBufferSize")]
     pub fn recv_buffer_size(mut self, bytes: usize) -> SocketOptions {
         self.recv_buffer_size = Some(bytes);
@@ -127,7 +128,7 @@ impl SocketOptions {
         self
     }
 
-    /// Allows sending to broadcast addresses: `SO_BROADCAST`. Default: false.
+    /// Allows sending to broadcast addresses: `SO_BROADCAST`. Default: no.
     pub fn broadcast(mut self, allow: bool) -> SocketOptions {
         self.broadcast = Some(allow);
         self
@@ -164,7 +165,7 @@ impl SocketOptions {
     }
 
     /// Lets `cancel` close the socket, as [`close`](Socket::close) does. If it was fired before, the socket is closed as
-    /// soon as it is bound. Default: nothing.
+    /// soon as it is bound. Default: none.
     #[doc(alias = "signal")]
     pub fn cancel(mut self, cancel: &Cancel) -> SocketOptions {
         self.cancel = Some(cancel.clone());
@@ -172,7 +173,7 @@ impl SocketOptions {
     }
 
     /// Calls `hook` for whatever happens to the socket: an error of receiving, closing, closed. Printed, each
-    /// [`Report`] is a line of a log.
+    /// [`Report`] is a line of a log. Default: none.
     pub fn report(mut self, hook: impl Fn(&Report) + Send + Sync + 'static) -> SocketOptions {
         self.reporter = Reporter::new(hook);
         self

@@ -11,7 +11,8 @@ use super::socket::{Setup, Socket};
 use crate::error::{Error, Result};
 
 impl Socket {
-    /// Allows or forbids sending to broadcast addresses, `SO_BROADCAST`. Without it such a send is `EACCES`.
+    /// Allows or forbids sending to broadcast addresses, `SO_BROADCAST`. Without it such a send is `EACCES`. Default:
+    /// no.
     ///
     /// # Errors
     /// `ERR_SOCKET_DGRAM_NOT_RUNNING` once closed.
@@ -24,7 +25,8 @@ impl Socket {
         })
     }
 
-    /// Sets how many routers a datagram may pass, 1 to 255: `IP_TTL`, `IPV6_UNICAST_HOPS`.
+    /// Sets how many routers a datagram may pass, 1 to 255: `IP_TTL`, `IPV6_UNICAST_HOPS`. Default: the system's,
+    /// mostly 64.
     ///
     /// # Errors
     /// `EINVAL` outside of 1 to 255, `ERR_SOCKET_DGRAM_NOT_RUNNING` once closed.
@@ -37,8 +39,8 @@ impl Socket {
         })
     }
 
-    /// Sets how many routers a multicast datagram may pass, 0 to 255: `IP_MULTICAST_TTL`, `IPV6_MULTICAST_HOPS`. It is
-    /// 1 at first, so that none leaves the local network. With 0 none is to leave this machine; do not rely on it on
+    /// Sets how many routers a multicast datagram may pass, 0 to 255: `IP_MULTICAST_TTL`, `IPV6_MULTICAST_HOPS`.
+    /// Default: 1, so that none leaves the local network. With 0 none is to leave this machine; do not rely on it on
     /// Linux, which looks at it only where this machine is itself a member of the group, on the interface that is sent
     /// by.
     ///
@@ -54,7 +56,7 @@ impl Socket {
     }
 
     /// Sets whether members on this machine get this socket's multicast datagrams too: `IP_MULTICAST_LOOP`,
-    /// `IPV6_MULTICAST_LOOP`. On at first. It makes no difference on the loopback interface, and Windows looks at the
+    /// `IPV6_MULTICAST_LOOP`. Default: yes. It makes no difference on the loopback interface, and Windows looks at the
     /// receiving socket's setting instead.
     ///
     /// # Errors
@@ -80,7 +82,7 @@ impl Socket {
     }
 
     /// Asks for another receive buffer, `SO_RCVBUF`. [`recv_buffer_size`](Self::recv_buffer_size) says what was
-    /// granted, which may be less without an error.
+    /// granted, which may be less without an error. Default: 4 MiB, or as much of it as the system grants.
     ///
     /// # Errors
     /// `ERR_SOCKET_BAD_BUFFER_SIZE` for 0, `ERR_SOCKET_BUFFER_SIZE` if the system refuses,
@@ -106,6 +108,7 @@ impl Socket {
     }
 
     /// Asks for another send buffer, `SO_SNDBUF`. [`send_buffer_size`](Self::send_buffer_size) says what was granted.
+    /// Default: the system's, or 65,535 where that is less.
     ///
     /// # Errors
     /// `ERR_SOCKET_BAD_BUFFER_SIZE` for 0, `ERR_SOCKET_BUFFER_SIZE` if the system refuses,

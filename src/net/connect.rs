@@ -95,7 +95,7 @@ impl SocketOptions {
 
     /// Lets `cancel` end this, at any time: a connect in progress fails with `ABORT_ERR`, on Linux well within a
     /// millisecond, or some 10 ms if it waits for room in the backlog of a Unix socket; a connected socket is destroyed, so that calls that are blocked on it fail with `NotConnected`. If it
-    /// was fired before, the connect fails at once. Default: nothing.
+    /// was fired before, the connect fails at once. Default: none.
     #[doc(alias = "signal")]
     pub fn cancel(self, cancel: &Cancel) -> SocketOptions {
         SocketOptions { cancel: Some(cancel.clone()), ..self }
@@ -170,13 +170,13 @@ impl SocketOptions {
         SocketOptions { local_port: port, ..self }
     }
 
-    /// See [`Socket::set_no_delay`]. Default: on.
+    /// See [`Socket::set_no_delay`]. Default: yes.
     pub fn no_delay(mut self, on: bool) -> SocketOptions {
         self.connection.settings.no_delay = on;
         self
     }
 
-    /// See [`Socket::set_keep_alive`]. Default: off.
+    /// See [`Socket::set_keep_alive`]. Default: none.
     pub fn keep_alive(mut self, keep_alive: impl Into<KeepAlive>) -> SocketOptions {
         self.connection.settings.keep_alive = Some(keep_alive.into());
         self
@@ -223,7 +223,7 @@ impl SocketOptions {
         self
     }
 
-    /// Tells `hook` what happens to the connection; see [`Report`]. Default: nobody.
+    /// Tells `hook` what happens to the connection; see [`Report`]. Default: none.
     pub fn report(self, hook: impl Fn(&Report) + Send + Sync + 'static) -> SocketOptions {
         SocketOptions { reporter: Reporter::new(hook), ..self }
     }

@@ -117,7 +117,7 @@ impl ServerOptions {
 
     /// Clients whose address is on this list are closed as soon as they are accepted, whether there is room or not.
     /// They are counted in [`Stats`](super::Stats) and reported, and nobody else is told. The rules may be changed
-    /// while the server runs. Default: an empty list.
+    /// while the server runs. Default: none.
     pub fn block_list(self, list: &BlockList) -> ServerOptions {
         ServerOptions { block_list: Some(list.clone()), ..self }
     }
@@ -132,7 +132,7 @@ impl ServerOptions {
     /// is room or not and whatever [`when_full`](ServerOptions::when_full) says; with [`WhenFull::Reply`] it is told
     /// so. All hosts of one IPv6 network count as one, then, and so do all that use link-local addresses. 0 refuses
     /// everybody; Unix sockets have no addresses to limit. It takes memory for the addresses that are connected, and
-    /// for no others. Default: `None`, as many as there is room for.
+    /// for no others. Default: none, as many as there is room for.
     pub fn max_connections_per_address(self, max: impl Into<Option<usize>>) -> ServerOptions {
         ServerOptions { max_per_address: max.into(), ..self }
     }
@@ -183,13 +183,13 @@ impl ServerOptions {
         ServerOptions { writable_all: all, ..self }
     }
 
-    /// For each connection, see [`Socket::set_no_delay`](super::Socket::set_no_delay). Default: on.
+    /// For each connection, see [`Socket::set_no_delay`](super::Socket::set_no_delay). Default: yes.
     pub fn no_delay(mut self, on: bool) -> ServerOptions {
         self.connection.settings.no_delay = on;
         self
     }
 
-    /// For each connection, see [`Socket::set_keep_alive`](super::Socket::set_keep_alive). Default: off.
+    /// For each connection, see [`Socket::set_keep_alive`](super::Socket::set_keep_alive). Default: none.
     pub fn keep_alive(mut self, keep_alive: impl Into<KeepAlive>) -> ServerOptions {
         self.connection.settings.keep_alive = Some(keep_alive.into());
         self
@@ -266,7 +266,7 @@ impl ServerOptions {
     }
 
     /// How long each connection may last in all, what is queued and the [`linger`](Self::linger) time included, see
-    /// [`Socket::set_deadline`](super::Socket::set_deadline). Default: without end.
+    /// [`Socket::set_deadline`](super::Socket::set_deadline). Default: none.
     pub fn deadline(mut self, time: impl Into<Option<Duration>>) -> ServerOptions {
         self.connection.deadline = time.into();
         self
@@ -296,13 +296,13 @@ impl ServerOptions {
         ServerOptions { thread_name: name.into(), ..self }
     }
 
-    /// Tells `hook` all that happens: see [`Report`]. Default: nobody.
+    /// Tells `hook` all that happens: see [`Report`]. Default: none.
     pub fn report(self, hook: impl Fn(&Report) + Send + Sync + 'static) -> ServerOptions {
         ServerOptions { reporter: Reporter::new(hook), ..self }
     }
 
     /// Lets `cancel` close the server, as [`close`](Server::close) does. If it was fired before, the server is closed as
-    /// soon as it listens. Default: nothing.
+    /// soon as it listens. Default: none.
     #[doc(alias = "signal")]
     pub fn cancel(self, cancel: &Cancel) -> ServerOptions {
         ServerOptions { cancel: Some(cancel.clone()), ..self }

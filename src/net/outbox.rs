@@ -172,13 +172,14 @@ impl Outbox {
         }
     }
 
-    /// How many bytes may be queued. Default: 1 MiB, or what `outbox_limit` set.
+    /// How many bytes may be queued.
     #[doc(alias = "writableHighWaterMark")]
     pub fn limit(&self) -> usize {
         self.core.queue().state().limit
     }
 
-    /// Changes the limit, from the next message on.
+    /// Changes how many bytes may be queued, from the next message on. Default: 1 MiB, or what
+    /// [`outbox_limit`](super::SocketOptions::outbox_limit) set.
     pub fn set_limit(&self, bytes: usize) {
         self.core.queue().state().limit = bytes;
         self.core.queue().tell_moved();

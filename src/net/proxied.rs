@@ -17,7 +17,7 @@ impl ServerOptions {
     /// The server stands behind load balancers, whose addresses are on this list: a match means trusted here, not
     /// blocked. Each connection has to begin with a header of the PROXY protocol, version 1 or 2 (HAProxy's
     /// `send-proxy` and `send-proxy-v2`, nginx's `proxy_protocol on`), which says whose it is. The rules may be changed
-    /// while the server runs. Default: no list, and no header.
+    /// while the server runs. Default: none; no header is expected then.
     ///
     /// [`remote_address`](super::Socket::remote_address) is then the client's address, and
     /// [`local_address`](super::Socket::local_address) the one it connected to, as the header has them; so are those in

@@ -189,7 +189,8 @@ impl Server {
     }
 
     /// Changes how many connections may be open at once, from the next client on. Lowering it closes nobody; 0 lets nobody
-    /// in; `None`, and anything above it, is as many as the system has threads for.
+    /// in; `None`, and anything above it, is as many as the system has threads for. Default: 10,000, or what
+    /// [`max_connections`](super::ServerOptions::max_connections) says.
     ///
     /// ```
     /// use landline::net::{Server, Socket};

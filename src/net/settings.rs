@@ -16,7 +16,7 @@ use crate::sys::{self, Raw};
 
 /// Settings.
 impl Socket {
-    /// Whether each write is sent at once: TCP_NODELAY. Default: on, unlike Node, since a reply in two writes would
+    /// Whether each write is sent at once: TCP_NODELAY. Default: yes, unlike Node, since a reply in two writes would
     /// otherwise wait some 40 ms for the peer's delayed acknowledgement.
     ///
     /// # Errors
@@ -35,7 +35,7 @@ impl Socket {
         self.core.settings().no_delay
     }
 
-    /// Whether and when a silent connection is probed; see [`KeepAlive`]. Default: off.
+    /// Whether and when a silent connection is probed; see [`KeepAlive`]. Default: none.
     ///
     /// # Errors
     /// `setKeepAlive` with the system's code, `EINVAL` for a time it cannot take (on Linux more than 32,767 s).
@@ -122,7 +122,7 @@ impl Socket {
     /// How long the connection may be idle: no byte read and none written. Then a blocked read or write fails with
     /// `TimedOut`, and [`each`](Self::each) tells `Timeout`. Nothing is closed and nothing received is lost. The next
     /// blocking call waits for the whole time again; `Timeout` is told once, until bytes have moved again. `None` and zero
-    /// switch it off. Default: off.
+    /// switch it off. Default: none.
     ///
     /// It counts from the next call on; one that is blocked already goes by the old time. It is never early, and at most
     /// some 10 ms late, the kernel's ticks; a write of which the kernel takes a part and then no more is an eighth of the time

@@ -1,11 +1,13 @@
-//! The page of defaults says what the library does.
+//! The page of defaults and the documentation of each setter say what the library does.
 
+use std::collections::BTreeMap;
 use std::fs;
 
 use landline::dgram;
-use landline::net::{Server, ServerOptions, SocketOptions};
+use landline::net::{KeepAlive, Server, ServerOptions, SocketOptions};
 
 use crate::support::pages::{read, root};
+use crate::node::{files, word};
 
 /// The cells of the page's rows.
 fn rows(page: &str) -> Vec<[&str; 3]> {
@@ -75,81 +77,168 @@ fn descriptors() -> usize {
     soft.and_then(|soft| soft.parse().ok()).unwrap_or(usize::MAX)
 }
 
-/// Every default that is set by an option, and what it is.
-fn options() -> Vec<(&'static str, String)> {
-    let (server, socket) = (format!("{:?}", ServerOptions::new()), format!("{:?}", SocketOptions::new()));
-    let datagram = format!("{:?}", dgram::SocketOptions::udp4());
-    let server = |name, unit| said(&field(&server, name), unit);
-    let socket = |name, unit| said(&field(&socket, name), unit);
-    let flag = Unit::None;
-    assert_eq!(server("stack_size", flag), "none", "std decides about stacks");
-    assert_eq!(field(&datagram, "recv_buffer_size"), "None", "then the library asks for RECV_BUFFER");
-    vec![
-        ("ServerOptions::when_full", server("when_full", flag)),
-        ("ServerOptions::backlog", server("backlog", flag)),
-        ("ServerOptions::max_connections_per_address", server("max_per_address", flag)),
-        ("ServerOptions::answer_queued", server("answer_queued", flag)),
-        ("ServerOptions::linger", server("linger", flag)),
-        ("ServerOptions::ipv6_only", server("ipv6_only", flag)),
-        ("ServerOptions::reuse_address", server("reuse_address", flag)),
-        ("ServerOptions::reuse_port", server("reuse_port", flag)),
-        ("ServerOptions::no_delay", server("no_delay", flag)),
-        ("SocketOptions::no_delay", socket("no_delay", flag)),
-        ("ServerOptions::keep_alive", server("keep_alive", flag)),
-        ("SocketOptions::keep_alive", socket("keep_alive", flag)),
-        ("ServerOptions::allow_half_open", server("allow_half_open", flag)),
-        ("SocketOptions::allow_half_open", socket("allow_half_open", flag)),
-        ("ServerOptions::timeout", server("timeout", flag)),
-        ("SocketOptions::timeout", socket("timeout", flag)),
-        ("ServerOptions::deadline", server("deadline", flag)),
-        ("ServerOptions::min_rate", server("min_rate", flag)),
-        ("SocketOptions::min_rate", socket("min_rate", flag)),
-        ("ServerOptions::user_timeout", server("user_timeout", flag)),
-        ("SocketOptions::user_timeout", socket("user_timeout", flag)),
-        ("ServerOptions::proxy_timeout", server("proxy_timeout", flag)),
-        ("ServerOptions::outbox_limit", server("outbox_limit", Unit::Bytes)),
-        ("SocketOptions::outbox_limit", socket("outbox_limit", Unit::Bytes)),
-        ("ServerOptions::stack_size", "std's".into()),
-        ("ServerOptions::thread_name", server("thread_name", flag)),
-        ("dgram::SocketOptions::thread_name", said(&field(&datagram, "thread_name"), flag)),
-        ("SocketOptions::connect_timeout", socket("connect_timeout", flag)),
-        ("SocketOptions::auto_select_family", socket("auto_select_family", flag)),
-        ("SocketOptions::attempt_timeout", socket("attempt_timeout", flag)),
-        ("dgram::SocketOptions::recv_buffer_size", said(&constant("src/dgram/options.rs", "RECV_BUFFER"), Unit::Bytes)),
-        ("dgram::SocketOptions::reuse_address", said(&field(&datagram, "reuse_address"), flag)),
-    ]
+/// Setters whose field has another name.
+const RENAMED: [(&str, &str); 6] = [
+    ("limit", "outbox_limit"),
+    ("lookup", "resolver"),
+    ("max_connections_per_address", "max_per_address"),
+    ("pause_on_connect", "paused"),
+    ("proxy_protocol", "trusted"),
+    ("report", "reporter"),
+];
+
+/// What holds where an option is not set, unless that is "none".
+const UNSET: [(&str, &str); 12] = [
+    ("broadcast", "no"),
+    ("delay", "the system's"),
+    ("family", "any"),
+    ("local_address", "the system's choice"),
+    ("lookup", "the system's resolver"),
+    ("multicast_loop", "yes"),
+    ("multicast_ttl", "1"),
+    ("send_buffer_size", "the system's"),
+    ("stack_size", "std's"),
+    ("ttl", "the system's"),
+    ("type_of_service", "0"),
+    ("user_timeout", "the system's"),
+];
+
+/// The default that a setter changes, as the code has it: the field of new options.
+fn real(setter: &str) -> String {
+    let (owner, name) = setter.rsplit_once("::").expect("a setter has an owner");
+    let name = name.strip_prefix("set_").unwrap_or(name);
+    let debug = match owner {
+        "ServerOptions" | "Server" => format!("{:?}", ServerOptions::new()),
+        "SocketOptions" | "Socket" | "Outbox" => format!("{:?}", SocketOptions::new()),
+        "dgram::SocketOptions" | "dgram::Socket" => format!("{:?}", dgram::SocketOptions::udp4()),
+        "KeepAlive" => format!("{:?}", KeepAlive::new()),
+        _ => panic!("this test does not know the fields of {owner}"),
+    };
+    let of = |table: &[(&str, &'static str)]| table.iter().find(|(known, _)| *known == name).map(|(_, other)| *other);
+    let value = match setter {
+        // Without a limit of descriptors, which the test of the page takes into account.
+        "ServerOptions::max_connections" | "Server::set_max_connections" => return "10,000".into(),
+        // Not of the options: the system's own.
+        "dgram::Socket::set_multicast_interface" => return "ANY".into(),
+        "dgram::SocketOptions::recv_buffer_size" | "dgram::Socket::set_recv_buffer_size" => {
+            assert_eq!(field(&debug, name), "None", "then the library asks for RECV_BUFFER");
+            constant("src/dgram/options.rs", "RECV_BUFFER")
+        }
+        _ => field(&debug, of(&RENAMED).unwrap_or(name)),
+    };
+    match (of(&UNSET), &*value) {
+        (Some(meaning), "None" | "0ns") => meaning.into(),
+        _ if ["limit", "outbox_limit", "recv_buffer_size"].contains(&name) => said(&value, Unit::Bytes),
+        _ => said(&value, Unit::None),
+    }
 }
 
-/// Ensures that each default on the page is the one the library has, and that none is missing there.
-#[test]
-fn the_page_of_defaults_is_right() {
-    let page = read(&root().join("docs/defaults.md"));
-    let mut options = options();
-    let server = Server::listen("127.0.0.1:0").expect("port 0 can be listened on");
-    for [what, stated, by] in rows(&page) {
-        let begins = |with: &str| {
-            stated.strip_prefix(with).is_some_and(|rest| rest.is_empty() || rest.starts_with([',', ';', ' ']))
-        };
-        let named = quoted(by);
-        match *named {
-            ["ServerOptions::max_connections"] => {
-                let number = stated.split(' ').next().expect("it begins with a number").replace(',', "");
-                let number: usize = number.parse().expect("it begins with a number");
-                assert_eq!(server.max_connections(), number.min(descriptors().saturating_sub(64)), "{what}: {stated}");
-            }
-            [name, file] if by.contains("` in `") => {
-                let name = name.rsplit("::").next().expect("there is a last part");
-                let unit = if name == "WAITING_AT_MOST" { Unit::None } else { Unit::Bytes };
-                assert_eq!(stated, said(&constant(file, name), unit), "{what}: {name}");
-            }
-            _ => {
-                for name in named {
-                    let at = options.iter().position(|(known, _)| *known == name);
-                    let (_, real) = options.remove(at.unwrap_or_else(|| panic!("{name} is no option, or there twice")));
-                    assert!(begins(&real), "{what}: {name} is {real}, and the page says {stated}");
+/// The value that a stated default begins with, without markup: of "`None`, or what was set" `None`.
+fn value(stated: &str) -> String {
+    let end = [", ", "; ", ". ", "\n"].iter().filter_map(|mark| stated.find(mark)).min().unwrap_or(stated.len());
+    let bare = stated[..end].trim_end_matches('.').replace(['`', '[', ']', '"'], "");
+    bare.rsplit("::").next().unwrap_or_default().to_owned()
+}
+
+/// Every public method that sets something: those that return the options they are called on, and all `set_…`.
+fn setters() -> Vec<String> {
+    let api = read(&root().join("docs/public-api.txt"));
+    let methods = api.lines().filter_map(|line| line.strip_prefix("pub fn landline::")?.split_once('('));
+    let setters = methods.filter_map(|(name, rest)| {
+        let (owner, method) = name.rsplit_once("::")?;
+        let rest = rest.split_once(" where ").map_or(rest, |(rest, _)| rest);
+        let returns = rest.rsplit_once(") -> ").map_or("", |(_, returns)| returns);
+        let is_setter = method.starts_with("set_") && rest.starts_with("&self");
+        let is_option = rest.starts_with("self") && returns == format!("landline::{owner}");
+        let name = name.strip_prefix("net::").unwrap_or(name);
+        (is_setter || is_option).then(|| name.split('<').next().unwrap_or_default().to_owned())
+    });
+    setters.collect()
+}
+
+/// The documentation of every public method of the types in `net` and `dgram`, by name.
+fn documentation() -> BTreeMap<String, String> {
+    let mut found = BTreeMap::new();
+    for (folder, prefix) in [("src/net", ""), ("src/dgram", "dgram::")] {
+        for file in files(&root().join(folder)).expect("there are sources") {
+            let (mut owner, mut text) = (String::new(), String::new());
+            for line in read(&file).lines() {
+                if let Some(of) = line.strip_prefix("impl ") {
+                    owner = word(of).to_owned();
+                }
+                match line.strip_prefix("    ").filter(|code| !code.starts_with(' ')) {
+                    Some(code) if code.starts_with("///") => text += &format!("{}\n", code.trim_start_matches("/// ")),
+                    Some(code) if code.starts_with("#[") => {}
+                    code => {
+                        let text = std::mem::take(&mut text);
+                        if let Some(method) = code.and_then(|code| code.strip_prefix("pub fn ")) {
+                            found.insert(format!("{prefix}{owner}::{}", word(method)), text);
+                        }
+                    }
                 }
             }
         }
     }
-    assert_eq!(options, [], "every default is on the page");
+    found
+}
+
+/// Every default that a documentation states.
+fn stated(documentation: &str) -> Vec<&str> {
+    documentation.split("Default:").skip(1).map(str::trim_start).collect()
+}
+
+/// Ensures that each setter has its default on the page and in its documentation, that both are the one the library
+/// has, and that nothing else is called a default in either.
+#[test]
+fn every_setter_says_its_default_and_so_does_the_page() {
+    let page = read(&root().join("docs/defaults.md"));
+    let mut on_page = BTreeMap::new();
+    for [_, stated, by] in rows(&page).into_iter().filter(|[_, _, by]| !by.contains("` in `")) {
+        for name in quoted(by) {
+            assert_eq!(on_page.insert(name.to_owned(), stated), None, "{name} has one row");
+        }
+    }
+    let mut documented = documentation();
+    let setters = setters();
+    assert!(setters.len() > 70, "the setters are read: {}", setters.len());
+    for setter in &setters {
+        let stated_there = on_page.remove(setter).unwrap_or_else(|| panic!("{setter} has a row on the page"));
+        let text = documented.remove(setter).unwrap_or_else(|| panic!("{setter} is in the sources"));
+        let [stated_here] = stated(&text)[..] else {
+            panic!("{setter} says its default once, by \"Default: \": {text}")
+        };
+        let real = value(&real(setter));
+        assert_eq!(value(stated_there), real, "the default of {setter} on the page: {stated_there}");
+        assert_eq!(value(&stated_here.replace('\n', " ")), real, "the default in the documentation of {setter}");
+    }
+    assert_eq!(on_page, BTreeMap::new(), "what the page says to set a default is a setter");
+    let mut all = files(&root().join("src")).expect("there are sources");
+    let comments =
+        all.drain(..).map(|file| read(&file).lines().filter(|line| line.contains("///")).collect::<String>());
+    let count: usize = comments.map(|text| stated(&text).len()).sum();
+    assert_eq!(count, setters.len(), "a default is stated where it is set and nowhere else in the sources");
+}
+
+/// Ensures that the page has the limit of connections that holds here, and the numbers that no option changes.
+#[test]
+fn the_page_of_defaults_is_right_about_what_no_option_changes() {
+    let page = read(&root().join("docs/defaults.md"));
+    let server = Server::listen("127.0.0.1:0").expect("port 0 can be listened on");
+    let mut constants = 0;
+    for [what, stated, by] in rows(&page) {
+        match *quoted(by) {
+            ["ServerOptions::max_connections", _] => {
+                let number: usize = value(stated).replace(',', "").parse().expect("it begins with a number");
+                assert_eq!(server.max_connections(), number.min(descriptors().saturating_sub(64)), "{what}: {stated}");
+            }
+            [name, file] if by.contains("` in `") => {
+                constants += 1;
+                let name = name.rsplit("::").next().expect("there is a last part");
+                let unit = if name == "WAITING_AT_MOST" { Unit::None } else { Unit::Bytes };
+                assert_eq!(stated, said(&constant(file, name), unit), "{what}: {name}");
+            }
+            _ => {}
+        }
+    }
+    assert!(constants > 8, "the second table is read: {constants}");
 }

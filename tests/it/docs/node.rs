@@ -7,7 +7,7 @@ use std::path::Path;
 use crate::support::pages::{files, is_test, quoted, tests};
 
 /// The word a text begins with.
-fn word(text: &str) -> &str {
+pub(crate) fn word(text: &str) -> &str {
     let end = text.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(text.len());
     &text[..end]
 }
