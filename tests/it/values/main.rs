@@ -5,6 +5,7 @@
 mod support;
 
 mod address;
+mod auto_traits;
 mod block_list;
 mod encoding;
 mod is_ip;
