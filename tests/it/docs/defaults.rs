@@ -6,8 +6,8 @@ use std::fs;
 use landline::dgram;
 use landline::net::{KeepAlive, Server, ServerOptions, SocketOptions};
 
-use crate::support::pages::{read, root};
-use crate::node::{files, word};
+use crate::node::word;
+use crate::support::pages::{files, read, root};
 
 /// The cells of the page's rows.
 fn rows(page: &str) -> Vec<[&str; 3]> {

@@ -90,6 +90,11 @@ pub(crate) fn test_of(inner: &'static str) -> &'static str {
     path.split_once("::").expect("the name of the program comes first").1
 }
 
+/// The path of the test program. Where there is no /proc, as it was started: Cargo starts it by its whole path.
+pub(crate) fn this_program() -> PathBuf {
+    std::env::current_exe().unwrap_or_else(|_| std::env::args_os().next().expect("a program has a name").into())
+}
+
 /// Set in a child that runs one test of this program: its path.
 const CHILD: &str = "LANDLINE_TEST_CHILD";
 
@@ -121,9 +126,8 @@ pub(crate) fn is_child(test: &str) -> bool {
 /// Runs `test` in a child that `wrapper` starts, and fails if it does.
 #[track_caller]
 pub(crate) fn run_child(time: Duration, test: &str, wrapper: &[&str]) {
-    let this = std::env::current_exe().expect("the test program has a path");
     let mut command: Vec<_> = wrapper.iter().map(std::ffi::OsString::from).collect();
-    command.push(this.into());
+    command.push(this_program().into());
     let child = Command::new(&command[0])
         .args(&command[1..])
         .args([test, "--exact", "--include-ignored", "--nocapture", "--test-threads=1"])
@@ -166,7 +170,7 @@ const OTHER_SIDE: &str = "LANDLINE_TEST_OTHER_SIDE";
 /// Starts `test` in one more process, which plays the other side: there, [`other_side`] gives this address. Its input and
 /// output are piped; it dies with its handle.
 pub(crate) fn start_other_side(test: &str, at: SocketAddr) -> OtherSide {
-    let mut child = Command::new(std::env::current_exe().expect("the test program has a path"))
+    let mut child = Command::new(this_program())
         .args([test, "--exact", "--include-ignored", "--nocapture", "--test-threads=1"])
         .env(OTHER_SIDE, at.to_string())
         .stdin(Stdio::piped())
