@@ -1,0 +1,271 @@
+//! Instructions a message: the slope between [`FEW`] and [`MANY`] of them, so that the start is out of it. Both ends
+//! are on one thread, so nothing else on the machine changes the count. Ways that need a second thread (`pipe`,
+//! `relay`, channels) are not here.
+
+use std::cell::Cell;
+use std::io::{self, BufRead, BufReader, IoSlice, Read, Write};
+use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::sync::Arc;
+
+use landline::net::{self, Socket};
+use landline::{Encoding, dgram};
+
+use crate::numbers::Figure;
+use crate::process;
+use crate::ways::{MESSAGE, PATIENCE, SIZE, datagram_options, server_options};
+
+const FEW: usize = 1000;
+const MANY: usize = 11 * FEW;
+
+/// By the processor, the C library chooses how it copies and fills memory. With these it chooses the same on all.
+const TUNABLES: &str =
+    "GLIBC_TUNABLES=glibc.cpu.hwcaps=-AVX512F,-AVX2,-AVX2_Usable,-AVX_Fast_Unaligned_Load,-ERMS,-FSRM";
+
+/// Sends and receives so many messages, one after the other; gives the bytes that came.
+type Exchange = fn(usize) -> io::Result<usize>;
+
+/// Each message is written by `write_all` and read as the name says, or written as it says and read by `read`;
+/// datagrams by `send_to` and as it says. Below `std/` are the same over std.
+const EXCHANGES: &[(&str, Exchange)] = &[
+    ("std/tcp/read", |n| std_tcp(n, |mut stream, buffer| stream.read(buffer))),
+    ("tcp/read", |n| Ends::new("")?.read(n)),
+    ("tcp/read+hook", |n| Ends::new("hook")?.read(n)),
+    ("tcp/read+timeout", |n| Ends::new("timeout")?.read(n)),
+    ("tcp/read+deadline", |n| Ends::new("deadline")?.read(n)),
+    ("tcp/read+min_rate", |n| Ends::new("min_rate")?.read(n)),
+    ("tcp/read_exact", |n| Ends::new("")?.read_by(n, |served, buffer| served.read_exact(buffer).map(|()| SIZE))),
+    ("std/tcp/peek", |n| std_tcp(n, |mut stream, buffer| stream.peek(buffer).and_then(|_| stream.read(buffer)))),
+    ("tcp/peek", |n| Ends::new("")?.read_by(n, |served, buffer| served.peek(buffer).and_then(|_| served.read(buffer)))),
+    ("std/tcp/lines", |n| {
+        let mut lines = None;
+        std_tcp(n, |stream, _| {
+            let lines = lines.get_or_insert_with(|| BufReader::new(stream.try_clone().expect("it is open")).lines());
+            length(lines.next())
+        })
+    }),
+    ("tcp/lines", |n| {
+        let ends = Ends::new("")?;
+        let mut lines = ends.served.lines();
+        ends.read_by(n, |_, _| length(lines.next()))
+    }),
+    ("tcp/read_line", |n| {
+        let ends = Ends::new("")?;
+        let (mut lines, mut line) = (ends.served.lines(), String::new());
+        ends.read_by(n, |_, _| {
+            line.clear();
+            lines.read_line(&mut line)
+        })
+    }),
+    ("tcp/each", |n| each("", n)),
+    ("tcp/each+hook", |n| each("hook", n)),
+    ("tcp/each+timeout", |n| each("timeout", n)),
+    ("tcp/on.data", |n| Ends::new("")?.loop_by(n, |served, next| served.on().data(|_, bytes| next(bytes.len())).run())),
+    ("tcp/on.text", |n| {
+        Ends::new("")?.loop_by(n, |served, next| served.on().text(Encoding::Utf8, |_, text| next(text.len())).run())
+    }),
+    ("tcp/write!", |n| {
+        let text = str::from_utf8(&MESSAGE).expect("it is text");
+        Ends::new("")?.write_by(n, |client| write!(client, "{text}"))
+    }),
+    ("tcp/write_vectored", |n| {
+        Ends::new("")?.write_by(n, |mut client| client.write_vectored(&[IoSlice::new(&MESSAGE)]).map(drop))
+    }),
+    ("tcp/write_all_vectored", |n| {
+        Ends::new("")?.write_by(n, |client| client.write_all_vectored(&[&MESSAGE[..32], &MESSAGE[32..]]))
+    }),
+    ("tcp/outbox.try_send", |n| {
+        let message: Arc<[u8]> = MESSAGE.into();
+        Ends::new("")?.write_by(n, |client| Ok(client.outbox().try_send(Arc::clone(&message))?))
+    }),
+    ("tcp/outbox.send", |n| {
+        let message: Arc<[u8]> = MESSAGE.into();
+        Ends::new("")?.write_by(n, |client| client.outbox().send(Arc::clone(&message)))
+    }),
+    ("std/udp/recv", |n| {
+        let [sender, receiver] = [UdpSocket::bind("127.0.0.1:0")?, UdpSocket::bind("127.0.0.1:0")?];
+        let (at, mut buffer) = (receiver.local_addr()?, vec![0; 65_535]);
+        add(n, || {
+            sender.send_to(&MESSAGE, at)?;
+            receiver.recv_from(&mut buffer).map(|(n, _)| n)
+        })
+    }),
+    ("udp/recv", |n| recv("", n)),
+    ("udp/recv+hook", |n| recv("hook", n)),
+    ("udp/recv_small", |n| datagrams("", n, |socket, buffer| socket.recv(&mut buffer[..100]))),
+    ("udp/try_recv", |n| datagrams("", n, |socket, buffer| socket.try_recv(buffer))),
+    ("udp/recv_timeout", |n| datagrams("", n, |socket, buffer| socket.recv_timeout(buffer, PATIENCE))),
+    ("udp/each", |n| {
+        loop_of_datagrams(n, |socket, next| {
+            socket.each(|_, event| match event {
+                dgram::SocketEvent::Message(bytes, _) => next(bytes.len()),
+                _ => Ok(()),
+            })
+        })
+    }),
+    ("udp/on.message", |n| {
+        loop_of_datagrams(n, |socket, next| socket.on().message(|_, bytes, _| next(bytes.len())).run())
+    }),
+];
+
+/// How much more a number may be: less than the clone of an `Arc` costs, which is 7. Whatever else the machine does,
+/// the numbers stay the same, but for 1.
+fn tolerance(number: f64) -> f64 {
+    (number * 0.005).max(3.0)
+}
+
+pub fn measure() -> io::Result<Option<Vec<Figure>>> {
+    if !process::has("valgrind")? {
+        return Ok(None);
+    }
+    let slope = |(name, _): &(&str, Exchange)| {
+        let each = (count(name, MANY)? - count(name, FEW)?) / (MANY - FEW) as f64;
+        Ok(Figure::new(&format!("instructions/{name}"), each, "a message").within(tolerance(each)))
+    };
+    EXCHANGES.iter().map(slope).collect::<io::Result<_>>().map(Some)
+}
+
+/// The instructions of this program while it exchanges so many messages.
+fn count(name: &str, messages: usize) -> io::Result<f64> {
+    let valgrind = ["env", TUNABLES, "valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null"];
+    let (_, log) = process::end(process::start(&valgrind, &["exchange", name, &messages.to_string()])?)?;
+    let collected = log.split("Collected : ").nth(1).and_then(|rest| rest.split_whitespace().next());
+    collected.and_then(|count| count.parse().ok()).ok_or_else(|| io::Error::other(format!("no count in {log}")))
+}
+
+/// What is counted.
+pub fn exchange(name: &str, messages: &str) -> io::Result<()> {
+    let messages = messages.parse().map_err(io::Error::other)?;
+    let (_, exchange) = EXCHANGES.iter().find(|(other, _)| *other == name).expect("it is listed");
+    assert_eq!(exchange(messages)?, messages * SIZE, "{name}: every byte goes this way");
+    Ok(())
+}
+
+/// The bytes of so many steps.
+fn add(messages: usize, mut step: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
+    (0..messages).try_fold(0, |received, _| Ok(received + step()?))
+}
+
+/// Calls `run`, which hands the size of each message to its second argument; that one sends the next by `send`, or
+/// `end`s.
+fn chain(
+    messages: usize,
+    send: impl Fn() -> io::Result<()>,
+    end: impl Fn() -> io::Result<()>,
+    run: impl FnOnce(&dyn Fn(usize) -> io::Result<()>) -> io::Result<()>,
+) -> io::Result<usize> {
+    let (left, received) = (Cell::new(messages - 1), Cell::new(0));
+    send()?;
+    run(&|bytes| {
+        received.set(received.get() + bytes);
+        if left.get() == 0 {
+            return end();
+        }
+        left.set(left.get() - 1);
+        send()
+    })?;
+    Ok(received.get())
+}
+
+/// The length of a line, with its end.
+fn length(line: Option<io::Result<String>>) -> io::Result<usize> {
+    line.expect("it does not end").map(|line| line.len() + 1)
+}
+
+/// Both ends of a connection. The served one has the setting.
+struct Ends {
+    client: Socket,
+    served: Socket,
+}
+
+impl Ends {
+    fn new(setting: &str) -> io::Result<Ends> {
+        let server = server_options(setting).listen("127.0.0.1:0")?;
+        let client = Socket::connect(server.address())?;
+        Ok(Ends { client, served: server.accept()?.expect("the server is open") })
+    }
+
+    fn read(&self, messages: usize) -> io::Result<usize> {
+        self.read_by(messages, Socket::read)
+    }
+
+    fn read_by(
+        &self,
+        messages: usize,
+        mut read: impl FnMut(&Socket, &mut [u8]) -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        let mut buffer = [0; SIZE];
+        add(messages, || {
+            self.client.write_all(MESSAGE)?;
+            read(&self.served, &mut buffer)
+        })
+    }
+
+    fn write_by(&self, messages: usize, mut write: impl FnMut(&Socket) -> io::Result<()>) -> io::Result<usize> {
+        let mut buffer = [0; SIZE];
+        add(messages, || {
+            write(&self.client)?;
+            self.served.read(&mut buffer)
+        })
+    }
+
+    fn loop_by(
+        &self,
+        messages: usize,
+        run: impl FnOnce(&Socket, &dyn Fn(usize) -> io::Result<()>) -> io::Result<()>,
+    ) -> io::Result<usize> {
+        chain(messages, || self.client.write_all(MESSAGE), || self.client.end(), |next| run(&self.served, next))
+    }
+}
+
+fn each(setting: &str, messages: usize) -> io::Result<usize> {
+    Ends::new(setting)?.loop_by(messages, |served, next| {
+        served.each(|_, event| match event {
+            net::SocketEvent::Data(bytes) => next(bytes.len()),
+            _ => Ok(()),
+        })
+    })
+}
+
+fn std_tcp(messages: usize, mut read: impl FnMut(&TcpStream, &mut [u8]) -> io::Result<usize>) -> io::Result<usize> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let mut client = TcpStream::connect(listener.local_addr()?)?;
+    let (served, _) = listener.accept()?;
+    let mut buffer = [0; SIZE];
+    add(messages, || {
+        client.write_all(&MESSAGE)?;
+        read(&served, &mut buffer)
+    })
+}
+
+type Received<'a> = io::Result<Option<(&'a [u8], dgram::RemoteInfo)>>;
+
+fn recv(setting: &str, messages: usize) -> io::Result<usize> {
+    datagrams(setting, messages, |socket, buffer| socket.recv(buffer))
+}
+
+fn datagrams(
+    setting: &str,
+    messages: usize,
+    receive: impl for<'a> Fn(&dgram::Socket, &'a mut [u8]) -> Received<'a>,
+) -> io::Result<usize> {
+    let (sender, receiver) = (dgram::Socket::bind("127.0.0.1:0")?, datagram_options(setting).bind("127.0.0.1:0")?);
+    let mut buffer = vec![0; 65_535];
+    add(messages, || {
+        sender.send_to(&MESSAGE, receiver.address())?;
+        let (bytes, _) = receive(&receiver, &mut buffer)?.expect("it is open");
+        Ok(bytes.len())
+    })
+}
+
+fn loop_of_datagrams(
+    messages: usize,
+    run: impl FnOnce(&dgram::Socket, &dyn Fn(usize) -> io::Result<()>) -> io::Result<()>,
+) -> io::Result<usize> {
+    let (sender, receiver) = (dgram::Socket::bind("127.0.0.1:0")?, dgram::Socket::bind("127.0.0.1:0")?);
+    let send = || Ok(sender.send_to(&MESSAGE, receiver.address()).map(drop)?);
+    let end = || {
+        receiver.close();
+        Ok(())
+    };
+    chain(messages, send, end, |next| run(&receiver, next))
+}
