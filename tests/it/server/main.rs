@@ -19,4 +19,3 @@ mod reports;
 mod restarts;
 mod shutdown;
 mod shutdown_input;
-mod system_calls;
