@@ -100,21 +100,24 @@ impl Tape {
     }
 }
 
-/// Runs `each` on a thread of its own, which notes every event and lets `f` answer it.
+/// Runs `each`, notes every event and lets `f` answer it.
+pub(crate) fn record(socket: &Socket, mut f: impl FnMut(&Socket, SocketEvent<&[u8]>) -> io::Result<()>) -> Tape {
+    let mut tape = Tape::default();
+    // What `each` returns is told by its events too.
+    let _ = socket.each(|socket, event| {
+        tape.add(&event);
+        f(socket, event)
+    });
+    tape
+}
+
+/// As [`record`], on a thread of its own.
 pub(crate) fn watch(
     socket: &Socket,
-    mut f: impl FnMut(&Socket, SocketEvent<&[u8]>) -> io::Result<()> + Send + 'static,
+    f: impl FnMut(&Socket, SocketEvent<&[u8]>) -> io::Result<()> + Send + 'static,
 ) -> JoinHandle<Tape> {
     let socket = socket.clone();
-    thread::spawn(move || {
-        let mut tape = Tape::default();
-        // What `each` returns is told by its events too.
-        let _ = socket.each(|socket, event| {
-            tape.add(&event);
-            f(socket, event)
-        });
-        tape
-    })
+    thread::spawn(move || record(&socket, f))
 }
 
 /// As [`watch`], without answers.

@@ -19,7 +19,7 @@ use std::sync::{OnceLock, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-pub(crate) use proc::{blocked, descriptors, status, threads, threads_named, until_asleep};
+pub(crate) use proc::{blocked, descriptors, numbered, status, threads, threads_named, until_asleep};
 
 /// The bound on every wait: only a hang reaches it.
 pub(crate) const HANG: Duration = Duration::from_secs(60);

@@ -26,16 +26,20 @@ pub(crate) fn status(field: &str) -> usize {
 /// the call may begin later than what the test does next, and the test holds in that order too.
 #[track_caller]
 pub(crate) fn blocked<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
+    let (thread, id) = numbered(work);
+    until_asleep(id.as_slice());
+    thread
+}
+
+/// Starts a thread; gives its number too, for [`until_asleep`]. Where there is no /proc it has none.
+pub(crate) fn numbered<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> (JoinHandle<T>, Option<u32>) {
     let (tell, told) = std::sync::mpsc::channel();
     let thread = thread::spawn(move || {
         let id = fs::read_link("/proc/thread-self").ok();
         let _ = tell.send(id.and_then(|path| path.file_name()?.to_str()?.parse::<u32>().ok()));
         work()
     });
-    if let Ok(Some(id)) = told.recv_timeout(super::HANG) {
-        until_asleep(&[id]);
-    }
-    thread
+    (thread, told.recv_timeout(super::HANG).ok().flatten())
 }
 
 /// Waits until all these threads of this process sleep: none runs or is about to, in two looks between which none has been

@@ -3,8 +3,11 @@
 //! - Not before: `elapsed() >= timer` holds always, since load only delays.
 //! - Not after: the wrong behaviour is made to take an hour, so that [`HANG`](super::HANG) tells it apart.
 //! - As fast as: the fastest of several rounds is compared with the fastest of a control's, in the same run.
+//! - In time: rounds are repeated with longer timers until one is not delayed.
 
 use std::time::Duration;
+
+use super::HANG;
 
 /// The fastest of ten rounds of each, which take turns: what is measured, and its control. A pause of the whole machine, which
 /// lengthens some of the rounds, does not lengthen all.
@@ -14,4 +17,19 @@ pub(crate) fn fastest(mut measured: impl FnMut() -> Duration, mut control: impl 
         fastest = [fastest[0].min(measured()), fastest[1].min(control())];
     }
     fastest
+}
+
+/// Repeats a round, each time with twice the timer, until one counts: its peer was never late, or its call took less time
+/// than a wrong one can take. Load only delays, so that happens once the machine does not stand still for as long as the
+/// timer. `what` says what makes a round count; it fails if none does.
+#[track_caller]
+pub(crate) fn some_round<T>(what: &str, first: Duration, mut round: impl FnMut(Duration) -> Option<T>) -> T {
+    let mut timer = first;
+    loop {
+        if let Some(result) = round(timer) {
+            return result;
+        }
+        assert!(timer < HANG / 10, "{what}: in no round, the last one with a timer of {timer:?}");
+        timer *= 2;
+    }
 }
