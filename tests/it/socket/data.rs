@@ -212,8 +212,8 @@ fn a_slow_reader_gets_everything() {
                     break;
                 }
                 total += n;
-                // What makes it slow.
-                thread::park_timeout(Duration::from_millis(10));
+                // Not a bound: what makes it slow.
+                thread::park_timeout(Duration::from_millis(5));
             }
             assert_eq!(total, PIECES * PIECE, "all of it arrives");
             writing.join().expect("no panic").expect("no write failed meanwhile");

@@ -179,7 +179,7 @@ fn with_keep_alive_an_idle_connection_stays_open() {
             let on = Duration::from_secs(1);
             let (_server, client, accepted) =
                 pair_with(at, ServerOptions::new().keep_alive(on), SocketOptions::new().keep_alive(on));
-            // The idle time itself, as in Node's test.
+            // Not a bound: the idle time itself, as in Node's test.
             thread::park_timeout(Duration::from_millis(100));
             let states = [&client, &accepted].map(|socket| socket.ready_state().to_string());
             assert_eq!(states, ["open", "open"], "both ends are open");

@@ -10,7 +10,9 @@ use landline::net::{Server, ServerOptions, Socket, SocketOptions};
 use socket2::SockRef;
 
 use crate::support::fixtures::{noise, pair_with};
-use crate::support::{HANG, descriptors, each_ip, eventually, in_child, threads, within};
+use crate::support::{
+    HANG, blocked, descriptors, each_ip, eventually, in_child, numbered, threads, until_asleep, within,
+};
 
 const AT: &str = "127.0.0.1:0";
 /// More than the kernel takes of a connection with small buffers.
@@ -151,7 +153,7 @@ fn messages_of_several_threads_arrive_whole_and_in_order() {
 /// Ensures that whatever `try_send` has taken arrives, however close an `end` on another thread comes.
 #[test]
 fn what_was_taken_before_an_end_arrives() {
-    for round in 0..200 {
+    for round in 0..80 {
         let (_server, client, accepted) = pair_with(AT, ServerOptions::new(), SocketOptions::new());
         if round % 2 == 0 {
             narrow(&accepted);
@@ -221,16 +223,12 @@ fn send_waits_for_room() {
     accepted.outbox().set_limit(50_000);
     let sender = accepted.outbox();
     within("send returns", move || sender.send(vec![1; MUCH])).expect("nothing was queued");
-    let (sender, (tell, sent)) = (accepted.outbox(), mpsc::channel());
-    let sending = thread::spawn(move || {
-        let result = sender.send(vec![2; 10]);
-        tell.send(()).expect("the test waits");
-        result
-    });
-    assert!(sent.recv_timeout(Duration::from_millis(100)).is_err(), "while more than the limit is queued, it waits");
+    let sender = accepted.outbox();
+    let sending = blocked(move || sender.send(vec![2; 10]));
+    assert!(!sending.is_finished(), "while more than the limit is queued, it waits");
     let reading = thread::spawn(move || all(&client));
-    sent.recv_timeout(HANG).expect("room comes when the peer reads");
-    sending.join().expect("nothing panicked").expect("it was taken");
+    let sent = within("room comes when the peer reads", || sending.join()).expect("nothing panicked");
+    sent.expect("it was taken");
     accepted.end().expect("somebody reads");
     let came = reading.join().expect("nothing panicked");
     assert_eq!((came.len(), came.ends_with(&[2; 10])), (MUCH + 10, true), "everything in its order");
@@ -255,13 +253,11 @@ fn a_send_that_waits_is_ended() {
         if what == "deadline" {
             accepted.set_deadline(Instant::now() + Duration::from_millis(200));
         }
-        let (sender, (tell, sent)) = (accepted.outbox(), mpsc::channel());
-        thread::spawn(move || tell.send(sender.send(vec![3; MUCH])));
-        if what != "deadline" {
-            assert!(sent.recv_timeout(Duration::from_millis(50)).is_err(), "{what}: it waits for room");
-        }
+        let sender = accepted.outbox();
+        let sending = blocked(move || sender.send(vec![3; MUCH]));
+        assert!(what == "deadline" || !sending.is_finished(), "{what}: it waits for room");
         end(&accepted, &client);
-        let result = sent.recv_timeout(HANG).unwrap_or_else(|error| panic!("{what} ends it: {error}"));
+        let result = within(&format!("{what} ends it"), || sending.join()).expect("nothing panicked");
         assert_eq!(result.map_err(|error| error.kind()), expected, "{what}");
         accepted.destroy();
     }
@@ -456,13 +452,16 @@ fn an_end_comes_after_everything_queued() {
 #[test]
 fn a_stall_before_the_end_loses_nothing() {
     let (_server, client, accepted) = pair_with(AT, ServerOptions::new(), SocketOptions::new());
-    let reading = thread::spawn(move || all(&client));
+    let reader = client.clone();
+    let (reading, thread) = numbered(move || reader.read_to_end());
     for _ in 0..100 {
         accepted.outbox().try_send([b'x'; 1024]).expect("there is room");
     }
-    thread::park_timeout(Duration::from_millis(500));
+    eventually("all of it is read", || client.bytes_read() == 102_400);
+    until_asleep(thread.as_slice());
     accepted.outbox().try_send([b'y']).and_then(|()| accepted.outbox().end()).expect("there is room");
-    assert_eq!(reading.join().expect("nothing panicked").len(), 102_401, "every byte");
+    let came = within("the end comes", || reading.join()).expect("nothing panicked").expect("an orderly end");
+    assert_eq!(came.len(), 102_401, "every byte");
 }
 
 /// Ensures that what a handler has queued is written before its connection ends.

@@ -1,14 +1,13 @@
 //! Holding events back.
 
 use std::sync::mpsc;
-use std::thread;
 use std::time::Duration;
 
 use landline::Encoding;
 use landline::net::{ReadyState, Server, ServerEvent, ServerOptions, Socket, SocketEvent, SocketOptions};
 
-use crate::support::fixtures::{pair, pair_with, watch, words};
-use crate::support::{HANG, each_ip, eventually, within};
+use crate::support::fixtures::{pair, pair_with, record, watch, words};
+use crate::support::{HANG, blocked, each_ip, eventually, numbered, until_asleep, within};
 
 const AT: &str = "127.0.0.1:0";
 
@@ -19,11 +18,14 @@ fn while_paused_nothing_is_delivered_and_then_everything() {
     each_ip(|at| {
         let (_server, client, accepted) = pair(at);
         let (tell, told) = mpsc::channel();
-        let tape = watch(&accepted, move |_, event| {
-            if let SocketEvent::Data(bytes) = event {
-                tell.send(bytes.len()).expect("the test waits");
-            }
-            Ok(())
+        let socket = accepted.clone();
+        let (tape, reader) = numbered(move || {
+            record(&socket, |_, event| {
+                if let SocketEvent::Data(bytes) = event {
+                    tell.send(bytes.len()).expect("the test waits");
+                }
+                Ok(())
+            })
         });
         let mut total = 0;
         for round in 0..4 {
@@ -35,7 +37,9 @@ fn while_paused_nothing_is_delivered_and_then_everything() {
                 client.write_all("0123456789").expect("it is connected");
             }
             if round % 2 == 1 {
-                assert!(told.recv_timeout(Duration::from_millis(200)).is_err(), "no byte while it is paused");
+                eventually("a piece is read", || accepted.bytes_read() > total as u64);
+                until_asleep(reader.as_slice());
+                assert!(told.try_recv().is_err(), "no byte while it is paused");
                 accepted.resume();
             }
             while total < 50 * (round + 1) {
@@ -53,13 +57,14 @@ fn while_paused_nothing_is_delivered_and_then_everything() {
 fn a_paused_socket_pushes_back() {
     let (_server, client, accepted) = pair(AT);
     accepted.pause();
-    let tape = watch(&accepted, |_, _| Ok(()));
-    let (tell, written) = mpsc::channel();
-    thread::spawn(move || tell.send(client.write_end(vec![0; 32 << 20])));
-    assert!(written.recv_timeout(Duration::from_millis(300)).is_err(), "the peer waits");
+    let socket = accepted.clone();
+    let (tape, reader) = numbered(move || record(&socket, |_, _| Ok(())));
+    let writing = blocked(move || client.write_end(vec![0; 32 << 20]));
+    until_asleep(reader.as_slice());
+    assert!(!writing.is_finished(), "the peer waits");
     assert!(accepted.bytes_read() <= 65_536, "one piece at most is taken in: {}", accepted.bytes_read());
     accepted.resume();
-    written.recv_timeout(HANG).expect("it goes on").expect("and all is taken");
+    within("the write ends", || writing.join()).expect("no panic").expect("all is taken");
     assert_eq!(words(tape), ["data", "end", "close false"], "in order");
     assert_eq!(accepted.bytes_read(), 32 << 20, "and all of it");
 }
@@ -71,22 +76,37 @@ fn with_pause_on_connect_nothing_is_told_until_resume() {
     let options = ServerOptions::new().pause_on_connect(true);
     let (_server, client, accepted) = pair_with(AT, options.clone(), SocketOptions::new());
     assert!(accepted.is_paused() && !client.is_paused(), "the accepted side alone");
-    let tape = watch(&accepted, |_, _| Ok(()));
+    let (tell, told) = mpsc::channel();
+    let socket = accepted.clone();
+    let (tape, reader) = numbered(move || record(&socket, |_, _| tell.send(()).map_err(std::io::Error::other)));
     client.write_end("x").expect("it is connected");
-    thread::park_timeout(Duration::from_millis(150));
-    assert!(!tape.is_finished(), "neither byte nor end is told");
+    eventually("the byte is read", || accepted.bytes_read() == 1);
+    until_asleep(reader.as_slice());
+    assert!(told.try_recv().is_err(), "neither byte nor end is told");
     accepted.resume();
     assert_eq!(words(tape), ["data", "end", "close false"], "everything after it");
 
     let server = options.listen(AT).expect("port 0 can be listened on");
     let events = server.events(8).expect("a thread can be started");
-    let client = Socket::connect(server.address()).expect("the server listens");
-    client.write_end("x").expect("it is connected");
-    let Ok(ServerEvent::Connection(socket)) = events.recv_timeout(HANG) else { panic!("the connection is told of") };
-    assert!(events.recv_timeout(Duration::from_millis(150)).is_err(), "and nothing of it");
-    socket.resume();
-    let data = events.recv_timeout(HANG).expect("after it, everything");
-    assert!(matches!(&data, ServerEvent::Socket(_, SocketEvent::Data(bytes)) if bytes == b"x"), "{data:?}");
+    let [(_first_client, first), (_second_client, second)] = [(); 2].map(|()| {
+        let client = Socket::connect(server.address()).expect("the server listens");
+        client.write_end("x").expect("it is connected");
+        match events.recv_timeout(HANG) {
+            Ok(ServerEvent::Connection(socket)) => (client, socket),
+            other => panic!("the connection is told of, and nothing of those before it: {other:?}"),
+        }
+    });
+    eventually("the first one's byte is read", || first.bytes_read() == 1);
+    for socket in [second, first] {
+        socket.resume();
+        let data = events.recv_timeout(HANG).expect("after it, everything");
+        assert!(
+            matches!(&data, ServerEvent::Socket(its, SocketEvent::Data(bytes)) if *its == socket && bytes == b"x"),
+            "of the one that was resumed: {data:?}"
+        );
+        let end = events.recv_timeout(HANG).expect("after it, everything");
+        assert!(matches!(&end, ServerEvent::Socket(its, SocketEvent::End) if *its == socket), "and no other: {end:?}");
+    }
 }
 
 /// Ensures that a pause inside a callback holds back the next event, and that another thread can resume.
@@ -94,27 +114,28 @@ fn with_pause_on_connect_nothing_is_told_until_resume() {
 fn a_callback_can_pause() {
     let (_server, client, accepted) = pair(AT);
     let (tell, told) = mpsc::channel();
-    let running = accepted
-        .on()
-        .data(move |socket, bytes| {
+    let socket = accepted.clone();
+    let (running, reader) = numbered(move || {
+        let data = |socket: &Socket, bytes: &[u8]| {
             socket.pause();
-            tell.send(bytes.len()).expect("the test waits");
-            Ok(())
-        })
-        .spawn()
-        .expect("a thread can be started");
+            tell.send(bytes.len()).map_err(std::io::Error::other)
+        };
+        socket.on().data(data).run()
+    });
     for round in 0..3 {
         client.write_all("abc").expect("it is connected");
         assert_eq!(told.recv_timeout(HANG), Ok(3), "round {round}");
         client.write_all("def").expect("it is connected");
-        assert!(told.recv_timeout(Duration::from_millis(50)).is_err(), "it is paused");
+        eventually("it is read", || accepted.bytes_read() == 6 * (round + 1));
+        until_asleep(reader.as_slice());
+        assert!(told.try_recv().is_err(), "it is paused");
         accepted.resume();
         assert_eq!(told.recv_timeout(HANG), Ok(3), "and now it is not");
         accepted.resume();
     }
     client.end().expect("it is connected");
     accepted.resume();
-    within("run returns", || running.join()).expect("all went well");
+    within("run returns", || running.join()).expect("no panic").expect("all went well");
 }
 
 /// Ensures that a paused loop is ended by `destroy`, tells a timeout, and leaves blocking reads alone.
@@ -132,10 +153,11 @@ fn a_paused_loop_can_be_destroyed_and_times_out() {
 
     let (_server, client, accepted) = pair(AT);
     accepted.pause();
-    let tape = watch(&accepted, |_, _| Ok(()));
+    let socket = accepted.clone();
+    let (tape, reader) = numbered(move || record(&socket, |_, _| Ok(())));
     client.end().expect("it is connected");
     eventually("it is read", || accepted.ready_state() == ReadyState::WriteOnly);
-    thread::park_timeout(Duration::from_millis(50));
+    until_asleep(reader.as_slice());
     assert_eq!(accepted.ready_state(), ReadyState::WriteOnly, "the end is held back too, and not answered");
     accepted.resume();
     assert_eq!(words(tape), ["end", "close false"], "until it is not");
@@ -146,6 +168,8 @@ fn a_paused_loop_can_be_destroyed_and_times_out() {
     client.write_all("y").expect("it is connected");
     let tape = watch(&accepted, |socket, event| {
         if let SocketEvent::Timeout = event {
+            // Once: the client's end may take longer.
+            socket.set_timeout(None);
             socket.resume();
         }
         Ok(())
