@@ -11,7 +11,8 @@ const WAITS: [&str; 9] = [
     "wait_timeout(",
     "wait_timeout_while(",
     "park_timeout(",
-    "connect_timeout(",
+    // Not our option of that name, which is a timer like any other.
+    "TcpStream::connect_timeout(",
     "sleep(",
 ];
 
@@ -68,6 +69,7 @@ fn another_bound_is_seen() {
         "one.set_read_timeout(Some(HANG))",
         "rx.recv_timeout(Duration::ZERO)",
         "fn sleep(time: Duration) {",
+        "SocketOptions::new().connect_timeout(ms(50))",
         "// Not a bound: the timer that is tested.\nsocket.set_read_timeout(Some(ms(50)))",
     ] {
         assert_eq!(wrong(right), [], "{right}");
