@@ -191,8 +191,8 @@ fn a_timeout_does_not_fire_while_only_writes_happen() {
     });
 }
 
-/// Ensures that the time of a blocked reader is counted from the last write and not from when the kernel looked last: then
-/// it would begin anew when the kernel's is up.
+/// Ensures that the time of a blocked reader is counted from the last write, and not from when the kernel looked last:
+/// then it would begin anew when the kernel's is up.
 #[test]
 fn a_timeout_fires_on_time_after_a_write() {
     some_round("it fires one timeout after the write, and not a period later", millis(200), |timer| {
@@ -258,8 +258,8 @@ fn a_blocked_write_does_not_time_out_while_bytes_arrive() {
     });
 }
 
-/// Ensures that a timeout fires once per idle period: exactly once in a silence of several timeouts, and again only after
-/// new activity.
+/// Ensures that a timeout fires once per idle period: exactly once in a silence of several timeouts, and again only
+/// after new activity.
 #[test]
 fn a_timeout_fires_once_per_idle_period() {
     const TIMER: Duration = Duration::from_millis(20);
@@ -457,7 +457,8 @@ fn the_first_of_timeout_and_deadline_counts() {
     }
 }
 
-/// Ensures that a server whose handler returns the timeout as an error gets rid of a silent client after it, and not before.
+/// Ensures that a server whose handler returns the timeout as an error gets rid of a silent client after it, and not
+/// before.
 #[test]
 fn a_silent_clients_slot_is_free_after_the_timeout() {
     const TIMER: Duration = Duration::from_millis(200);

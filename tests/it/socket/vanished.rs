@@ -99,8 +99,8 @@ fn run(command: &mut Command) -> Option<()> {
 
 type Wait = fn(&Socket) -> io::Result<()>;
 
-/// Probes of keep-alive, if it is on, and the user timeout in seconds, if there is one; a call; and after which time at the
-/// earliest it ends, if it does.
+/// Probes of keep-alive, if it is on; the user timeout in seconds, if there is one; a call; and the number of seconds
+/// before which it does not end, if it ends.
 type Row = (Option<u32>, Option<f64>, &'static str, Wait, Option<f64>);
 
 /// How calls end whose peer has vanished: those with a time end with `ETIMEDOUT`, and not before it.
@@ -151,8 +151,8 @@ fn until_acknowledged() {
 }
 
 /// Ensures that a peer that is gone without a word is found by keep-alive when the connection is idle, and by the user
-/// timeout when data of ours is unacknowledged, not before the time that was set, on sockets that inherit both from their
-/// listener; and that neither does the other's work: what only that one would find is not found while all the others are.
+/// timeout when data of ours is unacknowledged, not before the time that was set, on sockets that inherit both from
+/// their listener. Neither does the other's work: what only the other would find is not found while all the rest are.
 #[test]
 #[cfg(target_os = "linux")]
 fn a_peer_that_vanished_is_found() {

@@ -19,9 +19,9 @@ pub(crate) fn fastest(mut measured: impl FnMut() -> Duration, mut control: impl 
     fastest
 }
 
-/// Repeats a round, each time with twice the timer, until one counts: its peer was never late, or its call took less time
-/// than a wrong one can take. Load only delays, so that happens once the machine does not stand still for as long as the
-/// timer. `what` says what makes a round count; it fails if none does.
+/// Repeats a round, each time with twice the timer, until one counts: its peer was never late, or its call took less
+/// time than a wrong one can take. Load only delays, so that happens once the machine does not stand still for as long
+/// as the timer. `what` says what makes a round count; it fails if none does.
 #[track_caller]
 pub(crate) fn some_round<T>(what: &str, first: Duration, mut round: impl FnMut(Duration) -> Option<T>) -> T {
     let mut timer = first;
