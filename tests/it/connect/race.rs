@@ -18,9 +18,15 @@ use landline::{Address, BlockList, Endpoint, Error, Family, Report};
 use socket2::{Domain, Protocol, SockAddr, Type};
 
 use crate::support::fixtures::port_of_no_client;
-use crate::support::{HANG, descriptors, each_ip, eventually, in_child, threads, tool, within};
+use crate::support::time::some_round;
+use crate::support::{
+    HANG, blocked, descriptors, each_ip, eventually, in_child, network_of_its_own, threads, tool, within,
+};
 
 const STAGGER: Duration = Duration::from_millis(250);
+
+/// A timer that no test waits for.
+pub(crate) const HOUR: Duration = Duration::from_secs(3_600);
 
 pub(crate) fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
@@ -32,8 +38,8 @@ fn ip(text: &str) -> IpAddr {
 
 /// An address whose attempts are neither answered nor refused.
 pub(crate) struct Hole {
-    _listener: socket2::Socket,
-    _queued: Vec<TcpStream>,
+    listener: socket2::Socket,
+    queued: Vec<TcpStream>,
     pub(crate) at: SocketAddr,
 }
 
@@ -44,12 +50,14 @@ impl Hole {
         listener.bind(&SockAddr::from(at))?;
         listener.listen(0)?;
         let at = listener.local_addr()?.as_socket().expect("it is TCP");
-        let mut queued = Vec::new();
-        while let Ok(stream) = TcpStream::connect_timeout(&at, ms(100)) {
+        // A queue of 0 has room for one.
+        let mut queued = vec![TcpStream::connect_timeout(&at, HANG)?];
+        // Not a bound: how long it is looked whether there is more room, which there is not.
+        while let Ok(stream) = TcpStream::connect_timeout(&at, ms(10)) {
             queued.push(stream);
             assert!(queued.len() < 64, "a queue of 0 is full soon");
         }
-        Ok(Hole { _listener: listener, _queued: queued, at })
+        Ok(Hole { listener, queued, at })
     }
 
     pub(crate) fn new() -> Hole {
@@ -131,12 +139,6 @@ pub(crate) fn timed<T>(call: impl FnOnce() -> T) -> (T, Duration) {
     (result, start.elapsed())
 }
 
-/// The middle one of an odd number of times, so that one hiccup of the machine decides nothing.
-fn median(mut times: Vec<Duration>) -> Duration {
-    times.sort();
-    times[times.len() / 2]
-}
-
 /// A port on which every address of this machine, of both families where there are two, refuses.
 struct Refusing {
     _bound: socket2::Socket,
@@ -190,24 +192,27 @@ fn texts(addresses: &[Address]) -> Vec<String> {
 
 // ---- racing
 
-/// Ensures that a first address which never answers costs the stagger, and no more, until the second one is connected.
+/// Ensures that a first address which never answers costs the stagger, by default 250 ms, and not another one, until
+/// the second address is connected.
 #[test]
 #[cfg(target_os = "linux")]
 fn a_black_holed_first_address_costs_one_stagger() {
     let place = Place::new();
-    let options = named(&["127.0.0.2", "127.0.0.1"]);
-    let runs = (0..5).map(|_| {
+    let connect = |options: SocketOptions, stagger: Duration| {
         let (socket, time) = timed(|| options.connect(("name", place.port)));
         let socket = socket.expect("the second address answers");
         assert_eq!(socket.remote_address().ip(), Some(ip("127.0.0.1")), "the one that answers has won");
         let tried = [format!("127.0.0.2:{}", place.port), format!("127.0.0.1:{}", place.port)];
         assert_eq!(texts(socket.attempted_addresses()), tried, "both were tried, in order");
+        println!("measured: black hole first, stagger {stagger:?}, connected after {time:?}");
+        assert!(time >= stagger, "the second address has to wait for its turn: {time:?} of {stagger:?}");
         time
+    };
+    let options = named(&["127.0.0.2", "127.0.0.1"]);
+    connect(options.clone(), STAGGER);
+    some_round("connected within two staggers", ms(50), |stagger| {
+        (connect(options.clone().attempt_timeout(stagger), stagger) < stagger * 2).then_some(())
     });
-    let (runs, least) = (runs.collect::<Vec<_>>(), STAGGER);
-    println!("measured: black hole first, connected after {runs:?}");
-    assert!(runs.iter().all(|time| *time >= least), "the second address has to wait its turn of 250 ms");
-    assert!(median(runs) <= STAGGER + ms(100), "connected within the stagger and 100 ms");
 }
 
 /// Ensures that a first address which answers wins at once, without a thread, whatever the others would do.
@@ -219,19 +224,14 @@ fn a_live_first_address_wins_at_once_and_without_a_thread() {
         let before = threads();
         let seen = Arc::new(AtomicUsize::new(0));
         let most = seen.clone();
-        let options = named(&["127.0.0.1", "127.0.0.2", "127.0.0.3"]);
+        // With a stagger of an hour, what waits for it hangs.
+        let options = named(&["127.0.0.1", "127.0.0.2", "127.0.0.3"]).attempt_timeout(HOUR);
         let options = options.report(move |_| _ = most.fetch_max(threads(), SeqCst));
-        let runs: Vec<_> = (0..5)
-            .map(|_| {
-                let (socket, time) = timed(|| options.connect(("name", place.port)));
-                let tried = [format!("127.0.0.1:{}", place.port)];
-                let socket = socket.expect("the first address answers");
-                assert_eq!(texts(socket.attempted_addresses()), tried, "no other was tried");
-                time
-            })
-            .collect();
-        println!("measured: live address first, connected after {runs:?}");
-        assert!(median(runs) < ms(50), "the first address answers at once");
+        for _ in 0..5 {
+            let socket = options.connect(("name", place.port)).expect("the first address answers");
+            let tried = [format!("127.0.0.1:{}", place.port)];
+            assert_eq!(texts(socket.attempted_addresses()), tried, "no other was tried");
+        }
         assert_eq!(seen.load(SeqCst), before, "an attempt that is decided within the stagger needs no thread");
     });
 }
@@ -240,14 +240,13 @@ fn a_live_first_address_wins_at_once_and_without_a_thread() {
 #[test]
 #[cfg(target_os = "linux")]
 fn an_attempt_goes_on_while_later_ones_are_made() {
-    let hole = bound(([127, 0, 0, 1], port_of_no_client()).into()).expect("the port is free");
-    hole.listen(0).expect("a bound socket can listen");
-    let at = hole.local_addr().expect("it is bound").as_socket().expect("it is TCP");
-    let mut queued = Vec::new();
-    while let Ok(stream) = TcpStream::connect_timeout(&at, ms(100)) {
-        queued.push(stream);
-    }
-    let second = Hole::at(([127, 0, 0, 2], at.port()).into()).expect("the port is free on another address");
+    let (first, second) = (0..20)
+        .find_map(|_| {
+            let first = Hole::at(([127, 0, 0, 1], port_of_no_client()).into()).ok()?;
+            let second = Hole::at(([127, 0, 0, 2], first.at.port()).into()).ok()?;
+            Some((first, second))
+        })
+        .expect("one of 20 ports is free on two addresses");
     let (begun, has_begun) = mpsc::channel();
     let options = named(&["127.0.0.1", "127.0.0.2"]).attempt_timeout(ms(20)).report(move |report| match report {
         Report::Attempt { address, .. } if address.ip() == Some(ip("127.0.0.2")) => _ = begun.send(()),
@@ -257,8 +256,8 @@ fn an_attempt_goes_on_while_later_ones_are_made() {
     let connecting = thread::spawn(move || options.connect(("name", port)));
     has_begun.recv_timeout(HANG).expect("the second attempt begins");
     // Its queue is emptied, so the first address answers when the kernel asks again, after a second.
-    for _ in &queued {
-        hole.accept().expect("there is somebody in the queue");
+    for _ in &first.queued {
+        first.listener.accept().expect("there is a client in the queue");
     }
     let socket = within("connecting ends", move || connecting.join()).expect("no panic");
     let socket = socket.expect("the first address answers at last");
@@ -267,25 +266,28 @@ fn an_attempt_goes_on_while_later_ones_are_made() {
     socket.write_all("x").expect("the connection that has won is usable");
 }
 
-/// Ensures that with nothing but black holes the error comes at the deadline, is `TimedOut` and names each address.
+/// Ensures that with nothing but black holes the error comes at the deadline, not before it and not a stagger later, is
+/// `TimedOut` and names each address.
 #[test]
 #[cfg(target_os = "linux")]
 fn black_holes_alone_end_exactly_at_the_deadline() {
     let place = Place::new();
-    let options = named(&["127.0.0.2", "127.0.0.3"]).connect_timeout(ms(600));
-    let mut runs = Vec::new();
-    for _ in 0..3 {
+    some_round("the error comes at the deadline", ms(200), |deadline| {
+        let stagger = deadline / 2;
+        let options = named(&["127.0.0.2", "127.0.0.3"]).attempt_timeout(stagger).connect_timeout(deadline);
         let (result, time) = timed(|| options.connect(("name", place.port)));
-        let error = result.expect_err("nobody answers");
+        let error = result.expect_err("no address answers");
         assert_eq!((error.kind(), error.code()), (io::ErrorKind::TimedOut, "ETIMEDOUT"), "the deadline is the error");
+        println!("measured: deadline {deadline:?}, black holes only: {time:?}");
+        assert!(time >= deadline, "not before the deadline: {time:?} of {deadline:?}");
+        if error.causes().len() < 2 {
+            // It was delayed for so long that the deadline came before the second attempt.
+            return None;
+        }
         let each = format!("127.0.0.2:{0} ETIMEDOUT, 127.0.0.3:{0} ETIMEDOUT", place.port);
         assert_eq!(error.to_string(), format!("connect ETIMEDOUT name:{} ({each})", place.port), "and names each");
-        assert_eq!(error.causes().len(), 2, "each address has its own error");
-        runs.push(time);
-    }
-    println!("measured: deadline 600 ms, black holes only: {runs:?}");
-    let time = median(runs);
-    assert!((ms(550)..=ms(650)).contains(&time), "600 ms, give or take 50, and not {time:?}");
+        (time < deadline + stagger).then_some(())
+    });
 }
 
 /// Ensures that one address which never answers ends at the deadline, with the plain error of that address.
@@ -294,13 +296,16 @@ fn black_holes_alone_end_exactly_at_the_deadline() {
 fn one_black_hole_ends_at_the_deadline() {
     let hole = Hole::new();
     for options in [SocketOptions::new(), SocketOptions::new().local_address("127.0.0.1")] {
-        let (result, time) = timed(|| options.connect_timeout(ms(100)).connect(hole.at));
-        let error = result.expect_err("nobody answers");
-        assert_eq!(error.kind(), io::ErrorKind::TimedOut, "the deadline is over");
-        assert_eq!(error.to_string(), format!("connect ETIMEDOUT {}", hole.at), "it names what was waited for");
-        assert!(error.causes().is_empty(), "a single address is no list");
-        println!("measured: deadline 100 ms, one black hole: {time:?}");
-        assert!((ms(100)..ms(600)).contains(&time), "not before 100 ms, and soon after: {time:?}");
+        some_round("it ends at the deadline", ms(100), |deadline| {
+            let (result, time) = timed(|| options.clone().connect_timeout(deadline).connect(hole.at));
+            let error = result.expect_err("the address does not answer");
+            assert_eq!(error.kind(), io::ErrorKind::TimedOut, "the deadline is over");
+            assert_eq!(error.to_string(), format!("connect ETIMEDOUT {}", hole.at), "it names what was waited for");
+            assert!(error.causes().is_empty(), "a single address is no list");
+            println!("measured: deadline {deadline:?}, one black hole: {time:?}");
+            assert!(time >= deadline, "not before the deadline: {time:?} of {deadline:?}");
+            (time < deadline * 3 / 2).then_some(())
+        });
     }
 }
 
@@ -330,11 +335,12 @@ fn a_limit_that_is_not_reached_changes_nothing() {
 fn the_next_attempt_begins_at_once_when_one_fails() {
     let live = TcpListener::bind("127.0.0.1:0").expect("port 0 can be listened on");
     let port = live.local_addr().expect("it is bound").port();
-    let (socket, time) = timed(|| named(&["127.0.0.2", "127.0.0.3", "127.0.0.1"]).connect(("name", port)));
+    // With a stagger of an hour, what waits for it hangs.
+    let options = named(&["127.0.0.2", "127.0.0.3", "127.0.0.1"]).attempt_timeout(HOUR);
+    let (socket, time) = within("connecting ends", move || timed(|| options.connect(("name", port))));
     let socket = socket.expect("the last address listens");
     assert_eq!(socket.attempted_addresses().len(), 3, "all were tried");
     println!("measured: two refusals, then connected: {time:?}");
-    assert!(time < ms(200), "nobody waits for the stagger when there is nothing to wait for: {time:?}");
 }
 
 /// Ensures the order of RFC 8305: the families take turns beginning with the first answer's, and duplicates count once.
@@ -380,14 +386,19 @@ fn families_take_turns_and_every_failure_is_kept() {
 #[cfg(target_os = "linux")]
 fn an_attempt_that_exceeds_the_time_is_told_of() {
     let place = Place::new();
-    let (tape, port) = (Tape::default(), place.port);
-    let options =
-        named(&["127.0.0.2", "127.0.0.3"]).attempt_timeout(ms(20)).connect_timeout(ms(100)).report(tape.hook());
-    options.connect(("name", port)).expect_err("nobody answers");
-    let hole = |last, what| format!("{what} 127.0.0.{last}:{port}");
-    let expected =
-        [hole(2, "attempt"), hole(3, "attempt"), hole(2, "timed out"), hole(3, "timed out"), "error ETIMEDOUT".into()];
-    assert_eq!(tape.lines()[1..], expected, "each attempt, then the end of each");
+    some_round("both addresses are tried before the deadline", ms(100), |deadline| {
+        let (tape, port) = (Tape::default(), place.port);
+        let options = named(&["127.0.0.2", "127.0.0.3"]).attempt_timeout(deadline / 5).connect_timeout(deadline);
+        options.report(tape.hook()).connect(("name", port)).expect_err("no address answers");
+        let hole = |last, what| format!("{what} 127.0.0.{last}:{port}");
+        if !tape.lines().contains(&hole(3, "attempt")) {
+            return None;
+        }
+        let attempts = [hole(2, "attempt"), hole(3, "attempt")];
+        let ends = [hole(2, "timed out"), hole(3, "timed out"), "error ETIMEDOUT".into()];
+        assert_eq!(tape.lines()[1..], [&attempts[..], &ends].concat(), "each attempt, then the end of each");
+        Some(())
+    });
 }
 
 /// Ensures that a single address tells of its attempt too, and that literals are not looked up.
@@ -434,11 +445,21 @@ fn selection_is_off_with_family_local_address_or_the_switch() {
 #[cfg(target_os = "linux")]
 fn with_a_local_port_addresses_are_tried_one_after_the_other() {
     let place = Place::new();
-    let own = bound(([0, 0, 0, 0], 0).into()).and_then(|own| own.local_addr()).expect("a port can be had");
-    let own = own.as_socket().expect("it is TCP").port();
-    let options = named(&["127.0.0.2", "127.0.0.1"]).attempt_timeout(ms(50)).local_port(own).connect_timeout(HANG);
-    let (socket, time) = timed(|| options.connect(("name", place.port)));
-    let socket = socket.expect("the second address answers");
+    // A port that is free may be taken by another program in the next moment.
+    let (own, socket, time) = (0..20)
+        .find_map(|_| {
+            let own = port_of_no_client();
+            let options = named(&["127.0.0.2", "127.0.0.1"]).attempt_timeout(ms(50)).local_port(own);
+            let (socket, time) = timed(|| options.connect_timeout(HANG).connect(("name", place.port)));
+            match socket {
+                Ok(socket) => Some((own, socket, time)),
+                Err(error) => {
+                    assert_eq!((error.syscall(), error.code()), (Some("bind"), "EADDRINUSE"), "no other error");
+                    None
+                }
+            }
+        })
+        .expect("the second address answers");
     assert_eq!(socket.local_address().port(), own, "from the port that was asked for");
     assert_eq!(socket.attempted_addresses().len(), 2, "after the first was given up");
     assert!(time >= ms(50), "each but the last has its time: {time:?}");
@@ -471,12 +492,11 @@ fn without_threads_the_addresses_are_tried_in_turn() {
         let socket = socket.expect("that no thread can be had is no error");
         assert_eq!(socket.remote_address().ip(), Some(ip("127.0.0.1")), "the one that answers is connected");
         println!("measured: two black holes in turn, 50 ms each, without threads: {time:?}");
+        assert!(time >= ms(100), "each that does not answer has its turn: {time:?}");
         let timeouts = tape.lines().iter().filter(|line| line.starts_with("timed out")).count();
         assert_eq!(timeouts, 2, "the others were given up after their turn: {:?}", tape.lines());
-        let error = named(&["127.0.0.2", "127.0.0.3"]).attempt_timeout(ms(50)).connect_timeout(ms(200));
-        let (result, time) = timed(|| error.connect(("name", place.port)));
-        assert_eq!(result.expect_err("nobody answers").code(), "EAGAIN", "a look-up with a deadline needs its thread");
-        assert!(time < HANG);
+        let error = named(&["127.0.0.2", "127.0.0.3"]).connect_timeout(HOUR).connect(("name", place.port));
+        assert_eq!(error.expect_err("it cannot be had").code(), "EAGAIN", "a look-up with a deadline needs its thread");
     });
 }
 
@@ -497,10 +517,14 @@ fn a_signal_ends_no_connect() {
         let options = named(&["127.0.0.2", "127.0.0.3", "127.0.0.1"]).attempt_timeout(ms(20)).connect_timeout(HANG);
         let socket = options.connect(("name", place.port)).expect("the last address answers");
         assert_eq!(socket.attempted_addresses().len(), 3, "none failed before");
-        let (result, time) = timed(|| SocketOptions::new().connect_timeout(ms(200)).connect(("127.0.0.2", place.port)));
-        assert_eq!(result.expect_err("nobody answers").kind(), io::ErrorKind::TimedOut);
-        println!("measured: deadline 200 ms, interrupted: {time:?}");
-        assert!((ms(200)..ms(700)).contains(&time), "the time that was left, and no more: {time:?}");
+        some_round("it ends at the deadline", ms(200), |deadline| {
+            let options = SocketOptions::new().connect_timeout(deadline);
+            let (result, time) = timed(|| options.connect(("127.0.0.2", place.port)));
+            assert_eq!(result.expect_err("the address does not answer").kind(), io::ErrorKind::TimedOut);
+            println!("measured: deadline {deadline:?}, interrupted: {time:?}");
+            assert!(time >= deadline, "not before the deadline: {time:?} of {deadline:?}");
+            (time < deadline * 2).then_some(())
+        });
     });
 }
 
@@ -515,9 +539,9 @@ fn a_thousand_races_leave_nothing() {
         let options = named(&["127.0.0.2", "127.0.0.3", "127.0.0.1"]).attempt_timeout(ms(10)).connect_timeout(HANG);
         let ((), time) = timed(|| {
             thread::scope(|scope| {
-                for _ in 0..8 {
+                for _ in 0..40 {
                     scope.spawn(|| {
-                        for _ in 0..125 {
+                        for _ in 0..25 {
                             let socket = options.connect(("name", place.port)).expect("the third address answers");
                             assert_eq!(socket.attempted_addresses().len(), 3, "three raced");
                         }
@@ -538,14 +562,13 @@ fn a_thousand_races_leave_nothing() {
 #[test]
 #[cfg(target_os = "linux")]
 fn a_neighbour_that_never_answers_costs_one_stagger() {
-    let (Some(unshare), Some(ip_tool)) = (tool("unshare"), tool("ip")) else { return };
-    if !Command::new(unshare).args(["-n", "true"]).output().is_ok_and(|output| output.status.success()) {
+    let Some(ip_tool) = tool("ip") else { return };
+    if network_of_its_own().is_empty() {
         println!("skipped: no network namespace may be made here");
         return;
     }
-    in_child(this_test!(), &["unshare", "-n"], || {
+    in_child(this_test!(), &[], || {
         for command in [
-            "link set lo up",
             "link add near type veth peer name far",
             "addr add 10.9.9.1/24 dev near",
             "link set near up",
@@ -562,28 +585,31 @@ fn a_neighbour_that_never_answers_costs_one_stagger() {
         let port = live.local_addr().expect("it is bound").port();
         let (threads_before, descriptors_before) = (threads(), descriptors());
         let options = named(&["10.9.9.2", "127.0.0.1"]);
-        let (socket, time) = timed(|| options.connect(("name", port)));
-        assert_eq!(socket.expect("one answers").attempted_addresses().len(), 2, "both were tried");
-        println!("measured: veth black hole first, connected after {time:?}");
-        assert!((STAGGER..STAGGER + ms(100)).contains(&time), "within the stagger and 100 ms: {time:?}");
-
-        let (result, time) = timed(|| options.clone().connect_timeout(ms(300)).connect(("10.9.9.2", port)));
-        assert_eq!(result.expect_err("nobody answers").to_string(), format!("connect ETIMEDOUT 10.9.9.2:{port}"));
-        println!("measured: veth black hole alone, deadline 300 ms: {time:?}");
-        assert!((ms(250)..=ms(350)).contains(&time), "300 ms, give or take 50: {time:?}");
+        some_round("connected within two staggers", ms(50), |stagger| {
+            let (socket, time) = timed(|| options.clone().attempt_timeout(stagger).connect(("name", port)));
+            assert_eq!(socket.expect("one answers").attempted_addresses().len(), 2, "both were tried");
+            println!("measured: veth black hole first, stagger {stagger:?}, connected after {time:?}");
+            assert!(time >= stagger, "not before its turn: {time:?} of {stagger:?}");
+            (time < stagger * 2).then_some(())
+        });
+        some_round("it ends at the deadline", ms(100), |deadline| {
+            let (result, time) = timed(|| options.clone().connect_timeout(deadline).connect(("10.9.9.2", port)));
+            let error = result.expect_err("the address does not answer");
+            assert_eq!(error.to_string(), format!("connect ETIMEDOUT 10.9.9.2:{port}"));
+            println!("measured: veth black hole alone, deadline {deadline:?}: {time:?}");
+            assert!(time >= deadline, "not before the deadline: {time:?} of {deadline:?}");
+            (time < deadline * 3 / 2).then_some(())
+        });
 
         let cancel = landline::Cancel::new();
-        let (begun, has_begun) = mpsc::channel();
-        let options = SocketOptions::new().cancel(&cancel).report(move |_| _ = begun.send(()));
-        let connecting = thread::spawn(move || options.connect(("10.9.9.2", port)));
-        has_begun.recv_timeout(HANG).expect("the attempt begins");
+        let options = SocketOptions::new().cancel(&cancel);
+        let connecting = blocked(move || options.connect(("10.9.9.2", port)));
         let (result, time) = timed(|| {
             cancel.cancel();
-            connecting.join()
+            within("a blocked connect is woken", move || connecting.join())
         });
         assert_eq!(result.expect("no panic").expect_err("it was cancelled").code(), "ABORT_ERR");
         println!("measured: veth black hole, cancelled after {time:?}");
-        assert!(time < ms(50), "cancelling wakes a blocked connect within 50 ms: {time:?}");
         eventually("no thread is left", || threads() <= threads_before);
         eventually("no descriptor is left", || descriptors() <= descriptors_before);
     });
@@ -594,23 +620,26 @@ fn a_neighbour_that_never_answers_costs_one_stagger() {
 #[test]
 #[cfg(target_os = "linux")]
 fn a_connection_to_itself_is_a_refusal() {
-    // Clients are given ports as even as the range's first (the others are for bind), so these have to be even.
-    let mut even = (40_000..60_000).step_by(2).map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
-    let mut closed = || even.find(|at| bound(*at).is_ok()).expect("an even port is free");
-    // Premise: std meets itself. The kernel goes through some 14,000 ports nearly in turn, so mostly, but not always.
-    const TRIES: u32 = 40_000;
-    let at = closed();
-    let meets = (0..TRIES).find(|_| TcpStream::connect(at).is_ok());
-    println!("measured: std's connect met itself at attempt {meets:?} of {TRIES}");
-    for options in [SocketOptions::new(), SocketOptions::new().connect_timeout(HANG)] {
+    in_child(this_test!(), &[], || {
+        // Clients are given ports as even as the range's first (the others are for bind), so these have to be even.
+        let mut even = (40_000..60_000).step_by(2).map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
+        let mut closed = || even.find(|at| bound(*at).is_ok()).expect("an even port is free");
+        // Premise: std meets itself. The kernel goes through some 14,000 ports nearly in turn, so mostly, but not
+        // always.
+        const TRIES: u32 = 40_000;
         let at = closed();
-        for _ in 0..TRIES {
-            match options.connect(at) {
-                Ok(socket) => panic!("{at} was connected to by {}, but nobody listens", socket.local_address()),
-                Err(error) => assert_eq!(error.code(), "ECONNREFUSED", "nobody listens"),
+        let meets = (0..TRIES).find(|_| TcpStream::connect(at).is_ok());
+        println!("measured: std's connect met itself at attempt {meets:?} of {TRIES}");
+        for options in [SocketOptions::new(), SocketOptions::new().connect_timeout(HANG)] {
+            let at = closed();
+            for _ in 0..TRIES {
+                match options.connect(at) {
+                    Ok(socket) => panic!("{at} was connected to by {}, but nobody listens", socket.local_address()),
+                    Err(error) => assert_eq!(error.code(), "ECONNREFUSED", "nobody listens"),
+                }
             }
         }
-    }
+    });
 }
 
 // ---- look-ups
@@ -618,20 +647,23 @@ fn a_connection_to_itself_is_a_refusal() {
 /// Ensures that a resolver which does not return is abandoned at the deadline, and that the error names the look-up.
 #[test]
 fn a_stuck_resolver_ends_at_the_deadline() {
-    let (release, released) = mpsc::channel::<()>();
-    let released = Mutex::new(released);
-    let options = SocketOptions::new().connect_timeout(ms(300)).lookup(move |_, _| {
-        // As long as ten seconds; the test lets it go before.
-        let _ = released.lock().expect("no panic").recv_timeout(Duration::from_secs(10));
-        Ok(["127.0.0.1"])
+    some_round("the error comes at the deadline", ms(100), |deadline| {
+        let (release, released) = mpsc::channel::<()>();
+        let released = Mutex::new(released);
+        let options = SocketOptions::new().connect_timeout(deadline).lookup(move |_, _| {
+            // Until the test lets it go, however that ends.
+            let _ = released.lock().expect("no panic").recv();
+            Ok(["127.0.0.1"])
+        });
+        let (result, time) = within("connecting ends", move || timed(|| options.connect("slow.example:80")));
+        let error = result.expect_err("the resolver has not answered");
+        drop(release);
+        println!("measured: deadline {deadline:?}, resolver that does not return: {time:?}");
+        assert_eq!(error.to_string(), "getaddrinfo ETIMEDOUT slow.example", "it names what was waited for");
+        assert_eq!((error.kind(), error.host()), (io::ErrorKind::TimedOut, Some("slow.example")));
+        assert!(time >= deadline, "not before the deadline: {time:?} of {deadline:?}");
+        (time < deadline * 3 / 2).then_some(())
     });
-    let (result, time) = timed(|| options.connect("slow.example:80"));
-    let error = result.expect_err("the resolver has not answered");
-    drop(release);
-    println!("measured: deadline 300 ms, resolver that takes 10 s: {time:?}");
-    assert_eq!(error.to_string(), "getaddrinfo ETIMEDOUT slow.example", "it names what was waited for");
-    assert_eq!((error.kind(), error.host()), (io::ErrorKind::TimedOut, Some("slow.example")));
-    assert!((ms(250)..=ms(350)).contains(&time), "300 ms, give or take 50: {time:?}");
 }
 
 /// Ensures that at most 16 look-ups are stuck at once, that the next says so, and that it works again when they return.
@@ -642,7 +674,7 @@ fn at_most_sixteen_lookups_are_stuck() {
         let gate = Arc::new((Mutex::new(false), std::sync::Condvar::new()));
         let options = {
             let (inside, most, gate) = (inside.clone(), most.clone(), gate.clone());
-            SocketOptions::new().connect_timeout(ms(100)).lookup(move |name, _| {
+            SocketOptions::new().lookup(move |name, _| {
                 if name != "stuck" {
                     return Ok(vec![]);
                 }
@@ -655,18 +687,21 @@ fn at_most_sixteen_lookups_are_stuck() {
         };
         let before = threads();
         let codes: Vec<_> = thread::scope(|scope| {
-            let ask = || options.connect("stuck:80").expect_err("the resolver does not answer").code().to_owned();
-            let asking: Vec<_> = (0..40).map(|_| scope.spawn(ask)).collect();
+            let options = options.clone().connect_timeout(ms(100));
+            let ask = move || options.connect("stuck:80").expect_err("the resolver does not answer").code().to_owned();
+            let asking: Vec<_> = (0..40).map(|_| scope.spawn(ask.clone())).collect();
             asking.into_iter().map(|asking| asking.join().expect("no panic")).collect()
         });
         let timed_out = codes.iter().filter(|code| *code == "ETIMEDOUT").count();
         assert!(timed_out >= 16 && codes.iter().all(|code| code == "ETIMEDOUT" || code == "EAI_AGAIN"), "{codes:?}");
+        eventually("16 resolvers are asked, and no more threads are left", || {
+            inside.load(SeqCst) >= 16 && threads() <= before + 16
+        });
         assert_eq!(most.load(SeqCst), 16, "no more than 16 resolvers were asked");
-        assert_eq!(threads(), before + 16, "and no more threads are left");
-        let (result, time) = timed(|| options.connect("other:80"));
-        let error = result.expect_err("there is no place for another");
+        // What waits for a place hangs.
+        let options = options.connect_timeout(HOUR);
+        let error = options.connect("other:80").expect_err("there is no place for another");
         assert_eq!(error.to_string(), "getaddrinfo EAI_AGAIN other: 16 look-ups are stuck, as many as may be");
-        assert!(time < ms(80), "it is said at once: {time:?}");
 
         *gate.0.lock().expect("no panic") = true;
         gate.1.notify_all();
@@ -972,10 +1007,12 @@ fn the_local_port_is_what_the_server_sees() {
 
 // ---- cost
 
-/// Ensures that connecting to one address costs no more than 3 % over std's calls for the same: connect, no-delay, the
-/// local address. What these two cost beside a bare connect is printed too.
+/// Ensures that connecting to one address costs less than half as much again as std's calls for the same: connect,
+/// no-delay, the local address. The fastest of each is compared. The medians, and what the last two calls cost beside a
+/// bare connect, are printed too.
 #[test]
 fn one_address_costs_what_std_costs() {
+    const ROUNDS: usize = 2000;
     in_child(this_test!(), &[], || {
         let listener = TcpListener::bind("127.0.0.1:0").expect("port 0 can be listened on");
         let at = listener.local_addr().expect("it is bound");
@@ -1010,7 +1047,7 @@ fn one_address_costs_what_std_costs() {
         let (default, delay) = (SocketOptions::new(), SocketOptions::new().no_delay(false));
         let calls: [&dyn Fn() -> Duration; 4] = [&bare, &same, &|| ours(&default), &|| ours(&delay)];
         let (mut times, mut whole): ([Vec<Duration>; 4], [Vec<Duration>; 4]) = Default::default();
-        for round in 0..5000 {
+        for round in 0..ROUNDS {
             // In turn, and each in each place as often as the others.
             for place in 0..4 {
                 let which = (round + place) % 4;
@@ -1020,20 +1057,22 @@ fn one_address_costs_what_std_costs() {
             }
         }
         let build = if cfg!(debug_assertions) { "debug" } else { "release" };
-        println!("measured: one address ({build} build), medians of 5,000 and the middle half:");
+        println!("measured: one address ({build} build), medians of {ROUNDS} and the middle half:");
         let names = ["std connect", "std connect, no-delay, local address", "landline", "landline without no-delay"];
         for ((name, times), whole) in names.into_iter().zip(&mut times).zip(&mut whole) {
             times.sort();
             whole.sort();
-            let (middle, from, to, whole) = (times[2500], times[1250], times[3750], whole[2500]);
+            let (middle, from, to, whole) =
+                (times[ROUNDS / 2], times[ROUNDS / 4], times[ROUNDS * 3 / 4], whole[ROUNDS / 2]);
             println!("measured:   {name}: {middle:?} ({from:?} to {to:?}), {whole:?} with accept and reset");
         }
-        let ratio = |a: usize, b: usize| times[a][2500].as_secs_f64() / times[b][2500].as_secs_f64();
+        let ratio_at = |at: usize, a: usize, b: usize| times[a][at].as_secs_f64() / times[b][at].as_secs_f64();
+        let ratio = |a, b| ratio_at(ROUNDS / 2, a, b);
         let (like, over, least) = (ratio(2, 1), ratio(2, 0), ratio(3, 0));
-        let in_all = whole[2][2500].as_secs_f64() / whole[0][2500].as_secs_f64();
+        let in_all = whole[2][ROUNDS / 2].as_secs_f64() / whole[0][ROUNDS / 2].as_secs_f64();
         println!("measured:   landline to the same calls {like:.3}, without no-delay to a bare connect {least:.3}");
         println!("measured:   landline to a bare connect {over:.3}, with accept and reset {in_all:.3}");
-        let most = if cfg!(debug_assertions) { 1.3 } else { 1.03 };
-        assert!(like < most, "connecting costs what its system calls cost: {like:.3}");
+        let fastest = ratio_at(0, 2, 1);
+        assert!(fastest < 1.5, "connecting costs what its system calls cost: {fastest:.3} of the fastest");
     });
 }
