@@ -9,7 +9,7 @@ use landline::net::{ReadyState, Server, ServerOptions, Socket, SocketOptions};
 use landline::{Error, Report};
 
 use crate::support::fixtures::{Served, accept, pair, pair_with, watch_only, watch_running, words};
-use crate::support::{HANG, each_ip, eventually, tool, within};
+use crate::support::{HANG, blocked, each_ip, eventually, tool, within};
 
 /// What an error says and its code.
 #[track_caller]
@@ -83,16 +83,10 @@ fn a_reset_wakes_our_reader_and_is_still_a_reset() {
     within("reader and peer are told", || {
         each_ip(|at| {
             let (_server, client, accepted) = pair(at);
-            accepted.write_all("x").expect("it is connected");
-            let (reader, (tell, told)) = (client.clone(), mpsc::channel());
-            let blocked = thread::spawn(move || {
-                reader.read(&mut [0; 1]).expect("one byte is there");
-                tell.send(()).expect("the test waits");
-                reader.read(&mut [0; 1])
-            });
-            told.recv().expect("the reader runs");
+            let reader = client.clone();
+            let reading = blocked(move || reader.read(&mut [0; 1]));
             client.reset_and_destroy().expect("it is connected");
-            assert_eq!(said(blocked.join().expect("no panic")), destroyed("read"), "the reader is told");
+            assert_eq!(said(reading.join().expect("no panic")), destroyed("read"), "the reader is told");
             assert_eq!(said(accepted.read(&mut [0; 1])), reset(), "the peer is reset");
         });
     });
@@ -318,15 +312,9 @@ fn destroy_wakes_a_blocked_reader_and_a_blocked_writer() {
     within("both return", || {
         each_ip(|at| {
             let (_server, client, accepted) = pair(at);
-            let (reader, writer, (tell, told)) = (client.clone(), client.clone(), mpsc::channel());
-            let reading = thread::spawn(move || {
-                reader.read(&mut [0; 1]).expect("one byte is there");
-                tell.send(()).expect("the test waits");
-                reader.read(&mut [0; 1])
-            });
-            let writing = thread::spawn(move || writer.write_all(vec![0; 64 << 20]));
-            accepted.write_all("x").expect("it is connected");
-            told.recv().expect("the reader runs");
+            let (reader, writer) = (client.clone(), client.clone());
+            let reading = blocked(move || reader.read(&mut [0; 1]));
+            let writing = blocked(move || writer.write_all(vec![0; 64 << 20]));
             accepted.peek(&mut [0; 1]).expect("the writer runs");
             client.destroy();
             assert_eq!(said(reading.join().expect("no panic")), destroyed("read"), "the reader is told");
