@@ -14,14 +14,15 @@ use landline::{Address, Family};
 use crate::support::fixtures::{Served, accept, noise};
 use crate::support::{HANG, blocked, descriptors, each_ip, eventually, in_child, threads, tool, within};
 
-/// A path that nobody else uses, in a folder of this test's own; removed when dropped.
+/// A path that nothing else uses; removed when dropped.
 struct Place(PathBuf);
 
 impl Place {
     fn new() -> Place {
         static LAST: AtomicUsize = AtomicUsize::new(0);
-        let name = format!("unix-{}-{}", process::id(), LAST.fetch_add(1, SeqCst));
-        Place(PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name))
+        let name = format!("landline-unix-{}-{}", process::id(), LAST.fetch_add(1, SeqCst));
+        // Not in the target folder, whose path may be too long for a socket's.
+        Place(env::temp_dir().join(name))
     }
 }
 
