@@ -3,6 +3,7 @@
 //! - Not before: `elapsed() >= timer` holds always, since load only delays.
 //! - Not after: the wrong behaviour is made to take an hour, so that [`HANG`](super::HANG) tells it apart.
 //! - As fast as: the fastest of several rounds is compared with the fastest of a control's, in the same run.
+//! - Nearly always: batches are repeated until in one of them all rounds but one are shorter than the wrong way takes.
 //! - In time: rounds are repeated with longer timers until one is not delayed.
 
 use std::time::Duration;
@@ -19,9 +20,9 @@ pub(crate) fn fastest(mut measured: impl FnMut() -> Duration, mut control: impl 
     fastest
 }
 
-/// Repeats a round, each time with twice the timer, until one counts: its peer was never late, or its call took less
-/// time than a wrong one can take. Load only delays, so that happens once the machine does not stand still for as long
-/// as the timer. `what` says what makes a round count; it fails if none does.
+/// Repeats a round, each time with twice the timer, until one counts: its peer was never late, or its call took less time
+/// than a wrong one can take. Load only delays, so that happens once the machine does not stand still for as long as the
+/// timer. `what` says what makes a round count; it fails if none does.
 #[track_caller]
 pub(crate) fn some_round<T>(what: &str, first: Duration, mut round: impl FnMut(Duration) -> Option<T>) -> T {
     let mut timer = first;
@@ -32,4 +33,31 @@ pub(crate) fn some_round<T>(what: &str, first: Duration, mut round: impl FnMut(D
         assert!(timer < HANG / 10, "{what}: in no round, the last one with a timer of {timer:?}");
         timer *= 2;
     }
+}
+
+/// Repeats batches of twenty rounds until in one of them all but one were shorter than `limit`, which the wrong way takes; it
+/// fails if that is so in none of twenty. Load lengthens single rounds, and the wrong way nearly all of a batch or some of each.
+#[track_caller]
+pub(crate) fn nearly_all_below(what: &str, limit: Duration, mut round: impl FnMut() -> Duration) {
+    let mut late = Vec::new();
+    for _ in 0..20 {
+        late.clear();
+        for _ in 0..20 {
+            late.extend(Some(round()).filter(|took| *took >= limit));
+            if late.len() == 2 {
+                break;
+            }
+        }
+        if late.len() < 2 {
+            return;
+        }
+    }
+    panic!("{what}: in each of 20 batches two rounds took {limit:?} or longer, in the last {late:?}");
+}
+
+/// Repeats a round until one was shorter than `limit`, which the wrong way always takes; it fails if none of ten was.
+#[track_caller]
+pub(crate) fn once_below(what: &str, limit: Duration, mut round: impl FnMut() -> Duration) {
+    let took: Vec<_> = std::iter::repeat_with(&mut round).take(10).take_while(|took| *took >= limit).collect();
+    assert!(took.len() < 10, "{what}: each time it took {limit:?} or longer: {took:?}");
 }
