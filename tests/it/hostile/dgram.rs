@@ -9,9 +9,8 @@ use landline::dgram::{Socket, SocketEvent, SocketOptions};
 use landline::{BlockList, Cancel, Report};
 
 use crate::support::dgram::receive;
+use crate::support::time::nearly_all_below;
 use crate::support::{families, within};
-
-const SHORT: Duration = Duration::from_millis(50);
 
 /// Waits until something has arrived, without taking it.
 fn has_arrived(socket: &Socket, sender: &Socket) {
@@ -32,7 +31,7 @@ fn what_disconnect_has_kept_is_heard_from_the_peer_alone() {
         has_arrived(&socket, &one);
         socket.disconnect().unwrap();
         socket.connect(other.address()).unwrap();
-        let error = socket.recv_timeout(&mut [0; 100], SHORT).unwrap_err();
+        let error = socket.recv_timeout(&mut [0; 100], Duration::ZERO).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut, "the first peer is not heard any more");
         other.send_to(b"of the second", socket.address()).unwrap();
         assert_eq!(receive(&socket).0, b"of the second");
@@ -123,27 +122,26 @@ fn what_disconnect_keeps_is_bounded_and_the_rest_is_lost() {
     }
 }
 
-/// Ensures that a receiver is woken at once when the socket is closed while another thread connects it.
+/// Ensures that a receiver is woken when the socket is closed while another thread connects it, and does not have to look
+/// around by itself, as it does after a second.
 #[test]
 fn close_beside_connect_wakes_the_receivers() {
-    let mut slowest = within("all closes", || {
-        let peer = Socket::bind("127.0.0.1:0").unwrap();
-        (0..300)
-            .map(|_| {
-                let socket = Socket::bind("127.0.0.1:0").unwrap();
-                let running = socket.on().spawn().unwrap();
-                let (connecting, to) = (socket.clone(), peer.address().clone());
-                let connect = std::thread::spawn(move || drop(connecting.connect(to)));
+    let peer = Socket::bind("127.0.0.1:0").unwrap();
+    for _ in 0..4 {
+        nearly_all_below("closing beside connecting", Duration::from_millis(500), || {
+            let socket = Socket::bind("127.0.0.1:0").unwrap();
+            let running = socket.on().spawn().unwrap();
+            let (connecting, to) = (socket.clone(), peer.address().clone());
+            let connect = std::thread::spawn(move || drop(connecting.connect(to)));
+            within("the close", move || {
                 let begun = std::time::Instant::now();
                 socket.close();
                 running.join().unwrap();
                 connect.join().unwrap();
                 begun.elapsed()
             })
-            .collect::<Vec<_>>()
-    });
-    slowest.sort();
-    assert!(slowest[298] < Duration::from_millis(500), "the slowest closes took {:?}", &slowest[295..]);
+        });
+    }
 }
 
 /// Ensures that 1,024 slices are one datagram, and one more is an error that sends nothing.
@@ -166,7 +164,7 @@ fn everything_at_once_ends_and_leaves_nothing() {
     use crate::support::{descriptors, eventually, in_child, threads};
     in_child(this_test!(), &[], || {
         let before = (descriptors(), threads());
-        for _ in 0..40 {
+        for _ in 0..20 {
             within("everything", || {
                 let (socket, peer) = (Socket::bind("127.0.0.1:0").unwrap(), Socket::bind("127.0.0.1:0").unwrap());
                 let loops = [(); 3].map(|()| {
