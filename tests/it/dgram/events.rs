@@ -9,7 +9,7 @@ use std::thread;
 use landline::dgram::{Socket, SocketEvent, SocketOptions};
 
 use crate::support::dgram::receive;
-use crate::support::{families, within};
+use crate::support::{eventually, families, within};
 
 /// Ensures that handles may go anywhere and be printed.
 #[test]
@@ -81,10 +81,10 @@ fn error_of_the_closure_closes_the_socket_and_is_returned() {
     };
     let other = socket.on().spawn().unwrap();
     // Which of the two gets it is not said; in the end the first does.
-    while !running.is_finished() {
+    eventually("the first loop gets one", || {
         let _ = sender.send_to(b"x", socket.address());
-        thread::yield_now();
-    }
+        running.is_finished()
+    });
     let error = within("the loop ends", || running.join().unwrap_err());
     assert_eq!(error.kind(), io::ErrorKind::InvalidData, "join gives what the loop has ended with");
     within("the other loop ends too", || other.join().expect("it was none of its doing"));

@@ -2,7 +2,6 @@
 
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::time::Duration;
 
 use landline::dgram::{Interface, Socket, SocketOptions};
 
@@ -26,11 +25,9 @@ fn sender(at: &str) -> Socket {
     sender
 }
 
-/// Whether nothing comes for a while; what is sent on one machine is there when the send has returned.
+/// Whether nothing has come; what is sent on one machine is there when the send has returned.
 fn is_silent(socket: &Socket) -> bool {
-    let mut buffer = [0; 100];
-    let received = socket.recv_timeout(&mut buffer, Duration::from_millis(50));
-    received.is_err_and(|error| error.kind() == ErrorKind::TimedOut)
+    socket.try_recv(&mut [0; 100]).is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
 }
 
 /// Ensures that every member gets what is sent to the group, until it leaves.
@@ -177,6 +174,8 @@ fn groups_and_interface_are_kept_when_disconnecting() {
 #[test]
 fn interfaces_loopback_and_ipv6_groups_in_an_own_network() {
     use crate::support::dgram::{in_own_network, run};
+    use crate::support::eventually;
+    use std::process::Command;
     in_own_network(this_test!(), || {
         for file in ["ipv6/conf/all/accept_dad", "ipv6/conf/default/accept_dad"] {
             // New addresses are to be usable at once.
@@ -194,6 +193,15 @@ fn interfaces_loopback_and_ipv6_groups_in_an_own_network() {
             for (setting, value) in [("accept_local", "1"), ("rp_filter", "0")] {
                 std::fs::write(format!("/proc/sys/net/ipv4/conf/{end}/{setting}"), value).unwrap();
             }
+        }
+        // The cable carries something a while after both its ends were set up.
+        for end in ["va", "vb"] {
+            let mut shown = String::new();
+            eventually("the cable is up, with link-local addresses", || {
+                let output = Command::new("ip").args(["address", "show", "dev", end]).output().unwrap();
+                shown = String::from_utf8_lossy(&output.stdout).into_owned();
+                shown.contains("state UP") && shown.contains("inet6 fe80:") && !shown.contains("tentative")
+            });
         }
         let [a, b] = ["va", "vb"].map(Interface::name);
 
