@@ -17,9 +17,10 @@ use crate::support::{eventually, in_child, within};
 const WRAPPER: [&str; 9] =
     ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=rt_sigaction", "-e", "inject=rt_sigaction:retval=0"];
 
-/// What the process does with signals: those it ignores, those it catches, those it holds back.
+/// What the process does with signals: those it ignores, those it catches, those this thread holds back. Not those the main
+/// thread holds back: that is all of them while it starts a thread.
 fn masks() -> [u64; 3] {
-    let status = std::fs::read_to_string("/proc/self/status").expect("this is Linux");
+    let status = std::fs::read_to_string("/proc/thread-self/status").expect("this is Linux");
     ["SigIgn:", "SigCgt:", "SigBlk:"].map(|name| {
         let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("Linux tells");
         u64::from_str_radix(line.trim(), 16).expect("a mask")
