@@ -11,7 +11,8 @@ use landline::net::{ServerOptions, Socket, SocketOptions};
 use socket2::SockRef;
 
 use crate::support::fixtures::{accept, pair, pair_with, watch, words};
-use crate::support::{HANG, each_ip, eventually, in_child, within};
+use crate::support::time::some_round;
+use crate::support::{HANG, each_ip, eventually, families, in_child, within};
 
 const AT: &str = "127.0.0.1:0";
 
@@ -23,6 +24,7 @@ const fn millis(n: u64) -> Duration {
 fn pass(time: Duration) {
     let end = Instant::now() + time;
     while let Some(left) = end.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {
+        // Not a bound: the pace of the peer.
         thread::park_timeout(left);
     }
 }
@@ -43,6 +45,7 @@ fn accepted_with(at: &str, options: ServerOptions) -> (landline::net::Server, Tc
 /// Sends a piece each `pause` until it is told that it is over, or is cut off; gives the connection back.
 fn trickle(mut peer: TcpStream, piece: Vec<u8>, pause: Duration, over: Receiver<()>) -> JoinHandle<TcpStream> {
     thread::spawn(move || {
+        // Not a bound: the pace of the peer.
         while peer.write_all(&piece).is_ok() && over.recv_timeout(pause) == Err(mpsc::RecvTimeoutError::Timeout) {}
         peer
     })
@@ -52,12 +55,37 @@ fn trickle(mut peer: TcpStream, piece: Vec<u8>, pause: Duration, over: Receiver<
 fn send_at_rate(mut peer: TcpStream, rate: u32, pause: Duration, over: Receiver<()>) -> JoinHandle<()> {
     thread::spawn(move || {
         let (start, mut sent) = (Instant::now(), 0);
+        // Not a bound: the pace of the peer.
         while over.recv_timeout(pause) == Err(mpsc::RecvTimeoutError::Timeout) {
             let due = (start.elapsed().as_secs_f64() * f64::from(rate)) as usize;
             peer.write_all(&vec![7; due - sent]).expect("it is not cut");
             sent = due;
         }
     })
+}
+
+/// How the peers of a round fared that feed a timeout.
+#[derive(Default)]
+struct Round {
+    /// The longest time between two signs of life of any of them.
+    longest_pause: Duration,
+    /// Those that were cut all the same.
+    cut: Vec<String>,
+}
+
+impl Round {
+    /// Fails if one was cut, unless the machine has kept one of them waiting for long: such a round says nothing. It takes
+    /// several signs of life until the kernel has room again.
+    #[track_caller]
+    fn judge(self, timer: Duration) -> Option<()> {
+        let Round { longest_pause, cut } = self;
+        if cut.is_empty() {
+            return Some(());
+        }
+        println!("with a timer of {timer:?}, a peer was late by {longest_pause:?}: {cut:?}");
+        assert!(longest_pause >= timer / 4, "a peer that feeds a timeout of {timer:?} is not cut, but {cut:?}");
+        None
+    }
 }
 
 // ---- slowloris
@@ -78,65 +106,92 @@ const READERS: [(&str, Work); 6] = [
     ("pipe", |s, to| s.pipe(to).map(drop)),
 ];
 
-/// How a reader ends whose peer sends a byte every 0.3 s, if it does within the time; and when.
-fn slowloris(at: &str, guard: fn(ServerOptions) -> ServerOptions, work: Work) -> Option<(String, Duration)> {
-    let (_server, peer, accepted) = accepted_with(at, guard(ServerOptions::new()));
-    let (_upstream, _far, to) = pair(at);
-    let (over, is_over) = mpsc::channel();
-    let (tell, ended) = mpsc::channel();
+/// A reader whose peer sends a byte each sixth of the timer, once they are done with each other.
+struct Slowloris {
+    /// What ended the reader, and when; nothing, if it had not ended after three times the timer.
+    outcome: Option<(String, Duration)>,
+    /// The peer's longest time between two bytes.
+    longest_pause: Duration,
+}
+
+fn slowloris(at: &str, options: ServerOptions, timer: Duration, is_ended: bool, work: Work) -> Slowloris {
     let start = Instant::now();
+    let (_server, mut peer, accepted) = accepted_with(at, options);
+    let (_upstream, _far, to) = pair(at);
+    let (over, is_over) = mpsc::channel::<()>();
+    let (tell, ended) = mpsc::channel();
+    let trickling = thread::spawn(move || {
+        let (mut longest, mut last) = (Duration::ZERO, start);
+        while peer.write_all(b"x").is_ok() {
+            longest = longest.max(last.elapsed());
+            last = Instant::now();
+            // Not a bound: the pace of the peer.
+            if is_over.recv_timeout(timer / 6) != Err(mpsc::RecvTimeoutError::Timeout) {
+                break;
+            }
+        }
+        longest
+    });
     let socket = accepted.clone();
     let reading = thread::spawn(move || {
         // The loops take a destroy for an end in order. Nobody waits for it any more, then.
         let code = work(&socket, &to).map_or_else(|error| code(&error), |()| "an end".to_owned());
         let _ = tell.send((code, start.elapsed()));
     });
-    let trickling = trickle(peer, b"x".to_vec(), millis(300), is_over);
-    let outcome = ended.recv_timeout(millis(3_500)).ok();
-    accepted.destroy();
+    let outcome = if is_ended {
+        // The bytes go on: a limit that they prolong is never met.
+        ended.recv_timeout(HANG).ok()
+    } else {
+        pass(timer * 3);
+        ended.try_recv().ok()
+    };
     drop(over);
-    within("both ends end", move || {
-        trickling.join().expect("it does not panic");
-        reading.join().expect("it does not panic");
-    });
-    outcome
+    let longest_pause = within("the peer ends", move || trickling.join()).expect("it does not panic");
+    accepted.destroy();
+    within("the reader ends", move || reading.join()).expect("it does not panic");
+    Slowloris { outcome, longest_pause }
 }
 
-/// Ensures that a byte every 0.3 s outlives a timeout of 0.5 s, since that is idle time, and that a deadline and a minimum
-/// rate end it, whatever reads.
+/// Ensures that a byte each sixth of the timeout outlives that, since it is idle time, and that a deadline and a minimum rate
+/// end it at their time, whatever reads.
 #[test]
 fn a_trickle_is_ended_by_the_deadline_and_by_the_minimum_rate() {
-    type Guard = (&'static str, Option<&'static str>, fn(ServerOptions) -> ServerOptions);
+    type Guard = (&'static str, Option<&'static str>, fn(Duration) -> ServerOptions);
     const GUARDS: [Guard; 3] = [
-        ("timeout 0.5 s", None, |o| o.timeout(millis(500))),
-        ("deadline 1 s", Some("ERR_SOCKET_DEADLINE"), |o| o.deadline(millis(1_000))),
-        ("100 B/s, grace 1 s", Some("ERR_SOCKET_MIN_RATE"), |o| o.min_rate(100, millis(1_000))),
+        ("timeout", None, |timer| ServerOptions::new().timeout(timer)),
+        ("deadline", Some("ERR_SOCKET_DEADLINE"), |timer| ServerOptions::new().deadline(timer)),
+        ("100 B/s", Some("ERR_SOCKET_MIN_RATE"), |timer| ServerOptions::new().min_rate(100, timer)),
     ];
-    each_ip(|at| {
+    some_round("no peer is late", millis(300), |timer| {
         let mut rows = Vec::new();
-        for (guard_name, expected, guard) in GUARDS {
-            for (reader, work) in READERS {
-                let at = at.to_owned();
-                rows.push((guard_name, reader, expected, thread::spawn(move || slowloris(&at, guard, work))));
+        for at in families() {
+            for (guard_name, expected, guard) in GUARDS {
+                for (reader, work) in READERS {
+                    let row = move || slowloris(at, guard(timer), timer, expected.is_some(), work);
+                    rows.push((format!("{at}, {reader}, {guard_name}"), expected, thread::spawn(row)));
+                }
             }
         }
-        for (guard, reader, expected, row) in rows {
-            let outcome = within("a row ends", || row.join()).expect("it does not panic");
-            match &outcome {
-                Some((_, time)) => println!("measured: slowloris, {reader}, {guard}: cut after {time:.3?}"),
-                None => println!("measured: slowloris, {reader}, {guard}: not cut in 3.5 s"),
+        let mut round = Round::default();
+        for (what, expected, row) in rows {
+            let Slowloris { outcome, longest_pause } = row.join().expect("it does not panic");
+            round.longest_pause = round.longest_pause.max(longest_pause);
+            if let (None, Some((code, time))) = (expected, &outcome) {
+                round.cut.push(format!("{what}: {code} after {time:?}"));
+                continue;
             }
-            assert_eq!(outcome.as_ref().map(|(code, _)| &**code), expected, "{reader}, {guard}: what ends it");
+            assert_eq!(outcome.as_ref().map(|(code, _)| &**code), expected, "{what}, {timer:?}: what ends it");
             if let Some((_, time)) = outcome {
-                // A lifetime begins when the connection is accepted, a little before it is measured here.
-                assert!((millis(800)..millis(3_000)).contains(&time), "{reader}, {guard}: in its time: {time:?}");
+                assert!(time >= timer, "{what}: not before its time, {timer:?}, but after {time:?}");
             }
         }
+        round.judge(timer)
     });
 }
 
 /// Ensures that the error names the rate and what is required, that `each` tells it as the end, and that the slot is free.
 #[test]
+#[ignore = "takes 1 s"]
 fn a_minimum_rate_ends_each_as_an_error_that_names_the_rates() {
     each_ip(|at| {
         let options = ServerOptions::new().min_rate(1_000, millis(300));
@@ -157,6 +212,7 @@ fn a_minimum_rate_ends_each_as_an_error_that_names_the_rates() {
 
 /// Ensures the arithmetic: a stalled peer is cut after the grace, one at half the rate after twice the grace.
 #[test]
+#[ignore = "takes 4 s"]
 fn half_the_rate_lasts_twice_the_grace() {
     let cut = |at: &str, piece: usize, pause: Duration| {
         let (_server, peer, accepted) = accepted_with(at, ServerOptions::new().min_rate(10_000, millis(600)));
@@ -184,6 +240,7 @@ fn half_the_rate_lasts_twice_the_grace() {
 
 /// Ensures that a client at twice the minimum rate is never cut, in small pieces, in large ones with pauses, and in bursts.
 #[test]
+#[ignore = "takes 8 s"]
 fn an_honest_sender_is_never_cut() {
     each_ip(|at| {
         let rows: Vec<_> = [10, 100, 500]
@@ -210,6 +267,7 @@ fn an_honest_sender_is_never_cut() {
 
 /// Ensures that a client may be idle between requests for many graces, and that a request once begun has to be finished.
 #[test]
+#[ignore = "takes 6 s"]
 fn between_requests_a_peer_owes_nothing() {
     each_ip(|at| {
         let (_server, mut peer, accepted) = accepted_with(at, ServerOptions::new().min_rate(1_000, millis(200)));
@@ -219,10 +277,12 @@ fn between_requests_a_peer_owes_nothing() {
             tell.send(result.map_err(|error| code(&error))).expect("the test waits");
         });
         for _ in 0..3 {
+            // Not a bound: the idle time that is tested.
             assert!(ended.recv_timeout(millis(700)).is_err(), "idle for more than three graces, and not cut");
             peer.write_all(b"a line\n").expect("it is connected");
             peer.read_exact(&mut [0; 7]).expect("it is answered");
         }
+        // Not a bound: the idle time that is tested.
         assert!(ended.recv_timeout(millis(700)).is_err(), "idle after an answer, and not cut");
         let start = Instant::now();
         peer.write_all(b"a li").expect("it is connected");
@@ -236,6 +296,7 @@ fn between_requests_a_peer_owes_nothing() {
 
 /// Ensures that an echo of single bytes, somebody who types, is not cut: each byte is answered.
 #[test]
+#[ignore = "takes 2 s"]
 fn who_is_answered_each_time_owes_nothing() {
     let (_server, peer, accepted) = accepted_with(AT, ServerOptions::new().min_rate(1_000, millis(150)));
     let (over, is_over) = mpsc::channel();
@@ -255,6 +316,7 @@ fn who_is_answered_each_time_owes_nothing() {
 /// Ensures that time in which nobody reads, or in which the socket is paused, costs the peer nothing, and that what came
 /// meanwhile counts before anybody is cut.
 #[test]
+#[ignore = "takes 6 s"]
 fn our_own_time_costs_the_peer_nothing() {
     each_ip(|at| {
         let (_server, mut peer, accepted) = accepted_with(at, ServerOptions::new().min_rate(1_000, millis(400)));
@@ -281,6 +343,7 @@ fn our_own_time_costs_the_peer_nothing() {
 /// Ensures that a peer that is always ahead of us is not cut for the time that our calls take by themselves, which is more
 /// than single bytes are worth at a high rate.
 #[test]
+#[ignore = "takes 2 s"]
 fn small_pieces_cost_the_peer_nothing() {
     each_ip(|at| {
         let fast = || ServerOptions::new().min_rate(10_000_000, millis(300));
@@ -315,6 +378,7 @@ fn small_pieces_cost_the_peer_nothing() {
 
 /// Ensures that two threads that wait at once cost the peer the time once.
 #[test]
+#[ignore = "takes 1 s"]
 fn two_readers_cost_the_peer_the_time_once() {
     let (_server, mut peer, accepted) = accepted_with(AT, ServerOptions::new().min_rate(1_000, millis(1_000)));
     peer.write_all(b"x").expect("it is connected");
@@ -393,7 +457,7 @@ fn a_minimum_rate_costs_no_system_call_per_message() {
     let mut ran_here = false;
     in_child(TEST, &["strace", "-f", "-qq", "-o", &path, "-e", "trace=setsockopt"], || {
         ran_here = true;
-        let options = ServerOptions::new().min_rate(1_000, millis(2_000));
+        let options = ServerOptions::new().min_rate(1_000, HANG);
         let (_server, client, accepted) = pair_with(AT, options, SocketOptions::new());
         let echo = thread::spawn(move || -> io::Result<()> {
             let mut message = [0; 20];
@@ -423,12 +487,11 @@ fn a_minimum_rate_costs_no_system_call_per_message() {
 
 // ---- slow readers
 
-/// Writes until it fails, or, of a queue, until there is none any more; gives the error and when.
+/// Writes until it fails, or, of a queue, until there is none any more; gives the error and when, counted from `start`.
 type Writing = JoinHandle<(String, Duration)>;
 
-fn writing(socket: &Socket, work: impl FnOnce(&Socket) -> io::Result<()> + Send + 'static) -> Writing {
+fn writing(socket: &Socket, start: Instant, work: impl FnOnce(&Socket) -> io::Result<()> + Send + 'static) -> Writing {
     let socket = socket.clone();
-    let start = Instant::now();
     thread::spawn(move || {
         let code = work(&socket).map_or_else(|error| code(&error), |()| "nothing is left".to_owned());
         (code, start.elapsed())
@@ -450,23 +513,31 @@ fn narrow(at: &str, options: ServerOptions) -> (landline::net::Server, TcpStream
     (server, peer.into(), accepted)
 }
 
-/// Reads that much each `pause` until it is told that it is over; then all that is left. Gives how much it was.
-fn slow_reader(mut peer: TcpStream, piece: usize, pause: Duration, over: Receiver<()>) -> JoinHandle<u64> {
+/// Reads that much each `pause` until it is told that it is over; then all that is left. Gives how much it was, and its longest
+/// time between two reads.
+fn slow_reader(mut peer: TcpStream, piece: usize, pause: Duration, over: Receiver<()>) -> JoinHandle<(u64, Duration)> {
     thread::spawn(move || {
         let (mut total, mut buffer) = (0, vec![0; piece]);
+        let (mut longest, mut last) = (Duration::ZERO, Instant::now());
+        // Not a bound: the pace of the peer.
         while over.recv_timeout(pause) == Err(mpsc::RecvTimeoutError::Timeout) {
             total += peer.read(&mut buffer).expect("what was written arrives") as u64;
+            longest = longest.max(last.elapsed());
+            last = Instant::now();
         }
         peer.set_read_timeout(Some(HANG)).expect("it is open");
-        total + io::copy(&mut peer, &mut io::sink()).expect("an orderly end")
+        (total + io::copy(&mut peer, &mut io::sink()).expect("an orderly end"), longest)
     })
 }
 
 /// More than any buffers between take, some 4 MB.
 const MUCH: usize = 16 << 20;
 
-/// Ensures that a peer that reads 4 KB every 0.3 s, 13 KB a second, outlives a timeout, and that deadline and minimum rate
-/// end the write, `bytes_written` being what the peer can then read.
+/// What a writer is limited by, in a time that is the test's, and the error that it ends with, if it does.
+type Limit = (&'static str, Option<&'static str>, fn(Duration) -> ServerOptions);
+
+/// Ensures that a peer that reads 4 KB now and then outlives a timeout, and that deadline and minimum rate end the write at
+/// their time, `bytes_written` being what the peer can then read.
 #[test]
 fn a_slow_reader_is_ended_by_the_deadline_and_by_the_minimum_rate() {
     type Write = fn(&Socket) -> io::Result<()>;
@@ -480,102 +551,106 @@ fn a_slow_reader_is_ended_by_the_deadline_and_by_the_minimum_rate() {
         }),
         ("io::copy", |s| io::copy(&mut io::repeat(7), &mut { s }).map(drop)),
     ];
-    type Guard = (&'static str, Option<&'static str>, fn(ServerOptions) -> ServerOptions);
-    const GUARDS: [Guard; 4] = [
-        ("default", None, |o| o),
-        // With such buffers room comes every second piece at most.
-        ("timeout 1.5 s", None, |o| o.timeout(millis(1_500))),
-        ("deadline 1 s", Some("ERR_SOCKET_DEADLINE"), |o| o.deadline(millis(1_000))),
-        ("100,000 B/s, grace 1 s", Some("ERR_SOCKET_MIN_RATE"), |o| o.min_rate(100_000, millis(1_000))),
+    const LIMITS: [Limit; 4] = [
+        ("default", None, |_| ServerOptions::new()),
+        ("timeout", None, |timer| ServerOptions::new().timeout(timer)),
+        ("deadline", Some("ERR_SOCKET_DEADLINE"), |timer| ServerOptions::new().deadline(timer)),
+        ("1 MB/s", Some("ERR_SOCKET_MIN_RATE"), |timer| ServerOptions::new().min_rate(1_000_000, timer)),
     ];
-    each_ip(|at| {
+    some_round("no peer is late", millis(500), |timer| {
         let mut rows = Vec::new();
-        for (guard_name, expected, guard) in GUARDS {
-            for (name, work) in WRITERS {
-                let (server, peer, accepted) = narrow(at, guard(ServerOptions::new()));
-                let (over, is_over) = mpsc::channel();
-                let reading = slow_reader(peer, 4096, millis(300), is_over);
-                let writing = writing(&accepted, work);
-                rows.push((guard_name, name, expected, accepted, over, reading, writing, server));
+        for at in families() {
+            for (limit_name, expected, limit) in LIMITS {
+                for (name, work) in WRITERS {
+                    let start = Instant::now();
+                    let (server, peer, accepted) = narrow(at, limit(timer));
+                    let (over, is_over) = mpsc::channel();
+                    // With such buffers room comes every second piece at most.
+                    let reading = slow_reader(peer, 4096, timer / 20, is_over);
+                    let writing = writing(&accepted, start, work);
+                    let what = format!("{at}, {name}, {limit_name}, {timer:?}");
+                    rows.push((what, expected, accepted, over, reading, writing, server));
+                }
             }
         }
-        pass(millis(3_500));
-        for (guard, name, expected, accepted, over, reading, writing, server) in rows {
-            match expected {
-                Some(_) => eventually(&format!("{name}, {guard} ends it"), || writing.is_finished()),
-                None => assert!(!writing.is_finished(), "{name}, {guard}: nothing ends it"),
+        pass(timer * 2);
+        let mut round = Round::default();
+        for (what, expected, accepted, over, reading, writing, server) in rows {
+            // The peer reads on: a limit that this prolongs is never met.
+            if expected.is_some() {
+                eventually(&format!("{what}: it ends"), || writing.is_finished());
             }
+            let is_ended = writing.is_finished();
             // Destroyed before the peer reads on, so that no more is written.
             accepted.destroy();
             drop(over);
             let (code, time) = within("the write ends", || writing.join()).expect("it does not panic");
-            match expected {
-                Some(expected) => {
-                    println!("measured: slow reader, {name}, {guard}: cut after {time:.3?}");
-                    // The writer thread of an outbox may meet its time first, and then the connection is closed.
-                    let closed = ["ERR_STREAM_DESTROYED", "nothing is left"].contains(&&*code);
-                    let by_writer = name == "outbox flush" && closed;
-                    assert!(code == expected || by_writer, "{name}, {guard}: {code}");
-                    assert!((millis(800)..millis(6_000)).contains(&time), "{name}, {guard}: in its time: {time:?}");
-                }
-                None => println!("measured: slow reader, {name}, {guard}: not cut in 3.5 s"),
+            let (read, longest_pause) =
+                within("the peer reads the rest", || reading.join()).expect("it does not panic");
+            round.longest_pause = round.longest_pause.max(longest_pause);
+            assert_eq!(read, accepted.bytes_written(), "{what}: what was counted arrives, and no more");
+            if let Some(expected) = expected {
+                // The writer thread of an outbox may meet its time first, and then the connection is closed.
+                let closed = ["ERR_STREAM_DESTROYED", "nothing is left"].contains(&&*code);
+                let by_writer = what.contains("outbox flush") && closed;
+                assert!(code == expected || by_writer, "{what}: {code}");
+                assert!(time >= timer, "{what}: not before its time, but after {time:?}");
+            } else if is_ended {
+                round.cut.push(format!("{what}: {code} after {time:?}"));
             }
-            let read = within("the peer reads the rest", || reading.join()).expect("it does not panic");
-            assert_eq!(read, accepted.bytes_written(), "{name}, {guard}: what was counted arrives, and no more");
             drop(server);
         }
+        round.judge(timer)
     });
 }
 
 /// Ensures that a write to a peer that never reads blocks with the default options, ends by timeout, deadline and minimum
-/// rate, and that `bytes_written` is what the peer can then read.
+/// rate, each not before its time, and that `bytes_written` is what the peer can then read.
 #[test]
 fn a_peer_that_never_reads_is_ended_by_each_limit() {
-    type Guard = (&'static str, Option<&'static str>, fn(ServerOptions) -> ServerOptions);
-    const GUARDS: [Guard; 4] = [
-        ("default", None, |o| o),
-        ("timeout 0.5 s", Some("ERR_SOCKET_TIMEOUT"), |o| o.timeout(millis(500))),
-        ("deadline 0.5 s", Some("ERR_SOCKET_DEADLINE"), |o| o.deadline(millis(500))),
-        ("1,000 B/s, grace 0.5 s", Some("ERR_SOCKET_MIN_RATE"), |o| o.min_rate(1_000, millis(500))),
+    const TIMER: Duration = millis(300);
+    const LIMITS: [Limit; 4] = [
+        ("timeout", Some("ERR_SOCKET_TIMEOUT"), |timer| ServerOptions::new().timeout(timer)),
+        ("deadline", Some("ERR_SOCKET_DEADLINE"), |timer| ServerOptions::new().deadline(timer)),
+        ("1,000 B/s", Some("ERR_SOCKET_MIN_RATE"), |timer| ServerOptions::new().min_rate(1_000, timer)),
+        // The last, so that the others have ended when it is looked at.
+        ("default", None, |_| ServerOptions::new()),
     ];
-    each_ip(|at| {
-        let rows: Vec<_> = GUARDS
-            .map(|(guard_name, expected, guard)| {
-                let (server, peer, accepted) = accepted_with(at, guard(ServerOptions::new()));
-                let (over, is_over) = mpsc::channel();
-                let reading = slow_reader(peer, 1, HANG, is_over);
-                let writing = writing(&accepted, |s| s.write_all(vec![0; MUCH]));
-                (guard_name, expected, accepted, over, reading, writing, server)
-            })
-            .into();
-        pass(millis(2_500));
-        for (guard, expected, accepted, over, reading, writing, server) in rows {
-            match expected {
-                Some(_) => eventually(&format!("{guard} ends it"), || writing.is_finished()),
-                None => assert!(!writing.is_finished(), "{guard}: nothing ends it"),
-            }
-            accepted.destroy();
-            drop(over);
-            let (code, time) = within("the write ends", || writing.join()).expect("it does not panic");
-            let written = accepted.bytes_written();
-            match expected {
-                Some(expected) => {
-                    println!("measured: never reads, {guard}: cut after {time:.3?}, {written} bytes written");
-                    assert_eq!(code, expected, "{guard}: what ends it");
-                    // The kernel takes more than its buffer holds, in several steps, and each is a sign of life.
-                    assert!((millis(400)..millis(6_000)).contains(&time), "{guard}: in its time: {time:?}");
-                }
-                None => println!("measured: never reads, {guard}: blocked for 2.5 s, {written} bytes written"),
-            }
-            let read = within("the peer reads", || reading.join()).expect("it does not panic");
-            assert_eq!(read, written, "{guard}: what was counted arrives, and no more");
-            drop(server);
+    let mut rows = Vec::new();
+    for limit in LIMITS {
+        for at in families() {
+            let (limit_name, expected, limit) = limit;
+            let start = Instant::now();
+            let (server, peer, accepted) = accepted_with(at, limit(TIMER));
+            let (over, is_over) = mpsc::channel();
+            let reading = slow_reader(peer, 1, HANG * 60, is_over);
+            let writing = writing(&accepted, start, |s| s.write_all(vec![0; MUCH]));
+            rows.push((format!("{at}, {limit_name}"), expected, accepted, over, reading, writing, server));
         }
-    });
+    }
+    for (what, expected, accepted, over, reading, writing, server) in rows {
+        match expected {
+            Some(_) => eventually(&format!("{what}: it ends"), || writing.is_finished()),
+            None => assert!(!writing.is_finished(), "{what}: nothing ends it"),
+        }
+        accepted.destroy();
+        drop(over);
+        let (code, time) = within("the write ends", || writing.join()).expect("it does not panic");
+        let written = accepted.bytes_written();
+        if let Some(expected) = expected {
+            println!("measured: never reads, {what}, {TIMER:?}: cut after {time:.3?}, {written} bytes written");
+            assert_eq!(code, expected, "{what}: what ends it");
+            assert!(time >= TIMER, "{what}: not before its time, but after {time:?}");
+        }
+        let (read, _) = within("the peer reads", || reading.join()).expect("it does not panic");
+        assert_eq!(read, written, "{what}: what was counted arrives, and no more");
+        drop(server);
+    }
 }
 
 /// Ensures that a peer that reads at twice the minimum rate is never cut, with small buffers and with the system's own.
 #[test]
+#[ignore = "takes 16 s"]
 fn an_honest_reader_is_never_cut() {
     each_ip(|at| {
         let rows: Vec<_> = [("8 KB buffers", 20_000, 4_000, 100), ("the system's buffers", 400_000, 40_000, 50)]
@@ -585,7 +660,15 @@ fn an_honest_reader_is_never_cut() {
                     if buffers == "8 KB buffers" { narrow(at, options) } else { accepted_with(at, options) };
                 let (over, is_over) = mpsc::channel();
                 let reading = slow_reader(peer, piece, millis(pause), is_over);
-                (buffers, rate, server, writing(&accepted, |s| s.write_all(vec![0; MUCH])), accepted, over, reading)
+                (
+                    buffers,
+                    rate,
+                    server,
+                    writing(&accepted, Instant::now(), |s| s.write_all(vec![0; MUCH])),
+                    accepted,
+                    over,
+                    reading,
+                )
             })
             .into();
         pass(millis(8_000));
@@ -594,7 +677,7 @@ fn an_honest_reader_is_never_cut() {
             accepted.destroy();
             drop(over);
             let (code, time) = within("the write ends", || writing.join()).expect("it does not panic");
-            let read = within("the peer reads", || reading.join()).expect("it does not panic");
+            let (read, _) = within("the peer reads", || reading.join()).expect("it does not panic");
             println!("measured: {rate} B/s asked, {buffers}: {read} bytes, ended by {code} after {time:.3?}");
             assert!(!is_cut, "twice the rate is enough, {buffers}: {code} after {time:?}");
             drop(server);
@@ -606,34 +689,40 @@ fn an_honest_reader_is_never_cut() {
 /// takes longer than the timeout: as in a relay, where that would end both directions.
 #[test]
 fn a_peer_that_reads_slowly_is_not_idle_to_a_reader() {
-    each_ip(|at| {
-        let rows: Vec<_> = [("8 KB buffers", 3_000, 20), ("the system's buffers", 40_000, 10)]
-            .map(|(buffers, piece, pause)| {
-                let options = ServerOptions::new().timeout(millis(1_000));
+    some_round("no peer is late", millis(1_000), |timer| {
+        let mut rows = Vec::new();
+        for at in families() {
+            for (buffers, piece, pause) in [("8 KB buffers", 3_000, 20), ("the system's buffers", 40_000, 10)] {
+                let options = ServerOptions::new().timeout(timer);
                 let (server, peer, accepted) =
                     if buffers == "8 KB buffers" { narrow(at, options) } else { accepted_with(at, options) };
                 let (over, is_over) = mpsc::channel();
                 let taking = slow_reader(peer, piece, millis(pause), is_over);
-                let giving = writing(&accepted, |s| {
+                let giving = writing(&accepted, Instant::now(), |s| {
                     loop {
                         s.write_all(vec![0; MUCH])?;
                     }
                 });
-                let waiting = writing(&accepted, |s| s.read(&mut [0]).map(drop));
-                (buffers, server, accepted, over, taking, giving, waiting)
-            })
-            .into();
-        pass(millis(5_000));
-        for (buffers, server, accepted, over, taking, giving, waiting) in rows {
+                let waiting = writing(&accepted, Instant::now(), |s| s.read(&mut [0]).map(drop));
+                rows.push((format!("{at}, {buffers}"), server, accepted, over, taking, giving, waiting));
+            }
+        }
+        pass(timer * 5 / 2);
+        let mut round = Round::default();
+        for (what, server, accepted, over, taking, giving, waiting) in rows {
             let is_cut = (giving.is_finished(), waiting.is_finished());
             accepted.destroy();
             drop(over);
             let (code, time) = within("the read ends", || waiting.join()).expect("it does not panic");
             within("the write ends", || giving.join()).expect("it does not panic");
-            within("the peer reads", || taking.join()).expect("it does not panic");
-            assert_eq!(is_cut, (false, false), "bytes went out all the time, {buffers}: {code} after {time:?}");
+            let (_, longest_pause) = within("the peer reads", || taking.join()).expect("it does not panic");
+            round.longest_pause = round.longest_pause.max(longest_pause);
+            if is_cut != (false, false) {
+                round.cut.push(format!("{what}, though bytes went out all the time: {code} after {time:?}"));
+            }
             drop(server);
         }
+        round.judge(timer)
     });
 }
 
@@ -654,7 +743,7 @@ fn an_outbox_that_is_not_taken_ends_the_connection() {
         assert_eq!(failed.recv_timeout(HANG).as_deref(), Ok("ERR_SOCKET_MIN_RATE"), "it is told");
         let time = start.elapsed();
         println!("measured: never reads, outbox, 1,000 B/s, grace 0.3 s: cut after {time:.3?}");
-        assert!((millis(300)..millis(2_000)).contains(&time), "after the grace: {time:?}");
+        assert!(time >= millis(300), "after the grace: {time:?}");
         eventually("the slot is free", || server.connections() == 0);
     });
 }
@@ -666,8 +755,8 @@ fn an_outbox_that_is_not_taken_ends_the_connection() {
 fn the_lifetime_covers_what_is_queued() {
     each_ip(|at| {
         let options = ServerOptions::new().deadline(millis(500)).outbox_limit(MUCH);
-        let (server, _peer, accepted) = accepted_with(at, options);
         let start = Instant::now();
+        let (server, _peer, accepted) = accepted_with(at, options);
         let (tell, told) = mpsc::channel();
         let then = move |result: io::Result<()>| tell.send(result.is_err()).expect("the test waits");
         accepted.outbox().try_send_then(vec![0; MUCH], then).expect("it fits");
@@ -677,7 +766,8 @@ fn the_lifetime_covers_what_is_queued() {
         within("the write behind it ends", || behind.join()).expect("it does not panic").expect_err("it is over");
         let time = start.elapsed();
         println!("measured: lifetime 0.5 s, outbox and a write behind it: ended after {time:.3?}");
-        assert!((millis(450)..millis(2_000)).contains(&time), "at the deadline: {time:?}");
+        // Nothing else would end it.
+        assert!(time >= millis(500), "not before the deadline: {time:?}");
         eventually("and the connection with it", || server.connections() == 0);
     });
 }
@@ -686,7 +776,7 @@ fn the_lifetime_covers_what_is_queued() {
 #[test]
 fn the_lifetime_covers_the_lingering_end() {
     each_ip(|at| {
-        let options = ServerOptions::new().deadline(millis(600)).linger(Duration::from_secs(60));
+        let options = ServerOptions::new().deadline(millis(600)).linger(HANG * 60);
         let server = options.listen(at).expect("port 0 can be listened on");
         let running = server.spawn(|socket| socket.write_all("bye")).expect("a thread can be started");
         let start = Instant::now();
@@ -696,7 +786,7 @@ fn the_lifetime_covers_the_lingering_end() {
         server.close();
         within("serve returns", || running.join()).expect("in order");
         let time = start.elapsed();
-        println!("measured: lifetime 0.6 s, linger 60 s, a peer that never ends: over after {time:.3?}");
-        assert!((millis(550)..millis(3_000)).contains(&time), "at the deadline, not after the linger time: {time:?}");
+        println!("measured: lifetime 0.6 s, linger an hour, a peer that never ends: over after {time:.3?}");
+        assert!(time >= millis(600), "not before the deadline: {time:?}");
     });
 }
