@@ -7,7 +7,7 @@ use landline::net::{Socket, SocketOptions};
 use landline::{BlockList, Cancel};
 
 #[cfg(target_os = "linux")]
-use crate::support::eventually;
+use crate::support::blocked;
 use crate::support::{HANG, within};
 
 /// Ensures that a wildcard, by which Linux reaches this machine, does not get around a list that blocks this machine,
@@ -39,6 +39,7 @@ fn the_longest_times_are_no_limit() {
     let at = listener.local_addr().unwrap();
     let options = SocketOptions::new()
         .attempt_timeout(Duration::MAX)
+        // Not a bound: times without measure are the subject.
         .connect_timeout(Duration::MAX)
         .lookup(|_, _| Ok(["127.0.0.9", "127.0.0.1"]));
     within("the second address answers", move || options.connect(("name.example", at.port()))).unwrap();
@@ -69,6 +70,7 @@ fn full_queue(name: &str) -> (socket2::Socket, Vec<std::os::unix::net::UnixStrea
 fn the_time_for_connecting_holds_for_a_path() {
     let (_listener, _clients, path) = full_queue("timeout");
     let time = Duration::from_millis(100);
+    // Not a bound: the timer that is tested.
     let options = SocketOptions::new().connect_timeout(time);
     let begun = std::time::Instant::now();
     let error = within("the connect ends", move || options.connect(path)).unwrap_err();
@@ -83,14 +85,7 @@ fn cancelling_ends_a_connect_to_a_path() {
     let (_listener, _clients, path) = full_queue("cancel");
     let cancel = Cancel::new();
     let options = SocketOptions::new().cancel(&cancel);
-    let connecting = std::thread::Builder::new().name("to a full queue".into());
-    let connecting = connecting.spawn(move || options.connect(path)).unwrap();
-    eventually("it waits", || {
-        std::fs::read_dir("/proc/self/task").unwrap().flatten().any(|task| {
-            let stat = std::fs::read_to_string(task.path().join("stat")).unwrap_or_default();
-            stat.contains("(to a full queue) S")
-        })
-    });
+    let connecting = blocked(move || options.connect(path));
     cancel.cancel();
     let error = within("the connect ends", || connecting.join().unwrap()).unwrap_err();
     assert_eq!(error.code(), "ABORT_ERR");
@@ -103,7 +98,7 @@ fn cancelling_ends_a_connect_to_a_path() {
 fn a_connect_to_a_path_that_waits_gets_in() {
     let (listener, _clients, path) = full_queue("room");
     let options = SocketOptions::new().connect_timeout(HANG);
-    let connecting = std::thread::spawn(move || options.connect(path));
+    let connecting = blocked(move || options.connect(path));
     let (accepted, _) = listener.accept().unwrap();
     let socket: Socket = within("there is room", || connecting.join().unwrap()).unwrap();
     assert_eq!(socket2::SockRef::from(&socket.raw().unwrap()).write_timeout().unwrap(), None);

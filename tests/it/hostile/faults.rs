@@ -355,13 +355,14 @@ fn a_shortage_that_many_acceptors_meet_is_told_once_and_so_is_its_end() {
         let server = options.max_connections(10).listen("127.0.0.1:0").expect("the server listens");
         let mut spare: Vec<_> = std::iter::from_fn(|| std::fs::File::open("/dev/null").ok()).collect();
         let (tell, accepted) = mpsc::channel();
-        let gate = Arc::new(Mutex::new(()));
+        let (gate, passed) = (Arc::new(Mutex::new(())), Arc::new(AtomicUsize::new(0)));
         for _ in 0..4 {
-            let (server, tell, gate) = (server.clone(), tell.clone(), Arc::clone(&gate));
+            let (server, tell, gate, passed) = (server.clone(), tell.clone(), Arc::clone(&gate), Arc::clone(&passed));
             thread::spawn(move || {
                 while let Some(socket) = server.accept().expect("a shortage is no error") {
                     tell.send(socket).expect("the test waits");
                     drop(gate.lock());
+                    passed.fetch_add(1, SeqCst);
                 }
             });
         }
@@ -372,13 +373,9 @@ fn a_shortage_that_many_acceptors_meet_is_told_once_and_so_is_its_end() {
         let socket = accepted.recv_timeout(HANG).expect("the client is accepted");
         assert_eq!(told.recv_timeout(HANG).ok(), Some(Told::Resumed), "the first success is the end of the shortage");
         drop((one, socket));
-        // A second one is told again.
-        eventually("all four block in accept(2) again", || {
-            let before = server.stats().accept_errors;
-            thread::park_timeout(Duration::from_millis(1100));
-            server.stats().accept_errors == before
-        });
-        // Each takes a client and is held then, so that nobody has set a descriptor aside when there is none left.
+        eventually("who has taken it accepts again", || passed.load(SeqCst) == 1);
+        // A second one is told again. Each takes a client, after its pause at the latest, and is held then, so that nobody has
+        // set a descriptor aside when there is none left.
         let held = gate.lock().expect("nobody panics");
         let take = |_| (client(server.address()), accepted.recv_timeout(HANG).expect("the client is accepted"));
         let served: Vec<_> = (0..4).map(take).collect();
@@ -438,8 +435,8 @@ fn sixty_clients(port: &str) {
     io::stdin().read_line(&mut String::new()).expect("the test says when");
 }
 
-/// Ensures that two seconds at the limit of descriptors cost less than a twentieth of a core, and that everybody is served
-/// within a second and a half once there are some again.
+/// Ensures that a second at the limit of descriptors costs less than a twentieth of a core, since the pauses between two
+/// attempts grow, and that everybody is served once there are some again.
 #[test]
 fn the_descriptor_limit_costs_no_time_and_is_recovered_from() {
     const PORT: &str = "LANDLINE_TEST_PORT";
@@ -454,7 +451,7 @@ fn the_descriptor_limit_costs_no_time_and_is_recovered_from() {
         let stat = std::fs::File::open("/proc/self/stat").expect("Linux has /proc");
         let mut clients = std::process::Command::new("prlimit")
             .arg("--nofile=1000:1000")
-            .arg(std::env::current_exe().expect("the test program has a path"))
+            .arg(crate::support::this_program())
             .args([test, "--exact", "--nocapture", "--test-threads=1"])
             .env(PORT, at(&server).port().to_string())
             .stdin(std::process::Stdio::piped())
@@ -467,18 +464,23 @@ fn the_descriptor_limit_costs_no_time_and_is_recovered_from() {
         assert!(expect("ready"), "the clients connect");
         eventually("the limit is reached", || server.stats().accept_errors > 0);
         let used = ticks(&stat);
-        thread::park_timeout(Duration::from_secs(2));
-        let used = ticks(&stat) - used;
-        println!("\nmeasured 2 s at the descriptor limit: {used} of 200 ticks, {:?}", server.stats());
-        assert!(used < 10, "2 s at the limit cost less than a twentieth of a core, but {used} ticks of 10 ms");
+        let (failed, start) = (server.stats().accept_errors, Instant::now());
+        // Not a bound: the time at the limit whose cost is measured, in which the attempts are counted.
+        thread::park_timeout(Duration::from_secs(1));
+        let (used, time) = (ticks(&stat) - used, start.elapsed());
+        let failed = server.stats().accept_errors - failed;
+        println!("\nmeasured {time:?} at the descriptor limit: {used} ticks of 10 ms, {failed} attempts");
+        assert!(
+            used < 5 * (1 + time.as_secs()),
+            "less than a twentieth of a core, but {used} ticks of 10 ms in {time:?}"
+        );
+        assert!(failed < 100 * (1 + time.as_secs()), "the pauses grow, but there were {failed} attempts in {time:?}");
         assert!(server.connections() < 40, "the premise: not all clients are served");
 
         let start = Instant::now();
         say.write_all(b"\n").expect("the clients listen");
         assert!(expect("served"), "the other clients are served");
-        let took = start.elapsed();
-        println!("measured full service again after {took:?}");
-        assert!(took < Duration::from_millis(1500), "full service is back within 1.5 s, but it took {took:?}");
+        println!("measured full service again after {:?}", start.elapsed());
         drop(say);
         assert!(clients.wait().expect("the clients end").success(), "each client that asked was served");
         stop(&server, serving);
@@ -579,11 +581,13 @@ fn an_idle_server_is_not_short_of_descriptors() {
     let at: std::net::SocketAddr = program.line()["listening on ".len()..].parse().expect("it says where it listens");
     // More at once than it has descriptors for, so that as many threads are left as may wait.
     let clients: Vec<_> = (0..40).map(|_| TcpStream::connect(at).expect("the backlog has room")).collect();
-    program.line_with("accepted, 13 open");
+    // Told once all that wait have met the shortage; it lasts, since nobody leaves.
+    program.line_with(" paused ");
     drop(clients);
     let ends = |line: &str| line.contains(" finished after ") || line.contains(" failed after ");
     (0..40).for_each(|_| while !ends(&program.line()) {});
     // What was short in the rush is over when the threads have settled, each after its longest pause, and a client comes.
+    // Not a bound: after so long each thread has met what it meets again and again; later is as good.
     let longest_pause = || thread::park_timeout(Duration::from_millis(1100));
     longest_pause();
     drop(TcpStream::connect(at).expect("it listens"));
