@@ -24,7 +24,7 @@
 //! ...
 //! 127.0.0.1:3002 is scanner
 //! ...
-//! 2 answers in 1 s
+//! 2 answers in 2 s
 //! ```
 //!
 //! Another interface follows as a last argument, by address, number or name: `... answer printer eth0`, `... ask eth0`.
@@ -43,7 +43,7 @@ use landline::dgram::{Interface, SocketOptions};
 const GROUP: Ipv4Addr = Ipv4Addr::new(239, 255, 13, 8);
 const PORT: u16 = 3002;
 const QUESTION: &[u8] = b"who is there?";
-const PATIENCE: Duration = Duration::from_secs(1);
+const PATIENCE: Duration = Duration::from_secs(2);
 
 fn main() -> io::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

@@ -1,6 +1,6 @@
 //! A game's loop: 20 steps a second, whatever the network does. It takes what has come, and never waits for anybody.
 //!
-//! Terminal 1:
+//! Terminal 1, which is never at rest:
 //!
 //! ```text
 //! $ cargo run --example game_loop

@@ -3,8 +3,8 @@
 //! Terminal 1:
 //!
 //! ```text
-//! $ cargo run --example lines 127.0.0.1:3000 2
-//! listening on 127.0.0.1:3000, for clients that say something every 2 s
+//! $ cargo run --example lines 127.0.0.1:3000 5
+//! listening on 127.0.0.1:3000, for clients that say something every 5 s
 //! then: cargo run --example echo_client 127.0.0.1:3000
 //! ```
 //!
@@ -20,7 +20,7 @@
 //! error: there is no size
 //! > sing
 //! error: set KEY VALUE, get KEY or quit
-//! bye: nothing was said for 2 s
+//! bye: nothing was said for 5 s
 //! ```
 //!
 //! Lesson: the protocol is one loop over lines, and its state is where it belongs: a client's own in local variables, the

@@ -6,11 +6,11 @@
 //! $ cargo run --example reconnect
 //! start a server: nc -l 127.0.0.1 3000
 //! connect ECONNREFUSED 127.0.0.1:3000, again in 0.087 s
-//! connect ECONNREFUSED 127.0.0.1:3000, again in 0.143 s
 //! ...
 //! connected to 127.0.0.1:3000
 //! the server says: hello
 //! ended by the server, again in 0.094 s
+//! ...
 //! connect ECONNREFUSED 127.0.0.1:3000, again in 0.171 s
 //! ...
 //! ```

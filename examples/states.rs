@@ -3,6 +3,21 @@
 //! Terminal 1:
 //!
 //! ```text
+//! $ cargo run --example echo
+//! listening on 127.0.0.1:3000
+//! ```
+//!
+//! Terminal 2; what is typed stands behind `>`, once terminal 3 shows both ends (`-N`: nc ends its side at the end of its
+//! input):
+//!
+//! ```text
+//! $ nc -N 127.0.0.1 3000
+//! > Ctrl+D
+//! ```
+//!
+//! Terminal 3, which is never at rest:
+//!
+//! ```text
 //! $ cargo run --example states 3000
 //! watching port 3000
 //! listener 127.0.0.1:3000: LISTEN
@@ -11,21 +26,7 @@
 //! ...
 //! ```
 //!
-//! Terminal 2:
-//!
-//! ```text
-//! $ cargo run --example echo
-//! listening on 127.0.0.1:3000
-//! ```
-//!
-//! Terminal 3; what is typed stands behind `>` (`-N`: nc ends its side at the end of its input):
-//!
-//! ```text
-//! $ nc -N 127.0.0.1 3000
-//! > Ctrl+D
-//! ```
-//!
-//! Then the last lines of terminal 1 say that the client, who has ended first, is in TIME_WAIT for a minute, and that the
+//! Then the last lines of terminal 3 say that the client, which has ended first, is in TIME_WAIT for a minute, and that the
 //! server's end is gone.
 //!
 //! Lesson: a connection has two ends, each with a state of its own, and both ends of one on this machine are shown. States

@@ -5,7 +5,6 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::thread;
-use std::time::Duration;
 
 use crate::support::process::Server;
 use crate::support::{HANG, eventually};
@@ -32,7 +31,7 @@ fn ninety_of_a_hundred_get_every_line_in_order() {
     let clients: Vec<_> = (0..READERS)
         .map(|_| {
             let client = TcpStream::connect(server.address).expect("the example listens");
-            client.set_read_timeout(Some(Duration::from_secs(20))).expect("it can be set");
+            client.set_read_timeout(Some(HANG)).expect("it can be set");
             client
         })
         .collect();

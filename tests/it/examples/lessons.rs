@@ -9,11 +9,11 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, OnceLock};
-use std::{env, fs};
+use std::{env, fs, thread};
 
 use crate::support::network_of_its_own;
 use crate::support::pages::{blocks, lessons, read, root};
-use crate::support::process::run;
+use crate::support::process::{run, target};
 
 /// A program of a lesson.
 #[derive(Debug)]
@@ -49,9 +49,16 @@ fn programs() -> Vec<Shown> {
 pub(crate) fn built() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| {
-        let package = Path::new(env!("CARGO_TARGET_TMPDIR")).join("lessons");
+        let package = target().join("lessons");
         fs::create_dir_all(package.join("src")).expect("target can be written");
-        let write = |name: &str, text: &str| fs::write(package.join(name), text).expect("target can be written");
+        // What has not changed stays, so that it is not compiled again; what has changed is whole at once, for another run of
+        // the tests.
+        let write = |name: &str, text: &str| {
+            let (file, new) = (package.join(name), package.join(format!("{name}.{}", std::process::id())));
+            if fs::read_to_string(&file).ok().as_deref() != Some(text) {
+                fs::write(&new, text).and_then(|()| fs::rename(&new, file)).expect("target can be written");
+            }
+        };
         let (mut modules, mut arms) = (String::new(), String::new());
         for Shown { name, code, .. } in programs() {
             write(&format!("src/lesson_{name}.rs"), &code.replace("fn main()", "pub fn main()"));
@@ -64,7 +71,7 @@ pub(crate) fn built() -> &'static Path {
         write("src/main.rs", &format!("{modules}{say}fn main() {{ {choose} {{\n{arms}_ => unreachable!() }} }}\n"));
         let manifest = format!(
             "[package]\nname = \"lessons\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\
-             [dependencies]\nlandline = {{ path = {:?} }}\n[profile.dev]\ndebug = false\n[workspace]\n",
+             [dependencies]\nlandline = {{ path = {:?} }}\n[profile.dev]\ndebug = \"line-tables-only\"\n[workspace]\n",
             root().display().to_string()
         );
         write("Cargo.toml", &manifest);
@@ -74,16 +81,16 @@ pub(crate) fn built() -> &'static Path {
             write("Cargo.lock", &read(&lock));
         }
         let cargo = env::var_os("CARGO").unwrap_or_else(|| env!("CARGO").into());
-        let target = package.join("target");
+        // Where the tests are built, with the same profile: what both depend on is compiled once.
         let built = Command::new(cargo)
             .args(["build", "--offline", "--quiet", "--target-dir"])
-            .arg(&target)
+            .arg(target())
             .current_dir(&package)
             .stdin(Stdio::null())
             .output()
             .expect("cargo starts");
         assert!(built.status.success(), "the lessons' programs compile:\n{}", String::from_utf8_lossy(&built.stderr));
-        target.join("debug/lessons").with_extension(env::consts::EXE_EXTENSION)
+        target().join("debug/lessons").with_extension(env::consts::EXE_EXTENSION)
     })
 }
 
@@ -124,19 +131,31 @@ fn programs_print_what_the_lessons_show() {
         let shown = programs.iter().filter(|program| program.name.starts_with(&number) && program.prints.is_some());
         assert!(shown.count() > 0, "lesson {number} shows what a program prints");
     }
-    let mut wrong = Vec::new();
-    for Shown { name, prints, .. } in &programs {
-        let Some(prints) = prints else { continue };
-        // Alone, so that a port that a program has given back is not somebody else's at once.
-        let built = built().to_str().expect("the path of the target folder is text");
-        let command = [network_of_its_own(), &[built, "127.0.0.1:0", name]].concat();
-        let said = run(command[0], &command[1..], &Arc::from([]));
-        let (out, shown) = (String::from_utf8_lossy(&said.out), prints);
-        if masked(&out) != masked(shown) {
-            wrong.push(format!("program {name} prints\n{out}{}and the lesson shows\n{shown}", said.err));
-        }
-    }
+    // Each in a network of its own, so that a port that a program has given back is not another one's at once. Most of them
+    // wait most of the time.
+    let built = built();
+    let wrong: Vec<_> = thread::scope(|scope| {
+        let runs: Vec<_> = programs.iter().map(|program| scope.spawn(|| difference(built, program))).collect();
+        runs.into_iter().filter_map(|run| run.join().expect("the program runs")).collect()
+    });
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// What a program prints, and what its lesson shows, where these differ.
+fn difference(built: &Path, Shown { name, prints, .. }: &Shown) -> Option<String> {
+    let shown = prints.as_ref()?;
+    let built = built.to_str().expect("the path of the target folder is text");
+    let command = [network_of_its_own(), &[built, "127.0.0.1:0", name]].concat();
+    let said = run(command[0], &command[1..], &Arc::from([]));
+    let out = String::from_utf8_lossy(&said.out);
+    let is_same = masked(&out) == masked(shown);
+    (!is_same).then(|| format!("program {name} prints\n{out}{}and the lesson shows\n{shown}", said.err))
+}
+
+/// Ensures that the programs of the lessons compile, in a package that depends on this one as a reader's does.
+#[test]
+fn programs_of_the_lessons_compile() {
+    assert!(built().is_file(), "the lessons' programs are built");
 }
 
 fn lesson_number(lesson: &Path) -> String {

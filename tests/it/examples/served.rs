@@ -93,17 +93,21 @@ fn a_silent_clients_slot_is_free_within_the_timeout() {
     let time = start.elapsed();
     let next = connect(server.address);
     echo(&next, b"the slot is free");
-    assert!(
-        (Duration::from_millis(900)..Duration::from_secs(2)).contains(&time),
-        "a timeout of 1 s takes a second: {time:?}"
-    );
+    assert!(time >= Duration::from_millis(900), "a timeout of 1 s takes a second: {time:?}");
     println!("measured: with --timeout 1, a silent client's slot is free after {:.3} s", time.as_secs_f64());
     let line = server.program.line_with("failed: ");
     assert!(line.starts_with("#1 ") && line.ends_with(" failed: silent for too long"), "its line says so: {line}");
-    let end = Instant::now() + Duration::from_millis(1_500);
-    while Instant::now() < end {
+    // For longer than the timeout. On a machine that is busy enough, this client may be silent for too long as well.
+    let (start, mut last) = (Instant::now(), Instant::now());
+    while start.elapsed() < Duration::from_millis(1_500) {
         thread::park_timeout(Duration::from_millis(300));
-        echo(&next, b"not silent");
+        let mut answer = [0; 1];
+        let is_cut_off = (&next).write_all(b"x").and_then(|()| (&next).read_exact(&mut answer)).is_err();
+        if is_cut_off {
+            assert!(last.elapsed() > Duration::from_millis(900), "a client that talks in time is not cut off");
+            break;
+        }
+        last = Instant::now();
     }
 }
 

@@ -7,12 +7,8 @@ use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::{Arc, mpsc};
 use std::thread;
-use std::time::Duration;
 
-use crate::support::{eventually, within};
-
-/// The bound on what a program does, its start included, on a machine that is busy with other tests.
-const PATIENCE: Duration = Duration::from_secs(30);
+use crate::support::{HANG, eventually, within};
 
 /// A program that runs beside the test, and is killed and waited for when the test is over, however that ends.
 #[derive(Debug)]
@@ -142,11 +138,20 @@ impl Server {
 /// The path of an example, which `cargo test` has built.
 #[track_caller]
 pub(crate) fn example(name: &str) -> PathBuf {
-    let this = std::env::current_exe().expect("the test program has a path");
-    let target = this.parent().and_then(std::path::Path::parent).expect("the test program is in target/…/deps");
-    let path = target.join("examples").join(name).with_extension(std::env::consts::EXE_EXTENSION);
+    let path = built().join("examples").join(name).with_extension(std::env::consts::EXE_EXTENSION);
     assert!(path.is_file(), "{} is there: `cargo test`, without a target, builds it", path.display());
     path
+}
+
+/// Where `cargo test` builds, with all that a run leaves: `target`, or what stands for it.
+pub(crate) fn target() -> PathBuf {
+    built().with_file_name("")
+}
+
+/// The folder of a profile in there.
+fn built() -> PathBuf {
+    let this = std::env::current_exe().expect("the test program has a path");
+    this.ancestors().nth(2).expect("the test program is in target/…/deps").to_owned()
 }
 
 /// What a program said that was given all its input at once.
@@ -157,7 +162,7 @@ pub(crate) struct Said {
     pub(crate) status: ExitStatus,
 }
 
-/// Runs a program to its end, which it reaches within 2 minutes, feeding it `input` while its output is taken.
+/// Runs a program to its end, feeding it `input` while its output is taken.
 #[track_caller]
 pub(crate) fn run(program: impl AsRef<OsStr>, args: &[&str], input: &Arc<[u8]>) -> Said {
     struct Stopped(Child);
@@ -189,12 +194,13 @@ pub(crate) fn run(program: impl AsRef<OsStr>, args: &[&str], input: &Arc<[u8]>) 
 /// Fails if the bytes differ, saying where rather than showing them.
 #[track_caller]
 pub(crate) fn assert_same(came: &[u8], sent: &[u8], what: &str) {
-    let at = came.iter().zip(sent).position(|(came, sent)| came != sent);
+    let first = || came.iter().zip(sent).position(|(came, sent)| came != sent);
     assert!(
         came == sent,
-        "{what}: all that is sent comes back; {} of {} bytes, the first difference: {at:?}",
+        "{what}: all that is sent comes back; {} of {} bytes, the first difference: {:?}",
         came.len(),
-        sent.len()
+        sent.len(),
+        first()
     );
 }
 
@@ -250,7 +256,5 @@ fn lines(from: impl Read + Send + 'static) -> mpsc::Receiver<String> {
 
 #[track_caller]
 fn next(lines: &mpsc::Receiver<String>, what: &str) -> String {
-    lines
-        .recv_timeout(PATIENCE)
-        .unwrap_or_else(|error| panic!("the program prints {what} within {PATIENCE:?}: {error}"))
+    lines.recv_timeout(HANG).unwrap_or_else(|error| panic!("the program prints {what} within {HANG:?}: {error}"))
 }

@@ -1,0 +1,132 @@
+//! Whether other processes are blocked, and whether anything is under way to them, by /proc.
+
+use std::fs;
+use std::io::Write;
+use std::net::{TcpListener, TcpStream};
+use std::process::{Command, Stdio};
+
+use socket2::SockRef;
+
+use crate::support::eventually;
+
+/// A thread, its state, and how often it was switched out: a thread that has run between two looks differs.
+#[derive(Debug, PartialEq, Eq)]
+struct Thread {
+    path: String,
+    state: char,
+    switches: Vec<String>,
+}
+
+/// Whether there is a /proc to look at.
+pub(crate) fn can_be_seen() -> bool {
+    let is_there = fs::metadata("/proc/thread-self/children").is_ok();
+    if !is_there {
+        println!("skipped: no /proc");
+    }
+    is_there
+}
+
+/// Whether every thread of these processes and of their descendants is blocked, and no TCP connection of these ports is
+/// between two states.
+///
+/// Two looks that agree say that there was a moment between them at which all threads were blocked at once. What a packet
+/// wakes later is seen in the kernel's table of connections: there its bytes are not acknowledged yet. A look is short, so
+/// that it catches a process that wakes now and then by a clock of its own.
+pub(crate) fn are_at_rest(processes: &[u32], ports: &[u16]) -> bool {
+    let first = threads(processes);
+    first.iter().all(|thread| thread.state == 'S') && !is_under_way(ports) && threads(processes) == first
+}
+
+/// The threads of these processes and of their descendants, without those that have ended.
+fn threads(processes: &[u32]) -> Vec<Thread> {
+    let mut left: Vec<_> = processes.iter().map(u32::to_string).collect();
+    let mut threads = Vec::new();
+    while let Some(process) = left.pop() {
+        let tasks = format!("/proc/{process}/task");
+        for path in names(&tasks).into_iter().map(|task| format!("{tasks}/{task}")) {
+            let children = fs::read_to_string(format!("{path}/children")).unwrap_or_default();
+            left.extend(children.split_whitespace().map(String::from));
+            // One that ends meanwhile is missing, which the next look sees.
+            let status = fs::read_to_string(format!("{path}/status")).unwrap_or_default();
+            let state = status.lines().find_map(|line| line.strip_prefix("State:")?.trim().chars().next());
+            let switches = status.lines().filter(|line| line.contains("ctxt_switches")).map(String::from).collect();
+            if let Some(state) = state.filter(|state| !['Z', 'X'].contains(state)) {
+                threads.push(Thread { path, state, switches });
+            }
+        }
+    }
+    threads
+}
+
+fn names(folder: &str) -> Vec<String> {
+    let entries = fs::read_dir(folder).into_iter().flatten();
+    entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect()
+}
+
+/// Whether a connection of one of these ports has sent what is not acknowledged, or is between two states.
+fn is_under_way(ports: &[u16]) -> bool {
+    connections(ports).iter().any(|row| {
+        let cells: Vec<_> = row.split_whitespace().collect();
+        // SYN_SENT, SYN_RECV, FIN_WAIT1, LAST_ACK, CLOSING, NEW_SYN_RECV: the other side's kernel has the next word.
+        ["02", "03", "04", "09", "0B", "0C"].contains(&cells[3]) || !cells[4].starts_with("00000000:")
+    })
+}
+
+/// The rows of the kernel's tables of connections that have one of these ports at either end.
+pub(crate) fn connections(ports: &[u16]) -> Vec<String> {
+    let tables = ["/proc/net/tcp", "/proc/net/tcp6"].map(|table| fs::read_to_string(table).unwrap_or_default());
+    let ports: Vec<_> = ports.iter().map(|port| format!(":{port:04X} ")).collect();
+    let rows = tables.iter().flat_map(|table| table.lines().skip(1));
+    rows.filter(|row| ports.iter().any(|port| row.contains(port))).map(String::from).collect()
+}
+
+/// Ensures that processes are at rest when all of them are blocked, and not while a child of a blocked one runs.
+#[cfg(unix)]
+#[test]
+fn processes_are_at_rest_when_all_are_blocked() {
+    use std::os::unix::process::CommandExt;
+    if !can_be_seen() {
+        return;
+    }
+    let with_child = |script: &str| {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &format!("sh -c '{script}'; exit 3")]).process_group(0).stdin(Stdio::piped());
+        shell.spawn().expect("a shell starts")
+    };
+    let mut blocked = with_child("read line");
+    eventually("a shell and its child are blocked", || {
+        threads(&[blocked.id()]).len() == 2 && are_at_rest(&[blocked.id()], &[])
+    });
+    drop(blocked.stdin.take());
+    assert_eq!(blocked.wait().expect("it was started").code(), Some(3), "it ends");
+    assert!(threads(&[blocked.id()]).is_empty(), "nothing is left of it");
+
+    let mut busy = with_child("read line; while read line; do :; done </dev/zero");
+    busy.stdin.as_mut().expect("it is piped").write_all(b"\n").expect("it reads");
+    let both = [busy.id()];
+    eventually("the child runs", || threads(&both).iter().any(|thread| thread.state == 'R'));
+    let rests = (0..100).filter(|_| are_at_rest(&both, &[])).count();
+    let killed = Command::new("sh").args(["-c", &format!("kill -KILL -{}", busy.id())]).status();
+    assert!(killed.expect("a shell starts").success() && busy.wait().is_ok(), "it runs until it is killed");
+    assert_eq!(rests, 0, "a child that runs is not at rest");
+}
+
+/// Ensures that a connection with bytes that its peer's kernel has not taken is under way, and an idle one is not.
+#[test]
+fn what_is_not_acknowledged_is_under_way() {
+    if !can_be_seen() {
+        return;
+    }
+    let listener = TcpListener::bind("127.0.0.1:0").expect("port 0 can be bound");
+    let at = listener.local_addr().expect("it is bound");
+    SockRef::from(&listener).set_recv_buffer_size(4096).expect("it can be set");
+    let (mut client, peer) =
+        (TcpStream::connect(at).expect("it listens"), listener.accept().expect("a client comes").0);
+    SockRef::from(&client).set_send_buffer_size(4096).expect("it can be set");
+    eventually("an idle connection is not under way", || !is_under_way(&[at.port()]));
+    client.set_nonblocking(true).expect("it can be set");
+    while client.write(&[b'x'; 65_536]).is_ok() {}
+    assert!(is_under_way(&[at.port()]), "what the peer's buffer has no room for is not acknowledged");
+    assert!(!connections(&[at.port()]).is_empty(), "the table has the connection");
+    drop((client, peer));
+}
