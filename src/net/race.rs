@@ -361,7 +361,8 @@ impl InFlight {
     fn call_off(&self) -> bool {
         let mut state = lock(&self.state);
         state.called_off = true;
-        for _ in 0..if sys::SHUTDOWN_WAKES_CONNECT { ROUNDS } else { 0 } {
+        let rounds = if sys::SHUTDOWN_WAKES_CONNECT { ROUNDS } else { 0 };
+        for _ in 0..rounds {
             for socket in &state.sockets {
                 let _ = socket.shutdown(Shutdown::Both);
             }
