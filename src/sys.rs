@@ -32,6 +32,14 @@ pub(crate) const REUSE_ADDRESS_IS_SAFE: bool = cfg!(unix);
 /// Whether shutdown(2) on a listener wakes every thread that is blocked in accept(2) on it, and all that come.
 pub(crate) const SHUTDOWN_WAKES_ACCEPT: bool = LINUX;
 
+/// shutdown(2) of a listener. On Linux it wakes every thread that accepts on it, those to come included; elsewhere it wakes one
+/// or none, or fails.
+pub(crate) fn shut_listener(listener: &socket2::Socket) {
+    if !cfg!(landline_portable) {
+        let _ = listener.shutdown(std::net::Shutdown::Both);
+    }
+}
+
 /// Lets several sockets share one port: SO_REUSEPORT.
 #[cfg(unix)]
 pub(crate) fn reuse_port(socket: &socket2::Socket) -> io::Result<()> {

@@ -356,8 +356,8 @@ impl InFlight {
 
     /// Ends the calls under way and those to come. Gives whether every one has returned.
     ///
-    /// Where shutdown(2) wakes a connect(2) that has begun, it is called on each. One that is about to begin would not notice, or even begin anew,
-    /// and so it is repeated until the call is over.
+    /// Where shutdown(2) wakes a connect(2) that has begun, it is called on each. One that is about to begin would not
+    /// notice, or even begin anew, and so it is repeated until the call is over.
     fn call_off(&self) -> bool {
         let mut state = lock(&self.state);
         state.called_off = true;

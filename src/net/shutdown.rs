@@ -4,7 +4,7 @@ use std::net::TcpStream;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
-use std::{fmt, io, net};
+use std::{fmt, io};
 
 use super::accept::Hooks;
 use super::connection::Manner;
@@ -170,10 +170,7 @@ impl Inner {
                 if self.options.answer_queued {
                     self.answer(&listener);
                 }
-                // It wakes every acceptor, those to come included.
-                if sys::SHUTDOWN_WAKES_ACCEPT {
-                    let _ = listener.shutdown(net::Shutdown::Both);
-                }
+                sys::shut_listener(&listener);
             }
         }
         // On an adopted listener, an acceptor that gets a client instead of our call still serves it.

@@ -1,7 +1,7 @@
 //! The header of every example is played: its terminals are opened, what it says is typed is typed, and every line must come
 //! that it shows.
 //!
-//! A header has this shape; `tests/it/headers.rs` is the only reader of it besides people:
+//! A header has this shape; `tests/it/examples/headers.rs` is the only reader of it besides people:
 //!
 //! ```text
 //! //! What it shows, in a sentence.
