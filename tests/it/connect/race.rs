@@ -621,18 +621,21 @@ fn a_neighbour_that_never_answers_costs_one_stagger() {
 #[cfg(target_os = "linux")]
 fn a_connection_to_itself_is_a_refusal() {
     in_child(this_test!(), &[], || {
+        // In a network of its own clients may be given few ports. Elsewhere the kernel goes through some 14,000 nearly in
+        // turn, so std mostly meets itself, but not always.
+        let range = "/proc/sys/net/ipv4/ip_local_port_range";
+        let are_few = !network_of_its_own().is_empty() && std::fs::write(range, "40000 40199").is_ok();
+        let tries = if are_few { 1_000 } else { 40_000 };
         // Clients are given ports as even as the range's first (the others are for bind), so these have to be even.
         let mut even = (40_000..60_000).step_by(2).map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
         let mut closed = || even.find(|at| bound(*at).is_ok()).expect("an even port is free");
-        // Premise: std meets itself. The kernel goes through some 14,000 ports nearly in turn, so mostly, but not
-        // always.
-        const TRIES: u32 = 40_000;
         let at = closed();
-        let meets = (0..TRIES).find(|_| TcpStream::connect(at).is_ok());
-        println!("measured: std's connect met itself at attempt {meets:?} of {TRIES}");
+        let meets = (0..tries).find(|_| TcpStream::connect(at).is_ok());
+        println!("measured: std's connect met itself at attempt {meets:?} of {tries}");
+        assert!(meets.is_some() || !are_few, "the premise: std meets itself");
         for options in [SocketOptions::new(), SocketOptions::new().connect_timeout(HANG)] {
             let at = closed();
-            for _ in 0..TRIES {
+            for _ in 0..tries {
                 match options.connect(at) {
                     Ok(socket) => panic!("{at} was connected to by {}, but nobody listens", socket.local_address()),
                     Err(error) => assert_eq!(error.code(), "ECONNREFUSED", "nobody listens"),
@@ -1012,7 +1015,7 @@ fn the_local_port_is_what_the_server_sees() {
 /// bare connect, are printed too.
 #[test]
 fn one_address_costs_what_std_costs() {
-    const ROUNDS: usize = 2000;
+    const ROUNDS: usize = 1000;
     in_child(this_test!(), &[], || {
         let listener = TcpListener::bind("127.0.0.1:0").expect("port 0 can be listened on");
         let at = listener.local_addr().expect("it is bound");
