@@ -370,7 +370,7 @@ fn a_socket_is_a_reader_and_a_writer_of_stds() {
 /// Ensures that `pipe` carries everything to another socket and passes the end on, and nothing back.
 #[test]
 fn pipe_carries_everything_and_passes_the_end_on() {
-    const SIZE: usize = 5_000_000;
+    const SIZE: usize = 2_000_000;
     within("the pipe ends", || {
         each_ip(|at| {
             let (_server, from, middle_in) = pair(at);
@@ -393,7 +393,7 @@ fn pipe_carries_everything_and_passes_the_end_on() {
 /// Ensures that `relay` carries both directions at once, passes each end on as it comes, and says how much it carried.
 #[test]
 fn relay_carries_both_directions() {
-    const SIZE: usize = 3_000_000;
+    const SIZE: usize = 1_000_000;
     within("the relay ends", || {
         each_ip(|at| {
             let (_server, one, a) = pair(at);

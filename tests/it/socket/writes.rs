@@ -109,7 +109,7 @@ fn write_end_comes_after_writes_under_way() {
 fn vectored_writes_arrive_in_order() {
     within("everything arrives", || {
         each_ip(|at| {
-            let bytes = noise(6_000_000, 3);
+            let bytes = noise(3_000_000, 3);
             let some = bytes.chunks(1000).take(10).flat_map(|piece| [piece, &[]]).collect::<Vec<_>>();
             let lists: [Vec<&[u8]>; 6] = [
                 vec![],
@@ -118,7 +118,7 @@ fn vectored_writes_arrive_in_order() {
                 some,
                 // Over IOV_MAX, 1,024.
                 bytes.chunks(7).take(5000).collect(),
-                bytes.chunks(2_000_000).collect(),
+                bytes.chunks(1_000_000).collect(),
             ];
             for list in lists {
                 let (_server, client, accepted) = pair(at);
