@@ -153,7 +153,7 @@ fn messages_of_several_threads_arrive_whole_and_in_order() {
 /// Ensures that whatever `try_send` has taken arrives, however close an `end` on another thread comes.
 #[test]
 fn what_was_taken_before_an_end_arrives() {
-    for round in 0..80 {
+    for round in 0..40 {
         let (_server, client, accepted) = pair_with(AT, ServerOptions::new(), SocketOptions::new());
         if round % 2 == 0 {
             narrow(&accepted);
@@ -432,11 +432,11 @@ fn a_panic_in_a_callback_stops_nothing() {
 /// documentation says of destroySoon().
 #[test]
 fn an_end_comes_after_everything_queued() {
+    let sent = noise(3_000_000, 7);
     each_ip(|at| {
         for blocking in [false, true] {
             let (_server, client, accepted) = narrow_pair(at);
             accepted.outbox().set_limit(3_000_000);
-            let sent = noise(3_000_000, 7);
             accepted.outbox().try_send(&*sent).expect("just the limit");
             let ender = accepted.clone();
             let ending = move || if blocking { ender.end() } else { Ok(ender.outbox().end()?) };
