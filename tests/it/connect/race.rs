@@ -621,8 +621,8 @@ fn a_neighbour_that_never_answers_costs_one_stagger() {
 #[cfg(target_os = "linux")]
 fn a_connection_to_itself_is_a_refusal() {
     in_child(this_test!(), &[], || {
-        // In a network of its own clients may be given few ports. Elsewhere the kernel goes through some 14,000 nearly in
-        // turn, so std mostly meets itself, but not always.
+        // In a network of its own clients may be given few ports. Elsewhere the kernel goes through some 14,000 nearly
+        // in turn, so std mostly meets itself, but not always.
         let range = "/proc/sys/net/ipv4/ip_local_port_range";
         let are_few = !network_of_its_own().is_empty() && std::fs::write(range, "40000 40199").is_ok();
         let tries = if are_few { 1_000 } else { 40_000 };

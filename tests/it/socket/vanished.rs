@@ -106,8 +106,8 @@ fn run(command: &mut Command) -> Option<()> {
 
 type Wait = fn(&Socket) -> io::Result<()>;
 
-/// Probes of keep-alive, if it is on; whether there is a user timeout; a call; and the number of steps of the time that is
-/// set before which it does not end, if it ends.
+/// Probes of keep-alive, if it is on; whether there is a user timeout; a call; and the number of steps of the time that
+/// is set before which it does not end, if it ends.
 type Row = (Option<u32>, bool, &'static str, Wait, Option<f64>);
 
 /// How calls end whose peer has vanished, in steps of a second or more: those with a time end with `ETIMEDOUT`, and not
@@ -184,8 +184,8 @@ fn a_peer_that_vanished_is_found() {
     });
 }
 
-/// Lets the peers of calls in every row vanish, with keep-alive in steps of this time, and looks how the calls end. `None` if
-/// the machine was so slow that keep-alive has found a peer before the call began that was to keep it from that.
+/// Lets the peers of calls in every row vanish, with keep-alive in steps of this time, and looks how the calls end.
+/// `None` if the machine was so slow that keep-alive has found a peer before the call began that was to keep it from that.
 fn vanish_in(far: &Far, timer: Duration) -> Option<()> {
     let rows = ["10.9.8.1:0", "[fd09::1]:0"].into_iter().flat_map(|at| ROWS.map(|row| (at, row)));
     let connected: Vec<_> = rows
