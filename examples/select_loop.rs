@@ -1,6 +1,6 @@
 //! One thread for everything: an echo server over TCP and UDP, a tick a second and the keyboard, in one loop.
 //!
-//! Terminal 1; what is typed stands behind `>`, once the client below is connected:
+//! Terminal 1, which is never at rest; what is typed stands behind `>`, once the client below is connected:
 //!
 //! ```text
 //! $ cargo run --release --example select_loop

@@ -79,8 +79,10 @@ impl<'a> Play<'a> {
 
     /// Whether no program will print anything before something is typed, but for what waits for a clock.
     fn is_at_rest(&self) -> bool {
-        let (restless, others): (Vec<_>, Vec<_>) =
-            self.terminals.iter().partition(|terminal| terminal.is_never_at_rest);
+        // One that is to print nothing more ends, or is blocked.
+        let is_restless =
+            |terminal: &&Terminal| terminal.is_never_at_rest && (terminal.skips || !terminal.steps.is_empty());
+        let (restless, others): (Vec<_>, Vec<_>) = self.terminals.iter().partition(is_restless);
         let programs = others.iter().filter_map(|terminal| Some(terminal.program.as_ref()?.child.id()));
         restless.iter().all(|terminal| terminal.skips) && are_at_rest(&programs.collect::<Vec<_>>(), self.ports)
     }
