@@ -103,7 +103,10 @@ fn no_write_raises_sigpipe() {
                     let gone = if is_path { Ok(0) } else { Err(io::ErrorKind::ConnectionReset) };
                     assert_eq!(told, gone, "{name}: the premise");
                     let error = way(&client).expect_err("the peer is gone");
-                    assert_eq!(error.kind(), io::ErrorKind::BrokenPipe, "{name}: EPIPE, without its signal: {error}");
+                    // The other direction of a relay reads, which says the reset again: the first error of the two is given.
+                    let told_first = name == "relay" && error.kind() == io::ErrorKind::ConnectionReset;
+                    let is_epipe = error.kind() == io::ErrorKind::BrokenPipe;
+                    assert!(is_epipe || told_first, "{name}: EPIPE, without its signal: {error}");
                 }
             }
         });
