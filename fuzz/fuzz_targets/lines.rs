@@ -1,6 +1,6 @@
 //! Lines out of bytes that come in any pieces, with timeouts between them, read by lines and by bytes in turn.
 //!
-//! `src/net/lines.rs` itself, over a socket that gives the pieces one by one.
+//! `src/net/socket/lines.rs` itself, over a socket that gives the pieces one by one.
 #![no_main]
 
 use std::io::{BufRead, ErrorKind, Read};
@@ -9,40 +9,42 @@ use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
 
 use lines::Lines;
-use socket::{Piece, Socket};
+use net::socket::{Piece, Socket};
 
 #[allow(dead_code, reason = "the limit that the library's own callers use")]
-#[path = "../../src/net/lines.rs"]
+#[path = "../../src/net/socket/lines.rs"]
 mod lines;
 
-mod socket {
-    use std::cell::RefCell;
-    use std::collections::VecDeque;
-    use std::io;
+mod net {
+    pub(crate) mod socket {
+        use std::cell::RefCell;
+        use std::collections::VecDeque;
+        use std::io;
 
-    #[derive(arbitrary::Arbitrary, Clone, Debug)]
-    pub(super) enum Piece {
-        Bytes(Vec<u8>),
-        Timeout,
-    }
+        #[derive(arbitrary::Arbitrary, Clone, Debug)]
+        pub(crate) enum Piece {
+            Bytes(Vec<u8>),
+            Timeout,
+        }
 
-    #[derive(Debug)]
-    pub(super) struct Socket(pub(super) RefCell<VecDeque<Piece>>);
+        #[derive(Debug)]
+        pub(crate) struct Socket(pub(crate) RefCell<VecDeque<Piece>>);
 
-    impl Socket {
-        pub(super) fn read(&self, buf: &mut [u8]) -> io::Result<usize> {
-            let mut pieces = self.0.borrow_mut();
-            match pieces.pop_front() {
-                None => Ok(0),
-                Some(Piece::Timeout) => Err(io::ErrorKind::TimedOut.into()),
-                Some(Piece::Bytes(mut bytes)) => {
-                    let n = bytes.len().min(buf.len());
-                    buf[..n].copy_from_slice(&bytes[..n]);
-                    let rest = bytes.split_off(n);
-                    if !rest.is_empty() {
-                        pieces.push_front(Piece::Bytes(rest));
+        impl Socket {
+            pub(crate) fn read(&self, buf: &mut [u8]) -> io::Result<usize> {
+                let mut pieces = self.0.borrow_mut();
+                match pieces.pop_front() {
+                    None => Ok(0),
+                    Some(Piece::Timeout) => Err(io::ErrorKind::TimedOut.into()),
+                    Some(Piece::Bytes(mut bytes)) => {
+                        let n = bytes.len().min(buf.len());
+                        buf[..n].copy_from_slice(&bytes[..n]);
+                        let rest = bytes.split_off(n);
+                        if !rest.is_empty() {
+                            pieces.push_front(Piece::Bytes(rest));
+                        }
+                        Ok(n)
                     }
-                    Ok(n)
                 }
             }
         }

@@ -1,6 +1,6 @@
 //! The header of the PROXY protocol, whole, in pieces, and with a client's bytes behind it.
 //!
-//! `src/net/proxy_protocol.rs` itself, over a source that gives the pieces one by one.
+//! `src/net/proxy/header.rs` itself, over a source that gives the pieces one by one.
 #![no_main]
 #![allow(dead_code, reason = "what the library's other files use of these")]
 
@@ -16,7 +16,7 @@ use proxy_protocol::{Header, Source, parse, receive};
 mod address;
 #[path = "../../src/error.rs"]
 mod error;
-#[path = "../../src/net/proxy_protocol.rs"]
+#[path = "../../src/net/proxy/header.rs"]
 mod proxy_protocol;
 #[path = "../../src/sys.rs"]
 mod sys;

@@ -1,4 +1,4 @@
-//! Every order in which threads can meet in `src/net/slots.rs`, tried by loom: `cargo run --release`.
+//! Every order in which threads can meet in `src/net/server/limit.rs`, tried by loom: `cargo run --release`.
 //!
 //! It is the library's own file. In this crate, `std` is this crate, so that the file gets loom's atomics from it; all else
 //! is std's.
@@ -7,7 +7,7 @@ extern crate self as std;
 extern crate std as real;
 
 #[allow(dead_code, reason = "what the models do not ask")]
-#[path = "../../src/net/slots.rs"]
+#[path = "../../src/net/server/limit.rs"]
 mod slots;
 
 #[allow(dead_code, reason = "what the slots do not use")]

@@ -7,49 +7,24 @@
 //! `outbox.rs` (queued writes), `events.rs` (callbacks), `channel.rs`; `shutdown.rs` (the server's end). A client begins
 //! in `connect.rs`, `lookup.rs` (names) and `race.rs` (several addresses).
 
-mod accept;
-mod channel;
 mod connect;
-mod connection;
-mod events;
-mod goodbye;
-mod keep_alive;
-mod ledger;
-mod lines;
-mod linger;
-mod listen;
-mod lookup;
-mod outbox;
-mod per_address;
-mod pipe;
-mod proxied;
-mod proxy_protocol;
-mod queued;
-mod race;
-mod rate;
-mod read;
-mod refuse;
+mod proxy;
 mod server;
-mod settings;
-mod shutdown;
-mod slots;
 mod socket;
-mod timeout;
 mod unix;
-mod write;
 
-pub use channel::ServerEvent;
 pub use connect::SocketOptions;
-pub use events::{ServerCallbacks, SocketCallbacks, SocketEvent};
-pub use keep_alive::KeepAlive;
-pub use ledger::{RefusedStats, Stats};
-pub use lines::Lines;
-pub use listen::ServerOptions;
-pub use outbox::{Full, Outbox};
-pub use pipe::relay;
-pub use refuse::{Refused, WhenFull};
 pub use server::Server;
-pub use shutdown::ShutdownReport;
+pub use server::listen::ServerOptions;
+pub use server::registry::{RefusedStats, Stats};
+pub use server::reject::{Refused, WhenFull};
+pub use server::shutdown::ShutdownReport;
+pub use socket::channel::ServerEvent;
+pub use socket::each::{ServerCallbacks, SocketCallbacks, SocketEvent};
+pub use socket::keep_alive::KeepAlive;
+pub use socket::lines::Lines;
+pub use socket::outbox::{Full, Outbox};
+pub use socket::pipe::relay;
 pub use socket::{ReadyState, Socket};
 
 pub use crate::sys::Raw;

@@ -6,26 +6,26 @@ use std::time::Duration;
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use super::lookup::Limits;
 use crate::address::Address;
 use crate::cancel::Cancel;
 use crate::error::{Error, Result};
+use crate::net::connect::lookup::Limits;
 use crate::sys;
 
 /// The file of a listening socket. Dropping it removes the file, if it still is the one that was made.
 #[derive(Debug)]
-pub(super) struct SocketFile {
+pub(crate) struct SocketFile {
     path: PathBuf,
     made: Option<sys::FileIdentity>,
 }
 
 /// Whether a path is a name without a file: Linux's abstract names start with a NUL.
-pub(super) fn is_abstract(path: &Path) -> bool {
+pub(crate) fn is_abstract(path: &Path) -> bool {
     path.as_os_str().as_encoded_bytes().first() == Some(&0)
 }
 
 /// Listens on a path, with permissions for all to write (connect) or read as asked for.
-pub(super) fn listen(
+pub(crate) fn listen(
     path: &Path,
     backlog: u32,
     (readable, writable): (bool, bool),
@@ -54,7 +54,7 @@ pub(super) fn listen(
 const LOOK: Duration = Duration::from_millis(10);
 
 /// Connects. Where the backlog of whoever listens is full, Linux waits for room, for as long as a write may last.
-pub(super) fn connect(path: &Path, limits: Limits<'_>) -> Result<Socket> {
+pub(crate) fn connect(path: &Path, limits: Limits<'_>) -> Result<Socket> {
     let failed = |error: io::Error| Error::call("connect", &error).at(path.to_path_buf());
     let socket = unix_socket().map_err(failed)?;
     let address = address(path).map_err(failed)?;
@@ -88,7 +88,7 @@ pub(super) fn connect(path: &Path, limits: Limits<'_>) -> Result<Socket> {
 
 /// Connects without waiting, to wake whoever accepts; gives the name by which the connection is known there, where it has
 /// one. Elsewhere it is taken for a client that ends at once.
-pub(super) fn call(path: &Path) -> io::Result<Option<Address>> {
+pub(crate) fn call(path: &Path) -> io::Result<Option<Address>> {
     let socket = unix_socket()?;
     let own = sys::bind_to_any_name(&socket)?;
     socket.set_nonblocking(true)?;

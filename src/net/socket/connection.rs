@@ -14,32 +14,32 @@ use std::time::{Duration, Instant};
 
 use socket2::SockRef;
 
-use super::connect::Origin;
-use super::keep_alive::KeepAlive;
-use super::ledger::{Ledger, Place};
-use super::linger::{discard_until_end, discard_until_quiet};
-use super::outbox::Queue;
-use super::rate::MinRate;
-use super::settings;
-use super::timeout::{Direction, Timers, Told};
 use crate::address::{Address, Family};
 use crate::error::Error;
 use crate::events::Going;
 use crate::lock::{lock, read, write};
+use crate::net::connect::Origin;
+use crate::net::server::linger::{discard_until_end, discard_until_quiet};
+use crate::net::server::registry::{Ledger, Place};
+use crate::net::socket::keep_alive::KeepAlive;
+use crate::net::socket::outbox::Queue;
+use crate::net::socket::rate::MinRate;
+use crate::net::socket::settings;
+use crate::net::socket::timers::{Direction, Timers, Told};
 use crate::report::{Connection, ConnectionId, How, Report, Reporter};
 
 /// Our FIN is out: `end()`, or the peer's end answered.
-pub(super) const WE_ENDED: u8 = 1;
+pub(crate) const WE_ENDED: u8 = 1;
 /// The peer's FIN was read.
-pub(super) const PEER_ENDED: u8 = 2;
+pub(crate) const PEER_ENDED: u8 = 2;
 /// Closed, or being closed: whoever set it closes it.
-pub(super) const CLOSED: u8 = 4;
+pub(crate) const CLOSED: u8 = 4;
 /// A [`Report::Failed`] was told.
 const FAILED: u8 = 8;
 /// The loops that hand out events hold them back.
 const PAUSED: u8 = 16;
 /// The server is shutting down: what looks like the peer's end may be the nudge.
-pub(super) const NUDGED: u8 = 32;
+pub(crate) const NUDGED: u8 = 32;
 
 /// What the library's own loops read with, where much comes. Uninitialised by way of `BufReader` over a stream of std's, so
 /// that a connection costs only the pages it has used.
@@ -59,19 +59,19 @@ pub(crate) struct Core {
     /// How many it were when the server began to shut down.
     written_at_nudge: AtomicU64,
     pub(crate) timers: Timers,
-    pub(super) flags: AtomicU8,
+    pub(crate) flags: AtomicU8,
     /// Taken out by `close`.
-    pub(super) stream: RwLock<Option<Arc<TcpStream>>>,
+    pub(crate) stream: RwLock<Option<Arc<TcpStream>>>,
     /// Whose turn it is to write. Held over a whole message, so it may be held for as long as the peer does not read.
-    pub(super) writing: Mutex<()>,
+    pub(crate) writing: Mutex<()>,
     /// Writes that wait for their turn; made when the first is queued.
-    pub(super) queue: OnceLock<Box<Queue>>,
-    pub(super) queue_limit: usize,
+    pub(crate) queue: OnceLock<Box<Queue>>,
+    pub(crate) queue_limit: usize,
     /// Where messages are composed, so that composing allocates once a connection and not once a message.
-    pub(super) scratch: Mutex<Vec<u8>>,
+    pub(crate) scratch: Mutex<Vec<u8>>,
     /// The first error of the connection, as a read's: the system tells it once, to whichever call comes first, and then
     /// pretends an orderly end to readers.
-    pub(super) broken: Mutex<Option<Error>>,
+    pub(crate) broken: Mutex<Option<Error>>,
     /// The settings last made.
     settings: Mutex<Settings>,
     /// How many threads wait for a flag to change; flags they wait for are changed under this lock.
@@ -85,7 +85,7 @@ pub(crate) struct Core {
     pub(crate) origin: OnceLock<Box<Origin>>,
     /// Of a connection that a load balancer has passed on: its own ends, ours and the load balancer's. `local` and `remote`
     /// are those of the client's connection then.
-    pub(super) proxied: OnceLock<Box<(Address, Address)>>,
+    pub(crate) proxied: OnceLock<Box<(Address, Address)>>,
 }
 
 /// What a connection is made with, a client's or an accepted one.
@@ -202,7 +202,7 @@ impl Core {
     }
 
     /// The family of the socket itself, whatever a PROXY header says of its client.
-    pub(super) fn family(&self) -> Family {
+    pub(crate) fn family(&self) -> Family {
         self.proxied.get().map_or(&self.local, |ends| &ends.0).family()
     }
 
@@ -211,7 +211,7 @@ impl Core {
         read(&self.stream).clone().ok_or_else(|| io::Error::from(destroyed(call)))
     }
 
-    pub(super) fn has(&self, flag: u8) -> bool {
+    pub(crate) fn has(&self, flag: u8) -> bool {
         self.flags.load(SeqCst) & flag != 0
     }
 
@@ -287,7 +287,7 @@ impl Core {
     }
 
     /// Sets a flag that somebody may wait for; gives the flags before.
-    pub(super) fn set(&self, flag: u8) -> u8 {
+    pub(crate) fn set(&self, flag: u8) -> u8 {
         self.move_gate(|| self.flags.fetch_or(flag, SeqCst))
     }
 
@@ -455,7 +455,7 @@ pub(crate) fn destroyed(call: &'static str) -> Error {
 
 const SHUTTING_DOWN: &str = "ERR_SERVER_SHUTTING_DOWN";
 
-pub(super) fn shutting_down() -> Error {
+pub(crate) fn shutting_down() -> Error {
     Error::fixed(io::ErrorKind::ConnectionAborted, SHUTTING_DOWN, "server is shutting down")
 }
 

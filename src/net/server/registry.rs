@@ -8,16 +8,16 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use super::connection::Core;
-use super::per_address::AddressSlot;
-use super::server;
-use super::slots::{Slot, Slots};
 use crate::address::Address;
 use crate::events::this_thread;
 use crate::lock::lock;
+use crate::net::server;
+use crate::net::server::limit::{Slot, Slots};
+use crate::net::server::per_address::AddressSlot;
+use crate::net::socket::connection::Core;
 use crate::report::{ConnectionId, How, RefusedBy, Report, Reporter};
 
-/// A server's accounts, as [`Server::stats`](super::Server::stats) gives them. They always balance:
+/// A server's accounts, as [`Server::stats`](crate::net::Server::stats) gives them. They always balance:
 /// `accepted == open + ended + failed + panicked`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]

@@ -1,21 +1,34 @@
+//! A server: the handle to it.
+
+pub(crate) mod accept;
+pub(crate) mod goodbye;
+pub(crate) mod limit;
+pub(crate) mod linger;
+pub(crate) mod listen;
+pub(crate) mod per_address;
+pub(crate) mod queued;
+pub(crate) mod registry;
+pub(crate) mod reject;
+pub(crate) mod shutdown;
+
 use std::fmt;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, OnceLock, RwLock};
 use std::time::Duration;
 
-use super::accept::{self, Hooks, Shortage};
-use super::goodbye::Goodbyes;
-use super::ledger::{Ledger, Stats};
-use super::listen::ServerOptions;
-use super::per_address::Addresses;
-use super::socket::Socket;
-use super::unix::SocketFile;
 use crate::address::{Address, Endpoint};
 use crate::cancel::Attached;
 use crate::error::{Error, Result};
 use crate::events::Consumer;
 use crate::lock::{read, write};
+use crate::net::server::accept::{Hooks, Shortage};
+use crate::net::server::goodbye::Goodbyes;
+use crate::net::server::listen::ServerOptions;
+use crate::net::server::per_address::Addresses;
+use crate::net::server::registry::{Ledger, Stats};
+use crate::net::socket::Socket;
+use crate::net::unix::SocketFile;
 use crate::running::Running;
 use crate::sys;
 
@@ -45,44 +58,44 @@ use crate::sys;
 /// handle to be dropped closes it. Connections live on without it.
 #[derive(Clone)]
 pub struct Server {
-    pub(super) inner: Arc<Inner>,
+    pub(crate) inner: Arc<Inner>,
 }
 
 /// What [`Server`] handles share.
 pub(crate) struct Inner {
-    pub(super) options: ServerOptions,
-    pub(super) ledger: Arc<Ledger>,
+    pub(crate) options: ServerOptions,
+    pub(crate) ledger: Arc<Ledger>,
     /// Taken out by `close`; each acceptor holds it for the length of one accept(2).
-    pub(super) listener: RwLock<Option<Arc<socket2::Socket>>>,
-    pub(super) address: Address,
+    pub(crate) listener: RwLock<Option<Arc<socket2::Socket>>>,
+    pub(crate) address: Address,
     /// The end a client reaches, where that is the same for all: not so on a wildcard address.
-    pub(super) local: Option<Address>,
+    pub(crate) local: Option<Address>,
     /// Somebody else may have the listener too: it is never shut down and its settings are left alone.
-    pub(super) adopted: bool,
+    pub(crate) adopted: bool,
     /// `close` was called. Acceptors look at it before and after each accept(2).
-    pub(super) closing: AtomicBool,
+    pub(crate) closing: AtomicBool,
     /// How many threads are inside accept(2).
-    pub(super) accepting: AtomicUsize,
+    pub(crate) accepting: AtomicUsize,
     /// The threads that answer those who were queued, one of which may be told to close the server again.
-    pub(super) answering: Mutex<Vec<usize>>,
+    pub(crate) answering: Mutex<Vec<usize>>,
     /// Our own ends of the connections that `close` makes to wake acceptors.
-    pub(super) wakers: Mutex<Vec<Address>>,
+    pub(crate) wakers: Mutex<Vec<Address>>,
     /// Of a Unix socket that we made.
-    pub(super) file: Mutex<Option<SocketFile>>,
+    pub(crate) file: Mutex<Option<SocketFile>>,
     /// A descriptor that is kept for those calls, since they may be needed when there is no other left.
-    pub(super) spare: Mutex<Option<socket2::Socket>>,
-    pub(super) shortage: Shortage,
+    pub(crate) spare: Mutex<Option<socket2::Socket>>,
+    pub(crate) shortage: Shortage,
     /// Held by the thread that accepts, where clients wait for a slot.
-    pub(super) turn: Mutex<()>,
+    pub(crate) turn: Mutex<()>,
     /// Where each address has a limit of its own.
-    pub(super) addresses: Option<Arc<Addresses>>,
+    pub(crate) addresses: Option<Arc<Addresses>>,
     /// Where clients that are turned away are told so.
-    pub(super) goodbyes: Option<Arc<Goodbyes>>,
-    pub(super) served: AtomicBool,
+    pub(crate) goodbyes: Option<Arc<Goodbyes>>,
+    pub(crate) served: AtomicBool,
     /// Who receives the events, if they go through a channel.
-    pub(super) consumer: OnceLock<Arc<Consumer>>,
+    pub(crate) consumer: OnceLock<Arc<Consumer>>,
     /// Dropping it detaches the server from the handle that cancels it.
-    pub(super) attached: OnceLock<Attached>,
+    pub(crate) attached: OnceLock<Attached>,
 }
 
 /// How long a thread that has handed its events to another one waits for that one to look at them.
@@ -99,7 +112,7 @@ impl Server {
     }
 
     /// Calls `handler` with each connection, each on a thread of its own, at the same time. Blocks until the server is
-    /// closed and the last handler has returned, and with [`WhenFull::Reply`](super::WhenFull::Reply) the last goodbye
+    /// closed and the last handler has returned, and with [`WhenFull::Reply`](crate::net::WhenFull::Reply) the last goodbye
     /// is over. The calling thread is the first to serve.
     ///
     /// The handler may borrow from the caller. When it returns, its connection ends: first the slot is free, then the peer
@@ -128,12 +141,12 @@ impl Server {
         self.start(move || server.serve(handler))
     }
 
-    pub(super) fn start(&self, serve: impl FnOnce() -> io::Result<()> + Send + 'static) -> io::Result<Running> {
+    pub(crate) fn start(&self, serve: impl FnOnce() -> io::Result<()> + Send + 'static) -> io::Result<Running> {
         let ServerOptions { thread_name, stack_size, .. } = &self.inner.options;
         Running::start(format!("{thread_name} serve {}", self.address()), *stack_size, serve)
     }
 
-    pub(super) fn serve_with(
+    pub(crate) fn serve_with(
         &self,
         handler: &(impl Fn(&Socket) -> io::Result<()> + Sync),
         hooks: &Hooks<'_>,
@@ -145,7 +158,7 @@ impl Server {
     }
 
     /// An early word of what `serve_with` will say.
-    pub(super) fn check_unserved(&self) -> io::Result<()> {
+    pub(crate) fn check_unserved(&self) -> io::Result<()> {
         if self.inner.served.load(SeqCst) { Err(served_already()) } else { Ok(()) }
     }
 
@@ -228,13 +241,13 @@ fn served_already() -> io::Error {
 }
 
 impl Inner {
-    pub(super) fn set_consumer(&self, consumer: &Arc<Consumer>) {
+    pub(crate) fn set_consumer(&self, consumer: &Arc<Consumer>) {
         // There is one channel at most, since there is one `serve`.
         let _ = self.consumer.set(Arc::clone(consumer));
     }
 
     /// The calling thread is about to wait until every connection has ended, or for `time`.
-    pub(super) fn about_to_wait(&self, time: Duration) {
+    pub(crate) fn about_to_wait(&self, time: Duration) {
         let Some(consumer) = self.consumer.get() else {
             return;
         };
@@ -246,11 +259,11 @@ impl Inner {
         }
     }
 
-    pub(super) fn listener(&self) -> Option<Arc<socket2::Socket>> {
+    pub(crate) fn listener(&self) -> Option<Arc<socket2::Socket>> {
         read(&self.listener).clone()
     }
 
-    pub(super) fn take_listener(&self) -> Option<Arc<socket2::Socket>> {
+    pub(crate) fn take_listener(&self) -> Option<Arc<socket2::Socket>> {
         write(&self.listener).take()
     }
 }

@@ -16,38 +16,38 @@ use crate::running::Running;
 
 /// What ends a connect before its time.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Limits<'a> {
-    pub(super) deadline: Option<Instant>,
-    pub(super) cancel: Option<&'a Cancel>,
+pub(crate) struct Limits<'a> {
+    pub(crate) deadline: Option<Instant>,
+    pub(crate) cancel: Option<&'a Cancel>,
 }
 
 impl Limits<'_> {
-    pub(super) fn is_none(&self) -> bool {
+    pub(crate) fn is_none(&self) -> bool {
         self.deadline.is_none() && self.cancel.is_none()
     }
 
-    pub(super) fn is_cancelled(&self) -> bool {
+    pub(crate) fn is_cancelled(&self) -> bool {
         self.cancel.is_some_and(Cancel::is_cancelled)
     }
 
     /// How long there is; `None` without a deadline.
-    pub(super) fn left(&self) -> Option<Duration> {
+    pub(crate) fn left(&self) -> Option<Duration> {
         self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()))
     }
 
-    pub(super) fn is_over(&self) -> bool {
+    pub(crate) fn is_over(&self) -> bool {
         self.left().is_some_and(|left| left.is_zero())
     }
 }
 
 /// A resolver of the caller's own.
 #[derive(Clone)]
-pub(super) struct Resolver(Arc<Ask>);
+pub(crate) struct Resolver(Arc<Ask>);
 
 type Ask = dyn Fn(&str, u16, Option<Family>) -> Result<Vec<SocketAddr>> + Send + Sync;
 
 impl Resolver {
-    pub(super) fn new<I>(f: impl Fn(&str, Option<Family>) -> io::Result<I> + Send + Sync + 'static) -> Resolver
+    pub(crate) fn new<I>(f: impl Fn(&str, Option<Family>) -> io::Result<I> + Send + Sync + 'static) -> Resolver
     where
         I: IntoIterator,
         I::Item: ToIp,
@@ -108,11 +108,11 @@ fn no_ip(host: &str, error: &Error) -> Error {
 
 /// What is asked.
 #[derive(Debug, Clone)]
-pub(super) struct Question<'a> {
-    pub(super) host: &'a str,
-    pub(super) port: u16,
-    pub(super) family: Option<Family>,
-    pub(super) resolver: Option<&'a Resolver>,
+pub(crate) struct Question<'a> {
+    pub(crate) host: &'a str,
+    pub(crate) port: u16,
+    pub(crate) family: Option<Family>,
+    pub(crate) resolver: Option<&'a Resolver>,
 }
 
 impl Question<'_> {
@@ -127,7 +127,7 @@ impl Question<'_> {
     ///
     /// No resolver can be interrupted. So where there is a limit, a thread of its own asks; it is abandoned when the limit
     /// is reached, and ends when the resolver returns. A question without a limit is asked here.
-    pub(super) fn look_up(&self, limits: Limits<'_>) -> Result<Vec<SocketAddr>> {
+    pub(crate) fn look_up(&self, limits: Limits<'_>) -> Result<Vec<SocketAddr>> {
         if limits.is_none() {
             return self.ask();
         }

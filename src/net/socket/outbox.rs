@@ -8,12 +8,12 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 use std::{fmt, io, thread};
 
-use super::connection::{Core, destroyed};
-use super::socket::Socket;
-use super::timeout::{Direction, is_idle};
-use super::write::{Turn, written_after_end};
 use crate::error::Error;
 use crate::lock::lock;
+use crate::net::socket::Socket;
+use crate::net::socket::connection::{Core, destroyed};
+use crate::net::socket::timers::{Direction, is_idle};
+use crate::net::socket::write::{Turn, written_after_end};
 use crate::report::guarded;
 use crate::sys;
 

@@ -2,13 +2,13 @@
 
 use std::io;
 
-use super::connection::{destroyed, is_destroyed};
-use super::events::SocketEvent;
-use super::refuse::Refused;
-use super::server::Server;
-use super::socket::Socket;
 use crate::error::Error;
 use crate::events::{Events, Feed, Going, channel};
+use crate::net::server::Server;
+use crate::net::server::reject::Refused;
+use crate::net::socket::Socket;
+use crate::net::socket::connection::{destroyed, is_destroyed};
+use crate::net::socket::each::SocketEvent;
 use crate::running::Running;
 
 /// What happens on a [`Server`] whose events go [through a channel](Server::events).
@@ -32,7 +32,7 @@ impl Server {
     /// hands each one over. See [`Events`] for what the receiver must know.
     ///
     /// A connection ends when both sides have: at `End`, answer what is left to answer and call
-    /// [`outbox().end()`](super::Outbox::end), or [`destroy`](Socket::destroy).
+    /// [`outbox().end()`](crate::net::Outbox::end), or [`destroy`](Socket::destroy).
     ///
     /// ```
     /// use landline::net::{Server, ServerEvent, Socket, SocketEvent};
@@ -102,7 +102,7 @@ impl Socket {
     /// Reads on a thread of its own, and sends the events into a channel that holds `n` at most; 0 hands each one over. See
     /// [`Events`] for what the receiver must know. Dropping the `Events` destroys the connection.
     ///
-    /// The connection ends when both sides have: at `End`, call [`outbox().end()`](super::Outbox::end) or
+    /// The connection ends when both sides have: at `End`, call [`outbox().end()`](crate::net::Outbox::end) or
     /// [`destroy`](Socket::destroy).
     ///
     /// # Errors

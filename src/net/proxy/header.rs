@@ -22,7 +22,7 @@ use crate::sys;
 
 /// Whose connection it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Header {
+pub(crate) enum Header {
     /// A client's.
     Passed {
         client: Address,
@@ -35,7 +35,7 @@ pub(super) enum Header {
 }
 
 /// Where a header is read from: a stream whose bytes can be looked at before they are taken.
-pub(super) trait Source {
+pub(crate) trait Source {
     /// Blocks until there are bytes or the stream has ended, 0; leaves them there.
     fn peek(&mut self, buf: &mut [u8]) -> io::Result<usize>;
 
@@ -48,7 +48,7 @@ pub(super) trait Source {
 /// # Errors
 /// `InvalidData`, `ERR_PROXY_HEADER`, naming what is wrong; `UnexpectedEof` if the stream ends before the header; those
 /// of the source.
-pub(super) fn receive(source: &mut impl Source) -> io::Result<Header> {
+pub(crate) fn receive(source: &mut impl Source) -> io::Result<Header> {
     let mut bytes = [0; LONGEST];
     let mut taken = 0;
     loop {
@@ -88,7 +88,7 @@ const CRC32C: u8 = 3;
 /// # Errors
 /// No header begins like this. Told at the first byte that is neither version's, and of the rest when the line is
 /// complete or the length known.
-pub(super) fn parse(bytes: &[u8]) -> Result<Option<(Header, usize)>> {
+pub(crate) fn parse(bytes: &[u8]) -> Result<Option<(Header, usize)>> {
     let begins = |with: &[u8]| bytes.iter().zip(with).all(|(byte, with)| byte == with);
     match () {
         () if begins(LINE) => line(bytes),

@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 
 use socket2::SockRef;
 
-use super::connection::Settings;
-use super::keep_alive::KeepAlive;
-use super::rate::MinRate;
-use super::socket::Socket;
 use crate::address::{Address, Family};
 use crate::error::{Error, Result};
+use crate::net::socket::Socket;
+use crate::net::socket::connection::Settings;
+use crate::net::socket::keep_alive::KeepAlive;
+use crate::net::socket::rate::MinRate;
 use crate::sys::{self, Raw};
 
 /// Settings.
@@ -231,14 +231,14 @@ impl Socket {
 }
 
 /// Makes a socket that somebody else has set up block, and for as long as it takes. It fails on a dead socket only.
-pub(super) fn plain(stream: &TcpStream) {
+pub(crate) fn plain(stream: &TcpStream) {
     let _ = stream.set_nonblocking(false);
     let _ = stream.set_read_timeout(None);
     let _ = stream.set_write_timeout(None);
 }
 
 /// Makes the settings of a new socket that are not made already.
-pub(super) fn apply(socket: &SockRef<'_>, settings: Settings) -> io::Result<()> {
+pub(crate) fn apply(socket: &SockRef<'_>, settings: Settings) -> io::Result<()> {
     if settings.no_delay {
         socket.set_tcp_nodelay(true)?;
     }
@@ -260,7 +260,7 @@ pub(super) fn apply(socket: &SockRef<'_>, settings: Settings) -> io::Result<()> 
 }
 
 /// What no system takes is an error that names the option.
-pub(super) fn check_user_timeout(time: Duration) -> Result<()> {
+pub(crate) fn check_user_timeout(time: Duration) -> Result<()> {
     const LONGEST: Duration = Duration::from_millis(i32::MAX as u64);
     if time <= LONGEST {
         return Ok(());

@@ -9,40 +9,40 @@ use std::net::{Shutdown, SocketAddr};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::lookup::Limits;
 use crate::channel::{Receiver, Sender, unbounded};
 use crate::error::{Error, Result};
 use crate::lock::lock;
+use crate::net::connect::lookup::Limits;
 use crate::report::{Report, Reporter};
 use crate::running::Running;
 use crate::sys;
 
 /// Stands for no limit; every system gives an attempt up long before.
-pub(super) const FOREVER: Duration = Duration::from_secs(24 * 60 * 60);
+pub(crate) const FOREVER: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A thread that connects needs little stack, but the printing of a panic has to fit.
 const STACK: usize = 64 * 1024;
 
 /// How the attempts are made.
-pub(super) struct Course<'a> {
-    pub(super) addresses: &'a [SocketAddr],
-    pub(super) stagger: Duration,
+pub(crate) struct Course<'a> {
+    pub(crate) addresses: &'a [SocketAddr],
+    pub(crate) stagger: Duration,
     /// One after the other: all bind one port, so they cannot be made at once.
-    pub(super) serial: bool,
-    pub(super) limits: Limits<'a>,
-    pub(super) reporter: &'a Reporter,
+    pub(crate) serial: bool,
+    pub(crate) limits: Limits<'a>,
+    pub(crate) reporter: &'a Reporter,
     /// A socket for an attempt, or why none may be made.
-    pub(super) open: &'a dyn Fn(SocketAddr) -> Result<socket2::Socket>,
+    pub(crate) open: &'a dyn Fn(SocketAddr) -> Result<socket2::Socket>,
 }
 
 /// How it went.
-pub(super) struct Outcome {
+pub(crate) struct Outcome {
     /// How many addresses were tried, from the first on.
-    pub(super) attempted: usize,
-    pub(super) end: End,
+    pub(crate) attempted: usize,
+    pub(crate) end: End,
 }
 
-pub(super) enum End {
+pub(crate) enum End {
     Connected(socket2::Socket, SocketAddr),
     /// Each address has failed. The errors are in the order of the addresses, here and below.
     Failed(Vec<Error>),
@@ -52,7 +52,7 @@ pub(super) enum End {
 }
 
 impl Course<'_> {
-    pub(super) fn run(self) -> Outcome {
+    pub(crate) fn run(self) -> Outcome {
         let (tell, told) = unbounded();
         let in_flight = Arc::new(InFlight::default());
         let _attached = self.limits.cancel.map(|cancel| {
@@ -301,7 +301,7 @@ fn connect(socket: &socket2::Socket, at: SocketAddr, left: Duration) -> io::Resu
 
 /// Whether a connection leads from an address to the same: on one machine, TCP lets a client that happens to get the very
 /// port that it calls as its own meet itself (RFC 9293, 3.5, simultaneous open). Nobody listens there.
-pub(super) fn is_to_itself(socket: &socket2::Socket, at: SocketAddr) -> bool {
+pub(crate) fn is_to_itself(socket: &socket2::Socket, at: SocketAddr) -> bool {
     socket.local_addr().is_ok_and(|local| local.as_socket() == Some(at))
 }
 
@@ -315,7 +315,7 @@ fn is_our_limit(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::TimedOut && error.raw_os_error().is_none()
 }
 
-pub(super) fn timed_out(at: SocketAddr) -> Error {
+pub(crate) fn timed_out(at: SocketAddr) -> Error {
     Error::call("connect", &io::ErrorKind::TimedOut.into()).at(at)
 }
 

@@ -9,8 +9,8 @@ use std::net::TcpStream;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use super::rate::{MinRate, Rates};
 use crate::error::Error;
+use crate::net::socket::rate::{MinRate, Rates};
 use crate::sys;
 
 /// All in nanoseconds; the moments since `since`. 0 is none.
@@ -226,7 +226,7 @@ const NEVER: u64 = u64::MAX;
 /// How much of the time that is left of `whole` one call may take. A write that the kernel takes a part of does not return
 /// before its time is up, and then says nothing of when the part was taken; who reads meanwhile would take the connection for
 /// idle. So it is asked several times.
-pub(super) fn slice(whole: u64, left: u64, direction: Direction) -> u64 {
+pub(crate) fn slice(whole: u64, left: u64, direction: Direction) -> u64 {
     match direction {
         Direction::Read => left,
         Direction::Write => left.min(whole / 8).max(1),

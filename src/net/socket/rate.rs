@@ -8,9 +8,9 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use super::timeout::{Direction, slice};
 use crate::error::{Error, Result};
 use crate::lock::lock;
+use crate::net::socket::timers::{Direction, slice};
 
 /// What is asked of a peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,12 +6,12 @@ use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::{Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{MutexGuard, TryLockError};
 
-use super::connection::{CHUNK, CLOSED, Core, PEER_ENDED, WE_ENDED, destroyed};
-use super::outbox::{Queue, Then};
-use super::read::is_passing;
-use super::timeout::{Began, Direction};
 use crate::error::Error;
 use crate::lock::{lock, read};
+use crate::net::socket::connection::{CHUNK, CLOSED, Core, PEER_ENDED, WE_ENDED, destroyed};
+use crate::net::socket::outbox::{Queue, Then};
+use crate::net::socket::read::is_passing;
+use crate::net::socket::timers::{Began, Direction};
 use crate::report::guarded;
 use crate::sys;
 

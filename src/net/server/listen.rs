@@ -8,24 +8,24 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockRef, Type};
 
-use super::accept::Shortage;
-use super::connection::Options;
-use super::goodbye::{self, Goodbyes};
-use super::keep_alive::KeepAlive;
-use super::ledger::Ledger;
-use super::linger::LINGER;
-use super::per_address::Addresses;
-use super::proxied::{self, Trusted};
-use super::rate::MinRate;
-use super::refuse::WhenFull;
-use super::server::{Inner, Server};
-use super::settings;
-use super::slots::Slots;
-use super::unix::{self, SocketFile};
 use crate::address::{Address, Endpoint, Target, resolve};
 use crate::block_list::BlockList;
 use crate::cancel::Cancel;
 use crate::error::{Error, Result};
+use crate::net::proxy::{self, Trusted};
+use crate::net::server::accept::Shortage;
+use crate::net::server::goodbye::{self, Goodbyes};
+use crate::net::server::limit::Slots;
+use crate::net::server::linger::LINGER;
+use crate::net::server::per_address::Addresses;
+use crate::net::server::registry::Ledger;
+use crate::net::server::reject::WhenFull;
+use crate::net::server::{Inner, Server};
+use crate::net::socket::connection::Options;
+use crate::net::socket::keep_alive::KeepAlive;
+use crate::net::socket::rate::MinRate;
+use crate::net::socket::settings;
+use crate::net::unix::{self, SocketFile};
 use crate::report::{Report, Reporter};
 use crate::running::{NAME, check_name};
 use crate::sys;
@@ -42,22 +42,22 @@ use crate::sys;
 #[derive(Debug, Clone)]
 pub struct ServerOptions {
     max_connections: Limit,
-    pub(super) when_full: WhenFull,
-    pub(super) block_list: Option<BlockList>,
+    pub(crate) when_full: WhenFull,
+    pub(crate) block_list: Option<BlockList>,
     max_per_address: Option<usize>,
-    pub(super) trusted: Option<Trusted>,
-    pub(super) proxy_timeout: Option<Duration>,
-    pub(super) backlog: u32,
-    pub(super) answer_queued: bool,
+    pub(crate) trusted: Option<Trusted>,
+    pub(crate) proxy_timeout: Option<Duration>,
+    pub(crate) backlog: u32,
+    pub(crate) answer_queued: bool,
     ipv6_only: bool,
     reuse_address: bool,
     reuse_port: bool,
     readable_all: bool,
     writable_all: bool,
-    pub(super) connection: Options,
-    pub(super) linger: Duration,
-    pub(super) stack_size: Option<usize>,
-    pub(super) thread_name: Cow<'static, str>,
+    pub(crate) connection: Options,
+    pub(crate) linger: Duration,
+    pub(crate) stack_size: Option<usize>,
+    pub(crate) thread_name: Cow<'static, str>,
     reporter: Reporter,
     cancel: Option<Cancel>,
 }
@@ -87,7 +87,7 @@ impl ServerOptions {
             block_list: None,
             max_per_address: None,
             trusted: None,
-            proxy_timeout: Some(proxied::TIMEOUT),
+            proxy_timeout: Some(proxy::TIMEOUT),
             backlog: 4096,
             answer_queued: false,
             ipv6_only: false,
@@ -116,8 +116,8 @@ impl ServerOptions {
     }
 
     /// Clients whose address is on this list are closed as soon as they are accepted, whether there is room or not.
-    /// They are counted in [`Stats`](super::Stats) and reported, and nobody else is told. The rules may be changed
-    /// while the server runs. Default: none.
+    /// They are counted in [`Stats`](crate::net::Stats) and reported, and nobody else is told. The rules may be changed
+    /// while the server runs. Default: an empty list.
     pub fn block_list(self, list: &BlockList) -> ServerOptions {
         ServerOptions { block_list: Some(list.clone()), ..self }
     }
@@ -183,33 +183,33 @@ impl ServerOptions {
         ServerOptions { writable_all: all, ..self }
     }
 
-    /// For each connection, see [`Socket::set_no_delay`](super::Socket::set_no_delay). Default: yes.
+    /// For each connection, see [`Socket::set_no_delay`](crate::net::Socket::set_no_delay). Default: on.
     pub fn no_delay(mut self, on: bool) -> ServerOptions {
         self.connection.settings.no_delay = on;
         self
     }
 
-    /// For each connection, see [`Socket::set_keep_alive`](super::Socket::set_keep_alive). Default: none.
+    /// For each connection, see [`Socket::set_keep_alive`](crate::net::Socket::set_keep_alive). Default: off.
     pub fn keep_alive(mut self, keep_alive: impl Into<KeepAlive>) -> ServerOptions {
         self.connection.settings.keep_alive = Some(keep_alive.into());
         self
     }
 
-    /// For each connection, see [`Socket::set_user_timeout`](super::Socket::set_user_timeout). A time the system cannot take is an error that names the option.
+    /// For each connection, see [`Socket::set_user_timeout`](crate::net::Socket::set_user_timeout). A time the system cannot take is an error that names the option.
     /// Default: the system's.
     pub fn user_timeout(mut self, time: impl Into<Option<Duration>>) -> ServerOptions {
         self.connection.settings.user_timeout = Some(time.into().unwrap_or_default());
         self
     }
 
-    /// For each connection, see [`Socket::set_type_of_service`](super::Socket::set_type_of_service). On a Unix socket it does nothing. Default: 0.
+    /// For each connection, see [`Socket::set_type_of_service`](crate::net::Socket::set_type_of_service). On a Unix socket it does nothing. Default: 0.
     pub fn type_of_service(mut self, value: u8) -> ServerOptions {
         self.connection.settings.type_of_service = Some(value);
         self
     }
 
-    /// Whether, in [`each`](super::Socket::each) and [`on`](super::Socket::on), our direction stays open after the peer has ended, until
-    /// [`end`](super::Socket::end) is called. Blocking reads and writes never end a direction by themselves, and neither does
+    /// Whether, in [`each`](crate::net::Socket::each) and [`on`](crate::net::Socket::on), our direction stays open after the peer has ended, until
+    /// [`end`](crate::net::Socket::end) is called. Blocking reads and writes never end a direction by themselves, and neither does
     /// a [channel](Server::events): there it stays open either way. Default: no.
     ///
     /// ```
@@ -239,34 +239,34 @@ impl ServerOptions {
         self
     }
 
-    /// Whether each connection starts [paused](super::Socket::pause): its handler, or whoever it hands the socket to, calls
-    /// [`resume`](super::Socket::resume). Default: no.
+    /// Whether each connection starts [paused](crate::net::Socket::pause): its handler, or whoever it hands the socket to, calls
+    /// [`resume`](crate::net::Socket::resume). Default: no.
     pub fn pause_on_connect(mut self, pause: bool) -> ServerOptions {
         self.connection.paused = pause;
         self
     }
 
-    /// How many bytes an [outbox](super::Socket::outbox) queues. Default: 1 MiB.
+    /// How many bytes an [outbox](crate::net::Socket::outbox) queues. Default: 1 MiB.
     pub fn outbox_limit(mut self, bytes: usize) -> ServerOptions {
         self.connection.outbox_limit = bytes;
         self
     }
 
-    /// The idle timeout of each connection, see [`Socket::set_timeout`](super::Socket::set_timeout). Default: none.
+    /// The idle timeout of each connection, see [`Socket::set_timeout`](crate::net::Socket::set_timeout). Default: none.
     pub fn timeout(mut self, time: impl Into<Option<Duration>>) -> ServerOptions {
         self.connection.timeout = time.into();
         self
     }
 
     /// The least that the peer has to send while we wait for more, and to take while we write, see
-    /// [`Socket::set_min_rate`](super::Socket::set_min_rate). A grace outside its range is an error that names the option. Default: none.
+    /// [`Socket::set_min_rate`](crate::net::Socket::set_min_rate). A grace outside its range is an error that names the option. Default: none.
     pub fn min_rate(mut self, bytes_per_second: impl Into<Option<u64>>, grace: Duration) -> ServerOptions {
         self.connection.min_rate = MinRate::new(bytes_per_second.into(), grace);
         self
     }
 
     /// How long each connection may last in all, what is queued and the [`linger`](Self::linger) time included, see
-    /// [`Socket::set_deadline`](super::Socket::set_deadline). Default: none.
+    /// [`Socket::set_deadline`](crate::net::Socket::set_deadline). Default: without end.
     pub fn deadline(mut self, time: impl Into<Option<Duration>>) -> ServerOptions {
         self.connection.deadline = time.into();
         self

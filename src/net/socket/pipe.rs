@@ -2,8 +2,8 @@
 
 use std::{io, thread};
 
-use super::read::Chunks;
-use super::socket::Socket;
+use crate::net::socket::Socket;
+use crate::net::socket::read::Chunks;
 
 /// What is read at most at a time. Nobody sees the pieces, and larger ones take fewer system calls for each megabyte; much
 /// larger ones leave the processor's cache before they are written.
@@ -69,7 +69,9 @@ pub fn relay(a: &Socket, b: &Socket) -> io::Result<(u64, u64)> {
             (Ok(there), Ok(back)) => Ok((there, back)),
             // The direction that was cut by the other one's error says only that the socket was destroyed.
             (Err(error), Ok(_)) | (Ok(_), Err(error)) => Err(error),
-            (Err(there), Err(back)) => Err(if super::connection::is_destroyed(&there) { back } else { there }),
+            (Err(there), Err(back)) => {
+                Err(if crate::net::socket::connection::is_destroyed(&there) { back } else { there })
+            }
         }
     })
 }

@@ -1,15 +1,17 @@
 //! Connections that come through a load balancer: who may say whose they are, and how long they have to do so.
 
+pub(crate) mod header;
+
 use std::io::{self, Read};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use super::listen::ServerOptions;
-use super::proxy_protocol::{Header, Source, receive};
-use super::read::is_passing;
 use crate::address::Address;
 use crate::block_list::BlockList;
 use crate::error::{Error, Result};
+use crate::net::proxy::header::{Header, Source, receive};
+use crate::net::server::listen::ServerOptions;
+use crate::net::socket::read::is_passing;
 use crate::sys;
 
 /// Behind load balancers.
@@ -19,9 +21,9 @@ impl ServerOptions {
     /// `send-proxy` and `send-proxy-v2`, nginx's `proxy_protocol on`), which says whose it is. The rules may be changed
     /// while the server runs. Default: none; no header is expected then.
     ///
-    /// [`remote_address`](super::Socket::remote_address) is then the client's address, and
-    /// [`local_address`](super::Socket::local_address) the one it connected to, as the header has them; so are those in
-    /// reports. [`proxy_address`](super::Socket::proxy_address) is the load balancer's. The
+    /// [`remote_address`](crate::net::Socket::remote_address) is then the client's address, and
+    /// [`local_address`](crate::net::Socket::local_address) the one it connected to, as the header has them; so are those in
+    /// reports. [`proxy_address`](crate::net::Socket::proxy_address) is the load balancer's. The
     /// [`block_list`](Self::block_list) and [`max_connections_per_address`](Self::max_connections_per_address) are for
     /// clients, and never for load balancers. Where the header names nobody (`LOCAL`, which a load balancer's own
     /// checks say, `UNKNOWN`, an unspecified family), the addresses are those of the connection, and both lists are
@@ -32,15 +34,15 @@ impl ServerOptions {
     /// there everybody is trusted whom the rights of its file let in, and has to send a header too.
     ///
     /// The header is read on the thread that will serve the connection, or that has called
-    /// [`accept`](super::Server::accept), which blocks for it. It is bounded by [`proxy_timeout`](Self::proxy_timeout),
+    /// [`accept`](crate::net::Server::accept), which blocks for it. It is bounded by [`proxy_timeout`](Self::proxy_timeout),
     /// by 107 bytes (version 1) and by 4096 (version 2). Meanwhile the connection takes a slot of
     /// [`max_connections`](Self::max_connections) and holds up nobody else; it does not count as
-    /// [accepted](super::Stats::accepted) yet. When the header is wrong or late, it is closed and never seen by a
-    /// handler: it counts as [refused](super::RefusedStats), by cause; `refused` is told, and what was wrong is
-    /// [reported](crate::Report::Failed). [`close`](super::Server::close) leaves it its time;
-    /// [`shutdown`](super::Server::shutdown), and dropping the server's [`events`](super::Server::events), leave it the
+    /// [accepted](crate::net::Stats::accepted) yet. When the header is wrong or late, it is closed and never seen by a
+    /// handler: it counts as [refused](crate::net::RefusedStats), by cause; `refused` is told, and what was wrong is
+    /// [reported](crate::Report::Failed). [`close`](crate::net::Server::close) leaves it its time;
+    /// [`shutdown`](crate::net::Server::shutdown), and dropping the server's [`events`](crate::net::Server::events), leave it the
     /// header that has arrived, and no more. The first byte that is read of the connection is the one behind the header,
-    /// and [`bytes_read`](super::Socket::bytes_read), like the connection's [`timeout`](Self::timeout) and
+    /// and [`bytes_read`](crate::net::Socket::bytes_read), like the connection's [`timeout`](Self::timeout) and
     /// [`deadline`](Self::deadline), begins there.
     ///
     /// What a header of version 2 says besides is passed over, but for a checksum (CRC32C), which has to be right.
@@ -82,16 +84,16 @@ impl ServerOptions {
 
 /// How long a header may take, if nobody has said otherwise. It comes with the connection; a lost packet is sent again
 /// after one second, and again after three.
-pub(super) const TIMEOUT: Duration = Duration::from_secs(5);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Who may send a header. It has to.
 #[derive(Debug, Clone)]
-pub(super) struct Trusted(pub(super) BlockList);
+pub(crate) struct Trusted(pub(crate) BlockList);
 
 impl Trusted {
     /// Whether a connection from there may say whose it is. Who connects to a Unix socket was let in by the rights of
     /// its file. (A TCP client that is gone already may have no address; it is nobody's.)
-    pub(super) fn check(&self, from: &Address, server: &Address) -> bool {
+    pub(crate) fn check(&self, from: &Address, server: &Address) -> bool {
         from.ip().map_or(server.path().is_some(), |ip| self.0.check(ip))
     }
 }
@@ -101,7 +103,7 @@ impl Trusted {
 ///
 /// # Errors
 /// `TimedOut`; `InvalidData` if it is wrong; the stream's own, its end among them. Each names `from`.
-pub(super) fn header(stream: &TcpStream, from: &Address, time: Option<Duration>) -> Result<Header> {
+pub(crate) fn header(stream: &TcpStream, from: &Address, time: Option<Duration>) -> Result<Header> {
     let time = time.filter(|time| !time.is_zero());
     let mut timed = Timed { stream, time, end: time.and_then(|time| Instant::now().checked_add(time)) };
     let header = receive(&mut timed).and_then(|header| {

@@ -1,3 +1,18 @@
+//! A connection: the handle to it.
+
+pub(crate) mod channel;
+pub(crate) mod connection;
+pub(crate) mod each;
+pub(crate) mod keep_alive;
+pub(crate) mod lines;
+pub(crate) mod outbox;
+pub(crate) mod pipe;
+pub(crate) mod rate;
+pub(crate) mod read;
+pub(crate) mod settings;
+pub(crate) mod timers;
+pub(crate) mod write;
+
 use std::fmt::{self, Display};
 use std::hash::{Hash, Hasher};
 use std::io::{self, IoSlice, Read, Write};
@@ -5,13 +20,13 @@ use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::connection::{Core, Manner, Options, Settings};
-use super::ledger::Place;
-use super::lines::Lines;
-use super::server::Server;
-use super::settings::plain;
 use crate::address::{Address, Family};
 use crate::error::{Error, Result};
+use crate::net::server::Server;
+use crate::net::server::registry::Place;
+use crate::net::socket::connection::{Core, Manner, Options, Settings};
+use crate::net::socket::lines::Lines;
+use crate::net::socket::settings::plain;
 use crate::report::{ConnectionId, How, Reporter};
 use crate::sys::{self};
 
@@ -46,7 +61,7 @@ use crate::sys::{self};
 /// [`ready_state`](Socket::ready_state) tells where things stand.
 #[derive(Clone)]
 pub struct Socket {
-    pub(super) core: Arc<Core>,
+    pub(crate) core: Arc<Core>,
 }
 
 /// Which directions of a [`Socket`] are open. Prints as Node's `readyState`.
@@ -155,7 +170,7 @@ impl Socket {
 ///
 /// By itself it waits for as long as the peer's system lives, as std and Node do: a peer may have reasons to take its time,
 /// and only the program knows how much it has. On a server that does not trust its clients, set one of these, for all
-/// connections by [`ServerOptions`](super::ServerOptions): a [timeout](Self::set_timeout) ends a write to a peer that takes
+/// connections by [`ServerOptions`](crate::net::ServerOptions): a [timeout](Self::set_timeout) ends a write to a peer that takes
 /// nothing at all, a [minimum rate](Self::set_min_rate) one that takes a little now and then too, a
 /// [deadline](Self::set_deadline) any.
 ///
@@ -304,7 +319,7 @@ impl Socket {
     }
 
     /// Our end, captured when the connection was made. Behind a load balancer, the end that its client connected to; see
-    /// [`proxy_protocol`](super::ServerOptions::proxy_protocol).
+    /// [`proxy_protocol`](crate::net::ServerOptions::proxy_protocol).
     #[doc(alias = "address")]
     #[doc(alias = "localPort")]
     #[doc(alias = "localFamily")]
@@ -314,7 +329,7 @@ impl Socket {
     }
 
     /// The other end, captured when the connection was made. Behind a load balancer, its client's; see
-    /// [`proxy_protocol`](super::ServerOptions::proxy_protocol).
+    /// [`proxy_protocol`](crate::net::ServerOptions::proxy_protocol).
     #[doc(alias = "remotePort")]
     #[doc(alias = "remoteFamily")]
     #[doc(alias = "peer_addr")]
@@ -399,7 +414,7 @@ fn from_any(socket: socket2::Socket) -> Socket {
 }
 
 impl Socket {
-    pub(super) fn new(
+    pub(crate) fn new(
         stream: TcpStream,
         addresses: (Address, Address),
         options: Options,

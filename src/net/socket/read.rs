@@ -5,10 +5,10 @@ use std::io::{self, BufRead, BufReader};
 use std::net::TcpStream;
 use std::sync::atomic::{Ordering::Relaxed, Ordering::SeqCst};
 
-use super::connection::{CHUNK, Core, NUDGED, PEER_ENDED, destroyed, shutting_down};
-use super::timeout::{Began, Direction, Told};
 use crate::error::Error;
 use crate::lock::lock;
+use crate::net::socket::connection::{CHUNK, Core, NUDGED, PEER_ENDED, destroyed, shutting_down};
+use crate::net::socket::timers::{Began, Direction, Told};
 use crate::sys;
 
 impl Core {
@@ -75,7 +75,7 @@ impl Core {
 
     /// Keeps the first error of the connection for the reads to come. EPIPE is none: it comes after another, or it is what
     /// writing to a peer that has ended in order leads to.
-    pub(super) fn broke(&self, call: &'static str, error: &io::Error) -> Error {
+    pub(crate) fn broke(&self, call: &'static str, error: &io::Error) -> Error {
         if error.kind() != io::ErrorKind::BrokenPipe {
             lock(&self.broken).get_or_insert_with(|| Error::call("read", error));
         }
@@ -130,6 +130,6 @@ impl<'a> Chunks<'a> {
 }
 
 /// Whether a call was ended by its time or by a signal: neither says anything of the connection.
-pub(super) fn is_passing(error: &io::Error) -> bool {
+pub(crate) fn is_passing(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::Interrupted || sys::is_timeout(error)
 }

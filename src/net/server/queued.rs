@@ -1,13 +1,13 @@
-use super::server::Server;
+use crate::net::server::Server;
 use crate::sys;
 
 impl Server {
     /// How many clients the kernel has connected and nobody has accepted yet, those in the
-    /// [backlog](super::ServerOptions::backlog). On Linux, from /proc/net/tcp and tcp6; `None` elsewhere, where /proc is not to be
+    /// [backlog](crate::net::ServerOptions::backlog). On Linux, from /proc/net/tcp and tcp6; `None` elsewhere, where /proc is not to be
     /// read, of a Unix socket, and once closed.
     ///
     /// It takes reading a table of all sockets, so once a second is often enough. A number that stays up says that accepting does not
-    /// keep up, or waits: for a slot ([`WhenFull::Wait`](super::WhenFull::Wait)), or for a descriptor.
+    /// keep up, or waits: for a slot ([`WhenFull::Wait`](crate::net::WhenFull::Wait)), or for a descriptor.
     pub fn queued(&self) -> Option<usize> {
         let listener = self.inner.listener()?;
         // A listener on an IPv4 address may be a socket of IPv6.

@@ -14,22 +14,22 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use super::connection::CHUNK;
-use super::ledger::Presence;
-use super::linger::LINGER_BYTES;
 use crate::lock::lock;
+use crate::net::server::linger::LINGER_BYTES;
+use crate::net::server::registry::Presence;
+use crate::net::socket::connection::CHUNK;
 use crate::sys;
 
 /// The longest goodbye. As Linux sizes its buffers by default, the kernel takes this much at once, whether the client
 /// reads or not.
-pub(super) const LONGEST: usize = 64 * 1024;
+pub(crate) const LONGEST: usize = 64 * 1024;
 
 /// How often the refuser looks whether clients have sent or ended: there is no call in std that waits for many sockets.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// How many clients are said goodbye to at once, at most; the next ones are only closed. Each takes a descriptor, so a
 /// process with few of them spends an eighth.
-pub(super) fn at_once() -> usize {
+pub(crate) fn at_once() -> usize {
     sys::descriptor_limit().map_or(1024, |limit| (limit / 8).clamp(1, 1024))
 }
 
@@ -58,7 +58,7 @@ struct State {
 }
 
 impl Goodbyes {
-    pub(super) fn new(
+    pub(crate) fn new(
         message: Vec<u8>,
         linger: Duration,
         thread_name: String,
@@ -69,7 +69,7 @@ impl Goodbyes {
     }
 
     /// Hands a client to the refuser. If there are too many already, or no thread is to be had, it is only closed.
-    pub(super) fn say(self: &Arc<Goodbyes>, stream: TcpStream, presence: Presence) {
+    pub(crate) fn say(self: &Arc<Goodbyes>, stream: TcpStream, presence: Presence) {
         // Declared before the lock is taken, so dropped after it was given back: closing it may tell a hook of the user's.
         let goodbye =
             Goodbye { stream, until: None, written: 0, has_ended: false, left: LINGER_BYTES, _presence: presence };
@@ -142,13 +142,13 @@ impl Goodbyes {
     }
 
     /// Ends all goodbyes, those to come too.
-    pub(super) fn cut(&self) {
+    pub(crate) fn cut(&self) {
         lock(&self.state).is_cut = true;
         self.changed.notify_all();
     }
 
     /// Waits for the refuser's thread, which ends by itself once nobody is left.
-    pub(super) fn join(&self) {
+    pub(crate) fn join(&self) {
         // A hook that the last goodbye's end is told to may be the one that waits; it leaves the thread to be waited for.
         let is_another = |refuser: &mut JoinHandle<()>| refuser.thread().id() != thread::current().id();
         let refuser = lock(&self.state).refuser.take_if(is_another);

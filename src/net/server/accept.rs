@@ -16,20 +16,20 @@ use std::time::Duration;
 
 use socket2::SockRef;
 
-use super::connection::{Manner, is_shutting_down, tells_destroyed, tells_shutting_down};
-use super::ledger::{Place, Presence};
-use super::listen::ServerOptions;
-use super::per_address::AddressSlot;
-use super::proxied;
-use super::proxy_protocol::Header;
-use super::refuse::{Refused, WhenFull, refuse};
-use super::server::Inner;
-use super::settings;
-use super::slots::{Denied, Slot};
-use super::socket::Socket;
 use crate::address::Address;
 use crate::error::Error;
 use crate::lock::lock;
+use crate::net::proxy;
+use crate::net::proxy::header::Header;
+use crate::net::server::Inner;
+use crate::net::server::limit::{Denied, Slot};
+use crate::net::server::listen::ServerOptions;
+use crate::net::server::per_address::AddressSlot;
+use crate::net::server::registry::{Place, Presence};
+use crate::net::server::reject::{Refused, WhenFull, refuse};
+use crate::net::socket::Socket;
+use crate::net::socket::connection::{Manner, is_shutting_down, tells_destroyed, tells_shutting_down};
+use crate::net::socket::settings;
 use crate::report::{How, RefusedBy, Report, dispose, guarded};
 use crate::running::panic_message;
 use crate::sys;
@@ -40,16 +40,16 @@ const WAITING_AT_MOST: usize = 16;
 
 /// Callbacks of whoever serves, besides the handler.
 #[derive(Default)]
-pub(super) struct Hooks<'a> {
-    pub(super) refused: Option<&'a RefusedHook<'a>>,
-    pub(super) error: Option<&'a ErrorHook<'a>>,
+pub(crate) struct Hooks<'a> {
+    pub(crate) refused: Option<&'a RefusedHook<'a>>,
+    pub(crate) error: Option<&'a ErrorHook<'a>>,
 }
 
-pub(super) type RefusedHook<'a> = dyn Fn(&Refused) + Sync + 'a;
-pub(super) type ErrorHook<'a> = dyn Fn(&Error, Option<&Socket>) + Sync + 'a;
+pub(crate) type RefusedHook<'a> = dyn Fn(&Refused) + Sync + 'a;
+pub(crate) type ErrorHook<'a> = dyn Fn(&Error, Option<&Socket>) + Sync + 'a;
 
 /// Serves until the server is closed and the last handler has returned.
-pub(super) fn serve<H>(server: &Inner, handler: &H, hooks: &Hooks<'_>) -> io::Result<()>
+pub(crate) fn serve<H>(server: &Inner, handler: &H, hooks: &Hooks<'_>) -> io::Result<()>
 where
     H: Fn(&Socket) -> io::Result<()> + Sync,
 {
@@ -63,7 +63,7 @@ where
 }
 
 /// Gives the next client to a caller who serves it himself.
-pub(super) fn accept(server: &Inner) -> io::Result<Option<Socket>> {
+pub(crate) fn accept(server: &Inner) -> io::Result<Option<Socket>> {
     let hooks = Hooks::default();
     loop {
         match next_client(server, &hooks) {
@@ -213,7 +213,7 @@ impl Client {
         }
         let stream = Arc::new(self.stream);
         let unnamed = server.ledger.unnamed(&stream);
-        let header = proxied::header(&stream, &self.remote, server.options.proxy_timeout);
+        let header = proxy::header(&stream, &self.remote, server.options.proxy_timeout);
         drop(unnamed);
         self.stream = Arc::into_inner(stream).expect("who finds it registered has it while it is registered only");
         let by = match header {
@@ -387,7 +387,7 @@ impl Inner {
     }
 
     /// Why nobody from there is let in, whether there is room or not; told by the ends of the connection itself.
-    pub(super) fn shut_out(&self, remote: &Address) -> Option<RefusedBy> {
+    pub(crate) fn shut_out(&self, remote: &Address) -> Option<RefusedBy> {
         match &self.options.trusted {
             None => self.is_blocked(remote).then_some(RefusedBy::Blocked),
             Some(trusted) => (!trusted.check(remote, &self.address)).then_some(RefusedBy::Untrusted),
@@ -399,7 +399,7 @@ impl Inner {
     }
 
     /// The end the client reached: known without asking, except on a wildcard address.
-    pub(super) fn local_of(&self, stream: &TcpStream) -> Address {
+    pub(crate) fn local_of(&self, stream: &TcpStream) -> Address {
         match &self.local {
             Some(local) => local.clone(),
             None => stream.local_addr().map_or_else(|_| self.address.clone(), Address::from),
@@ -420,7 +420,7 @@ const AT_ONCE: u32 = 16;
 /// Whether accepting fails, whichever thread does it: one shortage, told once. It is over when one of them gets a client;
 /// the others may sit in accept(2) by then, with no failure any more and no client yet.
 #[derive(Debug, Default)]
-pub(super) struct Shortage(AtomicBool);
+pub(crate) struct Shortage(AtomicBool);
 
 /// One acceptor's run of failures.
 struct Trouble<'a> {

@@ -6,17 +6,17 @@ use std::net::{Shutdown, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::connection::CHUNK;
+use crate::net::socket::connection::CHUNK;
 use crate::sys;
 
 /// How long a connection's unread input is thrown away while it ends in order, if nobody has said otherwise.
 pub(crate) const LINGER: Duration = Duration::from_secs(1);
 
 /// At most this much unread input is thrown away while a connection ends in order.
-pub(super) const LINGER_BYTES: usize = 1024 * 1024;
+pub(crate) const LINGER_BYTES: usize = 1024 * 1024;
 
 /// Until the peer's end, for `time` at most, after our own end.
-pub(super) fn discard_until_end(mut stream: &TcpStream, time: Duration) {
+pub(crate) fn discard_until_end(mut stream: &TcpStream, time: Duration) {
     // `None` is later than there are numbers for.
     let end = Instant::now().checked_add(time);
     let mut reader = BufReader::with_capacity(CHUNK, &mut stream);
@@ -46,7 +46,7 @@ const LOOK: Duration = Duration::from_millis(5);
 /// What stands in for `discard_until_end` after a nudge, shutdown(Read), which on Linux means that reads do not wait any
 /// more, and that the system answers with RST to all that still comes once our FIN is out. So the FIN has to wait until the
 /// peer has paused. One that is silent at the first look, and has been told nothing that could be lost, has paused.
-pub(super) fn discard_until_quiet(stream: &TcpStream, time: Duration, has_goodbye: bool) {
+pub(crate) fn discard_until_quiet(stream: &TcpStream, time: Duration, has_goodbye: bool) {
     // The nudge may have come too late for this stream.
     let _ = stream.shutdown(Shutdown::Read);
     let start = Instant::now();

@@ -1,6 +1,6 @@
 use std::io::{self, BufRead, Read};
 
-use super::socket::Socket;
+use crate::net::socket::Socket;
 
 /// The lines a peer sends: an iterator of `io::Result<String>`, without the line end, LF or CRLF. Made by
 /// [`Socket::lines`].
@@ -39,9 +39,9 @@ pub struct Lines {
 
 impl Lines {
     /// The limit of [`Socket::lines`], in bytes.
-    pub(super) const MAX: usize = 64 * 1024;
+    pub(crate) const MAX: usize = 64 * 1024;
 
-    pub(super) fn new(socket: Socket, max: usize) -> Lines {
+    pub(crate) fn new(socket: Socket, max: usize) -> Lines {
         Lines { socket, max, buffer: Vec::new(), start: 0, searched: 0, over: false }
     }
 

@@ -6,14 +6,14 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 use std::{fmt, io};
 
-use super::accept::Hooks;
-use super::connection::Manner;
-use super::refuse::refuse;
-use super::server::{Inner, Server};
-use super::unix;
 use crate::address::{Address, reachable};
 use crate::events::this_thread;
 use crate::lock::lock;
+use crate::net::server::accept::Hooks;
+use crate::net::server::reject::refuse;
+use crate::net::server::{Inner, Server};
+use crate::net::socket::connection::Manner;
+use crate::net::unix;
 use crate::report::{How, RefusedBy, Report};
 use crate::sys;
 
@@ -25,20 +25,20 @@ impl Server {
     /// Stops listening: no connection is accepted any more once this has returned, the port is free, and a blocked
     /// [`accept`](Server::accept) returns `None`. Open connections live on; [`wait`](Server::wait) waits for them. Clients
     /// whom the kernel had connected but nobody had accepted are reset, unless
-    /// [`answer_queued`](super::ServerOptions::answer_queued) says otherwise. Those who have been accepted, and whose
-    /// [PROXY header](super::ServerOptions::proxy_protocol) is awaited, are still served when it comes.
+    /// [`answer_queued`](crate::net::ServerOptions::answer_queued) says otherwise. Those who have been accepted, and whose
+    /// [PROXY header](crate::net::ServerOptions::proxy_protocol) is awaited, are still served when it comes.
     ///
     /// Callable from any thread, from a handler or callback too, but not from a signal handler; calling it twice is
     /// harmless. It blocks until those who were queued are answered, if they are to be, and until every thread that was
     /// accepting has noticed, which takes well below a millisecond on Linux. Where shutdown(2) does not wake them, and
-    /// on an [adopted](super::ServerOptions::adopt) listener, which is not shut down, they are woken by connecting to
+    /// on an [adopted](crate::net::ServerOptions::adopt) listener, which is not shut down, they are woken by connecting to
     /// the server's own address.
     pub fn close(&self) {
         self.inner.close();
     }
 
     /// Blocks until the server is closed, by [`close`](Server::close) from another thread or from a handler, and its
-    /// last connection has ended, and the last [goodbye](super::WhenFull::Reply) is over. A handler may call it: its
+    /// last connection has ended, and the last [goodbye](crate::net::WhenFull::Reply) is over. A handler may call it: its
     /// own connection is left out, and so are those of other handlers that wait here too. The thread that receives the
     /// server's [`events`](Server::events) may call it as well: what has no room in the channel is dropped then, and
     /// the connection it comes from destroyed. The same goes for the thread that made them, if for a second nobody has
@@ -100,9 +100,9 @@ impl Server {
     /// to lose none, as when another process goes on with the listener, [`close`](Self::close) and let those who are
     /// connected end.
     ///
-    /// Clients that are being told [goodbye](super::WhenFull::Reply) have `grace` for that too, and are then cut off. They
+    /// Clients that are being told [goodbye](crate::net::WhenFull::Reply) have `grace` for that too, and are then cut off. They
     /// are no connections, so they are neither finished nor forced; one that could not be let go of in time is still running.
-    /// The same goes for clients whose [PROXY header](super::ServerOptions::proxy_protocol) has not arrived: they are refused
+    /// The same goes for clients whose [PROXY header](crate::net::ServerOptions::proxy_protocol) has not arrived: they are refused
     /// at once.
     ///
     /// Blocks for `grace` and some 50 ms at most, or for as long as `close` does, which grows with the queue: thousands
@@ -153,7 +153,7 @@ impl Server {
 }
 
 impl Inner {
-    pub(super) fn close(&self) {
+    pub(crate) fn close(&self) {
         // By the hook that is told of a client whom this thread is answering: the call that is under way does the rest.
         if lock(&self.answering).contains(&this_thread()) {
             return;
@@ -209,14 +209,14 @@ impl Inner {
     }
 
     /// Ends what is being said to clients that were turned away.
-    pub(super) fn cut_goodbyes(&self) {
+    pub(crate) fn cut_goodbyes(&self) {
         if let Some(goodbyes) = &self.goodbyes {
             goodbyes.cut();
         }
     }
 
     /// Waits for the thread that says goodbye, if there is one: it ends with the last whom it says it to.
-    pub(super) fn join_refuser(&self) {
+    pub(crate) fn join_refuser(&self) {
         if let Some(goodbyes) = &self.goodbyes {
             goodbyes.join();
         }
@@ -271,7 +271,7 @@ impl Inner {
     }
 
     /// Whether an accepted connection is a call of ours.
-    pub(super) fn is_call(&self, remote: &Address) -> bool {
+    pub(crate) fn is_call(&self, remote: &Address) -> bool {
         lock(&self.wakers).contains(remote)
     }
 }

@@ -22,7 +22,7 @@ use crate::sys;
 /// Whoever reads then gets `ETIMEDOUT`, of kind `TimedOut`.
 ///
 /// Probes are not sent while data of ours is unacknowledged. Retransmission finds the dead peer then, on Linux after some 15
-/// minutes, or after the [user timeout](super::Socket::set_user_timeout): set both to find it in any case.
+/// minutes, or after the [user timeout](crate::net::Socket::set_user_timeout): set both to find it in any case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KeepAlive {
     on: bool,

@@ -1,3 +1,8 @@
+//! Connecting: the options of a client, and `connect`.
+
+pub(crate) mod lookup;
+pub(crate) mod race;
+
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::path::PathBuf;
@@ -6,19 +11,19 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, SockRef, Type};
 
-use super::connection::Options;
-use super::keep_alive::KeepAlive;
-use super::lookup::{Limits, Question, Resolver};
-use super::race::{Course, End, FOREVER, timed_out};
-use super::rate::MinRate;
-use super::settings::apply;
-use super::socket::Socket;
-use super::unix;
 use crate::address::{Address, Endpoint, Family, Target, loopback, reachable, resolve};
 use crate::block_list::BlockList;
 use crate::cancel::{Attached, Cancel};
 use crate::error::{Error, Result};
 use crate::ip::{ToIp, is_ip};
+use crate::net::connect::lookup::{Limits, Question, Resolver};
+use crate::net::connect::race::{Course, End, FOREVER, timed_out};
+use crate::net::socket::Socket;
+use crate::net::socket::connection::Options;
+use crate::net::socket::keep_alive::KeepAlive;
+use crate::net::socket::rate::MinRate;
+use crate::net::socket::settings::apply;
+use crate::net::unix;
 use crate::report::{Report, Reporter};
 
 /// How to connect: options for a [`Socket`], then [`connect`](SocketOptions::connect).

@@ -6,16 +6,16 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::{fmt, io};
 
-use super::accept::{ErrorHook, Hooks, RefusedHook};
-use super::connection::{CHUNK, Core, Manner, is_destroyed, is_shutting_down};
-use super::linger::LINGER;
-use super::read::Chunks;
-use super::refuse::Refused;
-use super::server::Server;
-use super::socket::Socket;
-use super::timeout::{Told, is_idle};
 use crate::encoding::{Decoder, Encoding};
 use crate::error::Error;
+use crate::net::server::Server;
+use crate::net::server::accept::{ErrorHook, Hooks, RefusedHook};
+use crate::net::server::linger::LINGER;
+use crate::net::server::reject::Refused;
+use crate::net::socket::Socket;
+use crate::net::socket::connection::{CHUNK, Core, Manner, is_destroyed, is_shutting_down};
+use crate::net::socket::read::Chunks;
+use crate::net::socket::timers::{Told, is_idle};
 use crate::report::How;
 use crate::running::{Running, panic_message};
 
@@ -61,7 +61,7 @@ impl Socket {
     ///   called, on whatever thread.
     /// - An error that `f` returns destroys the connection: `Error` with it and `Close` follow, and `each` returns it.
     /// - `destroy()` from anywhere is followed by `Close` alone.
-    /// - When the server [shuts down](super::Server::shutdown), the connection is ended in order, and `Close` follows.
+    /// - When the server [shuts down](crate::net::Server::shutdown), the connection is ended in order, and `Close` follows.
     /// - While `f` runs nothing is read, so a peer that sends too fast is slowed down.
     ///
     /// ```
@@ -94,7 +94,7 @@ impl Socket {
     }
 
     /// As `each`; `half_open` says whether it waits for our end, or ends our direction after the peer's.
-    pub(super) fn each_until(
+    pub(crate) fn each_until(
         &self,
         half_open: bool,
         mut f: impl FnMut(&Socket, SocketEvent<&[u8]>) -> io::Result<()>,
@@ -196,7 +196,7 @@ impl Socket {
     /// [`resume`](Socket::resume). What the peer sends fills the buffers between, and then the peer waits. Reading by
     /// blocking calls goes on.
     ///
-    /// An event that is held back is not lost to a [shutdown](super::Server::shutdown) of the server: it comes with `resume`,
+    /// An event that is held back is not lost to a [shutdown](crate::net::Server::shutdown) of the server: it comes with `resume`,
     /// if that is within the shutdown's time.
     pub fn pause(&self) {
         self.core.pause();
@@ -416,7 +416,7 @@ type OnServerClose = fn();
 
 /// One closure per event of a [`Server`], made by [`Server::on`]. `connection` runs on the thread of each connection, so
 /// several run at once; `refused`, and `error` where it is about no connection, run on the thread that accepts, which
-/// waits for them (of a client whose [PROXY header](super::ServerOptions::proxy_protocol) was awaited, `refused` runs on the
+/// waits for them (of a client whose [PROXY header](crate::net::ServerOptions::proxy_protocol) was awaited, `refused` runs on the
 /// thread that would have served it); `close` runs on the thread of `run`.
 #[must_use = "nobody is accepted until run() or spawn()"]
 pub struct ServerCallbacks<H = OnSocket, R = OnRefused, E = OnServerError, C = OnServerClose> {
@@ -434,7 +434,7 @@ impl<H, R, E, C> ServerCallbacks<H, R, E, C> {
         ServerCallbacks { server, connection: f, refused, error, close }
     }
 
-    /// A client was turned away; when this has returned it is closed, or with [`WhenFull::Reply`](super::WhenFull::Reply)
+    /// A client was turned away; when this has returned it is closed, or with [`WhenFull::Reply`](crate::net::WhenFull::Reply)
     /// handed to the thread that says goodbye. Node's `drop`.
     #[doc(alias = "drop")]
     pub fn refused<F: Fn(&Refused) + Sync>(self, f: F) -> ServerCallbacks<H, F, E, C> {
