@@ -15,12 +15,13 @@ mod unix;
 
 pub use connect::SocketOptions;
 pub use server::Server;
+pub use server::callbacks::ServerCallbacks;
+pub use server::channel::ServerEvent;
 pub use server::listen::ServerOptions;
 pub use server::registry::{RefusedStats, Stats};
 pub use server::reject::{Refused, WhenFull};
 pub use server::shutdown::ShutdownReport;
-pub use socket::channel::ServerEvent;
-pub use socket::each::{ServerCallbacks, SocketCallbacks, SocketEvent};
+pub use socket::each::{SocketCallbacks, SocketEvent};
 pub use socket::keep_alive::KeepAlive;
 pub use socket::lines::Lines;
 pub use socket::outbox::{Full, Outbox};

@@ -13,16 +13,17 @@ use socket2::{Domain, Protocol, SockRef, Type};
 
 use crate::address::{Address, Endpoint, Family, Target, loopback, reachable, resolve};
 use crate::block_list::BlockList;
-use crate::cancel::{Attached, Cancel};
+use crate::cancel::Cancel;
 use crate::error::{Error, Result};
 use crate::ip::{ToIp, is_ip};
 use crate::net::connect::lookup::{Limits, Question, Resolver};
 use crate::net::connect::race::{Course, End, FOREVER, timed_out};
 use crate::net::socket::Socket;
-use crate::net::socket::connection::Options;
+use crate::net::socket::connection::Origin;
 use crate::net::socket::keep_alive::KeepAlive;
 use crate::net::socket::rate::MinRate;
-use crate::net::socket::settings::apply;
+use crate::net::socket::stream::Options;
+use crate::net::socket::stream::apply;
 use crate::net::unix;
 use crate::report::{Report, Reporter};
 
@@ -49,15 +50,6 @@ pub struct SocketOptions {
     auto_select_family: bool,
     attempt_timeout: Duration,
     block_list: Option<BlockList>,
-}
-
-/// What a connection keeps of how it was made.
-#[derive(Debug)]
-pub(crate) struct Origin {
-    /// The addresses tried, if there were several to choose from.
-    attempted: Vec<Address>,
-    /// Dropping it detaches the connection from the handle that cancels it.
-    _attached: Option<Attached>,
 }
 
 /// The least [`SocketOptions::attempt_timeout`], as RFC 8305 (8) and Node have it: anything faster is a flood.

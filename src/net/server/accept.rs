@@ -29,7 +29,7 @@ use crate::net::server::registry::{Place, Presence};
 use crate::net::server::reject::{Refused, WhenFull, refuse};
 use crate::net::socket::Socket;
 use crate::net::socket::connection::{Manner, is_shutting_down, tells_destroyed, tells_shutting_down};
-use crate::net::socket::settings;
+use crate::net::socket::stream;
 use crate::report::{How, RefusedBy, Report, dispose, guarded};
 use crate::running::panic_message;
 use crate::sys;
@@ -324,10 +324,10 @@ fn admit(
     match slots {
         Ok((slot, address)) => {
             if !sys::ACCEPTED_INHERITS || server.adopted {
-                settings::plain(&stream);
+                stream::plain(&stream);
                 // It fails only on a connection that is dead already; reading from it will tell.
                 if server.address.path().is_none() {
-                    let _ = settings::apply(&SockRef::from(&stream), server.options.connection.settings);
+                    let _ = stream::apply(&SockRef::from(&stream), server.options.connection.settings);
                 }
             }
             let local = server.local_of(&stream);

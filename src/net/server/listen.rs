@@ -16,15 +16,15 @@ use crate::net::proxy::{self, Trusted};
 use crate::net::server::accept::Shortage;
 use crate::net::server::goodbye::{self, Goodbyes};
 use crate::net::server::limit::Slots;
-use crate::net::server::linger::LINGER;
 use crate::net::server::per_address::Addresses;
 use crate::net::server::registry::Ledger;
 use crate::net::server::reject::WhenFull;
 use crate::net::server::{Inner, Server};
-use crate::net::socket::connection::Options;
 use crate::net::socket::keep_alive::KeepAlive;
+use crate::net::socket::linger::LINGER;
 use crate::net::socket::rate::MinRate;
-use crate::net::socket::settings;
+use crate::net::socket::stream;
+use crate::net::socket::stream::Options;
 use crate::net::unix::{self, SocketFile};
 use crate::report::{Report, Reporter};
 use crate::running::{NAME, check_name};
@@ -497,7 +497,7 @@ impl ServerOptions {
             sys::reuse_port(&socket)?;
         }
         if sys::ACCEPTED_INHERITS {
-            settings::apply(&SockRef::from(&socket), self.connection.settings)?;
+            stream::apply(&SockRef::from(&socket), self.connection.settings)?;
         }
         socket.bind(&at.into())?;
         socket.listen(self.backlog.try_into().unwrap_or(i32::MAX))?;

@@ -1,9 +1,10 @@
 //! A server: the handle to it.
 
 pub(crate) mod accept;
+pub(crate) mod callbacks;
+pub(crate) mod channel;
 pub(crate) mod goodbye;
 pub(crate) mod limit;
-pub(crate) mod linger;
 pub(crate) mod listen;
 pub(crate) mod per_address;
 pub(crate) mod queued;

@@ -1,102 +1,12 @@
-//! The events of servers and sockets, through a channel.
+//! The events of a connection, through a channel.
 
 use std::io;
 
-use crate::error::Error;
 use crate::events::{Events, Feed, Going, channel};
-use crate::net::server::Server;
-use crate::net::server::reject::Refused;
 use crate::net::socket::Socket;
 use crate::net::socket::connection::{destroyed, is_destroyed};
 use crate::net::socket::each::SocketEvent;
 use crate::running::Running;
-
-/// What happens on a [`Server`] whose events go [through a channel](Server::events).
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub enum ServerEvent {
-    /// A client was admitted.
-    Connection(Socket),
-    /// Something happened on a connection.
-    Socket(Socket, SocketEvent),
-    /// A client was turned away; it is closed by now, or about to be.
-    Refused(Refused),
-    /// Accepting fails for the time being.
-    Error(Error),
-    /// The server is closed and its last connection has ended: the last event.
-    Close,
-}
-
-impl Server {
-    /// Serves on threads of its own, and sends everything that happens into one channel that holds `n` events at most; 0
-    /// hands each one over. See [`Events`] for what the receiver must know.
-    ///
-    /// A connection ends when both sides have: at `End`, answer what is left to answer and call
-    /// [`outbox().end()`](crate::net::Outbox::end), or [`destroy`](Socket::destroy).
-    ///
-    /// ```
-    /// use landline::net::{Server, ServerEvent, Socket, SocketEvent};
-    ///
-    /// let server = Server::listen("127.0.0.1:0")?;
-    /// let events = server.events(16)?;
-    ///
-    /// let client = Socket::connect(server.address())?;
-    /// client.write_end("hello")?;
-    /// for event in &events {
-    ///     match event {
-    ///         ServerEvent::Socket(socket, SocketEvent::Data(bytes)) => socket.outbox().try_send(bytes)?,
-    ///         ServerEvent::Socket(socket, SocketEvent::End) => socket.outbox().end()?,
-    ///         ServerEvent::Socket(_, SocketEvent::Close { .. }) => server.close(),
-    ///         _ => {}
-    ///     }
-    /// }
-    /// assert_eq!(client.read_to_string()?, "hello");
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    ///
-    /// # Errors
-    /// `ERR_SERVER_ALREADY_LISTEN` if the server is being served already. `ERR_OUT_OF_RANGE` if `n` is above 1,048,576: the
-    /// room is allocated at once. The thread cannot be started.
-    #[doc(alias = "asyncIterator")]
-    pub fn events(&self, n: usize) -> io::Result<Events<ServerEvent>> {
-        self.check_unserved()?;
-        let (feed, receiver, consumer) = channel(n)?;
-        let server = self.clone();
-        let running = self.start(move || {
-            let result = server
-                .on()
-                .connection(|socket| {
-                    if feed.send(ServerEvent::Connection(socket.clone())).is_err() {
-                        socket.destroy();
-                        return Ok(());
-                    }
-                    feed_from(socket, &feed, |event| ServerEvent::Socket(socket.clone(), event))
-                })
-                // Nobody is there to be told if sending fails.
-                .refused(|client| drop(feed.send(ServerEvent::Refused(client.clone()))))
-                .error(|error, socket| {
-                    if socket.is_none() {
-                        drop(feed.send(ServerEvent::Error(error.clone())));
-                    }
-                })
-                .run();
-            if let Err(error) = &result {
-                drop(feed.send(ServerEvent::Error(Error::told_by(error))));
-            }
-            drop(feed.send(ServerEvent::Close));
-            result
-        })?;
-        self.inner.set_consumer(&consumer);
-        let server = self.clone();
-        Ok(Events::new(receiver, consumer, running, move || {
-            server.close();
-            // Nobody would be told of a client whose header came later.
-            server.inner.ledger.nudge_newcomers();
-            server.sockets().iter().for_each(Socket::destroy);
-            server.inner.cut_goodbyes();
-        }))
-    }
-}
 
 impl Socket {
     /// Reads on a thread of its own, and sends the events into a channel that holds `n` at most; 0 hands each one over. See
@@ -121,7 +31,7 @@ impl Socket {
 }
 
 /// Sends the events of a connection until it is closed.
-fn feed_from<T>(socket: &Socket, feed: &Feed<T>, wrap: impl Fn(SocketEvent) -> T) -> io::Result<()> {
+pub(crate) fn feed_from<T>(socket: &Socket, feed: &Feed<T>, wrap: impl Fn(SocketEvent) -> T) -> io::Result<()> {
     // Whoever waits for room stops waiting when the connection is destroyed.
     let (going, closed) = Going::new();
     socket.core.tell_closed(going);

@@ -15,16 +15,14 @@ use std::time::{Duration, Instant};
 use socket2::SockRef;
 
 use crate::address::{Address, Family};
+use crate::cancel::Attached;
 use crate::error::Error;
 use crate::events::Going;
 use crate::lock::{lock, read, write};
-use crate::net::connect::Origin;
-use crate::net::server::linger::{discard_until_end, discard_until_quiet};
 use crate::net::server::registry::{Ledger, Place};
-use crate::net::socket::keep_alive::KeepAlive;
+use crate::net::socket::linger::{discard_until_end, discard_until_quiet};
 use crate::net::socket::outbox::Queue;
-use crate::net::socket::rate::MinRate;
-use crate::net::socket::settings;
+use crate::net::socket::stream::{Options, Settings};
 use crate::net::socket::timers::{Direction, Timers, Told};
 use crate::report::{Connection, ConnectionId, How, Report, Reporter};
 
@@ -40,10 +38,6 @@ const FAILED: u8 = 8;
 const PAUSED: u8 = 16;
 /// The server is shutting down: what looks like the peer's end may be the nudge.
 pub(crate) const NUDGED: u8 = 32;
-
-/// What the library's own loops read with, where much comes. Uninitialised by way of `BufReader` over a stream of std's, so
-/// that a connection costs only the pages it has used.
-pub(crate) const CHUNK: usize = 64 * 1024;
 
 #[derive(Debug)]
 pub(crate) struct Core {
@@ -88,57 +82,13 @@ pub(crate) struct Core {
     pub(crate) proxied: OnceLock<Box<(Address, Address)>>,
 }
 
-/// What a connection is made with, a client's or an accepted one.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Options {
-    pub(crate) settings: Settings,
-    pub(crate) allow_half_open: bool,
-    pub(crate) paused: bool,
-    pub(crate) outbox_limit: usize,
-    pub(crate) timeout: Option<Duration>,
-    /// How long it may last in all.
-    pub(crate) deadline: Option<Duration>,
-    pub(crate) min_rate: Option<MinRate>,
-}
-
-impl Default for Options {
-    fn default() -> Options {
-        let settings = Settings { no_delay: true, ..Settings::UNKNOWN };
-        Options {
-            settings,
-            allow_half_open: false,
-            paused: false,
-            outbox_limit: 1024 * 1024,
-            timeout: None,
-            deadline: None,
-            min_rate: None,
-        }
-    }
-}
-
-impl Options {
-    /// What no system takes is an error that names the option, before there is a socket.
-    pub(crate) fn check(&self) -> crate::Result<()> {
-        self.settings.keep_alive.map_or(Ok(()), KeepAlive::check)?;
-        self.settings.user_timeout.map_or(Ok(()), settings::check_user_timeout)?;
-        self.min_rate.map_or(Ok(()), MinRate::check)
-    }
-}
-
-/// Settings of the descriptor. `None` is what nobody has asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Settings {
-    pub(crate) no_delay: bool,
-    pub(crate) keep_alive: Option<KeepAlive>,
-    /// Zero is the system's.
-    pub(crate) user_timeout: Option<Duration>,
-    pub(crate) type_of_service: Option<u8>,
-}
-
-impl Settings {
-    /// Of a socket that somebody else has made.
-    pub(crate) const UNKNOWN: Settings =
-        Settings { no_delay: false, keep_alive: None, user_timeout: None, type_of_service: None };
+/// What a connection keeps of how it was made.
+#[derive(Debug)]
+pub(crate) struct Origin {
+    /// The addresses tried, if there were several to choose from.
+    pub(crate) attempted: Vec<Address>,
+    /// Dropping it detaches the connection from the handle that cancels it.
+    pub(crate) _attached: Option<Attached>,
 }
 
 /// How the descriptor is let go of.

@@ -8,13 +8,11 @@ use std::{fmt, io};
 
 use crate::encoding::{Decoder, Encoding};
 use crate::error::Error;
-use crate::net::server::Server;
-use crate::net::server::accept::{ErrorHook, Hooks, RefusedHook};
-use crate::net::server::linger::LINGER;
-use crate::net::server::reject::Refused;
 use crate::net::socket::Socket;
-use crate::net::socket::connection::{CHUNK, Core, Manner, is_destroyed, is_shutting_down};
+use crate::net::socket::connection::{Core, Manner, is_destroyed, is_shutting_down};
+use crate::net::socket::linger::LINGER;
 use crate::net::socket::read::Chunks;
+use crate::net::socket::stream::CHUNK;
 use crate::net::socket::timers::{Told, is_idle};
 use crate::report::How;
 use crate::running::{Running, panic_message};
@@ -383,123 +381,5 @@ impl<D, E, T, R, C> SocketCallbacks<D, E, T, R, C> {
 impl<D, E, T, R, C> fmt::Debug for SocketCallbacks<D, E, T, R, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SocketCallbacks").field("socket", &self.socket).finish_non_exhaustive()
-    }
-}
-
-impl Server {
-    /// One closure per event, in Node's words; then [`run`](ServerCallbacks::run) or [`spawn`](ServerCallbacks::spawn).
-    ///
-    /// ```
-    /// use landline::net::{Server, Socket};
-    ///
-    /// let server = Server::listen("127.0.0.1:0")?;
-    /// let serving = server.on()
-    ///     .connection(|socket| socket.write_end("hello"))
-    ///     .refused(|client| println!("{} refused: {}", client.remote, client.by))
-    ///     .error(|error, _| println!("{error}"))
-    ///     .close(|| println!("closed"))
-    ///     .spawn()?;
-    ///
-    /// assert_eq!(Socket::connect(server.address())?.read_to_string()?, "hello");
-    /// server.close();
-    /// serving.join()?;
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
-    pub fn on(&self) -> ServerCallbacks {
-        ServerCallbacks { server: self.clone(), connection: |_| Ok(()), refused: None, error: None, close: || {} }
-    }
-}
-
-type OnRefused = fn(&Refused);
-type OnServerError = fn(&Error, Option<&Socket>);
-type OnServerClose = fn();
-
-/// One closure per event of a [`Server`], made by [`Server::on`]. `connection` runs on the thread of each connection, so
-/// several run at once; `refused`, and `error` where it is about no connection, run on the thread that accepts, which
-/// waits for them (of a client whose [PROXY header](crate::net::ServerOptions::proxy_protocol) was awaited, `refused` runs on the
-/// thread that would have served it); `close` runs on the thread of `run`.
-#[must_use = "nobody is accepted until run() or spawn()"]
-pub struct ServerCallbacks<H = OnSocket, R = OnRefused, E = OnServerError, C = OnServerClose> {
-    server: Server,
-    connection: H,
-    refused: Option<R>,
-    error: Option<E>,
-    close: C,
-}
-
-impl<H, R, E, C> ServerCallbacks<H, R, E, C> {
-    /// A client was admitted: the handler of [`Server::serve`]. Without it every connection is ended at once.
-    pub fn connection<F: Fn(&Socket) -> io::Result<()> + Sync>(self, f: F) -> ServerCallbacks<F, R, E, C> {
-        let ServerCallbacks { server, connection: _, refused, error, close } = self;
-        ServerCallbacks { server, connection: f, refused, error, close }
-    }
-
-    /// A client was turned away; when this has returned it is closed, or with [`WhenFull::Reply`](crate::net::WhenFull::Reply)
-    /// handed to the thread that says goodbye. Node's `drop`.
-    #[doc(alias = "drop")]
-    pub fn refused<F: Fn(&Refused) + Sync>(self, f: F) -> ServerCallbacks<H, F, E, C> {
-        let ServerCallbacks { server, connection, refused: _, error, close } = self;
-        ServerCallbacks { server, connection, refused: Some(f), error, close }
-    }
-
-    /// A handler returned an error, told with its socket, and before its connection is closed, unless the handler did that
-    /// itself, as [`each`](Socket::each) does; or accepting fails for the
-    /// time being, told once until it works again, without a socket. Neither ends the server.
-    pub fn error<F: Fn(&Error, Option<&Socket>) + Sync>(self, f: F) -> ServerCallbacks<H, R, F, C> {
-        let ServerCallbacks { server, connection, refused, error: _, close } = self;
-        ServerCallbacks { server, connection, refused, error: Some(f), close }
-    }
-
-    /// The server was closed and its last connection has ended.
-    pub fn close<F: FnOnce()>(self, f: F) -> ServerCallbacks<H, R, E, F> {
-        let ServerCallbacks { server, connection, refused, error, close: _ } = self;
-        ServerCallbacks { server, connection, refused, error, close: f }
-    }
-
-    /// Serves until the server is closed and the last connection has ended. Blocks until then.
-    ///
-    /// # Errors
-    /// Those of [`Server::serve`].
-    pub fn run(self) -> io::Result<()>
-    where
-        H: Fn(&Socket) -> io::Result<()> + Sync,
-        R: Fn(&Refused) + Sync,
-        E: Fn(&Error, Option<&Socket>) + Sync,
-        C: FnOnce(),
-    {
-        let hooks = Hooks {
-            refused: self.refused.as_ref().map(|f| f as &RefusedHook<'_>),
-            error: self.error.as_ref().map(|f| f as &ErrorHook<'_>),
-        };
-        let result = self.server.serve_with(&self.connection, &hooks);
-        let is_served_elsewhere =
-            |error| Error::of(error).is_some_and(|error| error.code() == "ERR_SERVER_ALREADY_LISTEN");
-        if !result.as_ref().is_err_and(is_served_elsewhere) {
-            // For connections too that `accept` has given to somebody.
-            self.server.inner.ledger.wait();
-            (self.close)();
-        }
-        result
-    }
-
-    /// As [`run`](Self::run), on a thread of its own.
-    ///
-    /// # Errors
-    /// The thread cannot be started. What `run` returns, [`Running::join`] gives.
-    pub fn spawn(self) -> io::Result<Running>
-    where
-        H: Fn(&Socket) -> io::Result<()> + Send + Sync + 'static,
-        R: Fn(&Refused) + Send + Sync + 'static,
-        E: Fn(&Error, Option<&Socket>) + Send + Sync + 'static,
-        C: FnOnce() + Send + 'static,
-    {
-        let server = self.server.clone();
-        server.start(move || self.run())
-    }
-}
-
-impl<H, R, E, C> fmt::Debug for ServerCallbacks<H, R, E, C> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ServerCallbacks").field("server", &self.server).finish_non_exhaustive()
     }
 }

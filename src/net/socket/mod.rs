@@ -5,11 +5,13 @@ pub(crate) mod connection;
 pub(crate) mod each;
 pub(crate) mod keep_alive;
 pub(crate) mod lines;
+pub(crate) mod linger;
 pub(crate) mod outbox;
 pub(crate) mod pipe;
 pub(crate) mod rate;
 pub(crate) mod read;
 pub(crate) mod settings;
+pub(crate) mod stream;
 pub(crate) mod timers;
 pub(crate) mod write;
 
@@ -24,9 +26,10 @@ use crate::address::{Address, Family};
 use crate::error::{Error, Result};
 use crate::net::server::Server;
 use crate::net::server::registry::Place;
-use crate::net::socket::connection::{Core, Manner, Options, Settings};
+use crate::net::socket::connection::{Core, Manner};
 use crate::net::socket::lines::Lines;
-use crate::net::socket::settings::plain;
+use crate::net::socket::stream::plain;
+use crate::net::socket::stream::{Options, Settings};
 use crate::report::{ConnectionId, How, Reporter};
 use crate::sys::{self};
 

@@ -7,7 +7,8 @@ use std::sync::atomic::{Ordering::Relaxed, Ordering::SeqCst};
 
 use crate::error::Error;
 use crate::lock::lock;
-use crate::net::socket::connection::{CHUNK, Core, NUDGED, PEER_ENDED, destroyed, shutting_down};
+use crate::net::socket::connection::{Core, NUDGED, PEER_ENDED, destroyed, shutting_down};
+use crate::net::socket::stream::CHUNK;
 use crate::net::socket::timers::{Began, Direction, Told};
 use crate::sys;
 

@@ -1,17 +1,16 @@
 //! What can be set on a connection.
 
 use std::io;
-use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use socket2::SockRef;
 
-use crate::address::{Address, Family};
+use crate::address::Family;
 use crate::error::{Error, Result};
 use crate::net::socket::Socket;
-use crate::net::socket::connection::Settings;
 use crate::net::socket::keep_alive::KeepAlive;
 use crate::net::socket::rate::MinRate;
+use crate::net::socket::stream::check_user_timeout;
 use crate::sys::{self, Raw};
 
 /// Settings.
@@ -228,42 +227,4 @@ impl Socket {
     pub fn raw(&self) -> io::Result<Raw> {
         self.core.stream("raw").map(Raw)
     }
-}
-
-/// Makes a socket that somebody else has set up block, and for as long as it takes. It fails on a dead socket only.
-pub(crate) fn plain(stream: &TcpStream) {
-    let _ = stream.set_nonblocking(false);
-    let _ = stream.set_read_timeout(None);
-    let _ = stream.set_write_timeout(None);
-}
-
-/// Makes the settings of a new socket that are not made already.
-pub(crate) fn apply(socket: &SockRef<'_>, settings: Settings) -> io::Result<()> {
-    if settings.no_delay {
-        socket.set_tcp_nodelay(true)?;
-    }
-    if let Some(keep_alive) = settings.keep_alive.filter(|keep_alive| keep_alive.is_on()) {
-        keep_alive.apply(socket)?;
-    }
-    if let Some(time) = settings.user_timeout.filter(|time| !time.is_zero()) {
-        sys::set_user_timeout(socket, time)?;
-    }
-    if let Some(value) = settings.type_of_service {
-        let family = Address::of(&socket.local_addr()?).map_or(Family::Ipv4, |own| own.family());
-        sys::set_type_of_service(socket, family, value)?;
-        if family == Family::Ipv6 {
-            // A listener on `::` has IPv4 clients too. It fails where it cannot have any.
-            let _ = sys::set_type_of_service(socket, Family::Ipv4, value);
-        }
-    }
-    Ok(())
-}
-
-/// What no system takes is an error that names the option.
-pub(crate) fn check_user_timeout(time: Duration) -> Result<()> {
-    const LONGEST: Duration = Duration::from_millis(i32::MAX as u64);
-    if time <= LONGEST {
-        return Ok(());
-    }
-    Err(Error::option("user_timeout", format!("<= {LONGEST:?}"), format!("{time:?}")))
 }

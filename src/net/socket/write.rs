@@ -8,9 +8,10 @@ use std::sync::{MutexGuard, TryLockError};
 
 use crate::error::Error;
 use crate::lock::{lock, read};
-use crate::net::socket::connection::{CHUNK, CLOSED, Core, PEER_ENDED, WE_ENDED, destroyed};
+use crate::net::socket::connection::{CLOSED, Core, PEER_ENDED, WE_ENDED, destroyed};
 use crate::net::socket::outbox::{Queue, Then};
 use crate::net::socket::read::is_passing;
+use crate::net::socket::stream::CHUNK;
 use crate::net::socket::timers::{Began, Direction};
 use crate::report::guarded;
 use crate::sys;

@@ -6,7 +6,7 @@ use std::net::{Shutdown, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::net::socket::connection::CHUNK;
+use crate::net::socket::stream::CHUNK;
 use crate::sys;
 
 /// How long a connection's unread input is thrown away while it ends in order, if nobody has said otherwise.

@@ -1,0 +1,108 @@
+//! What is asked of a bare stream: the settings of its descriptor, and how they are made.
+
+use std::io;
+use std::net::TcpStream;
+use std::time::Duration;
+
+use socket2::SockRef;
+
+use crate::address::{Address, Family};
+use crate::error::{Error, Result};
+use crate::net::socket::keep_alive::KeepAlive;
+use crate::net::socket::rate::MinRate;
+use crate::sys;
+
+/// What a connection is made with, a client's or an accepted one.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Options {
+    pub(crate) settings: Settings,
+    pub(crate) allow_half_open: bool,
+    pub(crate) paused: bool,
+    pub(crate) outbox_limit: usize,
+    pub(crate) timeout: Option<Duration>,
+    /// How long it may last in all.
+    pub(crate) deadline: Option<Duration>,
+    pub(crate) min_rate: Option<MinRate>,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        let settings = Settings { no_delay: true, ..Settings::UNKNOWN };
+        Options {
+            settings,
+            allow_half_open: false,
+            paused: false,
+            outbox_limit: 1024 * 1024,
+            timeout: None,
+            deadline: None,
+            min_rate: None,
+        }
+    }
+}
+
+impl Options {
+    /// What no system takes is an error that names the option, before there is a socket.
+    pub(crate) fn check(&self) -> Result<()> {
+        self.settings.keep_alive.map_or(Ok(()), KeepAlive::check)?;
+        self.settings.user_timeout.map_or(Ok(()), check_user_timeout)?;
+        self.min_rate.map_or(Ok(()), MinRate::check)
+    }
+}
+
+/// Settings of the descriptor. `None` is what nobody has asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Settings {
+    pub(crate) no_delay: bool,
+    pub(crate) keep_alive: Option<KeepAlive>,
+    /// Zero is the system's.
+    pub(crate) user_timeout: Option<Duration>,
+    pub(crate) type_of_service: Option<u8>,
+}
+
+impl Settings {
+    /// Of a socket that somebody else has made.
+    pub(crate) const UNKNOWN: Settings =
+        Settings { no_delay: false, keep_alive: None, user_timeout: None, type_of_service: None };
+}
+
+/// What the library's own loops read with, where much comes. Uninitialised by way of `BufReader` over a stream of std's, so
+/// that a connection costs only the pages it has used.
+pub(crate) const CHUNK: usize = 64 * 1024;
+
+/// Makes a socket that somebody else has set up block, and for as long as it takes. It fails on a dead socket only.
+pub(crate) fn plain(stream: &TcpStream) {
+    let _ = stream.set_nonblocking(false);
+    let _ = stream.set_read_timeout(None);
+    let _ = stream.set_write_timeout(None);
+}
+
+/// Makes the settings of a new socket that are not made already.
+pub(crate) fn apply(socket: &SockRef<'_>, settings: Settings) -> io::Result<()> {
+    if settings.no_delay {
+        socket.set_tcp_nodelay(true)?;
+    }
+    if let Some(keep_alive) = settings.keep_alive.filter(|keep_alive| keep_alive.is_on()) {
+        keep_alive.apply(socket)?;
+    }
+    if let Some(time) = settings.user_timeout.filter(|time| !time.is_zero()) {
+        sys::set_user_timeout(socket, time)?;
+    }
+    if let Some(value) = settings.type_of_service {
+        let family = Address::of(&socket.local_addr()?).map_or(Family::Ipv4, |own| own.family());
+        sys::set_type_of_service(socket, family, value)?;
+        if family == Family::Ipv6 {
+            // A listener on `::` has IPv4 clients too. It fails where it cannot have any.
+            let _ = sys::set_type_of_service(socket, Family::Ipv4, value);
+        }
+    }
+    Ok(())
+}
+
+/// What no system takes is an error that names the option.
+pub(crate) fn check_user_timeout(time: Duration) -> Result<()> {
+    const LONGEST: Duration = Duration::from_millis(i32::MAX as u64);
+    if time <= LONGEST {
+        return Ok(());
+    }
+    Err(Error::option("user_timeout", format!("<= {LONGEST:?}"), format!("{time:?}")))
+}
