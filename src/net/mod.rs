@@ -17,7 +17,7 @@ pub use connect::SocketOptions;
 pub use server::Server;
 pub use server::callbacks::ServerCallbacks;
 pub use server::channel::ServerEvent;
-pub use server::listen::ServerOptions;
+pub use server::options::ServerOptions;
 pub use server::registry::{RefusedStats, Stats};
 pub use server::reject::{Refused, WhenFull};
 pub use server::shutdown::ShutdownReport;

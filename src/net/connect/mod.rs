@@ -22,8 +22,7 @@ use crate::net::socket::Socket;
 use crate::net::socket::connection::Origin;
 use crate::net::socket::keep_alive::KeepAlive;
 use crate::net::socket::rate::MinRate;
-use crate::net::socket::stream::Options;
-use crate::net::socket::stream::apply;
+use crate::net::socket::stream::{Options, apply};
 use crate::net::unix;
 use crate::report::{Report, Reporter};
 

@@ -5,31 +5,24 @@
 //! next one first. A worker that has served waits again unless enough do.
 
 use std::io;
-use std::mem;
-use std::net::TcpStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Mutex;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::SeqCst;
 use std::thread::{self, Scope};
 use std::time::Duration;
-
-use socket2::SockRef;
 
 use crate::address::Address;
 use crate::error::Error;
 use crate::lock::lock;
-use crate::net::proxy;
-use crate::net::proxy::header::Header;
-use crate::net::server::Inner;
-use crate::net::server::limit::{Denied, Slot};
-use crate::net::server::listen::ServerOptions;
-use crate::net::server::per_address::AddressSlot;
-use crate::net::server::registry::{Place, Presence};
-use crate::net::server::reject::{Refused, WhenFull, refuse};
+use crate::net::server::admission::{Client, admit};
+use crate::net::server::listener::Inner;
+use crate::net::server::options::ServerOptions;
+use crate::net::server::registry::Presence;
+use crate::net::server::reject::{Hooks, refuse};
 use crate::net::socket::Socket;
 use crate::net::socket::connection::{Manner, is_shutting_down, tells_destroyed, tells_shutting_down};
-use crate::net::socket::stream;
 use crate::report::{How, RefusedBy, Report, dispose, guarded};
 use crate::running::panic_message;
 use crate::sys;
@@ -37,16 +30,6 @@ use crate::sys;
 /// How many workers wait for clients at most; more end when they have served. What is kept saves starting a thread per
 /// connection; the cap lets the memory of a peak go again.
 const WAITING_AT_MOST: usize = 16;
-
-/// Callbacks of whoever serves, besides the handler.
-#[derive(Default)]
-pub(crate) struct Hooks<'a> {
-    pub(crate) refused: Option<&'a RefusedHook<'a>>,
-    pub(crate) error: Option<&'a ErrorHook<'a>>,
-}
-
-pub(crate) type RefusedHook<'a> = dyn Fn(&Refused) + Sync + 'a;
-pub(crate) type ErrorHook<'a> = dyn Fn(&Error, Option<&Socket>) + Sync + 'a;
 
 /// Serves until the server is closed and the last handler has returned.
 pub(crate) fn serve<H>(server: &Inner, handler: &H, hooks: &Hooks<'_>) -> io::Result<()>
@@ -193,75 +176,6 @@ where
     }
 }
 
-/// A client that was let in.
-struct Client {
-    stream: TcpStream,
-    local: Address,
-    remote: Address,
-    slot: Slot,
-    address: Option<AddressSlot>,
-    /// Where a load balancer has passed it on: the ends of the connection itself. The two above are the client's then.
-    proxied: Option<Box<(Address, Address)>>,
-}
-
-impl Client {
-    /// Lets a load balancer say whose connection it is, where that is asked for, and refuses the client if it is not told in
-    /// time and in order, or not to be let in. Blocks until then: nobody else may depend on this thread.
-    fn introduce(mut self, server: &Inner, presence: Presence, hooks: &Hooks<'_>) -> Option<(Client, Presence)> {
-        if server.options.trusted.is_none() {
-            return Some((self, presence));
-        }
-        let stream = Arc::new(self.stream);
-        let unnamed = server.ledger.unnamed(&stream);
-        let header = proxy::header(&stream, &self.remote, server.options.proxy_timeout);
-        drop(unnamed);
-        self.stream = Arc::into_inner(stream).expect("who finds it registered has it while it is registered only");
-        let by = match header {
-            Ok(Header::Own) => return Some((self, presence)),
-            Ok(Header::Passed { client, reached }) => {
-                let own = (mem::replace(&mut self.local, reached), mem::replace(&mut self.remote, client));
-                self.proxied = Some(Box::new(own));
-                match server.take_address(&self.remote) {
-                    Ok(address) => {
-                        self.address = address;
-                        return Some((self, presence));
-                    }
-                    Err(by) => by,
-                }
-            }
-            // It is how the header ended that was broken off.
-            Err(error) if server.ledger.is_nudging() && error.kind() != io::ErrorKind::InvalidData => {
-                RefusedBy::Closing
-            }
-            Err(error) => {
-                server.ledger.reporter.tell(|| Report::Failed { connection: None, error: error.clone() });
-                if error.kind() == io::ErrorKind::TimedOut { RefusedBy::ProxyTimeout } else { RefusedBy::ProxyHeader }
-            }
-        };
-        let Client { stream, local, remote, slot, .. } = self;
-        drop(slot);
-        refuse(server, stream, (Some(local), remote), by, presence, hooks);
-        None
-    }
-
-    /// Enters it into the accounts and makes it a socket.
-    fn enter(self, server: &Inner, presence: Option<Presence>) -> Socket {
-        let ledger = &server.ledger;
-        let place = Place { ledger: Arc::clone(ledger), slot: self.slot, address: self.address, presence };
-        let addresses = (self.local, self.remote);
-        let socket =
-            Socket::new(self.stream, addresses, server.options.connection, ledger.reporter.clone(), Some(place));
-        if let Some(own) = self.proxied {
-            // Nobody else has the socket yet.
-            let _ = socket.core.proxied.set(own);
-        }
-        // First: once it is entered, others find it, and may close it, which is reported too.
-        ledger.reporter.tell(|| Report::Accepted { connection: socket.core.name(), open: ledger.slots.taken() });
-        ledger.enter(socket.id(), &socket.core);
-        socket
-    }
-}
-
 /// Blocks in accept(2) until a client comes that is let in; `None` once the server is closed.
 ///
 /// | accept(2) says | what is done |
@@ -312,115 +226,10 @@ fn next_client(server: &Inner, hooks: &Hooks<'_>) -> io::Result<Option<(Client, 
     }
 }
 
-/// Makes a client of whoever got the slots, and refuses the others.
-fn admit(
-    server: &Inner,
-    stream: TcpStream,
-    remote: Address,
-    slots: Result<(Slot, Option<AddressSlot>), RefusedBy>,
-    presence: Presence,
-    hooks: &Hooks<'_>,
-) -> Option<(Client, Presence)> {
-    match slots {
-        Ok((slot, address)) => {
-            if !sys::ACCEPTED_INHERITS || server.adopted {
-                stream::plain(&stream);
-                // It fails only on a connection that is dead already; reading from it will tell.
-                if server.address.path().is_none() {
-                    let _ = stream::apply(&SockRef::from(&stream), server.options.connection.settings);
-                }
-            }
-            let local = server.local_of(&stream);
-            Some((Client { stream, local, remote, slot, address, proxied: None }, presence))
-        }
-        Err(by) => {
-            refuse(server, stream, (None, remote), by, presence, hooks);
-            None
-        }
-    }
-}
-
-impl Inner {
-    /// Where clients are to wait for a slot: the turn to accept, which one thread has at a time, and a slot that is free.
-    /// So nobody is accepted in vain, and at most one client is held in hand, if the limit is lowered meanwhile.
-    fn turn_to_accept(&self) -> Option<MutexGuard<'_, ()>> {
-        let turn = (self.options.when_full == WhenFull::Wait).then(|| lock(&self.turn));
-        if turn.is_some() {
-            self.wait_for_room();
-        }
-        turn
-    }
-
-    fn wait_for_room(&self) {
-        self.ledger.slots.wait_for_room(|| self.closing.load(SeqCst));
-    }
-
-    /// What a client needs to be let in: a slot, and one of its address's own.
-    fn take_slots(&self, remote: &Address) -> Result<(Slot, Option<AddressSlot>), RefusedBy> {
-        let address = match &self.options.trusted {
-            // Before the slot, which nobody may hold, not even for a moment, who is not let in.
-            None => self.take_address(remote)?,
-            // Its client's comes later: who that is, nobody knows yet.
-            Some(trusted) if trusted.check(remote, &self.address) => None,
-            Some(_) => return Err(RefusedBy::Untrusted),
-        };
-        loop {
-            match self.ledger.slots.take() {
-                Ok(slot) => return Ok((slot, address)),
-                Err(Denied::Closed) => return Err(RefusedBy::Closing),
-                Err(Denied::Full) if self.options.when_full != WhenFull::Wait => return Err(RefusedBy::Full),
-                Err(Denied::Full) if self.closing.load(SeqCst) => return Err(RefusedBy::Closing),
-                Err(Denied::Full) => self.wait_for_room(),
-            }
-        }
-    }
-
-    /// A slot of the client's address's own, where there are such, unless it is blocked.
-    fn take_address(&self, remote: &Address) -> Result<Option<AddressSlot>, RefusedBy> {
-        if self.is_blocked(remote) {
-            return Err(RefusedBy::Blocked);
-        }
-        match (&self.addresses, remote.ip()) {
-            (Some(addresses), Some(ip)) => addresses.take(ip).map(Some).ok_or(RefusedBy::PerAddress),
-            _ => Ok(None),
-        }
-    }
-
-    /// Why nobody from there is let in, whether there is room or not; told by the ends of the connection itself.
-    pub(crate) fn shut_out(&self, remote: &Address) -> Option<RefusedBy> {
-        match &self.options.trusted {
-            None => self.is_blocked(remote).then_some(RefusedBy::Blocked),
-            Some(trusted) => (!trusted.check(remote, &self.address)).then_some(RefusedBy::Untrusted),
-        }
-    }
-
-    fn is_blocked(&self, remote: &Address) -> bool {
-        self.options.block_list.as_ref().zip(remote.ip()).is_some_and(|(list, ip)| list.check(ip))
-    }
-
-    /// The end the client reached: known without asking, except on a wildcard address.
-    pub(crate) fn local_of(&self, stream: &TcpStream) -> Address {
-        match &self.local {
-            Some(local) => local.clone(),
-            None => stream.local_addr().map_or_else(|_| self.address.clone(), Address::from),
-        }
-    }
-
-    /// Sleeps, unless the server is being closed.
-    fn pause(&self, time: Duration) {
-        self.ledger.wait_for(time, || self.closing.load(SeqCst));
-    }
-}
-
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// Clients that are gone again cost no pause, unless so many come in a row that it would be spinning.
 const AT_ONCE: u32 = 16;
-
-/// Whether accepting fails, whichever thread does it: one shortage, told once. It is over when one of them gets a client;
-/// the others may sit in accept(2) by then, with no failure any more and no client yet.
-#[derive(Debug, Default)]
-pub(crate) struct Shortage(AtomicBool);
 
 /// One acceptor's run of failures.
 struct Trouble<'a> {

@@ -4,8 +4,7 @@ use std::{fmt, io};
 
 use crate::error::Error;
 use crate::net::server::Server;
-use crate::net::server::accept::{ErrorHook, Hooks, RefusedHook};
-use crate::net::server::reject::Refused;
+use crate::net::server::reject::{ErrorHook, Hooks, Refused, RefusedHook};
 use crate::net::socket::Socket;
 use crate::running::Running;
 

@@ -1,35 +1,31 @@
 //! A server: the handle to it.
 
 pub(crate) mod accept;
+pub(crate) mod admission;
 pub(crate) mod callbacks;
 pub(crate) mod channel;
 pub(crate) mod goodbye;
 pub(crate) mod limit;
 pub(crate) mod listen;
+pub(crate) mod listener;
+pub(crate) mod options;
 pub(crate) mod per_address;
 pub(crate) mod queued;
 pub(crate) mod registry;
 pub(crate) mod reject;
 pub(crate) mod shutdown;
 
-use std::fmt;
-use std::io;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, OnceLock, RwLock};
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
+use std::{fmt, io};
 
 use crate::address::{Address, Endpoint};
-use crate::cancel::Attached;
 use crate::error::{Error, Result};
-use crate::events::Consumer;
-use crate::lock::{read, write};
-use crate::net::server::accept::{Hooks, Shortage};
-use crate::net::server::goodbye::Goodbyes;
-use crate::net::server::listen::ServerOptions;
-use crate::net::server::per_address::Addresses;
-use crate::net::server::registry::{Ledger, Stats};
+use crate::net::server::listener::Inner;
+use crate::net::server::options::ServerOptions;
+use crate::net::server::registry::Stats;
+use crate::net::server::reject::Hooks;
 use crate::net::socket::Socket;
-use crate::net::unix::SocketFile;
 use crate::running::Running;
 use crate::sys;
 
@@ -61,46 +57,6 @@ use crate::sys;
 pub struct Server {
     pub(crate) inner: Arc<Inner>,
 }
-
-/// What [`Server`] handles share.
-pub(crate) struct Inner {
-    pub(crate) options: ServerOptions,
-    pub(crate) ledger: Arc<Ledger>,
-    /// Taken out by `close`; each acceptor holds it for the length of one accept(2).
-    pub(crate) listener: RwLock<Option<Arc<socket2::Socket>>>,
-    pub(crate) address: Address,
-    /// The end a client reaches, where that is the same for all: not so on a wildcard address.
-    pub(crate) local: Option<Address>,
-    /// Somebody else may have the listener too: it is never shut down and its settings are left alone.
-    pub(crate) adopted: bool,
-    /// `close` was called. Acceptors look at it before and after each accept(2).
-    pub(crate) closing: AtomicBool,
-    /// How many threads are inside accept(2).
-    pub(crate) accepting: AtomicUsize,
-    /// The threads that answer those who were queued, one of which may be told to close the server again.
-    pub(crate) answering: Mutex<Vec<usize>>,
-    /// Our own ends of the connections that `close` makes to wake acceptors.
-    pub(crate) wakers: Mutex<Vec<Address>>,
-    /// Of a Unix socket that we made.
-    pub(crate) file: Mutex<Option<SocketFile>>,
-    /// A descriptor that is kept for those calls, since they may be needed when there is no other left.
-    pub(crate) spare: Mutex<Option<socket2::Socket>>,
-    pub(crate) shortage: Shortage,
-    /// Held by the thread that accepts, where clients wait for a slot.
-    pub(crate) turn: Mutex<()>,
-    /// Where each address has a limit of its own.
-    pub(crate) addresses: Option<Arc<Addresses>>,
-    /// Where clients that are turned away are told so.
-    pub(crate) goodbyes: Option<Arc<Goodbyes>>,
-    pub(crate) served: AtomicBool,
-    /// Who receives the events, if they go through a channel.
-    pub(crate) consumer: OnceLock<Arc<Consumer>>,
-    /// Dropping it detaches the server from the handle that cancels it.
-    pub(crate) attached: OnceLock<Attached>,
-}
-
-/// How long a thread that has handed its events to another one waits for that one to look at them.
-const FIRST_LOOK: Duration = Duration::from_secs(1);
 
 impl Server {
     /// Listens with the default options; see [`ServerOptions::listen`].
@@ -239,34 +195,6 @@ impl Server {
 fn served_already() -> io::Error {
     let text = "This server is being served already";
     Error::fixed(io::ErrorKind::AlreadyExists, "ERR_SERVER_ALREADY_LISTEN", text).into()
-}
-
-impl Inner {
-    pub(crate) fn set_consumer(&self, consumer: &Arc<Consumer>) {
-        // There is one channel at most, since there is one `serve`.
-        let _ = self.consumer.set(Arc::clone(consumer));
-    }
-
-    /// The calling thread is about to wait until every connection has ended, or for `time`.
-    pub(crate) fn about_to_wait(&self, time: Duration) {
-        let Some(consumer) = self.consumer.get() else {
-            return;
-        };
-        if consumer.may_be_here() {
-            self.ledger.wait_for(FIRST_LOOK.min(time), || self.ledger.is_over());
-        }
-        if consumer.is_here() || consumer.may_be_here() {
-            consumer.leave();
-        }
-    }
-
-    pub(crate) fn listener(&self) -> Option<Arc<socket2::Socket>> {
-        read(&self.listener).clone()
-    }
-
-    pub(crate) fn take_listener(&self) -> Option<Arc<socket2::Socket>> {
-        write(&self.listener).take()
-    }
 }
 
 impl fmt::Debug for Server {

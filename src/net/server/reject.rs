@@ -3,9 +3,10 @@
 use std::net::TcpStream;
 
 use crate::address::Address;
-use crate::net::server::Inner;
-use crate::net::server::accept::Hooks;
+use crate::error::Error;
+use crate::net::server::listener::Inner;
 use crate::net::server::registry::Presence;
+use crate::net::socket::Socket;
 use crate::report::{RefusedBy, Report, guarded};
 
 /// What happens to a client that comes while as many connections are open as [`max_connections`] allows.
@@ -56,6 +57,16 @@ pub struct Refused {
     /// Why.
     pub by: RefusedBy,
 }
+
+/// Callbacks of whoever serves, besides the handler.
+#[derive(Default)]
+pub(crate) struct Hooks<'a> {
+    pub(crate) refused: Option<&'a RefusedHook<'a>>,
+    pub(crate) error: Option<&'a ErrorHook<'a>>,
+}
+
+pub(crate) type RefusedHook<'a> = dyn Fn(&Refused) + Sync + 'a;
+pub(crate) type ErrorHook<'a> = dyn Fn(&Error, Option<&Socket>) + Sync + 'a;
 
 /// Tells of the client, then closes it, or has goodbye said to it. Called on the accepting thread: two system calls in all,
 /// accept(2) and close(2), unless somebody wants to know the address it came to on a wildcard listener.

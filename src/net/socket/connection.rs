@@ -5,12 +5,12 @@
 //! connection is closed; whoever is inside a system call then still has it, is woken, and the last to let go closes the
 //! descriptor. No clone of a handle can keep the descriptor open.
 
-use std::io;
 use std::net::{Shutdown, TcpStream};
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::atomic::{AtomicU8, AtomicU64};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError, RwLock};
-use std::thread;
 use std::time::{Duration, Instant};
+use std::{io, thread};
 
 use socket2::SockRef;
 

@@ -1,0 +1,398 @@
+//! What a server is made with, as data: the options, and whether they can be right.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use crate::block_list::BlockList;
+use crate::cancel::Cancel;
+use crate::error::{Error, Result};
+use crate::net::proxy::{self, Trusted};
+use crate::net::server::goodbye;
+use crate::net::server::reject::WhenFull;
+use crate::net::socket::keep_alive::KeepAlive;
+use crate::net::socket::linger::LINGER;
+use crate::net::socket::rate::MinRate;
+use crate::net::socket::stream::Options;
+use crate::report::{Report, Reporter};
+use crate::running::{NAME, check_name};
+use crate::sys;
+
+/// How to listen: options for a [`Server`], then [`listen`](ServerOptions::listen).
+///
+/// ```
+/// use landline::net::ServerOptions;
+///
+/// let server = ServerOptions::new().max_connections(100).report(|r| eprintln!("{r}")).listen("127.0.0.1:0")?;
+/// assert_eq!(server.max_connections(), 100);
+/// # Ok::<(), landline::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct ServerOptions {
+    pub(crate) max_connections: Limit,
+    pub(crate) when_full: WhenFull,
+    pub(crate) block_list: Option<BlockList>,
+    pub(crate) max_per_address: Option<usize>,
+    pub(crate) trusted: Option<Trusted>,
+    pub(crate) proxy_timeout: Option<Duration>,
+    pub(crate) backlog: u32,
+    pub(crate) answer_queued: bool,
+    pub(crate) ipv6_only: bool,
+    pub(crate) reuse_address: bool,
+    pub(crate) reuse_port: bool,
+    pub(crate) readable_all: bool,
+    pub(crate) writable_all: bool,
+    pub(crate) connection: Options,
+    pub(crate) linger: Duration,
+    pub(crate) stack_size: Option<usize>,
+    pub(crate) thread_name: Cow<'static, str>,
+    pub(crate) reporter: Reporter,
+    pub(crate) cancel: Option<Cancel>,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Limit {
+    Default,
+    Ceiling,
+    Of(usize),
+}
+
+/// The fewest bytes of stack a thread gets: with less, the printing of a panic overflows it and ends the process.
+const SMALLEST_STACK: usize = 64 * 1024;
+
+impl Default for ServerOptions {
+    fn default() -> ServerOptions {
+        ServerOptions::new()
+    }
+}
+
+impl ServerOptions {
+    /// The defaults, as each option names its own.
+    pub fn new() -> ServerOptions {
+        ServerOptions {
+            max_connections: Limit::Default,
+            when_full: WhenFull::default(),
+            block_list: None,
+            max_per_address: None,
+            trusted: None,
+            proxy_timeout: Some(proxy::TIMEOUT),
+            backlog: 4096,
+            answer_queued: false,
+            ipv6_only: false,
+            reuse_address: true,
+            reuse_port: false,
+            readable_all: false,
+            writable_all: false,
+            connection: Options::default(),
+            linger: LINGER,
+            stack_size: None,
+            thread_name: NAME.into(),
+            reporter: Reporter::default(),
+            cancel: None,
+        }
+    }
+
+    /// How many connections may be open at once; 0 lets nobody in, `None` allows as many as the system has threads for.
+    /// Default: 10,000, or 64 less than the limit of descriptors (`ulimit -n`) if that is lower; with [`WhenFull::Reply`]
+    /// also less what its goodbyes may take.
+    ///
+    /// More than the threads of one process, on Linux a quarter of `vm.max_map_count` less 1,000, is an error.
+    #[doc(alias = "maxConnections")]
+    pub fn max_connections(mut self, max: impl Into<Option<usize>>) -> ServerOptions {
+        self.max_connections = max.into().map_or(Limit::Ceiling, Limit::Of);
+        self
+    }
+
+    /// Clients whose address is on this list are closed as soon as they are accepted, whether there is room or not.
+    /// They are counted in [`Stats`](crate::net::Stats) and reported, and nobody else is told. The rules may be changed
+    /// while the server runs. Default: an empty list.
+    pub fn block_list(self, list: &BlockList) -> ServerOptions {
+        ServerOptions { block_list: Some(list.clone()), ..self }
+    }
+
+    /// What a client gets that comes when the server is full. Default: [`WhenFull::Refuse`].
+    pub fn when_full(self, when_full: WhenFull) -> ServerOptions {
+        ServerOptions { when_full, ..self }
+    }
+
+    /// How many connections may be open at once from one address: one of IPv4, in whichever form it comes, or the /64
+    /// of an IPv6 address, which one customer of a provider has all of. A client above that is refused, whether there
+    /// is room or not and whatever [`when_full`](ServerOptions::when_full) says; with [`WhenFull::Reply`] it is told
+    /// so. All hosts of one IPv6 network count as one, then, and so do all that use link-local addresses. 0 refuses
+    /// everybody; Unix sockets have no addresses to limit. It takes memory for the addresses that are connected, and
+    /// for no others. Default: `None`, as many as there is room for.
+    pub fn max_connections_per_address(self, max: impl Into<Option<usize>>) -> ServerOptions {
+        ServerOptions { max_per_address: max.into(), ..self }
+    }
+
+    /// How many connections the kernel completes and keeps until they are accepted: listen(2). The system cuts it, Linux
+    /// to `net.core.somaxconn`. When it is used up, clients wait a second and longer for their connect. Default: 4096.
+    pub fn backlog(self, backlog: u32) -> ServerOptions {
+        ServerOptions { backlog, ..self }
+    }
+
+    /// Whether [`close`](Server::close) accepts and turns away those clients whom the kernel has connected and nobody
+    /// has accepted yet, at most as many as the [backlog](ServerOptions::backlog) holds. With [`WhenFull::Reply`] they
+    /// get the goodbye, as many of them as it serves at once. The others see the end, or still `ConnectionReset` if
+    /// they have written already. They are reported, on the thread that closes, and counted as refused since the server
+    /// was closing, or because a list shuts them out, and those are only closed; the `refused` callback is told only of one whom a thread was accepting just then. `close` blocks
+    /// until all are answered; the goodbyes go on after that, so wait for them before the program ends. Not for an
+    /// [adopted](ServerOptions::adopt) listener, whose queue belongs to its giver. Default: no, as in Node.
+    pub fn answer_queued(self, answer: bool) -> ServerOptions {
+        ServerOptions { answer_queued: answer, ..self }
+    }
+
+    /// Whether a server on an IPv6 address takes IPv6 clients only: IPV6_V6ONLY. Default: no; `::` takes IPv4 too.
+    pub fn ipv6_only(self, only: bool) -> ServerOptions {
+        ServerOptions { ipv6_only: only, ..self }
+    }
+
+    /// Whether a port can be listened on again while connections of its last server are still in TIME_WAIT: SO_REUSEADDR.
+    /// On Windows, where it would let two programs share a port, it is never set. Default: yes.
+    pub fn reuse_address(self, reuse: bool) -> ServerOptions {
+        ServerOptions { reuse_address: reuse, ..self }
+    }
+
+    /// Whether several servers, of several processes too, may listen on the port if all of them ask for it; the kernel
+    /// shares the clients out: SO_REUSEPORT. When one of them closes, what waits in its backlog is reset. Unsupported on
+    /// Windows. Default: no.
+    pub fn reuse_port(self, reuse: bool) -> ServerOptions {
+        ServerOptions { reuse_port: reuse, ..self }
+    }
+
+    /// Whether everybody may read the file of a Unix socket. Default: no, as the umask says.
+    pub fn readable_all(self, all: bool) -> ServerOptions {
+        ServerOptions { readable_all: all, ..self }
+    }
+
+    /// Whether everybody may write the file of a Unix socket, which is what connecting to it takes. Default: no, as the
+    /// umask says.
+    pub fn writable_all(self, all: bool) -> ServerOptions {
+        ServerOptions { writable_all: all, ..self }
+    }
+
+    /// For each connection, see [`Socket::set_no_delay`](crate::net::Socket::set_no_delay). Default: on.
+    pub fn no_delay(mut self, on: bool) -> ServerOptions {
+        self.connection.settings.no_delay = on;
+        self
+    }
+
+    /// For each connection, see [`Socket::set_keep_alive`](crate::net::Socket::set_keep_alive). Default: off.
+    pub fn keep_alive(mut self, keep_alive: impl Into<KeepAlive>) -> ServerOptions {
+        self.connection.settings.keep_alive = Some(keep_alive.into());
+        self
+    }
+
+    /// For each connection, see [`Socket::set_user_timeout`](crate::net::Socket::set_user_timeout). A time the system cannot take is an error that names the option.
+    /// Default: the system's.
+    pub fn user_timeout(mut self, time: impl Into<Option<Duration>>) -> ServerOptions {
+        self.connection.settings.user_timeout = Some(time.into().unwrap_or_default());
+        self
+    }
+
+    /// For each connection, see [`Socket::set_type_of_service`](crate::net::Socket::set_type_of_service). On a Unix socket it does nothing. Default: 0.
+    pub fn type_of_service(mut self, value: u8) -> ServerOptions {
+        self.connection.settings.type_of_service = Some(value);
+        self
+    }
+
+    /// Whether, in [`each`](crate::net::Socket::each) and [`on`](crate::net::Socket::on), our direction stays open after the peer has ended, until
+    /// [`end`](crate::net::Socket::end) is called. Blocking reads and writes never end a direction by themselves, and neither does
+    /// a [channel](Server::events): there it stays open either way. Default: no.
+    ///
+    /// ```
+    /// use landline::net::{ServerOptions, Socket, SocketEvent};
+    /// use std::thread;
+    ///
+    /// let server = ServerOptions::new().allow_half_open(true).listen("127.0.0.1:0")?;
+    /// let serving = server.spawn(|socket| {
+    ///     socket.each(|socket, event| {
+    ///         if let SocketEvent::End = event {
+    ///             let socket = socket.clone(); // its answer comes after this closure has returned
+    ///             thread::spawn(move || socket.write_end("you have ended, I have not"));
+    ///         }
+    ///         Ok(())
+    ///     })
+    /// })?;
+    ///
+    /// let client = Socket::connect(server.address())?;
+    /// client.end()?;
+    /// assert_eq!(client.read_to_string()?, "you have ended, I have not");
+    /// server.close();
+    /// serving.join()?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn allow_half_open(mut self, allow: bool) -> ServerOptions {
+        self.connection.allow_half_open = allow;
+        self
+    }
+
+    /// Whether each connection starts [paused](crate::net::Socket::pause): its handler, or whoever it hands the socket to, calls
+    /// [`resume`](crate::net::Socket::resume). Default: no.
+    pub fn pause_on_connect(mut self, pause: bool) -> ServerOptions {
+        self.connection.paused = pause;
+        self
+    }
+
+    /// How many bytes an [outbox](crate::net::Socket::outbox) queues. Default: 1 MiB.
+    pub fn outbox_limit(mut self, bytes: usize) -> ServerOptions {
+        self.connection.outbox_limit = bytes;
+        self
+    }
+
+    /// The idle timeout of each connection, see [`Socket::set_timeout`](crate::net::Socket::set_timeout). Default: none.
+    pub fn timeout(mut self, time: impl Into<Option<Duration>>) -> ServerOptions {
+        self.connection.timeout = time.into();
+        self
+    }
+
+    /// The least that the peer has to send while we wait for more, and to take while we write, see
+    /// [`Socket::set_min_rate`](crate::net::Socket::set_min_rate). A grace outside its range is an error that names the option. Default: none.
+    pub fn min_rate(mut self, bytes_per_second: impl Into<Option<u64>>, grace: Duration) -> ServerOptions {
+        self.connection.min_rate = MinRate::new(bytes_per_second.into(), grace);
+        self
+    }
+
+    /// How long each connection may last in all, what is queued and the [`linger`](Self::linger) time included, see
+    /// [`Socket::set_deadline`](crate::net::Socket::set_deadline). Default: without end.
+    pub fn deadline(mut self, time: impl Into<Option<Duration>>) -> ServerOptions {
+        self.connection.deadline = time.into();
+        self
+    }
+
+    /// How long, when a handler has returned and the peer has not ended, its input is still taken in and thrown away, at
+    /// most 1 MiB of it. Closing with input unread would make the kernel send RST, which can destroy the reply on its way.
+    /// The slot is free meanwhile; the thread is not. `None` or zero: not at all. Default: 1 s.
+    ///
+    /// In a [shutdown](Server::shutdown) the peer's end cannot be seen any more. There input is thrown away, and our end held
+    /// back, until none has come for 100 ms; not so if none is there and the handler has written nothing since the shutdown
+    /// began, as with an idle client.
+    pub fn linger(self, time: impl Into<Option<Duration>>) -> ServerOptions {
+        ServerOptions { linger: time.into().unwrap_or_default(), ..self }
+    }
+
+    /// The stack of each thread the server starts, in bytes, at least 64 KiB. It is address space, not memory: only what
+    /// is used is paid for. 128 to 256 KiB do for a handler that keeps its buffers on the heap. Default: std's, 2 MiB.
+    pub fn stack_size(self, bytes: usize) -> ServerOptions {
+        ServerOptions { stack_size: Some(bytes), ..self }
+    }
+
+    /// What the names of the server's threads begin with; behind it they say what each is for, and the server's address.
+    /// Linux's tools show the first 15 bytes. Threads that are started by a socket, as an outbox's, keep `landline`. Default:
+    /// `landline`, so `landline worker 127.0.0.1:3000`.
+    pub fn thread_name(self, name: impl Into<Cow<'static, str>>) -> ServerOptions {
+        ServerOptions { thread_name: name.into(), ..self }
+    }
+
+    /// Tells `hook` all that happens: see [`Report`]. Default: nobody.
+    pub fn report(self, hook: impl Fn(&Report) + Send + Sync + 'static) -> ServerOptions {
+        ServerOptions { reporter: Reporter::new(hook), ..self }
+    }
+
+    /// Lets `cancel` close the server, as [`close`](Server::close) does. If it was fired before, the server is closed as
+    /// soon as it listens. Default: nothing.
+    #[doc(alias = "signal")]
+    pub fn cancel(self, cancel: &Cancel) -> ServerOptions {
+        ServerOptions { cancel: Some(cancel.clone()), ..self }
+    }
+
+    /// Whether the options can be right; gives the limit of connections.
+    pub(crate) fn check(&self) -> Result<usize> {
+        if let Some(bytes) = self.stack_size {
+            if bytes < SMALLEST_STACK {
+                return Err(Error::option("stack_size", format!(">= {SMALLEST_STACK}"), bytes));
+            }
+        }
+        check_name(&self.thread_name)?;
+        self.connection.check()?;
+        let mut goodbyes = 0;
+        if let WhenFull::Reply(message) = &self.when_full {
+            if message.len() > goodbye::LONGEST {
+                let must = format!("<= {} bytes", goodbye::LONGEST);
+                return Err(Error::option("when_full reply", must, message.len()));
+            }
+            goodbyes = goodbye::at_once();
+        }
+        let ceiling = sys::thread_ceiling();
+        match self.max_connections {
+            Limit::Of(max) if max > ceiling => {
+                let must = format!("<= {ceiling}, the threads that vm.max_map_count allows one process");
+                Err(Error::option("max_connections", must, max))
+            }
+            Limit::Of(max) => Ok(max),
+            Limit::Ceiling => Ok(ceiling),
+            Limit::Default => {
+                let descriptors = sys::descriptor_limit();
+                let descriptors = descriptors.map_or(usize::MAX, |limit| limit.saturating_sub(64 + goodbyes).max(1));
+                Ok(10_000.min(descriptors).min(ceiling))
+            }
+        }
+    }
+}
+
+/// Behind load balancers.
+impl ServerOptions {
+    /// The server stands behind load balancers, whose addresses are on this list: a match means trusted here, not
+    /// blocked. Each connection has to begin with a header of the PROXY protocol, version 1 or 2 (HAProxy's
+    /// `send-proxy` and `send-proxy-v2`, nginx's `proxy_protocol on`), which says whose it is. The rules may be changed
+    /// while the server runs. Default: no list, and no header.
+    ///
+    /// [`remote_address`](crate::net::Socket::remote_address) is then the client's address, and
+    /// [`local_address`](crate::net::Socket::local_address) the one it connected to, as the header has them; so are those in
+    /// reports. [`proxy_address`](crate::net::Socket::proxy_address) is the load balancer's. The
+    /// [`block_list`](Self::block_list) and [`max_connections_per_address`](Self::max_connections_per_address) are for
+    /// clients, and never for load balancers. Where the header names nobody (`LOCAL`, which a load balancer's own
+    /// checks say, `UNKNOWN`, an unspecified family), the addresses are those of the connection, and both lists are
+    /// passed over.
+    ///
+    /// A connection from any other address is closed as soon as it is accepted, before anything of it is read: whoever
+    /// can write a header could take any address. An empty list so refuses everybody. A Unix socket has no addresses;
+    /// there everybody is trusted whom the rights of its file let in, and has to send a header too.
+    ///
+    /// The header is read on the thread that will serve the connection, or that has called
+    /// [`accept`](crate::net::Server::accept), which blocks for it. It is bounded by [`proxy_timeout`](Self::proxy_timeout),
+    /// by 107 bytes (version 1) and by 4096 (version 2). Meanwhile the connection takes a slot of
+    /// [`max_connections`](Self::max_connections) and holds up nobody else; it does not count as
+    /// [accepted](crate::net::Stats::accepted) yet. When the header is wrong or late, it is closed and never seen by a
+    /// handler: it counts as [refused](crate::net::RefusedStats), by cause; `refused` is told, and what was wrong is
+    /// [reported](crate::Report::Failed). [`close`](crate::net::Server::close) leaves it its time;
+    /// [`shutdown`](crate::net::Server::shutdown), and dropping the server's [`events`](crate::net::Server::events), leave it the
+    /// header that has arrived, and no more. The first byte that is read of the connection is the one behind the header,
+    /// and [`bytes_read`](crate::net::Socket::bytes_read), like the connection's [`timeout`](Self::timeout) and
+    /// [`deadline`](Self::deadline), begins there.
+    ///
+    /// What a header of version 2 says besides is passed over, but for a checksum (CRC32C), which has to be right.
+    ///
+    /// ```
+    /// use landline::BlockList;
+    /// use landline::net::{ServerOptions, Socket};
+    ///
+    /// let balancers = BlockList::new();
+    /// balancers.add_cidr("127.0.0.0/8")?;
+    /// let server = ServerOptions::new().proxy_protocol(&balancers).listen("127.0.0.1:0")?;
+    ///
+    /// let balancer = Socket::connect(server.address())?;
+    /// balancer.write_all("PROXY TCP4 192.0.2.7 192.0.2.1 56324 443\r\nhello")?;
+    ///
+    /// let socket = server.accept()?.expect("the server is open");
+    /// assert_eq!(socket.remote_address().to_string(), "192.0.2.7:56324");
+    /// assert_eq!(socket.local_address().to_string(), "192.0.2.1:443");
+    /// assert_eq!(socket.proxy_address(), Some(balancer.local_address()));
+    /// let mut first = [0; 5];
+    /// socket.read_exact(&mut first)?;
+    /// assert_eq!(&first, b"hello");
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    #[doc(alias = "send-proxy")]
+    pub fn proxy_protocol(mut self, trusted: &BlockList) -> ServerOptions {
+        self.trusted = Some(Trusted(trusted.clone()));
+        self
+    }
+
+    /// How long after a connection was accepted its PROXY header may take, however few bytes of it come at a time.
+    /// `None` or zero: as long as the load balancer likes. Default: 5 s; less than three is too little for a packet
+    /// that was lost.
+    pub fn proxy_timeout(mut self, time: impl Into<Option<Duration>>) -> ServerOptions {
+        self.proxy_timeout = time.into();
+        self
+    }
+}
