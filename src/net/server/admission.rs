@@ -81,10 +81,15 @@ impl Client {
     /// Enters it into the accounts and makes it a socket.
     pub(crate) fn enter(self, server: &Inner, presence: Option<Presence>) -> Socket {
         let ledger = &server.ledger;
-        let place = Place { ledger: Arc::clone(ledger), slot: self.slot, address: self.address, presence };
+        let place = Place::new(ledger, (self.slot, self.address), presence);
         let addresses = (self.local, self.remote);
-        let socket =
-            Socket::new(self.stream, addresses, server.options.connection, ledger.reporter.clone(), Some(place));
+        let socket = Socket::new(
+            self.stream,
+            addresses,
+            server.options.connection,
+            ledger.reporter.clone(),
+            Some(Box::new(place)),
+        );
         if let Some(own) = self.proxied {
             // Nobody else has the socket yet.
             let _ = socket.core.proxied.set(own);

@@ -1,6 +1,7 @@
 //! The connection counter: how many are open, how many may be, and whether any more are let in.
 
-use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use crate::lock::lock;

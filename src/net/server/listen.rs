@@ -126,8 +126,8 @@ impl ServerOptions {
             }
             WhenFull::Refuse | WhenFull::Wait => None,
         };
-        let inner = Arc::new_cyclic(|server| Inner {
-            ledger: Ledger::new(slots, self.reporter.clone(), address.clone(), server.clone()),
+        let inner = Arc::new(Inner {
+            ledger: Ledger::new(slots, self.reporter.clone(), address.clone()),
             options: self.clone(),
             listener: RwLock::new(Some(Arc::new(listener))),
             local: (!is_wildcard).then(|| address.clone()),

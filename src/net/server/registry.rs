@@ -1,20 +1,21 @@
 //! Who is connected to a server, and the accounts: the one lock that admission and the end of a connection touch.
 
+use std::any::Any;
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::fmt;
 use std::net::{Shutdown, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::Ordering::SeqCst;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use crate::address::Address;
 use crate::events::this_thread;
 use crate::lock::lock;
-use crate::net::server;
 use crate::net::server::limit::{Slot, Slots};
 use crate::net::server::per_address::AddressSlot;
-use crate::net::socket::connection::Core;
+use crate::net::socket::connection::{Core, Owner};
 use crate::report::{ConnectionId, How, RefusedBy, Report, Reporter};
 
 /// A server's accounts, as [`Server::stats`](crate::net::Server::stats) gives them. They always balance:
@@ -67,8 +68,6 @@ pub(crate) struct Ledger {
     pub(crate) slots: Arc<Slots>,
     pub(crate) reporter: Reporter,
     pub(crate) address: Address,
-    /// The server, as long as there is a handle to it.
-    pub(crate) server: Weak<server::Inner>,
     /// Clients that accept(2) gave, until they are refused, or their socket is closed and their handler has returned. Goes
     /// up before the acceptor counts itself out and down last of all, so that 0 after the close means the end.
     present: AtomicUsize,
@@ -112,12 +111,11 @@ thread_local! {
 }
 
 impl Ledger {
-    pub(crate) fn new(slots: Slots, reporter: Reporter, address: Address, server: Weak<server::Inner>) -> Arc<Ledger> {
+    pub(crate) fn new(slots: Slots, reporter: Reporter, address: Address) -> Arc<Ledger> {
         Arc::new(Ledger {
             slots: Arc::new(slots),
             reporter,
             address,
-            server,
             present: AtomicUsize::new(0),
             waiters: AtomicUsize::new(0),
             closed: AtomicBool::new(false),
@@ -277,12 +275,6 @@ impl Ledger {
         others()
     }
 
-    /// Registers a stream whose input is thrown away, until what this returns is dropped.
-    pub(crate) fn lingering<'a>(&'a self, stream: &'a Arc<TcpStream>) -> Registered<'a> {
-        lock(&self.pages).lingering.push(Arc::downgrade(stream));
-        Registered { ledger: self, stream, list: |pages| &mut pages.lingering }
-    }
-
     /// Registers a stream whose PROXY header is awaited, until what this returns is dropped; then the caller alone has it.
     pub(crate) fn unnamed<'a>(&'a self, stream: &'a Arc<TcpStream>) -> Registered<'a> {
         let mut pages = lock(&self.pages);
@@ -290,7 +282,7 @@ impl Ledger {
             let _ = stream.shutdown(Shutdown::Read);
         }
         pages.unnamed.push(Arc::downgrade(stream));
-        Registered { ledger: self, stream, list: |pages| &mut pages.unnamed }
+        Registered { ledger: self, stream }
     }
 
     /// Ends all lingering, and all waiting for headers.
@@ -353,39 +345,59 @@ impl fmt::Debug for Ledger {
     }
 }
 
-/// A connection's place in its server's accounts, held by the connection until it is closed.
+/// A connection's place in its server's accounts, held by the connection until its end was reported.
 #[derive(Debug)]
 pub(crate) struct Place {
-    pub(crate) ledger: Arc<Ledger>,
-    pub(crate) slot: Slot,
-    /// Where each address has a limit of its own.
-    pub(crate) address: Option<AddressSlot>,
+    ledger: Arc<Ledger>,
+    /// Given back when the connection ends, in this order: that of its address, where each has a limit of its own.
+    slots: Option<(Option<AddressSlot>, Slot)>,
+    /// Whose input is thrown away.
+    lingering: Option<Weak<TcpStream>>,
     /// Of a connection without a handler: it is present just as long as it is open.
-    pub(crate) presence: Option<Presence>,
+    _presence: Option<Presence>,
 }
 
 impl Place {
-    /// Gives the slot back and books the end. The descriptor is closed only after this, so that a client that has seen
-    /// the end and comes again finds the slot free.
-    pub(crate) fn leave(self, id: ConnectionId, how: How) -> Option<Presence> {
-        self.ledger.strike(id, how);
-        drop(self.address);
-        drop(self.slot);
-        self.presence
+    pub(crate) fn new(ledger: &Arc<Ledger>, slots: (Slot, Option<AddressSlot>), presence: Option<Presence>) -> Place {
+        Place { ledger: Arc::clone(ledger), slots: Some((slots.1, slots.0)), lingering: None, _presence: presence }
     }
 }
 
-/// Keeps a stream registered in one of the lists, whose users have it under the lock only.
+impl Owner for Place {
+    fn closing(&mut self, id: ConnectionId, how: How) {
+        self.ledger.strike(id, how);
+        self.slots = None;
+    }
+
+    fn lingers(&mut self, stream: &Arc<TcpStream>) {
+        let stream = Arc::downgrade(stream);
+        lock(&self.ledger.pages).lingering.push(stream.clone());
+        self.lingering = Some(stream);
+    }
+
+    fn presence(&self) -> Box<dyn Any + Send> {
+        Box::new(self.ledger.presence())
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if let Some(stream) = &self.lingering {
+            lock(&self.ledger.pages).lingering.retain(|other| !other.ptr_eq(stream));
+        }
+    }
+}
+
+/// Keeps a stream registered whose header is awaited.
 pub(crate) struct Registered<'a> {
     ledger: &'a Ledger,
     stream: &'a Arc<TcpStream>,
-    list: fn(&mut Pages) -> &mut Vec<Weak<TcpStream>>,
 }
 
 impl Drop for Registered<'_> {
     fn drop(&mut self) {
         let this = Arc::as_ptr(self.stream);
-        (self.list)(&mut lock(&self.ledger.pages)).retain(|other| other.as_ptr() != this);
+        lock(&self.ledger.pages).unnamed.retain(|other| other.as_ptr() != this);
     }
 }
 

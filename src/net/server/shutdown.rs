@@ -1,6 +1,6 @@
 //! Ending a server: how the threads that accept are woken, and how the rest is waited for.
 
-use std::net::TcpStream;
+use std::net::{self, TcpStream};
 use std::path::PathBuf;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
@@ -11,8 +11,7 @@ use crate::events::this_thread;
 use crate::lock::lock;
 use crate::net::server::Server;
 use crate::net::server::listener::Inner;
-use crate::net::server::reject::Hooks;
-use crate::net::server::reject::refuse;
+use crate::net::server::reject::{Hooks, refuse};
 use crate::net::socket::connection::Manner;
 use crate::net::unix;
 use crate::report::{How, RefusedBy, Report};

@@ -5,12 +5,13 @@
 //! connection is closed; whoever is inside a system call then still has it, is woken, and the last to let go closes the
 //! descriptor. No clone of a handle can keep the descriptor open.
 
+use std::any::Any;
 use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
-use std::sync::atomic::{AtomicU8, AtomicU64};
+use std::sync::atomic::{AtomicU64, AtomicU8};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
-use std::{io, thread};
+use std::{fmt, io, thread};
 
 use socket2::SockRef;
 
@@ -19,7 +20,6 @@ use crate::cancel::Attached;
 use crate::error::Error;
 use crate::events::Going;
 use crate::lock::{lock, read, write};
-use crate::net::server::registry::{Ledger, Place};
 use crate::net::socket::linger::{discard_until_end, discard_until_quiet};
 use crate::net::socket::outbox::Queue;
 use crate::net::socket::stream::{Options, Settings};
@@ -46,8 +46,8 @@ pub(crate) struct Core {
     pub(crate) remote: Address,
     pub(crate) allow_half_open: bool,
     pub(crate) reporter: Reporter,
-    /// Of an accepted connection.
-    pub(crate) ledger: Option<Arc<Ledger>>,
+    /// Whether a server accepted it.
+    pub(crate) is_accepted: bool,
     pub(crate) bytes_read: AtomicU64,
     pub(crate) bytes_written: AtomicU64,
     /// How many it were when the server began to shut down.
@@ -74,7 +74,7 @@ pub(crate) struct Core {
     /// Dropped when the connection is closed, which those see who have the other end.
     open: Mutex<Option<Going>>,
     /// Of an accepted connection, until it is closed.
-    place: Mutex<Option<Place>>,
+    owner: Mutex<Option<Box<dyn Owner>>>,
     /// Of a client's connection, where there is something to say.
     pub(crate) origin: OnceLock<Box<Origin>>,
     /// Of a connection that a load balancer has passed on: its own ends, ours and the load balancer's. `local` and `remote`
@@ -89,6 +89,19 @@ pub(crate) struct Origin {
     pub(crate) attempted: Vec<Address>,
     /// Dropping it detaches the connection from the handle that cancels it.
     pub(crate) _attached: Option<Attached>,
+}
+
+/// What a connection belongs to: the server that accepted it. It is dropped when the end was reported.
+pub(crate) trait Owner: fmt::Debug + Send + Sync {
+    /// The connection ends so. Called before its descriptor is closed, so that a client that has seen the end and comes again
+    /// finds its slot free.
+    fn closing(&mut self, id: ConnectionId, how: How);
+
+    /// Its input is thrown away from now on, for a time that the owner may cut short.
+    fn lingers(&mut self, stream: &Arc<TcpStream>);
+
+    /// Keeps the owner from being over, until it is dropped: for a thread that acts for the connection.
+    fn presence(&self) -> Box<dyn Any + Send>;
 }
 
 /// How the descriptor is let go of.
@@ -111,7 +124,7 @@ impl Core {
         (local, remote): (Address, Address),
         options: Options,
         reporter: Reporter,
-        place: Option<Place>,
+        owner: Option<Box<dyn Owner>>,
     ) -> Core {
         let timers = Timers::new();
         if options.timeout.is_some() {
@@ -129,7 +142,7 @@ impl Core {
             remote,
             allow_half_open: options.allow_half_open,
             reporter,
-            ledger: place.as_ref().map(|place| Arc::clone(&place.ledger)),
+            is_accepted: owner.is_some(),
             bytes_read: AtomicU64::new(0),
             bytes_written: AtomicU64::new(0),
             written_at_nudge: AtomicU64::new(0),
@@ -145,7 +158,7 @@ impl Core {
             gate: Mutex::new(0),
             gate_moved: Condvar::new(),
             open: Mutex::default(),
-            place: Mutex::new(place),
+            owner: Mutex::new(owner),
             origin: OnceLock::new(),
             proxied: OnceLock::new(),
         }
@@ -266,11 +279,13 @@ impl Core {
             queue.abandon();
         }
         lock(&self.open).take();
-        let place = lock(&self.place).take();
-        let presence = place.and_then(|place| place.leave(self.id, how));
+        let mut owner = lock(&self.owner).take();
+        if let Some(owner) = &mut owner {
+            owner.closing(self.id, how);
+        }
         let stream = write(&self.stream).take();
         if let Some(stream) = stream {
-            self.let_go(stream, manner);
+            self.let_go(stream, manner, owner.as_deref_mut());
         }
         self.reporter.tell(|| Report::Ended {
             connection: self.name(),
@@ -279,8 +294,14 @@ impl Core {
             written: self.bytes_written.load(Relaxed),
             how,
         });
-        drop(presence);
+        // Only now: the owner may be waited for.
+        drop(owner);
         true
+    }
+
+    /// Keeps the server that accepted the connection from being over; `None` once it is closed, and of a client's.
+    pub(crate) fn presence(&self) -> Option<Box<dyn Any + Send>> {
+        lock(&self.owner).as_ref().map(|owner| owner.presence())
     }
 
     /// Drops `open` when the connection is closed, which may be at once.
@@ -292,14 +313,16 @@ impl Core {
         }
     }
 
-    fn let_go(&self, stream: Arc<TcpStream>, manner: Manner) {
+    fn let_go(&self, stream: Arc<TcpStream>, manner: Manner, owner: Option<&mut (dyn Owner + 'static)>) {
         // The stream is out of the lock, so nobody new gets hold of it: 1 means that we are alone.
         let others = Arc::strong_count(&stream) > 1;
         // shutdown(2) fails only if the connection is gone already, which is what it is for.
         match manner {
             Manner::InOrder(time) if !time.is_zero() && !self.peer_ended() => {
                 let time = time.min(self.timers.lifetime_left());
-                let _lingering = self.ledger.as_ref().map(|ledger| ledger.lingering(&stream));
+                if let Some(owner) = owner {
+                    owner.lingers(&stream);
+                }
                 if self.has(NUDGED) && !self.we_ended() {
                     let has_goodbye = self.bytes_written.load(Relaxed) > self.written_at_nudge.load(Relaxed);
                     discard_until_quiet(&stream, time, has_goodbye);
@@ -361,8 +384,7 @@ impl Core {
     }
 
     pub(crate) fn name(&self) -> Connection {
-        let accepted = self.ledger.is_some();
-        Connection { id: self.id, local: self.local.clone(), remote: self.remote.clone(), accepted }
+        Connection { id: self.id, local: self.local.clone(), remote: self.remote.clone(), accepted: self.is_accepted }
     }
 
     // ---- settings

@@ -164,11 +164,13 @@ impl Socket {
             return Ok(());
         }
         f(self, SocketEvent::End)?;
-        match &self.core.ledger {
-            _ if half_open => self.hold(f, Core::wait_for_our_end),
-            Some(_) => self.core.turn().end_by_closing(),
+        if half_open {
+            self.hold(f, Core::wait_for_our_end)
+        } else if self.core.is_accepted {
+            self.core.turn().end_by_closing()
+        } else {
             // Of a client's stream there may be other descriptors, which a close alone would not end.
-            None => self.end(),
+            self.end()
         }
     }
 

@@ -24,14 +24,11 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use crate::address::{Address, Family};
 use crate::error::{Error, Result};
-use crate::net::server::Server;
-use crate::net::server::registry::Place;
-use crate::net::socket::connection::{Core, Manner};
+use crate::net::socket::connection::{Core, Manner, Owner};
 use crate::net::socket::lines::Lines;
-use crate::net::socket::stream::plain;
-use crate::net::socket::stream::{Options, Settings};
+use crate::net::socket::stream::{Options, Settings, plain};
 use crate::report::{ConnectionId, How, Reporter};
-use crate::sys::{self};
+use crate::sys;
 
 /// A connection over TCP or a Unix socket: a client's own, or one that a server accepted.
 ///
@@ -346,12 +343,6 @@ impl Socket {
         self.core.proxied.get().map(|ends| &ends.1)
     }
 
-    /// The server that accepted it; `None` for a client's own socket, and once no handle to the server is left.
-    pub fn server(&self) -> Option<Server> {
-        let inner = self.core.ledger.as_ref()?.server.upgrade()?;
-        Some(Server { inner })
-    }
-
     /// How many bytes were read.
     pub fn bytes_read(&self) -> u64 {
         self.core.bytes_read.load(Relaxed)
@@ -422,10 +413,10 @@ impl Socket {
         addresses: (Address, Address),
         options: Options,
         reporter: Reporter,
-        place: Option<Place>,
+        owner: Option<Box<dyn Owner>>,
     ) -> Socket {
         sys::prepare(&stream);
-        Socket { core: Arc::new(Core::new(stream, addresses, options, reporter, place)) }
+        Socket { core: Arc::new(Core::new(stream, addresses, options, reporter, owner)) }
     }
 }
 

@@ -504,7 +504,7 @@ fn start_writer(core: &Arc<Core>) -> io::Result<()> {
     let core = Arc::clone(core);
     let name = format!("landline outbox {}", core.remote);
     // It may be in a completion when its connection has long ended, and then the server is not over yet.
-    let presence = core.ledger.as_ref().map(|ledger| ledger.presence());
+    let presence = core.presence();
     thread::Builder::new().name(name).stack_size(128 * 1024).spawn(move || {
         let _held = (seat, presence);
         let queue = core.queue();

@@ -3,7 +3,7 @@
 
 use std::io::{self, BufRead, BufReader};
 use std::net::TcpStream;
-use std::sync::atomic::{Ordering::Relaxed, Ordering::SeqCst};
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
 use crate::error::Error;
 use crate::lock::lock;
