@@ -4,7 +4,7 @@ use std::io;
 use std::sync::{Arc, Mutex, Weak};
 
 use crate::error::Error;
-use crate::lock::lock;
+use crate::sync::poison::lock;
 
 /// Calls things off from another thread: connects in progress, servers, sockets.
 ///

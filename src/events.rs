@@ -10,9 +10,9 @@ use std::thread::{self, Thread};
 use crossbeam_channel::{self as channel, Receiver, Sender, TryRecvError, TrySendError, bounded, never, select};
 
 use crate::error::{Error, Result};
-use crate::line::Line;
-use crate::lock::lock;
 use crate::running::Running;
+use crate::sync::poison::lock;
+use crate::sync::wait_queue::Line;
 
 /// The receiving end of a channel of events, made by the `events(n)` of a server or socket.
 ///

@@ -87,10 +87,9 @@ mod encoding;
 mod error;
 mod events;
 mod ip;
-mod line;
-mod lock;
 mod report;
 mod running;
+mod sync;
 mod sys;
 
 pub mod dgram;

@@ -1,7 +1,7 @@
 use std::io;
 
-use super::events::SocketEvent;
-use super::socket::Socket;
+use crate::dgram::each::SocketEvent;
+use crate::dgram::socket::Socket;
 use crate::events::{Events, channel};
 
 impl Socket {

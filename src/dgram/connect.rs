@@ -4,17 +4,18 @@ use std::sync::Arc;
 
 use socket2::SockRef;
 
-use super::lost::lost;
-use super::multicast::rejoin;
-use super::options::RECV_BUFFER;
-use super::receive::MAX_DATAGRAM;
-use super::send::{is_connected, not_connected};
-use super::socket::{Kept, Open, Setup, Socket, not_running};
-use super::wake::Retired;
 use crate::address::{Address, Endpoint};
+use crate::dgram::multicast::rejoin;
+use crate::dgram::options::RECV_BUFFER;
+use crate::dgram::receive::MAX_DATAGRAM;
+use crate::dgram::send::{is_connected, not_connected};
+use crate::dgram::shared::{Kept, Open, Setup, not_running};
+use crate::dgram::socket::Socket;
+use crate::dgram::udp::lost;
+use crate::dgram::wake::Retired;
 use crate::error::{Error, Result};
-use crate::lock::{lock, write};
 use crate::report::Report;
+use crate::sync::poison::{lock, write};
 use crate::sys;
 
 impl Socket {

@@ -33,20 +33,24 @@
 //! A socket bound to a wildcard (`0.0.0.0`, `::`) answers from the address the system chooses, which on a machine with
 //! several need not be the one it was asked at. Where that matters, bind one socket to each address.
 
+mod bind;
 mod channel;
 mod connect;
-mod events;
-mod lost;
+mod each;
+mod interface;
 mod multicast;
 mod options;
 mod receive;
 mod send;
 mod settings;
+mod shared;
 mod socket;
+mod timeouts;
+mod udp;
 mod wake;
 
-pub use events::{SocketCallbacks, SocketEvent};
-pub use multicast::Interface;
+pub use each::{SocketCallbacks, SocketEvent};
+pub use interface::Interface;
 pub use options::SocketOptions;
 pub use receive::RemoteInfo;
 pub use socket::Socket;

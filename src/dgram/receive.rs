@@ -1,16 +1,17 @@
 use std::io;
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use super::socket::{Inner, Open, Socket};
 use crate::address::{Address, Endpoint, Family};
+use crate::dgram::shared::{Inner, Open};
+use crate::dgram::socket::Socket;
 use crate::error::Error;
-use crate::lock::lock;
 use crate::report::Report;
+use crate::sync::poison::lock;
 use crate::sys;
 
 /// No datagram is larger, so a buffer of this size cuts none.
-pub(super) const MAX_DATAGRAM: usize = 65_535;
+pub(crate) const MAX_DATAGRAM: usize = 65_535;
 
 /// Where a datagram came from, and how large it was.
 ///
@@ -238,90 +239,4 @@ fn canonical(at: SocketAddr) -> IpAddr {
 
 fn is_timeout(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
-}
-
-/// The receive timeout, `SO_RCVTIMEO`. There is one for the socket and not one for each thread, so it is kept at the
-/// least that any of them needs; who is woken too early waits again.
-pub(super) struct Timeouts {
-    set: Option<Duration>,
-    /// What it is for those who want none.
-    most: Option<Duration>,
-    /// One for each thread that is in a receive with a timeout.
-    deadlines: Vec<Instant>,
-}
-
-impl Timeouts {
-    pub(super) fn new(socket: &UdpSocket, most: Option<Duration>) -> Timeouts {
-        // It fails only on a socket that is broken, and then so does receiving.
-        let _ = socket.set_read_timeout(most);
-        Timeouts { set: most, most, deadlines: Vec::new() }
-    }
-
-    fn enter(&mut self, socket: &UdpSocket, until: Instant) -> io::Result<()> {
-        let first = self.deadlines.iter().copied().min().map_or(until, |first| first.min(until));
-        // Whole milliseconds, so that the same timeout again is the same number and costs no system call. Zero is none.
-        let wait = first.saturating_duration_since(Instant::now());
-        let millis = wait.as_nanos().div_ceil(1_000_000).clamp(1, u128::from(u32::MAX));
-        let needed = Duration::from_millis(millis as u64).min(self.most.unwrap_or(Duration::MAX));
-        if self.set != Some(needed) {
-            socket.set_read_timeout(Some(needed))?;
-            self.set = Some(needed);
-        }
-        self.deadlines.push(until);
-        Ok(())
-    }
-
-    fn leave(&mut self, until: Instant) {
-        if let Some(i) = self.deadlines.iter().position(|deadline| *deadline == until) {
-            self.deadlines.swap_remove(i);
-        }
-    }
-
-    /// Takes the timeout off for those who want none, unless somebody needs it.
-    fn lift(&mut self, socket: &UdpSocket) -> io::Result<()> {
-        if self.deadlines.is_empty() && self.set != self.most {
-            socket.set_read_timeout(self.most)?;
-            self.set = self.most;
-        }
-        Ok(())
-    }
-}
-
-/// How long to pause after an error: not at all after a single one, then from 5 ms up to 1 s. One that comes later than
-/// the pause would have been follows from something else than the one before, and counts as a single one.
-#[derive(Default)]
-pub(super) struct Backoff {
-    resumed: Option<Instant>,
-    pause: Duration,
-}
-
-impl Backoff {
-    fn after_error(&mut self, now: Instant) -> Duration {
-        let next = (self.pause * 2).clamp(Duration::from_millis(5), Duration::from_secs(1));
-        let is_repeated = self.resumed.is_some_and(|resumed| now.saturating_duration_since(resumed) < next);
-        self.pause = if is_repeated { next } else { Duration::ZERO };
-        self.resumed = Some(now + self.pause);
-        self.pause
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Ensures that errors in a row are slowed down, but never to more than a second, and that others are not.
-    #[test]
-    fn pauses_grow_from_5_ms_to_1_s_and_start_over() {
-        let mut backoff = Backoff::default();
-        let mut now = Instant::now();
-        let mut pauses = Vec::new();
-        for _ in 0..11 {
-            let pause = backoff.after_error(now);
-            pauses.push(pause.as_millis());
-            now += pause;
-        }
-        assert_eq!(pauses, [0, 5, 10, 20, 40, 80, 160, 320, 640, 1000, 1000], "each pause is double, up to a second");
-        now += Duration::from_millis(1000);
-        assert_eq!(backoff.after_error(now), Duration::ZERO, "an error that comes later is a first one");
-    }
 }

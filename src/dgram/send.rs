@@ -3,9 +3,9 @@ use std::net::{SocketAddr, UdpSocket};
 
 use socket2::{SockAddr, SockRef};
 
-use super::options::no_path;
-use super::socket::Socket;
 use crate::address::{Address, Endpoint, Family, Target, loopback, reachable, resolve};
+use crate::dgram::bind::no_path;
+use crate::dgram::socket::Socket;
 use crate::error::{Error, Result};
 
 impl Socket {
@@ -84,7 +84,7 @@ impl Socket {
     }
 
     /// The address to give to the system for an endpoint: of the socket's family, and one that can be sent to.
-    pub(super) fn destination(&self, call: &'static str, to: Target) -> Result<SocketAddr> {
+    pub(crate) fn destination(&self, call: &'static str, to: Target) -> Result<SocketAddr> {
         // Nearly every datagram goes this way, and the general one takes three times as long.
         if let Target::Ip(at @ SocketAddr::V4(v4)) = to {
             if !self.0.v6 && v4.port() != 0 && !v4.ip().is_unspecified() {
@@ -138,11 +138,11 @@ impl Socket {
     }
 }
 
-pub(super) fn is_connected() -> Error {
+pub(crate) fn is_connected() -> Error {
     Error::fixed(io::ErrorKind::InvalidInput, "ERR_SOCKET_DGRAM_IS_CONNECTED", "Already connected")
 }
 
-pub(super) fn not_connected() -> Error {
+pub(crate) fn not_connected() -> Error {
     Error::fixed(io::ErrorKind::NotConnected, "ERR_SOCKET_DGRAM_NOT_CONNECTED", "Not connected")
 }
 

@@ -1,23 +1,16 @@
-use std::collections::VecDeque;
-use std::convert::Infallible;
 use std::net::{SocketAddr, UdpSocket};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, RwLock};
-use std::time::Duration;
 use std::{fmt, io};
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::bounded;
 
-use super::multicast::{Interface, Membership};
-use super::options::{SocketOptions, is_dual_stack};
-use super::receive::{Backoff, Timeouts};
-use super::wake::{Retired, Waker, receive_timeout};
 use crate::address::{Address, Endpoint, Target};
-use crate::block_list::BlockList;
-use crate::cancel::Attached;
+use crate::dgram::options::SocketOptions;
+use crate::dgram::shared::{Inner, Kept, Open, Setup, Slot, not_running};
+use crate::dgram::udp::{is_dual_stack, lost};
 use crate::error::{Error, Result};
-use crate::lock::{lock, read, write};
-use crate::report::{Report, Reporter};
+use crate::sync::poison::lock;
 
 /// A UDP socket, bound: to receive datagrams, and to send them.
 ///
@@ -41,7 +34,7 @@ use crate::report::{Report, Reporter};
 /// ```
 #[derive(Clone)]
 #[doc(alias = "UdpSocket")]
-pub struct Socket(pub(super) Arc<Inner>);
+pub struct Socket(pub(crate) Arc<Inner>);
 
 impl Socket {
     /// A socket with the default options: of IPv6 for an IPv6 address, otherwise of IPv4. Port 0 has the system choose
@@ -83,7 +76,19 @@ impl Socket {
         self.0.close();
     }
 
-    pub(super) fn new(socket: UdpSocket, options: SocketOptions, adopted: bool) -> Result<Socket> {
+    /// How many datagrams the system has thrown away that had reached this socket, mostly because its receive buffer
+    /// was full. On Linux, from the last column of /proc/net/udp and udp6; `None` elsewhere, where /proc is not to be
+    /// read, and once closed.
+    ///
+    /// What was lost on the way here is not in it. It takes reading a table of all sockets, so once a second is often
+    /// enough.
+    pub fn lost(&self) -> Option<u64> {
+        let setup = self.setup();
+        let open = self.open().ok()?;
+        Some(setup.lost_before + lost(&open.socket, setup.v6)?)
+    }
+
+    pub(crate) fn new(socket: UdpSocket, options: SocketOptions, adopted: bool) -> Result<Socket> {
         let failed = |error: io::Error| Error::call("getsockname", &error);
         let local = socket.local_addr().map_err(failed)?;
         let dual = is_dual_stack(&socket);
@@ -131,11 +136,11 @@ impl Socket {
     }
 
     /// The open socket, for the time of one call; an error once closed.
-    pub(super) fn open(&self) -> Result<Arc<Open>> {
+    pub(crate) fn open(&self) -> Result<Arc<Open>> {
         self.0.open().ok_or_else(not_running)
     }
 
-    pub(super) fn setup(&self) -> MutexGuard<'_, Setup> {
+    pub(crate) fn setup(&self) -> MutexGuard<'_, Setup> {
         lock(&self.0.setup)
     }
 }
@@ -144,192 +149,4 @@ impl fmt::Debug for Socket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Socket").field("address", &self.0.address).field("closed", &self.0.is_closed()).finish()
     }
-}
-
-/// What the handles share.
-pub(super) struct Inner {
-    pub(super) address: Address,
-    pub(super) v6: bool,
-    /// Whether it is of IPv6 and reaches IPv4 too.
-    pub(super) dual: bool,
-    pub(super) slot: RwLock<Slot>,
-    pub(super) closed: AtomicBool,
-    /// Dropped by `close`, which everyone sees who waits on `closing`.
-    closer: Mutex<Option<Sender<Infallible>>>,
-    pub(super) closing: Receiver<Infallible>,
-    /// What had arrived at the socket that `disconnect` gave up.
-    pub(super) kept: Kept,
-    /// Buffers for receives into one that may be too small; as many as there were such receives at once.
-    pub(super) buffers: Mutex<Vec<Box<[u8]>>>,
-    pub(super) backoff: Mutex<Backoff>,
-    pub(super) reporter: Reporter,
-    pub(super) receive_block_list: Option<BlockList>,
-    pub(super) send_block_list: Option<BlockList>,
-    /// Dropping it detaches the socket from the handle that cancels it.
-    attached: OnceLock<Attached>,
-    /// Held while anything but sending and receiving is done, so that two changes never mix.
-    pub(super) setup: Mutex<Setup>,
-}
-
-/// Where the socket is taken from by every call, and out of by `close`, so that a forgotten handle keeps no descriptor.
-pub(super) struct Slot {
-    /// `None` once closed.
-    pub(super) open: Option<Arc<Open>>,
-    /// The socket `close` took out, which receivers may still be about to let go.
-    pub(super) retired: Option<Retired>,
-}
-
-/// What a socket needs to be made again.
-pub(super) struct Setup {
-    /// The address it was bound to, with the port it got.
-    pub(super) local: SocketAddr,
-    pub(super) v6: bool,
-    pub(super) options: SocketOptions,
-    pub(super) interface: Option<Interface>,
-    pub(super) memberships: Vec<Membership>,
-    /// What sockets that were in its place before had lost.
-    pub(super) lost_before: u64,
-}
-
-impl Inner {
-    pub(super) fn open(&self) -> Option<Arc<Open>> {
-        read(&self.slot).open.clone()
-    }
-
-    pub(super) fn is_closed(&self) -> bool {
-        self.closed.load(Ordering::SeqCst)
-    }
-
-    pub(super) fn close(&self) {
-        let first = !self.closed.swap(true, Ordering::SeqCst);
-        lock(&self.closer).take();
-        if first {
-            self.reporter.tell(|| Report::Closing { address: self.address.clone() });
-        }
-        let retired = {
-            let mut slot = write(&self.slot);
-            if let Some(open) = slot.open.take() {
-                slot.retired = Some(Retired::new(open));
-            }
-            slot.retired.clone()
-        };
-        if let Some(retired) = retired {
-            retired.wait();
-        }
-        if first {
-            self.kept.clear();
-            self.reporter.tell(|| Report::Closed { address: self.address.clone() });
-        }
-    }
-}
-
-impl Drop for Inner {
-    fn drop(&mut self) {
-        self.close();
-    }
-}
-
-/// An open socket. Whoever uses it holds it for the time of one call; the last to let go closes the descriptor.
-pub(super) struct Open {
-    pub(super) socket: UdpSocket,
-    /// Its own address, as the system had it when it was new.
-    pub(super) local: SocketAddr,
-    /// Somebody else may have it too.
-    pub(super) adopted: bool,
-    /// The only one it talks to, once connected.
-    pub(super) peer: OnceLock<SocketAddr>,
-    pub(super) timeouts: Mutex<Timeouts>,
-    /// The receive timeout its giver had set on an adopted one, to be set again at the end; until a new descriptor of
-    /// the same socket takes its place.
-    giver_timeout: Mutex<Option<Option<Duration>>>,
-    /// Who wakes its receivers, once they are to let go.
-    pub(super) waker: OnceLock<Waker>,
-    pub(super) gone: Receiver<Infallible>,
-    /// The last field: it is dropped when the descriptor is closed, and `gone` tells.
-    _held: Sender<Infallible>,
-}
-
-impl Open {
-    /// Whether it is going to be connected has to be known before the first receiver sees it.
-    pub(super) fn new(socket: UdpSocket, local: SocketAddr, adopted: bool, connected: bool) -> Open {
-        let (held, gone) = bounded(0);
-        Open {
-            giver_timeout: Mutex::new(socket.read_timeout().ok().filter(|_| adopted)),
-            timeouts: Mutex::new(Timeouts::new(&socket, receive_timeout(local, adopted, connected))),
-            socket,
-            local,
-            adopted,
-            peer: OnceLock::new(),
-            waker: OnceLock::new(),
-            gone,
-            _held: held,
-        }
-    }
-
-    /// An adopted socket by another descriptor, to be connected.
-    pub(super) fn renew(&self) -> io::Result<Open> {
-        let new = Open::new(self.socket.try_clone()?, self.local, true, true);
-        *lock(&new.giver_timeout) = lock(&self.giver_timeout).take();
-        Ok(new)
-    }
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        if let Some(timeout) = lock(&self.giver_timeout).take() {
-            // It fails only on a socket that is broken, and then the giver will find out.
-            let _ = self.socket.set_read_timeout(timeout);
-        }
-    }
-}
-
-/// Datagrams that were taken out of one socket and are to be received from the next. Almost always empty, and then it
-/// costs a receive one load.
-#[derive(Default)]
-pub(super) struct Kept {
-    any: AtomicBool,
-    datagrams: Mutex<Datagrams>,
-}
-
-#[derive(Default)]
-struct Datagrams {
-    queue: VecDeque<(Box<[u8]>, SocketAddr)>,
-    bytes: usize,
-}
-
-/// What a datagram that is kept counts for, beside its bytes; somewhat less than on Linux, so that what was in a receive
-/// buffer has room in one of the same size.
-const OVERHEAD: usize = 512;
-
-impl Kept {
-    /// Keeps a datagram, unless `limit` has been reached: it stands for a receive buffer, and is as large.
-    pub(super) fn push(&self, bytes: &[u8], from: SocketAddr, limit: usize) -> bool {
-        let mut datagrams = lock(&self.datagrams);
-        if datagrams.bytes >= limit {
-            return false;
-        }
-        datagrams.bytes += bytes.len() + OVERHEAD;
-        datagrams.queue.push_back((bytes.into(), from));
-        self.any.store(true, Ordering::SeqCst);
-        true
-    }
-
-    pub(super) fn pop(&self) -> Option<(Box<[u8]>, SocketAddr)> {
-        if !self.any.load(Ordering::SeqCst) {
-            return None;
-        }
-        let mut datagrams = lock(&self.datagrams);
-        let first = datagrams.queue.pop_front();
-        datagrams.bytes -= first.as_ref().map_or(0, |(bytes, _)| bytes.len() + OVERHEAD);
-        self.any.store(!datagrams.queue.is_empty(), Ordering::SeqCst);
-        first
-    }
-
-    fn clear(&self) {
-        *lock(&self.datagrams) = Datagrams::default();
-    }
-}
-
-pub(super) fn not_running() -> Error {
-    Error::fixed(io::ErrorKind::NotConnected, "ERR_SOCKET_DGRAM_NOT_RUNNING", "Not running")
 }

@@ -20,8 +20,8 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 
-use super::socket::Open;
 use crate::address::{Address, reachable};
+use crate::dgram::shared::Open;
 
 /// How long a receiver waits at most where no datagram can wake it.
 const SLICE: Duration = Duration::from_millis(10);
@@ -34,7 +34,7 @@ const BACKSTOP: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// After which time the receivers of a socket look around by themselves.
-pub(super) fn receive_timeout(local: SocketAddr, adopted: bool, connected: bool) -> Option<Duration> {
+pub(crate) fn receive_timeout(local: SocketAddr, adopted: bool, connected: bool) -> Option<Duration> {
     match (is_group(local), adopted, connected) {
         (true, _, _) | (_, true, true) => Some(SLICE),
         (false, true, false) => None,
@@ -43,7 +43,7 @@ pub(super) fn receive_timeout(local: SocketAddr, adopted: bool, connected: bool)
 }
 
 /// Who sends the datagrams, from which address, as the receivers see it, and where to.
-pub(super) struct Waker {
+pub(crate) struct Waker {
     socket: UdpSocket,
     from: SocketAddr,
     to: SocketAddr,
@@ -51,7 +51,7 @@ pub(super) struct Waker {
 
 impl Open {
     /// Whether a datagram is none, but was sent to wake who received it.
-    pub(super) fn is_wake_up(&self, (size, from): (usize, SocketAddr)) -> bool {
+    pub(crate) fn is_wake_up(&self, (size, from): (usize, SocketAddr)) -> bool {
         size == 0 && self.waker.get().is_some_and(|waker| waker.from.port() == from.port())
     }
 
@@ -86,18 +86,18 @@ impl Open {
 
 /// A socket that is out of use, with the receivers that have still to let go of it.
 #[derive(Clone)]
-pub(super) struct Retired {
+pub(crate) struct Retired {
     open: Weak<Open>,
     gone: Receiver<Infallible>,
 }
 
 impl Retired {
-    pub(super) fn new(open: Arc<Open>) -> Retired {
+    pub(crate) fn new(open: Arc<Open>) -> Retired {
         Retired { gone: open.gone.clone(), open: Arc::downgrade(&open) }
     }
 
     /// Wakes the receivers and waits until the descriptor is closed, or has not been for too long.
-    pub(super) fn wait(&self) {
+    pub(crate) fn wait(&self) {
         let until = Instant::now() + PATIENCE;
         let mut pause = Duration::from_millis(1);
         loop {

@@ -11,8 +11,8 @@ use crate::cancel::Cancel;
 use crate::channel::unbounded;
 use crate::error::{Error, Result};
 use crate::ip::ToIp;
-use crate::lock::lock;
 use crate::running::Running;
+use crate::sync::poison::lock;
 
 /// What ends a connect before its time.
 #[derive(Debug, Clone, Copy)]

@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 
 use crate::channel::{Receiver, Sender, unbounded};
 use crate::error::{Error, Result};
-use crate::lock::lock;
 use crate::net::connect::lookup::Limits;
 use crate::report::{Report, Reporter};
 use crate::running::Running;
+use crate::sync::poison::lock;
 use crate::sys;
 
 /// Stands for no limit; every system gives an attempt up long before.

@@ -15,7 +15,6 @@ use std::time::Duration;
 
 use crate::address::Address;
 use crate::error::Error;
-use crate::lock::lock;
 use crate::net::server::admission::{Client, admit};
 use crate::net::server::listener::Inner;
 use crate::net::server::options::ServerOptions;
@@ -25,6 +24,7 @@ use crate::net::socket::Socket;
 use crate::net::socket::connection::{Manner, is_shutting_down, tells_destroyed, tells_shutting_down};
 use crate::report::{How, RefusedBy, Report, dispose, guarded};
 use crate::running::panic_message;
+use crate::sync::poison::lock;
 use crate::sys;
 
 /// How many workers wait for clients at most; more end when they have served. What is kept saves starting a thread per

@@ -10,7 +10,6 @@ use socket2::SockRef;
 
 use crate::address::Address;
 use crate::error::Result;
-use crate::lock::lock;
 use crate::net::proxy;
 use crate::net::proxy::header::Header;
 use crate::net::server::limit::{Denied, Slot};
@@ -20,6 +19,7 @@ use crate::net::server::registry::{Place, Presence};
 use crate::net::server::reject::{Hooks, WhenFull, refuse};
 use crate::net::socket::{Socket, stream};
 use crate::report::{RefusedBy, Report};
+use crate::sync::poison::lock;
 use crate::sys;
 
 /// A client that was let in.

@@ -14,10 +14,10 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crate::lock::lock;
 use crate::net::server::registry::Presence;
 use crate::net::socket::linger::LINGER_BYTES;
 use crate::net::socket::stream::CHUNK;
+use crate::sync::poison::lock;
 use crate::sys;
 
 /// The longest goodbye. As Linux sizes its buffers by default, the kernel takes this much at once, whether the client

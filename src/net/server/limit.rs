@@ -4,7 +4,7 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
-use crate::lock::lock;
+use crate::sync::poison::lock;
 
 /// Lowest bit of the word: nobody is admitted any more. The count stands above it.
 const CLOSED: usize = 1;

@@ -7,12 +7,12 @@ use std::time::Duration;
 use crate::address::Address;
 use crate::cancel::Attached;
 use crate::events::Consumer;
-use crate::lock::{read, write};
 use crate::net::server::goodbye::Goodbyes;
 use crate::net::server::options::ServerOptions;
 use crate::net::server::per_address::Addresses;
 use crate::net::server::registry::Ledger;
 use crate::net::unix::SocketFile;
+use crate::sync::poison::{read, write};
 
 /// What [`Server`] handles share.
 pub(crate) struct Inner {

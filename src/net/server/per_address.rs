@@ -5,7 +5,7 @@ use std::collections::hash_map::Entry;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex};
 
-use crate::lock::lock;
+use crate::sync::poison::lock;
 
 /// The counts. There is one for each address that has a connection just now, so they take no more memory than those do.
 #[derive(Debug)]

@@ -12,11 +12,11 @@ use std::time::{Duration, Instant};
 
 use crate::address::Address;
 use crate::events::this_thread;
-use crate::lock::lock;
 use crate::net::server::limit::{Slot, Slots};
 use crate::net::server::per_address::AddressSlot;
 use crate::net::socket::connection::{Core, Owner};
 use crate::report::{ConnectionId, How, RefusedBy, Report, Reporter};
+use crate::sync::poison::lock;
 
 /// A server's accounts, as [`Server::stats`](crate::net::Server::stats) gives them. They always balance:
 /// `accepted == open + ended + failed + panicked`.

@@ -8,13 +8,13 @@ use std::{fmt, io};
 
 use crate::address::{Address, reachable};
 use crate::events::this_thread;
-use crate::lock::lock;
 use crate::net::server::Server;
 use crate::net::server::listener::Inner;
 use crate::net::server::reject::{Hooks, refuse};
 use crate::net::socket::connection::Manner;
 use crate::net::unix;
 use crate::report::{How, RefusedBy, Report};
+use crate::sync::poison::lock;
 use crate::sys;
 
 /// How often, after the first, an acceptor is called that does not come: with pauses that grow from 20 to 500 ms, some

@@ -8,7 +8,7 @@
 use std::any::Any;
 use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
-use std::sync::atomic::{AtomicU64, AtomicU8};
+use std::sync::atomic::{AtomicU8, AtomicU64};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 use std::{fmt, io, thread};
@@ -19,12 +19,12 @@ use crate::address::{Address, Family};
 use crate::cancel::Attached;
 use crate::error::Error;
 use crate::events::Going;
-use crate::lock::{lock, read, write};
 use crate::net::socket::linger::{discard_until_end, discard_until_quiet};
 use crate::net::socket::outbox::Queue;
 use crate::net::socket::stream::{Options, Settings};
 use crate::net::socket::timers::{Direction, Timers, Told};
 use crate::report::{Connection, ConnectionId, How, Report, Reporter};
+use crate::sync::poison::{lock, read, write};
 
 /// Our FIN is out: `end()`, or the peer's end answered.
 pub(crate) const WE_ENDED: u8 = 1;

@@ -9,12 +9,12 @@ use std::time::Duration;
 use std::{fmt, io, thread};
 
 use crate::error::Error;
-use crate::lock::lock;
 use crate::net::socket::Socket;
 use crate::net::socket::connection::{Core, destroyed};
 use crate::net::socket::timers::{Direction, is_idle};
 use crate::net::socket::write::{Turn, written_after_end};
 use crate::report::guarded;
+use crate::sync::poison::lock;
 use crate::sys;
 
 /// The queue of writes of a [`Socket`], made by [`Socket::outbox`]: for those who must not block, or write to many.

@@ -10,8 +10,8 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use crate::error::{Error, Result};
-use crate::lock::lock;
 use crate::net::socket::timers::{Direction, slice};
+use crate::sync::poison::lock;
 
 /// What is asked of a peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,10 +6,10 @@ use std::net::TcpStream;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
 use crate::error::Error;
-use crate::lock::lock;
 use crate::net::socket::connection::{Core, NUDGED, PEER_ENDED, destroyed, shutting_down};
 use crate::net::socket::stream::CHUNK;
 use crate::net::socket::timers::{Began, Direction, Told};
+use crate::sync::poison::lock;
 use crate::sys;
 
 impl Core {

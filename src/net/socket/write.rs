@@ -7,13 +7,13 @@ use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::{MutexGuard, TryLockError};
 
 use crate::error::Error;
-use crate::lock::{lock, read};
 use crate::net::socket::connection::{CLOSED, Core, PEER_ENDED, WE_ENDED, destroyed};
 use crate::net::socket::outbox::{Queue, Then};
 use crate::net::socket::read::is_passing;
 use crate::net::socket::stream::CHUNK;
 use crate::net::socket::timers::{Began, Direction};
 use crate::report::guarded;
+use crate::sync::poison::{lock, read};
 use crate::sys;
 
 impl Core {

@@ -1,8 +1,8 @@
 use std::{fmt, io};
 
-use super::options::SocketOptions;
-use super::receive::{MAX_DATAGRAM, RemoteInfo};
-use super::socket::Socket;
+use crate::dgram::options::SocketOptions;
+use crate::dgram::receive::{MAX_DATAGRAM, RemoteInfo};
+use crate::dgram::socket::Socket;
 use crate::error::Error;
 use crate::running::Running;
 
@@ -198,7 +198,7 @@ where
 
 impl Socket {
     /// Starts a thread that receives.
-    pub(super) fn start(&self, receive: impl FnOnce() -> io::Result<()> + Send + 'static) -> io::Result<Running> {
+    pub(crate) fn start(&self, receive: impl FnOnce() -> io::Result<()> + Send + 'static) -> io::Result<Running> {
         let setup = self.setup();
         let SocketOptions { thread_name, stack_size, .. } = &setup.options;
         Running::start(format!("{thread_name} recv {}", self.address()), *stack_size, receive)

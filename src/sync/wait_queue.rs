@@ -7,7 +7,7 @@ use std::collections::{HashSet, VecDeque};
 use std::sync::Mutex;
 use std::thread::{self, Thread};
 
-use crate::lock::lock;
+use crate::sync::poison::lock;
 
 /// How many may be at the front.
 const FRONT: usize = 2;

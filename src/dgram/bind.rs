@@ -1,0 +1,154 @@
+//! Making a socket: binding one, and taking over one that exists.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+
+use socket2::{Domain, Protocol, Type};
+
+use crate::address::{Address, Endpoint, Family, Target, resolve};
+use crate::dgram::options::{RECV_BUFFER, SEND_BUFFER, SocketOptions};
+use crate::dgram::socket::Socket;
+use crate::dgram::udp;
+use crate::error::{Error, Result};
+use crate::sys;
+
+impl SocketOptions {
+    /// Makes the socket and binds it, bind(2). Port 0 has the system choose a free one. A bare port is on every
+    /// interface; a name is looked up, which blocks as long as the resolver does.
+    ///
+    /// # Errors
+    /// `EADDRINUSE` if another socket has the address, `EADDRNOTAVAIL` if this machine has no such address, `EACCES`
+    /// for a port that is reserved, `EINVAL` for an address of the other family, `ENOTFOUND` for an unknown name;
+    /// `ERR_OUT_OF_RANGE`, `ERR_INVALID_ARG_VALUE` and `ERR_SOCKET_BAD_BUFFER_SIZE` name an option that cannot be.
+    pub fn bind(&self, at: impl Into<Endpoint>) -> Result<Socket> {
+        self.check()?;
+        let mut failed = Vec::new();
+        for at in self.candidates(at.into().target()?)? {
+            match self.open(at) {
+                Ok(socket) => return Socket::new(socket, self.clone(), false),
+                Err(error) => failed.push(error),
+            }
+        }
+        Err(failed.swap_remove(0))
+    }
+
+    /// Takes a socket over that exists already and is bound, such as a [`std::net::UdpSocket`] or one that a service
+    /// manager has passed on. Its family is its own; of the options only those are applied that were set.
+    ///
+    /// Somebody else may still have it, in this process or another. So it is never shut down: [`close`](Socket::close)
+    /// wakes its receivers by sending empty datagrams to itself, of which one may be left for the others, and closes
+    /// this descriptor alone. But settings are one for all. That includes the timeout that
+    /// [`recv_timeout`](Socket::recv_timeout) sets, and one of 10 ms that it has all the time while it is connected,
+    /// since nothing else could wake its receivers then; when closed it has the one it came with. Nobody else should
+    /// shut it down while it is in use: std's receive is not prepared for that. Our descriptor is not passed on to
+    /// programs that are started (close-on-exec).
+    ///
+    /// # Errors
+    /// `ERR_INVALID_FD_TYPE` if it is no UDP socket, `ERR_INVALID_ARG_VALUE` if it is not bound or is in non-blocking
+    /// mode, which is not changed because that too is shared: call `set_nonblocking(false)` first.
+    #[doc(alias = "fd")]
+    pub fn adopt(&self, socket: impl Into<sys::OwnedHandle>) -> Result<Socket> {
+        self.check()?;
+        let socket = socket2::Socket::from(socket.into());
+        let at = socket.local_addr().map_err(|error| Error::call("getsockname", &error))?;
+        let is_datagram = socket.r#type().is_ok_and(|kind| kind == Type::DGRAM);
+        let at = match at.as_socket() {
+            Some(at) if is_datagram => at,
+            at => {
+                let kind = if at.is_some() { "TCP" } else { "UNKNOWN" };
+                return Err(Error::invalid("ERR_INVALID_FD_TYPE", format!("Unsupported fd type: {kind}")));
+            }
+        };
+        if at.port() == 0 {
+            return Err(Error::invalid("ERR_INVALID_ARG_VALUE", "The socket to adopt is not bound"));
+        }
+        if sys::is_nonblocking(&socket).map_err(|error| Error::call("open", &error))? {
+            let text = "The socket to adopt is in non-blocking mode: call set_nonblocking(false) first";
+            return Err(Error::invalid("ERR_INVALID_ARG_VALUE", text));
+        }
+        sys::close_on_exec(&socket).map_err(|error| Error::call("open", &error))?;
+        let socket = UdpSocket::from(socket);
+        self.apply(&socket, at.is_ipv6())?;
+        let mut options = self.clone();
+        options.family = Address::from(at).family();
+        Socket::new(socket, options, true)
+    }
+
+    /// A socket with these options, bound.
+    pub(crate) fn open(&self, at: SocketAddr) -> Result<UdpSocket> {
+        let failed = |error: io::Error| Error::call("bind", &error).at(at);
+        let socket = socket2::Socket::new(Domain::for_address(at), Type::DGRAM, Some(Protocol::UDP)).map_err(failed)?;
+        if at.is_ipv6() {
+            // Said explicitly, since systems have different defaults. OpenBSD knows no other way and refuses to be
+            // asked.
+            match socket.set_only_v6(self.ipv6_only) {
+                Err(error) if self.ipv6_only => return Err(failed(error)),
+                _ => {}
+            }
+        }
+        if self.reuse_address {
+            sys::share_address(&socket, true).map_err(failed)?;
+        }
+        if self.reuse_port {
+            sys::reuse_port(&socket).map_err(failed)?;
+        }
+        if self.recv_buffer_size.is_none() {
+            // Some systems clip what is too much, others refuse it.
+            let mut size = RECV_BUFFER;
+            while socket.set_recv_buffer_size(size).is_err() && size > 65_536 {
+                size /= 2;
+            }
+        }
+        if self.send_buffer_size.is_none() && socket.send_buffer_size().is_ok_and(|size| size < SEND_BUFFER) {
+            // Refused, it leaves what there was, and the sends that are too large say so.
+            let _ = socket.set_send_buffer_size(SEND_BUFFER);
+        }
+        socket.bind(&at.into()).map_err(failed)?;
+        let socket = UdpSocket::from(socket);
+        self.apply(&socket, at.is_ipv6())?;
+        Ok(socket)
+    }
+
+    /// Sets what can be set on a bound socket as well, as far as somebody asked for it.
+    fn apply(&self, socket: &UdpSocket, v6: bool) -> Result<()> {
+        if let Some(bytes) = self.recv_buffer_size {
+            udp::recv_buffer_size(socket, bytes)?;
+        }
+        if let Some(bytes) = self.send_buffer_size {
+            udp::send_buffer_size(socket, bytes)?;
+        }
+        if let Some(hops) = self.ttl {
+            udp::ttl(socket, v6, hops)?;
+        }
+        if let Some(allow) = self.broadcast {
+            udp::broadcast(socket, allow)?;
+        }
+        if let Some(hops) = self.multicast_ttl {
+            udp::multicast_ttl(socket, v6, hops)?;
+        }
+        if let Some(on) = self.multicast_loop {
+            udp::multicast_loop(socket, v6, on)?;
+        }
+        Ok(())
+    }
+
+    /// Where to bind, in the order to try; at least one.
+    fn candidates(&self, at: Target) -> Result<Vec<SocketAddr>> {
+        let any: IpAddr = match self.family {
+            Family::Ipv6 => Ipv6Addr::UNSPECIFIED.into(),
+            _ => Ipv4Addr::UNSPECIFIED.into(),
+        };
+        match at {
+            Target::Port(port) => Ok(vec![(any, port).into()]),
+            Target::Ip(at) if at.is_ipv4() == any.is_ipv4() => Ok(vec![at]),
+            Target::Ip(at) => Err(Error::coded("bind", io::ErrorKind::InvalidInput, "EINVAL").at(at)),
+            Target::Name { host, port } => resolve(&host, port, Some(self.family)),
+            Target::Path(_) => Err(no_path()),
+            Target::Invalid(error) => Err(error),
+        }
+    }
+}
+
+pub(crate) fn no_path() -> Error {
+    Error::invalid("ERR_INVALID_ARG_VALUE", "The endpoint of a datagram socket is an address or a name, not a path")
+}

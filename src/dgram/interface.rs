@@ -1,0 +1,159 @@
+//! Network interfaces, by address, number or name.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+
+use crate::error::{Error, Result};
+use crate::sys;
+
+/// Which network interface a multicast call is about: by one of its addresses, by its number, or by its name.
+///
+/// Every call that takes `impl Into<Interface>` takes an [`IpAddr`] or one of its forms, a `u32`, or a text:
+/// `"127.0.0.1"`, `"eth0"`, or Node's `"::%eth0"`.
+///
+/// ```
+/// use landline::dgram::Interface;
+///
+/// assert_eq!(Interface::from("127.0.0.1"), Interface::address([127, 0, 0, 1]));
+/// assert_eq!(Interface::from("::%lo"), Interface::name("lo"));
+/// assert_eq!(Interface::from(2), Interface::index(2));
+/// assert_eq!(Interface::from("0.0.0.0"), Interface::ANY);
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Interface(Kind);
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Kind {
+    Any,
+    Address(IpAddr),
+    Index(u32),
+    Name(Box<str>),
+}
+
+impl Interface {
+    /// Whichever the system chooses: mostly the one of the default route.
+    pub const ANY: Interface = Interface(Kind::Any);
+
+    /// The one that has this address. The unspecified address is [`ANY`](Interface::ANY).
+    pub fn address(address: impl Into<IpAddr>) -> Interface {
+        let address = address.into();
+        if address.is_unspecified() { Interface::ANY } else { Interface(Kind::Address(address)) }
+    }
+
+    /// The one with this number, as `ip link` shows it. 0 is [`ANY`](Interface::ANY).
+    pub fn index(index: u32) -> Interface {
+        if index == 0 { Interface::ANY } else { Interface(Kind::Index(index)) }
+    }
+
+    /// The one with this name.
+    pub fn name(name: &str) -> Interface {
+        Interface(Kind::Name(name.into()))
+    }
+
+    /// For IPv4's calls, which take an address.
+    pub(crate) fn v4(&self) -> Result<Ipv4Addr, NoInterface> {
+        match &self.0 {
+            Kind::Any => Ok(Ipv4Addr::UNSPECIFIED),
+            Kind::Address(IpAddr::V4(address)) => Ok(*address),
+            Kind::Address(IpAddr::V6(_)) => Err(NoInterface::Invalid),
+            Kind::Index(index) => sys::multicast_interface_v4(*index).ok_or(NoInterface::Unknown),
+            Kind::Name(name) => sys::multicast_interface_v4(index_of(name)?).ok_or(NoInterface::Unknown),
+        }
+    }
+
+    /// For IPv6's calls, which take a number.
+    pub(crate) fn v6(&self) -> Result<u32, NoInterface> {
+        match &self.0 {
+            Kind::Any => Ok(0),
+            Kind::Address(IpAddr::V6(address)) => sys::interface_of(*address).ok_or(NoInterface::Unknown),
+            Kind::Address(IpAddr::V4(_)) => Err(NoInterface::Invalid),
+            Kind::Index(index) => Ok(*index),
+            Kind::Name(name) => index_of(name),
+        }
+    }
+}
+
+/// The resolver is who knows the numbers of interfaces: it has to, for the zone of an address.
+fn index_of(name: &str) -> Result<u32, NoInterface> {
+    let found = (&*format!("fe80::1%{name}"), 0).to_socket_addrs().map_err(|_| NoInterface::Unknown)?;
+    let mut zones = found.filter_map(|at| match at {
+        SocketAddr::V6(at) => Some(at.scope_id()),
+        SocketAddr::V4(_) => None,
+    });
+    zones.next().filter(|index| *index != 0).ok_or(NoInterface::Unknown)
+}
+
+pub(crate) enum NoInterface {
+    Unknown,
+    /// Of the other family.
+    Invalid,
+}
+
+impl NoInterface {
+    pub(crate) fn error(self, call: &'static str) -> Error {
+        match self {
+            NoInterface::Unknown => Error::coded(call, io::ErrorKind::NotFound, "ENODEV"),
+            NoInterface::Invalid => Error::coded(call, io::ErrorKind::InvalidInput, "EINVAL"),
+        }
+    }
+}
+
+impl From<&str> for Interface {
+    fn from(text: &str) -> Interface {
+        match (text.parse::<IpAddr>(), text.split_once('%')) {
+            (Ok(address), _) => Interface::address(address),
+            (Err(_), Some((_, zone))) => zone.parse().map_or_else(|_| Interface::name(zone), Interface::index),
+            (Err(_), None) => Interface::name(text),
+        }
+    }
+}
+
+impl From<String> for Interface {
+    fn from(text: String) -> Interface {
+        text.as_str().into()
+    }
+}
+
+impl From<&String> for Interface {
+    fn from(text: &String) -> Interface {
+        text.as_str().into()
+    }
+}
+
+impl From<u32> for Interface {
+    fn from(index: u32) -> Interface {
+        Interface::index(index)
+    }
+}
+
+impl From<IpAddr> for Interface {
+    fn from(address: IpAddr) -> Interface {
+        Interface::address(address)
+    }
+}
+
+impl From<[u8; 4]> for Interface {
+    fn from(address: [u8; 4]) -> Interface {
+        Interface::address(address)
+    }
+}
+
+impl From<Ipv4Addr> for Interface {
+    fn from(address: Ipv4Addr) -> Interface {
+        Interface::address(address)
+    }
+}
+
+impl From<Ipv6Addr> for Interface {
+    fn from(address: Ipv6Addr) -> Interface {
+        Interface::address(address)
+    }
+}
+
+/// A group the socket is in.
+#[derive(PartialEq, Eq)]
+pub(crate) struct Membership {
+    pub(crate) group: IpAddr,
+    pub(crate) source: Option<IpAddr>,
+    pub(crate) interface: Interface,
+}

@@ -1,0 +1,99 @@
+//! What is asked of a bare UDP socket: settings that are made, and counts that are read.
+
+use std::io;
+use std::net::UdpSocket;
+
+use socket2::SockRef;
+
+use crate::error::{Error, Result};
+use crate::sys;
+
+/// The system calls' names in the errors of the buffer sizes, where Node shows libuv's.
+pub(crate) const RECV: &str = "uv_recv_buffer_size";
+pub(crate) const SEND: &str = "uv_send_buffer_size";
+
+pub(crate) fn recv_buffer_size(socket: &UdpSocket, bytes: usize) -> Result<()> {
+    buffer_size(RECV, bytes, || SockRef::from(socket).set_recv_buffer_size(bytes))
+}
+
+pub(crate) fn send_buffer_size(socket: &UdpSocket, bytes: usize) -> Result<()> {
+    buffer_size(SEND, bytes, || SockRef::from(socket).set_send_buffer_size(bytes))
+}
+
+pub(crate) fn check_buffer_size(bytes: usize) -> Result<()> {
+    if bytes == 0 {
+        return Err(Error::invalid("ERR_SOCKET_BAD_BUFFER_SIZE", "Buffer size must be a positive integer"));
+    }
+    Ok(())
+}
+
+fn buffer_size(call: &'static str, bytes: usize, set: impl FnOnce() -> io::Result<()>) -> Result<()> {
+    check_buffer_size(bytes)?;
+    // The system takes a C int; a larger number would arrive as a negative one.
+    let set = match i32::try_from(bytes) {
+        Ok(_) => set().map_err(|error| Error::call(call, &error)),
+        Err(_) => Err(invalid(call)),
+    };
+    set.map_err(|error| Error::buffer_size(call, &error))
+}
+
+pub(crate) fn broadcast(socket: &UdpSocket, allow: bool) -> Result<()> {
+    socket.set_broadcast(allow).map_err(|error| Error::call("setBroadcast", &error))
+}
+
+pub(crate) fn ttl(socket: &UdpSocket, v6: bool, hops: u32) -> Result<()> {
+    const CALL: &str = "setTTL";
+    if !(1..=255).contains(&hops) {
+        return Err(invalid(CALL));
+    }
+    let set_v4 = || SockRef::from(socket).set_ttl_v4(hops);
+    let set_v6 = || SockRef::from(socket).set_unicast_hops_v6(hops);
+    both(socket, v6, CALL, set_v4, set_v6)
+}
+
+pub(crate) fn multicast_ttl(socket: &UdpSocket, v6: bool, hops: u32) -> Result<()> {
+    const CALL: &str = "setMulticastTTL";
+    if hops > 255 {
+        return Err(invalid(CALL));
+    }
+    let set_v4 = || SockRef::from(socket).set_multicast_ttl_v4(hops);
+    let set_v6 = || SockRef::from(socket).set_multicast_hops_v6(hops);
+    both(socket, v6, CALL, set_v4, set_v6)
+}
+
+pub(crate) fn multicast_loop(socket: &UdpSocket, v6: bool, on: bool) -> Result<()> {
+    let set_v4 = || SockRef::from(socket).set_multicast_loop_v4(on);
+    let set_v6 = || SockRef::from(socket).set_multicast_loop_v6(on);
+    both(socket, v6, "setMulticastLoopback", set_v4, set_v6)
+}
+
+/// Sets an option of the socket's family; on a dual-stack socket IPv4's too, as far as the system lets one.
+fn both(
+    socket: &UdpSocket,
+    v6: bool,
+    call: &'static str,
+    set_v4: impl Fn() -> io::Result<()>,
+    set_v6: impl Fn() -> io::Result<()>,
+) -> Result<()> {
+    let set = if v6 { set_v6() } else { set_v4() };
+    if v6 && is_dual_stack(socket) {
+        // Linux and Windows have IPv4's options on an IPv6 socket, others not; there is nothing else to be done there.
+        let _ = set_v4();
+    }
+    set.map_err(|error| Error::call(call, &error))
+}
+
+/// What the system would say.
+fn invalid(call: &'static str) -> Error {
+    Error::coded(call, io::ErrorKind::InvalidInput, "EINVAL")
+}
+/// Whether an IPv6 socket reaches IPv4 too.
+pub(crate) fn is_dual_stack(socket: &UdpSocket) -> bool {
+    SockRef::from(socket).only_v6().is_ok_and(|only| !only)
+}
+
+/// What this one socket has lost.
+pub(crate) fn lost(socket: &UdpSocket, v6: bool) -> Option<u64> {
+    let row = sys::table_row(socket, if v6 { "udp6" } else { "udp" })?;
+    row.split_whitespace().last()?.parse().ok()
+}

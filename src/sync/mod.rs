@@ -1,0 +1,5 @@
+//! What threads wait with. It uses std alone, so that loom can try every order of threads.
+
+pub(crate) mod backoff;
+pub(crate) mod poison;
+pub(crate) mod wait_queue;
