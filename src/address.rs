@@ -1,5 +1,5 @@
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -45,10 +45,10 @@ impl fmt::Display for Family {
 /// # Ok::<(), landline::Error>(())
 /// ```
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Address(Place);
+pub struct Address(pub(crate) Repr);
 
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-enum Place {
+pub(crate) enum Repr {
     Ip(SocketAddr),
     Path(PathBuf),
 }
@@ -98,25 +98,25 @@ impl Address {
     /// IPv4, IPv6 or Unix.
     pub fn family(&self) -> Family {
         match &self.0 {
-            Place::Ip(SocketAddr::V4(_)) => Family::Ipv4,
-            Place::Ip(SocketAddr::V6(_)) => Family::Ipv6,
-            Place::Path(_) => Family::Unix,
+            Repr::Ip(SocketAddr::V4(_)) => Family::Ipv4,
+            Repr::Ip(SocketAddr::V6(_)) => Family::Ipv6,
+            Repr::Path(_) => Family::Unix,
         }
     }
 
     /// The path of a Unix socket; `None` for an IP address. Empty for a client that has no name of its own.
     pub fn path(&self) -> Option<&Path> {
         match &self.0 {
-            Place::Ip(_) => None,
-            Place::Path(path) => Some(path),
+            Repr::Ip(_) => None,
+            Repr::Path(path) => Some(path),
         }
     }
 
     /// The same as std's type; `None` for a Unix socket.
     pub fn socket_addr(&self) -> Option<SocketAddr> {
         match &self.0 {
-            Place::Ip(at) => Some(*at),
-            Place::Path(_) => None,
+            Repr::Ip(at) => Some(*at),
+            Repr::Path(_) => None,
         }
     }
 
@@ -124,20 +124,20 @@ impl Address {
     /// or the path as a JSON string.
     pub fn to_json(&self) -> String {
         match &self.0 {
-            Place::Ip(at) => {
+            Repr::Ip(at) => {
                 let (ip, family, port) = (at.ip(), self.family(), at.port());
                 format!(r#"{{"address":"{ip}","family":"{family}","port":{port}}}"#)
             }
-            Place::Path(path) => json_string(&path.to_string_lossy()),
+            Repr::Path(path) => json_string(&path.to_string_lossy()),
         }
     }
 
     /// As Node's error messages write it: `127.0.0.1:3000`, `::1:3000`, and the address alone where the port is 0.
     pub(crate) fn in_messages(&self) -> String {
         match &self.0 {
-            Place::Ip(at) if at.port() == 0 => at.ip().to_string(),
-            Place::Ip(at) => format!("{}:{}", at.ip(), at.port()),
-            Place::Path(path) => printed(path),
+            Repr::Ip(at) if at.port() == 0 => at.ip().to_string(),
+            Repr::Ip(at) => format!("{}:{}", at.ip(), at.port()),
+            Repr::Path(path) => printed(path),
         }
     }
 }
@@ -172,8 +172,8 @@ fn json_string(text: &str) -> String {
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            Place::Ip(at) => at.fmt(f),
-            Place::Path(path) => f.write_str(&printed(path)),
+            Repr::Ip(at) => at.fmt(f),
+            Repr::Path(path) => f.write_str(&printed(path)),
         }
     }
 }
@@ -187,7 +187,7 @@ impl fmt::Debug for Address {
 impl From<SocketAddr> for Address {
     /// IPv4-mapped IPv6 addresses become IPv4.
     fn from(at: SocketAddr) -> Address {
-        Address(Place::Ip(match at.ip().to_canonical() {
+        Address(Repr::Ip(match at.ip().to_canonical() {
             IpAddr::V4(ip) => SocketAddr::from((ip, at.port())),
             IpAddr::V6(_) => at,
         }))
@@ -196,7 +196,7 @@ impl From<SocketAddr> for Address {
 
 impl From<PathBuf> for Address {
     fn from(path: PathBuf) -> Address {
-        Address(Place::Path(path))
+        Address(Repr::Path(path))
     }
 }
 
@@ -210,214 +210,4 @@ impl FromStr for Address {
             text.parse().map_err(|_| Error::invalid("ERR_INVALID_ADDRESS", format!("Invalid address: {text}")))?;
         Ok(at.into())
     }
-}
-
-/// Where to listen, connect or send: a port, an address, or a name that has not been looked up yet.
-///
-/// Every call that takes `impl Into<Endpoint>` takes any of these:
-///
-/// | you write | it means |
-/// |---|---|
-/// | `3000` | listening: every interface, IPv6 and IPv4; connecting and sending: this machine |
-/// | `"127.0.0.1:3000"`, `"[::1]:3000"`, `"localhost:3000"` | that host and port |
-/// | `":3000"`, `"3000"` | the same as the bare port |
-/// | `("localhost", 3000)`, `([127, 0, 0, 1], 3000)`, `(ip, 3000)` | that host and port |
-/// | a [`SocketAddr`], an [`Address`] or a reference to one | that address |
-/// | a [`Path`] or [`PathBuf`] | a Unix socket |
-///
-/// A text is never a path. A text that is none of these is an error from the call it was given to, which names it.
-/// An endpoint that holds an address allocates nothing.
-#[derive(Clone)]
-pub struct Endpoint(pub(crate) Target);
-
-#[derive(Clone)]
-pub(crate) enum Target {
-    Port(u16),
-    Ip(SocketAddr),
-    Name {
-        host: Box<str>,
-        port: u16,
-    },
-    Path(PathBuf),
-    /// Not an endpoint; kept so that the call it is given to can say so.
-    Invalid(Error),
-}
-
-impl Endpoint {
-    fn parse(text: &str) -> Target {
-        if let Ok(at) = text.parse() {
-            return Target::Ip(at);
-        }
-        let (host, port) = text.rsplit_once(':').unwrap_or(("", text));
-        if port.is_empty() || !port.bytes().all(|c| c.is_ascii_digit()) {
-            return Target::Invalid(Error::invalid(
-                "ERR_INVALID_ARG_VALUE",
-                format!("The endpoint '{text}' is invalid: expected host:port, [ipv6]:port, :port or a port"),
-            ));
-        }
-        let Ok(port) = port.parse() else {
-            return Target::Invalid(Error::bad_port(port));
-        };
-        match host.strip_prefix('[').map(|inner| inner.strip_suffix(']')) {
-            Some(Some(inner)) if inner.contains(':') => Target::host(inner, port),
-            Some(_) => Target::bad_host(host),
-            None if host.is_empty() => Target::Port(port),
-            None if host.contains(':') => Target::Invalid(Error::invalid(
-                "ERR_INVALID_ARG_VALUE",
-                format!("The endpoint '{text}' is invalid: an IPv6 address stands in brackets, [{host}]:{port}"),
-            )),
-            None => Target::host(host, port),
-        }
-    }
-
-    /// The endpoint itself, or the error of a text that is none.
-    pub(crate) fn target(self) -> Result<Target> {
-        match self.0 {
-            Target::Invalid(error) => Err(error),
-            target => Ok(target),
-        }
-    }
-}
-
-impl Target {
-    /// A host that was given apart from its port: a literal, or a name to look up.
-    fn host(host: &str, port: u16) -> Target {
-        match host.parse::<IpAddr>() {
-            Ok(ip) => Target::Ip((ip, port).into()),
-            Err(_)
-                if host.is_empty()
-                    || host.contains(|c: char| c.is_whitespace() || c.is_control() || "/[]@".contains(c)) =>
-            {
-                Target::bad_host(host)
-            }
-            // A literal with a zone, `fe80::1%eth0`, is left to the resolver: it alone knows the interfaces.
-            Err(_) => Target::Name { host: host.into(), port },
-        }
-    }
-
-    fn bad_host(host: &str) -> Target {
-        Target::Invalid(Error::invalid(
-            "ERR_INVALID_ARG_VALUE",
-            format!("The host {host:?} is invalid: expected a name or an IP address"),
-        ))
-    }
-}
-
-/// Asks the system's resolver, getaddrinfo(3), in the order it answers. Blocks as long as the resolver does; there is
-/// no way to limit or cancel that.
-pub(crate) fn resolve(host: &str, port: u16, family: Option<Family>) -> Result<Vec<SocketAddr>> {
-    let mut found: Vec<SocketAddr> = Vec::new();
-    for at in (host, port).to_socket_addrs().map_err(|error| Error::lookup(host, &error))? {
-        let wanted = family.is_none_or(|family| Address::from(at).family() == family);
-        if wanted && !found.contains(&at) {
-            found.push(at);
-        }
-    }
-    if found.is_empty() {
-        return Err(Error::not_found(host));
-    }
-    Ok(found)
-}
-
-/// The address of this machine in the family that is asked for.
-pub(crate) fn loopback(family: Family) -> IpAddr {
-    match family {
-        Family::Ipv6 => Ipv6Addr::LOCALHOST.into(),
-        _ => Ipv4Addr::LOCALHOST.into(),
-    }
-}
-
-/// Where to connect or send in order to reach a socket bound to `at`: a wildcard is reached over loopback, since
-/// connecting to it works on some systems only.
-pub(crate) fn reachable(at: SocketAddr) -> SocketAddr {
-    match at.ip().to_canonical() {
-        IpAddr::V4(ip) if ip.is_unspecified() => (Ipv4Addr::LOCALHOST, at.port()).into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => (Ipv6Addr::LOCALHOST, at.port()).into(),
-        _ => at,
-    }
-}
-
-impl fmt::Display for Endpoint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
-            Target::Port(port) => write!(f, ":{port}"),
-            Target::Ip(at) => at.fmt(f),
-            Target::Name { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
-            Target::Name { host, port } => write!(f, "{host}:{port}"),
-            Target::Path(path) => path.display().fmt(f),
-            Target::Invalid(error) => error.fmt(f),
-        }
-    }
-}
-
-impl fmt::Debug for Endpoint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Endpoint({self})")
-    }
-}
-
-impl From<u16> for Endpoint {
-    fn from(port: u16) -> Endpoint {
-        Endpoint(Target::Port(port))
-    }
-}
-
-impl From<SocketAddr> for Endpoint {
-    fn from(at: SocketAddr) -> Endpoint {
-        Endpoint(Target::Ip(at))
-    }
-}
-
-impl From<&str> for Endpoint {
-    fn from(text: &str) -> Endpoint {
-        Endpoint(Endpoint::parse(text))
-    }
-}
-
-impl From<(&str, u16)> for Endpoint {
-    fn from((host, port): (&str, u16)) -> Endpoint {
-        Endpoint(Target::host(host, port))
-    }
-}
-
-impl From<Address> for Endpoint {
-    fn from(address: Address) -> Endpoint {
-        Endpoint(match address.0 {
-            Place::Ip(at) => Target::Ip(at),
-            Place::Path(path) => Target::Path(path),
-        })
-    }
-}
-
-impl From<PathBuf> for Endpoint {
-    fn from(path: PathBuf) -> Endpoint {
-        Endpoint(Target::Path(path))
-    }
-}
-
-/// The other forms, each by way of one above.
-macro_rules! endpoint_from {
-    ($($given:ty, |$value:pat_param| $as:expr;)*) => {$(
-        impl From<$given> for Endpoint {
-            fn from($value: $given) -> Endpoint {
-                $as.into()
-            }
-        }
-    )*};
-}
-
-endpoint_from! {
-    &SocketAddr, |at| *at;
-    SocketAddrV4, |at| SocketAddr::V4(at);
-    SocketAddrV6, |at| SocketAddr::V6(at);
-    (IpAddr, u16), |at| SocketAddr::from(at);
-    (Ipv4Addr, u16), |at| SocketAddr::from(at);
-    (Ipv6Addr, u16), |at| SocketAddr::from(at);
-    ([u8; 4], u16), |at| SocketAddr::from(at);
-    &Address, |address| address.clone();
-    String, |text| text.as_str();
-    &String, |text| text.as_str();
-    (String, u16), |(host, port)| (host.as_str(), port);
-    &Path, |path| path.to_path_buf();
-    &PathBuf, |path| path.clone();
 }

@@ -1,7 +1,6 @@
 use std::collections::BTreeMap;
-use std::fmt;
-use std::io;
 use std::sync::{Arc, Mutex, Weak};
+use std::{fmt, io};
 
 use crate::error::Error;
 use crate::sync::poison::lock;

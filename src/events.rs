@@ -3,16 +3,17 @@
 use std::convert::Infallible;
 use std::fmt;
 use std::ops::Deref;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex};
 use std::thread::{self, Thread};
 
 use crossbeam_channel::{self as channel, Receiver, Sender, TryRecvError, TrySendError, bounded, never, select};
 
 use crate::error::{Error, Result};
-use crate::running::Running;
 use crate::sync::poison::lock;
 use crate::sync::wait_queue::Line;
+use crate::thread::Running;
 
 /// The receiving end of a channel of events, made by the `events(n)` of a server or socket.
 ///

@@ -84,13 +84,15 @@ mod address;
 mod block_list;
 mod cancel;
 mod encoding;
+mod endpoint;
 mod error;
 mod events;
 mod ip;
+mod limit;
 mod report;
-mod running;
 mod sync;
 mod sys;
+mod thread;
 
 pub mod dgram;
 pub mod net;
@@ -98,15 +100,16 @@ pub mod net;
 #[doc(no_inline)]
 pub use crossbeam_channel as channel;
 
-pub use address::{Address, Endpoint, Family};
+pub use address::{Address, Family};
 pub use block_list::BlockList;
 pub use cancel::Cancel;
 pub use encoding::{Decoder, Encoding};
+pub use endpoint::Endpoint;
 pub use error::{Error, Result};
 pub use events::Events;
 pub use ip::{ToIp, is_ip, is_ipv4, is_ipv6};
 pub use report::{Connection, ConnectionId, How, RefusedBy, Report};
-pub use running::Running;
+pub use thread::Running;
 
 /// Compiles and runs the README's code.
 #[cfg(doctest)]

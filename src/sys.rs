@@ -9,8 +9,6 @@ use std::sync::{Arc, OnceLock};
 
 use socket2::SockRef;
 
-use crate::address::Family;
-
 /// What std calls an owned descriptor here.
 #[cfg(unix)]
 pub(crate) type OwnedHandle = std::os::fd::OwnedFd;
@@ -81,21 +79,23 @@ pub(crate) fn is_listener(_: &socket2::Socket) -> io::Result<bool> {
 }
 
 /// IP_TOS, or IPV6_TCLASS where there is such a thing.
-pub(crate) fn set_type_of_service(socket: &SockRef<'_>, family: Family, value: u8) -> io::Result<()> {
-    match family {
-        Family::Ipv4 => socket.set_tos_v4(value.into()),
+pub(crate) fn set_type_of_service(socket: &SockRef<'_>, v6: bool, value: u8) -> io::Result<()> {
+    match v6 {
+        false => socket.set_tos_v4(value.into()),
         #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd", target_vendor = "apple"))]
-        Family::Ipv6 => socket.set_tclass_v6(value.into()),
-        _ => Err(io::ErrorKind::Unsupported.into()),
+        true => socket.set_tclass_v6(value.into()),
+        #[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd", target_vendor = "apple")))]
+        true => Err(io::ErrorKind::Unsupported.into()),
     }
 }
 
-pub(crate) fn type_of_service(socket: &SockRef<'_>, family: Family) -> io::Result<u8> {
-    let value = match family {
-        Family::Ipv4 => socket.tos_v4()?,
+pub(crate) fn type_of_service(socket: &SockRef<'_>, v6: bool) -> io::Result<u8> {
+    let value = match v6 {
+        false => socket.tos_v4()?,
         #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd", target_vendor = "apple"))]
-        Family::Ipv6 => socket.tclass_v6()?,
-        _ => return Err(io::ErrorKind::Unsupported.into()),
+        true => socket.tclass_v6()?,
+        #[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd", target_vendor = "apple")))]
+        true => return Err(io::ErrorKind::Unsupported.into()),
     };
     // It is a byte in the packet.
     Ok(value as u8)
@@ -423,30 +423,6 @@ pub(crate) fn thread_ceiling() -> usize {
         let maps = maps.and_then(|text| text.trim().parse::<usize>().ok());
         maps.map_or(usize::MAX >> 2, |maps| (maps / 4).saturating_sub(1000).max(16))
     })
-}
-
-/// One of the threads the process may have; given back when dropped.
-#[derive(Debug)]
-pub(crate) struct ThreadSeat(());
-
-/// How many seats are taken: threads of every server and socket of the process, since the limit is the process's.
-static THREADS: AtomicUsize = AtomicUsize::new(0);
-
-impl ThreadSeat {
-    pub(crate) fn take() -> io::Result<ThreadSeat> {
-        let ceiling = thread_ceiling();
-        let taken = THREADS.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| (n < ceiling).then_some(n + 1));
-        taken.map(|_| ThreadSeat(())).map_err(|_| {
-            let text = format!("{ceiling} threads are running, as many as vm.max_map_count allows");
-            io::Error::new(io::ErrorKind::WouldBlock, text)
-        })
-    }
-}
-
-impl Drop for ThreadSeat {
-    fn drop(&mut self) {
-        THREADS.fetch_sub(1, Ordering::Relaxed);
-    }
 }
 
 /// The name of an error, the same on every system: `EADDRINUSE`.

@@ -1,4 +1,4 @@
-//! Every order in which threads can meet in `src/net/server/limit.rs`, tried by loom: `cargo run --release`.
+//! Every order in which threads can meet in `src/limit.rs`, tried by loom: `cargo run --release`.
 //!
 //! It is the library's own file. In this crate, `std` is this crate, so that the file gets loom's atomics from it; all else
 //! is std's.
@@ -7,15 +7,19 @@ extern crate self as std;
 extern crate std as real;
 
 #[allow(dead_code, reason = "what the models do not ask")]
-#[path = "../../src/net/server/limit.rs"]
-mod slots;
+#[path = "../../src/limit.rs"]
+mod limit;
 
 #[allow(dead_code, reason = "what the slots do not use")]
-#[path = "../../src/lock.rs"]
-mod lock;
+#[path = "../../src/sync/poison.rs"]
+mod poison;
 
 /// What these use of std.
+pub use real::{collections, net};
+
+/// What these use of std's locks, and of the library's.
 pub mod sync {
+    pub(crate) use crate::poison;
     pub use loom::sync::{Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard, atomic};
     pub use real::sync::{Arc, PoisonError};
 }
@@ -25,7 +29,7 @@ use real::time::Instant;
 
 use loom::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use loom::thread;
-use slots::{Denied, Slots};
+use limit::{Denied, Slots};
 use sync::Arc;
 
 fn main() {

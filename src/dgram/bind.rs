@@ -5,10 +5,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 use socket2::{Domain, Protocol, Type};
 
-use crate::address::{Address, Endpoint, Family, Target, resolve};
+use crate::address::{Address, Family};
 use crate::dgram::options::{RECV_BUFFER, SEND_BUFFER, SocketOptions};
 use crate::dgram::socket::Socket;
 use crate::dgram::udp;
+use crate::endpoint::{Endpoint, Target, resolve};
 use crate::error::{Error, Result};
 use crate::sys;
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use socket2::SockRef;
 
-use crate::address::{Address, Endpoint};
+use crate::address::Address;
 use crate::dgram::multicast::rejoin;
 use crate::dgram::options::RECV_BUFFER;
 use crate::dgram::receive::MAX_DATAGRAM;
@@ -13,6 +13,7 @@ use crate::dgram::shared::{Kept, Open, Setup, not_running};
 use crate::dgram::socket::Socket;
 use crate::dgram::udp::lost;
 use crate::dgram::wake::Retired;
+use crate::endpoint::Endpoint;
 use crate::error::{Error, Result};
 use crate::report::Report;
 use crate::sync::poison::{lock, write};

@@ -4,7 +4,7 @@ use crate::dgram::options::SocketOptions;
 use crate::dgram::receive::{MAX_DATAGRAM, RemoteInfo};
 use crate::dgram::socket::Socket;
 use crate::error::Error;
-use crate::running::Running;
+use crate::thread::Running;
 
 /// What happens to a [`Socket`].
 #[derive(Debug, Clone)]

@@ -6,7 +6,7 @@ use crate::cancel::Cancel;
 use crate::dgram::udp;
 use crate::error::{Error, Result};
 use crate::report::{Report, Reporter};
-use crate::running::{NAME, check_name};
+use crate::thread::{NAME, check_name, check_stack_size};
 
 /// What a receive buffer is asked to hold unless one says otherwise. At 200,000 datagrams a second the usual default of
 /// 208 KiB lost a third of them, this lost none.
@@ -15,7 +15,7 @@ pub(crate) const RECV_BUFFER: usize = 4 << 20;
 /// The least a send buffer must hold so that the largest datagram can be sent. It is less by default on macOS.
 pub(crate) const SEND_BUFFER: usize = 65_535;
 
-/// How a [`Socket`] is to be made, and then [`bind`](SocketOptions::bind) makes it.
+/// How a [`Socket`](crate::dgram::Socket) is to be made, and then [`bind`](SocketOptions::bind) makes it.
 ///
 /// ```
 /// use landline::dgram::SocketOptions;
@@ -100,8 +100,7 @@ impl SocketOptions {
     }
 
     /// How many bytes the system may keep until they are received: `SO_RCVBUF`. The system may grant less without
-    /// saying so; [`Socket::recv_buffer_size`] tells. Default: 4 MiB, or as much of it as the
-    /// system grants.
+    /// saying so; [`Socket::recv_buffer_size`](crate::dgram::Socket::recv_buffer_size) tells. Default: 4 MiB, or the largest part of it to be had.
     #[doc(alias = "recvBufferSize")]
     pub fn recv_buffer_size(mut self, bytes: usize) -> SocketOptions {
         self.recv_buffer_size = Some(bytes);
@@ -129,7 +128,7 @@ impl SocketOptions {
     }
 
     /// The stack of the thread that [`SocketCallbacks::spawn`](super::SocketCallbacks::spawn) or
-    /// [`Socket::events`] starts, in bytes. Default: std's, 2 MiB.
+    /// [`Socket::events`](crate::dgram::Socket::events) starts, in bytes. Default: std's, 2 MiB.
     pub fn stack_size(mut self, bytes: impl Into<Option<usize>>) -> SocketOptions {
         self.stack_size = bytes.into();
         self
@@ -158,8 +157,8 @@ impl SocketOptions {
         self
     }
 
-    /// Lets `cancel` close the socket, as [`close`](Socket::close) does. If it was fired before, the socket is closed as
-    /// soon as it is bound. Default: none.
+    /// Lets `cancel` close the socket, as [`close`](crate::dgram::Socket::close) does. If it was fired before, the socket is closed as
+    /// soon as it is bound. Default: nothing.
     #[doc(alias = "signal")]
     pub fn cancel(mut self, cancel: &Cancel) -> SocketOptions {
         self.cancel = Some(cancel.clone());
@@ -175,6 +174,7 @@ impl SocketOptions {
 
     /// Whether every option can be, before there is a socket.
     pub(crate) fn check(&self) -> Result<()> {
+        check_stack_size(self.stack_size)?;
         check_name(&self.thread_name)?;
         self.recv_buffer_size.map_or(Ok(()), udp::check_buffer_size)?;
         self.send_buffer_size.map_or(Ok(()), udp::check_buffer_size)?;

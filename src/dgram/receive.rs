@@ -2,9 +2,10 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use crate::address::{Address, Endpoint, Family};
+use crate::address::{Address, Family};
 use crate::dgram::shared::{Inner, Open};
 use crate::dgram::socket::Socket;
+use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::report::Report;
 use crate::sync::poison::lock;

@@ -3,9 +3,10 @@ use std::net::{SocketAddr, UdpSocket};
 
 use socket2::{SockAddr, SockRef};
 
-use crate::address::{Address, Endpoint, Family, Target, loopback, reachable, resolve};
+use crate::address::{Address, Family};
 use crate::dgram::bind::no_path;
 use crate::dgram::socket::Socket;
+use crate::endpoint::{Endpoint, Target, loopback, reachable, resolve};
 use crate::error::{Error, Result};
 
 impl Socket {

@@ -5,10 +5,11 @@ use std::{fmt, io};
 
 use crossbeam_channel::bounded;
 
-use crate::address::{Address, Endpoint, Target};
+use crate::address::Address;
 use crate::dgram::options::SocketOptions;
 use crate::dgram::shared::{Inner, Kept, Open, Setup, Slot, not_running};
 use crate::dgram::udp::{is_dual_stack, lost};
+use crate::endpoint::{Endpoint, Target};
 use crate::error::{Error, Result};
 use crate::sync::poison::lock;
 

@@ -20,8 +20,9 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 
-use crate::address::{Address, reachable};
+use crate::address::Address;
 use crate::dgram::shared::Open;
+use crate::endpoint::reachable;
 
 /// How long a receiver waits at most where no datagram can wake it.
 const SLICE: Duration = Duration::from_millis(10);

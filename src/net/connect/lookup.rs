@@ -6,13 +6,14 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use std::{fmt, io};
 
-use crate::address::{Address, Family, resolve};
+use crate::address::{Address, Family};
 use crate::cancel::Cancel;
 use crate::channel::unbounded;
+use crate::endpoint::resolve;
 use crate::error::{Error, Result};
 use crate::ip::ToIp;
-use crate::running::Running;
 use crate::sync::poison::lock;
+use crate::thread::Running;
 
 /// What ends a connect before its time.
 #[derive(Debug, Clone, Copy)]

@@ -11,9 +11,10 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, SockRef, Type};
 
-use crate::address::{Address, Endpoint, Family, Target, loopback, reachable, resolve};
+use crate::address::{Address, Family};
 use crate::block_list::BlockList;
 use crate::cancel::Cancel;
+use crate::endpoint::{Endpoint, Target, loopback, reachable, resolve};
 use crate::error::{Error, Result};
 use crate::ip::{ToIp, is_ip};
 use crate::net::connect::lookup::{Limits, Question, Resolver};

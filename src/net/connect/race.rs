@@ -13,9 +13,9 @@ use crate::channel::{Receiver, Sender, unbounded};
 use crate::error::{Error, Result};
 use crate::net::connect::lookup::Limits;
 use crate::report::{Report, Reporter};
-use crate::running::Running;
 use crate::sync::poison::lock;
 use crate::sys;
+use crate::thread::Running;
 
 /// Stands for no limit; every system gives an attempt up long before.
 pub(crate) const FOREVER: Duration = Duration::from_secs(24 * 60 * 60);

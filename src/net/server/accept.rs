@@ -23,9 +23,8 @@ use crate::net::server::reject::{Hooks, refuse};
 use crate::net::socket::Socket;
 use crate::net::socket::connection::{Manner, is_shutting_down, tells_destroyed, tells_shutting_down};
 use crate::report::{How, RefusedBy, Report, dispose, guarded};
-use crate::running::panic_message;
 use crate::sync::poison::lock;
-use crate::sys;
+use crate::thread::{Builder, panic_message};
 
 /// How many workers wait for clients at most; more end when they have served. What is kept saves starting a thread per
 /// connection; the cap lets the memory of a peak go again.
@@ -110,18 +109,11 @@ where
     }
 
     fn start_another<'scope>(&'scope self, scope: &'scope Scope<'scope, '_>) -> io::Result<()> {
-        let seat = sys::ThreadSeat::take()?;
         let ServerOptions { thread_name, stack_size, .. } = &self.server.options;
-        let mut builder = thread::Builder::new().name(format!("{thread_name} worker {}", self.server.address));
-        if let Some(size) = *stack_size {
-            builder = builder.stack_size(size);
-        }
+        let builder = Builder::new(format!("{thread_name} worker {}", self.server.address), *stack_size)?;
         // Counted before it runs, so that nobody else starts one meanwhile.
         self.waiting.fetch_add(1, SeqCst);
-        let started = builder.spawn_scoped(scope, move || {
-            let _seat = seat;
-            self.work(scope);
-        });
+        let started = builder.spawn_scoped(scope, move || self.work(scope));
         if started.is_err() {
             self.waiting.fetch_sub(1, SeqCst);
         }

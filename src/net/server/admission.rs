@@ -10,11 +10,10 @@ use socket2::SockRef;
 
 use crate::address::Address;
 use crate::error::Result;
+use crate::limit::{AddressSlot, Denied, Slot};
 use crate::net::proxy;
 use crate::net::proxy::header::Header;
-use crate::net::server::limit::{Denied, Slot};
 use crate::net::server::listener::Inner;
-use crate::net::server::per_address::AddressSlot;
 use crate::net::server::registry::{Place, Presence};
 use crate::net::server::reject::{Hooks, WhenFull, refuse};
 use crate::net::socket::{Socket, stream};

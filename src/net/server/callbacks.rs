@@ -6,7 +6,7 @@ use crate::error::Error;
 use crate::net::server::Server;
 use crate::net::server::reject::{ErrorHook, Hooks, Refused, RefusedHook};
 use crate::net::socket::Socket;
-use crate::running::Running;
+use crate::thread::Running;
 
 impl Server {
     /// One closure per event, in Node's words; then [`run`](ServerCallbacks::run) or [`spawn`](ServerCallbacks::spawn).

@@ -19,6 +19,7 @@ use crate::net::socket::linger::LINGER_BYTES;
 use crate::net::socket::stream::CHUNK;
 use crate::sync::poison::lock;
 use crate::sys;
+use crate::thread::Builder;
 
 /// The longest goodbye. As Linux sizes its buffers by default, the kernel takes this much at once, whether the client
 /// reads or not.
@@ -92,16 +93,8 @@ impl Goodbyes {
     }
 
     fn start(self: &Arc<Goodbyes>) -> io::Result<JoinHandle<()>> {
-        let seat = sys::ThreadSeat::take()?;
         let goodbyes = Arc::clone(self);
-        let mut builder = thread::Builder::new().name(self.thread_name.clone());
-        if let Some(size) = self.stack_size {
-            builder = builder.stack_size(size);
-        }
-        builder.spawn(move || {
-            let _seat = seat;
-            goodbyes.refuse();
-        })
+        Builder::new(self.thread_name.clone(), self.stack_size)?.spawn(move || goodbyes.refuse())
     }
 
     /// What the refuser does.

@@ -6,14 +6,14 @@ use std::sync::{Arc, Mutex, OnceLock, RwLock};
 
 use socket2::{Domain, Protocol, SockRef, Type};
 
-use crate::address::{Address, Endpoint, Target, resolve};
+use crate::address::Address;
+use crate::endpoint::{Endpoint, Target, resolve};
 use crate::error::{Error, Result};
+use crate::limit::{Addresses, Slots};
 use crate::net::server::Server;
 use crate::net::server::goodbye::Goodbyes;
-use crate::net::server::limit::Slots;
 use crate::net::server::listener::{Inner, Shortage};
 use crate::net::server::options::ServerOptions;
-use crate::net::server::per_address::Addresses;
 use crate::net::server::registry::Ledger;
 use crate::net::server::reject::WhenFull;
 use crate::net::socket::stream;

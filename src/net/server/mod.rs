@@ -5,12 +5,9 @@ pub(crate) mod admission;
 pub(crate) mod callbacks;
 pub(crate) mod channel;
 pub(crate) mod goodbye;
-pub(crate) mod limit;
 pub(crate) mod listen;
 pub(crate) mod listener;
 pub(crate) mod options;
-pub(crate) mod per_address;
-pub(crate) mod queued;
 pub(crate) mod registry;
 pub(crate) mod reject;
 pub(crate) mod shutdown;
@@ -19,15 +16,16 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::{fmt, io};
 
-use crate::address::{Address, Endpoint};
+use crate::address::Address;
+use crate::endpoint::Endpoint;
 use crate::error::{Error, Result};
 use crate::net::server::listener::Inner;
 use crate::net::server::options::ServerOptions;
 use crate::net::server::registry::Stats;
 use crate::net::server::reject::Hooks;
 use crate::net::socket::Socket;
-use crate::running::Running;
 use crate::sys;
+use crate::thread::Running;
 
 /// A TCP server: a listening socket, and a thread for each connection.
 ///
@@ -184,6 +182,21 @@ impl Server {
     /// The connections that are open at this instant, in the order they came.
     pub fn sockets(&self) -> Vec<Socket> {
         self.inner.ledger.open().into_iter().map(|core| Socket { core }).collect()
+    }
+
+    /// How many clients the kernel has connected and nobody has accepted yet, those in the
+    /// [backlog](crate::net::ServerOptions::backlog). On Linux, from /proc/net/tcp and tcp6; `None` elsewhere, where /proc is not to be
+    /// read, of a Unix socket, and once closed.
+    ///
+    /// It takes reading a table of all sockets, so once a second is often enough. A number that stays up says that accepting does not
+    /// keep up, or waits: for a slot ([`WhenFull::Wait`](crate::net::WhenFull::Wait)), or for a descriptor.
+    pub fn queued(&self) -> Option<usize> {
+        let listener = self.inner.listener()?;
+        // A listener on an IPv4 address may be a socket of IPv6.
+        let row = ["tcp", "tcp6"].into_iter().find_map(|table| sys::table_row(&*listener, table))?;
+        // The column is tx_queue:rx_queue, in hexadecimal; of a listener the second is the length of its queue.
+        let (_, queued) = row.split_whitespace().nth(4)?.split_once(':')?;
+        usize::from_str_radix(queued, 16).ok()
     }
 
     /// The server's accounts.

@@ -14,10 +14,10 @@ use crate::net::socket::linger::LINGER;
 use crate::net::socket::rate::MinRate;
 use crate::net::socket::stream::Options;
 use crate::report::{Report, Reporter};
-use crate::running::{NAME, check_name};
 use crate::sys;
+use crate::thread::{NAME, check_name, check_stack_size};
 
-/// How to listen: options for a [`Server`], then [`listen`](ServerOptions::listen).
+/// How to listen: options for a [`Server`](crate::net::Server), then [`listen`](ServerOptions::listen).
 ///
 /// ```
 /// use landline::net::ServerOptions;
@@ -55,9 +55,6 @@ pub(crate) enum Limit {
     Ceiling,
     Of(usize),
 }
-
-/// The fewest bytes of stack a thread gets: with less, the printing of a panic overflows it and ends the process.
-const SMALLEST_STACK: usize = 64 * 1024;
 
 impl Default for ServerOptions {
     fn default() -> ServerOptions {
@@ -130,7 +127,7 @@ impl ServerOptions {
         ServerOptions { backlog, ..self }
     }
 
-    /// Whether [`close`](Server::close) accepts and turns away those clients whom the kernel has connected and nobody
+    /// Whether [`close`](crate::net::Server::close) accepts and turns away those clients whom the kernel has connected and nobody
     /// has accepted yet, at most as many as the [backlog](ServerOptions::backlog) holds. With [`WhenFull::Reply`] they
     /// get the goodbye, as many of them as it serves at once. The others see the end, or still `ConnectionReset` if
     /// they have written already. They are reported, on the thread that closes, and counted as refused since the server
@@ -197,7 +194,7 @@ impl ServerOptions {
 
     /// Whether, in [`each`](crate::net::Socket::each) and [`on`](crate::net::Socket::on), our direction stays open after the peer has ended, until
     /// [`end`](crate::net::Socket::end) is called. Blocking reads and writes never end a direction by themselves, and neither does
-    /// a [channel](Server::events): there it stays open either way. Default: no.
+    /// a [channel](crate::net::Server::events): there it stays open either way. Default: no.
     ///
     /// ```
     /// use landline::net::{ServerOptions, Socket, SocketEvent};
@@ -263,7 +260,7 @@ impl ServerOptions {
     /// most 1 MiB of it. Closing with input unread would make the kernel send RST, which can destroy the reply on its way.
     /// The slot is free meanwhile; the thread is not. `None` or zero: not at all. Default: 1 s.
     ///
-    /// In a [shutdown](Server::shutdown) the peer's end cannot be seen any more. There input is thrown away, and our end held
+    /// In a [shutdown](crate::net::Server::shutdown) the peer's end cannot be seen any more. There input is thrown away, and our end held
     /// back, until none has come for 100 ms; not so if none is there and the handler has written nothing since the shutdown
     /// began, as with an idle client.
     pub fn linger(self, time: impl Into<Option<Duration>>) -> ServerOptions {
@@ -288,7 +285,7 @@ impl ServerOptions {
         ServerOptions { reporter: Reporter::new(hook), ..self }
     }
 
-    /// Lets `cancel` close the server, as [`close`](Server::close) does. If it was fired before, the server is closed as
+    /// Lets `cancel` close the server, as [`close`](crate::net::Server::close) does. If it was fired before, the server is closed as
     /// soon as it listens. Default: nothing.
     #[doc(alias = "signal")]
     pub fn cancel(self, cancel: &Cancel) -> ServerOptions {
@@ -297,11 +294,7 @@ impl ServerOptions {
 
     /// Whether the options can be right; gives the limit of connections.
     pub(crate) fn check(&self) -> Result<usize> {
-        if let Some(bytes) = self.stack_size {
-            if bytes < SMALLEST_STACK {
-                return Err(Error::option("stack_size", format!(">= {SMALLEST_STACK}"), bytes));
-            }
-        }
+        check_stack_size(self.stack_size)?;
         check_name(&self.thread_name)?;
         self.connection.check()?;
         let mut goodbyes = 0;

@@ -12,8 +12,7 @@ use std::time::{Duration, Instant};
 
 use crate::address::Address;
 use crate::events::this_thread;
-use crate::net::server::limit::{Slot, Slots};
-use crate::net::server::per_address::AddressSlot;
+use crate::limit::{AddressSlot, Slot, Slots};
 use crate::net::socket::connection::{Core, Owner};
 use crate::report::{ConnectionId, How, RefusedBy, Report, Reporter};
 use crate::sync::poison::lock;

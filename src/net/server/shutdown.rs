@@ -6,7 +6,8 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 use std::{fmt, io};
 
-use crate::address::{Address, reachable};
+use crate::address::Address;
+use crate::endpoint::reachable;
 use crate::events::this_thread;
 use crate::net::server::Server;
 use crate::net::server::listener::Inner;

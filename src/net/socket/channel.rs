@@ -6,7 +6,7 @@ use crate::events::{Events, Feed, Going, channel};
 use crate::net::socket::Socket;
 use crate::net::socket::connection::{destroyed, is_destroyed};
 use crate::net::socket::each::SocketEvent;
-use crate::running::Running;
+use crate::thread::Running;
 
 impl Socket {
     /// Reads on a thread of its own, and sends the events into a channel that holds `n` at most; 0 hands each one over. See

@@ -15,7 +15,7 @@ use crate::net::socket::read::Chunks;
 use crate::net::socket::stream::CHUNK;
 use crate::net::socket::timers::{Told, is_idle};
 use crate::report::How;
-use crate::running::{Running, panic_message};
+use crate::thread::{Running, panic_message};
 
 /// What happens on a [`Socket`], in this order: any number of `Data` and `Timeout`; `End`; `Error`; `Close`. Each of the
 /// last three comes once at most, `Error` directly before `Close`, and `Close` always.

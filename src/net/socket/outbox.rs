@@ -6,16 +6,16 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
-use std::{fmt, io, thread};
+use std::{fmt, io};
 
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::net::socket::Socket;
 use crate::net::socket::connection::{Core, destroyed};
 use crate::net::socket::timers::{Direction, is_idle};
 use crate::net::socket::write::{Turn, written_after_end};
 use crate::report::guarded;
 use crate::sync::poison::lock;
-use crate::sys;
+use crate::thread::Builder;
 
 /// The queue of writes of a [`Socket`], made by [`Socket::outbox`]: for those who must not block, or write to many.
 ///
@@ -500,13 +500,12 @@ impl fmt::Debug for Queue {
 
 /// Starts the thread that writes as long as there is anything queued. It ends with the queue or with the connection.
 fn start_writer(core: &Arc<Core>) -> io::Result<()> {
-    let seat = sys::ThreadSeat::take()?;
     let core = Arc::clone(core);
     let name = format!("landline outbox {}", core.remote);
     // It may be in a completion when its connection has long ended, and then the server is not over yet.
     let presence = core.presence();
-    thread::Builder::new().name(name).stack_size(128 * 1024).spawn(move || {
-        let _held = (seat, presence);
+    Builder::new(name, Some(128 * 1024))?.spawn(move || {
+        let _presence = presence;
         let queue = core.queue();
         loop {
             // One message a turn, so that other writers get theirs and completions are told soon.

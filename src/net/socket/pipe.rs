@@ -3,7 +3,9 @@
 use std::{io, thread};
 
 use crate::net::socket::Socket;
+use crate::net::socket::connection::is_destroyed;
 use crate::net::socket::read::Chunks;
+use crate::thread::Builder;
 
 /// What is read at most at a time. Nobody sees the pieces, and larger ones take fewer system calls for each megabyte; much
 /// larger ones leave the processor's cache before they are written.
@@ -56,22 +58,16 @@ pub fn relay(a: &Socket, b: &Socket) -> io::Result<(u64, u64)> {
         }
         result
     };
-    let seat = crate::sys::ThreadSeat::take()?;
+    let builder = Builder::new(format!("landline relay {}", b.remote_address()), None)?;
     thread::scope(|scope| {
-        let name = format!("landline relay {}", b.remote_address());
-        let back = thread::Builder::new().name(name).spawn_scoped(scope, move || {
-            let _seat = seat;
-            carry(b, a)
-        })?;
+        let back = builder.spawn_scoped(scope, move || carry(b, a))?;
         let there = carry(a, b);
         let back = back.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         match (there, back) {
             (Ok(there), Ok(back)) => Ok((there, back)),
             // The direction that was cut by the other one's error says only that the socket was destroyed.
             (Err(error), Ok(_)) | (Ok(_), Err(error)) => Err(error),
-            (Err(there), Err(back)) => {
-                Err(if crate::net::socket::connection::is_destroyed(&there) { back } else { there })
-            }
+            (Err(there), Err(back)) => Err(if is_destroyed(&there) { back } else { there }),
         }
     })
 }

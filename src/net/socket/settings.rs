@@ -103,7 +103,7 @@ impl Socket {
     /// `setTypeOfService` with the system's code; `ENOTSUP` on a Unix socket. `NotConnected` once the socket is closed.
     pub fn set_type_of_service(&self, value: u8) -> Result<()> {
         let raw = self.raw().map_err(Error::from)?;
-        let set = sys::set_type_of_service(&SockRef::from(&raw), self.core.family(), value);
+        let set = self.is_v6().and_then(|v6| sys::set_type_of_service(&SockRef::from(&raw), v6, value));
         set.map_err(|error| Error::call("setTypeOfService", &error))
     }
 
@@ -114,8 +114,16 @@ impl Socket {
     #[doc(alias = "getTypeOfService")]
     pub fn type_of_service(&self) -> Result<u8> {
         let raw = self.raw().map_err(Error::from)?;
-        let value = sys::type_of_service(&SockRef::from(&raw), self.core.family());
+        let value = self.is_v6().and_then(|v6| sys::type_of_service(&SockRef::from(&raw), v6));
         value.map_err(|error| Error::call("getTypeOfService", &error))
+    }
+
+    /// Whether it is a socket of IPv6; `Unsupported` for a Unix socket.
+    fn is_v6(&self) -> io::Result<bool> {
+        match self.core.family() {
+            Family::Unix => Err(io::ErrorKind::Unsupported.into()),
+            family => Ok(family == Family::Ipv6),
+        }
     }
 
     /// How long the connection may be idle: no byte read and none written. Then a blocked read or write fails with
@@ -173,7 +181,7 @@ impl Socket {
     ///   or before its first, for as long as the [timeout](Self::set_timeout) allows; a request that was begun has to be
     ///   finished, and so has an upload.
     /// - Whose turn it is, is told by what is written alone. To a loop that reads on while another thread makes the answer, as
-    ///   [`each`](Self::each) with an [outbox](Self::outbox) and [`relay`](super::relay) may, a client that waits for it looks
+    ///   [`each`](Self::each) with an [outbox](Self::outbox) and [`relay`](crate::net::relay) may, a client that waits for it looks
     ///   as if it was in the middle of a request: let `grace` be longer than an answer takes.
     /// - A peer that sends message after message with pauses between, and never gets an answer, looks as if it was in the
     ///   middle of one. Only the program knows: setting the rate again, or `None`, begins a new account.

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use socket2::SockRef;
 
-use crate::address::{Address, Family};
 use crate::error::{Error, Result};
 use crate::net::socket::keep_alive::KeepAlive;
 use crate::net::socket::rate::MinRate;
@@ -88,11 +87,11 @@ pub(crate) fn apply(socket: &SockRef<'_>, settings: Settings) -> io::Result<()> 
         sys::set_user_timeout(socket, time)?;
     }
     if let Some(value) = settings.type_of_service {
-        let family = Address::of(&socket.local_addr()?).map_or(Family::Ipv4, |own| own.family());
-        sys::set_type_of_service(socket, family, value)?;
-        if family == Family::Ipv6 {
+        let v6 = socket.local_addr()?.is_ipv6();
+        sys::set_type_of_service(socket, v6, value)?;
+        if v6 {
             // A listener on `::` has IPv4 clients too. It fails where it cannot have any.
-            let _ = sys::set_type_of_service(socket, Family::Ipv4, value);
+            let _ = sys::set_type_of_service(socket, false, value);
         }
     }
     Ok(())

@@ -1,0 +1,155 @@
+//! Threads: named, counted, and with a stack that is large enough.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::{self, JoinHandle, Scope, ScopedJoinHandle};
+use std::{fmt, io};
+
+use crate::error::Error;
+use crate::report::dispose;
+use crate::sys;
+
+/// A thread that [`spawn`](crate::net::Server::spawn) started, to be waited for.
+///
+/// Dropping it lets the thread run on by itself.
+#[must_use = "dropping it detaches the thread; join() waits for it and gives its result"]
+pub struct Running(JoinHandle<io::Result<()>>);
+
+/// What the names of threads begin with, if nobody has said otherwise.
+pub(crate) const NAME: &str = "landline";
+
+/// What a thread cannot be named is an error that names the option.
+pub(crate) fn check_name(name: &str) -> crate::Result<()> {
+    match name.contains('\0') {
+        true => Err(Error::invalid("ERR_INVALID_ARG_VALUE", "thread_name has a NUL in it, which no thread's name may")),
+        false => Ok(()),
+    }
+}
+
+/// The fewest bytes of stack a thread gets: with less, the printing of a panic overflows it and ends the process.
+const SMALLEST_STACK: usize = 64 * 1024;
+
+/// A stack that is too small is an error that names the option.
+pub(crate) fn check_stack_size(bytes: Option<usize>) -> crate::Result<()> {
+    match bytes {
+        Some(bytes) if bytes < SMALLEST_STACK => {
+            Err(Error::option("stack_size", format!(">= {SMALLEST_STACK}"), bytes))
+        }
+        _ => Ok(()),
+    }
+}
+
+impl Running {
+    /// Starts a thread, as [`Builder`] does.
+    pub(crate) fn start(
+        name: String,
+        stack_size: Option<usize>,
+        work: impl FnOnce() -> io::Result<()> + Send + 'static,
+    ) -> io::Result<Running> {
+        Builder::new(name, stack_size)?.spawn(work).map(Running)
+    }
+
+    /// Waits until the thread has ended and gives what it ended with. What makes it end is closing what it serves.
+    ///
+    /// # Errors
+    /// What the thread's `serve`, `run` or `each` returned. If a callback panicked there, an error with the panic's
+    /// message. `ERR_WOULD_DEADLOCK` on the thread itself, which cannot wait for its own end.
+    pub fn join(self) -> io::Result<()> {
+        if self.0.thread().id() == thread::current().id() {
+            let text = "A thread cannot wait for its own end";
+            return Err(Error::invalid("ERR_WOULD_DEADLOCK", text).into());
+        }
+        self.0.join().unwrap_or_else(|panic| {
+            let error = io::Error::other(format!("callback panicked: {}", panic_message(&*panic)));
+            dispose(panic);
+            Err(error)
+        })
+    }
+
+    /// Whether the thread has ended, so that [`join`](Running::join) would return at once.
+    pub fn is_finished(&self) -> bool {
+        self.0.is_finished()
+    }
+}
+
+/// What a thread panicked with, where that is text.
+pub(crate) fn panic_message(panic: &(dyn std::any::Any + Send)) -> &str {
+    panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("(no text)")
+}
+
+/// A thread of this library, about to be started: it has a name, and counts against the process's ceiling until it ends.
+pub(crate) struct Builder {
+    builder: thread::Builder,
+    permit: ThreadPermit,
+}
+
+impl Builder {
+    /// Without a stack size it has std's.
+    ///
+    /// # Errors
+    /// `WouldBlock` if the process has as many threads of this library as it may.
+    pub(crate) fn new(name: String, stack_size: Option<usize>) -> io::Result<Builder> {
+        let permit = ThreadPermit::take()?;
+        let mut builder = thread::Builder::new().name(name);
+        if let Some(size) = stack_size {
+            builder = builder.stack_size(size);
+        }
+        Ok(Builder { builder, permit })
+    }
+
+    pub(crate) fn spawn<T: Send + 'static>(
+        self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> io::Result<JoinHandle<T>> {
+        let Builder { builder, permit } = self;
+        builder.spawn(move || {
+            let _permit = permit;
+            work()
+        })
+    }
+
+    pub(crate) fn spawn_scoped<'scope, T: Send + 'scope>(
+        self,
+        scope: &'scope Scope<'scope, '_>,
+        work: impl FnOnce() -> T + Send + 'scope,
+    ) -> io::Result<ScopedJoinHandle<'scope, T>> {
+        let Builder { builder, permit } = self;
+        builder.spawn_scoped(scope, move || {
+            let _permit = permit;
+            work()
+        })
+    }
+}
+
+/// One of the threads the process may have; given back when dropped.
+#[derive(Debug)]
+struct ThreadPermit(());
+
+/// How many permits are taken: threads of every server and socket of the process, since the limit is the process's.
+static THREADS: AtomicUsize = AtomicUsize::new(0);
+
+impl ThreadPermit {
+    fn take() -> io::Result<ThreadPermit> {
+        let ceiling = sys::thread_ceiling();
+        let taken = THREADS.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| (n < ceiling).then_some(n + 1));
+        taken.map(|_| ThreadPermit(())).map_err(|_| {
+            let text = format!("{ceiling} threads are running, as many as vm.max_map_count allows");
+            io::Error::new(io::ErrorKind::WouldBlock, text)
+        })
+    }
+}
+
+impl Drop for ThreadPermit {
+    fn drop(&mut self) {
+        THREADS.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl fmt::Debug for Running {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Running").field(&self.0.thread().name().unwrap_or_default()).finish()
+    }
+}
