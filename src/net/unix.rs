@@ -8,8 +8,8 @@ use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::address::Address;
 use crate::cancel::Cancel;
+use crate::cancel::Limits;
 use crate::error::{Error, Result};
-use crate::net::connect::lookup::Limits;
 use crate::sys;
 
 /// The file of a listening socket. Dropping it removes the file, if it still is the one that was made.

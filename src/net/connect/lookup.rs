@@ -3,43 +3,16 @@
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::time::{Duration, Instant};
 use std::{fmt, io};
 
 use crate::address::{Address, Family};
-use crate::cancel::Cancel;
+use crate::cancel::{Cancel, Limits};
 use crate::channel::unbounded;
 use crate::endpoint::resolve;
 use crate::error::{Error, Result};
 use crate::ip::ToIp;
 use crate::sync::poison::lock;
 use crate::thread::Running;
-
-/// What ends a connect before its time.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Limits<'a> {
-    pub(crate) deadline: Option<Instant>,
-    pub(crate) cancel: Option<&'a Cancel>,
-}
-
-impl Limits<'_> {
-    pub(crate) fn is_none(&self) -> bool {
-        self.deadline.is_none() && self.cancel.is_none()
-    }
-
-    pub(crate) fn is_cancelled(&self) -> bool {
-        self.cancel.is_some_and(Cancel::is_cancelled)
-    }
-
-    /// How long there is; `None` without a deadline.
-    pub(crate) fn left(&self) -> Option<Duration> {
-        self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()))
-    }
-
-    pub(crate) fn is_over(&self) -> bool {
-        self.left().is_some_and(|left| left.is_zero())
-    }
-}
 
 /// A resolver of the caller's own.
 #[derive(Clone)]

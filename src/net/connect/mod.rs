@@ -13,11 +13,11 @@ use socket2::{Domain, Protocol, SockRef, Type};
 
 use crate::address::{Address, Family};
 use crate::block_list::BlockList;
-use crate::cancel::Cancel;
+use crate::cancel::{Cancel, Limits};
 use crate::endpoint::{Endpoint, Target, loopback, reachable, resolve};
 use crate::error::{Error, Result};
 use crate::ip::{ToIp, is_ip};
-use crate::net::connect::lookup::{Limits, Question, Resolver};
+use crate::net::connect::lookup::{Question, Resolver};
 use crate::net::connect::race::{Course, End, FOREVER, timed_out};
 use crate::net::socket::Socket;
 use crate::net::socket::connection::Origin;

@@ -9,9 +9,9 @@ use std::net::{Shutdown, SocketAddr};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::cancel::Limits;
 use crate::channel::{Receiver, Sender, unbounded};
 use crate::error::{Error, Result};
-use crate::net::connect::lookup::Limits;
 use crate::report::{Report, Reporter};
 use crate::sync::poison::lock;
 use crate::sys;

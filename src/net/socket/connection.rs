@@ -20,7 +20,7 @@ use crate::cancel::Attached;
 use crate::error::Error;
 use crate::events::Going;
 use crate::net::socket::linger::{discard_until_end, discard_until_quiet};
-use crate::net::socket::outbox::Queue;
+use crate::net::socket::queue::Queue;
 use crate::net::socket::stream::{Options, Settings};
 use crate::net::socket::timers::{Direction, Timers, Told};
 use crate::report::{Connection, ConnectionId, How, Report, Reporter};

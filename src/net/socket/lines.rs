@@ -37,6 +37,18 @@ pub struct Lines {
     over: bool,
 }
 
+impl Socket {
+    /// The lines that arrive, each at most 64 KiB; see [`Lines`].
+    pub fn lines(&self) -> Lines {
+        Lines::new(self.clone(), Lines::MAX)
+    }
+
+    /// The lines that arrive, each at most `max` bytes; see [`Lines`].
+    pub fn lines_max(&self, max: usize) -> Lines {
+        Lines::new(self.clone(), max)
+    }
+}
+
 impl Lines {
     /// The limit of [`Socket::lines`], in bytes.
     pub(crate) const MAX: usize = 64 * 1024;

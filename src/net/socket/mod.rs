@@ -8,6 +8,7 @@ pub(crate) mod lines;
 pub(crate) mod linger;
 pub(crate) mod outbox;
 pub(crate) mod pipe;
+pub(crate) mod queue;
 pub(crate) mod rate;
 pub(crate) mod read;
 pub(crate) mod settings;
@@ -25,7 +26,6 @@ use std::sync::atomic::Ordering::Relaxed;
 use crate::address::{Address, Family};
 use crate::error::{Error, Result};
 use crate::net::socket::connection::{Core, Manner, Owner};
-use crate::net::socket::lines::Lines;
 use crate::net::socket::stream::{Options, Settings, plain};
 use crate::report::{ConnectionId, How, Reporter};
 use crate::sys;
@@ -149,16 +149,6 @@ impl Socket {
     /// `InvalidData` if it is not UTF-8. Those of `read_to_end`.
     pub fn read_to_string(&self) -> io::Result<String> {
         String::from_utf8(self.read_to_end()?).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
-    }
-
-    /// The lines that arrive, each at most 64 KiB; see [`Lines`].
-    pub fn lines(&self) -> Lines {
-        Lines::new(self.clone(), Lines::MAX)
-    }
-
-    /// The lines that arrive, each at most `max` bytes; see [`Lines`].
-    pub fn lines_max(&self, max: usize) -> Lines {
-        Lines::new(self.clone(), max)
     }
 }
 

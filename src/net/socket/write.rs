@@ -1,18 +1,16 @@
 //! Writing to a connection: whose turn it is, and the one place where a written byte is counted.
 
-use std::cell::{Cell, RefCell};
 use std::io::{self, IoSlice, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
-use std::sync::{MutexGuard, TryLockError};
+use std::sync::{Arc, MutexGuard, TryLockError};
 
 use crate::error::Error;
 use crate::net::socket::connection::{CLOSED, Core, PEER_ENDED, WE_ENDED, destroyed};
-use crate::net::socket::outbox::{Queue, Then};
+use crate::net::socket::queue::Queue;
 use crate::net::socket::read::is_passing;
 use crate::net::socket::stream::CHUNK;
 use crate::net::socket::timers::{Began, Direction};
-use crate::report::guarded;
 use crate::sync::poison::{lock, read};
 use crate::sys;
 
@@ -32,7 +30,7 @@ impl Core {
     }
 
     fn turn_of<'a>(&'a self, turn: MutexGuard<'a, ()>) -> Turn<'a> {
-        Turn { core: self, turn: Some(turn), completed: RefCell::default(), drained: Cell::new(false) }
+        Turn { core: self, _turn: turn }
     }
 
     /// The writes that wait for their turn.
@@ -75,11 +73,7 @@ impl Core {
 /// The turn to write: while one thread has it, no other's bytes come between.
 pub(crate) struct Turn<'a> {
     core: &'a Core,
-    /// Given up before the callbacks are called.
-    turn: Option<MutexGuard<'a, ()>>,
-    /// Queued writes that were finished, and what their writers want called.
-    completed: RefCell<Vec<(Then, io::Result<()>)>>,
-    drained: Cell<bool>,
+    _turn: MutexGuard<'a, ()>,
 }
 
 impl Turn<'_> {
@@ -91,17 +85,40 @@ impl Turn<'_> {
 
     /// Writes what is queued.
     pub(crate) fn flush(&self) -> io::Result<()> {
-        self.core.queue.get().map_or(Ok(()), |queue| queue.write_out(self, usize::MAX))
+        self.write_queued(usize::MAX)
     }
 
-    /// Calls `then` once the turn is over.
-    pub(crate) fn complete(&self, then: Option<Then>, result: io::Result<()>) {
-        self.completed.borrow_mut().extend(then.map(|then| (then, result)));
-    }
-
-    /// The queue was written out.
-    pub(crate) fn drained(&self) {
-        self.drained.set(true);
+    /// Writes what is queued at this moment; or one message of it. An error leaves the queue as it
+    /// is, as far as it is written.
+    pub(crate) fn write_queued(&self, at_most: usize) -> io::Result<()> {
+        let Some(queue) = self.core.queue.get() else {
+            return Ok(());
+        };
+        let count = queue.state().messages.len().min(at_most);
+        for _ in 0..count {
+            let (data, offset, end) = {
+                let mut state = queue.state();
+                let offset = state.offset;
+                let Some(first) = state.messages.front() else {
+                    break;
+                };
+                let next = (Arc::clone(&first.data), offset, first.end);
+                state.begun = true;
+                next
+            };
+            let (n, result) = if end { (0, self.end_now()) } else { self.write_counted(&data[offset..]) };
+            let mut state = queue.state();
+            if state.closed {
+                return Err(destroyed("write").into());
+            }
+            state.bytes -= n;
+            state.offset += n;
+            result?;
+            state.pop();
+            drop(state);
+            queue.tell_moved();
+        }
+        Ok(())
     }
 
     /// Writes what the kernel takes without blocking.
@@ -202,7 +219,7 @@ impl Turn<'_> {
     fn flush_last(&self) -> io::Result<()> {
         let queue = self.core.queue();
         queue.begin_end();
-        queue.write_out(self, usize::MAX).inspect_err(|_| queue.take_back_end())
+        self.flush().inspect_err(|_| queue.take_back_end())
     }
 
     pub(crate) fn end_now(&self) -> io::Result<()> {
@@ -218,21 +235,6 @@ impl Turn<'_> {
             // The peer has reset the connection: there is nothing left to end.
             Err(error) if error.kind() != io::ErrorKind::NotConnected => Err(Error::call("shutdown", &error).into()),
             _ => Ok(()),
-        }
-    }
-}
-
-impl Drop for Turn<'_> {
-    fn drop(&mut self) {
-        drop(self.turn.take());
-        // Mostly there is none, and this runs for every message.
-        if !self.completed.get_mut().is_empty() {
-            for (then, result) in self.completed.take() {
-                guarded(|| then(result));
-            }
-        }
-        if self.drained.get() {
-            self.core.queue().tell_drained();
         }
     }
 }
