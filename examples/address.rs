@@ -24,7 +24,7 @@
 
 use std::{env, process};
 
-use landline::net::Server;
+use landline::net::{Server, SocketEvent};
 
 fn main() -> landline::Result<()> {
     let mut args = env::args().skip(1);
@@ -38,14 +38,13 @@ fn main() -> landline::Result<()> {
     server.serve(|socket| {
         socket.write_all(format!("server address is {}", server.address().to_json()))?;
         println!("the size of message is {}", socket.bytes_written());
-        socket
-            .on()
-            .data(|socket, bytes| {
+        socket.each(|socket, event| {
+            if let SocketEvent::Data(bytes) = event {
                 println!("data is {}", String::from_utf8_lossy(bytes).trim_end());
                 println!("the size of data is {}", socket.bytes_read());
-                Ok(())
-            })
-            .run()
+            }
+            Ok(())
+        })
     })?;
     Ok(())
 }

@@ -38,7 +38,7 @@ use std::net::Ipv4Addr;
 use std::process;
 use std::time::{Duration, Instant};
 
-use landline::dgram::{Interface, SocketOptions};
+use landline::dgram::{Interface, SocketEvent, SocketOptions};
 
 const GROUP: Ipv4Addr = Ipv4Addr::new(239, 255, 13, 8);
 const PORT: u16 = 3002;
@@ -62,16 +62,19 @@ fn main() -> io::Result<()> {
 fn answer(name: &str, interface: &str) -> io::Result<()> {
     // Several members on one machine share the port.
     let socket = SocketOptions::udp4().reuse_address(true).bind(PORT)?;
-    socket.join(GROUP, interface)?;
+    socket.join_multicast(GROUP, interface)?;
     println!("{name} answers {GROUP}:{PORT} by {interface}\nthen: cargo run --example discover ask");
-    let on = socket.on().message(|socket, bytes, from| {
-        if bytes == QUESTION {
-            // Whoever asked may be gone by now: that is no reason to stop.
-            let _ = socket.send_to(name.as_bytes(), from);
+    socket.each(|socket, event| {
+        match event {
+            SocketEvent::Message(bytes, from) if bytes == QUESTION => {
+                // The asker may be gone by now: that is no reason to stop.
+                let _ = socket.send_to(name.as_bytes(), from);
+            }
+            SocketEvent::Error(error) => eprintln!("{error}"),
+            _ => {}
         }
         Ok(())
-    });
-    on.error(|_, error| eprintln!("{error}")).run()
+    })
 }
 
 fn ask(interface: &str) -> io::Result<()> {

@@ -32,7 +32,7 @@ use std::io::{self, Write};
 use std::net::Ipv4Addr;
 use std::process;
 
-use landline::dgram::{Interface, SocketOptions};
+use landline::dgram::{Interface, SocketEvent, SocketOptions};
 
 const GROUP: Ipv4Addr = Ipv4Addr::new(239, 255, 13, 7);
 const PORT: u16 = 3001;
@@ -55,12 +55,14 @@ fn main() -> landline::Result<()> {
 fn receive(interface: &str) -> io::Result<()> {
     // Several members on one machine share the port.
     let socket = SocketOptions::udp4().reuse_address(true).bind(PORT)?;
-    socket.join(GROUP, interface)?;
+    socket.join_multicast(GROUP, interface)?;
     print(format_args!("listening on {GROUP}:{PORT} by {interface}"))?;
-    socket
-        .on()
-        .message(|_, bytes, from| print(format_args!("{}: {}", from.address(), String::from_utf8_lossy(bytes))))
-        .run()
+    socket.each(|_, event| match event {
+        SocketEvent::Message(bytes, from) => {
+            print(format_args!("{}: {}", from.address(), String::from_utf8_lossy(bytes)))
+        }
+        _ => Ok(()),
+    })
 }
 
 fn send(message: &str, interface: &str) -> io::Result<()> {

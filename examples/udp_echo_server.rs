@@ -29,24 +29,26 @@
 
 use std::io::{self, Write};
 
-use landline::dgram::Socket;
+use landline::dgram::{Socket, SocketEvent};
 
 fn main() -> landline::Result<()> {
     let at = std::env::args().nth(1).unwrap_or("127.0.0.1:3000".into());
     let socket = Socket::bind(at)?;
     print(format_args!("listening on {}", socket.address()))?;
-    socket
-        .on()
-        .message(|socket, bytes, from| {
-            print(format_args!("{}: {}", from.address(), String::from_utf8_lossy(bytes).trim_end()))?;
-            // A reply that cannot be sent is the sender's loss; an error from here would end the server.
-            if let Err(error) = socket.send_to(bytes, from) {
-                eprintln!("{error}");
+    socket.each(|socket, event| {
+        match event {
+            SocketEvent::Message(bytes, from) => {
+                print(format_args!("{}: {}", from.address(), String::from_utf8_lossy(bytes).trim_end()))?;
+                // A reply that cannot be sent is the sender's loss; an error from here would end the server.
+                if let Err(error) = socket.send_to(bytes, from) {
+                    eprintln!("{error}");
+                }
             }
-            Ok(())
-        })
-        .error(|_, error| eprintln!("{error}"))
-        .run()?;
+            SocketEvent::Error(error) => eprintln!("{error}"),
+            _ => {}
+        }
+        Ok(())
+    })?;
     Ok(())
 }
 

@@ -70,7 +70,8 @@ impl Address {
     /// ```
     #[doc(alias = "SocketAddress")]
     pub fn parse(text: &str) -> Option<Address> {
-        // An IPv6 address needs its brackets: without them `::1:3000` would be an address, and not the one that is meant.
+        // An IPv6 address needs its brackets: without them `::1:3000` would be an address, and not the one that is
+        // meant.
         let at: SocketAddr = text.parse().or_else(|_| format!("{text}:0").parse()).ok()?;
         Some(at.into())
     }
@@ -142,8 +143,8 @@ impl Address {
     }
 }
 
-/// A client names its own end as it likes, and must not forge a line of a log by that. The NUL that begins an abstract name
-/// is written `@`, as other programs do: in a log it would be invisible, and in the name of a thread a panic.
+/// A client names its own end as it likes, and must not forge a line of a log by that. The NUL that begins an abstract
+/// name is written `@`, as other programs do: in a log it would be invisible, and in the name of a thread a panic.
 fn printed(path: &Path) -> String {
     let mut text = String::new();
     for c in path.to_string_lossy().chars() {

@@ -4,7 +4,6 @@ use std::net::IpAddr;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::error::{Error, Result};
-use crate::ip::ToIp;
 
 /// IP addresses, ranges and subnets to keep out, or to find again.
 ///
@@ -19,17 +18,16 @@ use crate::ip::ToIp;
 /// use landline::BlockList;
 ///
 /// let list = BlockList::new();
-/// list.add_address("123.123.123.123")?;
-/// list.add_range("10.0.0.1", "10.0.0.10")?;
+/// list.add_address([123, 123, 123, 123]);
+/// list.add_range([10, 0, 0, 1], [10, 0, 0, 10])?;
 /// list.add_cidr("8592:757c:efae:4e45::/64")?;
 ///
-/// assert!(list.check("10.0.0.3"));
-/// assert!(list.check("::ffff:123.123.123.123"));
-/// assert!(!list.check("222.111.111.222"));
+/// let client: std::net::IpAddr = "::ffff:123.123.123.123".parse()?;
+/// assert!(list.check(client) && list.check([10, 0, 0, 3]) && !list.check([222, 111, 111, 222]));
 ///
-/// list.remove_address("123.123.123.123")?;
+/// list.remove_address([123, 123, 123, 123]);
 /// assert_eq!(list.rules(), ["Subnet: IPv6 8592:757c:efae:4e45::/64", "Range: IPv4 10.0.0.1-10.0.0.10"]);
-/// # Ok::<(), landline::Error>(())
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Default)]
 pub struct BlockList(Arc<RwLock<Rules>>);
@@ -47,7 +45,7 @@ impl BlockList {
     ///
     /// let list = BlockList::new();
     /// list.add_cidrs(BlockList::PRIVATE_RANGES)?;
-    /// assert!(list.check([192, 168, 1, 1]) && list.check("::1") && !list.check("8.8.8.8"));
+    /// assert!(list.check([192, 168, 1, 1]) && !list.check([8, 8, 8, 8]));
     /// # Ok::<(), landline::Error>(())
     /// ```
     pub const PRIVATE_RANGES: [&'static str; 8] = [
@@ -67,51 +65,48 @@ impl BlockList {
     }
 
     /// Adds one address. A rule that is there already becomes the newest; that holds for every kind of rule.
-    ///
-    /// # Errors
-    /// `ERR_INVALID_ADDRESS` for a text that is not an IP address.
     #[doc(alias = "addAddress")]
-    pub fn add_address(&self, address: impl ToIp) -> Result<()> {
-        self.add([Rule::address(address)])
+    pub fn add_address(&self, address: impl Into<IpAddr>) {
+        let rule = Rule::Address(address.into());
+        self.write().add(rule);
     }
 
-    /// Adds several addresses, or none if one of them is wrong.
-    ///
-    /// # Errors
-    /// That of [`add_address`](Self::add_address).
+    /// Adds several addresses at once.
     #[doc(alias = "addAddresses")]
-    pub fn add_addresses<I>(&self, addresses: I) -> Result<()>
+    pub fn add_addresses<I>(&self, addresses: I)
     where
         I: IntoIterator,
-        I::Item: ToIp,
+        I::Item: Into<IpAddr>,
     {
-        self.add(addresses.into_iter().map(Rule::address))
+        // What the caller gave is read to its end before the lock is taken.
+        let rules: Vec<Rule> = addresses.into_iter().map(|address| Rule::Address(address.into())).collect();
+        let mut list = self.write();
+        rules.into_iter().for_each(|rule| list.add(rule));
     }
 
     /// Adds the addresses from `start` to `end`, both included.
     ///
     /// # Errors
-    /// `ERR_INVALID_ADDRESS` for a text that is not an IP address; `ERR_INVALID_ARG_VALUE` if `start` comes after `end`,
-    /// or if they are not of the same family.
+    /// `ERR_INVALID_ARG_VALUE` if `start` comes after `end`, or if they are not of the same family.
     #[doc(alias = "addRange")]
-    pub fn add_range(&self, start: impl ToIp, end: impl ToIp) -> Result<()> {
-        self.add([Rule::range(start, end)])
+    pub fn add_range(&self, start: impl Into<IpAddr>, end: impl Into<IpAddr>) -> Result<()> {
+        self.add([Rule::range(start.into(), end.into())])
     }
 
     /// Adds the subnet whose addresses share the first `prefix` bits with `network`. Its other bits do not matter.
     ///
     /// # Errors
-    /// `ERR_INVALID_ADDRESS` for a text that is not an IP address; `ERR_OUT_OF_RANGE` for a prefix above 32 (IPv4) or
-    /// 128 (IPv6).
+    /// `ERR_OUT_OF_RANGE` for a prefix above 32 (IPv4) or 128 (IPv6).
     #[doc(alias = "addSubnet")]
-    pub fn add_subnet(&self, network: impl ToIp, prefix: u8) -> Result<()> {
-        self.add([Rule::subnet(network, prefix)])
+    pub fn add_subnet(&self, network: impl Into<IpAddr>, prefix: u8) -> Result<()> {
+        self.add([Rule::subnet(network.into(), prefix)])
     }
 
     /// Adds a subnet written as `10.0.0.0/8` or `2001:db8::/32`.
     ///
     /// # Errors
-    /// Those of [`add_subnet`](Self::add_subnet); `ERR_INVALID_ARG_VALUE` without a number after a slash.
+    /// `ERR_INVALID_ARG_VALUE` without an IP address before a slash and a number after it. Those of
+    /// [`add_subnet`](Self::add_subnet).
     #[doc(alias = "addCIDR")]
     pub fn add_cidr(&self, cidr: impl AsRef<str>) -> Result<()> {
         self.add([Rule::cidr(cidr)])
@@ -132,12 +127,10 @@ impl BlockList {
 
     /// Takes back what [`add_address`](Self::add_address) added, in either form of an IPv4 address. Says whether it was
     /// there. Ranges and subnets that cover the address stay.
-    ///
-    /// # Errors
-    /// That of [`add_address`](Self::add_address).
     #[doc(alias = "removeAddress")]
-    pub fn remove_address(&self, address: impl ToIp) -> Result<bool> {
-        self.remove(Rule::address(address))
+    pub fn remove_address(&self, address: impl Into<IpAddr>) -> bool {
+        let rule = Rule::Address(address.into());
+        self.write().remove(rule)
     }
 
     /// Takes back what [`add_range`](Self::add_range) added with the same ends. Says whether it was there.
@@ -145,8 +138,8 @@ impl BlockList {
     /// # Errors
     /// Those of [`add_range`](Self::add_range).
     #[doc(alias = "removeRange")]
-    pub fn remove_range(&self, start: impl ToIp, end: impl ToIp) -> Result<bool> {
-        self.remove(Rule::range(start, end))
+    pub fn remove_range(&self, start: impl Into<IpAddr>, end: impl Into<IpAddr>) -> Result<bool> {
+        self.remove(Rule::range(start.into(), end.into()))
     }
 
     /// Takes back what [`add_subnet`](Self::add_subnet) or [`add_cidr`](Self::add_cidr) added: the rule that covers the
@@ -155,8 +148,8 @@ impl BlockList {
     /// # Errors
     /// Those of [`add_subnet`](Self::add_subnet).
     #[doc(alias = "removeSubnet")]
-    pub fn remove_subnet(&self, network: impl ToIp, prefix: u8) -> Result<bool> {
-        self.remove(Rule::subnet(network, prefix))
+    pub fn remove_subnet(&self, network: impl Into<IpAddr>, prefix: u8) -> Result<bool> {
+        self.remove(Rule::subnet(network.into(), prefix))
     }
 
     /// The same as [`remove_subnet`](Self::remove_subnet), written as `10.0.0.0/8`.
@@ -186,10 +179,10 @@ impl BlockList {
         self.size() == 0
     }
 
-    /// Whether a rule matches the address. What is not an IP address matches none: neither a text that cannot be read
-    /// nor a Unix socket.
-    pub fn check(&self, address: impl ToIp) -> bool {
-        address.to_ip().is_ok_and(|ip| self.read().covered.at(number(ip)) > 0)
+    /// Whether a rule matches the address.
+    pub fn check(&self, address: impl Into<IpAddr>) -> bool {
+        let address = number(address.into());
+        self.read().covered.at(address) > 0
     }
 
     /// The rules in Node's words, newest first: `Address: IPv4 10.0.0.5`, `Range: IPv4 10.0.0.1-10.0.0.9`,
@@ -216,38 +209,6 @@ impl BlockList {
         let mut list = self.write();
         rules.into_iter().rev().for_each(|rule| list.add(rule));
         known
-    }
-
-    /// The rules as a JSON array of their texts, newest first.
-    #[doc(alias = "toJSON")]
-    pub fn to_json(&self) -> String {
-        // No text of a rule holds a character that JSON would escape.
-        let texts: Vec<String> = self.rules().iter().map(|rule| format!("\"{rule}\"")).collect();
-        format!("[{}]", texts.join(","))
-    }
-
-    /// A new list with the rules of a JSON array of texts, as [`to_json`](Self::to_json) writes it. Texts that are no
-    /// rules are ignored. For a list that is in use already there is [`add_rules`](Self::add_rules).
-    ///
-    /// ```
-    /// use landline::BlockList;
-    ///
-    /// let list = BlockList::from_json(r#"["Subnet: IPv4 10.0.0.0/8", "Address: IPv6 ::1"]"#)?;
-    /// assert!(list.check("10.1.2.3"));
-    /// assert_eq!(BlockList::from_json(&list.to_json())?.rules(), list.rules());
-    /// # Ok::<(), landline::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    /// `ERR_INVALID_ARG_TYPE` for anything but a JSON array of strings.
-    #[doc(alias = "fromJSON")]
-    pub fn from_json(json: &str) -> Result<BlockList> {
-        let texts = json_strings(json).ok_or_else(|| {
-            Error::invalid("ERR_INVALID_ARG_TYPE", "The \"json\" argument must be a JSON array of strings")
-        })?;
-        let list = BlockList::new();
-        list.add_rules(texts);
-        Ok(list)
     }
 
     /// Adds them all or none. What the caller gave is read to its end before the lock is taken.
@@ -329,12 +290,7 @@ struct Covers {
 }
 
 impl Rule {
-    fn address(address: impl ToIp) -> Result<Rule> {
-        Ok(Rule::Address(address.to_ip()?))
-    }
-
-    fn range(start: impl ToIp, end: impl ToIp) -> Result<Rule> {
-        let (start, end) = (start.to_ip()?, end.to_ip()?);
+    fn range(start: IpAddr, end: IpAddr) -> Result<Rule> {
         if start.is_ipv4() != end.is_ipv4() {
             let text = format!("The argument 'end' must be of the family of start, {start}. Received {end}");
             return Err(Error::invalid("ERR_INVALID_ARG_VALUE", text));
@@ -346,8 +302,7 @@ impl Rule {
         Ok(Rule::Range(start, end))
     }
 
-    fn subnet(network: impl ToIp, prefix: u8) -> Result<Rule> {
-        let network = network.to_ip()?;
+    fn subnet(network: IpAddr, prefix: u8) -> Result<Rule> {
         if prefix > bits(network) {
             return Err(bad_prefix(network, prefix));
         }
@@ -359,11 +314,11 @@ impl Rule {
         let (network, prefix) = cidr
             .rsplit_once('/')
             .filter(|(_, prefix)| !prefix.is_empty() && prefix.bytes().all(|c| c.is_ascii_digit()))
+            .and_then(|(network, prefix)| Some((network.parse::<IpAddr>().ok()?, prefix)))
             .ok_or_else(|| {
                 let text = format!("The argument 'cidr' must be an address, a slash and a number. Received '{cidr}'");
                 Error::invalid("ERR_INVALID_ARG_VALUE", text)
             })?;
-        let network = network.to_ip()?;
         Rule::subnet(network, prefix.parse().map_err(|_| bad_prefix(network, prefix))?)
     }
 
@@ -372,12 +327,15 @@ impl Rule {
         let (kind, rest) = text.split_once(": ")?;
         let (family, rest) = rest.split_once(' ')?;
         let rule = match kind {
-            "Address" => Rule::address(rest),
-            "Range" => rest.split_once('-').map(|(start, end)| Rule::range(start, end))?,
-            "Subnet" => Rule::cidr(rest),
-            _ => return None,
+            "Address" => rest.parse().map(Rule::Address).ok(),
+            "Range" => {
+                let (start, end) = rest.split_once('-')?;
+                Rule::range(start.parse().ok()?, end.parse().ok()?).ok()
+            }
+            "Subnet" => Rule::cidr(rest).ok(),
+            _ => None,
         };
-        rule.ok().filter(|rule| family.eq_ignore_ascii_case(rule.family()))
+        rule.filter(|rule| family.eq_ignore_ascii_case(rule.family()))
     }
 
     fn covers(&self) -> Covers {
@@ -465,55 +423,4 @@ fn bits(ip: IpAddr) -> u8 {
 
 fn bad_prefix(network: IpAddr, received: impl fmt::Display) -> Error {
     Error::option("prefix", format_args!(">= 0 && <= {}", bits(network)), received)
-}
-
-/// The strings of a JSON array of strings; `None` for any other text.
-fn json_strings(json: &str) -> Option<Vec<String>> {
-    let mut rest = json_blank(json).strip_prefix('[').map(json_blank)?;
-    let mut strings = Vec::new();
-    if let Some(end) = rest.strip_prefix(']') {
-        return json_blank(end).is_empty().then_some(strings);
-    }
-    loop {
-        let (string, after) = json_string(rest.strip_prefix('"')?)?;
-        strings.push(string);
-        let after = json_blank(after);
-        if let Some(end) = after.strip_prefix(']') {
-            return json_blank(end).is_empty().then_some(strings);
-        }
-        rest = json_blank(after.strip_prefix(',')?);
-    }
-}
-
-fn json_blank(json: &str) -> &str {
-    json.trim_start_matches([' ', '\t', '\n', '\r'])
-}
-
-/// The string up to its closing quote, and what follows. Half of an escaped surrogate pair becomes U+FFFD.
-fn json_string(json: &str) -> Option<(String, &str)> {
-    let mut units = Vec::new();
-    let mut chars = json.chars();
-    loop {
-        let c = match chars.next()? {
-            '"' => return Some((String::from_utf16_lossy(&units), chars.as_str())),
-            '\\' => match chars.next()? {
-                c @ ('"' | '\\' | '/') => c,
-                'b' => '\u{8}',
-                'f' => '\u{c}',
-                'n' => '\n',
-                'r' => '\r',
-                't' => '\t',
-                'u' => {
-                    let hex = chars.as_str().get(..4).filter(|hex| hex.bytes().all(|c| c.is_ascii_hexdigit()))?;
-                    units.push(u16::from_str_radix(hex, 16).ok()?);
-                    chars = chars.as_str().get(4..)?.chars();
-                    continue;
-                }
-                _ => return None,
-            },
-            c if c < ' ' => return None,
-            c => c,
-        };
-        units.extend_from_slice(c.encode_utf16(&mut [0; 2]));
-    }
 }

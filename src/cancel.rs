@@ -56,8 +56,8 @@ impl Cancel {
     /// datagram socket as by [`Socket::close`](crate::dgram::Socket::close).
     ///
     /// Blocks until each has noticed, which takes well below a millisecond on Linux; where the system cannot wake a
-    /// connect(2), the call that made it returns all the same. Callable from any thread, from callbacks too, but not from
-    /// a signal handler; calling it twice is harmless.
+    /// connect(2), the call that made it returns all the same. Callable from any thread, from callbacks too, but not
+    /// from a signal handler; calling it twice is harmless.
     #[doc(alias = "abort")]
     pub fn cancel(&self) {
         let calls = {

@@ -44,9 +44,9 @@ pub enum Encoding {
 impl Encoding {
     /// Bytes to text.
     ///
-    /// Bytes that are no text in the encoding never fail, they are replaced as Node replaces them: what is not UTF-8, and
-    /// half of a UTF-16 surrogate pair, by U+FFFD; in ASCII the highest bit of each byte is dropped. One thing differs: a
-    /// byte too many at the end of UTF-16 is U+FFFD as well, where Node drops it.
+    /// Bytes that are no text in the encoding never fail, they are replaced as Node replaces them: what is not UTF-8,
+    /// and half of a UTF-16 surrogate pair, by U+FFFD; in ASCII the highest bit of each byte is dropped. One thing
+    /// differs: a byte too many at the end of UTF-16 is U+FFFD as well, where Node drops it.
     ///
     /// ```
     /// use landline::Encoding;

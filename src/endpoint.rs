@@ -98,6 +98,12 @@ impl Target {
     }
 }
 
+/// Whether a host is an IPv6 address with a zone, `fe80::1%eth0`. The system knows its interfaces without asking a
+/// resolver.
+pub(crate) fn has_zone(host: &str) -> bool {
+    host.split_once('%').is_some_and(|(ip, zone)| !zone.is_empty() && ip.parse::<Ipv6Addr>().is_ok())
+}
+
 /// Asks the system's resolver, getaddrinfo(3), in the order it answers. Blocks as long as the resolver does; there is
 /// no way to limit or cancel that.
 pub(crate) fn resolve(host: &str, port: u16, family: Option<Family>) -> Result<Vec<SocketAddr>> {

@@ -23,9 +23,9 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// `?` turns it into an [`io::Error`] of the same kind, which keeps it whole inside: [`Error::of`] gets it back. The
 /// `io::Error`s of reading, writing and accepting hold one too.
 ///
-/// Its `Debug` is the same text, so a `main` that returns [`landline::Result`](Result) ends with `Error: listen EADDRINUSE:
-/// address already in use 127.0.0.1:3000`. One that returns `io::Result` shows it as std shows any error inside another:
-/// `Error: Custom { kind: AddrInUse, error: … }`.
+/// Its `Debug` is the same text, so a `main` that returns [`landline::Result`](Result) ends with
+/// `Error: listen EADDRINUSE: address already in use 127.0.0.1:3000`. One that returns `io::Result` shows it as std
+/// shows any error inside another: `Error: Custom { kind: AddrInUse, error: … }`.
 #[derive(Clone)]
 pub struct Error(Box<Inner>);
 
@@ -44,8 +44,8 @@ struct Inner {
 }
 
 impl Error {
-    /// The operation that failed, as Node names it: `listen`, `connect`, `bind`, `send`, `getaddrinfo`, `read`, `write`,
-    /// `accept`, or that of an option setter. `None` where no system call was made.
+    /// The operation that failed, as Node names it: `listen`, `connect`, `bind`, `send`, `getaddrinfo`, `read`,
+    /// `write`, `accept`, or that of an option setter. `None` where no system call was made.
     pub fn syscall(&self) -> Option<&str> {
         self.0.syscall
     }

@@ -12,19 +12,19 @@ use crossbeam_channel::{self as channel, Receiver, Sender, TryRecvError, TrySend
 
 use crate::error::{Error, Result};
 use crate::sync::poison::lock;
-use crate::sync::wait_queue::Line;
+use crate::sync::wait_queue::WaitQueue;
 use crate::thread::Running;
 
 /// The receiving end of a channel of events, made by the `events(n)` of a server or socket.
 ///
-/// It is used as crossbeam's [`Receiver`], so `select!` of [`landline::channel`](crate::channel) takes it, and it keeps what
-/// feeds it open. It is an iterator's source too: `for event in &events`. When what feeds it is closed and the last
-/// event was taken, receiving says that the channel is disconnected. Dropping it closes what feeds it and waits for its
-/// threads; so not by a `report` callback, which runs on one of them.
+/// It is used as crossbeam's [`Receiver`], so `select!` of [`landline::channel`](crate::channel) takes it, and it keeps
+/// what feeds it open. It is an iterator's source too: `for event in &events`. When what feeds it is closed and the
+/// last event was taken, receiving says that the channel is disconnected. Dropping it closes what feeds it and waits
+/// for its threads; so not by a `report` callback, which runs on one of them.
 ///
-/// At most `n` events wait in it. When it is full, the threads that read wait, and so do the peers: nothing is lost. So the
-/// thread that receives must not wait for them in turn: it writes through [`outbox`](crate::net::Socket::outbox), never by a
-/// blocking write.
+/// At most `n` events wait in it. When it is full, the threads that read wait, and so do the peers: nothing is lost. So
+/// the thread that receives must not wait for them in turn: it writes through [`outbox`](crate::net::Socket::outbox),
+/// never by a blocking write.
 pub struct Events<T> {
     receiver: Receiver<T>,
     consumer: Arc<Consumer>,
@@ -40,31 +40,32 @@ pub(crate) struct Consumer {
     maker: usize,
     /// Dropped when nobody will receive any more: those who wait for room give up.
     present: Mutex<Option<Sender<Infallible>>>,
-    line: Arc<Line>,
+    queue: Arc<WaitQueue>,
 }
 
-/// What those who send for one connection hold open. When it is dropped, the thread that made it gives up waiting for room.
-pub(crate) struct Going {
+/// What those who send for one connection hold open. When it is dropped, the thread that made it gives up waiting for
+/// room.
+pub(crate) struct CloseSignal {
     open: Option<Sender<Infallible>>,
     sender: Thread,
 }
 
-impl Going {
+impl CloseSignal {
     /// For the calling thread; and what [`send_unless`](Feed::send_unless) looks at.
-    pub(crate) fn new() -> (Going, Receiver<Infallible>) {
+    pub(crate) fn new() -> (CloseSignal, Receiver<Infallible>) {
         let (open, over) = bounded(0);
-        (Going { open: Some(open), sender: thread::current() }, over)
+        (CloseSignal { open: Some(open), sender: thread::current() }, over)
     }
 }
 
-impl Drop for Going {
+impl Drop for CloseSignal {
     fn drop(&mut self) {
         drop(self.open.take());
         self.sender.unpark();
     }
 }
 
-impl fmt::Debug for Going {
+impl fmt::Debug for CloseSignal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Going")
     }
@@ -75,11 +76,11 @@ pub(crate) struct Feed<T> {
     sender: Sender<T>,
     gone: Receiver<Infallible>,
     /// Those who wait for room.
-    line: Arc<Line>,
+    queue: Arc<WaitQueue>,
 }
 
 /// The channel's end will never come to this event.
-pub(crate) struct Gone;
+pub(crate) struct Disconnected;
 
 /// More room than this is a mistake: all of it is allocated at once.
 const MOST: usize = 1 << 20;
@@ -91,14 +92,14 @@ pub(crate) fn channel<T>(n: usize) -> Result<(Feed<T>, Receiver<T>, Arc<Consumer
     }
     let (sender, receiver) = bounded(n);
     let (present, gone) = bounded(0);
-    let line = Arc::new(Line::default());
+    let queue = Arc::new(WaitQueue::default());
     let consumer = Consumer {
         thread: AtomicUsize::new(0),
         maker: this_thread(),
         present: Mutex::new(Some(present)),
-        line: Arc::clone(&line),
+        queue: Arc::clone(&queue),
     };
-    Ok((Feed { sender, gone, line }, receiver, Arc::new(consumer)))
+    Ok((Feed { sender, gone, queue }, receiver, Arc::new(consumer)))
 }
 
 impl<T> Events<T> {
@@ -153,7 +154,7 @@ impl Consumer {
     /// Nobody receives any more.
     pub(crate) fn leave(&self) {
         lock(&self.present).take();
-        self.line.wake_all();
+        self.queue.wake_all();
     }
 
     /// Whether the calling thread is the one that receives. If it waited for those who send, they would wait for each
@@ -162,8 +163,8 @@ impl Consumer {
         self.thread.load(Relaxed) == this_thread()
     }
 
-    /// Whether nobody has looked into the channel yet, which the calling thread has made. It may never be looked into, or
-    /// be on its way to another thread.
+    /// Whether nobody has looked into the channel yet, which the calling thread has made. It may never be looked into,
+    /// or be on its way to another thread.
     pub(crate) fn may_be_here(&self) -> bool {
         self.thread.load(Relaxed) == 0 && self.maker == this_thread()
     }
@@ -171,35 +172,35 @@ impl Consumer {
 
 impl<T> Feed<T> {
     /// Sends, waiting for room until the receiver is gone.
-    pub(crate) fn send(&self, event: T) -> Result<(), Gone> {
+    pub(crate) fn send(&self, event: T) -> Result<(), Disconnected> {
         self.send_unless(event, &never())
     }
 
     /// Sends, waiting for room until the receiver is gone or `over` is disconnected.
-    pub(crate) fn send_unless(&self, mut event: T, over: &Receiver<Infallible>) -> Result<(), Gone> {
+    pub(crate) fn send_unless(&self, mut event: T, over: &Receiver<Infallible>) -> Result<(), Disconnected> {
         let is_gone = || self.gone.try_recv() == Err(TryRecvError::Disconnected);
         let is_over = || is_gone() || over.try_recv() == Err(TryRecvError::Disconnected);
         // First: an event must not slip into a channel that was dropped, as if somebody would answer it.
         if is_gone() {
-            return Err(Gone);
+            return Err(Disconnected);
         }
         // Mostly there is room and nobody waits for it, and then a `select!` would cost several times as much.
-        if self.line.is_empty() {
+        if self.queue.is_empty() {
             match self.sender.try_send(event) {
                 Ok(()) => return Ok(()),
                 Err(TrySendError::Full(back)) => event = back,
-                Err(TrySendError::Disconnected(_)) => return Err(Gone),
+                Err(TrySendError::Disconnected(_)) => return Err(Disconnected),
             }
         }
-        let _front = self.line.enter(is_over).ok_or(Gone)?;
+        let _front = self.queue.enter(is_over).ok_or(Disconnected)?;
         // Again, since `select!` takes any arm that is ready.
         if is_gone() {
-            return Err(Gone);
+            return Err(Disconnected);
         }
         select! {
-            send(self.sender, event) -> sent => sent.map_err(|_| Gone),
-            recv(self.gone) -> _ => Err(Gone),
-            recv(over) -> _ => Err(Gone),
+            send(self.sender, event) -> sent => sent.map_err(|_| Disconnected),
+            recv(self.gone) -> _ => Err(Disconnected),
+            recv(over) -> _ => Err(Disconnected),
         }
     }
 }

@@ -25,18 +25,18 @@
 //! | | by calls that block | by events | by one channel |
 //! |---|---|---|---|
 //! | [`net::Server`] | [`accept`](net::Server::accept), [`serve`](net::Server::serve), [`spawn`](net::Server::spawn) | [`on`](net::Server::on) | [`events`](net::Server::events) |
-//! | [`net::Socket`] | it is `Read` and `Write`; [`lines`](net::Socket::lines), [`pipe`](net::Socket::pipe), … | [`each`](net::Socket::each), [`on`](net::Socket::on) | [`events`](net::Socket::events) |
-//! | [`dgram::Socket`] | [`recv`](dgram::Socket::recv), [`send_to`](dgram::Socket::send_to), [`send`](dgram::Socket::send) | [`each`](dgram::Socket::each), [`on`](dgram::Socket::on) | [`events`](dgram::Socket::events) |
+//! | [`net::Socket`] | it is `Read` and `Write`; [`lines`](net::Socket::lines), [`pipe`](net::Socket::pipe), … | [`each`](net::Socket::each) | [`events`](net::Socket::events) |
+//! | [`dgram::Socket`] | [`recv`](dgram::Socket::recv), [`send_to`](dgram::Socket::send_to), [`send`](dgram::Socket::send) | [`each`](dgram::Socket::each) | [`events`](dgram::Socket::events) |
 //!
-//! Begin with the first column. `each` is a read loop that hands one event at a time to one closure; `on` is the same
-//! with one closure for each kind of event, in Node's words. In both columns you may block. The third is for a program
+//! Begin with the first column. `each` is a read loop that hands one event at a time to one closure; a server's `on`
+//! has one closure for each kind of event, in Node's words. In both columns you may block. The third is for a program
 //! that is a loop already: [`channel`] has `select!`, and that loop must not block; see [`Events`].
 //!
 //! Options come first and the call that makes the socket last: [`net::ServerOptions`], [`net::SocketOptions`],
 //! [`dgram::SocketOptions`]. The short calls [`Server::listen`](net::Server::listen),
-//! [`Socket::connect`](net::Socket::connect) and [`dgram::Socket::bind`] take the defaults. Where to listen, connect and
-//! send may be written in [many ways](Endpoint). What happens, the `report` hook [tells](Report), line by line, and a
-//! [`Cancel`] ends it from any thread.
+//! [`Socket::connect`](net::Socket::connect) and [`dgram::Socket::bind`] take the defaults. Where to listen, connect
+//! and send may be written in [many ways](Endpoint). What happens, the `report` hook [tells](Report), line by line, and
+//! a [`Cancel`] ends it from any thread.
 //!
 //! # Threads
 //!
@@ -50,8 +50,8 @@
 //! threads of all servers, event loops and outboxes of the process together stay below what the system allows one
 //! process, on Linux a quarter of `vm.max_map_count` less 1,000; more clients than that are refused.
 //!
-//! A datagram socket has no thread but yours, unless you ask for one: [`spawn`](dgram::SocketCallbacks::spawn) and
-//! [`events`](dgram::Socket::events) start one each. Any number may receive from one socket.
+//! A datagram socket has no thread but yours, unless you ask for [`events`](dgram::Socket::events), which start one.
+//! Any number may receive from one socket.
 //!
 //! # What it does not do
 //!
@@ -68,13 +68,13 @@
 //!   default. docs/benchmarks.md: how fast, beside what else there is.
 //! - docs/node.md: each option, method and event of Node's, what it is called here, and the test that proves it; where
 //!   landline differs, and why; a Node tutorial's programs and their counterparts.
-//! - docs/recipes.md: TLS, WebSockets, JSON, a GUI, metrics, Ctrl+C, in ten lines each. docs/twins.md: the examples beside
-//!   plain std.
-//! - docs/reliability.md: what was done to break it: loom, fuzzing, a stampede, 10,000 at once, and thirty known pitfalls
-//!   with the test of each.
+//! - docs/recipes.md: TLS, WebSockets, JSON, a GUI, metrics, Ctrl+C, in ten lines each. docs/twins.md: the examples
+//!   beside plain std.
+//! - docs/reliability.md: what was done to break it: loom, fuzzing, a stampede, 10,000 at once, and thirty known
+//!   pitfalls with the test of each.
 //! - docs/embedding.md: what a host program may rely on: signals, output, threads, globals, unloading.
-//! - docs/platforms.md: what differs between systems. Linux is tested; Windows, macOS and FreeBSD have been type-checked
-//!   only.
+//! - docs/platforms.md: what differs between systems. Linux is tested; Windows, macOS and FreeBSD have been
+//!   type-checked only.
 //! - examples/: each says what to type and what comes out.
 
 #![warn(clippy::print_stdout, clippy::print_stderr, clippy::unwrap_used)]
@@ -87,7 +87,6 @@ mod encoding;
 mod endpoint;
 mod error;
 mod events;
-mod ip;
 mod limit;
 mod report;
 mod sync;
@@ -107,8 +106,7 @@ pub use encoding::{Decoder, Encoding};
 pub use endpoint::Endpoint;
 pub use error::{Error, Result};
 pub use events::Events;
-pub use ip::{ToIp, is_ip, is_ipv4, is_ipv6};
-pub use report::{Connection, ConnectionId, How, RefusedBy, Report};
+pub use report::{ConnectionId, ConnectionInfo, Outcome, RefusedBy, Report};
 pub use thread::Running;
 
 /// Compiles and runs the README's code.

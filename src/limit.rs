@@ -1,4 +1,5 @@
-//! The connection counter: how many are open, how many may be, in all and from each address, and whether any more are let in.
+//! The connection counter: how many are open, how many may be, in all and from each address, and whether any more are
+//! let in.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -14,14 +15,14 @@ const CLOSED: usize = 1;
 const ONE: usize = 2;
 
 /// The count and the closed bit share one word, so that a compare-and-swap decides all at once: no admission can slip
-/// past the limit or past `close()`, and none is denied while a slot is free. (Adding first and taking back what was too
-/// much would deny others meanwhile.)
+/// past the limit or past `close()`, and none is denied while a slot is free. (Adding first and taking back what was
+/// too much would deny others meanwhile.)
 #[derive(Debug)]
 pub(crate) struct Slots {
     word: AtomicUsize,
     limit: AtomicUsize,
-    /// Where somebody may wait for a slot. Who makes room tells so under this lock, always: a look at a number of waiters
-    /// would have to be ordered against theirs at the word.
+    /// Where somebody may wait for a slot. Who makes room tells so under this lock, always: a look at a number of
+    /// waiters would have to be ordered against theirs at the word.
     room: Option<(Mutex<()>, Condvar)>,
 }
 
@@ -75,8 +76,8 @@ impl Slots {
         self.wake();
     }
 
-    /// Blocks until a slot is free, the slots are closed, or `given_up` says so when the thread is woken for that. The slot
-    /// is not taken by it.
+    /// Blocks until a slot is free, the slots are closed, or `given_up` says so when the thread is woken for that. The
+    /// slot is not taken by it.
     pub(crate) fn wait_for_room(&self, given_up: impl Fn() -> bool) {
         let Some((gate, freed)) = &self.room else {
             return;
@@ -166,8 +167,8 @@ impl Drop for AddressSlot {
     }
 }
 
-/// Who is taken to hold an address: the one IPv4 address, in whichever form it comes; of IPv6 the /64, which is the least
-/// that a provider gives a customer, who has all its addresses.
+/// Who is taken to hold an address: the one IPv4 address, in whichever form it comes; of IPv6 the /64, which is the
+/// least that a provider gives a customer, who has all its addresses.
 fn holder(ip: IpAddr) -> IpAddr {
     match ip.to_canonical() {
         IpAddr::V6(ip) => Ipv6Addr::from(u128::from(ip) >> 64 << 64).into(),
@@ -278,7 +279,8 @@ mod tests {
         }
     }
 
-    /// Ensures that the limit is exact, that each slot comes back, and that nothing is kept of addresses that have left.
+    /// Ensures that the limit is exact, that each slot comes back, and that nothing is kept of addresses that have
+    /// left.
     #[test]
     fn an_address_has_as_many_slots_as_the_limit_and_leaves_nothing_behind() {
         let addresses = Addresses::new(2);

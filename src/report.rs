@@ -33,7 +33,7 @@ impl fmt::Display for ConnectionId {
 /// Which connection a [`Report`] is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Connection {
+pub struct ConnectionInfo {
     /// Its number.
     pub id: ConnectionId,
     /// Our end.
@@ -44,7 +44,7 @@ pub struct Connection {
     pub accepted: bool,
 }
 
-impl fmt::Display for Connection {
+impl fmt::Display for ConnectionInfo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (from, to) = if self.accepted { (&self.remote, &self.local) } else { (&self.local, &self.remote) };
         write!(f, "{} {from} -> {to}", self.id)
@@ -91,7 +91,7 @@ impl fmt::Display for RefusedBy {
 /// How a connection ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum How {
+pub enum Outcome {
     /// In order: its handler returned, both sides ended, or the last handle to it was dropped.
     Finished,
     /// By `destroy()`.
@@ -106,15 +106,15 @@ pub enum How {
     Panicked,
 }
 
-impl fmt::Display for How {
+impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
-            How::Finished => "finished",
-            How::Destroyed => "destroyed",
-            How::Reset => "reset",
-            How::Forced => "forced",
-            How::Failed => "failed",
-            How::Panicked => "panicked",
+            Outcome::Finished => "finished",
+            Outcome::Destroyed => "destroyed",
+            Outcome::Reset => "reset",
+            Outcome::Forced => "forced",
+            Outcome::Failed => "failed",
+            Outcome::Panicked => "panicked",
         })
     }
 }
@@ -125,8 +125,8 @@ impl fmt::Display for How {
 /// metrics. Every accepted or connected connection is told of twice at least: when it starts, and exactly once as
 /// [`Ended`](Report::Ended). Without a hook nothing is formatted.
 ///
-/// The hook is never called under a lock of the library, so it may call anything; but the thread that calls it waits for
-/// it, be it the one that accepts.
+/// The hook is never called under a lock of the library, so it may call anything; but the thread that calls it waits
+/// for it, be it the one that accepts.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Report {
@@ -134,7 +134,7 @@ pub enum Report {
     #[non_exhaustive]
     Accepted {
         /// The connection.
-        connection: Connection,
+        connection: ConnectionInfo,
         /// How many are open when this is told, this one included; of clients that come at once, several may show the
         /// same number.
         open: usize,
@@ -174,7 +174,7 @@ pub enum Report {
     #[non_exhaustive]
     Connected {
         /// The connection.
-        connection: Connection,
+        connection: ConnectionInfo,
     },
     /// A server turned a client away.
     #[non_exhaustive]
@@ -190,7 +190,7 @@ pub enum Report {
     #[non_exhaustive]
     Ended {
         /// The connection.
-        connection: Connection,
+        connection: ConnectionInfo,
         /// How long it lasted.
         after: Duration,
         /// Bytes read from it.
@@ -198,13 +198,13 @@ pub enum Report {
         /// Bytes written to it.
         written: u64,
         /// How it ended.
-        how: How,
+        outcome: Outcome,
     },
     /// An error ended a connection; or, with none, something else went wrong that did not end the socket.
     #[non_exhaustive]
     Failed {
         /// The connection.
-        connection: Option<Connection>,
+        connection: Option<ConnectionInfo>,
         /// The error.
         error: Error,
     },
@@ -212,12 +212,12 @@ pub enum Report {
     #[non_exhaustive]
     Panicked {
         /// Its connection.
-        connection: Connection,
+        connection: ConnectionInfo,
         /// What it panicked with, where that is text.
         message: String,
     },
-    /// Accepting or receiving fails, mostly for want of descriptors or memory, and no other thread waits for clients that
-    /// did not fail; it will be tried again and again, after growing pauses. Told once until it works again.
+    /// Accepting or receiving fails, mostly for want of descriptors or memory, and no other thread waits for clients
+    /// that did not fail; it will be tried again and again, after growing pauses. Told once until it works again.
     #[non_exhaustive]
     AcceptPaused {
         /// The server.
@@ -260,8 +260,8 @@ impl fmt::Display for Report {
             Report::AttemptTimedOut { address } => write!(f, "connecting to {address} timed out"),
             Report::Connected { connection } => write!(f, "{connection} connected"),
             Report::Refused { local, remote, by } => write!(f, "refused {remote} -> {local}: {by}"),
-            Report::Ended { connection, after, read, written, how } => {
-                write!(f, "{connection} {how} after {:.3} s, {read} read, {written} written", after.as_secs_f64())
+            Report::Ended { connection, after, read, written, outcome } => {
+                write!(f, "{connection} {outcome} after {:.3} s, {read} read, {written} written", after.as_secs_f64())
             }
             Report::Failed { connection: Some(connection), error } => write!(f, "{connection} failed: {error}"),
             Report::Failed { connection: None, error } => write!(f, "failed: {error}"),

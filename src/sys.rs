@@ -15,12 +15,13 @@ pub(crate) type OwnedHandle = std::os::fd::OwnedFd;
 #[cfg(windows)]
 pub(crate) type OwnedHandle = std::os::windows::io::OwnedSocket;
 
-/// Whether Linux's own ways are taken. With `--cfg landline_portable` Linux takes those of macOS and the BSDs instead, so that
-/// they can be run here: Linux wakes threads in places where others do not, and would hide that nothing else does.
+/// Whether Linux's own ways are taken. With `--cfg landline_portable` Linux takes those of macOS and the BSDs instead,
+/// so that they can be run here: Linux wakes threads in places where others do not, and would hide that nothing else
+/// does.
 const LINUX: bool = cfg!(all(any(target_os = "linux", target_os = "android"), not(landline_portable)));
 
-/// Whether an accepted socket has the listener's settings (socket(7), measured on Linux), so that making them once on the
-/// listener costs nothing per connection.
+/// Whether an accepted socket has the listener's settings (socket(7), measured on Linux), so that making them once on
+/// the listener costs nothing per connection.
 pub(crate) const ACCEPTED_INHERITS: bool = LINUX && cfg!(target_os = "linux");
 
 /// Whether SO_REUSEADDR lets a listener bind a port whose last connections are still in TIME_WAIT, which is what one
@@ -30,8 +31,8 @@ pub(crate) const REUSE_ADDRESS_IS_SAFE: bool = cfg!(unix);
 /// Whether shutdown(2) on a listener wakes every thread that is blocked in accept(2) on it, and all that come.
 pub(crate) const SHUTDOWN_WAKES_ACCEPT: bool = LINUX;
 
-/// shutdown(2) of a listener. On Linux it wakes every thread that accepts on it, those to come included; elsewhere it wakes one
-/// or none, or fails.
+/// shutdown(2) of a listener. On Linux it wakes every thread that accepts on it, those to come included; elsewhere it
+/// wakes one or none, or fails.
 pub(crate) fn shut_listener(listener: &socket2::Socket) {
     if !cfg!(landline_portable) {
         let _ = listener.shutdown(std::net::Shutdown::Both);
@@ -136,8 +137,8 @@ pub(crate) fn keep_alive_probes(
 }
 
 /// Writes several buffers by one system call that raises no SIGPIPE. std's own `write_vectored` is writev(2), which
-/// does, and kills a program that has left the signal at its default. Where no flag keeps it back, one buffer by std's write,
-/// which is safe everywhere.
+/// does, and kills a program that has left the signal at its default. Where no flag keeps it back, one buffer by std's
+/// write, which is safe everywhere.
 #[cfg(all(any(target_os = "linux", target_os = "android", target_os = "freebsd"), not(landline_portable)))]
 pub(crate) fn write_vectored(stream: &TcpStream, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
     const MSG_NOSIGNAL: i32 = if cfg!(target_os = "freebsd") { 0x2_0000 } else { 0x4000 };
@@ -267,14 +268,14 @@ impl std::os::windows::io::AsSocket for Raw {
     }
 }
 
-/// Whether a call ended because of SO_RCVTIMEO or SO_SNDTIMEO. On Unix `ETIMEDOUT` is something else: the kernel has given
-/// the connection up.
+/// Whether a call ended because of SO_RCVTIMEO or SO_SNDTIMEO. On Unix `ETIMEDOUT` is something else: the kernel has
+/// given the connection up.
 pub(crate) fn is_timeout(error: &io::Error) -> bool {
     error.kind() == if cfg!(windows) { io::ErrorKind::TimedOut } else { io::ErrorKind::WouldBlock }
 }
 
-/// How long a blocked read or write may last before it looks whether its socket was closed, where shutdown(2) does not wake
-/// it.
+/// How long a blocked read or write may last before it looks whether its socket was closed, where shutdown(2) does not
+/// wake it.
 pub(crate) const SLICE: Option<std::time::Duration> =
     if cfg!(windows) { Some(std::time::Duration::from_millis(500)) } else { None };
 
@@ -321,8 +322,8 @@ pub(crate) fn is_readable(socket: &UdpSocket) -> io::Result<bool> {
     }
 }
 
-/// The row of a socket in a table of /proc/net, such as `udp6`. It is found by the socket's inode: others may have the same
-/// address and port.
+/// The row of a socket in a table of /proc/net, such as `udp6`. It is found by the socket's inode: others may have the
+/// same address and port.
 #[cfg(all(any(target_os = "linux", target_os = "android"), not(landline_portable)))]
 pub(crate) fn table_row(socket: &impl std::os::fd::AsRawFd, table: &str) -> Option<String> {
     let link = std::fs::read_link(format!("/proc/self/fd/{}", socket.as_raw_fd())).ok()?;

@@ -80,7 +80,8 @@ pub(crate) fn panic_message(panic: &(dyn std::any::Any + Send)) -> &str {
         .unwrap_or("(no text)")
 }
 
-/// A thread of this library, about to be started: it has a name, and counts against the process's ceiling until it ends.
+/// A thread of this library, about to be started: it has a name, and counts against the process's ceiling until it
+/// ends.
 pub(crate) struct Builder {
     builder: thread::Builder,
     permit: ThreadPermit,

@@ -5,9 +5,10 @@ use crate::dgram::socket::Socket;
 use crate::events::{Events, channel};
 
 impl Socket {
-    /// Receives on a thread of its own, and sends each event into a channel that holds `n` at most; 0 hands each one over.
-    /// While it is full nothing is received, and what arrives waits in the [receive buffer](Socket::recv_buffer_size).
-    /// Dropping the [`Events`] closes the socket; [`SocketEvent::Close`] is the last event.
+    /// Receives on a thread of its own, and sends each event into a channel that holds `n` at most; 0 hands each one
+    /// over. While it is full nothing is received, and what arrives waits in the [receive
+    /// buffer](Socket::recv_buffer_size). Dropping the [`Events`] closes the socket; [`SocketEvent::Close`] is the last
+    /// event.
     ///
     /// ```
     /// use landline::channel::{after, select};
@@ -29,7 +30,8 @@ impl Socket {
     /// ```
     ///
     /// # Errors
-    /// `ERR_SOCKET_DGRAM_NOT_RUNNING` if the socket is closed. `ERR_OUT_OF_RANGE` for more than 1,048,576 events. The thread cannot be started.
+    /// `ERR_SOCKET_DGRAM_NOT_RUNNING` if the socket is closed. `ERR_OUT_OF_RANGE` for more than 1,048,576 events. The
+    /// thread cannot be started.
     pub fn events(&self, n: usize) -> io::Result<Events<SocketEvent>> {
         drop(self.open()?);
         let (feed, receiver, consumer) = channel(n)?;

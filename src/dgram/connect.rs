@@ -9,10 +9,10 @@ use crate::dgram::multicast::rejoin;
 use crate::dgram::options::RECV_BUFFER;
 use crate::dgram::receive::MAX_DATAGRAM;
 use crate::dgram::send::{is_connected, not_connected};
-use crate::dgram::shared::{Kept, Open, Setup, not_running};
+use crate::dgram::shared::{CarriedOver, Open, Setup, not_running};
 use crate::dgram::socket::Socket;
 use crate::dgram::udp::lost;
-use crate::dgram::wake::Retired;
+use crate::dgram::wake::Draining;
 use crate::endpoint::Endpoint;
 use crate::error::{Error, Result};
 use crate::report::Report;
@@ -57,8 +57,8 @@ impl Socket {
     /// settings and groups, in the time of some microseconds. What had arrived is kept and received first, in order,
     /// unless there is another peer by then. As much is kept as fits into a receive buffer; what is more, from
     /// connecting and disconnecting again without receiving, is [`lost`](Socket::lost). Nothing sent to the address
-    /// meanwhile is, but for multicast, and on systems that do not let two sockets have one address for a moment. The port stays even where the system had chosen it, which plain connect(2) with
-    /// `AF_UNSPEC` would give up.
+    /// meanwhile is, but for multicast, and on systems that do not let two sockets have one address for a moment. The
+    /// port stays even where the system had chosen it, which plain connect(2) with `AF_UNSPEC` would give up.
     ///
     /// # Errors
     /// `ERR_SOCKET_DGRAM_NOT_CONNECTED` if there is no peer, `ENOTSUP` for an [adopted](super::SocketOptions::adopt)
@@ -111,10 +111,10 @@ impl Socket {
         }
         // From here on what comes from the peer goes to the new socket, and what the old one has can be counted.
         let _ = old.socket.local_addr().and_then(|own| old.socket.connect(own));
-        setup.lost_before += drain(&old.socket, &inner.kept);
+        setup.lost_before += drain(&old.socket, &inner.carried_over);
         setup.lost_before += lost(&old.socket, setup.v6).unwrap_or(0);
         slot.open = None;
-        Retired::new(old).wait();
+        Draining::new(old).wait();
 
         let socket = match beside {
             Ok(socket) => socket,
@@ -139,7 +139,7 @@ impl Socket {
                 return Err(error);
             }
         };
-        Retired::new(old).wait();
+        Draining::new(old).wait();
         slot.open = Some(new.clone());
         Ok(new)
     }
@@ -171,7 +171,7 @@ fn open_beside(old: &UdpSocket, setup: &Setup) -> Result<UdpSocket> {
 }
 
 /// Takes out what has arrived, and gives how many datagrams there was no room for.
-fn drain(socket: &UdpSocket, kept: &Kept) -> u64 {
+fn drain(socket: &UdpSocket, carried_over: &CarriedOver) -> u64 {
     let mut thrown_away = 0;
     let mut buffer = vec![0; MAX_DATAGRAM];
     if socket.set_nonblocking(true).is_err() {
@@ -180,7 +180,7 @@ fn drain(socket: &UdpSocket, kept: &Kept) -> u64 {
     let limit = SockRef::from(socket).recv_buffer_size().unwrap_or(RECV_BUFFER);
     loop {
         match socket.recv_from(&mut buffer) {
-            Ok((size, from)) => thrown_away += u64::from(!kept.push(&buffer[..size], from, limit)),
+            Ok((size, from)) => thrown_away += u64::from(!carried_over.push(&buffer[..size], from, limit)),
             // The last thing the peer has to say to us is that it does not listen; there may be something behind it.
             Err(error) => match error.kind() {
                 io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted => {}

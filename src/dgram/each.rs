@@ -1,4 +1,4 @@
-use std::{fmt, io};
+use std::io;
 
 use crate::dgram::options::SocketOptions;
 use crate::dgram::receive::{MAX_DATAGRAM, RemoteInfo};
@@ -74,33 +74,6 @@ impl Socket {
         drop(closing);
         ended.and(f(self, SocketEvent::Close))
     }
-
-    /// The same as [`each`](Socket::each), sorted: a closure for each event, in Node's words. Those not given do
-    /// nothing.
-    ///
-    /// ```
-    /// use std::cell::Cell;
-    /// use landline::dgram::Socket;
-    ///
-    /// let socket = Socket::bind("127.0.0.1:0")?;
-    /// Socket::bind("127.0.0.1:0")?.send_to(b"hello", socket.address())?;
-    ///
-    /// let closed = Cell::new(false);
-    /// socket
-    ///     .on()
-    ///     .message(|socket, bytes, from| {
-    ///         println!("{} bytes from {}", bytes.len(), from.address());
-    ///         socket.close();
-    ///         Ok(())
-    ///     })
-    ///     .close(|_| closed.set(true))
-    ///     .run()?;
-    /// assert!(closed.get());
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
-    pub fn on(&self) -> SocketCallbacks {
-        SocketCallbacks { socket: self.clone(), message: |_, _, _| Ok(()), error: |_, _| {}, close: |_| {} }
-    }
 }
 
 /// Closes the socket when the loop ends, however it does: nobody would receive any more.
@@ -112,101 +85,11 @@ impl Drop for CloseAtEnd<'_> {
     }
 }
 
-/// What [`Socket::on`] has in the place of a closure that was not given.
-type OnMessage = fn(&Socket, &[u8], &RemoteInfo) -> io::Result<()>;
-type OnError = fn(&Socket, &Error);
-type OnClose = fn(&Socket);
-
-/// The closures for a socket's events, and then [`run`](SocketCallbacks::run) or [`spawn`](SocketCallbacks::spawn). Made
-/// by [`Socket::on`].
-#[must_use = "nothing is received until run() or spawn()"]
-pub struct SocketCallbacks<M = OnMessage, E = OnError, C = OnClose> {
-    socket: Socket,
-    message: M,
-    error: E,
-    close: C,
-}
-
-impl<M, E, C> SocketCallbacks<M, E, C> {
-    /// Called for each datagram, with its sender. An error it returns closes the socket and is what `run` returns.
-    pub fn message<F>(self, f: F) -> SocketCallbacks<F, E, C>
-    where
-        F: FnMut(&Socket, &[u8], &RemoteInfo) -> io::Result<()>,
-    {
-        let SocketCallbacks { socket, message: _, error, close } = self;
-        SocketCallbacks { socket, message: f, error, close }
-    }
-
-    /// Called when receiving fails. The socket goes on.
-    pub fn error<F>(self, f: F) -> SocketCallbacks<M, F, C>
-    where
-        F: FnMut(&Socket, &Error),
-    {
-        let SocketCallbacks { socket, message, error: _, close } = self;
-        SocketCallbacks { socket, message, error: f, close }
-    }
-
-    /// Called once, last, when the socket is closed.
-    pub fn close<F>(self, f: F) -> SocketCallbacks<M, E, F>
-    where
-        F: FnMut(&Socket),
-    {
-        let SocketCallbacks { socket, message, error, close: _ } = self;
-        SocketCallbacks { socket, message, error, close: f }
-    }
-}
-
-impl<M, E, C> SocketCallbacks<M, E, C>
-where
-    M: FnMut(&Socket, &[u8], &RemoteInfo) -> io::Result<()>,
-    E: FnMut(&Socket, &Error),
-    C: FnMut(&Socket),
-{
-    /// Receives on this thread until the socket is closed, and blocks until then. The closures never run at once and may
-    /// borrow.
-    ///
-    /// # Errors
-    /// What the `message` closure returned. As of [`Socket::each`].
-    pub fn run(mut self) -> io::Result<()> {
-        self.socket.each(|socket, event| match event {
-            SocketEvent::Message(bytes, from) => (self.message)(socket, bytes, &from),
-            SocketEvent::Error(error) => {
-                (self.error)(socket, &error);
-                Ok(())
-            }
-            SocketEvent::Close => {
-                (self.close)(socket);
-                Ok(())
-            }
-        })
-    }
-
-    /// Receives on a thread of its own until the socket is closed.
-    ///
-    /// # Errors
-    /// `WouldBlock` if no thread can be started; the socket stays open.
-    pub fn spawn(self) -> io::Result<Running>
-    where
-        M: Send + 'static,
-        E: Send + 'static,
-        C: Send + 'static,
-    {
-        let socket = self.socket.clone();
-        socket.start(move || self.run())
-    }
-}
-
 impl Socket {
     /// Starts a thread that receives.
     pub(crate) fn start(&self, receive: impl FnOnce() -> io::Result<()> + Send + 'static) -> io::Result<Running> {
         let setup = self.setup();
         let SocketOptions { thread_name, stack_size, .. } = &setup.options;
         Running::start(format!("{thread_name} recv {}", self.address()), *stack_size, receive)
-    }
-}
-
-impl<M, E, C> fmt::Debug for SocketCallbacks<M, E, C> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SocketCallbacks").field("socket", &self.socket).finish_non_exhaustive()
     }
 }

@@ -1,14 +1,20 @@
 //! UDP: Node's `dgram`, blocking.
 //!
 //! A [`Socket`] is bound from the start, so there is no unbound state to get wrong: a client binds port 0. It can be
-//! used in three ways: by [blocking calls](Socket::recv), by [events](Socket::each) on the thread that receives, or through
-//! a [channel](Socket::events):
+//! used in three ways: by [blocking calls](Socket::recv), by [events](Socket::each) on the thread that receives, or
+//! through a [channel](Socket::events):
 //!
 //! ```
 //! use landline::dgram::Socket;
 //!
 //! let server = Socket::bind("127.0.0.1:0")?;
-//! let serving = server.on().message(|server, bytes, from| server.send_to(bytes, from).map(drop).or(Ok(()))).spawn()?;
+//! let echo = server.clone();
+//! let serving = std::thread::spawn(move || {
+//!     let mut buffer = [0; 65_535];
+//!     while let Ok(Some((bytes, from))) = echo.recv(&mut buffer) {
+//!         let _ = echo.send_to(bytes, &from);
+//!     }
+//! });
 //!
 //! let client = Socket::bind("127.0.0.1:0")?;
 //! client.send_to(b"hello", server.address())?;
@@ -17,7 +23,7 @@
 //! assert_eq!((reply, from.address()), (&b"hello"[..], server.address()));
 //!
 //! server.close();
-//! serving.join()?;
+//! serving.join().expect("the loop does not panic");
 //! # Ok::<(), std::io::Error>(())
 //! ```
 //!
@@ -49,7 +55,7 @@ mod timeouts;
 mod udp;
 mod wake;
 
-pub use each::{SocketCallbacks, SocketEvent};
+pub use each::SocketEvent;
 pub use interface::Interface;
 pub use options::SocketOptions;
 pub use receive::RemoteInfo;

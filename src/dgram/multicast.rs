@@ -21,7 +21,7 @@ impl Socket {
     ///
     /// let group = Ipv4Addr::new(239, 255, 13, 1);
     /// let member = SocketOptions::udp4().reuse_address(true).bind(0)?;
-    /// member.join(group, "127.0.0.1")?;
+    /// member.join_multicast(group, "127.0.0.1")?;
     ///
     /// let sender = SocketOptions::udp4().bind("127.0.0.1:0")?;
     /// sender.set_multicast_interface("127.0.0.1")?;
@@ -34,7 +34,7 @@ impl Socket {
     /// `EINVAL` if it is no group or one of the other family, `ENODEV` if there is no such interface, `EADDRINUSE` if
     /// it is joined already, `ERR_SOCKET_DGRAM_NOT_RUNNING` once closed.
     #[doc(alias = "addMembership", alias = "join_multicast_v4", alias = "join_multicast_v6")]
-    pub fn join(&self, group: impl Into<IpAddr>, interface: impl Into<Interface>) -> Result<()> {
+    pub fn join_multicast(&self, group: impl Into<IpAddr>, interface: impl Into<Interface>) -> Result<()> {
         let (group, interface) = (group.into(), interface.into());
         self.change_membership("addMembership", true, Membership { group, source: None, interface })
     }
@@ -42,9 +42,9 @@ impl Socket {
     /// Leaves a group: `IP_DROP_MEMBERSHIP`, `IPV6_LEAVE_GROUP`.
     ///
     /// # Errors
-    /// `EADDRNOTAVAIL` if it is not joined; otherwise as of [`join`](Socket::join).
+    /// `EADDRNOTAVAIL` if it is not joined; otherwise as of [`join_multicast`](Socket::join_multicast).
     #[doc(alias = "dropMembership", alias = "leave_multicast_v4", alias = "leave_multicast_v6")]
-    pub fn leave(&self, group: impl Into<IpAddr>, interface: impl Into<Interface>) -> Result<()> {
+    pub fn leave_multicast(&self, group: impl Into<IpAddr>, interface: impl Into<Interface>) -> Result<()> {
         let (group, interface) = (group.into(), interface.into());
         self.change_membership("dropMembership", false, Membership { group, source: None, interface })
     }
@@ -53,9 +53,9 @@ impl Socket {
     ///
     /// # Errors
     /// `ENOTSUP` for IPv6, and on OpenBSD, NetBSD and DragonFly BSD, where there is no safe call for it; otherwise as
-    /// of [`join`](Socket::join).
+    /// of [`join_multicast`](Socket::join_multicast).
     #[doc(alias = "addSourceSpecificMembership", alias = "join_ssm_v4")]
-    pub fn join_source(
+    pub fn join_multicast_source(
         &self,
         source: impl Into<IpAddr>,
         group: impl Into<IpAddr>,
@@ -69,9 +69,9 @@ impl Socket {
     ///
     /// # Errors
     /// `EADDRNOTAVAIL` if it is not joined for this source, `EINVAL` if for none; otherwise as of
-    /// [`join_source`](Socket::join_source).
+    /// [`join_multicast_source`](Socket::join_multicast_source).
     #[doc(alias = "dropSourceSpecificMembership", alias = "leave_ssm_v4")]
-    pub fn leave_source(
+    pub fn leave_multicast_source(
         &self,
         source: impl Into<IpAddr>,
         group: impl Into<IpAddr>,

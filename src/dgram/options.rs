@@ -100,7 +100,8 @@ impl SocketOptions {
     }
 
     /// How many bytes the system may keep until they are received: `SO_RCVBUF`. The system may grant less without
-    /// saying so; [`Socket::recv_buffer_size`](crate::dgram::Socket::recv_buffer_size) tells. Default: 4 MiB, or the largest part of it to be had.
+    /// saying so; [`Socket::recv_buffer_size`](crate::dgram::Socket::recv_buffer_size) tells. Default: 4 MiB, or as
+    /// much of it as the system grants.
     #[doc(alias = "recvBufferSize")]
     pub fn recv_buffer_size(mut self, bytes: usize) -> SocketOptions {
         self.recv_buffer_size = Some(bytes);
@@ -127,8 +128,8 @@ impl SocketOptions {
         self
     }
 
-    /// The stack of the thread that [`SocketCallbacks::spawn`](super::SocketCallbacks::spawn) or
-    /// [`Socket::events`](crate::dgram::Socket::events) starts, in bytes. Default: std's, 2 MiB.
+    /// The stack of the thread that [`Socket::events`](crate::dgram::Socket::events) starts, in bytes, at least 64 KiB.
+    /// Default: std's, 2 MiB.
     pub fn stack_size(mut self, bytes: impl Into<Option<usize>>) -> SocketOptions {
         self.stack_size = bytes.into();
         self
@@ -140,25 +141,25 @@ impl SocketOptions {
         self
     }
 
-    /// Datagrams from these addresses are thrown away unseen. The rules may be changed while the socket is in use. Default:
-    /// none.
+    /// Datagrams from these addresses are thrown away unseen. The rules may be changed while the socket is in use.
+    /// Default: none.
     #[doc(alias = "receiveBlockList")]
     pub fn receive_block_list(mut self, list: &BlockList) -> SocketOptions {
         self.receive_block_list = Some(list.clone());
         self
     }
 
-    /// Sending or connecting to these addresses is an error, `ERR_IP_BLOCKED`, and nothing is sent; to a wildcard, if the
-    /// loopback address that is meant is one of them. The rules may be changed while the socket is in use, and hold for
-    /// the peer of a connected one. Default: none.
+    /// Sending or connecting to these addresses is an error, `ERR_IP_BLOCKED`, and nothing is sent; to a wildcard, if
+    /// the loopback address that is meant is one of them. The rules may be changed while the socket is in use, and hold
+    /// for the peer of a connected one. Default: none.
     #[doc(alias = "sendBlockList")]
     pub fn send_block_list(mut self, list: &BlockList) -> SocketOptions {
         self.send_block_list = Some(list.clone());
         self
     }
 
-    /// Lets `cancel` close the socket, as [`close`](crate::dgram::Socket::close) does. If it was fired before, the socket is closed as
-    /// soon as it is bound. Default: nothing.
+    /// Lets `cancel` close the socket, as [`close`](crate::dgram::Socket::close) does. If it was fired before, the
+    /// socket is closed as soon as it is bound. Default: none.
     #[doc(alias = "signal")]
     pub fn cancel(mut self, cancel: &Cancel) -> SocketOptions {
         self.cancel = Some(cancel.clone());

@@ -3,7 +3,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use crate::address::{Address, Family};
-use crate::dgram::shared::{Inner, Open};
+use crate::dgram::shared::{Open, Shared};
 use crate::dgram::socket::Socket;
 use crate::endpoint::Endpoint;
 use crate::error::Error;
@@ -49,6 +49,12 @@ impl RemoteInfo {
     /// Whether the buffer was smaller than the datagram, so that its end is lost. Loops have a buffer that never is.
     pub fn is_truncated(&self) -> bool {
         self.is_truncated
+    }
+}
+
+impl From<RemoteInfo> for Endpoint {
+    fn from(info: RemoteInfo) -> Endpoint {
+        Endpoint::from(&info)
     }
 }
 
@@ -145,13 +151,13 @@ impl Until {
     }
 }
 
-impl Inner {
+impl Shared {
     /// Receives one datagram into a buffer that holds any: its size and sender. `None` once closed.
     fn receive(&self, buffer: &mut [u8], until: Until) -> io::Result<Option<(usize, SocketAddr)>> {
         loop {
             // The socket comes before what was kept of the one before it: who gets the new one finds all of that.
             let Some(open) = self.open() else { return Ok(None) };
-            if let Some((bytes, from)) = self.kept.pop() {
+            if let Some((bytes, from)) = self.carried_over.pop() {
                 // There may be another peer by now.
                 if !open.hears(from) || self.is_blocked(from) {
                     continue;

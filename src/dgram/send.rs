@@ -54,8 +54,8 @@ impl Socket {
     ///
     /// # Errors
     /// Nothing was sent: `ERR_SOCKET_DGRAM_NOT_CONNECTED` if there is no peer, `EMSGSIZE`, `ENETUNREACH`,
-    /// `ERR_IP_BLOCKED` and `ERR_SOCKET_DGRAM_NOT_RUNNING` as of [`send_to`](Socket::send_to). `ECONNREFUSED` tells, once, that an earlier
-    /// datagram found nobody listening, unless a receiver was told first; send again.
+    /// `ERR_IP_BLOCKED` and `ERR_SOCKET_DGRAM_NOT_RUNNING` as of [`send_to`](Socket::send_to). `ECONNREFUSED` tells,
+    /// once, that an earlier datagram found nobody listening, unless a receiver was told first; send again.
     pub fn send(&self, data: &[u8]) -> Result<usize> {
         self.transmit_to_peer(|socket| socket.send(data))
     }

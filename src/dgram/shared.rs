@@ -16,14 +16,14 @@ use crate::cancel::Attached;
 use crate::dgram::interface::{Interface, Membership};
 use crate::dgram::options::SocketOptions;
 use crate::dgram::timeouts::Timeouts;
-use crate::dgram::wake::{Retired, Waker, receive_timeout};
+use crate::dgram::wake::{Draining, Waker, receive_timeout};
 use crate::error::Error;
 use crate::report::{Report, Reporter};
 use crate::sync::backoff::Backoff;
 use crate::sync::poison::{lock, read, write};
 
 /// What the handles share.
-pub(crate) struct Inner {
+pub(crate) struct Shared {
     pub(crate) address: Address,
     pub(crate) v6: bool,
     /// Whether it is of IPv6 and reaches IPv4 too.
@@ -34,7 +34,7 @@ pub(crate) struct Inner {
     pub(crate) closer: Mutex<Option<Sender<Infallible>>>,
     pub(crate) closing: Receiver<Infallible>,
     /// What had arrived at the socket that `disconnect` gave up.
-    pub(crate) kept: Kept,
+    pub(crate) carried_over: CarriedOver,
     /// Buffers for receives into one that may be too small; as many as there were such receives at once.
     pub(crate) buffers: Mutex<Vec<Box<[u8]>>>,
     pub(crate) backoff: Mutex<Backoff>,
@@ -52,7 +52,7 @@ pub(crate) struct Slot {
     /// `None` once closed.
     pub(crate) open: Option<Arc<Open>>,
     /// The socket `close` took out, which receivers may still be about to let go.
-    pub(crate) retired: Option<Retired>,
+    pub(crate) draining: Option<Draining>,
 }
 
 /// What a socket needs to be made again.
@@ -67,7 +67,7 @@ pub(crate) struct Setup {
     pub(crate) lost_before: u64,
 }
 
-impl Inner {
+impl Shared {
     pub(crate) fn open(&self) -> Option<Arc<Open>> {
         read(&self.slot).open.clone()
     }
@@ -82,24 +82,24 @@ impl Inner {
         if first {
             self.reporter.tell(|| Report::Closing { address: self.address.clone() });
         }
-        let retired = {
+        let draining = {
             let mut slot = write(&self.slot);
             if let Some(open) = slot.open.take() {
-                slot.retired = Some(Retired::new(open));
+                slot.draining = Some(Draining::new(open));
             }
-            slot.retired.clone()
+            slot.draining.clone()
         };
-        if let Some(retired) = retired {
-            retired.wait();
+        if let Some(draining) = draining {
+            draining.wait();
         }
         if first {
-            self.kept.clear();
+            self.carried_over.clear();
             self.reporter.tell(|| Report::Closed { address: self.address.clone() });
         }
     }
 }
 
-impl Drop for Inner {
+impl Drop for Shared {
     fn drop(&mut self) {
         self.close();
     }
@@ -162,7 +162,7 @@ impl Drop for Open {
 /// Datagrams that were taken out of one socket and are to be received from the next. Almost always empty, and then it
 /// costs a receive one load.
 #[derive(Default)]
-pub(crate) struct Kept {
+pub(crate) struct CarriedOver {
     any: AtomicBool,
     datagrams: Mutex<Datagrams>,
 }
@@ -173,11 +173,11 @@ struct Datagrams {
     bytes: usize,
 }
 
-/// What a datagram that is kept counts for, beside its bytes; somewhat less than on Linux, so that what was in a receive
-/// buffer has room in one of the same size.
+/// What a datagram that is kept counts for, beside its bytes; somewhat less than on Linux, so that what was in a
+/// receive buffer has room in one of the same size.
 const OVERHEAD: usize = 512;
 
-impl Kept {
+impl CarriedOver {
     /// Keeps a datagram, unless `limit` has been reached: it stands for a receive buffer, and is as large.
     pub(crate) fn push(&self, bytes: &[u8], from: SocketAddr, limit: usize) -> bool {
         let mut datagrams = lock(&self.datagrams);

@@ -7,7 +7,7 @@ use crossbeam_channel::bounded;
 
 use crate::address::Address;
 use crate::dgram::options::SocketOptions;
-use crate::dgram::shared::{Inner, Kept, Open, Setup, Slot, not_running};
+use crate::dgram::shared::{CarriedOver, Open, Setup, Shared, Slot, not_running};
 use crate::dgram::udp::{is_dual_stack, lost};
 use crate::endpoint::{Endpoint, Target};
 use crate::error::{Error, Result};
@@ -16,8 +16,7 @@ use crate::sync::poison::lock;
 /// A UDP socket, bound: to receive datagrams, and to send them.
 ///
 /// It is a handle; clones are the same socket. It is closed by [`close`](Socket::close), or when its last handle is
-/// dropped. A loop in [`each`](Socket::each), [`run`](super::SocketCallbacks::run) or
-/// [`spawn`](super::SocketCallbacks::spawn) has one, so what it serves stays open until it is closed.
+/// dropped. A loop in [`each`](Socket::each) has one, so the socket stays open until it is closed.
 ///
 /// ```
 /// use landline::dgram::Socket;
@@ -35,7 +34,7 @@ use crate::sync::poison::lock;
 /// ```
 #[derive(Clone)]
 #[doc(alias = "UdpSocket")]
-pub struct Socket(pub(crate) Arc<Inner>);
+pub struct Socket(pub(crate) Arc<Shared>);
 
 impl Socket {
     /// A socket with the default options: of IPv6 for an IPv6 address, otherwise of IPv4. Port 0 has the system choose
@@ -62,8 +61,8 @@ impl Socket {
     }
 
     /// Closes the socket, now: a blocked [`recv`](Socket::recv) returns `None`, a loop over it ends, and nothing more
-    /// is received, not even what had arrived. A callback goes on that has begun, or whose datagram had been received, and
-    /// [`events`](Socket::events) keep what is in their channel.
+    /// is received, not even what had arrived. A callback goes on that has begun, or whose datagram had been received,
+    /// and [`events`](Socket::events) keep what is in their channel.
     ///
     /// It blocks until the receivers have let go, so that the descriptor is closed and the port is free when it
     /// returns; or, if a program is being started just then, as soon as that runs: until then it has a copy of every
@@ -100,15 +99,15 @@ impl Socket {
         }
         let (closer, closing) = bounded(0);
         let cancel = options.cancel.clone();
-        let socket = Socket(Arc::new(Inner {
+        let socket = Socket(Arc::new(Shared {
             address: local.into(),
             v6: local.is_ipv6(),
             dual,
-            slot: RwLock::new(Slot { open: Some(Arc::new(open)), retired: None }),
+            slot: RwLock::new(Slot { open: Some(Arc::new(open)), draining: None }),
             closed: AtomicBool::new(false),
             closer: Mutex::new(Some(closer)),
             closing,
-            kept: Kept::default(),
+            carried_over: CarriedOver::default(),
             buffers: Mutex::default(),
             backoff: Mutex::default(),
             reporter: options.reporter.clone(),

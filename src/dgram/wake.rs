@@ -87,14 +87,14 @@ impl Open {
 
 /// A socket that is out of use, with the receivers that have still to let go of it.
 #[derive(Clone)]
-pub(crate) struct Retired {
+pub(crate) struct Draining {
     open: Weak<Open>,
     gone: Receiver<Infallible>,
 }
 
-impl Retired {
-    pub(crate) fn new(open: Arc<Open>) -> Retired {
-        Retired { gone: open.gone.clone(), open: Arc::downgrade(&open) }
+impl Draining {
+    pub(crate) fn new(open: Arc<Open>) -> Draining {
+        Draining { gone: open.gone.clone(), open: Arc::downgrade(&open) }
     }
 
     /// Wakes the receivers and waits until the descriptor is closed, or has not been for too long.

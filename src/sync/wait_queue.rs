@@ -1,7 +1,7 @@
 //! A line of threads that wait for one thing, of which few wait for it in earnest.
 //!
-//! Thousands of threads in a `select!` on one channel would each be told of every change, under one lock. Here all but the
-//! first few sleep by themselves, and each that leaves wakes the next, in the order they came.
+//! Thousands of threads in a `select!` on one channel would each be told of every change, under one lock. Here all but
+//! the first few sleep by themselves, and each that leaves wakes the next, in the order they came.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Mutex;
@@ -13,7 +13,7 @@ use crate::sync::poison::lock;
 const FRONT: usize = 2;
 
 #[derive(Default)]
-pub(crate) struct Line(Mutex<State>);
+pub(crate) struct WaitQueue(Mutex<State>);
 
 #[derive(Default)]
 struct State {
@@ -24,14 +24,14 @@ struct State {
     called: HashSet<u64>,
 }
 
-impl Line {
+impl WaitQueue {
     /// Waits for a place at the front; `None` if `given_up` says so when the thread is woken for that.
-    pub(crate) fn enter(&self, given_up: impl Fn() -> bool) -> Option<Front<'_>> {
+    pub(crate) fn enter(&self, given_up: impl Fn() -> bool) -> Option<Ticket<'_>> {
         let number = {
             let mut state = lock(&self.0);
             if state.at_front < FRONT {
                 state.at_front += 1;
-                return Some(Front(self));
+                return Some(Ticket(self));
             }
             state.last += 1;
             let number = state.last;
@@ -43,7 +43,7 @@ impl Line {
             let is_over = given_up();
             let mut state = lock(&self.0);
             if state.called.remove(&number) {
-                return Some(Front(self));
+                return Some(Ticket(self));
             }
             if is_over {
                 state.waiting.retain(|(other, _)| *other != number);
@@ -67,10 +67,10 @@ impl Line {
     }
 }
 
-/// A place at the front of a [`Line`]; dropping it calls the next.
-pub(crate) struct Front<'a>(&'a Line);
+/// A place at the front of a [`WaitQueue`]; dropping it calls the next.
+pub(crate) struct Ticket<'a>(&'a WaitQueue);
 
-impl Drop for Front<'_> {
+impl Drop for Ticket<'_> {
     fn drop(&mut self) {
         let mut state = lock(&self.0.0);
         match state.waiting.pop_front() {

@@ -1,6 +1,6 @@
 //! Looking names up, with a limit on the time where the resolver has none.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::{fmt, io};
@@ -10,7 +10,6 @@ use crate::cancel::{Cancel, Limits};
 use crate::channel::unbounded;
 use crate::endpoint::resolve;
 use crate::error::{Error, Result};
-use crate::ip::ToIp;
 use crate::sync::poison::lock;
 use crate::thread::Running;
 
@@ -24,7 +23,7 @@ impl Resolver {
     pub(crate) fn new<I>(f: impl Fn(&str, Option<Family>) -> io::Result<I> + Send + Sync + 'static) -> Resolver
     where
         I: IntoIterator,
-        I::Item: ToIp,
+        I::Item: Into<IpAddr>,
     {
         Resolver(Arc::new(move |host, port, family| {
             let answers = f(host, family).map_err(|error| failed(host, &error))?;
@@ -51,11 +50,11 @@ fn failed(host: &str, error: &io::Error) -> Error {
 fn usable<I>(host: &str, port: u16, family: Option<Family>, answers: I) -> Result<Vec<SocketAddr>>
 where
     I: IntoIterator,
-    I::Item: ToIp,
+    I::Item: Into<IpAddr>,
 {
     let (mut found, mut wrong) = (Vec::new(), None);
     for answer in answers {
-        let at = SocketAddr::from((answer.to_ip().map_err(|error| no_ip(host, &error))?, port));
+        let at = SocketAddr::from((answer.into(), port));
         let its = Address::from(at).family();
         if family.is_some_and(|family| family != its) {
             wrong.get_or_insert(its);
@@ -71,13 +70,6 @@ where
             Err(Error::invalid("ERR_INVALID_ADDRESS_FAMILY", text).of_host(host))
         }
     }
-}
-
-/// Node has a code of its own for an address that a resolver made up.
-fn no_ip(host: &str, error: &Error) -> Error {
-    let text = error.to_string();
-    let answer = text.strip_prefix("Invalid address: ").unwrap_or(&text);
-    Error::invalid("ERR_INVALID_IP_ADDRESS", format!("Invalid IP address: {answer}")).of_host(host)
 }
 
 /// What is asked.
@@ -99,8 +91,8 @@ impl Question<'_> {
 
     /// Asks, and waits for the answer no longer than the limits allow.
     ///
-    /// No resolver can be interrupted. So where there is a limit, a thread of its own asks; it is abandoned when the limit
-    /// is reached, and ends when the resolver returns. A question without a limit is asked here.
+    /// No resolver can be interrupted. So where there is a limit, a thread of its own asks; it is abandoned when the
+    /// limit is reached, and ends when the resolver returns. A question without a limit is asked here.
     pub(crate) fn look_up(&self, limits: Limits<'_>) -> Result<Vec<SocketAddr>> {
         if limits.is_none() {
             return self.ask();
@@ -111,11 +103,11 @@ impl Question<'_> {
             cancel.attach(move || {
                 let _ = tell.send(None);
                 // Under the lock, so that whoever is about to wait for a place is waiting by now, or sees it fired.
-                let _places = lock(&PLACES);
+                let _places = lock(&PERMITS);
                 CHANGED.notify_all();
             })
         });
-        let place = Place::take(self.host, limits)?;
+        let place = Permit::take(self.host, limits)?;
         let its = Returning(Arc::clone(&place));
         let (host, port, family, resolver) = (self.host.to_owned(), self.port, self.family, self.resolver.cloned());
         let thread = Running::start(format!("landline lookup {host}"), None, move || {
@@ -155,19 +147,19 @@ fn timed_out(host: &str) -> Error {
 /// get stuck must have its place before it begins, so others wait for one that is running, and fail if none is.
 const MOST: usize = 16;
 
-static PLACES: Mutex<Places> = Mutex::new(Places { running: 0, stuck: 0 });
+static PERMITS: Mutex<Permits> = Mutex::new(Permits { running: 0, stuck: 0 });
 /// A place is free, or the last one that was running is stuck.
 static CHANGED: Condvar = Condvar::new();
 
-struct Places {
+struct Permits {
     /// Somebody waits for their answer.
     running: usize,
     /// Abandoned, and not returned.
     stuck: usize,
 }
 
-/// The place of one look-up. Written under the lock of `PLACES`.
-struct Place(Mutex<State>);
+/// The place of one look-up. Written under the lock of `PERMITS`.
+struct Permit(Mutex<State>);
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
@@ -176,16 +168,16 @@ enum State {
     Returned,
 }
 
-impl Place {
-    fn take(host: &str, limits: Limits<'_>) -> Result<Arc<Place>> {
-        let mut places = lock(&PLACES);
+impl Permit {
+    fn take(host: &str, limits: Limits<'_>) -> Result<Arc<Permit>> {
+        let mut places = lock(&PERMITS);
         loop {
             if limits.is_cancelled() {
                 return Err(Cancel::error());
             }
             if places.running + places.stuck < MOST {
                 places.running += 1;
-                return Ok(Arc::new(Place(Mutex::new(State::Running))));
+                return Ok(Arc::new(Permit(Mutex::new(State::Running))));
             }
             if places.stuck >= MOST {
                 let text = format!("getaddrinfo EAI_AGAIN {host}: {MOST} look-ups are stuck, as many as may be");
@@ -201,7 +193,7 @@ impl Place {
 
     /// Nobody waits for the answer any more.
     fn abandon(&self) {
-        let mut places = lock(&PLACES);
+        let mut places = lock(&PERMITS);
         let mut state = lock(&self.0);
         if *state == State::Running {
             *state = State::Stuck;
@@ -213,11 +205,11 @@ impl Place {
 }
 
 /// Held by whoever asks: dropping it gives the place back.
-struct Returning(Arc<Place>);
+struct Returning(Arc<Permit>);
 
 impl Drop for Returning {
     fn drop(&mut self) {
-        let mut places = lock(&PLACES);
+        let mut places = lock(&PERMITS);
         match std::mem::replace(&mut *lock(&self.0.0), State::Returned) {
             State::Running => places.running -= 1,
             State::Stuck => places.stuck -= 1,

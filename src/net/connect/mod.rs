@@ -14,15 +14,13 @@ use socket2::{Domain, Protocol, SockRef, Type};
 use crate::address::{Address, Family};
 use crate::block_list::BlockList;
 use crate::cancel::{Cancel, Limits};
-use crate::endpoint::{Endpoint, Target, loopback, reachable, resolve};
+use crate::endpoint::{Endpoint, Target, has_zone, loopback, reachable, resolve};
 use crate::error::{Error, Result};
-use crate::ip::{ToIp, is_ip};
 use crate::net::connect::lookup::{Question, Resolver};
-use crate::net::connect::race::{Course, End, FOREVER, timed_out};
+use crate::net::connect::race::{End, FOREVER, RaceConfig, timed_out};
 use crate::net::socket::Socket;
 use crate::net::socket::connection::Origin;
 use crate::net::socket::keep_alive::KeepAlive;
-use crate::net::socket::rate::MinRate;
 use crate::net::socket::stream::{Options, apply};
 use crate::net::unix;
 use crate::report::{Report, Reporter};
@@ -83,34 +81,35 @@ impl SocketOptions {
     /// error is of the kind `TimedOut` and says what was being waited for: `getaddrinfo ETIMEDOUT name`, `connect
     /// ETIMEDOUT 192.0.2.1:80`. `None` or zero: as long as resolver and system take. Default: none.
     ///
-    /// A resolver cannot be interrupted. With this or with [`cancel`](Self::cancel), a thread of its own asks it, and is
-    /// left behind if it does not answer in time. At most 16 such look-ups are under way in a process, those left behind
-    /// included: others wait for one to return, and fail with `EAI_AGAIN` when all 16 are left behind.
+    /// A resolver cannot be interrupted. With this or with [`cancel`](Self::cancel), a thread of its own asks it, and
+    /// is left behind if it does not answer in time. At most 16 such look-ups are under way in a process, those left
+    /// behind included: others wait for one to return, and fail with `EAI_AGAIN` when all 16 are left behind.
     pub fn connect_timeout(self, time: impl Into<Option<Duration>>) -> SocketOptions {
         SocketOptions { connect_timeout: time.into().filter(|time| !time.is_zero()), ..self }
     }
 
     /// Lets `cancel` end this, at any time: a connect in progress fails with `ABORT_ERR`, on Linux well within a
-    /// millisecond, or some 10 ms if it waits for room in the backlog of a Unix socket; a connected socket is destroyed, so that calls that are blocked on it fail with `NotConnected`. If it
-    /// was fired before, the connect fails at once. Default: none.
+    /// millisecond, or some 10 ms if it waits for room in the backlog of a Unix socket; a connected socket is
+    /// destroyed, so that calls that are blocked on it fail with `NotConnected`. If it was fired before, the connect
+    /// fails at once. Default: none.
     #[doc(alias = "signal")]
     pub fn cancel(self, cancel: &Cancel) -> SocketOptions {
         SocketOptions { cancel: Some(cancel.clone()), ..self }
     }
 
-    /// Looks names up by `f`, which gets the name and the family asked for, if one is. IP addresses, with a zone too, never
-    /// reach it. It answers with addresses of any form ([`ToIp`]; a port or zone in them is ignored), in the order they are
-    /// to be tried; with none, or with an error of kind `NotFound`, if there is no such name. Its other errors are those
-    /// of the connect. It may run on a thread of its own, see [`connect_timeout`](Self::connect_timeout); 16 of them that
-    /// each wait for a look-up of their own would wait for ever, so it should not connect by name without a time limit.
-    /// Default: the system's resolver, getaddrinfo(3).
+    /// Looks names up by `f`, which gets the name and the family asked for, if one is. IP addresses, with a zone too,
+    /// never reach it. It answers with addresses in the order they are to be tried; with none, or with an error of kind
+    /// `NotFound`, if there is no such name. Its other errors are those of the connect. It may run on a thread of its
+    /// own, see [`connect_timeout`](Self::connect_timeout); 16 of them that each wait for a look-up of their own would
+    /// wait for ever, so it should not connect by name without a time limit. Default: the system's resolver,
+    /// getaddrinfo(3).
     ///
     /// ```
     /// use landline::net::{Server, SocketOptions};
     ///
     /// let server = Server::listen("127.0.0.1:0")?;
     /// let options = SocketOptions::new().lookup(|name, _| match name {
-    ///     "home.example" => Ok(vec!["127.0.0.1"]),
+    ///     "home.example" => Ok(vec![[127, 0, 0, 1]]),
     ///     _ => Ok(vec![]),
     /// });
     /// options.connect(("home.example", server.address().port()))?;
@@ -120,14 +119,14 @@ impl SocketOptions {
     pub fn lookup<I>(self, f: impl Fn(&str, Option<Family>) -> io::Result<I> + Send + Sync + 'static) -> SocketOptions
     where
         I: IntoIterator,
-        I::Item: ToIp,
+        I::Item: Into<IpAddr>,
     {
         SocketOptions { resolver: Some(Resolver::new(f)), ..self }
     }
 
-    /// Whether, if a name has several addresses, all of them are tried: IPv6 and IPv4 in turn, beginning with the family
-    /// of the resolver's first answer (RFC 8305). If not, the first alone is, and so it is with [`family`](Self::family)
-    /// and [`local_address`](Self::local_address). Default: yes.
+    /// Whether, if a name has several addresses, all of them are tried: IPv6 and IPv4 in turn, beginning with the
+    /// family of the resolver's first answer (RFC 8305). If not, the first alone is, and so it is with
+    /// [`family`](Self::family) and [`local_address`](Self::local_address). Default: yes.
     #[doc(alias = "autoSelectFamily")]
     #[doc(alias = "happy_eyeballs")]
     pub fn auto_select_family(self, on: bool) -> SocketOptions {
@@ -135,9 +134,9 @@ impl SocketOptions {
     }
 
     /// How long an address has before the next one is tried too. Unlike Node's, an attempt is not given up then: it may
-    /// still be the first to succeed. One that fails is followed by the next at once. With [`local_port`](Self::local_port)
-    /// there can be but one attempt at a time, and each but the last is given up after this. At least 10 ms; less is
-    /// taken as that. Default: 250 ms.
+    /// still be the first to succeed. One that fails is followed by the next at once. With
+    /// [`local_port`](Self::local_port) there can be but one attempt at a time, and each but the last is given up after
+    /// this. At least 10 ms; less is taken as that. Default: 250 ms.
     #[doc(alias = "autoSelectFamilyAttemptTimeout")]
     pub fn attempt_timeout(self, time: Duration) -> SocketOptions {
         SocketOptions { attempt_timeout: time.max(LEAST_ATTEMPT_TIMEOUT), ..self }
@@ -149,8 +148,8 @@ impl SocketOptions {
         SocketOptions { block_list: Some(list.clone()), ..self }
     }
 
-    /// Of a name, only addresses of this family are used, and of several the first; a bare port means this machine in it. An
-    /// IP address is used as it is. Default: any.
+    /// Of a name, only addresses of this family are used, and of several the first; a bare port means this machine in
+    /// it. An IP address is used as it is. Default: any.
     pub fn family(self, family: Family) -> SocketOptions {
         SocketOptions { family: Some(family), ..self }
     }
@@ -192,7 +191,7 @@ impl SocketOptions {
         self
     }
 
-    /// Whether, in [`each`](Socket::each) and [`on`](Socket::on), our direction stays open after the peer has ended, until
+    /// Whether, in [`each`](Socket::each), our direction stays open after the peer has ended, until
     /// [`end`](Socket::end) is called. Blocking reads and writes never end a direction by themselves, and
     /// neither does a [channel](Socket::events): there it stays open either way. Default: no.
     pub fn allow_half_open(mut self, allow: bool) -> SocketOptions {
@@ -207,16 +206,10 @@ impl SocketOptions {
         self
     }
 
-    /// The idle timeout of the connection, see [`Socket::set_timeout`]. It begins when the connection is made. Default: none.
+    /// The idle timeout of the connection, see [`Socket::set_timeout`]. It begins when the connection is made. Default:
+    /// none.
     pub fn timeout(mut self, time: impl Into<Option<Duration>>) -> SocketOptions {
         self.connection.timeout = time.into();
-        self
-    }
-
-    /// The least that the peer has to send while we wait for more, and to take while we write, see
-    /// [`Socket::set_min_rate`]. A grace outside its range is an error that names the option. Default: none.
-    pub fn min_rate(mut self, bytes_per_second: impl Into<Option<u64>>, grace: Duration) -> SocketOptions {
-        self.connection.min_rate = MinRate::new(bytes_per_second.into(), grace);
         self
     }
 
@@ -227,27 +220,27 @@ impl SocketOptions {
 
     /// Connects: connect(2). A bare port means this machine. A name is looked up; if it has several addresses, they are
     /// tried as RFC 8305 says: see [`auto_select_family`](Self::auto_select_family) and
-    /// [`attempt_timeout`](Self::attempt_timeout). The first to connect wins, and the others are closed. A path is that of a
-    /// Unix socket.
+    /// [`attempt_timeout`](Self::attempt_timeout). The first to connect wins, and the others are closed. A path is that
+    /// of a Unix socket.
     ///
-    /// Blocks as long as the look-up and the attempts take, but no longer than [`connect_timeout`](Self::connect_timeout)
-    /// and [`cancel`](Self::cancel) allow. Without them, the system gives up an attempt that nobody answers after about
-    /// two minutes.
+    /// Blocks as long as the look-up and the attempts take, but no longer than
+    /// [`connect_timeout`](Self::connect_timeout) and [`cancel`](Self::cancel) allow. Without them, the system gives up
+    /// an attempt that nobody answers after about two minutes.
     ///
     /// # Platform
-    /// A connect(2) under way can be called off on Linux, so nothing of a connect is left when this returns. Elsewhere an
-    /// attempt that has lost keeps its thread and its socket until the deadline, or, without one, until the system gives
-    /// it up.
+    /// A connect(2) under way can be called off on Linux, so nothing of a connect is left when this returns. Elsewhere
+    /// an attempt that has lost keeps its thread and its socket until the deadline, or, without one, until the system
+    /// gives it up.
     ///
     /// # Errors
     /// - `connect ECONNREFUSED 127.0.0.1:1`: nobody listens there. `ETIMEDOUT`, `EHOSTUNREACH`, `ENETUNREACH`: nobody
-    ///   answers. When several addresses failed, [`Error::causes`] has the error of each, and the code is the first one's.
+    ///   answers. When several addresses failed, [`Error::causes`] has the error of each, and the code is the first
+    ///   one's.
     /// - `ETIMEDOUT` of the kind `TimedOut`: the time for connecting is up.
     /// - `ABORT_ERR`: it was cancelled.
-    /// - `getaddrinfo ENOTFOUND host`: the name has no address, or none of the family asked for. `EAI_AGAIN`: the resolver
-    ///   did not answer, or too many look-ups are stuck; try again later.
-    /// - `ERR_INVALID_IP_ADDRESS`, `ERR_INVALID_ADDRESS_FAMILY`: what [`lookup`](Self::lookup) answered is no IP address,
-    ///   or not of the family asked for.
+    /// - `getaddrinfo ENOTFOUND host`: the name has no address, or none of the family asked for. `EAI_AGAIN`: the
+    ///   resolver did not answer, or too many look-ups are stuck; try again later.
+    /// - `ERR_INVALID_ADDRESS_FAMILY`: what [`lookup`](Self::lookup) answered is not of the family asked for.
     /// - `ERR_IP_BLOCKED`: the address is on the [`block_list`](Self::block_list).
     /// - `connect ENOENT /path`: no such Unix socket; `ECONNREFUSED`: it is stale, or no socket.
     /// - `bind EADDRINUSE`, `bind EADDRNOTAVAIL`: the local address cannot be had.
@@ -295,8 +288,7 @@ impl SocketOptions {
 
     /// The addresses of a name, at least one.
     fn look_up(&self, host: &str, port: u16, family: Option<Family>, limits: Limits<'_>) -> Result<Vec<SocketAddr>> {
-        if is_ip(host).is_some() {
-            // An address with a zone. The system knows its interfaces without asking anybody.
+        if has_zone(host) {
             return resolve(host, port, family);
         }
         let addresses = Question { host, port, family, resolver: self.resolver.as_ref() }.look_up(limits)?;
@@ -341,7 +333,7 @@ impl SocketOptions {
 
     /// Connects to the first address that answers. `to` is what all of them stand for.
     fn race(&self, addresses: &[SocketAddr], to: &str, local: Option<IpAddr>, limits: Limits<'_>) -> Result<Socket> {
-        let course = Course {
+        let course = RaceConfig {
             addresses,
             stagger: self.attempt_timeout,
             serial: self.local_port != 0,
@@ -398,7 +390,8 @@ impl SocketOptions {
         let failed = |error| Error::call("connect", &error).at(at);
         let local = stream.local_addr().map_err(failed)?;
         if local == at && self.local_port == 0 {
-            // By chance it has the very port that it calls, and TCP lets it meet itself (RFC 9293, 3.5): nobody listens.
+            // By chance it has the very port that it calls, and TCP lets it meet itself (RFC 9293, 3.5): nobody
+            // listens.
             return Err(failed(io::ErrorKind::ConnectionRefused.into()));
         }
         apply(&SockRef::from(&stream), self.connection.settings).map_err(failed)?;
@@ -410,16 +403,16 @@ impl SocketOptions {
         let socket = Socket::new(stream, addresses, self.connection, self.reporter.clone(), None);
         if self.cancel.is_some() || !attempted.is_empty() {
             let attached = self.cancel.as_ref().map(|cancel| {
-                let core = Arc::downgrade(&socket.core);
-                cancel.attach(move || match core.upgrade() {
-                    Some(core) if !core.is_closed() => core.fail(&Cancel::error()),
+                let connection = Arc::downgrade(&socket.connection);
+                cancel.attach(move || match connection.upgrade() {
+                    Some(connection) if !connection.is_closed() => connection.fail(&Cancel::error()),
                     _ => {}
                 })
             });
             let attempted = attempted.iter().map(|at| Address::from(*at)).collect();
-            let _ = socket.core.origin.set(Box::new(Origin { attempted, _attached: attached }));
+            let _ = socket.connection.origin.set(Box::new(Origin { attempted, _attached: attached }));
         }
-        self.reporter.tell(|| Report::Connected { connection: socket.core.name() });
+        self.reporter.tell(|| Report::Connected { connection: socket.connection.name() });
         match &self.cancel {
             Some(cancel) if cancel.is_cancelled() => Err(Cancel::error()),
             _ => Ok(socket),
@@ -464,20 +457,20 @@ impl Socket {
     /// Connects with the default options, and blocks as long as that takes; see [`SocketOptions::connect`].
     ///
     /// ```
-    /// use landline::net::{Server, Socket};
+    /// use landline::net::{Server, Socket, SocketEvent};
     ///
     /// let server = Server::listen("127.0.0.1:0")?;
     /// let echo = server.spawn(|socket| socket.pipe(socket).map(drop))?;
     ///
     /// let client = Socket::connect(("localhost", server.address().port()))?;
     /// client.write_all("message of the client")?;
-    /// client
-    ///     .on()
-    ///     .data(|client, bytes| {
+    /// client.each(|client, event| match event {
+    ///     SocketEvent::Data(bytes) => {
     ///         println!("the server says: {}", String::from_utf8_lossy(bytes));
     ///         client.end()
-    ///     })
-    ///     .run()?;
+    ///     }
+    ///     _ => Ok(()),
+    /// })?;
     /// assert_eq!(client.bytes_read(), 21);
     /// server.close();
     /// echo.join()?;
@@ -492,10 +485,10 @@ impl Socket {
         SocketOptions::new().connect(to)
     }
 
-    /// The addresses that connecting tried, in this order, up to the one that was the first to answer. Empty if there was
-    /// only one to try.
+    /// The addresses that connecting tried, in this order, up to the one that was the first to answer. Empty if there
+    /// was only one to try.
     #[doc(alias = "autoSelectFamilyAttemptedAddresses")]
     pub fn attempted_addresses(&self) -> &[Address] {
-        self.core.origin.get().map_or(&[], |origin| &origin.attempted)
+        self.connection.origin.get().map_or(&[], |origin| &origin.attempted)
     }
 }

@@ -1,8 +1,8 @@
 //! Connecting to the first of several addresses that answers, as RFC 8305 has it ("happy eyeballs").
 //!
-//! The attempts are staggered, and each next one begins early when one fails. While no attempt is under way, the next is
-//! made on the caller's own thread: where the first address answers, as it nearly always does, no thread is started. One
-//! that is not decided when the next should begin goes on, on a thread of its own.
+//! The attempts are staggered, and each next one begins early when one fails. While no attempt is under way, the next
+//! is made on the caller's own thread: where the first address answers, as it nearly always does, no thread is started.
+//! One that is not decided when the next should begin goes on, on a thread of its own.
 
 use std::io;
 use std::net::{Shutdown, SocketAddr};
@@ -24,7 +24,7 @@ pub(crate) const FOREVER: Duration = Duration::from_secs(24 * 60 * 60);
 const STACK: usize = 64 * 1024;
 
 /// How the attempts are made.
-pub(crate) struct Course<'a> {
+pub(crate) struct RaceConfig<'a> {
     pub(crate) addresses: &'a [SocketAddr],
     pub(crate) stagger: Duration,
     /// One after the other: all bind one port, so they cannot be made at once.
@@ -51,7 +51,7 @@ pub(crate) enum End {
     Cancelled,
 }
 
-impl Course<'_> {
+impl RaceConfig<'_> {
     pub(crate) fn run(self) -> Outcome {
         let (tell, told) = unbounded();
         let in_flight = Arc::new(InFlight::default());
@@ -87,7 +87,7 @@ impl Course<'_> {
 }
 
 struct Race<'a> {
-    course: Course<'a>,
+    course: RaceConfig<'a>,
     in_flight: Arc<InFlight>,
     tell: Sender<News>,
     told: Receiver<News>,
@@ -162,8 +162,8 @@ impl Race<'_> {
         }
     }
 
-    /// Makes an attempt on the caller's thread. One that takes longer than the stagger goes on on a thread, or is given up
-    /// if that is not possible.
+    /// Makes an attempt on the caller's thread. One that takes longer than the stagger goes on on a thread, or is given
+    /// up if that is not possible.
     fn make_here(&mut self, attempt: Attempt, is_last: bool, goes_on: bool) -> Result<Option<Attempt>, Ended> {
         let at = self.course.addresses[attempt.index];
         let left = self.course.limits.left().unwrap_or(FOREVER);
@@ -205,7 +205,8 @@ impl Race<'_> {
         }
     }
 
-    /// Waits for news, until `until` or the deadline. Gives the attempt that has won; `None` if the next one should begin.
+    /// Waits for news, until `until` or the deadline. Gives the attempt that has won; `None` if the next one should
+    /// begin.
     fn wait(&mut self, until: Option<Instant>) -> Result<Option<Attempt>, Ended> {
         let deadline = self.course.limits.deadline;
         let news = match until.into_iter().chain(deadline).min() {
@@ -299,8 +300,8 @@ fn connect(socket: &socket2::Socket, at: SocketAddr, left: Duration) -> io::Resu
     }
 }
 
-/// Whether a connection leads from an address to the same: on one machine, TCP lets a client that happens to get the very
-/// port that it calls as its own meet itself (RFC 9293, 3.5, simultaneous open). Nobody listens there.
+/// Whether a connection leads from an address to the same: on one machine, TCP lets a client that happens to get the
+/// very port that it calls as its own meet itself (RFC 9293, 3.5, simultaneous open). Nobody listens there.
 pub(crate) fn is_to_itself(socket: &socket2::Socket, at: SocketAddr) -> bool {
     socket.local_addr().is_ok_and(|local| local.as_socket() == Some(at))
 }
@@ -322,12 +323,12 @@ pub(crate) fn timed_out(at: SocketAddr) -> Error {
 /// The attempts of one race that are inside connect(2), so that they can be called off.
 #[derive(Default)]
 struct InFlight {
-    state: Mutex<Flying>,
+    state: Mutex<InProgress>,
     landed: Condvar,
 }
 
 #[derive(Default)]
-struct Flying {
+struct InProgress {
     called_off: bool,
     sockets: Vec<Arc<socket2::Socket>>,
 }

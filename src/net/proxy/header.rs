@@ -308,5 +308,5 @@ fn quoted(word: &[u8]) -> String {
 
 // By its path: tests/random has this file elsewhere in its tree.
 #[cfg(test)]
-#[path = "proxy_protocol/tests.rs"]
+#[path = "header/tests.rs"]
 pub(super) mod tests;

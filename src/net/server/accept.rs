@@ -1,8 +1,8 @@
 //! The workers: each accepts a client, admits it, serves it, and accepts again.
 //!
-//! The thread that accepts a connection serves it, so no connection is handed over and a thread serves many, one after the
-//! other. The rule that keeps somebody accepting: the worker that takes a client while no other worker waits starts the
-//! next one first. A worker that has served waits again unless enough do.
+//! The thread that accepts a connection serves it, so no connection is handed over and a thread serves many, one after
+//! the other. The rule that keeps somebody accepting: the worker that takes a client while no other worker waits starts
+//! the next one first. A worker that has served waits again unless enough do.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -16,13 +16,13 @@ use std::time::Duration;
 use crate::address::Address;
 use crate::error::Error;
 use crate::net::server::admission::{Client, admit};
-use crate::net::server::listener::Inner;
+use crate::net::server::listener::Listener;
 use crate::net::server::options::ServerOptions;
 use crate::net::server::registry::Presence;
 use crate::net::server::reject::{Hooks, refuse};
 use crate::net::socket::Socket;
-use crate::net::socket::connection::{Manner, is_shutting_down, tells_destroyed, tells_shutting_down};
-use crate::report::{How, RefusedBy, Report, dispose, guarded};
+use crate::net::socket::connection::{CloseMode, is_shutting_down, tells_destroyed, tells_shutting_down};
+use crate::report::{Outcome, RefusedBy, Report, dispose, guarded};
 use crate::sync::poison::lock;
 use crate::thread::{Builder, panic_message};
 
@@ -31,27 +31,27 @@ use crate::thread::{Builder, panic_message};
 const WAITING_AT_MOST: usize = 16;
 
 /// Serves until the server is closed and the last handler has returned.
-pub(crate) fn serve<H>(server: &Inner, handler: &H, hooks: &Hooks<'_>) -> io::Result<()>
+pub(crate) fn serve<H>(server: &Listener, handler: &H, hooks: &Hooks<'_>) -> io::Result<()>
 where
     H: Fn(&Socket) -> io::Result<()> + Sync,
 {
-    let crew = Crew { server, handler, hooks, waiting: AtomicUsize::new(1), failure: Mutex::default() };
-    thread::scope(|scope| crew.work(scope));
+    let workers = Workers { server, handler, hooks, waiting: AtomicUsize::new(1), failure: Mutex::default() };
+    thread::scope(|scope| workers.work(scope));
     // Somebody else may be about to finish closing.
-    server.ledger.wait_for_close();
+    server.registry.wait_for_close();
     server.join_refuser();
-    let failure = lock(&crew.failure).take();
+    let failure = lock(&workers.failure).take();
     failure.map_or(Ok(()), Err)
 }
 
 /// Gives the next client to a caller who serves it himself.
-pub(crate) fn accept(server: &Inner) -> io::Result<Option<Socket>> {
+pub(crate) fn accept(server: &Listener) -> io::Result<Option<Socket>> {
     let hooks = Hooks::default();
     loop {
         match next_client(server, &hooks) {
             Ok(Some((client, presence))) => {
                 if let Some((client, presence)) = client.introduce(server, presence, &hooks) {
-                    return Ok(Some(client.enter(server, Some(presence))));
+                    return Ok(Some(client.register(server, Some(presence))));
                 }
             }
             Ok(None) => return Ok(None),
@@ -64,8 +64,8 @@ pub(crate) fn accept(server: &Inner) -> io::Result<Option<Socket>> {
 }
 
 /// The workers of one `serve`.
-struct Crew<'a, H> {
-    server: &'a Inner,
+struct Workers<'a, H> {
+    server: &'a Listener,
     handler: &'a H,
     hooks: &'a Hooks<'a>,
     /// How many accept, or are about to.
@@ -74,7 +74,7 @@ struct Crew<'a, H> {
     failure: Mutex<Option<io::Error>>,
 }
 
-impl<H> Crew<'_, H>
+impl<H> Workers<'_, H>
 where
     H: Fn(&Socket) -> io::Result<()> + Sync,
 {
@@ -93,7 +93,7 @@ where
             if self.waiting.fetch_sub(1, SeqCst) == 1 {
                 if let Err(error) = self.start_another(scope) {
                     self.waiting.fetch_add(1, SeqCst);
-                    self.stay(client, presence, error);
+                    self.keep_accepting(client, presence, error);
                     continue;
                 }
             }
@@ -121,11 +121,11 @@ where
     }
 
     /// No thread can be had to accept after this one, so this one refuses its client and goes on accepting.
-    fn stay(&self, client: Client, presence: Presence, error: io::Error) {
+    fn keep_accepting(&self, client: Client, presence: Presence, error: io::Error) {
         let Client { stream, local, remote, slot, address, .. } = client;
         drop((slot, address));
         let error = Error::call("spawn", &error);
-        self.server.ledger.reporter.tell(|| Report::Failed { connection: None, error: error.clone() });
+        self.server.registry.reporter.tell(|| Report::Failed { connection: None, error: error.clone() });
         if let Some(hook) = self.hooks.error {
             guarded(|| hook(&error, None));
         }
@@ -134,34 +134,34 @@ where
     }
 
     fn finish(&self, socket: &Socket) {
-        socket.core.close(How::Finished, Manner::InOrder(self.server.options.linger));
+        socket.connection.close(Outcome::Finished, CloseMode::InOrder(self.server.options.lingering_close));
     }
 
     fn serve_one(&self, client: Client) {
-        let socket = client.enter(self.server, None);
-        // What is queued goes out before the end. An error of the user's own is asked for its text and dropped in here too,
-        // since it may panic like the handler itself.
+        let socket = client.register(self.server, None);
+        // What is queued goes out before the end. An error of the user's own is asked for its text and dropped in here
+        // too, since it may panic like the handler itself.
         let work = || {
             let result = (self.handler)(&socket);
             // One that ends because of a shutdown ends in order too.
             let in_order = result.as_ref().map_or_else(is_shutting_down, |()| true);
-            let flushed = if in_order { socket.core.turn().flush() } else { Ok(()) };
+            let flushed = if in_order { socket.connection.turn().flush() } else { Ok(()) };
             flushed.and(result).map_err(Error::from)
         };
-        let result = self.server.ledger.serving(socket.id(), || catch_unwind(AssertUnwindSafe(work)));
+        let result = self.server.registry.serving(socket.id(), || catch_unwind(AssertUnwindSafe(work)));
         match result {
             Ok(Ok(())) => self.finish(&socket),
             Ok(Err(error)) if tells_shutting_down(&error) => self.finish(&socket),
             // The handler was cut off by a destroy, and says no more than that.
-            Ok(Err(error)) if socket.core.is_closed() && tells_destroyed(&error) => {}
+            Ok(Err(error)) if socket.connection.is_closed() && tells_destroyed(&error) => {}
             Ok(Err(error)) => {
                 if let Some(hook) = self.hooks.error {
                     guarded(|| hook(&error, Some(&socket)));
                 }
-                socket.core.fail(&error);
+                socket.connection.fail(&error);
             }
             Err(panic) => {
-                socket.core.panicked(panic_message(&*panic));
+                socket.connection.panicked(panic_message(&*panic));
                 dispose(panic);
             }
         }
@@ -178,21 +178,21 @@ where
 /// | the client is gone again: `ECONNABORTED`, `ECONNRESET`, … | again, at once |
 /// | the listener is useless: `EINVAL`, `EBADF`, `ENOTSOCK` | the error |
 /// | anything else: no descriptors, no memory, `EPERM`, `EPROTO`, the client's network errors | told once, pause, again |
-fn next_client(server: &Inner, hooks: &Hooks<'_>) -> io::Result<Option<(Client, Presence)>> {
-    let mut trouble = Trouble { server, in_a_row: 0 };
+fn next_client(server: &Listener, hooks: &Hooks<'_>) -> io::Result<Option<(Client, Presence)>> {
+    let mut backoff = AcceptBackoff { server, in_a_row: 0 };
     loop {
         let turn = server.turn_to_accept();
         server.accepting.fetch_add(1, SeqCst);
-        // Held between counting in and out only: `close` closes the descriptor when all are out, and `wait` looks then who
-        // is present.
+        // Held between counting in and out only: `close` closes the descriptor when all are out, and `wait` looks then
+        // who is present.
         let listener = if server.closing.load(SeqCst) { None } else { server.listener() };
         let accepted = listener.as_ref().map(|listener| listener.accept());
         drop(listener);
-        let client = accepted.map(|accepted| accepted.map(|client| (client, server.ledger.presence())));
+        let client = accepted.map(|accepted| accepted.map(|client| (client, server.registry.presence())));
         server.accepting.fetch_sub(1, SeqCst);
         let closing = server.closing.load(SeqCst);
         if closing {
-            server.ledger.changed();
+            server.registry.changed();
         }
         match client {
             None => return Ok(None),
@@ -204,7 +204,7 @@ fn next_client(server: &Inner, hooks: &Hooks<'_>) -> io::Result<Option<(Client, 
                 let slots = server.take_slots(&remote);
                 // Before anybody is told, and before the client is served.
                 drop(turn);
-                trouble.is_over();
+                backoff.is_over();
                 if let Some(admitted) = admit(server, socket.into(), remote, slots, presence, hooks) {
                     return Ok(Some(admitted));
                 }
@@ -212,7 +212,7 @@ fn next_client(server: &Inner, hooks: &Hooks<'_>) -> io::Result<Option<(Client, 
             Some(Err(_)) if closing => return Ok(None),
             Some(Err(error)) => {
                 drop(turn);
-                trouble.again(error, hooks)?;
+                backoff.again(error, hooks)?;
             }
         }
     }
@@ -224,12 +224,12 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 const AT_ONCE: u32 = 16;
 
 /// One acceptor's run of failures.
-struct Trouble<'a> {
-    server: &'a Inner,
+struct AcceptBackoff<'a> {
+    server: &'a Listener,
     in_a_row: u32,
 }
 
-impl Trouble<'_> {
+impl AcceptBackoff<'_> {
     /// Pauses as the error asks for; gives back one that no pause can mend.
     fn again(&mut self, error: io::Error, hooks: &Hooks<'_>) -> io::Result<()> {
         use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
@@ -237,7 +237,7 @@ impl Trouble<'_> {
             // A signal came, which says nothing of the clients: between two of them there may be any number.
             return Ok(());
         }
-        self.server.ledger.accept_failed();
+        self.server.registry.accept_failed();
         let passing = matches!(error.kind(), ConnectionAborted | ConnectionReset | ConnectionRefused);
         let error = Error::call("accept", &error);
         if matches!(error.code(), "EINVAL" | "EBADF" | "ENOTSOCK") {
@@ -248,12 +248,12 @@ impl Trouble<'_> {
         if pauses == 0 {
             return Ok(());
         }
-        // While others wait in accept(2), the next client is theirs: each of them has set a descriptor aside, and this thread,
-        // which found none left, is only one more that waits.
+        // While others wait in accept(2), the next client is theirs: each of them has set a descriptor aside, and this
+        // thread, which found none left, is only one more that waits.
         let is_short = self.server.accepting.load(SeqCst) == 0;
-        if is_short && !self.server.shortage.0.swap(true, SeqCst) {
+        if is_short && !self.server.paused.0.swap(true, SeqCst) {
             let address = self.server.address.clone();
-            self.server.ledger.reporter.tell(|| Report::AcceptPaused {
+            self.server.registry.reporter.tell(|| Report::AcceptPaused {
                 address,
                 error: error.clone(),
                 pause: FIRST_PAUSE,
@@ -269,9 +269,9 @@ impl Trouble<'_> {
     /// A client came.
     fn is_over(&mut self) {
         self.in_a_row = 0;
-        let shortage = &self.server.shortage.0;
-        if shortage.load(SeqCst) && shortage.swap(false, SeqCst) {
-            self.server.ledger.reporter.tell(|| Report::Resumed { address: self.server.address.clone() });
+        let paused = &self.server.paused.0;
+        if paused.load(SeqCst) && paused.swap(false, SeqCst) {
+            self.server.registry.reporter.tell(|| Report::Resumed { address: self.server.address.clone() });
         }
     }
 }

@@ -13,9 +13,9 @@ use crate::error::Result;
 use crate::limit::{AddressSlot, Denied, Slot};
 use crate::net::proxy;
 use crate::net::proxy::header::Header;
-use crate::net::server::listener::Inner;
+use crate::net::server::listener::Listener;
 use crate::net::server::options::WhenFull;
-use crate::net::server::registry::{Place, Presence};
+use crate::net::server::registry::{Presence, Registration};
 use crate::net::server::reject::{Hooks, refuse};
 use crate::net::socket::{Socket, stream};
 use crate::report::{RefusedBy, Report};
@@ -34,11 +34,11 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// Lets a load balancer say whose connection it is, where that is asked for, and refuses the client if it is not told in
-    /// time and in order, or not to be let in. Blocks until then: nobody else may depend on this thread.
+    /// Lets a load balancer say whose connection it is, where that is asked for, and refuses the client if it is not
+    /// told in time and in order, or not to be let in. Blocks until then: nobody else may depend on this thread.
     pub(crate) fn introduce(
         mut self,
-        server: &Inner,
+        server: &Listener,
         presence: Presence,
         hooks: &Hooks<'_>,
     ) -> Option<(Client, Presence)> {
@@ -46,9 +46,9 @@ impl Client {
             return Some((self, presence));
         }
         let stream = Arc::new(self.stream);
-        let unnamed = server.ledger.unnamed(&stream);
+        let awaiting_header = server.registry.awaiting_header(&stream);
         let header = proxy::header(&stream, &self.remote, server.options.proxy_timeout);
-        drop(unnamed);
+        drop(awaiting_header);
         self.stream = Arc::into_inner(stream).expect("who finds it registered has it while it is registered only");
         let by = match header {
             Ok(Header::Own) => return Some((self, presence)),
@@ -64,11 +64,11 @@ impl Client {
                 }
             }
             // It is how the header ended that was broken off.
-            Err(error) if server.ledger.is_nudging() && error.kind() != io::ErrorKind::InvalidData => {
+            Err(error) if server.registry.is_interrupting() && error.kind() != io::ErrorKind::InvalidData => {
                 RefusedBy::Closing
             }
             Err(error) => {
-                server.ledger.reporter.tell(|| Report::Failed { connection: None, error: error.clone() });
+                server.registry.reporter.tell(|| Report::Failed { connection: None, error: error.clone() });
                 if error.kind() == io::ErrorKind::TimedOut { RefusedBy::ProxyTimeout } else { RefusedBy::ProxyHeader }
             }
         };
@@ -79,31 +79,33 @@ impl Client {
     }
 
     /// Enters it into the accounts and makes it a socket.
-    pub(crate) fn enter(self, server: &Inner, presence: Option<Presence>) -> Socket {
-        let ledger = &server.ledger;
-        let place = Place::new(ledger, (self.slot, self.address), presence);
+    pub(crate) fn register(self, server: &Listener, presence: Option<Presence>) -> Socket {
+        let registry = &server.registry;
+        let registration = Registration::new(registry, (self.slot, self.address), presence);
         let addresses = (self.local, self.remote);
         let socket = Socket::new(
             self.stream,
             addresses,
             server.options.connection,
-            ledger.reporter.clone(),
-            Some(Box::new(place)),
+            registry.reporter.clone(),
+            Some(Box::new(registration)),
         );
         if let Some(own) = self.proxied {
             // Nobody else has the socket yet.
-            let _ = socket.core.proxied.set(own);
+            let _ = socket.connection.proxied.set(own);
         }
         // First: once it is entered, others find it, and may close it, which is reported too.
-        ledger.reporter.tell(|| Report::Accepted { connection: socket.core.name(), open: ledger.slots.taken() });
-        ledger.enter(socket.id(), &socket.core);
+        registry
+            .reporter
+            .tell(|| Report::Accepted { connection: socket.connection.name(), open: registry.slots.taken() });
+        registry.register(socket.id(), &socket.connection);
         socket
     }
 }
 
 /// Makes a client of whoever got the slots, and refuses the others.
 pub(crate) fn admit(
-    server: &Inner,
+    server: &Listener,
     stream: TcpStream,
     remote: Address,
     slots: Result<(Slot, Option<AddressSlot>), RefusedBy>,
@@ -129,9 +131,9 @@ pub(crate) fn admit(
     }
 }
 
-impl Inner {
-    /// Where clients are to wait for a slot: the turn to accept, which one thread has at a time, and a slot that is free.
-    /// So nobody is accepted in vain, and at most one client is held in hand, if the limit is lowered meanwhile.
+impl Listener {
+    /// Where clients are to wait for a slot: the turn to accept, which one thread has at a time, and a slot that is
+    /// free. So nobody is accepted in vain, and at most one client is held in hand, if the limit is lowered meanwhile.
     pub(crate) fn turn_to_accept(&self) -> Option<MutexGuard<'_, ()>> {
         let turn = (self.options.when_full == WhenFull::Wait).then(|| lock(&self.turn));
         if turn.is_some() {
@@ -141,7 +143,7 @@ impl Inner {
     }
 
     pub(crate) fn wait_for_room(&self) {
-        self.ledger.slots.wait_for_room(|| self.closing.load(SeqCst));
+        self.registry.slots.wait_for_room(|| self.closing.load(SeqCst));
     }
 
     /// What a client needs to be let in: a slot, and one of its address's own.
@@ -154,7 +156,7 @@ impl Inner {
             Some(_) => return Err(RefusedBy::Untrusted),
         };
         loop {
-            match self.ledger.slots.take() {
+            match self.registry.slots.take() {
                 Ok(slot) => return Ok((slot, address)),
                 Err(Denied::Closed) => return Err(RefusedBy::Closing),
                 Err(Denied::Full) if self.options.when_full != WhenFull::Wait => return Err(RefusedBy::Full),
@@ -197,6 +199,6 @@ impl Inner {
 
     /// Sleeps, unless the server is being closed.
     pub(crate) fn pause(&self, time: Duration) {
-        self.ledger.wait_for(time, || self.closing.load(SeqCst));
+        self.registry.wait_for(time, || self.closing.load(SeqCst));
     }
 }

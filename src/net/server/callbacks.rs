@@ -27,101 +27,93 @@ impl Server {
     /// serving.join()?;
     /// # Ok::<(), std::io::Error>(())
     /// ```
-    pub fn on(&self) -> ServerCallbacks {
-        ServerCallbacks { server: self.clone(), connection: |_| Ok(()), refused: None, error: None, close: || {} }
+    pub fn on<'a>(&self) -> ServerCallbacks<'a> {
+        ServerCallbacks {
+            server: self.clone(),
+            connection: Box::new(|_| Ok(())),
+            refused: None,
+            error: None,
+            close: None,
+        }
     }
 }
 
-type OnSocket = fn(&Socket) -> io::Result<()>;
-type OnRefused = fn(&Refused);
-type OnServerError = fn(&Error, Option<&Socket>);
-type OnServerClose = fn();
-
-/// One closure per event of a [`Server`], made by [`Server::on`]. `connection` runs on the thread of each connection, so
-/// several run at once; `refused`, and `error` where it is about no connection, run on the thread that accepts, which
-/// waits for them (of a client whose [PROXY header](crate::net::ServerOptions::proxy_protocol) was awaited, `refused` runs on the
-/// thread that would have served it); `close` runs on the thread of `run`.
+/// One closure per event of a [`Server`], made by [`Server::on`]. `connection` runs on the thread of each connection,
+/// so several run at once; `refused`, and `error` where it is about no connection, run on the thread that accepts,
+/// which waits for them (of a client whose [PROXY header](crate::net::ServerOptions::proxy_protocol) was awaited,
+/// `refused` runs on the thread that would have served it); `close` runs on the thread of `run`.
 #[must_use = "nobody is accepted until run() or spawn()"]
-pub struct ServerCallbacks<H = OnSocket, R = OnRefused, E = OnServerError, C = OnServerClose> {
+pub struct ServerCallbacks<'a> {
     server: Server,
-    connection: H,
-    refused: Option<R>,
-    error: Option<E>,
-    close: C,
+    connection: Box<Handler<'a>>,
+    refused: Option<Box<RefusedHook<'a>>>,
+    error: Option<Box<ErrorHook<'a>>>,
+    close: Option<Box<dyn FnOnce() + Send + 'a>>,
 }
 
-impl<H, R, E, C> ServerCallbacks<H, R, E, C> {
+type Handler<'a> = dyn Fn(&Socket) -> io::Result<()> + Send + Sync + 'a;
+
+impl<'a> ServerCallbacks<'a> {
     /// A client was admitted: the handler of [`Server::serve`]. Without it every connection is ended at once.
-    pub fn connection<F: Fn(&Socket) -> io::Result<()> + Sync>(self, f: F) -> ServerCallbacks<F, R, E, C> {
-        let ServerCallbacks { server, connection: _, refused, error, close } = self;
-        ServerCallbacks { server, connection: f, refused, error, close }
+    pub fn connection(mut self, f: impl Fn(&Socket) -> io::Result<()> + Send + Sync + 'a) -> Self {
+        self.connection = Box::new(f);
+        self
     }
 
-    /// A client was turned away; when this has returned it is closed, or with [`WhenFull::Reply`](crate::net::WhenFull::Reply)
-    /// handed to the thread that says goodbye. Node's `drop`.
+    /// A client was turned away; when this has returned it is closed, or with
+    /// [`WhenFull::Reply`](crate::net::WhenFull::Reply) handed to the thread that says goodbye. Node's `drop`.
     #[doc(alias = "drop")]
-    pub fn refused<F: Fn(&Refused) + Sync>(self, f: F) -> ServerCallbacks<H, F, E, C> {
-        let ServerCallbacks { server, connection, refused: _, error, close } = self;
-        ServerCallbacks { server, connection, refused: Some(f), error, close }
+    pub fn refused(mut self, f: impl Fn(&Refused) + Send + Sync + 'a) -> Self {
+        self.refused = Some(Box::new(f));
+        self
     }
 
-    /// A handler returned an error, told with its socket, and before its connection is closed, unless the handler did that
-    /// itself, as [`each`](Socket::each) does; or accepting fails for the
-    /// time being, told once until it works again, without a socket. Neither ends the server.
-    pub fn error<F: Fn(&Error, Option<&Socket>) + Sync>(self, f: F) -> ServerCallbacks<H, R, F, C> {
-        let ServerCallbacks { server, connection, refused, error: _, close } = self;
-        ServerCallbacks { server, connection, refused, error: Some(f), close }
+    /// A handler returned an error, told with its socket, and before its connection is closed, unless the handler did
+    /// that itself, as [`each`](Socket::each) does; or accepting fails for the time being, told once until it works
+    /// again, without a socket. Neither ends the server.
+    pub fn error(mut self, f: impl Fn(&Error, Option<&Socket>) + Send + Sync + 'a) -> Self {
+        self.error = Some(Box::new(f));
+        self
     }
 
     /// The server was closed and its last connection has ended.
-    pub fn close<F: FnOnce()>(self, f: F) -> ServerCallbacks<H, R, E, F> {
-        let ServerCallbacks { server, connection, refused, error, close: _ } = self;
-        ServerCallbacks { server, connection, refused, error, close: f }
+    pub fn close(mut self, f: impl FnOnce() + Send + 'a) -> Self {
+        self.close = Some(Box::new(f));
+        self
     }
 
     /// Serves until the server is closed and the last connection has ended. Blocks until then.
     ///
     /// # Errors
     /// Those of [`Server::serve`].
-    pub fn run(self) -> io::Result<()>
-    where
-        H: Fn(&Socket) -> io::Result<()> + Sync,
-        R: Fn(&Refused) + Sync,
-        E: Fn(&Error, Option<&Socket>) + Sync,
-        C: FnOnce(),
-    {
-        let hooks = Hooks {
-            refused: self.refused.as_ref().map(|f| f as &RefusedHook<'_>),
-            error: self.error.as_ref().map(|f| f as &ErrorHook<'_>),
-        };
+    pub fn run(self) -> io::Result<()> {
+        let hooks = Hooks { refused: self.refused.as_deref(), error: self.error.as_deref() };
         let result = self.server.serve_with(&self.connection, &hooks);
         let is_served_elsewhere =
             |error| Error::of(error).is_some_and(|error| error.code() == "ERR_SERVER_ALREADY_LISTEN");
         if !result.as_ref().is_err_and(is_served_elsewhere) {
             // For connections too that `accept` has given to somebody.
-            self.server.inner.ledger.wait();
-            (self.close)();
+            self.server.inner.registry.wait();
+            if let Some(close) = self.close {
+                close();
+            }
         }
         result
     }
+}
 
+impl ServerCallbacks<'static> {
     /// As [`run`](Self::run), on a thread of its own.
     ///
     /// # Errors
     /// The thread cannot be started. What `run` returns, [`Running::join`] gives.
-    pub fn spawn(self) -> io::Result<Running>
-    where
-        H: Fn(&Socket) -> io::Result<()> + Send + Sync + 'static,
-        R: Fn(&Refused) + Send + Sync + 'static,
-        E: Fn(&Error, Option<&Socket>) + Send + Sync + 'static,
-        C: FnOnce() + Send + 'static,
-    {
+    pub fn spawn(self) -> io::Result<Running> {
         let server = self.server.clone();
         server.start(move || self.run())
     }
 }
 
-impl<H, R, E, C> fmt::Debug for ServerCallbacks<H, R, E, C> {
+impl fmt::Debug for ServerCallbacks<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ServerCallbacks").field("server", &self.server).finish_non_exhaustive()
     }

@@ -27,8 +27,8 @@ pub enum ServerEvent {
 }
 
 impl Server {
-    /// Serves on threads of its own, and sends everything that happens into one channel that holds `n` events at most; 0
-    /// hands each one over. See [`Events`] for what the receiver must know.
+    /// Serves on threads of its own, and sends everything that happens into one channel that holds `n` events at most;
+    /// 0 hands each one over. See [`Events`] for what the receiver must know.
     ///
     /// A connection ends when both sides have: at `End`, answer what is left to answer and call
     /// [`outbox().end()`](crate::net::Outbox::end), or [`destroy`](Socket::destroy).
@@ -54,8 +54,8 @@ impl Server {
     /// ```
     ///
     /// # Errors
-    /// `ERR_SERVER_ALREADY_LISTEN` if the server is being served already. `ERR_OUT_OF_RANGE` if `n` is above 1,048,576: the
-    /// room is allocated at once. The thread cannot be started.
+    /// `ERR_SERVER_ALREADY_LISTEN` if the server is being served already. `ERR_OUT_OF_RANGE` if `n` is above 1,048,576:
+    /// the room is allocated at once. The thread cannot be started.
     #[doc(alias = "asyncIterator")]
     pub fn events(&self, n: usize) -> io::Result<Events<ServerEvent>> {
         self.check_unserved()?;
@@ -90,7 +90,7 @@ impl Server {
         Ok(Events::new(receiver, consumer, running, move || {
             server.close();
             // Nobody would be told of a client whose header came later.
-            server.inner.ledger.nudge_newcomers();
+            server.inner.registry.interrupt_newcomers();
             server.sockets().iter().for_each(Socket::destroy);
             server.inner.cut_goodbyes();
         }))

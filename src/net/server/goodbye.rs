@@ -15,7 +15,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crate::net::server::registry::Presence;
-use crate::net::socket::linger::LINGER_BYTES;
+use crate::net::socket::lingering::LINGERING_BYTES;
 use crate::net::socket::stream::CHUNK;
 use crate::sync::poison::lock;
 use crate::sys;
@@ -37,7 +37,7 @@ pub(crate) fn at_once() -> usize {
 /// What the accepting threads share with the refuser.
 pub(crate) struct Goodbyes {
     message: Vec<u8>,
-    linger: Duration,
+    time: Duration,
     at_once: usize,
     thread_name: String,
     stack_size: Option<usize>,
@@ -61,19 +61,20 @@ struct State {
 impl Goodbyes {
     pub(crate) fn new(
         message: Vec<u8>,
-        linger: Duration,
+        time: Duration,
         thread_name: String,
         stack_size: Option<usize>,
     ) -> Arc<Goodbyes> {
         let (state, changed) = (Mutex::default(), Condvar::new());
-        Arc::new(Goodbyes { message, linger, at_once: at_once(), thread_name, stack_size, state, changed })
+        Arc::new(Goodbyes { message, time, at_once: at_once(), thread_name, stack_size, state, changed })
     }
 
     /// Hands a client to the refuser. If there are too many already, or no thread is to be had, it is only closed.
     pub(crate) fn say(self: &Arc<Goodbyes>, stream: TcpStream, presence: Presence) {
-        // Declared before the lock is taken, so dropped after it was given back: closing it may tell a hook of the user's.
+        // Declared before the lock is taken, so dropped after it was given back: closing it may tell a hook of the
+        // user's.
         let goodbye =
-            Goodbye { stream, until: None, written: 0, has_ended: false, left: LINGER_BYTES, _presence: presence };
+            Goodbye { stream, until: None, written: 0, has_ended: false, left: LINGERING_BYTES, _presence: presence };
         let mut state = lock(&self.state);
         if state.is_cut || state.arrived.len() + state.taken >= self.at_once {
             drop(state);
@@ -102,7 +103,7 @@ impl Goodbyes {
         let (mut open, mut buffer, mut last_look) = (Vec::new(), vec![0; CHUNK], Instant::now());
         while let Some((arrived, is_cut)) = self.wait(open.len(), last_look) {
             for mut goodbye in arrived {
-                if goodbye.begin(self.linger) && goodbye.go_on(&self.message, &mut buffer) {
+                if goodbye.begin(self.time) && goodbye.go_on(&self.message, &mut buffer) {
                     open.push(goodbye);
                 }
             }
@@ -142,7 +143,8 @@ impl Goodbyes {
 
     /// Waits for the refuser's thread, which ends by itself once nobody is left.
     pub(crate) fn join(&self) {
-        // A hook that the last goodbye's end is told to may be the one that waits; it leaves the thread to be waited for.
+        // A hook that the last goodbye's end is told to may be the one that waits; it leaves the thread to be waited
+        // for.
         let is_another = |refuser: &mut JoinHandle<()>| refuser.thread().id() != thread::current().id();
         let refuser = lock(&self.state).refuser.take_if(is_another);
         if let Some(refuser) = refuser {
@@ -166,8 +168,8 @@ struct Goodbye {
 
 impl Goodbye {
     /// Gives whether it can be said at all.
-    fn begin(&mut self, linger: Duration) -> bool {
-        self.until = Instant::now().checked_add(linger);
+    fn begin(&mut self, time: Duration) -> bool {
+        self.until = Instant::now().checked_add(time);
         sys::prepare(&self.stream);
         self.stream.set_nonblocking(true).is_ok()
     }

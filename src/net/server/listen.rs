@@ -12,29 +12,30 @@ use crate::error::{Error, Result};
 use crate::limit::{Addresses, Slots};
 use crate::net::server::Server;
 use crate::net::server::goodbye::Goodbyes;
-use crate::net::server::listener::{Inner, Shortage};
+use crate::net::server::listener::{Listener, Paused};
 use crate::net::server::options::{ServerOptions, WhenFull};
-use crate::net::server::registry::Ledger;
+use crate::net::server::registry::Registry;
 use crate::net::socket::stream;
 use crate::net::unix::{self, SocketFile};
 use crate::sys;
 
 impl ServerOptions {
     /// Listens: socket(2), bind(2), listen(2). A bare port listens on every interface, over IPv6 and IPv4, or over IPv4
-    /// alone where there is no IPv6; port 0 is the system's choice, which [`Server::address`] tells. A name is looked up,
-    /// which may block; its first address that is not link-local counts.
+    /// alone where there is no IPv6; port 0 is the system's choice, which [`Server::address`] tells. A name is looked
+    /// up, which may block; its first address that is not link-local counts.
     ///
-    /// A path makes a Unix socket, unix(7): its file is made here and removed by `close`. After a crash it is left, and has
-    /// to be removed before the next time. On Linux a path that starts with a NUL is an abstract name, without a file.
+    /// A path makes a Unix socket, unix(7): its file is made here and removed by `close`. After a crash it is left, and
+    /// has to be removed before the next time. On Linux a path that starts with a NUL is an abstract name, without a
+    /// file.
     ///
     /// # Errors
     /// - `listen EADDRINUSE: address already in use 127.0.0.1:3000`: somebody listens there.
     /// - `listen EADDRNOTAVAIL`: the address is not this machine's. `listen EACCES`: the port is for root (below 1024).
     /// - `getaddrinfo ENOTFOUND host`: the name has no address.
-    /// - `listen EADDRINUSE: address already in use /path`: there is a file; `EACCES`: there is no such directory, or it is
-    ///   not to be written; `EINVAL`: the path is longer than 107 bytes on Linux, 103 elsewhere.
-    /// - `ERR_OUT_OF_RANGE`, `ERR_INVALID_ARG_VALUE`, `ERR_SOCKET_BAD_PORT`: the option or endpoint that the text names is
-    ///   wrong. No socket exists then.
+    /// - `listen EADDRINUSE: address already in use /path`: there is a file; `EACCES`: there is no such directory, or
+    ///   it is not to be written; `EINVAL`: the path is longer than 107 bytes on Linux, 103 elsewhere.
+    /// - `ERR_OUT_OF_RANGE`, `ERR_INVALID_ARG_VALUE`, `ERR_SOCKET_BAD_PORT`: the option or endpoint that the text names
+    ///   is wrong. No socket exists then.
     #[doc(alias = "createServer")]
     #[doc(alias = "bind")]
     pub fn listen(&self, at: impl Into<Endpoint>) -> Result<Server> {
@@ -78,16 +79,16 @@ impl ServerOptions {
     /// (`StandardInput=socket`): adopt a duplicate of that, as the example `systemd` does. For several, as `LISTEN_FDS`
     /// says, there is the crate `listenfd`.
     ///
-    /// Its giver may go on using it: [`close`](Server::close) wakes the threads that accept on it by connecting to it, and
-    /// closes our descriptor only. A client that is accepted while that goes on is served. If clients come at that very
-    /// moment, a call of ours may be left in the queue: whoever accepts next sees a client that ends at once. Our
-    /// descriptor is not passed on to programs that are started (close-on-exec). Backlog and address are the
-    /// giver's, and so are the options that belong to listening; those of the connections apply.
+    /// Its giver may go on using it: [`close`](Server::close) wakes the threads that accept on it by connecting to it,
+    /// and closes our descriptor only. A client that is accepted while that goes on is served. If clients come at that
+    /// very moment, a call of ours may be left in the queue: whoever accepts next sees a client that ends at once. Our
+    /// descriptor is not passed on to programs that are started (close-on-exec). Backlog and address are the giver's,
+    /// and so are the options that belong to listening; those of the connections apply.
     ///
     /// # Errors
     /// - `listen EINVAL: invalid argument`: it is no socket that listens for connections.
-    /// - `ERR_INVALID_ARG_VALUE`: it is non-blocking or has a receive timeout; clear that first. Its giver may count on it,
-    ///   so it is not done here.
+    /// - `ERR_INVALID_ARG_VALUE`: it is non-blocking or has a receive timeout; clear that first. Its giver may count on
+    ///   it, so it is not done here.
     /// - `ERR_OUT_OF_RANGE`: the option that the text names is wrong.
     pub fn adopt(&self, listener: impl Into<sys::OwnedHandle>) -> Result<Server> {
         let limit = self.check()?;
@@ -121,12 +122,12 @@ impl ServerOptions {
         let goodbyes = match &self.when_full {
             WhenFull::Reply(message) => {
                 let name = format!("{} refuse {address}", self.thread_name);
-                Some(Goodbyes::new(message.clone(), self.linger, name, self.stack_size))
+                Some(Goodbyes::new(message.clone(), self.lingering_close, name, self.stack_size))
             }
             WhenFull::Refuse | WhenFull::Wait => None,
         };
-        let inner = Arc::new(Inner {
-            ledger: Ledger::new(slots, self.reporter.clone(), address.clone()),
+        let inner = Arc::new(Listener {
+            registry: Registry::new(slots, self.reporter.clone(), address.clone()),
             options: self.clone(),
             listener: RwLock::new(Some(Arc::new(listener))),
             local: (!is_wildcard).then(|| address.clone()),
@@ -138,7 +139,7 @@ impl ServerOptions {
             wakers: Mutex::default(),
             file: Mutex::new(file),
             spare: Mutex::new(spare),
-            shortage: Shortage::default(),
+            paused: Paused::default(),
             turn: Mutex::default(),
             addresses: self.max_per_address.map(Addresses::new),
             goodbyes,

@@ -10,14 +10,14 @@ use crate::events::Consumer;
 use crate::limit::Addresses;
 use crate::net::server::goodbye::Goodbyes;
 use crate::net::server::options::ServerOptions;
-use crate::net::server::registry::Ledger;
+use crate::net::server::registry::Registry;
 use crate::net::unix::SocketFile;
 use crate::sync::poison::{read, write};
 
 /// What [`Server`] handles share.
-pub(crate) struct Inner {
+pub(crate) struct Listener {
     pub(crate) options: ServerOptions,
-    pub(crate) ledger: Arc<Ledger>,
+    pub(crate) registry: Arc<Registry>,
     /// Taken out by `close`; each acceptor holds it for the length of one accept(2).
     pub(crate) listener: RwLock<Option<Arc<socket2::Socket>>>,
     pub(crate) address: Address,
@@ -37,7 +37,7 @@ pub(crate) struct Inner {
     pub(crate) file: Mutex<Option<SocketFile>>,
     /// A descriptor that is kept for those calls, since they may be needed when there is no other left.
     pub(crate) spare: Mutex<Option<socket2::Socket>>,
-    pub(crate) shortage: Shortage,
+    pub(crate) paused: Paused,
     /// Held by the thread that accepts, where clients wait for a slot.
     pub(crate) turn: Mutex<()>,
     /// Where each address has a limit of its own.
@@ -51,15 +51,15 @@ pub(crate) struct Inner {
     pub(crate) attached: OnceLock<Attached>,
 }
 
-/// Whether accepting fails, whichever thread does it: one shortage, told once. It is over when one of them gets a client;
-/// the others may sit in accept(2) by then, with no failure any more and no client yet.
+/// Whether accepting fails, whichever thread does it: one shortage, told once. It is over when one of them gets a
+/// client; the others may sit in accept(2) by then, with no failure any more and no client yet.
 #[derive(Debug, Default)]
-pub(crate) struct Shortage(pub(crate) AtomicBool);
+pub(crate) struct Paused(pub(crate) AtomicBool);
 
 /// How long a thread that has handed its events to another one waits for that one to look at them.
 const FIRST_LOOK: Duration = Duration::from_secs(1);
 
-impl Inner {
+impl Listener {
     pub(crate) fn set_consumer(&self, consumer: &Arc<Consumer>) {
         // There is one channel at most, since there is one `serve`.
         let _ = self.consumer.set(Arc::clone(consumer));
@@ -71,7 +71,7 @@ impl Inner {
             return;
         };
         if consumer.may_be_here() {
-            self.ledger.wait_for(FIRST_LOOK.min(time), || self.ledger.is_over());
+            self.registry.wait_for(FIRST_LOOK.min(time), || self.registry.is_over());
         }
         if consumer.is_here() || consumer.may_be_here() {
             consumer.leave();

@@ -19,7 +19,7 @@ use std::{fmt, io};
 use crate::address::Address;
 use crate::endpoint::Endpoint;
 use crate::error::{Error, Result};
-use crate::net::server::listener::Inner;
+use crate::net::server::listener::Listener;
 use crate::net::server::options::ServerOptions;
 use crate::net::server::registry::Stats;
 use crate::net::server::reject::Hooks;
@@ -49,11 +49,11 @@ use crate::thread::Running;
 /// # ; Ok::<(), std::io::Error>(())
 /// ```
 ///
-/// Clones are handles to the same server. While it is served it lives until [`close`](Server::close); otherwise the last
-/// handle to be dropped closes it. Connections live on without it.
+/// Clones are handles to the same server. While it is served it lives until [`close`](Server::close); otherwise the
+/// last handle to be dropped closes it. Connections live on without it.
 #[derive(Clone)]
 pub struct Server {
-    pub(crate) inner: Arc<Inner>,
+    pub(crate) inner: Arc<Listener>,
 }
 
 impl Server {
@@ -67,22 +67,22 @@ impl Server {
     }
 
     /// Calls `handler` with each connection, each on a thread of its own, at the same time. Blocks until the server is
-    /// closed and the last handler has returned, and with [`WhenFull::Reply`](crate::net::WhenFull::Reply) the last goodbye
-    /// is over. The calling thread is the first to serve.
+    /// closed and the last handler has returned, and with [`WhenFull::Reply`](crate::net::WhenFull::Reply) the last
+    /// goodbye is over. The calling thread is the first to serve.
     ///
-    /// The handler may borrow from the caller. When it returns, its connection ends: first the slot is free, then the peer
-    /// sees our end, then what it still sends is thrown away for at most [`linger`](ServerOptions::linger). When it returns
-    /// an error, the connection is destroyed and the error reported. When it panics, the same; nobody else is harmed, as
-    /// long as the program is not built with `panic = "abort"`. Clones of the socket that outlive the handler are closed
-    /// sockets.
+    /// The handler may borrow from the caller. When it returns, its connection ends: first the slot is free, then the
+    /// peer sees our end, then what it still sends is thrown away for at most
+    /// [`lingering_close`](ServerOptions::lingering_close). When it returns an error, the connection is destroyed and
+    /// the error reported. When it panics, the same; nobody else is harmed, as long as the program is not built with
+    /// `panic = "abort"`. Clones of the socket that outlive the handler are closed sockets.
     ///
-    /// Passing errors of accept(2), a shortage of descriptors, memory or threads end nothing: they are reported, and after
-    /// a pause it goes on.
+    /// Passing errors of accept(2), a shortage of descriptors, memory or threads end nothing: they are reported, and
+    /// after a pause it goes on.
     ///
     /// # Errors
-    /// `ERR_SERVER_ALREADY_LISTEN` if the server is being served already. `accept` with `EINVAL`, `EBADF` or `ENOTSOCK` if
-    /// the listening socket has become useless, as when the giver of an adopted one has shut it down: the server is closed
-    /// then. `WouldBlock` never.
+    /// `ERR_SERVER_ALREADY_LISTEN` if the server is being served already. `accept` with `EINVAL`, `EBADF` or `ENOTSOCK`
+    /// if the listening socket has become useless, as when the giver of an adopted one has shut it down: the server is
+    /// closed then. `WouldBlock` never.
     pub fn serve(&self, handler: impl Fn(&Socket) -> io::Result<()> + Sync) -> io::Result<()> {
         self.serve_with(&handler, &Hooks::default())
     }
@@ -117,17 +117,18 @@ impl Server {
         if self.inner.served.load(SeqCst) { Err(served_already()) } else { Ok(()) }
     }
 
-    /// Waits for a client and gives its connection, which counts as open until it is closed: destroyed, or its last handle
-    /// dropped. `None` once the server is closed, from any thread. Blocks until a client comes; several threads may wait,
-    /// and each client goes to one of them. Where a [PROXY header](ServerOptions::proxy_protocol) is asked for, it is read
-    /// here, and the call blocks for that too, beyond the server's close if need be; so let several threads wait, or
-    /// [`serve`](Server::serve).
+    /// Waits for a client and gives its connection, which counts as open until it is closed: destroyed, or its last
+    /// handle dropped. `None` once the server is closed, from any thread. Blocks until a client comes; several threads
+    /// may wait, and each client goes to one of them. Where a [PROXY header](ServerOptions::proxy_protocol) is asked
+    /// for, it is read here, and the call blocks for that too, beyond the server's close if need be; so let several
+    /// threads wait, or [`serve`](Server::serve).
     ///
-    /// Clients above the limit are refused here as in [`serve`](Server::serve), and passing errors are dealt with as there,
-    /// so `while let Some(socket) = server.accept()?` is a correct server.
+    /// Clients above the limit are refused here as in [`serve`](Server::serve), and passing errors are dealt with as
+    /// there, so `while let Some(socket) = server.accept()?` is a correct server.
     ///
     /// # Errors
     /// The listening socket has become useless; the server is closed then.
+    #[doc(alias = "incoming")]
     pub fn accept(&self) -> io::Result<Option<Socket>> {
         accept::accept(&self.inner)
     }
@@ -143,21 +144,21 @@ impl Server {
         !self.inner.closing.load(SeqCst)
     }
 
-    /// How many connections are open at this instant: admitted, and not closed yet. Refused clients never count, but those do
-    /// whose [PROXY header](ServerOptions::proxy_protocol) is awaited.
+    /// How many connections are open at this instant: admitted, and not closed yet. Refused clients never count, but
+    /// those do whose [PROXY header](ServerOptions::proxy_protocol) is awaited.
     #[doc(alias = "getConnections")]
     pub fn connections(&self) -> usize {
-        self.inner.ledger.slots.taken()
+        self.inner.registry.slots.taken()
     }
 
     /// How many connections may be open at once.
     #[doc(alias = "maxConnections")]
     pub fn max_connections(&self) -> usize {
-        self.inner.ledger.slots.limit()
+        self.inner.registry.slots.limit()
     }
 
-    /// Changes how many connections may be open at once, from the next client on. Lowering it closes nobody; 0 lets nobody
-    /// in; `None`, and anything above it, is as many as the system has threads for. Default: 10,000, or what
+    /// Changes how many connections may be open at once, from the next client on. Lowering it closes nobody; 0 lets
+    /// nobody in; `None`, and anything above it, is as many as the system has threads for. Default: 10,000, or what
     /// [`max_connections`](super::ServerOptions::max_connections) says.
     ///
     /// ```
@@ -176,20 +177,21 @@ impl Server {
     #[doc(alias = "maxConnections")]
     pub fn set_max_connections(&self, max: impl Into<Option<usize>>) {
         let ceiling = sys::thread_ceiling();
-        self.inner.ledger.slots.set_limit(max.into().map_or(ceiling, |max| max.min(ceiling)));
+        self.inner.registry.slots.set_limit(max.into().map_or(ceiling, |max| max.min(ceiling)));
     }
 
     /// The connections that are open at this instant, in the order they came.
     pub fn sockets(&self) -> Vec<Socket> {
-        self.inner.ledger.open().into_iter().map(|core| Socket { core }).collect()
+        self.inner.registry.open().into_iter().map(|connection| Socket { connection }).collect()
     }
 
     /// How many clients the kernel has connected and nobody has accepted yet, those in the
-    /// [backlog](crate::net::ServerOptions::backlog). On Linux, from /proc/net/tcp and tcp6; `None` elsewhere, where /proc is not to be
-    /// read, of a Unix socket, and once closed.
+    /// [backlog](crate::net::ServerOptions::backlog). On Linux, from /proc/net/tcp and tcp6; `None` elsewhere, where
+    /// /proc is not to be read, of a Unix socket, and once closed.
     ///
-    /// It takes reading a table of all sockets, so once a second is often enough. A number that stays up says that accepting does not
-    /// keep up, or waits: for a slot ([`WhenFull::Wait`](crate::net::WhenFull::Wait)), or for a descriptor.
+    /// It takes reading a table of all sockets, so once a second is often enough. A number that stays up says that
+    /// accepting does not keep up, or waits: for a slot ([`WhenFull::Wait`](crate::net::WhenFull::Wait)), or for a
+    /// descriptor.
     pub fn queued(&self) -> Option<usize> {
         let listener = self.inner.listener()?;
         // A listener on an IPv4 address may be a socket of IPv6.
@@ -201,7 +203,7 @@ impl Server {
 
     /// The server's accounts.
     pub fn stats(&self) -> Stats {
-        self.inner.ledger.stats()
+        self.inner.registry.stats()
     }
 }
 

@@ -9,8 +9,7 @@ use crate::error::{Error, Result};
 use crate::net::proxy::{self, Trusted};
 use crate::net::server::goodbye;
 use crate::net::socket::keep_alive::KeepAlive;
-use crate::net::socket::linger::LINGER;
-use crate::net::socket::rate::MinRate;
+use crate::net::socket::lingering::LINGERING_CLOSE;
 use crate::net::socket::stream::Options;
 use crate::report::{Report, Reporter};
 use crate::sys;
@@ -41,7 +40,7 @@ pub struct ServerOptions {
     pub(crate) readable_all: bool,
     pub(crate) writable_all: bool,
     pub(crate) connection: Options,
-    pub(crate) linger: Duration,
+    pub(crate) lingering_close: Duration,
     pub(crate) stack_size: Option<usize>,
     pub(crate) thread_name: Cow<'static, str>,
     pub(crate) reporter: Reporter,
@@ -79,7 +78,7 @@ impl ServerOptions {
             readable_all: false,
             writable_all: false,
             connection: Options::default(),
-            linger: LINGER,
+            lingering_close: LINGERING_CLOSE,
             stack_size: None,
             thread_name: NAME.into(),
             reporter: Reporter::default(),
@@ -88,8 +87,8 @@ impl ServerOptions {
     }
 
     /// How many connections may be open at once; 0 lets nobody in, `None` allows as many as the system has threads for.
-    /// Default: 10,000, or 64 less than the limit of descriptors (`ulimit -n`) if that is lower; with [`WhenFull::Reply`]
-    /// also less what its goodbyes may take.
+    /// Default: 10,000, or 64 less than the limit of descriptors (`ulimit -n`) if that is lower; with
+    /// [`WhenFull::Reply`] also less what its goodbyes may take.
     ///
     /// More than the threads of one process, on Linux a quarter of `vm.max_map_count` less 1,000, is an error.
     #[doc(alias = "maxConnections")]
@@ -100,7 +99,7 @@ impl ServerOptions {
 
     /// Clients whose address is on this list are closed as soon as they are accepted, whether there is room or not.
     /// They are counted in [`Stats`](crate::net::Stats) and reported, and nobody else is told. The rules may be changed
-    /// while the server runs. Default: an empty list.
+    /// while the server runs. Default: none.
     pub fn block_list(self, list: &BlockList) -> ServerOptions {
         ServerOptions { block_list: Some(list.clone()), ..self }
     }
@@ -115,24 +114,26 @@ impl ServerOptions {
     /// is room or not and whatever [`when_full`](ServerOptions::when_full) says; with [`WhenFull::Reply`] it is told
     /// so. All hosts of one IPv6 network count as one, then, and so do all that use link-local addresses. 0 refuses
     /// everybody; Unix sockets have no addresses to limit. It takes memory for the addresses that are connected, and
-    /// for no others. Default: `None`, as many as there is room for.
+    /// for no others. Default: none, as many as there is room for.
     pub fn max_connections_per_address(self, max: impl Into<Option<usize>>) -> ServerOptions {
         ServerOptions { max_per_address: max.into(), ..self }
     }
 
-    /// How many connections the kernel completes and keeps until they are accepted: listen(2). The system cuts it, Linux
-    /// to `net.core.somaxconn`. When it is used up, clients wait a second and longer for their connect. Default: 4096.
+    /// How many connections the kernel completes and keeps until they are accepted: listen(2). The system cuts it,
+    /// Linux to `net.connection.somaxconn`. When it is used up, clients wait a second and longer for their connect.
+    /// Default: 4096.
     pub fn backlog(self, backlog: u32) -> ServerOptions {
         ServerOptions { backlog, ..self }
     }
 
-    /// Whether [`close`](crate::net::Server::close) accepts and turns away those clients whom the kernel has connected and nobody
-    /// has accepted yet, at most as many as the [backlog](ServerOptions::backlog) holds. With [`WhenFull::Reply`] they
-    /// get the goodbye, as many of them as it serves at once. The others see the end, or still `ConnectionReset` if
-    /// they have written already. They are reported, on the thread that closes, and counted as refused since the server
-    /// was closing, or because a list shuts them out, and those are only closed; the `refused` callback is told only of one whom a thread was accepting just then. `close` blocks
-    /// until all are answered; the goodbyes go on after that, so wait for them before the program ends. Not for an
-    /// [adopted](ServerOptions::adopt) listener, whose queue belongs to its giver. Default: no, as in Node.
+    /// Whether [`close`](crate::net::Server::close) accepts and turns away those clients whom the kernel has connected
+    /// and nobody has accepted yet, at most as many as the [backlog](ServerOptions::backlog) holds. With
+    /// [`WhenFull::Reply`] they get the goodbye, as many of them as it serves at once. The others see the end, or still
+    /// `ConnectionReset` if they have written already. They are reported, on the thread that closes, and counted as
+    /// refused since the server was closing, or because a list shuts them out, and those are only closed; the `refused`
+    /// callback is told only of one whom a thread was accepting just then. `close` blocks until all are answered; the
+    /// goodbyes go on after that, so wait for them before the program ends. Not for an [adopted](ServerOptions::adopt)
+    /// listener, whose queue belongs to its giver. Default: no, as in Node.
     pub fn answer_queued(self, answer: bool) -> ServerOptions {
         ServerOptions { answer_queued: answer, ..self }
     }
@@ -142,15 +143,15 @@ impl ServerOptions {
         ServerOptions { ipv6_only: only, ..self }
     }
 
-    /// Whether a port can be listened on again while connections of its last server are still in TIME_WAIT: SO_REUSEADDR.
-    /// On Windows, where it would let two programs share a port, it is never set. Default: yes.
+    /// Whether a port can be listened on again while connections of its last server are still in TIME_WAIT:
+    /// SO_REUSEADDR. On Windows, where it would let two programs share a port, it is never set. Default: yes.
     pub fn reuse_address(self, reuse: bool) -> ServerOptions {
         ServerOptions { reuse_address: reuse, ..self }
     }
 
     /// Whether several servers, of several processes too, may listen on the port if all of them ask for it; the kernel
-    /// shares the clients out: SO_REUSEPORT. When one of them closes, what waits in its backlog is reset. Unsupported on
-    /// Windows. Default: no.
+    /// shares the clients out: SO_REUSEPORT. When one of them closes, what waits in its backlog is reset. Unsupported
+    /// on Windows. Default: no.
     pub fn reuse_port(self, reuse: bool) -> ServerOptions {
         ServerOptions { reuse_port: reuse, ..self }
     }
@@ -166,34 +167,35 @@ impl ServerOptions {
         ServerOptions { writable_all: all, ..self }
     }
 
-    /// For each connection, see [`Socket::set_no_delay`](crate::net::Socket::set_no_delay). Default: on.
+    /// For each connection, see [`Socket::set_no_delay`](crate::net::Socket::set_no_delay). Default: yes.
     pub fn no_delay(mut self, on: bool) -> ServerOptions {
         self.connection.settings.no_delay = on;
         self
     }
 
-    /// For each connection, see [`Socket::set_keep_alive`](crate::net::Socket::set_keep_alive). Default: off.
+    /// For each connection, see [`Socket::set_keep_alive`](crate::net::Socket::set_keep_alive). Default: none.
     pub fn keep_alive(mut self, keep_alive: impl Into<KeepAlive>) -> ServerOptions {
         self.connection.settings.keep_alive = Some(keep_alive.into());
         self
     }
 
-    /// For each connection, see [`Socket::set_user_timeout`](crate::net::Socket::set_user_timeout). A time the system cannot take is an error that names the option.
-    /// Default: the system's.
+    /// For each connection, see [`Socket::set_user_timeout`](crate::net::Socket::set_user_timeout). A time the system
+    /// cannot take is an error that names the option. Default: the system's.
     pub fn user_timeout(mut self, time: impl Into<Option<Duration>>) -> ServerOptions {
         self.connection.settings.user_timeout = Some(time.into().unwrap_or_default());
         self
     }
 
-    /// For each connection, see [`Socket::set_type_of_service`](crate::net::Socket::set_type_of_service). On a Unix socket it does nothing. Default: 0.
+    /// For each connection, see [`Socket::set_type_of_service`](crate::net::Socket::set_type_of_service). On a Unix
+    /// socket it does nothing. Default: 0.
     pub fn type_of_service(mut self, value: u8) -> ServerOptions {
         self.connection.settings.type_of_service = Some(value);
         self
     }
 
-    /// Whether, in [`each`](crate::net::Socket::each) and [`on`](crate::net::Socket::on), our direction stays open after the peer has ended, until
-    /// [`end`](crate::net::Socket::end) is called. Blocking reads and writes never end a direction by themselves, and neither does
-    /// a [channel](crate::net::Server::events): there it stays open either way. Default: no.
+    /// Whether, in [`each`](crate::net::Socket::each), our direction stays open after the peer has ended, until
+    /// [`end`](crate::net::Socket::end) is called. Blocking reads and writes never end a direction by themselves, and
+    /// neither does a [channel](crate::net::Server::events): there it stays open either way. Default: no.
     ///
     /// ```
     /// use landline::net::{ServerOptions, Socket, SocketEvent};
@@ -222,8 +224,8 @@ impl ServerOptions {
         self
     }
 
-    /// Whether each connection starts [paused](crate::net::Socket::pause): its handler, or whoever it hands the socket to, calls
-    /// [`resume`](crate::net::Socket::resume). Default: no.
+    /// Whether each connection starts [paused](crate::net::Socket::pause): its handler, or whoever it hands the socket
+    /// to, calls [`resume`](crate::net::Socket::resume). Default: no.
     pub fn pause_on_connect(mut self, pause: bool) -> ServerOptions {
         self.connection.paused = pause;
         self
@@ -235,57 +237,52 @@ impl ServerOptions {
         self
     }
 
-    /// The idle timeout of each connection, see [`Socket::set_timeout`](crate::net::Socket::set_timeout). Default: none.
+    /// The idle timeout of each connection, see [`Socket::set_timeout`](crate::net::Socket::set_timeout). Default:
+    /// none.
     pub fn timeout(mut self, time: impl Into<Option<Duration>>) -> ServerOptions {
         self.connection.timeout = time.into();
         self
     }
 
-    /// The least that the peer has to send while we wait for more, and to take while we write, see
-    /// [`Socket::set_min_rate`](crate::net::Socket::set_min_rate). A grace outside its range is an error that names the option. Default: none.
-    pub fn min_rate(mut self, bytes_per_second: impl Into<Option<u64>>, grace: Duration) -> ServerOptions {
-        self.connection.min_rate = MinRate::new(bytes_per_second.into(), grace);
-        self
-    }
-
-    /// How long each connection may last in all, what is queued and the [`linger`](Self::linger) time included, see
-    /// [`Socket::set_deadline`](crate::net::Socket::set_deadline). Default: without end.
+    /// How long each connection may last in all, what is queued and the [`lingering_close`](Self::lingering_close) time
+    /// included, see [`Socket::set_deadline`](crate::net::Socket::set_deadline). Default: none.
     pub fn deadline(mut self, time: impl Into<Option<Duration>>) -> ServerOptions {
         self.connection.deadline = time.into();
         self
     }
 
-    /// How long, when a handler has returned and the peer has not ended, its input is still taken in and thrown away, at
-    /// most 1 MiB of it. Closing with input unread would make the kernel send RST, which can destroy the reply on its way.
-    /// The slot is free meanwhile; the thread is not. `None` or zero: not at all. Default: 1 s.
+    /// How long, when a handler has returned and the peer has not ended, its input is still taken in and thrown away,
+    /// at most 1 MiB of it. Closing with input unread would make the kernel send RST, which can destroy the reply on
+    /// its way. The slot is free meanwhile; the thread is not. `None` or zero: not at all. Default: 1 s.
     ///
-    /// In a [shutdown](crate::net::Server::shutdown) the peer's end cannot be seen any more. There input is thrown away, and our end held
-    /// back, until none has come for 100 ms; not so if none is there and the handler has written nothing since the shutdown
-    /// began, as with an idle client.
-    pub fn linger(self, time: impl Into<Option<Duration>>) -> ServerOptions {
-        ServerOptions { linger: time.into().unwrap_or_default(), ..self }
+    /// In a [shutdown](crate::net::Server::shutdown) the peer's end cannot be seen any more. There input is thrown
+    /// away, and our end held back, until none has come for 100 ms; not so if none is there and the handler has written
+    /// nothing since the shutdown began, as with an idle client.
+    pub fn lingering_close(self, time: impl Into<Option<Duration>>) -> ServerOptions {
+        ServerOptions { lingering_close: time.into().unwrap_or_default(), ..self }
     }
 
-    /// The stack of each thread the server starts, in bytes, at least 64 KiB. It is address space, not memory: only what
-    /// is used is paid for. 128 to 256 KiB do for a handler that keeps its buffers on the heap. Default: std's, 2 MiB.
+    /// The stack of each thread the server starts, in bytes, at least 64 KiB. It is address space, not memory: only
+    /// what is used is paid for. 128 to 256 KiB do for a handler that keeps its buffers on the heap. Default: std's, 2
+    /// MiB.
     pub fn stack_size(self, bytes: usize) -> ServerOptions {
         ServerOptions { stack_size: Some(bytes), ..self }
     }
 
-    /// What the names of the server's threads begin with; behind it they say what each is for, and the server's address.
-    /// Linux's tools show the first 15 bytes. Threads that are started by a socket, as an outbox's, keep `landline`. Default:
-    /// `landline`, so `landline worker 127.0.0.1:3000`.
+    /// What the names of the server's threads begin with; behind it they say what each is for, and the server's
+    /// address. Linux's tools show the first 15 bytes. Threads that are started by a socket, as an outbox's, keep
+    /// `landline`. Default: `landline`, so `landline worker 127.0.0.1:3000`.
     pub fn thread_name(self, name: impl Into<Cow<'static, str>>) -> ServerOptions {
         ServerOptions { thread_name: name.into(), ..self }
     }
 
-    /// Tells `hook` all that happens: see [`Report`]. Default: nobody.
+    /// Tells `hook` all that happens: see [`Report`]. Default: none.
     pub fn report(self, hook: impl Fn(&Report) + Send + Sync + 'static) -> ServerOptions {
         ServerOptions { reporter: Reporter::new(hook), ..self }
     }
 
-    /// Lets `cancel` close the server, as [`close`](crate::net::Server::close) does. If it was fired before, the server is closed as
-    /// soon as it listens. Default: nothing.
+    /// Lets `cancel` close the server, as [`close`](crate::net::Server::close) does. If it was fired before, the server
+    /// is closed as soon as it listens. Default: none.
     #[doc(alias = "signal")]
     pub fn cancel(self, cancel: &Cancel) -> ServerOptions {
         ServerOptions { cancel: Some(cancel.clone()), ..self }
@@ -326,11 +323,11 @@ impl ServerOptions {
     /// The server stands behind load balancers, whose addresses are on this list: a match means trusted here, not
     /// blocked. Each connection has to begin with a header of the PROXY protocol, version 1 or 2 (HAProxy's
     /// `send-proxy` and `send-proxy-v2`, nginx's `proxy_protocol on`), which says whose it is. The rules may be changed
-    /// while the server runs. Default: no list, and no header.
+    /// while the server runs. Default: none; no header is expected then.
     ///
     /// [`remote_address`](crate::net::Socket::remote_address) is then the client's address, and
-    /// [`local_address`](crate::net::Socket::local_address) the one it connected to, as the header has them; so are those in
-    /// reports. [`proxy_address`](crate::net::Socket::proxy_address) is the load balancer's. The
+    /// [`local_address`](crate::net::Socket::local_address) the one it connected to, as the header has them; so are
+    /// those in reports. [`proxy_address`](crate::net::Socket::proxy_address) is the load balancer's. The
     /// [`block_list`](Self::block_list) and [`max_connections_per_address`](Self::max_connections_per_address) are for
     /// clients, and never for load balancers. Where the header names nobody (`LOCAL`, which a load balancer's own
     /// checks say, `UNKNOWN`, an unspecified family), the addresses are those of the connection, and both lists are
@@ -341,16 +338,16 @@ impl ServerOptions {
     /// there everybody is trusted whom the rights of its file let in, and has to send a header too.
     ///
     /// The header is read on the thread that will serve the connection, or that has called
-    /// [`accept`](crate::net::Server::accept), which blocks for it. It is bounded by [`proxy_timeout`](Self::proxy_timeout),
-    /// by 107 bytes (version 1) and by 4096 (version 2). Meanwhile the connection takes a slot of
-    /// [`max_connections`](Self::max_connections) and holds up nobody else; it does not count as
-    /// [accepted](crate::net::Stats::accepted) yet. When the header is wrong or late, it is closed and never seen by a
-    /// handler: it counts as [refused](crate::net::RefusedStats), by cause; `refused` is told, and what was wrong is
-    /// [reported](crate::Report::Failed). [`close`](crate::net::Server::close) leaves it its time;
-    /// [`shutdown`](crate::net::Server::shutdown), and dropping the server's [`events`](crate::net::Server::events), leave it the
-    /// header that has arrived, and no more. The first byte that is read of the connection is the one behind the header,
-    /// and [`bytes_read`](crate::net::Socket::bytes_read), like the connection's [`timeout`](Self::timeout) and
-    /// [`deadline`](Self::deadline), begins there.
+    /// [`accept`](crate::net::Server::accept), which blocks for it. It is bounded by
+    /// [`proxy_timeout`](Self::proxy_timeout), by 107 bytes (version 1) and by 4096 (version 2). Meanwhile the
+    /// connection takes a slot of [`max_connections`](Self::max_connections) and holds up nobody else; it does not
+    /// count as [accepted](crate::net::Stats::accepted) yet. When the header is wrong or late, it is closed and never
+    /// seen by a handler: it counts as [refused](crate::net::RefusedStats), by cause; `refused` is told, and what was
+    /// wrong is [reported](crate::Report::Failed). [`close`](crate::net::Server::close) leaves it its time;
+    /// [`shutdown`](crate::net::Server::shutdown), and dropping the server's [`events`](crate::net::Server::events),
+    /// leave it the header that has arrived, and no more. The first byte that is read of the connection is the one
+    /// behind the header, and [`bytes_read`](crate::net::Socket::bytes_read), like the connection's
+    /// [`timeout`](Self::timeout) and [`deadline`](Self::deadline), begins there.
     ///
     /// What a header of version 2 says besides is passed over, but for a checksum (CRC32C), which has to be right.
     ///
@@ -395,33 +392,34 @@ impl ServerOptions {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum WhenFull {
-    /// It is accepted, told of as refused, and closed: it sees its connect succeed and then the end, or `ConnectionReset`
-    /// if it had written already. What Node does.
+    /// It is accepted, told of as refused, and closed: it sees its connect succeed and then the end, or
+    /// `ConnectionReset` if it had written already. What Node does.
     #[default]
     Refuse,
     /// The same, with a goodbye that it really gets, at most 64 KiB: `WhenFull::Reply("server busy\n".into())`.
     ///
-    /// The goodbye is written, our direction is ended, and what the client still sends is thrown away until its own end, for
-    /// at most [`linger`](crate::net::ServerOptions::linger), and 1 MiB. So a client that writes first and reads later gets it too. One
-    /// thread does that for all; it is started by the first such client and ends after the last. It never holds up the
-    /// thread that accepts. It serves 1,024 clients at once, or an eighth of the limit of descriptors if that is
-    /// less; those that come meanwhile are only closed. So are clients on the block list.
+    /// The goodbye is written, our direction is ended, and what the client still sends is thrown away until its own
+    /// end, for at most [`lingering_close`](crate::net::ServerOptions::lingering_close), and 1 MiB. So a client that
+    /// writes first and reads later gets it too. One thread does that for all; it is started by the first such client
+    /// and ends after the last. It never holds up the thread that accepts. It serves 1,024 clients at once, or an
+    /// eighth of the limit of descriptors if that is less; those that come meanwhile are only closed. So are clients on
+    /// the block list.
     ///
     /// It goes to clients that are refused for another reason too: too many from their address, no thread, a server
-    /// that is closing. [`serve`](crate::net::Server::serve) and [`wait`](crate::net::Server::wait) return when the last goodbye is over too,
-    /// so a client that does not end holds them up for the `linger` time; [`shutdown`](crate::net::Server::shutdown) does not wait
-    /// longer than it was told. With a `linger` of zero the connection is closed right behind the goodbye, which a
-    /// client that is still writing may lose.
+    /// that is closing. [`serve`](crate::net::Server::serve) and [`wait`](crate::net::Server::wait) return when the
+    /// last goodbye is over too, so a client that does not end holds them up for the lingering time;
+    /// [`shutdown`](crate::net::Server::shutdown) does not wait longer than it was told. With a `lingering_close` of
+    /// zero the connection is closed right behind the goodbye, which a client that is still writing may lose.
     Reply(Vec<u8>),
-    /// It is not accepted until a slot is free: it waits in the [backlog](crate::net::ServerOptions::backlog), where its connect
-    /// has succeeded and what it writes is kept for it. When the backlog is full too, its connect takes a second and
-    /// longer. What Go's `LimitListener` does.
+    /// It is not accepted until a slot is free: it waits in the [backlog](crate::net::ServerOptions::backlog), where
+    /// its connect has succeeded and what it writes is kept for it. When the backlog is full too, its connect takes a
+    /// second and longer. What Go's `LimitListener` does.
     ///
-    /// One thread at a time accepts then, and only while a slot is free. If the limit is lowered while it does, it keeps the
-    /// one client it may get until there is room. A program that calls [`accept`](crate::net::Server::accept) on the thread that uses
-    /// the sockets waits for itself when it has as many as the limit.
+    /// One thread at a time accepts then, and only while a slot is free. If the limit is lowered while it does, it
+    /// keeps the one client it may get until there is room. A program that calls [`accept`](crate::net::Server::accept)
+    /// on the thread that uses the sockets waits for itself when it has as many as the limit.
     ///
-    /// Only a full server makes clients wait: whoever is on the block list, comes from an address that has its number, or
-    /// can be given no thread, is turned away when its turn has come.
+    /// Only a full server makes clients wait: whoever is on the block list, comes from an address that has its number,
+    /// or can be given no thread, is turned away when its turn has come.
     Wait,
 }

@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 use crate::address::Address;
 use crate::events::this_thread;
 use crate::limit::{AddressSlot, Slot, Slots};
-use crate::net::socket::connection::{Core, Owner};
-use crate::report::{ConnectionId, How, RefusedBy, Report, Reporter};
+use crate::net::socket::connection::{Connection, Owner};
+use crate::report::{ConnectionId, Outcome, RefusedBy, Report, Reporter};
 use crate::sync::poison::lock;
 
 /// A server's accounts, as [`Server::stats`](crate::net::Server::stats) gives them. They always balance:
@@ -63,12 +63,12 @@ pub struct RefusedStats {
 }
 
 /// What a server and its connections share. It outlives the server as long as one of them is open.
-pub(crate) struct Ledger {
+pub(crate) struct Registry {
     pub(crate) slots: Arc<Slots>,
     pub(crate) reporter: Reporter,
     pub(crate) address: Address,
-    /// Clients that accept(2) gave, until they are refused, or their socket is closed and their handler has returned. Goes
-    /// up before the acceptor counts itself out and down last of all, so that 0 after the close means the end.
+    /// Clients that accept(2) gave, until they are refused, or their socket is closed and their handler has returned.
+    /// Goes up before the acceptor counts itself out and down last of all, so that 0 after the close means the end.
     present: AtomicUsize,
     /// How many threads wait for `changed`; while there are none, nobody has to be told.
     waiters: AtomicUsize,
@@ -81,15 +81,15 @@ pub(crate) struct Ledger {
     /// The thread that tells so just now, which cannot wait for itself.
     telling: AtomicUsize,
     /// A shutdown has begun: whoever enters still is told to end.
-    nudging: AtomicBool,
-    pages: Mutex<Pages>,
-    /// `present` or the server's state changed. Told under the lock of `pages`.
+    interrupting: AtomicBool,
+    state: Mutex<State>,
+    /// `present` or the server's state changed. Told under the lock of `state`.
     changed: Condvar,
 }
 
 #[derive(Default)]
-struct Pages {
-    open: HashMap<ConnectionId, Weak<Core>>,
+struct State {
+    open: HashMap<ConnectionId, Weak<Connection>>,
     stats: Stats,
     /// How many of those that ended a shutdown has cut off.
     forced: u64,
@@ -98,7 +98,7 @@ struct Pages {
     /// Streams of connections that are over but for the input that is thrown away.
     lingering: Vec<Weak<TcpStream>>,
     /// Streams of clients who have not said yet who they are.
-    unnamed: Vec<Weak<TcpStream>>,
+    awaiting_header: Vec<Weak<TcpStream>>,
     /// Once nobody but they was left. It stays so, since nobody new comes, although the first of them to be let go is
     /// counted among the others again.
     handlers_let_go: bool,
@@ -109,9 +109,9 @@ thread_local! {
     static SERVING: Cell<Option<(usize, ConnectionId)>> = const { Cell::new(None) };
 }
 
-impl Ledger {
-    pub(crate) fn new(slots: Slots, reporter: Reporter, address: Address) -> Arc<Ledger> {
-        Arc::new(Ledger {
+impl Registry {
+    pub(crate) fn new(slots: Slots, reporter: Reporter, address: Address) -> Arc<Registry> {
+        Arc::new(Registry {
             slots: Arc::new(slots),
             reporter,
             address,
@@ -121,38 +121,38 @@ impl Ledger {
             ended: AtomicBool::new(false),
             over: AtomicBool::new(false),
             telling: AtomicUsize::new(0),
-            nudging: AtomicBool::new(false),
-            pages: Mutex::default(),
+            interrupting: AtomicBool::new(false),
+            state: Mutex::default(),
             changed: Condvar::new(),
         })
     }
 
     /// Enters a connection. From here on it counts as accepted.
-    pub(crate) fn enter(&self, id: ConnectionId, connection: &Arc<Core>) {
-        let mut pages = lock(&self.pages);
+    pub(crate) fn register(&self, id: ConnectionId, connection: &Arc<Connection>) {
+        let mut state = lock(&self.state);
         // Either the shutdown finds it in the book, or it finds the shutdown.
-        if self.is_nudging() {
-            connection.nudge();
+        if self.is_interrupting() {
+            connection.interrupt_reads();
         }
-        pages.open.insert(id, Arc::downgrade(connection));
-        pages.stats.accepted += 1;
-        pages.stats.peak = pages.stats.peak.max(pages.open.len() as u64);
+        state.open.insert(id, Arc::downgrade(connection));
+        state.stats.accepted += 1;
+        state.stats.peak = state.stats.peak.max(state.open.len() as u64);
     }
 
     /// Strikes a connection out, once its slot is about to be given back.
-    fn strike(&self, id: ConnectionId, how: How) {
-        let mut pages = lock(&self.pages);
-        pages.open.remove(&id);
-        pages.forced += u64::from(how == How::Forced);
-        match how {
-            How::Finished | How::Destroyed | How::Reset | How::Forced => pages.stats.ended += 1,
-            How::Failed => pages.stats.failed += 1,
-            How::Panicked => pages.stats.panicked += 1,
+    fn remove(&self, id: ConnectionId, outcome: Outcome) {
+        let mut state = lock(&self.state);
+        state.open.remove(&id);
+        state.forced += u64::from(outcome == Outcome::Forced);
+        match outcome {
+            Outcome::Finished | Outcome::Destroyed | Outcome::Reset | Outcome::Forced => state.stats.ended += 1,
+            Outcome::Failed => state.stats.failed += 1,
+            Outcome::Panicked => state.stats.panicked += 1,
         }
     }
 
     pub(crate) fn refused(&self, by: RefusedBy) {
-        let refused = &mut lock(&self.pages).stats.refused;
+        let refused = &mut lock(&self.state).stats.refused;
         *match by {
             RefusedBy::Full => &mut refused.full,
             RefusedBy::PerAddress => &mut refused.per_address,
@@ -166,35 +166,35 @@ impl Ledger {
     }
 
     pub(crate) fn accept_failed(&self) {
-        lock(&self.pages).stats.accept_errors += 1;
+        lock(&self.state).stats.accept_errors += 1;
     }
 
     pub(crate) fn stats(&self) -> Stats {
-        let pages = lock(&self.pages);
-        Stats { open: pages.open.len() as u64, ..pages.stats }
+        let state = lock(&self.state);
+        Stats { open: state.open.len() as u64, ..state.stats }
     }
 
     /// How many connections have ended so far, in whatever way, and how many of these were forced to.
     pub(crate) fn ends(&self) -> (u64, u64) {
-        let Pages { stats, forced, .. } = &*lock(&self.pages);
+        let State { stats, forced, .. } = &*lock(&self.state);
         (stats.ended + stats.failed + stats.panicked, *forced)
     }
 
     /// The connections that are open at this moment, in the order they came.
-    pub(crate) fn open(&self) -> Vec<Arc<Core>> {
+    pub(crate) fn open(&self) -> Vec<Arc<Connection>> {
         // Upgraded under the lock, dropped after it: the last handle's drop takes this lock too.
-        let mut open: Vec<_> = lock(&self.pages).open.values().filter_map(Weak::upgrade).collect();
+        let mut open: Vec<_> = lock(&self.state).open.values().filter_map(Weak::upgrade).collect();
         open.sort_by_key(|connection| connection.id);
         open
     }
 
     /// Counts one more client as present, until what it returns is dropped.
-    pub(crate) fn presence(self: &Arc<Ledger>) -> Presence {
+    pub(crate) fn presence(self: &Arc<Registry>) -> Presence {
         self.present.fetch_add(1, SeqCst);
         Presence(Arc::clone(self))
     }
 
-    /// Runs a handler on this thread; while it runs, [`wait`](Ledger::wait) on this thread leaves its connection out.
+    /// Runs a handler on this thread; while it runs, [`wait`](Registry::wait) on this thread leaves its connection out.
     pub(crate) fn serving<T>(&self, id: ConnectionId, handler: impl FnOnce() -> T) -> T {
         let before = SERVING.replace(Some((self.identity(), id)));
         let result = handler();
@@ -204,7 +204,7 @@ impl Ledger {
 
     /// The connection that the calling thread is serving, if it is one of this server's.
     pub(crate) fn own(&self) -> Option<ConnectionId> {
-        SERVING.get().filter(|(ledger, _)| *ledger == self.identity()).map(|(_, id)| id)
+        SERVING.get().filter(|(registry, _)| *registry == self.identity()).map(|(_, id)| id)
     }
 
     fn identity(&self) -> usize {
@@ -215,25 +215,25 @@ impl Ledger {
     /// handlers that wait here themselves.
     pub(crate) fn wait(&self) {
         let own = usize::from(self.own().is_some());
-        let mut pages = lock(&self.pages);
-        pages.waiting_handlers += own;
+        let mut state = lock(&self.state);
+        state.waiting_handlers += own;
         self.changed.notify_all();
         self.waiters.fetch_add(1, SeqCst);
         loop {
             if self.closed.load(SeqCst) {
                 let present = self.present.load(SeqCst);
-                pages.handlers_let_go |= present <= pages.waiting_handlers;
-                if own == 1 && pages.handlers_let_go {
+                state.handlers_let_go |= present <= state.waiting_handlers;
+                if own == 1 && state.handlers_let_go {
                     break;
                 }
             }
             if self.over.load(SeqCst) || self.is_telling() {
                 break;
             }
-            pages = self.changed.wait(pages).unwrap_or_else(PoisonError::into_inner);
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         self.waiters.fetch_sub(1, SeqCst);
-        pages.waiting_handlers -= own;
+        state.waiting_handlers -= own;
     }
 
     /// Blocks until `close` has done its work, and has told the end if that is it.
@@ -248,21 +248,22 @@ impl Ledger {
         self.telling.load(SeqCst) == this_thread()
     }
 
-    /// Blocks until `done` or until the time is up. Whoever makes `done` true calls [`changed`](Ledger::changed) after it.
+    /// Blocks until `done` or until the time is up. Whoever makes `done` true calls [`changed`](Registry::changed)
+    /// after it.
     pub(crate) fn wait_for(&self, time: Duration, done: impl Fn() -> bool) -> bool {
         // `None` is later than there are numbers for.
         let end = Instant::now().checked_add(time);
-        let mut pages = lock(&self.pages);
+        let mut state = lock(&self.state);
         self.waiters.fetch_add(1, SeqCst);
         while !done() {
             let left = end.map_or(time, |end| end.saturating_duration_since(Instant::now()));
             if left.is_zero() {
                 break;
             }
-            pages = self.changed.wait_timeout(pages, left).unwrap_or_else(PoisonError::into_inner).0;
+            state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
         self.waiters.fetch_sub(1, SeqCst);
-        drop(pages);
+        drop(state);
         done()
     }
 
@@ -274,42 +275,45 @@ impl Ledger {
         others()
     }
 
-    /// Registers a stream whose PROXY header is awaited, until what this returns is dropped; then the caller alone has it.
-    pub(crate) fn unnamed<'a>(&'a self, stream: &'a Arc<TcpStream>) -> Registered<'a> {
-        let mut pages = lock(&self.pages);
-        if self.is_nudging() {
+    /// Registers a stream whose PROXY header is awaited, until what this returns is dropped; then the caller alone has
+    /// it.
+    pub(crate) fn awaiting_header<'a>(&'a self, stream: &'a Arc<TcpStream>) -> Registered<'a> {
+        let mut state = lock(&self.state);
+        if self.is_interrupting() {
             let _ = stream.shutdown(Shutdown::Read);
         }
-        pages.unnamed.push(Arc::downgrade(stream));
-        Registered { ledger: self, stream }
+        state.awaiting_header.push(Arc::downgrade(stream));
+        Registered { registry: self, stream }
     }
 
     /// Ends all lingering, and all waiting for headers.
     pub(crate) fn cut_lingering(&self) {
-        let pages = &mut *lock(&self.pages);
-        for stream in pages.lingering.drain(..).chain(pages.unnamed.drain(..)).filter_map(|stream| stream.upgrade()) {
+        let state = &mut *lock(&self.state);
+        for stream in
+            state.lingering.drain(..).chain(state.awaiting_header.drain(..)).filter_map(|stream| stream.upgrade())
+        {
             let _ = stream.shutdown(Shutdown::Both);
         }
     }
 
     /// From here on whoever enters is nudged, and whose header has not arrived need not go on.
-    pub(crate) fn nudge_newcomers(&self) {
-        self.nudging.store(true, SeqCst);
-        for stream in lock(&self.pages).unnamed.iter().filter_map(Weak::upgrade) {
+    pub(crate) fn interrupt_newcomers(&self) {
+        self.interrupting.store(true, SeqCst);
+        for stream in lock(&self.state).awaiting_header.iter().filter_map(Weak::upgrade) {
             let _ = stream.shutdown(Shutdown::Read);
         }
     }
 
     /// Whether a shutdown has begun.
-    pub(crate) fn is_nudging(&self) -> bool {
-        self.nudging.load(SeqCst)
+    pub(crate) fn is_interrupting(&self) -> bool {
+        self.interrupting.load(SeqCst)
     }
 
     /// Wakes whoever waits here, to look again. A waiter counts itself before it looks, so either it sees what was done
     /// before this call, or this call sees the waiter.
     pub(crate) fn changed(&self) {
         if self.waiters.load(SeqCst) > 0 {
-            let _pages = lock(&self.pages);
+            let _pages = lock(&self.state);
             self.changed.notify_all();
         }
     }
@@ -325,8 +329,8 @@ impl Ledger {
         self.over.load(SeqCst)
     }
 
-    /// The last one leaves a closed server. Whoever closes it again comes and leaves once more, which is no second end; the
-    /// hook itself may do so.
+    /// The last one leaves a closed server. Whoever closes it again comes and leaves once more, which is no second end;
+    /// the hook itself may do so.
     fn end(&self) {
         if self.ended.swap(true, SeqCst) {
             return;
@@ -338,7 +342,7 @@ impl Ledger {
     }
 }
 
-impl fmt::Debug for Ledger {
+impl fmt::Debug for Registry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Ledger").field("slots", &self.slots).field("stats", &self.stats()).finish()
     }
@@ -346,8 +350,8 @@ impl fmt::Debug for Ledger {
 
 /// A connection's place in its server's accounts, held by the connection until its end was reported.
 #[derive(Debug)]
-pub(crate) struct Place {
-    ledger: Arc<Ledger>,
+pub(crate) struct Registration {
+    registry: Arc<Registry>,
     /// Given back when the connection ends, in this order: that of its address, where each has a limit of its own.
     slots: Option<(Option<AddressSlot>, Slot)>,
     /// Whose input is thrown away.
@@ -356,53 +360,62 @@ pub(crate) struct Place {
     _presence: Option<Presence>,
 }
 
-impl Place {
-    pub(crate) fn new(ledger: &Arc<Ledger>, slots: (Slot, Option<AddressSlot>), presence: Option<Presence>) -> Place {
-        Place { ledger: Arc::clone(ledger), slots: Some((slots.1, slots.0)), lingering: None, _presence: presence }
+impl Registration {
+    pub(crate) fn new(
+        registry: &Arc<Registry>,
+        slots: (Slot, Option<AddressSlot>),
+        presence: Option<Presence>,
+    ) -> Registration {
+        Registration {
+            registry: Arc::clone(registry),
+            slots: Some((slots.1, slots.0)),
+            lingering: None,
+            _presence: presence,
+        }
     }
 }
 
-impl Owner for Place {
-    fn closing(&mut self, id: ConnectionId, how: How) {
-        self.ledger.strike(id, how);
+impl Owner for Registration {
+    fn closing(&mut self, id: ConnectionId, outcome: Outcome) {
+        self.registry.remove(id, outcome);
         self.slots = None;
     }
 
     fn lingers(&mut self, stream: &Arc<TcpStream>) {
         let stream = Arc::downgrade(stream);
-        lock(&self.ledger.pages).lingering.push(stream.clone());
+        lock(&self.registry.state).lingering.push(stream.clone());
         self.lingering = Some(stream);
     }
 
     fn presence(&self) -> Box<dyn Any + Send> {
-        Box::new(self.ledger.presence())
+        Box::new(self.registry.presence())
     }
 }
 
-impl Drop for Place {
+impl Drop for Registration {
     fn drop(&mut self) {
         if let Some(stream) = &self.lingering {
-            lock(&self.ledger.pages).lingering.retain(|other| !other.ptr_eq(stream));
+            lock(&self.registry.state).lingering.retain(|other| !other.ptr_eq(stream));
         }
     }
 }
 
 /// Keeps a stream registered whose header is awaited.
 pub(crate) struct Registered<'a> {
-    ledger: &'a Ledger,
+    registry: &'a Registry,
     stream: &'a Arc<TcpStream>,
 }
 
 impl Drop for Registered<'_> {
     fn drop(&mut self) {
         let this = Arc::as_ptr(self.stream);
-        lock(&self.ledger.pages).unnamed.retain(|other| other.as_ptr() != this);
+        lock(&self.registry.state).awaiting_header.retain(|other| other.as_ptr() != this);
     }
 }
 
 /// Keeps a client counted as present.
 #[derive(Debug)]
-pub(crate) struct Presence(Arc<Ledger>);
+pub(crate) struct Presence(Arc<Registry>);
 
 impl Drop for Presence {
     fn drop(&mut self) {

@@ -4,7 +4,7 @@ use std::net::TcpStream;
 
 use crate::address::Address;
 use crate::error::Error;
-use crate::net::server::listener::Inner;
+use crate::net::server::listener::Listener;
 use crate::net::server::registry::Presence;
 use crate::net::socket::Socket;
 use crate::report::{RefusedBy, Report, guarded};
@@ -28,29 +28,29 @@ pub(crate) struct Hooks<'a> {
     pub(crate) error: Option<&'a ErrorHook<'a>>,
 }
 
-pub(crate) type RefusedHook<'a> = dyn Fn(&Refused) + Sync + 'a;
-pub(crate) type ErrorHook<'a> = dyn Fn(&Error, Option<&Socket>) + Sync + 'a;
+pub(crate) type RefusedHook<'a> = dyn Fn(&Refused) + Send + Sync + 'a;
+pub(crate) type ErrorHook<'a> = dyn Fn(&Error, Option<&Socket>) + Send + Sync + 'a;
 
-/// Tells of the client, then closes it, or has goodbye said to it. Called on the accepting thread: two system calls in all,
-/// accept(2) and close(2), unless somebody wants to know the address it came to on a wildcard listener.
+/// Tells of the client, then closes it, or has goodbye said to it. Called on the accepting thread: two system calls in
+/// all, accept(2) and close(2), unless somebody wants to know the address it came to on a wildcard listener.
 pub(crate) fn refuse(
-    server: &Inner,
+    server: &Listener,
     stream: TcpStream,
     (local, remote): (Option<Address>, Address),
     by: RefusedBy,
     presence: Presence,
     hooks: &Hooks<'_>,
 ) {
-    server.ledger.refused(by);
+    server.registry.refused(by);
     // Of blocked clients nobody is told but the log.
     let hook = hooks.refused.filter(|_| by != RefusedBy::Blocked);
-    if server.ledger.reporter.is_on() || hook.is_some() {
+    if server.registry.reporter.is_on() || hook.is_some() {
         let local = local.unwrap_or_else(|| server.local_of(&stream));
         let refused = Refused { local, remote, by };
         if let Some(hook) = hook {
             guarded(|| hook(&refused));
         }
-        server.ledger.reporter.tell(|| Report::Refused { local: refused.local, remote: refused.remote, by });
+        server.registry.reporter.tell(|| Report::Refused { local: refused.local, remote: refused.remote, by });
     }
     match &server.goodbyes {
         Some(goodbyes) if hears_goodbye(by) => goodbyes.say(stream, presence),

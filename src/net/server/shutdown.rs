@@ -1,6 +1,6 @@
 //! Ending a server: how the threads that accept are woken, and how the rest is waited for.
 
-use std::net::{self, TcpStream};
+use std::net::TcpStream;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
@@ -10,11 +10,11 @@ use crate::address::Address;
 use crate::endpoint::reachable;
 use crate::events::this_thread;
 use crate::net::server::Server;
-use crate::net::server::listener::Inner;
+use crate::net::server::listener::Listener;
 use crate::net::server::reject::{Hooks, refuse};
-use crate::net::socket::connection::Manner;
+use crate::net::socket::connection::CloseMode;
 use crate::net::unix;
-use crate::report::{How, RefusedBy, Report};
+use crate::report::{Outcome, RefusedBy, Report};
 use crate::sync::poison::lock;
 use crate::sys;
 
@@ -24,34 +24,36 @@ const ROUNDS: u32 = 20;
 
 impl Server {
     /// Stops listening: no connection is accepted any more once this has returned, the port is free, and a blocked
-    /// [`accept`](Server::accept) returns `None`. Open connections live on; [`wait`](Server::wait) waits for them. Clients
-    /// whom the kernel had connected but nobody had accepted are reset, unless
-    /// [`answer_queued`](crate::net::ServerOptions::answer_queued) says otherwise. Those who have been accepted, and whose
-    /// [PROXY header](crate::net::ServerOptions::proxy_protocol) is awaited, are still served when it comes.
+    /// [`accept`](Server::accept) returns `None`. Open connections live on; [`wait`](Server::wait) waits for them.
+    /// Clients whom the kernel had connected but nobody had accepted are reset, unless
+    /// [`answer_queued`](crate::net::ServerOptions::answer_queued) says otherwise. Those who have been accepted, and
+    /// whose [PROXY header](crate::net::ServerOptions::proxy_protocol) is awaited, are still served when it comes.
     ///
     /// Callable from any thread, from a handler or callback too, but not from a signal handler; calling it twice is
     /// harmless. It blocks until those who were queued are answered, if they are to be, and until every thread that was
     /// accepting has noticed, which takes well below a millisecond on Linux. Where shutdown(2) does not wake them, and
-    /// on an [adopted](crate::net::ServerOptions::adopt) listener, which is not shut down, they are woken by connecting to
-    /// the server's own address.
+    /// on an [adopted](crate::net::ServerOptions::adopt) listener, which is not shut down, they are woken by connecting
+    /// to the server's own address.
+    #[doc(alias = "unblock")]
+    #[doc(alias = "shutdown")]
     pub fn close(&self) {
         self.inner.close();
     }
 
     /// Blocks until the server is closed, by [`close`](Server::close) from another thread or from a handler, and its
-    /// last connection has ended, and the last [goodbye](crate::net::WhenFull::Reply) is over. A handler may call it: its
-    /// own connection is left out, and so are those of other handlers that wait here too. The thread that receives the
-    /// server's [`events`](Server::events) may call it as well: what has no room in the channel is dropped then, and
-    /// the connection it comes from destroyed. The same goes for the thread that made them, if for a second nobody has
-    /// received any. Not from the `refused` and `report` callbacks and the completions of an outbox: what they tell of
-    /// is there until they have returned.
+    /// last connection has ended, and the last [goodbye](crate::net::WhenFull::Reply) is over. A handler may call it:
+    /// its own connection is left out, and so are those of other handlers that wait here too. The thread that receives
+    /// the server's [`events`](Server::events) may call it as well: what has no room in the channel is dropped then,
+    /// and the connection it comes from destroyed. The same goes for the thread that made them, if for a second nobody
+    /// has received any. Not from the `refused` and `report` callbacks and the completions of an outbox: what they tell
+    /// of is there until they have returned.
     ///
     /// # Errors
     /// None today.
     pub fn wait(&self) -> io::Result<()> {
         self.inner.about_to_wait(Duration::MAX);
-        self.inner.ledger.wait();
-        if self.inner.ledger.own().is_none() {
+        self.inner.registry.wait();
+        if self.inner.registry.own().is_none() {
             self.inner.join_refuser();
         }
         Ok(())
@@ -63,15 +65,15 @@ impl Server {
 #[must_use = "it says whether anything is still running"]
 #[non_exhaustive]
 pub struct ShutdownReport {
-    /// Connections that have ended since the call, in whatever way but one: not those that were forced to. A handler that
-    /// returned an error or panicked counts here too; [`stats`](Server::stats) tells them apart.
+    /// Connections that have ended since the call, in whatever way but one: not those that were forced to. A handler
+    /// that returned an error or panicked counts here too; [`stats`](Server::stats) tells them apart.
     pub finished: usize,
     /// Connections that were destroyed since the time was up, by this shutdown or by another that ran at the same time.
     pub forced: usize,
-    /// Handlers that had not returned yet, and sockets from `accept` that other threads were still using; also callbacks
-    /// about a client that was turned away, one that calls `shutdown` itself included. While it is not 0, code of the server
-    /// runs: a program must not unload it. Nor before `serve` has returned, and std has ended its threads, which takes a
-    /// moment.
+    /// Handlers that had not returned yet, and sockets from `accept` that other threads were still using; also
+    /// callbacks about a client that was turned away, one that calls `shutdown` itself included. While it is not 0,
+    /// code of the server runs: a program must not unload it. Nor before `serve` has returned, and std has ended its
+    /// threads, which takes a moment.
     pub still_running: usize,
     /// How long it took.
     pub elapsed: Duration,
@@ -96,15 +98,15 @@ impl Server {
     /// fails with `ConnectionAborted`, `server is shutting down`; waits until all have ended, at most `grace`; destroys
     /// what is left, and tells how it went.
     ///
-    /// A handler that returns the error of its read has ended in order. One that is writing or computing goes on until it
-    /// reads. Bytes that had arrived are still read first. A client whose request is still on its way is ended unanswered:
-    /// to lose none, as when another process goes on with the listener, [`close`](Self::close) and let those who are
-    /// connected end.
+    /// A handler that returns the error of its read has ended in order. One that is writing or computing goes on until
+    /// it reads. Bytes that had arrived are still read first. A client whose request is still on its way is ended
+    /// unanswered: to lose none, as when another process goes on with the listener, [`close`](Self::close) and let
+    /// those who are connected end.
     ///
-    /// Clients that are being told [goodbye](crate::net::WhenFull::Reply) have `grace` for that too, and are then cut off. They
-    /// are no connections, so they are neither finished nor forced; one that could not be let go of in time is still running.
-    /// The same goes for clients whose [PROXY header](crate::net::ServerOptions::proxy_protocol) has not arrived: they are refused
-    /// at once.
+    /// Clients that are being told [goodbye](crate::net::WhenFull::Reply) have `grace` for that too, and are then cut
+    /// off. They are no connections, so they are neither finished nor forced; one that could not be let go of in time
+    /// is still running. The same goes for clients whose [PROXY header](crate::net::ServerOptions::proxy_protocol) has
+    /// not arrived: they are refused at once.
     ///
     /// Blocks for `grace` and some 50 ms at most, or for as long as `close` does, which grows with the queue: thousands
     /// of clients in it take some tenths of a second. Callable from any thread, twice, and from a handler, whose own
@@ -127,46 +129,46 @@ impl Server {
     /// ```
     pub fn shutdown(&self, grace: Duration) -> ShutdownReport {
         let start = Instant::now();
-        let ledger = &self.inner.ledger;
-        let ends = ledger.ends();
+        let registry = &self.inner.registry;
+        let ends = registry.ends();
         self.inner.about_to_wait(grace);
         self.close();
         let others = || {
-            let own = ledger.own();
-            ledger.open().into_iter().filter(move |core| own != Some(core.id))
+            let own = registry.own();
+            registry.open().into_iter().filter(move |connection| own != Some(connection.id))
         };
-        ledger.nudge_newcomers();
-        others().for_each(|core| core.nudge());
-        let mut still_running = ledger.wait_until_alone(grace.saturating_sub(start.elapsed()));
+        registry.interrupt_newcomers();
+        others().for_each(|connection| connection.interrupt_reads());
+        let mut still_running = registry.wait_until_alone(grace.saturating_sub(start.elapsed()));
         if still_running > 0 {
-            for core in others() {
-                core.close(How::Forced, Manner::Cut);
+            for connection in others() {
+                connection.close(Outcome::Forced, CloseMode::Cut);
             }
-            ledger.cut_lingering();
+            registry.cut_lingering();
             self.inner.cut_goodbyes();
-            still_running = ledger.wait_until_alone(LAST_MOMENT);
+            still_running = registry.wait_until_alone(LAST_MOMENT);
         }
         // By the books, which know of those too that came or were forced by another shutdown meanwhile.
-        let (ended, forced) = ledger.ends();
+        let (ended, forced) = registry.ends();
         let (ended, forced) = ((ended - ends.0) as usize, (forced - ends.1) as usize);
         ShutdownReport { finished: ended - forced, forced, still_running, elapsed: start.elapsed() }
     }
 }
 
-impl Inner {
+impl Listener {
     pub(crate) fn close(&self) {
         // By the hook that is told of a client whom this thread is answering: the call that is under way does the rest.
         if lock(&self.answering).contains(&this_thread()) {
             return;
         }
         // Until all is done and told.
-        let _present = self.ledger.presence();
+        let _present = self.registry.presence();
         if !self.closing.swap(true, SeqCst) {
-            self.ledger.reporter.tell(|| Report::Closing { address: self.address.clone() });
+            self.registry.reporter.tell(|| Report::Closing { address: self.address.clone() });
         }
-        self.ledger.slots.wake();
+        self.registry.slots.wake();
         if !self.adopted {
-            self.ledger.slots.close();
+            self.registry.slots.close();
             if let Some(listener) = self.listener() {
                 if self.options.answer_queued {
                     self.answer(&listener);
@@ -179,7 +181,7 @@ impl Inner {
         drop(lock(&self.file).take());
         drop(lock(&self.spare).take());
         drop(self.take_listener());
-        self.ledger.closed();
+        self.registry.closed();
     }
 
     /// Turns away whom the kernel has connected and nobody has accepted.
@@ -194,7 +196,7 @@ impl Inner {
         lock(&self.answering).push(this_thread());
         // The kernel keeps one more than it is told.
         for _ in 0..=self.options.backlog.min(sys::longest_backlog()) {
-            let presence = self.ledger.presence();
+            let presence = self.registry.presence();
             match listener.accept() {
                 Ok((socket, remote)) => {
                     let remote = Address::of(&remote).unwrap_or_else(|| PathBuf::new().into());
@@ -230,20 +232,20 @@ impl Inner {
     fn call_acceptors_back(&self) {
         let gone = || self.accepting.load(SeqCst) == 0;
         let first = if self.adopted { Duration::ZERO } else { Duration::from_millis(20) };
-        if gone() || self.ledger.wait_for(first, gone) {
+        if gone() || self.registry.wait_for(first, gone) {
             return;
         }
         for round in 0..ROUNDS {
             self.call();
-            if self.ledger.wait_for(Duration::from_millis(20 << round.min(4)).min(Duration::from_millis(500)), gone) {
+            if self.registry.wait_for(Duration::from_millis(20 << round.min(4)).min(Duration::from_millis(500)), gone) {
                 return;
             }
         }
     }
 
-    /// Connects to ourselves, once for each thread that accepts. When the backlog is full this fails, but then nobody is
-    /// blocked in accept(2) either. When there is no descriptor, an acceptor may be blocked all the same, since it set its
-    /// own aside before; the spare one calls the first of them back, which gives up two in its turn.
+    /// Connects to ourselves, once for each thread that accepts. When the backlog is full this fails, but then nobody
+    /// is blocked in accept(2) either. When there is no descriptor, an acceptor may be blocked all the same, since it
+    /// set its own aside before; the spare one calls the first of them back, which gives up two in its turn.
     fn call(&self) {
         for _ in 0..self.accepting.load(SeqCst) {
             // Under the lock, so that the acceptor that gets the call finds its number in the list.
@@ -277,7 +279,7 @@ impl Inner {
     }
 }
 
-impl Drop for Inner {
+impl Drop for Listener {
     /// The last handle is gone, so nobody accepts.
     fn drop(&mut self) {
         if !self.closing.load(SeqCst) {

@@ -2,24 +2,24 @@
 
 use std::io;
 
-use crate::events::{Events, Feed, Going, channel};
+use crate::events::{CloseSignal, Events, Feed, channel};
 use crate::net::socket::Socket;
 use crate::net::socket::connection::{destroyed, is_destroyed};
 use crate::net::socket::each::SocketEvent;
 use crate::thread::Running;
 
 impl Socket {
-    /// Reads on a thread of its own, and sends the events into a channel that holds `n` at most; 0 hands each one over. See
-    /// [`Events`] for what the receiver must know. Dropping the `Events` destroys the connection.
+    /// Reads on a thread of its own, and sends the events into a channel that holds `n` at most; 0 hands each one over.
+    /// See [`Events`] for what the receiver must know. Dropping the `Events` destroys the connection.
     ///
     /// The connection ends when both sides have: at `End`, call [`outbox().end()`](crate::net::Outbox::end) or
     /// [`destroy`](Socket::destroy).
     ///
     /// # Errors
-    /// `NotConnected` if the socket is closed. `ERR_OUT_OF_RANGE` if `n` is above 1,048,576: the room is allocated at once.
-    /// The thread cannot be started.
+    /// `NotConnected` if the socket is closed. `ERR_OUT_OF_RANGE` if `n` is above 1,048,576: the room is allocated at
+    /// once. The thread cannot be started.
     pub fn events(&self, n: usize) -> io::Result<Events<SocketEvent>> {
-        self.core.stream("read")?;
+        self.connection.stream("read")?;
         let (feed, receiver, consumer) = channel(n)?;
         let socket = self.clone();
         let running = Running::start(format!("landline socket {}", self.remote_address()), None, move || {
@@ -33,8 +33,8 @@ impl Socket {
 /// Sends the events of a connection until it is closed.
 pub(crate) fn feed_from<T>(socket: &Socket, feed: &Feed<T>, wrap: impl Fn(SocketEvent) -> T) -> io::Result<()> {
     // Whoever waits for room stops waiting when the connection is destroyed.
-    let (going, closed) = Going::new();
-    socket.core.tell_closed(going);
+    let (going, closed) = CloseSignal::new();
+    socket.connection.tell_closed(going);
     let result = socket.each_until(true, |socket, event| {
         let is_close = matches!(event, SocketEvent::Close { .. });
         let event = wrap(event.into_owned());

@@ -1,5 +1,5 @@
-//! One connection, below its handles: the stream that can be taken out from under them, who has ended, and the one way it
-//! is closed.
+//! One connection, below its handles: the stream that can be taken out from under them, who has ended, and the one way
+//! it is closed.
 //!
 //! Closing acts on the connection and not on a handle. So the stream stands behind a lock and is taken out when the
 //! connection is closed; whoever is inside a system call then still has it, is woken, and the last to let go closes the
@@ -18,12 +18,12 @@ use socket2::SockRef;
 use crate::address::{Address, Family};
 use crate::cancel::Attached;
 use crate::error::Error;
-use crate::events::Going;
-use crate::net::socket::linger::{discard_until_end, discard_until_quiet};
+use crate::events::CloseSignal;
+use crate::net::socket::lingering::{discard_until_end, discard_until_quiet};
 use crate::net::socket::queue::Queue;
 use crate::net::socket::stream::{Options, Settings};
-use crate::net::socket::timers::{Direction, Timers, Told};
-use crate::report::{Connection, ConnectionId, How, Report, Reporter};
+use crate::net::socket::timers::{Direction, IdleMark, Timers};
+use crate::report::{ConnectionId, ConnectionInfo, Outcome, Report, Reporter};
 use crate::sync::poison::{lock, read, write};
 
 /// Our FIN is out: `end()`, or the peer's end answered.
@@ -37,10 +37,10 @@ const FAILED: u8 = 8;
 /// The loops that hand out events hold them back.
 const PAUSED: u8 = 16;
 /// The server is shutting down: what looks like the peer's end may be the nudge.
-pub(crate) const NUDGED: u8 = 32;
+pub(crate) const INTERRUPTED: u8 = 32;
 
 #[derive(Debug)]
-pub(crate) struct Core {
+pub(crate) struct Connection {
     pub(crate) id: ConnectionId,
     pub(crate) local: Address,
     pub(crate) remote: Address,
@@ -51,7 +51,7 @@ pub(crate) struct Core {
     pub(crate) bytes_read: AtomicU64,
     pub(crate) bytes_written: AtomicU64,
     /// How many it were when the server began to shut down.
-    written_at_nudge: AtomicU64,
+    written_at_interrupt: AtomicU64,
     pub(crate) timers: Timers,
     pub(crate) flags: AtomicU8,
     /// Taken out by `close`.
@@ -63,8 +63,8 @@ pub(crate) struct Core {
     pub(crate) queue_limit: usize,
     /// Where messages are composed, so that composing allocates once a connection and not once a message.
     pub(crate) scratch: Mutex<Vec<u8>>,
-    /// The first error of the connection, as a read's: the system tells it once, to whichever call comes first, and then
-    /// pretends an orderly end to readers.
+    /// The first error of the connection, as a read's: the system tells it once, to whichever call comes first, and
+    /// then pretends an orderly end to readers.
     pub(crate) broken: Mutex<Option<Error>>,
     /// The settings last made.
     settings: Mutex<Settings>,
@@ -72,13 +72,13 @@ pub(crate) struct Core {
     gate: Mutex<usize>,
     gate_moved: Condvar,
     /// Dropped when the connection is closed, which those see who have the other end.
-    open: Mutex<Option<Going>>,
+    open: Mutex<Option<CloseSignal>>,
     /// Of an accepted connection, until it is closed.
     owner: Mutex<Option<Box<dyn Owner>>>,
     /// Of a client's connection, where there is something to say.
     pub(crate) origin: OnceLock<Box<Origin>>,
-    /// Of a connection that a load balancer has passed on: its own ends, ours and the load balancer's. `local` and `remote`
-    /// are those of the client's connection then.
+    /// Of a connection that a load balancer has passed on: its own ends, ours and the load balancer's. `local` and
+    /// `remote` are those of the client's connection then.
     pub(crate) proxied: OnceLock<Box<(Address, Address)>>,
 }
 
@@ -93,9 +93,9 @@ pub(crate) struct Origin {
 
 /// What a connection belongs to: the server that accepted it. It is dropped when the end was reported.
 pub(crate) trait Owner: fmt::Debug + Send + Sync {
-    /// The connection ends so. Called before its descriptor is closed, so that a client that has seen the end and comes again
-    /// finds its slot free.
-    fn closing(&mut self, id: ConnectionId, how: How);
+    /// The connection ends so. Called before its descriptor is closed, so that a client that has seen the end and comes
+    /// again finds its slot free.
+    fn closing(&mut self, id: ConnectionId, outcome: Outcome);
 
     /// Its input is thrown away from now on, for a time that the owner may cut short.
     fn lingers(&mut self, stream: &Arc<TcpStream>);
@@ -106,7 +106,7 @@ pub(crate) trait Owner: fmt::Debug + Send + Sync {
 
 /// How the descriptor is let go of.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Manner {
+pub(crate) enum CloseMode {
     /// close(2), as both sides have ended.
     Plain,
     /// FIN, then what the peer still sends is thrown away until its FIN or until the time is up: closing with input
@@ -118,25 +118,22 @@ pub(crate) enum Manner {
     Reset,
 }
 
-impl Core {
+impl Connection {
     pub(crate) fn new(
         stream: TcpStream,
         (local, remote): (Address, Address),
         options: Options,
         reporter: Reporter,
         owner: Option<Box<dyn Owner>>,
-    ) -> Core {
+    ) -> Connection {
         let timers = Timers::new();
         if options.timeout.is_some() {
             timers.set_idle(options.timeout);
         }
-        if options.min_rate.is_some() {
-            timers.set_min_rate(options.min_rate);
-        }
         if let Some(time) = options.deadline {
             timers.set_deadline(Instant::now().checked_add(time));
         }
-        Core {
+        Connection {
             id: ConnectionId::next(),
             local,
             remote,
@@ -145,7 +142,7 @@ impl Core {
             is_accepted: owner.is_some(),
             bytes_read: AtomicU64::new(0),
             bytes_written: AtomicU64::new(0),
-            written_at_nudge: AtomicU64::new(0),
+            written_at_interrupt: AtomicU64::new(0),
             timers,
             flags: AtomicU8::new(if options.paused { PAUSED } else { 0 }),
             stream: RwLock::new(Some(Arc::new(stream))),
@@ -193,10 +190,10 @@ impl Core {
     // ---- ending
 
     /// Blocks until our side has ended or the connection is closed; the error if its time is up before.
-    pub(crate) fn wait_for_our_end(&self, told: Option<Told>) -> io::Result<()> {
+    pub(crate) fn wait_for_our_end(&self, told: Option<IdleMark>) -> io::Result<()> {
         self.wait_until(told, |flags| match flags {
             flags if flags & (WE_ENDED | CLOSED) != 0 => Some(Ok(())),
-            flags if flags & NUDGED != 0 => Some(Err(shutting_down().into())),
+            flags if flags & INTERRUPTED != 0 => Some(Err(shutting_down().into())),
             _ => None,
         })
     }
@@ -216,12 +213,12 @@ impl Core {
     /// Blocks until events may be handed out, or the connection is closed; the error if its time is up before.
     ///
     /// A shutdown of the server does not end it: what is held back was received, and would be lost.
-    pub(crate) fn wait_while_paused(&self, told: Option<Told>) -> io::Result<()> {
+    pub(crate) fn wait_while_paused(&self, told: Option<IdleMark>) -> io::Result<()> {
         self.wait_until(told, |flags| (flags & PAUSED == 0 || flags & CLOSED != 0).then_some(Ok(())))
     }
 
     /// Blocks until `done` gives something, or until the time of the connection is up.
-    fn wait_until(&self, told: Option<Told>, done: impl Fn(u8) -> Option<io::Result<()>>) -> io::Result<()> {
+    fn wait_until(&self, told: Option<IdleMark>, done: impl Fn(u8) -> Option<io::Result<()>>) -> io::Result<()> {
         let began = self.timers.begin();
         let mut waiting = lock(&self.gate);
         *waiting += 1;
@@ -255,12 +252,12 @@ impl Core {
     }
 
     /// The server is shutting down: wakes those who wait for the peer.
-    pub(crate) fn nudge(&self) {
+    pub(crate) fn interrupt_reads(&self) {
         // Of several shutdowns the first counts: what was written since is a goodbye.
-        if !self.has(NUDGED) {
-            self.written_at_nudge.store(self.bytes_written.load(Relaxed), Relaxed);
+        if !self.has(INTERRUPTED) {
+            self.written_at_interrupt.store(self.bytes_written.load(Relaxed), Relaxed);
         }
-        self.set(NUDGED);
+        self.set(INTERRUPTED);
         if let Some(stream) = &*read(&self.stream) {
             let _ = stream.shutdown(Shutdown::Read);
         }
@@ -271,7 +268,7 @@ impl Core {
     /// Closes the connection, if nobody has yet: slot back, accounts, descriptor, report, in this order.
     ///
     /// Gives whether it was this call that closed it.
-    pub(crate) fn close(&self, how: How, manner: Manner) -> bool {
+    pub(crate) fn close(&self, outcome: Outcome, manner: CloseMode) -> bool {
         if self.set(CLOSED) & CLOSED != 0 {
             return false;
         }
@@ -281,7 +278,7 @@ impl Core {
         lock(&self.open).take();
         let mut owner = lock(&self.owner).take();
         if let Some(owner) = &mut owner {
-            owner.closing(self.id, how);
+            owner.closing(self.id, outcome);
         }
         let stream = write(&self.stream).take();
         if let Some(stream) = stream {
@@ -292,7 +289,7 @@ impl Core {
             after: self.timers.age(),
             read: self.bytes_read.load(Relaxed),
             written: self.bytes_written.load(Relaxed),
-            how,
+            outcome,
         });
         // Only now: the owner may be waited for.
         drop(owner);
@@ -305,7 +302,7 @@ impl Core {
     }
 
     /// Drops `open` when the connection is closed, which may be at once.
-    pub(crate) fn tell_closed(&self, open: Going) {
+    pub(crate) fn tell_closed(&self, open: CloseSignal) {
         let before = lock(&self.open).replace(open);
         drop(before);
         if self.is_closed() {
@@ -313,18 +310,18 @@ impl Core {
         }
     }
 
-    fn let_go(&self, stream: Arc<TcpStream>, manner: Manner, owner: Option<&mut (dyn Owner + 'static)>) {
+    fn let_go(&self, stream: Arc<TcpStream>, manner: CloseMode, owner: Option<&mut (dyn Owner + 'static)>) {
         // The stream is out of the lock, so nobody new gets hold of it: 1 means that we are alone.
         let others = Arc::strong_count(&stream) > 1;
         // shutdown(2) fails only if the connection is gone already, which is what it is for.
         match manner {
-            Manner::InOrder(time) if !time.is_zero() && !self.peer_ended() => {
+            CloseMode::InOrder(time) if !time.is_zero() && !self.peer_ended() => {
                 let time = time.min(self.timers.lifetime_left());
                 if let Some(owner) = owner {
                     owner.lingers(&stream);
                 }
-                if self.has(NUDGED) && !self.we_ended() {
-                    let has_goodbye = self.bytes_written.load(Relaxed) > self.written_at_nudge.load(Relaxed);
+                if self.has(INTERRUPTED) && !self.we_ended() {
+                    let has_goodbye = self.bytes_written.load(Relaxed) > self.written_at_interrupt.load(Relaxed);
                     discard_until_quiet(&stream, time, has_goodbye);
                     let _ = stream.shutdown(Shutdown::Write);
                 } else if stream.shutdown(Shutdown::Write).is_ok() {
@@ -334,14 +331,14 @@ impl Core {
                     let _ = stream.shutdown(Shutdown::Both);
                 }
             }
-            Manner::Plain | Manner::InOrder(_) | Manner::Cut => {
+            CloseMode::Plain | CloseMode::InOrder(_) | CloseMode::Cut => {
                 if others {
                     let _ = stream.shutdown(Shutdown::Both);
                 }
             }
-            Manner::Reset => {
-                // RST goes out when the last one lets go and nothing was shut down for writing before. A reader of ours is
-                // woken without that; a writer is not.
+            CloseMode::Reset => {
+                // RST goes out when the last one lets go and nothing was shut down for writing before. A reader of ours
+                // is woken without that; a writer is not.
                 let _ = SockRef::from(&*stream).set_linger(Some(Duration::ZERO));
                 if others {
                     let _ = stream.shutdown(Shutdown::Read);
@@ -353,9 +350,9 @@ impl Core {
         }
     }
 
-    /// Whether whoever writes leaves by itself, once the connection is closed: a writer that is not blocked does. If our
-    /// direction was ended under it, FIN would be out before RST, and the peer see an orderly end; what a blocked one has
-    /// written keeps the FIN behind.
+    /// Whether whoever writes leaves by itself, once the connection is closed: a writer that is not blocked does. If
+    /// our direction was ended under it, FIN would be out before RST, and the peer see an orderly end; what a blocked
+    /// one has written keeps the FIN behind.
     fn writer_leaves(&self) -> bool {
         let end = Instant::now() + Duration::from_millis(10);
         loop {
@@ -374,17 +371,22 @@ impl Core {
         if self.flags.fetch_or(FAILED, SeqCst) & FAILED == 0 {
             self.reporter.tell(|| Report::Failed { connection: Some(self.name()), error: error.clone() });
         }
-        self.close(How::Failed, Manner::Cut);
+        self.close(Outcome::Failed, CloseMode::Cut);
     }
 
     /// A panic in a callback ended the connection.
     pub(crate) fn panicked(&self, message: &str) {
         self.reporter.tell(|| Report::Panicked { connection: self.name(), message: message.into() });
-        self.close(How::Panicked, Manner::Cut);
+        self.close(Outcome::Panicked, CloseMode::Cut);
     }
 
-    pub(crate) fn name(&self) -> Connection {
-        Connection { id: self.id, local: self.local.clone(), remote: self.remote.clone(), accepted: self.is_accepted }
+    pub(crate) fn name(&self) -> ConnectionInfo {
+        ConnectionInfo {
+            id: self.id,
+            local: self.local.clone(),
+            remote: self.remote.clone(),
+            accepted: self.is_accepted,
+        }
     }
 
     // ---- settings
@@ -412,10 +414,10 @@ impl Core {
     }
 }
 
-impl Drop for Core {
+impl Drop for Connection {
     /// The last handle is gone: as std does, close(2) and no more.
     fn drop(&mut self) {
-        self.close(How::Finished, Manner::Plain);
+        self.close(Outcome::Finished, CloseMode::Plain);
     }
 }
 

@@ -5,8 +5,8 @@ use socket2::{SockRef, TcpKeepalive};
 use crate::error::{Error, Result};
 use crate::sys;
 
-/// Whether and when the system probes a connection that has been silent, to find out that its peer is gone: SO_KEEPALIVE,
-/// tcp(7).
+/// Whether and when the system probes a connection that has been silent, to find out that its peer is gone:
+/// SO_KEEPALIVE, tcp(7).
 ///
 /// Where one is asked for, `true` and `false` will do, and so will a [`Duration`], the delay.
 ///
@@ -21,8 +21,8 @@ use crate::sys;
 ///
 /// Whoever reads then gets `ETIMEDOUT`, of kind `TimedOut`.
 ///
-/// Probes are not sent while data of ours is unacknowledged. Retransmission finds the dead peer then, on Linux after some 15
-/// minutes, or after the [user timeout](crate::net::Socket::set_user_timeout): set both to find it in any case.
+/// Probes are not sent while data of ours is unacknowledged. Retransmission finds the dead peer then, on Linux after
+/// some 15 minutes, or after the [user timeout](crate::net::Socket::set_user_timeout): set both to find it in any case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KeepAlive {
     on: bool,
@@ -37,8 +37,9 @@ impl KeepAlive {
         KeepAlive { on: true, delay: Duration::ZERO, interval: Duration::from_secs(1), count: 10 }
     }
 
-    /// How long a connection is silent before the first probe: TCP_KEEPIDLE. Whole seconds, up to 32,767; what is over is cut off. Less
-    /// than one leaves all three numbers to the system, as in Node. Default: the system's, 7,200 s on Linux.
+    /// How long a connection is silent before the first probe: TCP_KEEPIDLE. Whole seconds, up to 32,767; what is over
+    /// is cut off. Less than one leaves all three numbers to the system, as in Node. Default: the system's, 7,200 s on
+    /// Linux.
     #[doc(alias = "keepAliveInitialDelay")]
     pub fn delay(self, delay: Duration) -> KeepAlive {
         KeepAlive { delay, ..self }

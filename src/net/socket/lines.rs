@@ -6,10 +6,10 @@ use crate::net::socket::Socket;
 /// [`Socket::lines`].
 ///
 /// Each step blocks until a whole line has arrived, or the peer's end; what stands before the end without a line end is
-/// the last line. A line that is longer than the limit, not counting its end, is an error of kind `InvalidData`, and the
-/// last step: where the next line starts is not known then. One that is not UTF-8 is an error of the same kind, and the
-/// next line follows. After a step that timed out, nothing is lost: the next one goes on where it stopped. Any other
-/// error is the last step.
+/// the last line. A line that is longer than the limit, not counting its end, is an error of kind `InvalidData`, and
+/// the last step: where the next line starts is not known then. One that is not UTF-8 is an error of the same kind, and
+/// the next line follows. After a step that timed out, nothing is lost: the next one goes on where it stopped. Any
+/// other error is the last step.
 ///
 /// What was received beyond the line is kept here and not in the socket, so read on from here: it is a [`BufRead`].
 ///

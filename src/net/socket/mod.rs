@@ -5,11 +5,10 @@ pub(crate) mod connection;
 pub(crate) mod each;
 pub(crate) mod keep_alive;
 pub(crate) mod lines;
-pub(crate) mod linger;
+pub(crate) mod lingering;
 pub(crate) mod outbox;
 pub(crate) mod pipe;
 pub(crate) mod queue;
-pub(crate) mod rate;
 pub(crate) mod read;
 pub(crate) mod settings;
 pub(crate) mod stream;
@@ -25,16 +24,16 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use crate::address::{Address, Family};
 use crate::error::{Error, Result};
-use crate::net::socket::connection::{Core, Manner, Owner};
+use crate::net::socket::connection::{CloseMode, Connection, Owner};
 use crate::net::socket::stream::{Options, Settings, plain};
-use crate::report::{ConnectionId, How, Reporter};
+use crate::report::{ConnectionId, Outcome, Reporter};
 use crate::sys;
 
 /// A connection over TCP or a Unix socket: a client's own, or one that a server accepted.
 ///
 /// It is [`Read`] and [`Write`], owned or by reference, and has their methods on `&self`, so that one thread can read
-/// while another writes. Clones are handles to the same connection. Closing acts on the connection, whatever handles are
-/// left: their calls then fail with `NotConnected`. When the last handle of a connection that nobody has closed is
+/// while another writes. Clones are handles to the same connection. Closing acts on the connection, whatever handles
+/// are left: their calls then fail with `NotConnected`. When the last handle of a connection that nobody has closed is
 /// dropped, it is closed as std closes, by close(2), as soon as what its [outbox](Socket::outbox) holds is out.
 ///
 /// A write is whole: no other thread's bytes come between those of one call.
@@ -61,7 +60,7 @@ use crate::sys;
 /// [`ready_state`](Socket::ready_state) tells where things stand.
 #[derive(Clone)]
 pub struct Socket {
-    pub(crate) core: Arc<Core>,
+    pub(crate) connection: Arc<Connection>,
 }
 
 /// Which directions of a [`Socket`] are open. Prints as Node's `readyState`.
@@ -93,22 +92,21 @@ impl Display for ReadyState {
 impl Socket {
     /// Reads what has arrived, at most `buf.len()` bytes: recv(2). 0 is the peer's end, unless `buf` is empty.
     ///
-    /// Blocks until something arrives. Several threads may read; each byte goes to one of them. [`destroy`](Self::destroy)
-    /// from any thread ends it.
+    /// Blocks until something arrives. Several threads may read; each byte goes to one of them.
+    /// [`destroy`](Self::destroy) from any thread ends it.
     ///
     /// # Errors
-    /// `ConnectionReset` if the peer reset the connection; every later read says so again. `NotConnected` once the socket
-    /// is closed. `TimedOut` once the [timeout](Self::set_timeout) or the [deadline](Self::set_deadline) is over, or when the
-    /// peer falls below the [minimum rate](Self::set_min_rate); nothing is lost by that. `TimedOut` with the code
-    /// `ETIMEDOUT` if the system has given the peer up: see [keep-alive](Self::set_keep_alive) and
-    /// [user timeout](Self::set_user_timeout).
+    /// `ConnectionReset` if the peer reset the connection; every later read says so again. `NotConnected` once the
+    /// socket is closed. `TimedOut` once the [timeout](Self::set_timeout) or the [deadline](Self::set_deadline) is
+    /// over; nothing is lost by that. `TimedOut` with the code `ETIMEDOUT` if the system has given the peer up: see
+    /// [keep-alive](Self::set_keep_alive) and [user timeout](Self::set_user_timeout).
     #[doc(alias = "onread")]
     pub fn read(&self, buf: &mut [u8]) -> io::Result<usize> {
         if buf.is_empty() {
             return Ok(0);
         }
-        let stream = self.core.stream("read")?;
-        self.core.receive(&stream, None, || (&*stream).read(buf))
+        let stream = self.connection.stream("read")?;
+        self.connection.receive(&stream, None, || (&*stream).read(buf))
     }
 
     /// As [`read`](Self::read), but leaves what it gives to be read again: recv(2) with MSG_PEEK.
@@ -119,8 +117,8 @@ impl Socket {
         if buf.is_empty() {
             return Ok(0);
         }
-        let stream = self.core.stream("read")?;
-        self.core.peek(&stream, buf)
+        let stream = self.connection.stream("read")?;
+        self.connection.peek(&stream, buf)
     }
 
     /// Fills `buf`. Blocks until that many bytes have arrived.
@@ -154,23 +152,22 @@ impl Socket {
 
 /// Writing.
 ///
-/// Every call here writes all it is given before it returns, by as few system calls as possible: send(2). It blocks while
-/// another thread's write is under way, and while the peer reads more slowly than we write and the buffers between are
-/// full; [`destroy`](Self::destroy) from another thread ends that.
+/// Every call here writes all it is given before it returns, by as few system calls as possible: send(2). It blocks
+/// while another thread's write is under way, and while the peer reads more slowly than we write and the buffers
+/// between are full; [`destroy`](Self::destroy) from another thread ends that.
 ///
-/// By itself it waits for as long as the peer's system lives, as std and Node do: a peer may have reasons to take its time,
-/// and only the program knows how much it has. On a server that does not trust its clients, set one of these, for all
-/// connections by [`ServerOptions`](crate::net::ServerOptions): a [timeout](Self::set_timeout) ends a write to a peer that takes
-/// nothing at all, a [minimum rate](Self::set_min_rate) one that takes a little now and then too, a
-/// [deadline](Self::set_deadline) any.
+/// By itself it waits for as long as the peer's system lives, as std and Node do: a peer may have reasons to take its
+/// time, and only the program knows how much it has. On a server that does not trust its clients, set one of these, for
+/// all connections by [`ServerOptions`](crate::net::ServerOptions): a [timeout](Self::set_timeout) ends a write to a
+/// peer that takes nothing at all, a [deadline](Self::set_deadline) any.
 ///
 /// # Errors
 /// `BrokenPipe` or `ConnectionReset` if the peer is gone, with Node's text `write EPIPE`; often only the second write
-/// after that says so, since the first is taken by the kernel. `BrokenPipe`, `write after end`, after [`end`](Self::end);
-/// `This socket has been ended by the other party` if the peer has ended too, unless half-open is allowed.
-/// `NotConnected` once the socket is closed. `TimedOut` once the deadline is over, when for the length of the timeout
-/// nothing moved in either direction, or when the peer falls below the minimum rate; so says too, with the code
-/// `ETIMEDOUT`, the system that has given the peer up. How far a failed write came, [`bytes_written`](Self::bytes_written) says.
+/// after that says so, since the first is taken by the kernel. `BrokenPipe`, `write after end`, after
+/// [`end`](Self::end); `This socket has been ended by the other party` if the peer has ended too, unless half-open is
+/// allowed. `NotConnected` once the socket is closed. `TimedOut` once the deadline is over, or when for the length of
+/// the timeout nothing moved in either direction; so says too, with the code `ETIMEDOUT`, the system that has given the
+/// peer up. How far a failed write came, [`bytes_written`](Self::bytes_written) says.
 ///
 /// No write raises SIGPIPE, whatever the program has done about the signal.
 impl Socket {
@@ -180,11 +177,11 @@ impl Socket {
     /// See above.
     #[doc(alias = "write")]
     pub fn write_all(&self, data: impl AsRef<[u8]>) -> io::Result<()> {
-        self.core.turn().write_all(data.as_ref())
+        self.connection.turn().write_all(data.as_ref())
     }
 
-    /// Writes all of several buffers, as one message and with one system call where the system has a safe one. Blocks as
-    /// [`write_all`](Self::write_all) does.
+    /// Writes all of several buffers, as one message and with one system call where the system has a safe one. Blocks
+    /// as [`write_all`](Self::write_all) does.
     ///
     /// # Errors
     /// See above.
@@ -193,11 +190,11 @@ impl Socket {
     #[doc(alias = "uncork")]
     pub fn write_all_vectored(&self, buffers: &[&[u8]]) -> io::Result<()> {
         let mut slices: Vec<_> = buffers.iter().map(|buffer| IoSlice::new(buffer)).collect();
-        self.core.turn().write_all_vectored(&mut slices)
+        self.connection.turn().write_all_vectored(&mut slices)
     }
 
-    /// What `write!(socket, …)` and `writeln!` call: the text is put together first, then written as one message. Blocks as
-    /// [`write_all`](Self::write_all) does.
+    /// What `write!(socket, …)` and `writeln!` call: the text is put together first, then written as one message.
+    /// Blocks as [`write_all`](Self::write_all) does.
     ///
     /// # Errors
     /// See above.
@@ -231,7 +228,7 @@ impl Socket {
     /// # Errors
     /// What `compose` returns; then nothing is written. Otherwise see above.
     pub fn write_with(&self, compose: impl FnOnce(&mut Vec<u8>) -> io::Result<()>) -> io::Result<()> {
-        self.core.compose(compose)
+        self.connection.compose(compose)
     }
 }
 
@@ -244,15 +241,16 @@ impl Socket {
     /// # Errors
     /// A failure of shutdown(2); that the peer is gone already is none.
     pub fn end(&self) -> io::Result<()> {
-        self.core.turn().end()
+        self.connection.turn().end()
     }
 
-    /// Writes `data`, then ends our direction, with nobody's bytes between. Blocks as [`write_all`](Self::write_all) does.
+    /// Writes `data`, then ends our direction, with nobody's bytes between. Blocks as [`write_all`](Self::write_all)
+    /// does.
     ///
     /// # Errors
     /// Those of [`write_all`](Self::write_all) and [`end`](Self::end).
     pub fn write_end(&self, data: impl AsRef<[u8]>) -> io::Result<()> {
-        let turn = self.core.turn();
+        let turn = self.connection.turn();
         turn.write_all(data.as_ref())?;
         turn.end()
     }
@@ -260,30 +258,31 @@ impl Socket {
     /// Closes the connection now, both ways: whoever is blocked in one of its calls, on whatever thread, gets
     /// `NotConnected`. Its slot in the server is free when this returns. Never blocks; doing it twice is harmless.
     ///
-    /// What was written and not sent yet is still sent; what was received and not read is lost. If there was any, or if the
-    /// peer goes on sending, the kernel sends RST: the peer sees `ConnectionReset` instead of an end, or soon after it.
+    /// What was written and not sent yet is still sent; what was received and not read is lost. If there was any, or if
+    /// the peer goes on sending, the kernel sends RST: the peer sees `ConnectionReset` instead of an end, or soon after
+    /// it.
     #[doc(alias = "close")]
     pub fn destroy(&self) {
-        self.core.close(How::Destroyed, Manner::Cut);
+        self.connection.close(Outcome::Destroyed, CloseMode::Cut);
     }
 
-    /// Closes the connection now with RST: the peer's next call fails with `ConnectionReset`, and what was not sent yet is
-    /// lost. A peer that has read our end already goes on reading 0 bytes; only its writes fail. For a peer that has
+    /// Closes the connection now with RST: the peer's next call fails with `ConnectionReset`, and what was not sent yet
+    /// is lost. A peer that has read our end already goes on reading 0 bytes; only its writes fail. For a peer that has
     /// broken the protocol, or to spare the TIME_WAIT of thousands of connections.
     ///
-    /// Blocks for 10 ms at most, and only while another thread writes to the socket. The RST is sent when the last call that is
-    /// blocked on the socket has been woken; if that is a write, a peer that makes room for all of it just then sees an end
-    /// instead.
+    /// Blocks for 10 ms at most, and only while another thread writes to the socket. The RST is sent when the last call
+    /// that is blocked on the socket has been woken; if that is a write, a peer that makes room for all of it just then
+    /// sees an end instead.
     ///
     /// # Errors
     /// `ERR_SOCKET_CLOSED`, of kind `NotConnected`, if the socket is closed already.
     /// `ERR_INVALID_HANDLE_TYPE` on a Unix socket, which has no RST.
     pub fn reset_and_destroy(&self) -> Result<()> {
-        if self.core.family() == Family::Unix {
+        if self.connection.family() == Family::Unix {
             let text = "This handle type cannot be sent";
             return Err(Error::invalid("ERR_INVALID_HANDLE_TYPE", text));
         }
-        if self.core.close(How::Reset, Manner::Reset) {
+        if self.connection.close(Outcome::Reset, CloseMode::Reset) {
             return Ok(());
         }
         Err(Error::fixed(io::ErrorKind::NotConnected, "ERR_SOCKET_CLOSED", "Socket is closed"))
@@ -291,8 +290,8 @@ impl Socket {
 
     /// Which directions are open.
     pub fn ready_state(&self) -> ReadyState {
-        match (self.core.we_ended(), self.core.peer_ended()) {
-            _ if self.core.is_closed() => ReadyState::Closed,
+        match (self.connection.we_ended(), self.connection.peer_ended()) {
+            _ if self.connection.is_closed() => ReadyState::Closed,
             (false, false) => ReadyState::Open,
             (true, false) => ReadyState::ReadOnly,
             (false, true) => ReadyState::WriteOnly,
@@ -305,17 +304,17 @@ impl Socket {
 impl Socket {
     /// The number of the connection, as reports show it.
     pub fn id(&self) -> ConnectionId {
-        self.core.id
+        self.connection.id
     }
 
-    /// Our end, captured when the connection was made. Behind a load balancer, the end that its client connected to; see
-    /// [`proxy_protocol`](crate::net::ServerOptions::proxy_protocol).
+    /// Our end, captured when the connection was made. Behind a load balancer, the end that its client connected to;
+    /// see [`proxy_protocol`](crate::net::ServerOptions::proxy_protocol).
     #[doc(alias = "address")]
     #[doc(alias = "localPort")]
     #[doc(alias = "localFamily")]
     #[doc(alias = "local_addr")]
     pub fn local_address(&self) -> &Address {
-        &self.core.local
+        &self.connection.local
     }
 
     /// The other end, captured when the connection was made. Behind a load balancer, its client's; see
@@ -324,29 +323,29 @@ impl Socket {
     #[doc(alias = "remoteFamily")]
     #[doc(alias = "peer_addr")]
     pub fn remote_address(&self) -> &Address {
-        &self.core.remote
+        &self.connection.remote
     }
 
     /// The load balancer that passed the connection on, if one did and its header named the client:
     /// [`remote_address`](Self::remote_address) is that client then, and this the other end of the connection itself.
     pub fn proxy_address(&self) -> Option<&Address> {
-        self.core.proxied.get().map(|ends| &ends.1)
+        self.connection.proxied.get().map(|ends| &ends.1)
     }
 
     /// How many bytes were read.
     pub fn bytes_read(&self) -> u64 {
-        self.core.bytes_read.load(Relaxed)
+        self.connection.bytes_read.load(Relaxed)
     }
 
     /// How many bytes the kernel has taken for the peer, those of a write that failed half-way included.
     pub fn bytes_written(&self) -> u64 {
-        self.core.bytes_written.load(Relaxed)
+        self.connection.bytes_written.load(Relaxed)
     }
 }
 
 impl From<TcpStream> for Socket {
-    /// Takes over a connection of std's. Its settings stay as they are, but it is made blocking, without timeouts of its
-    /// own, and is not passed on to programs that are started (close-on-exec).
+    /// Takes over a connection of std's. Its settings stay as they are, but it is made blocking, without timeouts of
+    /// its own, and is not passed on to programs that are started (close-on-exec).
     fn from(stream: TcpStream) -> Socket {
         from_any(socket2::Socket::from(stream))
     }
@@ -364,8 +363,8 @@ impl From<std::os::unix::net::UnixStream> for Socket {
 impl TryFrom<std::os::fd::OwnedFd> for Socket {
     type Error = Error;
 
-    /// Takes over a connection that another program has handed on; it is made blocking, and without timeouts of its own, and
-    /// is not passed on to programs that are started (close-on-exec).
+    /// Takes over a connection that another program has handed on; it is made blocking, and without timeouts of its
+    /// own, and is not passed on to programs that are started (close-on-exec).
     ///
     /// # Errors
     /// `ERR_INVALID_FD_TYPE` if it is no TCP or Unix stream socket. The descriptor is closed then.
@@ -380,8 +379,8 @@ impl TryFrom<std::os::fd::OwnedFd> for Socket {
     }
 }
 
-/// A stream socket of either kind. getpeername(2) fails once the peer has reset the connection: the address is not known any
-/// more then.
+/// A stream socket of either kind. getpeername(2) fails once the peer has reset the connection: the address is not
+/// known any more then.
 fn from_any(socket: socket2::Socket) -> Socket {
     // If it was inherited, it would be passed on. A socket can always be kept back.
     let _ = sys::close_on_exec(&socket);
@@ -406,7 +405,7 @@ impl Socket {
         owner: Option<Box<dyn Owner>>,
     ) -> Socket {
         sys::prepare(&stream);
-        Socket { core: Arc::new(Core::new(stream, addresses, options, reporter, owner)) }
+        Socket { connection: Arc::new(Connection::new(stream, addresses, options, reporter, owner)) }
     }
 }
 
@@ -417,9 +416,10 @@ impl Read for &Socket {
 }
 
 impl Write for &Socket {
-    /// Writes all of `data` and returns its length. It is less only if an error came between, which the next call meets.
+    /// Writes all of `data` and returns its length. It is less only if an error came between, which the next call
+    /// meets.
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-        let turn = self.core.turn();
+        let turn = self.connection.turn();
         turn.flush()?;
         match turn.write_counted(data) {
             (0, Err(error)) => Err(error),
@@ -448,7 +448,8 @@ impl Read for Socket {
 }
 
 impl Write for Socket {
-    /// Writes all of `data` and returns its length. It is less only if an error came between, which the next call meets.
+    /// Writes all of `data` and returns its length. It is less only if an error came between, which the next call
+    /// meets.
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
         Write::write(&mut &*self, data)
     }
@@ -470,7 +471,7 @@ impl Write for Socket {
 /// Handles to the same connection are equal.
 impl PartialEq for Socket {
     fn eq(&self, other: &Socket) -> bool {
-        self.core.id == other.core.id
+        self.connection.id == other.connection.id
     }
 }
 
@@ -478,7 +479,7 @@ impl Eq for Socket {}
 
 impl Hash for Socket {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.core.id.hash(state);
+        self.connection.id.hash(state);
     }
 }
 

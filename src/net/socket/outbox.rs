@@ -1,7 +1,8 @@
-//! Writes that do not wait: what the kernel does not take at once is queued, and a thread writes it as long as there is any.
+//! Writes that do not wait: what the kernel does not take at once is queued, and a thread writes it as long as there is
+//! any.
 //!
-//! The queue belongs to whoever has the turn to write: the writer thread, or any other writer, which first writes what was
-//! queued before. So everything goes out in the order it was given, each message whole.
+//! The queue belongs to whoever has the turn to write: the writer thread, or any other writer, which first writes what
+//! was queued before. So everything goes out in the order it was given, each message whole.
 
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -9,17 +10,17 @@ use std::{fmt, io};
 
 use crate::error::{Error, Result};
 use crate::net::socket::Socket;
-use crate::net::socket::connection::{Core, destroyed};
-use crate::net::socket::queue::{FULL, Full, Message};
+use crate::net::socket::connection::{Connection, destroyed};
+use crate::net::socket::queue::{FULL, Message, TrySendError};
 use crate::net::socket::timers::{Direction, is_idle};
-use crate::net::socket::write::{Turn, written_after_end};
+use crate::net::socket::write::{WriteGuard, written_after_end};
 use crate::thread::Builder;
 
 /// The queue of writes of a [`Socket`], made by [`Socket::outbox`]: for those who must not block, or write to many.
 ///
 /// A message is handed over to the kernel at once if it has room and nothing is queued. What is left is queued, up to a
-/// limit in bytes, and written by a thread that lives only while something is queued. Blocking writes of the same socket
-/// wait until what was queued before them is out, and so does [`end`](Socket::end).
+/// limit in bytes, and written by a thread that lives only while something is queued. Blocking writes of the same
+/// socket wait until what was queued before them is out, and so does [`end`](Socket::end).
 ///
 /// ```
 /// use landline::net::{Server, Socket};
@@ -36,19 +37,19 @@ use crate::thread::Builder;
 /// ```
 #[derive(Clone)]
 pub struct Outbox {
-    core: Arc<Core>,
+    connection: Arc<Connection>,
 }
 
 impl fmt::Debug for Outbox {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Outbox({} {}, {} bytes queued)", self.core.id, self.core.remote, self.pending())
+        write!(f, "Outbox({} {}, {} bytes queued)", self.connection.id, self.connection.remote, self.pending())
     }
 }
 
 impl Socket {
     /// Its queue of writes.
     pub fn outbox(&self) -> Outbox {
-        Outbox { core: Arc::clone(&self.core) }
+        Outbox { connection: Arc::clone(&self.connection) }
     }
 }
 
@@ -56,10 +57,10 @@ impl Outbox {
     /// Sends a message without blocking: all of it, part at once and the rest queued, or none.
     ///
     /// # Errors
-    /// `Full` if it does not fit in the queue's limit together with what is queued, if a thread to write it cannot be
-    /// started, or if the socket is closed or ended; [`Full::is_full`] tells.
+    /// `TrySendError` if it does not fit in the queue's limit together with what is queued, if a thread to write it
+    /// cannot be started, or if the socket is closed or ended; [`TrySendError::is_full`] tells.
     #[doc(alias = "write")]
-    pub fn try_send(&self, message: impl Into<Arc<[u8]>>) -> Result<(), Full> {
+    pub fn try_send(&self, message: impl Into<Arc<[u8]>>) -> Result<(), TrySendError> {
         self.push(Message::data(message.into()), false)
     }
 
@@ -67,8 +68,8 @@ impl Outbox {
     /// queued. Blocks until then, and no longer: it does not wait until the message is written.
     ///
     /// # Errors
-    /// `BrokenPipe` or `NotConnected` if nothing can be written any more; `TimedOut` once the socket's deadline is over.
-    /// `WouldBlock` if a thread to write it cannot be started.
+    /// `BrokenPipe` or `NotConnected` if nothing can be written any more; `TimedOut` once the socket's deadline is
+    /// over. `WouldBlock` if a thread to write it cannot be started.
     pub fn send(&self, message: impl Into<Arc<[u8]>>) -> io::Result<()> {
         let message = message.into();
         loop {
@@ -83,20 +84,21 @@ impl Outbox {
     /// Blocks until nothing is queued, writing on this thread what is.
     ///
     /// # Errors
-    /// Those of [`Socket::write_all`]; `NotConnected`, or `TimedOut` once the socket's deadline is over, too if the connection
-    /// was closed before all was out.
+    /// Those of [`Socket::write_all`]; `NotConnected`, or `TimedOut` once the socket's deadline is over, too if the
+    /// connection was closed before all was out.
+    #[doc(alias = "drain")]
     pub fn flush(&self) -> io::Result<()> {
-        self.core.turn().flush()?;
+        self.connection.turn().flush()?;
         self.check_kept()
     }
 
     /// Ends our direction when all that is queued is out, without blocking: [`Socket::end`] later.
     ///
     /// # Errors
-    /// `Full` if a thread to do it cannot be started. A socket that is ended or closed already is no error.
+    /// `TrySendError` if a thread to do it cannot be started. A socket that is ended or closed already is no error.
     #[doc(alias = "destroySoon")]
-    pub fn end(&self) -> Result<(), Full> {
-        if self.core.we_ended() || self.core.is_closed() {
+    pub fn end(&self) -> Result<(), TrySendError> {
+        if self.connection.we_ended() || self.connection.is_closed() {
             return Ok(());
         }
         self.push(Message::end(), true)
@@ -106,12 +108,13 @@ impl Outbox {
     #[doc(alias = "writableLength")]
     #[doc(alias = "bufferSize")]
     pub fn pending(&self) -> usize {
-        self.core.queue().state().bytes
+        self.connection.queue().state().bytes
     }
 
-    /// Throws away the messages that no thread has begun to write, as a game does with the last frame when it has a new one.
+    /// Throws away the messages that no thread has begun to write, as a game does with the last frame when it has a new
+    /// one.
     pub fn clear(&self) {
-        let queue = self.core.queue();
+        let queue = self.connection.queue();
         queue.state().clear();
         queue.tell_moved();
     }
@@ -119,18 +122,18 @@ impl Outbox {
     /// How many bytes may be queued.
     #[doc(alias = "writableHighWaterMark")]
     pub fn limit(&self) -> usize {
-        self.core.queue().state().limit
+        self.connection.queue().state().limit
     }
 
     /// Changes how many bytes may be queued, from the next message on. Default: 1 MiB, or what
     /// [`outbox_limit`](super::SocketOptions::outbox_limit) set.
     pub fn set_limit(&self, bytes: usize) {
-        self.core.queue().state().limit = bytes;
-        self.core.queue().tell_moved();
+        self.connection.queue().state().limit = bytes;
+        self.connection.queue().tell_moved();
     }
 
     fn wait_for_room(&self, length: usize) -> io::Result<()> {
-        let (queue, timers) = (self.core.queue(), &self.core.timers);
+        let (queue, timers) = (self.connection.queue(), &self.connection.timers);
         let began = timers.begin();
         let mut state = queue.state();
         while !state.closed && state.check_room(length, true).is_err() {
@@ -151,25 +154,25 @@ impl Outbox {
 
     /// The error if the connection was closed before all was out.
     fn check_kept(&self) -> io::Result<()> {
-        if !self.core.queue().state().gave_up {
+        if !self.connection.queue().state().gave_up {
             return Ok(());
         }
         // The writer may have met the deadline first, and closed it for that.
-        let timers = &self.core.timers;
+        let timers = &self.connection.timers;
         timers.left(Direction::Write, timers.begin(), Some(timers.told()))?;
         Err(destroyed("write").into())
     }
 
     /// Hands the message to the kernel, as far as that goes at once, and queues the rest.
-    fn push(&self, message: Message, any_size: bool) -> Result<(), Full> {
-        let queue = self.core.queue();
-        let turn = self.core.try_turn();
+    fn push(&self, message: Message, any_size: bool) -> Result<(), TrySendError> {
+        let queue = self.connection.queue();
+        let turn = self.connection.try_turn();
         {
             let mut state = queue.state();
             let ending = |()| if state.ending { Err(written_after_end()) } else { Ok(()) };
-            match self.core.check_writable().and_then(ending) {
+            match self.connection.check_writable().and_then(ending) {
                 Err(_) if message.end => return Ok(()),
-                Err(error) => return Err(Full(Error::told_by(&error))),
+                Err(error) => return Err(TrySendError(Error::told_by(&error))),
                 Ok(()) => state.check_room(message.data.len(), any_size)?,
             }
             state.ending = message.end;
@@ -180,11 +183,11 @@ impl Outbox {
                 state.bytes += length;
                 state.messages.push_back(message);
                 if !state.has_writer {
-                    if let Err(error) = start_writer(&self.core) {
+                    if let Err(error) = start_writer(&self.connection) {
                         state.messages.pop_back();
                         state.bytes -= length;
                         state.ending = false;
-                        return Err(Full(Error::call("spawn", &error)));
+                        return Err(TrySendError(Error::call("spawn", &error)));
                     }
                     state.has_writer = true;
                 }
@@ -196,19 +199,19 @@ impl Outbox {
     }
 
     /// With the turn and an empty queue.
-    fn write_at_once(&self, turn: Turn<'_>, message: Message) -> Result<(), Full> {
-        let queue = self.core.queue();
+    fn write_at_once(&self, turn: WriteGuard<'_>, message: Message) -> Result<(), TrySendError> {
+        let queue = self.connection.queue();
         if message.end {
             // Nothing was queued, and nothing is from here on.
-            return turn.end_now().map_err(|error| Full(Error::told_by(&error)));
+            return turn.end_now().map_err(|error| TrySendError(Error::told_by(&error)));
         }
-        let written = turn.write_now(&message.data).map_err(|error| Full(Error::told_by(&error)))?;
+        let written = turn.write_now(&message.data).map_err(|error| TrySendError(Error::told_by(&error)))?;
         if written == message.data.len() {
             return Ok(());
         }
         let mut state = queue.state();
         if state.closed {
-            return Err(Full(destroyed("write")));
+            return Err(TrySendError(destroyed("write")));
         }
         // To the front: others may have queued theirs meanwhile, since this one holds the turn.
         state.bytes += message.data.len() - written;
@@ -216,17 +219,17 @@ impl Outbox {
         state.offset = written;
         state.messages.push_front(message);
         if !state.has_writer {
-            if let Err(error) = start_writer(&self.core) {
+            if let Err(error) = start_writer(&self.connection) {
                 let error = Error::call("spawn", &error);
                 if written == 0 {
                     state.pop();
-                    return Err(Full(error));
+                    return Err(TrySendError(error));
                 }
                 // Part of a message is out and nobody will write the rest: the connection cannot be kept.
                 drop(state);
                 drop(turn);
-                self.core.fail(&error);
-                return Err(Full(error));
+                self.connection.fail(&error);
+                return Err(TrySendError(error));
             }
             state.has_writer = true;
         }
@@ -235,23 +238,23 @@ impl Outbox {
 }
 
 /// Starts the thread that writes as long as there is anything queued. It ends with the queue or with the connection.
-fn start_writer(core: &Arc<Core>) -> io::Result<()> {
-    let core = Arc::clone(core);
-    let name = format!("landline outbox {}", core.remote);
+fn start_writer(connection: &Arc<Connection>) -> io::Result<()> {
+    let connection = Arc::clone(connection);
+    let name = format!("landline outbox {}", connection.remote);
     // It may be in a completion when its connection has long ended, and then the server is not over yet.
-    let presence = core.presence();
+    let presence = connection.presence();
     Builder::new(name, Some(128 * 1024))?.spawn(move || {
         let _presence = presence;
-        let queue = core.queue();
+        let queue = connection.queue();
         loop {
-            // One message a turn, so that other writers get theirs. The turn is over before a failure is reported, since the hook
-            // may write to the socket, or end it.
-            let result = core.turn().write_queued(1);
+            // One message a turn, so that other writers get theirs. The turn is over before a failure is reported,
+            // since the hook may write to the socket, or end it.
+            let result = connection.turn().write_queued(1);
             match result {
                 Err(error) if is_idle(&error) => {}
                 // Closed or ended by us: what was sent too late is given up, and nothing has failed.
-                Err(_) if core.check_writable().is_err() => queue.abandon(),
-                Err(error) => core.fail(&Error::told_by(&error)),
+                Err(_) if connection.check_writable().is_err() => queue.abandon(),
+                Err(error) => connection.fail(&Error::told_by(&error)),
                 Ok(()) => {}
             }
             let mut state = queue.state();

@@ -7,27 +7,27 @@ use crate::net::socket::connection::is_destroyed;
 use crate::net::socket::read::Chunks;
 use crate::thread::Builder;
 
-/// What is read at most at a time. Nobody sees the pieces, and larger ones take fewer system calls for each megabyte; much
-/// larger ones leave the processor's cache before they are written.
+/// What is read at most at a time. Nobody sees the pieces, and larger ones take fewer system calls for each megabyte;
+/// much larger ones leave the processor's cache before they are written.
 const LARGEST: usize = 256 * 1024;
 
 impl Socket {
     /// Writes to `to` whatever arrives here, until the peer's end, and passes the end on: `to` is ended too. Gives the
     /// number of bytes. `to` may be the socket itself: that is an echo.
     ///
-    /// The end that it passes on is the peer's to see at once, while the handler goes on: a client can see it before its slot is
-    /// free. Where that matters, as when a server is full, read and return, or use [`each`](Self::each).
+    /// The end that it passes on is the peer's to see at once, while the handler goes on: a client can see it before
+    /// its slot is free. Where that matters, as when a server is full, read and return, or use [`each`](Self::each).
     ///
-    /// Blocks until then. It reads at most 256 KiB at a time, where so much comes at once, and writes each piece before it
-    /// reads the next, so a slow reader slows the writer. A connection that was once sent so much at a time keeps the buffer
-    /// until the call ends. While it reads, destroying this socket ends it at once, and while it writes, destroying `to` does;
-    /// destroying the other one ends it when that read or write is over.
+    /// Blocks until then. It reads at most 256 KiB at a time, where so much comes at once, and writes each piece before
+    /// it reads the next, so a slow reader slows the writer. A connection that was once sent so much at a time keeps
+    /// the buffer until the call ends. While it reads, destroying this socket ends it at once, and while it writes,
+    /// destroying `to` does; destroying the other one ends it when that read or write is over.
     ///
     /// # Errors
     /// Those of [`read`](Self::read) here and of [`write_all`](Self::write_all) there. Nothing is closed then.
     pub fn pipe(&self, to: &Socket) -> io::Result<u64> {
-        let stream = self.core.stream("read")?;
-        let mut chunks = Chunks::new(&self.core, &stream, LARGEST);
+        let stream = self.connection.stream("read")?;
+        let mut chunks = Chunks::new(&self.connection, &stream, LARGEST);
         let mut total = 0;
         loop {
             let chunk = chunks.next()?;
@@ -47,8 +47,8 @@ impl Socket {
 /// Blocks until then. One direction runs on the calling thread, the other on a thread of its own.
 ///
 /// # Errors
-/// The first error of either direction; both sockets are destroyed then, since half a conversation is of no use. An error
-/// if the thread cannot be started; then nothing is touched.
+/// The first error of either direction; both sockets are destroyed then, since half a conversation is of no use. An
+/// error if the thread cannot be started; then nothing is touched.
 pub fn relay(a: &Socket, b: &Socket) -> io::Result<(u64, u64)> {
     let carry = |from: &Socket, to: &Socket| {
         let result = from.pipe(to);

@@ -9,25 +9,25 @@ use crate::sync::poison::lock;
 
 /// Why [`Outbox::try_send`](crate::net::Outbox::try_send) did not take a message: nothing of it was sent or queued.
 #[derive(Debug, Clone)]
-pub struct Full(pub(crate) Error);
+pub struct TrySendError(pub(crate) Error);
 
-impl Full {
+impl TrySendError {
     /// Whether it is for want of room, so that it can be tried again; otherwise nothing can be written any more.
     pub fn is_full(&self) -> bool {
         self.0.kind() == io::ErrorKind::WouldBlock
     }
 }
 
-impl fmt::Display for Full {
+impl fmt::Display for TrySendError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
 }
 
-impl std::error::Error for Full {}
+impl std::error::Error for TrySendError {}
 
-impl From<Full> for io::Error {
-    fn from(full: Full) -> io::Error {
+impl From<TrySendError> for io::Error {
+    fn from(full: TrySendError) -> io::Error {
         full.0.into()
     }
 }
@@ -124,7 +124,8 @@ impl Queue {
         self.tell_moved();
     }
 
-    /// Wakes those who wait for room. Waking is a system call, so not if nobody does: every connection that ends comes here.
+    /// Wakes those who wait for room. Waking is a system call, so not if nobody does: every connection that ends comes
+    /// here.
     pub(crate) fn tell_moved(&self) {
         if self.state().senders > 0 {
             self.moved.notify_all();
@@ -133,12 +134,12 @@ impl Queue {
 }
 
 impl State {
-    pub(crate) fn check_room(&self, length: usize, any_size: bool) -> Result<(), Full> {
+    pub(crate) fn check_room(&self, length: usize, any_size: bool) -> Result<(), TrySendError> {
         if self.bytes + length <= self.limit || length == 0 || (any_size && self.messages.is_empty()) {
             return Ok(());
         }
         let text = format!("{length} bytes do not fit: {} of {} are queued", self.bytes, self.limit);
-        Err(Full(Error::fixed(io::ErrorKind::WouldBlock, FULL, text)))
+        Err(TrySendError(Error::fixed(io::ErrorKind::WouldBlock, FULL, text)))
     }
 
     /// Takes the first message out.

@@ -6,51 +6,47 @@ use std::net::TcpStream;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
 use crate::error::Error;
-use crate::net::socket::connection::{Core, NUDGED, PEER_ENDED, destroyed, shutting_down};
+use crate::net::socket::connection::{Connection, INTERRUPTED, PEER_ENDED, destroyed, shutting_down};
 use crate::net::socket::stream::CHUNK;
-use crate::net::socket::timers::{Began, Direction, Told};
+use crate::net::socket::timers::{Direction, IdleMark};
 use crate::sync::poison::lock;
 use crate::sys;
 
-impl Core {
-    /// Reads by `call`, which reads into a buffer that is not empty; 0 means that the peer has ended. An idle time that was
-    /// told of already is passed over.
+impl Connection {
+    /// Reads by `call`, which reads into a buffer that is not empty; 0 means that the peer has ended. An idle time that
+    /// was told of already is passed over.
     pub(crate) fn receive(
         &self,
         stream: &TcpStream,
-        told: Option<Told>,
+        told: Option<IdleMark>,
         call: impl FnMut() -> io::Result<usize>,
     ) -> io::Result<usize> {
-        match self.look(stream, told, call)? {
-            (0, _) => {
-                self.flags.fetch_or(PEER_ENDED, SeqCst);
-                Ok(0)
-            }
-            (n, began) => {
-                self.bytes_read.fetch_add(n as u64, Relaxed);
-                self.timers.moved(Direction::Read, began, n);
-                Ok(n)
-            }
+        let n = self.look(stream, told, call)?;
+        if n == 0 {
+            self.flags.fetch_or(PEER_ENDED, SeqCst);
+        } else {
+            self.bytes_read.fetch_add(n as u64, Relaxed);
+            self.timers.moved();
         }
-    }
-
-    pub(crate) fn peek(&self, stream: &TcpStream, buf: &mut [u8]) -> io::Result<usize> {
-        let (n, began) = self.look(stream, None, || stream.peek(buf))?;
-        self.timers.peeked(began);
         Ok(n)
     }
 
-    /// What reading and peeking have in common: the call, and what its failures mean. Gives when it began, too.
+    pub(crate) fn peek(&self, stream: &TcpStream, buf: &mut [u8]) -> io::Result<usize> {
+        self.look(stream, None, || stream.peek(buf))
+    }
+
+    /// What reading and peeking have in common: the call, and what its failures mean.
     fn look(
         &self,
         stream: &TcpStream,
-        told: Option<Told>,
+        told: Option<IdleMark>,
         mut call: impl FnMut() -> io::Result<usize>,
-    ) -> io::Result<(usize, Began)> {
+    ) -> io::Result<usize> {
         let began = self.timers.arm(stream, Direction::Read)?;
         loop {
-            // Before the call too: a loop that was busy elsewhere when it was closed would empty the receive buffer. What is left
-            // there makes the close send RST; with nothing left, a peer whose window is shut hears of it minutes later.
+            // Before the call too: a loop that was busy elsewhere when it was closed would empty the receive buffer.
+            // What is left there makes the close send RST; with nothing left, a peer whose window is shut hears of it
+            // minutes later.
             if self.is_closed() {
                 return Err(destroyed("read").into());
             }
@@ -61,12 +57,12 @@ impl Core {
                         return Err(error.clone().into());
                     }
                     // The peer's end would look the same, but what is taken for the end must be one.
-                    if self.has(NUDGED) && !self.peer_ended() {
+                    if self.has(INTERRUPTED) && !self.peer_ended() {
                         return Err(shutting_down().into());
                     }
-                    return Ok((0, began));
+                    return Ok(0);
                 }
-                Ok(n) => return Ok((n, began)),
+                Ok(n) => return Ok(n),
                 Err(_) if self.is_closed() => return Err(destroyed("read").into()),
                 Err(error) if is_passing(&error) => self.timers.again(stream, Direction::Read, began, told)?,
                 Err(error) => return Err(self.broke("read", &error).into()),
@@ -74,8 +70,8 @@ impl Core {
         }
     }
 
-    /// Keeps the first error of the connection for the reads to come. EPIPE is none: it comes after another, or it is what
-    /// writing to a peer that has ended in order leads to.
+    /// Keeps the first error of the connection for the reads to come. EPIPE is none: it comes after another, or it is
+    /// what writing to a peer that has ended in order leads to.
     pub(crate) fn broke(&self, call: &'static str, error: &io::Error) -> Error {
         if error.kind() != io::ErrorKind::BrokenPipe {
             lock(&self.broken).get_or_insert_with(|| Error::call("read", error));
@@ -84,24 +80,24 @@ impl Core {
     }
 }
 
-/// What a connection is read with until one read fills it. Connections that only wait, or whose messages are short, share
-/// pages with each other then; with the large buffer between them each would have pages of its own.
+/// What a connection is read with until one read fills it. Connections that only wait, or whose messages are short,
+/// share pages with each other then; with the large buffer between them each would have pages of its own.
 const SMALL: usize = 2 * 1024;
 
 /// The received bytes, piece by piece, in a buffer that is reused.
 pub(crate) struct Chunks<'a> {
-    core: &'a Core,
+    connection: &'a Connection,
     reader: BufReader<&'a TcpStream>,
     /// How large the buffer may become.
     most: usize,
     given: usize,
-    told: Option<Told>,
+    told: Option<IdleMark>,
 }
 
 impl<'a> Chunks<'a> {
     /// In pieces of at most `most` bytes, [`CHUNK`] or more.
-    pub(crate) fn new(core: &'a Core, stream: &'a TcpStream, most: usize) -> Chunks<'a> {
-        Chunks { core, reader: BufReader::with_capacity(SMALL, stream), most, given: 0, told: None }
+    pub(crate) fn new(connection: &'a Connection, stream: &'a TcpStream, most: usize) -> Chunks<'a> {
+        Chunks { connection, reader: BufReader::with_capacity(SMALL, stream), most, given: 0, told: None }
     }
 
     /// The next piece; empty at the peer's end.
@@ -115,7 +111,7 @@ impl<'a> Chunks<'a> {
         self.reader.consume(self.given);
         self.given = 0;
         let (stream, reader) = (*self.reader.get_ref(), &mut self.reader);
-        self.given = self.core.receive(stream, self.told, || reader.fill_buf().map(<[u8]>::len))?;
+        self.given = self.connection.receive(stream, self.told, || reader.fill_buf().map(<[u8]>::len))?;
         Ok(self.reader.buffer())
     }
 
@@ -126,7 +122,7 @@ impl<'a> Chunks<'a> {
 
     /// An idle timeout was told of: the next one only after new activity.
     pub(crate) fn idle_was_told(&mut self) {
-        self.told = Some(self.core.timers.told());
+        self.told = Some(self.connection.timers.told());
     }
 }
 

@@ -9,7 +9,6 @@ use crate::address::Family;
 use crate::error::{Error, Result};
 use crate::net::socket::Socket;
 use crate::net::socket::keep_alive::KeepAlive;
-use crate::net::socket::rate::MinRate;
 use crate::net::socket::stream::check_user_timeout;
 use crate::sys::{self, Raw};
 
@@ -22,16 +21,16 @@ impl Socket {
     /// `setNoDelay` with the system's code. `NotConnected` once the socket is closed. On a Unix socket it does nothing.
     #[doc(alias = "set_nodelay")]
     pub fn set_no_delay(&self, on: bool) -> Result<()> {
-        if self.core.family() == Family::Unix {
+        if self.connection.family() == Family::Unix {
             return Ok(());
         }
-        self.core.change(|s| &mut s.no_delay, on, "setNoDelay", |socket, on| socket.set_tcp_nodelay(*on))
+        self.connection.change(|s| &mut s.no_delay, on, "setNoDelay", |socket, on| socket.set_tcp_nodelay(*on))
     }
 
     /// Whether each write is sent at once, as last set.
     #[doc(alias = "nodelay")]
     pub fn no_delay(&self) -> bool {
-        self.core.settings().no_delay
+        self.connection.settings().no_delay
     }
 
     /// Whether and when a silent connection is probed; see [`KeepAlive`]. Default: none.
@@ -39,12 +38,14 @@ impl Socket {
     /// # Errors
     /// `setKeepAlive` with the system's code, `EINVAL` for a time it cannot take (on Linux more than 32,767 s).
     /// `NotConnected` once the socket is closed. On a Unix socket it does nothing.
+    #[doc(alias = "keepalive")]
+    #[doc(alias = "setKeepAlive")]
     pub fn set_keep_alive(&self, keep_alive: impl Into<KeepAlive>) -> Result<()> {
-        if self.core.family() == Family::Unix {
+        if self.connection.family() == Family::Unix {
             return Ok(());
         }
         let keep_alive = Some(keep_alive.into());
-        self.core.change(
+        self.connection.change(
             |s| &mut s.keep_alive,
             keep_alive,
             "setKeepAlive",
@@ -52,15 +53,15 @@ impl Socket {
         )
     }
 
-    /// How long what was written may stay unacknowledged by the peer's system, or, while its receive buffer is full, may
-    /// fail to be taken: TCP_USER_TIMEOUT, tcp(7), RFC 5482. Then the system gives the connection up: whoever reads or
-    /// writes gets `ETIMEDOUT`, of kind `TimedOut`. Whole milliseconds, rounded up; `None` and zero leave it to the system,
-    /// which on Linux goes on sending for some 15 minutes. Default: the system's.
+    /// How long what was written may stay unacknowledged by the peer's system, or, while its receive buffer is full,
+    /// may fail to be taken: TCP_USER_TIMEOUT, tcp(7), RFC 5482. Then the system gives the connection up: whoever reads
+    /// or writes gets `ETIMEDOUT`, of kind `TimedOut`. Whole milliseconds, rounded up; `None` and zero leave it to the
+    /// system, which on Linux goes on sending for some 15 minutes. Default: the system's.
     ///
-    /// [Keep-alive](KeepAlive) finds a peer that is gone while nothing is under way, but sends no probes while data of ours
-    /// is unacknowledged; this finds it then. With both, Linux gives up an idle connection after this time too, once a
-    /// probe has gone unanswered, whatever the number of probes: set it to the delay and all intervals together. It also
-    /// ends a connection to a peer that lives but has stopped reading for that long.
+    /// [Keep-alive](KeepAlive) finds a peer that is gone while nothing is under way, but sends no probes while data of
+    /// ours is unacknowledged; this finds it then. With both, Linux gives up an idle connection after this time too,
+    /// once a probe has gone unanswered, whatever the number of probes: set it to the delay and all intervals together.
+    /// It also ends a connection to a peer that lives but has stopped reading for that long.
     ///
     /// # Errors
     /// `setUserTimeout` with the system's code. `ERR_OUT_OF_RANGE` above 2,147,483,647 ms, some 24 days. `NotConnected`
@@ -72,10 +73,10 @@ impl Socket {
     pub fn set_user_timeout(&self, time: impl Into<Option<Duration>>) -> Result<()> {
         let time = time.into().unwrap_or_default();
         check_user_timeout(time)?;
-        if self.core.family() == Family::Unix {
+        if self.connection.family() == Family::Unix {
             return Ok(());
         }
-        self.core.change(
+        self.connection.change(
             |s| &mut s.user_timeout,
             Some(time),
             "setUserTimeout",
@@ -90,14 +91,14 @@ impl Socket {
     /// `NotConnected` once the socket is closed.
     pub fn user_timeout(&self) -> Result<Option<Duration>> {
         let raw = self.raw().map_err(Error::from)?;
-        if self.core.family() == Family::Unix {
+        if self.connection.family() == Family::Unix {
             return Err(Error::call("getUserTimeout", &io::ErrorKind::Unsupported.into()));
         }
         sys::user_timeout(&SockRef::from(&raw)).map_err(|error| Error::call("getUserTimeout", &error))
     }
 
-    /// The type of service, that is, DSCP and ECN, of what is sent from now on: IP_TOS or IPV6_TCLASS. Linux takes the ECN
-    /// bits for itself. Default: 0.
+    /// The type of service, that is, DSCP and ECN, of what is sent from now on: IP_TOS or IPV6_TCLASS. Linux takes the
+    /// ECN bits for itself. Default: 0.
     ///
     /// # Errors
     /// `setTypeOfService` with the system's code; `ENOTSUP` on a Unix socket. `NotConnected` once the socket is closed.
@@ -120,7 +121,7 @@ impl Socket {
 
     /// Whether it is a socket of IPv6; `Unsupported` for a Unix socket.
     fn is_v6(&self) -> io::Result<bool> {
-        match self.core.family() {
+        match self.connection.family() {
             Family::Unix => Err(io::ErrorKind::Unsupported.into()),
             family => Ok(family == Family::Ipv6),
         }
@@ -128,111 +129,48 @@ impl Socket {
 
     /// How long the connection may be idle: no byte read and none written. Then a blocked read or write fails with
     /// `TimedOut`, and [`each`](Self::each) tells `Timeout`. Nothing is closed and nothing received is lost. The next
-    /// blocking call waits for the whole time again; `Timeout` is told once, until bytes have moved again. `None` and zero
-    /// switch it off. Default: none.
+    /// blocking call waits for the whole time again; `Timeout` is told once, until bytes have moved again. `None` and
+    /// zero switch it off. Default: none.
     ///
-    /// It counts from the next call on; one that is blocked already goes by the old time. It is never early, and at most
-    /// some 10 ms late, the kernel's ticks; a write of which the kernel takes a part and then no more is an eighth of the time
-    /// late, and another for each time that it finds some room still.
-    /// To give up a peer that is silent, destroy the connection, or return the error from the handler: [`end`](Self::end)
-    /// alone would go on waiting for the peer's end.
+    /// It counts from the next call on; one that is blocked already goes by the old time. It is never early, and at
+    /// most some 10 ms late, the kernel's ticks; a write of which the kernel takes a part and then no more is an eighth
+    /// of the time late, and another for each time that it finds some room still. To give up a peer that is silent,
+    /// destroy the connection, or return the error from the handler: [`end`](Self::end) alone would go on waiting for
+    /// the peer's end.
     #[doc(alias = "setTimeout")]
-    #[doc(alias = "set_read_timeout")]
-    #[doc(alias = "set_write_timeout")]
     pub fn set_timeout(&self, time: impl Into<Option<Duration>>) {
-        self.core.timers.set_idle(time.into());
+        self.connection.timers.set_idle(time.into());
     }
 
     /// The idle timeout, as last set.
     pub fn timeout(&self) -> Option<Duration> {
-        self.core.timers.idle()
+        self.connection.timers.idle()
     }
 
-    /// When everything on this connection must be done: from then on every read and write fails with `TimedOut`, however
-    /// many bytes a slow peer still sends. It ends the loop of [`each`](Self::each) as an error. Default: none.
+    /// When everything on this connection must be done: from then on every read and write fails with `TimedOut`,
+    /// however many bytes a slow peer still sends. It ends the loop of [`each`](Self::each) as an error. Default: none.
     ///
     /// Writes that are queued in the [outbox](Self::outbox) count too, and the end of a connection whose handler has
-    /// returned: nothing of the peer is waited for beyond it. While nobody reads or writes, nothing happens at the deadline.
+    /// returned: nothing of the peer is waited for beyond it. While nobody reads or writes, nothing happens at the
+    /// deadline.
     ///
     /// It counts from the next call on; one that is blocked already goes by the old deadline.
     pub fn set_deadline(&self, at: impl Into<Option<Instant>>) {
-        self.core.timers.set_deadline(at.into());
+        self.connection.timers.set_deadline(at.into());
     }
 
     /// The deadline, as last set.
     pub fn deadline(&self) -> Option<Instant> {
-        self.core.timers.deadline()
+        self.connection.timers.deadline()
     }
 
-    /// The least that the peer has to do while we wait for it, in bytes per second, in each direction by itself: for peers
-    /// that send or take a byte now and then to keep a connection. `None` and zero switch it off. Default: none.
-    ///
-    /// Two accounts are kept, in time. While a call of ours waits for the peer, the time goes onto the peer's account; each
-    /// byte it sends, or takes, takes `1 / bytes_per_second` seconds off again, never below zero, so nobody is ever ahead.
-    /// So does each call that moves any, by 50 µs, amply what it takes by itself: small pieces cost the peer nothing.
-    /// When the account reaches `grace`, the call fails with `TimedOut`, code `ERR_SOCKET_MIN_RATE`, and says the rate and
-    /// what is required. So a peer that stalls is cut after `grace`; one that is at half the rate, after twice that; one at
-    /// the rate or above never is, as long as it does not pause for longer than `grace`.
-    ///
-    /// - Time in which we compute, in which nobody reads, or in which the socket is [paused](Self::pause) costs the peer
-    ///   nothing.
-    /// - A peer that is silent because it is our turn, or nobody's, owes nothing: reading costs it nothing until its next
-    ///   byte has come, and nothing again as soon as we have written anything. So a client may be idle between requests,
-    ///   or before its first, for as long as the [timeout](Self::set_timeout) allows; a request that was begun has to be
-    ///   finished, and so has an upload.
-    /// - Whose turn it is, is told by what is written alone. To a loop that reads on while another thread makes the answer, as
-    ///   [`each`](Self::each) with an [outbox](Self::outbox) and [`relay`](crate::net::relay) may, a client that waits for it looks
-    ///   as if it was in the middle of a request: let `grace` be longer than an answer takes.
-    /// - A peer that sends message after message with pauses between, and never gets an answer, looks as if it was in the
-    ///   middle of one. Only the program knows: setting the rate again, or `None`, begins a new account.
-    /// - A byte is taken when our system has room for it. Room comes in pieces, of up to a third of the send buffer or the
-    ///   whole of the peer's receive buffer, so let the rate times `grace` be more than that: 1 MiB is plenty.
-    ///
-    /// It ends the loop of [`each`](Self::each) as an error, and a connection whose [outbox](Self::outbox) is not taken. A
-    /// blocking call may be made again, and then has the whole `grace` again; nothing received is lost. It counts from the
-    /// next call on; one that is blocked already goes by the old rate. It is never early, and at most some 10 ms late; in a
-    /// write, which looks eight times in each `grace` at how far it has come, up to one `grace` late.
-    ///
-    /// ```
-    /// use landline::net::{Server, ServerOptions, Socket};
-    /// use std::time::Duration;
-    ///
-    /// let server = ServerOptions::new().min_rate(1_000, Duration::from_millis(200)).listen("127.0.0.1:0")?;
-    /// let serving = server.spawn(|socket| {
-    ///     let error = socket.lines().next().expect("the client has not ended").unwrap_err();
-    ///     socket.write_end(error.to_string())
-    /// })?;
-    ///
-    /// let client = Socket::connect(server.address())?;
-    /// client.write_all("GET")?; // and never the rest of the line
-    /// let answer = client.read_to_string()?;
-    /// assert!(answer.ends_with("0.0 bytes per second, and at least 1000 are required"), "{answer}");
-    /// server.close();
-    /// serving.join()?;
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    /// `ERR_OUT_OF_RANGE` if `grace` is shorter than 10 ms or longer than a day.
-    pub fn set_min_rate(&self, bytes_per_second: impl Into<Option<u64>>, grace: Duration) -> Result<()> {
-        let min = MinRate::new(bytes_per_second.into(), grace);
-        min.map_or(Ok(()), MinRate::check)?;
-        self.core.timers.set_min_rate(min);
-        Ok(())
-    }
-
-    /// The minimum rate in bytes per second and its grace, as last set.
-    pub fn min_rate(&self) -> Option<(u64, Duration)> {
-        self.core.timers.min_rate().map(|min| (min.bytes_per_second, min.grace))
-    }
-
-    /// The descriptor, for what landline has no call for. While a `Raw` is held, the descriptor stays open, even when the
-    /// connection is closed.
+    /// The descriptor, for what landline has no call for. While a `Raw` is held, the descriptor stays open, even when
+    /// the connection is closed.
     ///
     /// # Errors
     /// `NotConnected` once the socket is closed.
     #[doc(alias = "handle")]
     pub fn raw(&self) -> io::Result<Raw> {
-        self.core.stream("raw").map(Raw)
+        self.connection.stream("raw").map(Raw)
     }
 }

@@ -8,7 +8,6 @@ use socket2::SockRef;
 
 use crate::error::{Error, Result};
 use crate::net::socket::keep_alive::KeepAlive;
-use crate::net::socket::rate::MinRate;
 use crate::sys;
 
 /// What a connection is made with, a client's or an accepted one.
@@ -21,7 +20,6 @@ pub(crate) struct Options {
     pub(crate) timeout: Option<Duration>,
     /// How long it may last in all.
     pub(crate) deadline: Option<Duration>,
-    pub(crate) min_rate: Option<MinRate>,
 }
 
 impl Default for Options {
@@ -34,7 +32,6 @@ impl Default for Options {
             outbox_limit: 1024 * 1024,
             timeout: None,
             deadline: None,
-            min_rate: None,
         }
     }
 }
@@ -43,8 +40,7 @@ impl Options {
     /// What no system takes is an error that names the option, before there is a socket.
     pub(crate) fn check(&self) -> Result<()> {
         self.settings.keep_alive.map_or(Ok(()), KeepAlive::check)?;
-        self.settings.user_timeout.map_or(Ok(()), check_user_timeout)?;
-        self.min_rate.map_or(Ok(()), MinRate::check)
+        self.settings.user_timeout.map_or(Ok(()), check_user_timeout)
     }
 }
 
@@ -64,8 +60,8 @@ impl Settings {
         Settings { no_delay: false, keep_alive: None, user_timeout: None, type_of_service: None };
 }
 
-/// What the library's own loops read with, where much comes. Uninitialised by way of `BufReader` over a stream of std's, so
-/// that a connection costs only the pages it has used.
+/// What the library's own loops read with, where much comes. Uninitialised by way of `BufReader` over a stream of
+/// std's, so that a connection costs only the pages it has used.
 pub(crate) const CHUNK: usize = 64 * 1024;
 
 /// Makes a socket that somebody else has set up block, and for as long as it takes. It fails on a dead socket only.

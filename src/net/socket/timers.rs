@@ -1,8 +1,8 @@
-//! The idle timeout, the deadline and the minimum rate of a connection, over blocking calls.
+//! The idle timeout and the deadline of a connection, over blocking calls.
 //!
-//! The kernel ends a blocked call after SO_RCVTIMEO or SO_SNDTIMEO. Both measure one call in one direction, so when one has
-//! ended, this file decides whether the connection's own time is up or the call goes on with what is left. Nothing is asked
-//! of the system while no timer is set, and while one is, only when the number it has been given must change.
+//! The kernel ends a blocked call after SO_RCVTIMEO or SO_SNDTIMEO. Both measure one call in one direction, so when one
+//! has ended, this file decides whether the connection's own time is up or the call goes on with what is left. Nothing
+//! is asked of the system while no timer is set, and while one is, only when the number it has been given must change.
 
 use std::io;
 use std::net::TcpStream;
@@ -11,7 +11,6 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use crate::error::Error;
-use crate::net::socket::rate::{MinRate, Rates};
 use crate::sys;
 
 /// All in nanoseconds; the moments since `since`. 0 is none.
@@ -20,8 +19,7 @@ pub(crate) struct Timers {
     since: Instant,
     idle: AtomicU64,
     deadline: AtomicU64,
-    rates: Rates,
-    /// When a byte was last read or written. Kept only while `idle` or a rate is set.
+    /// When a byte was last read or written. Kept only while `idle` is set.
     active: AtomicU64,
     /// What the kernel was last told, for reading and for writing.
     armed: [AtomicU64; 2],
@@ -35,16 +33,11 @@ pub(crate) enum Direction {
 
 /// When a call began, if that matters.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Began(u64);
-
-impl Began {
-    /// Of a call that does not wait.
-    pub(crate) const AT_ONCE: Began = Began(u64::MAX);
-}
+pub(crate) struct Start(u64);
 
 /// The last activity when an idle timeout was told of, so that it is told of once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Told(u64);
+pub(crate) struct IdleMark(u64);
 
 impl Timers {
     pub(crate) fn new() -> Timers {
@@ -52,7 +45,6 @@ impl Timers {
             since: Instant::now(),
             idle: AtomicU64::new(0),
             deadline: AtomicU64::new(0),
-            rates: Rates::default(),
             active: AtomicU64::new(0),
             armed: [AtomicU64::new(0), AtomicU64::new(0)],
         }
@@ -91,45 +83,25 @@ impl Timers {
         self.deadline().map_or(Duration::MAX, |at| at.saturating_duration_since(Instant::now()))
     }
 
-    pub(crate) fn min_rate(&self) -> Option<MinRate> {
-        self.rates.min()
-    }
-
-    pub(crate) fn set_min_rate(&self, min: Option<MinRate>) {
-        self.rates.set(min, self.now());
-    }
-
-    /// A call has read or written that many bytes.
-    pub(crate) fn moved(&self, direction: Direction, began: Began, bytes: usize) {
-        let has_rate = self.rates.grace() > 0;
-        if self.idle.load(Relaxed) > 0 || has_rate {
-            let now = self.now();
-            self.active.store(now, Relaxed);
-            if has_rate {
-                self.rates.moved(direction, began.0, now, bytes);
-            }
-        }
-    }
-
-    /// A call has seen that bytes are there, and left them.
-    pub(crate) fn peeked(&self, began: Began) {
-        if self.rates.grace() > 0 {
-            self.rates.moved(Direction::Read, began.0, self.now(), 0);
+    /// A call has read or written bytes.
+    pub(crate) fn moved(&self) {
+        if self.idle.load(Relaxed) > 0 {
+            self.active.store(self.now(), Relaxed);
         }
     }
 
     /// When a call begins that waits by itself.
-    pub(crate) fn begin(&self) -> Began {
+    pub(crate) fn begin(&self) -> Start {
         let is_on = self.idle.load(Relaxed) > 0;
-        Began(if is_on { self.now() } else { 0 })
+        Start(if is_on { self.now() } else { 0 })
     }
 
     /// Before a call that may block: tells the kernel how long it may.
-    pub(crate) fn arm(&self, stream: &TcpStream, direction: Direction) -> io::Result<Began> {
-        let (idle, deadline, grace) = (self.idle.load(Relaxed), self.deadline.load(Relaxed), self.rates.grace());
+    pub(crate) fn arm(&self, stream: &TcpStream, direction: Direction) -> io::Result<Start> {
+        let (idle, deadline) = (self.idle.load(Relaxed), self.deadline.load(Relaxed));
         let armed = self.armed[direction as usize].load(Relaxed);
-        if idle | deadline | grace | armed == 0 && sys::SLICE.is_none() {
-            return Ok(Began(0));
+        if idle | deadline | armed == 0 && sys::SLICE.is_none() {
+            return Ok(Start(0));
         }
         let now = self.now();
         let mut left = NEVER;
@@ -139,13 +111,10 @@ impl Timers {
                 return Err(past_deadline(direction));
             }
         }
-        if grace > 0 {
-            left = left.min(self.rates.left(direction)?);
-        }
         let idle = if idle == 0 { NEVER } else { slice(idle, idle, direction) };
-        let time = if grace == 0 && idle <= left { idle } else { steady(armed, left.min(idle), grace) };
+        let time = if idle <= left { idle } else { steady(armed, left) };
         self.tell_kernel(stream, direction, if time == NEVER { 0 } else { time })?;
-        Ok(Began(now))
+        Ok(Start(now))
     }
 
     /// After a call was ended by its time or by a signal: `Ok` if it shall go on, with the time that is left.
@@ -153,20 +122,23 @@ impl Timers {
         &self,
         stream: &TcpStream,
         direction: Direction,
-        began: Began,
-        told: Option<Told>,
+        began: Start,
+        told: Option<IdleMark>,
     ) -> io::Result<()> {
-        let has_rate = self.rates.grace() > 0;
-        let rate = if has_rate { self.rates.waited(direction, began.0, self.now())? } else { NEVER };
-        let left = self.left(direction, began, told)?.map_or(NEVER, nanoseconds).min(rate);
+        let left = self.left(direction, began, told)?.map_or(NEVER, nanoseconds);
         let idle = self.idle.load(Relaxed);
         let left = if idle == 0 { left } else { slice(idle, left, direction) };
         self.tell_kernel(stream, direction, if left == NEVER { 0 } else { left })
     }
 
-    /// How long a call may still block; the error if its time is up. A call that began after the last activity has a whole
-    /// idle time of its own.
-    pub(crate) fn left(&self, direction: Direction, began: Began, told: Option<Told>) -> io::Result<Option<Duration>> {
+    /// How long a call may still block; the error if its time is up. A call that began after the last activity has a
+    /// whole idle time of its own.
+    pub(crate) fn left(
+        &self,
+        direction: Direction,
+        began: Start,
+        told: Option<IdleMark>,
+    ) -> io::Result<Option<Duration>> {
         let (idle, deadline, now) = (self.idle.load(Relaxed), self.deadline.load(Relaxed), self.now());
         let mut left = NEVER;
         if deadline > 0 {
@@ -178,7 +150,7 @@ impl Timers {
         if idle > 0 {
             let since = self.active.load(Relaxed);
             let silent = now.saturating_sub(since.max(began.0));
-            if told == Some(Told(since)) {
+            if told == Some(IdleMark(since)) {
                 left = left.min(idle);
             } else if silent >= idle {
                 return Err(idle_too_long(direction, idle));
@@ -190,8 +162,8 @@ impl Timers {
     }
 
     /// What to hand to later calls once an idle timeout was told of.
-    pub(crate) fn told(&self) -> Told {
-        Told(self.active.load(Relaxed))
+    pub(crate) fn told(&self) -> IdleMark {
+        IdleMark(self.active.load(Relaxed))
     }
 
     fn tell_kernel(&self, stream: &TcpStream, direction: Direction, time: u64) -> io::Result<()> {
@@ -224,10 +196,10 @@ impl Direction {
 /// Longer than any time that can be set.
 const NEVER: u64 = u64::MAX;
 
-/// How much of the time that is left of `whole` one call may take. A write that the kernel takes a part of does not return
-/// before its time is up, and then says nothing of when the part was taken; who reads meanwhile would take the connection for
-/// idle. So it is asked several times.
-pub(crate) fn slice(whole: u64, left: u64, direction: Direction) -> u64 {
+/// How much of the time that is left of `whole` one call may take. A write that the kernel takes a part of does not
+/// return before its time is up, and then says nothing of when the part was taken; who reads meanwhile would take the
+/// connection for idle. So it is asked several times.
+fn slice(whole: u64, left: u64, direction: Direction) -> u64 {
     match direction {
         Direction::Read => left,
         Direction::Write => left.min(whole / 8).max(1),
@@ -236,15 +208,13 @@ pub(crate) fn slice(whole: u64, left: u64, direction: Direction) -> u64 {
 
 /// What to tell the kernel if a call may last for `left`, and `armed` is what it was told last.
 ///
-/// What is left changes with every call. A number that is too small is put right when it has run out, so it is halved now
-/// and then instead of being set each time. With a minimum rate, what is left goes up again too, but the times worth
-/// waiting for are those up to its grace.
-fn steady(armed: u64, left: u64, grace: u64) -> u64 {
-    let scale = if grace > 0 { left.min(grace) } else { left };
-    if armed > 0 && armed <= left && armed >= scale / 4 {
+/// What is left changes with every call. A number that is too small is put right when it has run out, so it is halved
+/// now and then instead of being set each time.
+fn steady(armed: u64, left: u64) -> u64 {
+    if armed > 0 && armed <= left && armed >= left / 4 {
         return armed;
     }
-    if left == NEVER || left == grace { left } else { 1 << left.ilog2() }
+    if left == NEVER { left } else { 1 << left.ilog2() }
 }
 
 fn nanoseconds(time: Duration) -> u64 {

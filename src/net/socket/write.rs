@@ -6,22 +6,22 @@ use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::{Arc, MutexGuard, TryLockError};
 
 use crate::error::Error;
-use crate::net::socket::connection::{CLOSED, Core, PEER_ENDED, WE_ENDED, destroyed};
+use crate::net::socket::connection::{CLOSED, Connection, PEER_ENDED, WE_ENDED, destroyed};
 use crate::net::socket::queue::Queue;
 use crate::net::socket::read::is_passing;
 use crate::net::socket::stream::CHUNK;
-use crate::net::socket::timers::{Began, Direction};
+use crate::net::socket::timers::Direction;
 use crate::sync::poison::{lock, read};
 use crate::sys;
 
-impl Core {
+impl Connection {
     /// Waits for the turn to write.
-    pub(crate) fn turn(&self) -> Turn<'_> {
+    pub(crate) fn turn(&self) -> WriteGuard<'_> {
         self.turn_of(lock(&self.writing))
     }
 
     /// The turn to write, if nobody has it.
-    pub(crate) fn try_turn(&self) -> Option<Turn<'_>> {
+    pub(crate) fn try_turn(&self) -> Option<WriteGuard<'_>> {
         match self.writing.try_lock() {
             Ok(turn) => Some(self.turn_of(turn)),
             Err(TryLockError::Poisoned(turn)) => Some(self.turn_of(turn.into_inner())),
@@ -29,8 +29,8 @@ impl Core {
         }
     }
 
-    fn turn_of<'a>(&'a self, turn: MutexGuard<'a, ()>) -> Turn<'a> {
-        Turn { core: self, _turn: turn }
+    fn turn_of<'a>(&'a self, turn: MutexGuard<'a, ()>) -> WriteGuard<'a> {
+        WriteGuard { connection: self, _turn: turn }
     }
 
     /// The writes that wait for their turn.
@@ -71,12 +71,12 @@ impl Core {
 }
 
 /// The turn to write: while one thread has it, no other's bytes come between.
-pub(crate) struct Turn<'a> {
-    core: &'a Core,
+pub(crate) struct WriteGuard<'a> {
+    connection: &'a Connection,
     _turn: MutexGuard<'a, ()>,
 }
 
-impl Turn<'_> {
+impl WriteGuard<'_> {
     /// Writes what was queued before, then all of `data`.
     pub(crate) fn write_all(&self, data: &[u8]) -> io::Result<()> {
         self.flush()?;
@@ -91,7 +91,7 @@ impl Turn<'_> {
     /// Writes what is queued at this moment; or one message of it. An error leaves the queue as it
     /// is, as far as it is written.
     pub(crate) fn write_queued(&self, at_most: usize) -> io::Result<()> {
-        let Some(queue) = self.core.queue.get() else {
+        let Some(queue) = self.connection.queue.get() else {
             return Ok(());
         };
         let count = queue.state().messages.len().min(at_most);
@@ -125,17 +125,17 @@ impl Turn<'_> {
     pub(crate) fn write_now(&self, data: &[u8]) -> io::Result<usize> {
         let mut done = 0;
         while done < data.len() {
-            let stream = self.core.stream("write")?;
+            let stream = self.connection.stream("write")?;
             match sys::write_now(&stream, &data[done..]) {
                 Ok(n) => {
                     done += n;
-                    self.core.bytes_written.fetch_add(n as u64, Relaxed);
-                    self.core.timers.moved(Direction::Write, Began::AT_ONCE, n);
+                    self.connection.bytes_written.fetch_add(n as u64, Relaxed);
+                    self.connection.timers.moved();
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) if self.core.is_closed() => return Err(destroyed("write").into()),
-                Err(error) => return Err(self.core.broke("write", &error).into()),
+                Err(_) if self.connection.is_closed() => return Err(destroyed("write").into()),
+                Err(error) => return Err(self.connection.broke("write", &error).into()),
             }
         }
         Ok(done)
@@ -144,7 +144,7 @@ impl Turn<'_> {
     /// How much was written, and why not more.
     pub(crate) fn write_counted(&self, data: &[u8]) -> (usize, io::Result<()>) {
         if data.is_empty() {
-            return (0, self.core.check_writable());
+            return (0, self.connection.check_writable());
         }
         let mut done = 0;
         let result = self.send(|mut stream| {
@@ -159,7 +159,7 @@ impl Turn<'_> {
         self.flush()?;
         IoSlice::advance_slices(&mut buffers, 0);
         if buffers.is_empty() {
-            return self.core.check_writable();
+            return self.connection.check_writable();
         }
         self.send(|stream| {
             let n = sys::write_vectored(stream, buffers)?;
@@ -170,19 +170,19 @@ impl Turn<'_> {
 
     /// Repeats `call` until it says that it has written everything.
     fn send(&self, mut call: impl FnMut(&TcpStream) -> io::Result<(usize, bool)>) -> io::Result<()> {
-        self.core.check_writable()?;
-        let stream = self.core.stream("write")?;
-        let timers = &self.core.timers;
+        self.connection.check_writable()?;
+        let stream = self.connection.stream("write")?;
+        let timers = &self.connection.timers;
         let mut began = timers.arm(&stream, Direction::Write)?;
         loop {
             match call(&stream) {
                 Ok((n, done)) => {
-                    self.core.bytes_written.fetch_add(n as u64, Relaxed);
-                    timers.moved(Direction::Write, began, n);
+                    self.connection.bytes_written.fetch_add(n as u64, Relaxed);
+                    timers.moved();
                     if done {
                         return Ok(());
                     }
-                    if self.core.is_closed() {
+                    if self.connection.is_closed() {
                         return Err(destroyed("write").into());
                     }
                     if n == 0 {
@@ -190,47 +190,47 @@ impl Turn<'_> {
                     }
                     began = timers.arm(&stream, Direction::Write)?;
                 }
-                Err(_) if self.core.is_closed() => return Err(destroyed("write").into()),
+                Err(_) if self.connection.is_closed() => return Err(destroyed("write").into()),
                 Err(error) if is_passing(&error) => timers.again(&stream, Direction::Write, began, None)?,
-                Err(error) => return Err(self.core.broke("write", &error).into()),
+                Err(error) => return Err(self.connection.broke("write", &error).into()),
             }
         }
     }
 
     /// Writes what is queued, then sends our FIN, once.
     pub(crate) fn end(&self) -> io::Result<()> {
-        if !self.core.has(WE_ENDED | CLOSED) {
+        if !self.connection.has(WE_ENDED | CLOSED) {
             self.flush_last()?;
         }
         self.end_now()
     }
 
-    /// As `end`, for a connection that is closed at once: the close sends the FIN. That is a system call less, and a client
-    /// that sees the end finds its slot free.
+    /// As `end`, for a connection that is closed at once: the close sends the FIN. That is a system call less, and a
+    /// client that sees the end finds its slot free.
     pub(crate) fn end_by_closing(&self) -> io::Result<()> {
-        if !self.core.has(WE_ENDED | CLOSED) {
+        if !self.connection.has(WE_ENDED | CLOSED) {
             self.flush_last()?;
-            self.core.set(WE_ENDED);
+            self.connection.set(WE_ENDED);
         }
         Ok(())
     }
 
     /// Writes what is queued, behind which nothing is queued any more: what a queue has taken is not lost to an end.
     fn flush_last(&self) -> io::Result<()> {
-        let queue = self.core.queue();
+        let queue = self.connection.queue();
         queue.begin_end();
         self.flush().inspect_err(|_| queue.take_back_end())
     }
 
     pub(crate) fn end_now(&self) -> io::Result<()> {
-        if self.core.has(WE_ENDED | CLOSED) {
+        if self.connection.has(WE_ENDED | CLOSED) {
             return Ok(());
         }
-        let result = match &*read(&self.core.stream) {
+        let result = match &*read(&self.connection.stream) {
             Some(stream) => stream.shutdown(Shutdown::Write),
             None => Ok(()),
         };
-        self.core.set(WE_ENDED);
+        self.connection.set(WE_ENDED);
         match result {
             // The peer has reset the connection: there is nothing left to end.
             Err(error) if error.kind() != io::ErrorKind::NotConnected => Err(Error::call("shutdown", &error).into()),

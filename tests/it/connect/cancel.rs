@@ -98,7 +98,7 @@ fn cancelling_ends_a_lookup() {
         let _ = asked.send(());
         // Until the test lets it go, however that ends.
         let _ = released.lock().expect("no panic").recv();
-        Ok(["127.0.0.1"])
+        Ok([[127, 0, 0, 1]])
     });
     let connecting = thread::spawn(move || options.connect("slow.example:80"));
     is_asked.recv_timeout(HANG).expect("the resolver is asked");
@@ -125,7 +125,7 @@ fn a_handle_fired_before_ends_everything_at_once() {
     let its = asked.clone();
     let options = SocketOptions::new().cancel(&cancel).lookup(move |_, _| {
         its.store(true, SeqCst);
-        Ok(["127.0.0.1"])
+        Ok([[127, 0, 0, 1]])
     });
     assert_eq!(options.connect("name:1").expect_err("too late").code(), "ABORT_ERR");
     assert!(!asked.load(SeqCst), "nobody was asked");

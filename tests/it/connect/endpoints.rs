@@ -336,11 +336,11 @@ fn a_clients_connection_is_reported() {
             assert_eq!(texts.len(), 3, "three reports: {texts:?}");
             assert_eq!(texts[0], format!("connecting to {}", server.address()), "first the attempt");
             assert_eq!(texts[1], format!("{id} {local} -> {} connected", server.address()), "then connected");
-            let Report::Ended { connection, read, written, how, .. } = &reports[2] else {
+            let Report::Ended { connection, read, written, outcome, .. } = &reports[2] else {
                 panic!("then ended, not {}", texts[2]);
             };
             assert_eq!((connection.id, *read, *written), (id, 0, 3), "which, and how much");
-            assert_eq!(how.to_string(), "destroyed", "and how");
+            assert_eq!(outcome.to_string(), "destroyed", "and how");
         });
     });
 }

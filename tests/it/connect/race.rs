@@ -656,7 +656,7 @@ fn a_stuck_resolver_ends_at_the_deadline() {
         let options = SocketOptions::new().connect_timeout(deadline).lookup(move |_, _| {
             // Until the test lets it go, however that ends.
             let _ = released.lock().expect("no panic").recv();
-            Ok(["127.0.0.1"])
+            Ok([[127, 0, 0, 1]])
         });
         let (result, time) = within("connecting ends", move || timed(|| options.connect("slow.example:80")));
         let error = result.expect_err("the resolver has not answered");
@@ -685,7 +685,7 @@ fn at_most_sixteen_lookups_are_stuck() {
                 let open = gate.0.lock().expect("no panic");
                 drop(gate.1.wait_while(open, |open| !*open));
                 inside.fetch_sub(1, SeqCst);
-                Ok(vec!["127.0.0.1"])
+                Ok(vec![[127, 0, 0, 1]])
             })
         };
         let before = threads();
@@ -728,7 +728,7 @@ fn lookups_beyond_sixteen_wait_their_turn() {
         seen.fetch_max(inside.fetch_add(1, SeqCst) + 1, SeqCst);
         thread::yield_now();
         inside.fetch_sub(1, SeqCst);
-        Ok(["127.0.0.1"])
+        Ok([[127, 0, 0, 1]])
     });
     thread::scope(|scope| {
         for _ in 0..64 {
@@ -763,7 +763,7 @@ fn an_ip_literal_never_reaches_the_resolver() {
     });
 }
 
-/// Ensures that a resolver of the caller's gets the name and the family, and that its answers are used, in any form.
+/// Ensures that a resolver of the caller's gets the name and the family, and that its answers are used.
 #[test]
 fn a_resolver_of_the_callers_own_is_asked() {
     each_ip(|at| {
@@ -776,8 +776,7 @@ fn a_resolver_of_the_callers_own_is_asked() {
             let asked = asked.clone();
             SocketOptions::new().family(family).report(tape.hook()).lookup(move |name, family| {
                 asked.lock().expect("no panic").push((name.to_owned(), family));
-                // The port of an answer does not count.
-                Ok([SocketAddr::from((its, 1))])
+                Ok([its])
             })
         };
         for limited in [options.clone(), options.connect_timeout(HANG)] {
@@ -791,18 +790,13 @@ fn a_resolver_of_the_callers_own_is_asked() {
     });
 }
 
-/// Ensures that an answer which is no IP address, or of a family that was not asked for, is refused with Node's code.
+/// Ensures that an answer of a family that was not asked for is refused with Node's code.
 #[test]
-fn a_bad_answer_of_the_resolver_is_refused() {
+fn an_answer_of_another_family_is_refused() {
     for limited in [false, true] {
         let time = limited.then_some(HANG);
-        let options = SocketOptions::new().connect_timeout(time).lookup(|_, _| Ok(["not an address"]));
-        let error = options.connect("localhost:80").expect_err("that is no address");
-        assert_eq!(error.code(), "ERR_INVALID_IP_ADDRESS");
-        assert_eq!(error.to_string(), "Invalid IP address: not an address", "it shows the answer");
-        assert_eq!(error.host(), Some("localhost"), "and which name was asked for");
-
-        let options = SocketOptions::new().connect_timeout(time).family(Family::Ipv6).lookup(|_, _| Ok(["127.0.0.1"]));
+        let options =
+            SocketOptions::new().connect_timeout(time).family(Family::Ipv6).lookup(|_, _| Ok([[127, 0, 0, 1]]));
         let error = options.connect("localhost:0").expect_err("that is the other family");
         assert_eq!(error.code(), "ERR_INVALID_ADDRESS_FAMILY");
         assert_eq!(error.to_string(), "Invalid address family: IPv4 localhost:0", "it shows the answer");
@@ -853,7 +847,7 @@ fn a_blocked_address_is_one_failed_attempt() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("port 0 can be listened on");
     let port = listener.local_addr().expect("it is bound").port();
     let list = BlockList::new();
-    list.add_address("127.0.0.2").expect("an address");
+    list.add_address([127, 0, 0, 2]);
     for (options, time) in [(SocketOptions::new(), None), (SocketOptions::new().local_address("127.0.0.1"), Some(HANG))]
     {
         let error = options.connect_timeout(time).block_list(&list).connect(("127.0.0.2", port)).expect_err("blocked");
@@ -866,7 +860,7 @@ fn a_blocked_address_is_one_failed_attempt() {
     assert_eq!(socket.attempted_addresses().len(), 2, "the blocked one counts as tried");
     assert_eq!(tape.lines()[2], format!("failed 127.0.0.2:{port} ERR_IP_BLOCKED"), "and as failed");
 
-    list.add_address("127.0.0.1").expect("an address");
+    list.add_address([127, 0, 0, 1]);
     let error = options.connect(("name", port)).expect_err("now both are blocked");
     let codes: Vec<_> = error.causes().iter().map(Error::code).collect();
     assert_eq!((error.code(), codes), ("ERR_IP_BLOCKED", vec!["ERR_IP_BLOCKED"; 2]), "each is an attempt of its own");
@@ -921,7 +915,7 @@ fn a_port_out_of_range_is_refused_up_front() {
         let asked = asked.clone();
         SocketOptions::new().lookup(move |_, _| {
             asked.fetch_add(1, SeqCst);
-            Ok(["127.0.0.1"])
+            Ok([[127, 0, 0, 1]])
         })
     };
     for bad in ["localhost:65536", "127.0.0.1:65536", "localhost:99999999999999999999", ":65536"] {

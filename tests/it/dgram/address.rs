@@ -7,7 +7,7 @@ use std::time::Duration;
 use landline::dgram::{Socket, SocketOptions};
 use landline::{Address, Family};
 
-use crate::support::dgram::receive;
+use crate::support::dgram::{receive, receiving};
 use crate::support::{HANG, families};
 
 /// Ensures that the address is what was bound, with the port the system chose. Node's `getsockname EBADF` of an unbound
@@ -169,11 +169,11 @@ fn adopted_socket_stays_open_for_its_giver() {
         let giver = UdpSocket::bind(at).unwrap();
         giver.set_read_timeout(Some(HANG)).unwrap();
         let socket = SocketOptions::udp4().adopt(giver.try_clone().unwrap()).unwrap();
-        let loops = socket.clone().on().spawn().unwrap();
+        let loops = receiving(&socket, |_, _, _| Ok(()));
         // Not a bound: it sets a timeout that is to be taken off again.
         assert!(socket.recv_timeout(&mut [0; 10], Duration::from_millis(1)).is_err());
         socket.close();
-        loops.join().unwrap();
+        loops.join().unwrap().unwrap();
         assert_eq!(giver.read_timeout().unwrap(), Some(HANG), "its timeout is as it was");
         let mut buffer = [0; 100];
         // One that woke the loop may be left.
@@ -225,7 +225,7 @@ fn closed_socket_is_not_running_and_closing_again_is_harmless() {
         socket.set_multicast_ttl(1).unwrap_err(),
         socket.set_multicast_loop(true).unwrap_err(),
         socket.set_multicast_interface("127.0.0.1").unwrap_err(),
-        socket.join([239, 255, 13, 9], "127.0.0.1").unwrap_err(),
+        socket.join_multicast([239, 255, 13, 9], "127.0.0.1").unwrap_err(),
         socket.set_recv_buffer_size(1000).unwrap_err(),
         socket.recv_buffer_size().unwrap_err(),
         socket.send_buffer_size().unwrap_err(),

@@ -1,12 +1,12 @@
 //! The events of datagram sockets through a channel, and lists and handles that keep datagrams away or end sockets.
 
 use std::net::UdpSocket;
-use std::sync::mpsc;
 
 use landline::channel::{RecvTimeoutError, TryRecvError};
 use landline::dgram::{Socket, SocketEvent, SocketOptions};
 use landline::{BlockList, Cancel};
 
+use crate::support::dgram::receiving;
 use crate::support::{HANG, descriptors, each_ip, eventually, in_child, threads, within};
 
 fn sender(at: &str) -> Socket {
@@ -94,7 +94,7 @@ fn block_lists_keep_datagrams_away() {
     each_ip(|at| {
         let list = BlockList::new();
         let ip = at.rsplit_once(':').expect("it has a port").0.trim_matches(['[', ']']);
-        list.add_address(ip).expect("it is an address");
+        list.add_address(ip.parse::<std::net::IpAddr>().expect("it is an address"));
         let (v4, v6) = (SocketOptions::udp4(), SocketOptions::udp6());
         let options = if ip.contains(':') { v6 } else { v4 };
 
@@ -128,11 +128,9 @@ fn a_cancel_closes_the_socket() {
     let cancel = Cancel::new();
     let options = SocketOptions::udp4().cancel(&cancel);
     let socket = options.bind("127.0.0.1:0").expect("port 0 can be bound");
-    let (tell, told) = mpsc::channel();
-    let running = socket.on().close(move |_| tell.send(()).expect("the test waits")).spawn().expect("a thread");
+    let running = receiving(&socket, |_, _, _| Ok(()));
     cancel.cancel();
-    told.recv_timeout(HANG).expect("the close is told");
-    within("the loop ends", move || running.join()).expect("without an error");
+    within("the loop ends", move || running.join()).expect("it does not panic").expect("without an error");
     let late = options.bind("127.0.0.1:0").expect("it is bound before it is closed");
     assert!(late.recv(&mut [0; 9]).expect("no error").is_none(), "it is closed at once");
     cancel.cancel();
@@ -146,21 +144,4 @@ fn an_idle_socket_has_no_events() {
     let socket = Socket::bind("127.0.0.1:0").expect("port 0 can be bound");
     let events = socket.events(1).expect("a thread can be started");
     assert_eq!(events.try_recv().err(), Some(TryRecvError::Empty), "nothing has happened");
-}
-
-/// Ensures that a loop that is asked to wait for its own end says that it cannot, and goes on.
-#[test]
-fn joining_ones_own_thread_is_an_error() {
-    let socket = Socket::bind("127.0.0.1:0").expect("port 0 can be bound");
-    let (give, given) = mpsc::channel::<landline::Running>();
-    let (tell, told) = mpsc::channel();
-    let receive = socket.on().message(move |socket, _, _| {
-        let own = given.recv_timeout(HANG).expect("the test gives it");
-        tell.send(own.join().expect_err("it cannot end before it ends").to_string()).expect("the test waits");
-        socket.close();
-        Ok(())
-    });
-    give.send(receive.spawn().expect("a thread can be started")).expect("the loop takes it");
-    sender("127.0.0.1:0").send_to(b"x", socket.address()).expect("it is bound");
-    assert_eq!(told.recv_timeout(HANG).expect("it goes on"), "A thread cannot wait for its own end", "it says so");
 }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use landline::dgram::{Socket, SocketEvent, SocketOptions};
 
+use crate::support::dgram::receiving;
 use crate::support::time::{nearly_all_below, once_below};
 use crate::support::{
     HANG, blocked, descriptors, eventually, families, in_child, numbered, threads, until_asleep, within,
@@ -117,7 +118,7 @@ fn empty_datagrams_do_not_stop_a_loop_and_close_does() {
                 }
                 let (got, inbox) = mpsc::channel();
                 let message = move |_: &Socket, bytes: &[u8], _: &_| got.send(bytes.len()).map_err(io::Error::other);
-                let running = socket.on().message(message).spawn().unwrap();
+                let running = receiving(&socket, message);
                 for _ in 0..10 {
                     sender.send_to(b"", socket.address()).unwrap();
                 }
@@ -126,7 +127,7 @@ fn empty_datagrams_do_not_stop_a_loop_and_close_does() {
                 }
                 assert!(!running.is_finished(), "the loop goes on");
                 socket.close();
-                within("the loop ends", || running.join().unwrap());
+                within("the loop ends", || running.join().unwrap().unwrap());
                 assert!(inbox.try_recv().is_err(), "there were no more messages");
             }
         }
@@ -165,12 +166,12 @@ fn close_stops_a_flooded_loop() {
                             count.fetch_add(1, Ordering::SeqCst);
                             Ok(())
                         };
-                        let running = socket.on().message(message).spawn().unwrap();
+                        let running = receiving(&socket, message);
                         *target.write().unwrap() = Some(socket.address().clone());
                         eventually("the flood arrives", || messages.load(Ordering::SeqCst) > 0);
                         socket.close();
                         // Only now does the flood pause: until then a loop that has missed the close would go on for ever.
-                        running.join().unwrap();
+                        running.join().unwrap().unwrap();
                         *target.write().unwrap() = None;
                     }
                     stop.store(true, Ordering::Relaxed);
@@ -191,7 +192,7 @@ fn close_wakes_every_receiver() {
                 if connected {
                     socket.connect(9).unwrap();
                 }
-                let run = |socket: Socket| blocked(move || socket.on().run());
+                let run = |socket: Socket| blocked(move || socket.each(|_, _| Ok(())));
                 let loops: Vec<_> = (0..8).map(|_| run(socket.clone())).collect();
                 socket.close();
                 within("every loop ends", || loops.into_iter().for_each(|running| running.join().unwrap().unwrap()));
@@ -228,10 +229,10 @@ fn close_works_from_anywhere() {
         }
 
         let socket = Socket::bind("127.0.0.1:0").unwrap();
-        let running = socket.on().spawn().unwrap();
+        let running = receiving(&socket, |_, _, _| Ok(()));
         within("two threads close at once", move || {
             thread::scope(|scope| (0..2).for_each(|_| drop(scope.spawn(|| socket.close()))));
-            running.join().unwrap();
+            running.join().unwrap().unwrap();
         });
 
         once_below("the hook closes what is closing, and no thread waits for itself", GIVES_UP, || {
@@ -246,11 +247,11 @@ fn close_works_from_anywhere() {
             };
             let socket = SocketOptions::udp4().report(hook).bind("127.0.0.1:0").unwrap();
             handle.set(socket.clone()).unwrap();
-            let running = socket.on().spawn().unwrap();
+            let running = receiving(&socket, |_, _, _| Ok(()));
             let begun = Instant::now();
             within("the hook may close what is closing", move || {
                 socket.close();
-                running.join().unwrap();
+                running.join().unwrap().unwrap();
             });
             assert_eq!(calls.load(Ordering::SeqCst), 2, "closing and closed are reported once");
             begun.elapsed()
@@ -281,7 +282,7 @@ fn close_wakes_a_receive_of_a_socket_that_is_bound_to_a_group() {
     once_below("closing a socket bound to a group", LOOK / 2, || {
         let socket = SocketOptions::udp4().bind("239.255.13.200:0").unwrap();
         let running = socket.clone();
-        let running = blocked(move || running.on().run());
+        let running = blocked(move || running.each(|_, _| Ok(())));
         let begun = Instant::now();
         socket.close();
         let took = begun.elapsed();
@@ -299,7 +300,7 @@ fn close_works_where_loopback_is_down() {
         let socket = Socket::bind(0).unwrap();
         assert!(socket.send_to(b"x", socket.address()).is_err(), "nothing can be sent here");
         let running = socket.clone();
-        let running = blocked(move || running.on().run());
+        let running = blocked(move || running.each(|_, _| Ok(())));
         let begun = Instant::now();
         socket.close();
         println!("measured: closing where loopback is down takes {:?}", begun.elapsed());
@@ -318,14 +319,14 @@ fn no_descriptor_and_no_thread_is_left() {
             for at in families() {
                 for _ in 0..20 {
                     let (socket, peer) = (make(at), Socket::bind(at).unwrap());
-                    let running = [(); 3].map(|()| socket.on().spawn().unwrap());
+                    let running = [(); 3].map(|()| receiving(&socket, |_, _, _| Ok(())));
                     socket.connect(peer.address()).unwrap();
                     if kind == "own" {
                         socket.disconnect().unwrap();
                     }
                     peer.send_to(b"x", socket.address()).unwrap();
                     socket.close();
-                    running.into_iter().for_each(|running| running.join().unwrap());
+                    running.into_iter().for_each(|running| running.join().unwrap().unwrap());
                 }
             }
         }

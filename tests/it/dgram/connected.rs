@@ -9,7 +9,7 @@ use std::time::Duration;
 use landline::Error;
 use landline::dgram::{Socket, SocketEvent, SocketOptions};
 
-use crate::support::dgram::receive;
+use crate::support::dgram::{receive, receiving};
 use crate::support::{HANG, eventually, families, within};
 
 /// Ensures the life of a connection: once, not twice, gone once, not twice, and again.
@@ -164,7 +164,7 @@ fn blocked_receivers_go_on_through_connect_and_disconnect() {
             .map(|_| {
                 let got = got.clone();
                 let message = move |_: &Socket, bytes: &[u8], _: &_| got.send(bytes.to_vec()).map_err(io::Error::other);
-                socket.on().message(message).spawn().unwrap()
+                receiving(&socket, message)
             })
             .collect();
         for round in 0..50u8 {
@@ -177,7 +177,7 @@ fn blocked_receivers_go_on_through_connect_and_disconnect() {
         }
         socket.close();
         for running in loops {
-            within("every loop ends", || running.join().unwrap());
+            within("every loop ends", || running.join().unwrap().unwrap());
         }
         assert!(inbox.try_recv().is_err(), "nothing was delivered twice, and nobody was told of a wake-up");
     }
@@ -306,13 +306,13 @@ fn adopted_socket_connects_and_cannot_disconnect() {
         let socket = SocketOptions::udp4().adopt(UdpSocket::bind(at).unwrap()).unwrap();
         let (got, inbox) = mpsc::channel();
         let message = move |_: &Socket, bytes: &[u8], _: &_| got.send(bytes.to_vec()).map_err(io::Error::other);
-        let running = socket.on().message(message).spawn().unwrap();
+        let running = receiving(&socket, message);
         peer.send_to(b"before", socket.address()).unwrap();
         assert_eq!(inbox.recv_timeout(HANG).unwrap(), b"before");
         socket.connect(peer.address()).unwrap();
         peer.send_to(b"after", socket.address()).unwrap();
         assert_eq!(inbox.recv_timeout(HANG).unwrap(), b"after", "the wake-up is not delivered");
         socket.close();
-        within("the loop ends", || running.join().unwrap());
+        within("the loop ends", || running.join().unwrap().unwrap());
     }
 }

@@ -1,14 +1,10 @@
-//! Loops: `each`, `on`, `run`, `spawn`.
+//! Loops: `each`.
 
-use std::cell::{Cell, RefCell};
 use std::io;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
 
 use landline::dgram::{Socket, SocketEvent, SocketOptions};
 
-use crate::support::dgram::receive;
+use crate::support::dgram::{receive, receiving};
 use crate::support::{eventually, families, within};
 
 /// Ensures that handles may go anywhere and be printed.
@@ -74,89 +70,47 @@ fn error_of_the_closure_closes_the_socket_and_is_returned() {
     assert_eq!((error.to_string(), events), ("enough".into(), 2), "one message, then the end");
     Socket::bind(socket.address()).expect("the socket is closed");
 
-    let (socket, running) = {
-        let socket = Socket::bind("127.0.0.1:0").unwrap();
-        let running = socket.on().message(|_, _, _| Err(io::ErrorKind::InvalidData.into())).spawn().unwrap();
-        (socket, running)
-    };
-    let other = socket.on().spawn().unwrap();
+    let socket = Socket::bind("127.0.0.1:0").unwrap();
+    let running = receiving(&socket, |_, _, _| Err(io::ErrorKind::InvalidData.into()));
+    let other = receiving(&socket, |_, _, _| Ok(()));
     // Which of the two gets it is not said; in the end the first does.
     eventually("the first loop gets one", || {
         let _ = sender.send_to(b"x", socket.address());
         running.is_finished()
     });
-    let error = within("the loop ends", || running.join().unwrap_err());
-    assert_eq!(error.kind(), io::ErrorKind::InvalidData, "join gives what the loop has ended with");
-    within("the other loop ends too", || other.join().expect("it was none of its doing"));
+    let error = within("the loop ends", || running.join().unwrap().unwrap_err());
+    assert_eq!(error.kind(), io::ErrorKind::InvalidData, "the loop returns what its closure did");
+    within("the other loop ends too", || other.join().unwrap().expect("it was none of its doing"));
 }
 
-/// Ensures that the closures may borrow and share state, since they run on the calling thread and never at once.
+/// Ensures that a loop on a thread of its own answers, and that what it serves stays open without another handle.
 #[test]
-fn on_sorts_the_events_and_run_may_borrow() {
-    let (socket, sender) = (Socket::bind("127.0.0.1:0").unwrap(), Socket::bind("127.0.0.1:0").unwrap());
-    sender.send_to(b"one", socket.address()).unwrap();
-    sender.send_to(b"two", socket.address()).unwrap();
-    let (count, log) = (Cell::new(0), RefCell::new(Vec::new()));
-    socket
-        .on()
-        .message(|socket, bytes, from| {
-            log.borrow_mut().push(format!("{} {}", String::from_utf8_lossy(bytes), from.size()));
-            count.set(count.get() + 1);
-            if count.get() == 2 {
-                socket.close();
-            }
-            Ok(())
-        })
-        .error(|_, error| log.borrow_mut().push(error.to_string()))
-        .close(|socket| log.borrow_mut().push(format!("closed {}", socket.address())))
-        .run()
-        .unwrap();
-    assert_eq!(*log.borrow(), ["one 3".to_owned(), "two 3".into(), format!("closed {}", socket.address())]);
-}
-
-/// Ensures that a server in the background answers, that what it serves stays open without a handle, that its thread
-/// has a name, and that each loop hears of the end once.
-#[test]
-fn spawn_serves_until_close() {
+fn a_loop_on_a_thread_serves_until_close() {
     for at in families() {
         let socket = Socket::bind(at).unwrap();
-        let address = socket.address().clone();
-        let closed = Arc::new(AtomicUsize::new(0));
-        let (control, seen) = (socket.clone(), closed.clone());
-        let running = socket
-            .on()
-            .message(|socket, bytes, from| {
-                let name = thread::current().name().unwrap_or_default().to_owned();
-                assert_eq!(name, format!("landline recv {}", socket.address()), "the thread has a name");
-                socket.send_to(bytes, from)?;
-                Ok(())
-            })
-            .close(move |_| {
-                seen.fetch_add(1, Ordering::SeqCst);
-            })
-            .spawn()
-            .unwrap();
+        let (address, control) = (socket.address().clone(), socket.clone());
+        let running =
+            receiving(&socket, |socket, bytes, from| socket.send_to(bytes, from).map(drop).map_err(io::Error::from));
         drop(socket);
         let client = Socket::bind(at).unwrap();
         for _ in 0..3 {
             client.send_to(b"hello", &address).unwrap();
             assert_eq!(receive(&client).0, b"hello");
         }
-        assert_eq!(closed.load(Ordering::SeqCst), 0);
+        assert!(!running.is_finished(), "it serves");
         control.close();
-        within("the loop ends", || running.join().unwrap());
-        assert_eq!(closed.load(Ordering::SeqCst), 1, "close is told once");
+        within("the loop ends", || running.join().unwrap().unwrap());
     }
 }
 
-/// Ensures that a panic in a closure does not leave a socket that nobody serves, and that `join` tells of it.
+/// Ensures that a panic in a closure does not leave a socket that nobody serves, and that the panic goes on.
 #[test]
 fn panic_in_a_closure_closes_the_socket() {
     let (socket, sender) = (Socket::bind("127.0.0.1:0").unwrap(), Socket::bind("127.0.0.1:0").unwrap());
-    let running = socket.on().message(|_, _, _| panic!("on purpose")).spawn().unwrap();
+    let running = receiving(&socket, |_, _, _| panic!("on purpose"));
     sender.send_to(b"x", socket.address()).unwrap();
-    let error = within("the thread ends", || running.join().unwrap_err());
-    assert_eq!(error.to_string(), "callback panicked: on purpose");
+    let panic = within("the thread ends", || running.join().map_err(drop));
+    assert_eq!(panic.unwrap_err(), (), "the thread has panicked");
     assert!(socket.recv(&mut [0; 10]).unwrap().is_none(), "the socket is closed");
 }
 

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use landline::dgram::{Socket, SocketOptions};
 
+use crate::support::dgram::receiving;
 use crate::support::{HANG, eventually, families, in_child, within};
 
 const DATA: [u8; 64] = [7; 64];
@@ -37,13 +38,13 @@ fn received_and_lost_are_all_that_was_sent() {
                 counted.fetch_add(1, Relaxed);
                 Ok(())
             };
-            let running = socket.on().message(message).spawn().unwrap();
+            let running = receiving(&socket, message);
             (1000..SENT).for_each(|_| assert_eq!(sender.send_to(&DATA, socket.address()).unwrap(), 64));
             let lost = || socket.lost().expect("Linux tells");
             eventually("each is received or lost", || counter.load(Relaxed) + lost() >= SENT);
             let lost = lost();
             socket.close();
-            within("the loop ends", move || running.join().unwrap());
+            within("the loop ends", move || running.join().unwrap().unwrap());
             let received = counter.load(Relaxed);
             println!("measured {name}: sent {SENT}, received {received}, lost {lost}");
             assert_eq!(received + lost, SENT, "{name}: received and lost are all that was sent");

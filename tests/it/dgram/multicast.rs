@@ -37,7 +37,7 @@ fn every_member_gets_what_is_sent_to_the_group_until_it_leaves() {
     let port = first.address().port();
     let members = [first, member(port), member(port)];
     for member in &members {
-        member.join(group(1), LOOPBACK).unwrap();
+        member.join_multicast(group(1), LOOPBACK).unwrap();
     }
     let sender = sender("127.0.0.1:0");
     for _ in 0..2 {
@@ -50,7 +50,7 @@ fn every_member_gets_what_is_sent_to_the_group_until_it_leaves() {
         }
     }
     for member in &members {
-        member.leave(group(1), LOOPBACK).unwrap();
+        member.leave_multicast(group(1), LOOPBACK).unwrap();
     }
     sender.send_to(b"to nobody", (group(1), port)).unwrap();
     assert!(members.iter().all(is_silent), "who has left gets nothing");
@@ -64,11 +64,11 @@ fn interface_is_named_by_address_index_or_name() {
     let sender = Socket::bind("127.0.0.1:0").unwrap();
     let loopback = [Interface::address([127, 0, 0, 1]), Interface::index(1), Interface::name("lo"), "::%lo".into()];
     for interface in &loopback {
-        member.join(group(2), interface.clone()).unwrap_or_else(|error| panic!("{interface:?}: {error}"));
+        member.join_multicast(group(2), interface.clone()).unwrap_or_else(|error| panic!("{interface:?}: {error}"));
         sender.set_multicast_interface(interface.clone()).unwrap_or_else(|error| panic!("{interface:?}: {error}"));
         sender.send_to(b"x", (group(2), member.address().port())).unwrap();
         assert_eq!(receive(&member).0, b"x", "{interface:?}");
-        member.leave(group(2), interface.clone()).unwrap();
+        member.leave_multicast(group(2), interface.clone()).unwrap();
     }
     sender.set_multicast_interface(Interface::ANY).unwrap();
     sender.set_multicast_interface("0.0.0.0").expect("the unspecified address is any interface");
@@ -86,16 +86,16 @@ fn interface_is_named_by_address_index_or_name() {
 fn wrong_groups_and_interfaces_have_nodes_codes() {
     let socket = Socket::bind("127.0.0.1:0").unwrap();
     let told = |result: landline::Result<()>| result.unwrap_err().to_string();
-    assert_eq!(told(socket.join([127, 0, 0, 1], LOOPBACK)), "addMembership EINVAL", "it is no group");
-    assert_eq!(told(socket.join(Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1), "lo")), "addMembership EINVAL");
-    assert_eq!(told(socket.join(group(3), [1, 2, 3, 4])), "addMembership ENODEV", "nobody has it");
-    assert_eq!(told(socket.join(group(3), "no-such-interface")), "addMembership ENODEV");
-    assert_eq!(told(socket.join(group(3), 4_000_000)), "addMembership ENODEV");
-    socket.join(group(3), LOOPBACK).unwrap();
-    assert_eq!(told(socket.join(group(3), LOOPBACK)), "addMembership EADDRINUSE", "it is joined already");
-    socket.leave(group(3), LOOPBACK).unwrap();
-    assert_eq!(told(socket.leave(group(3), LOOPBACK)), "dropMembership EADDRNOTAVAIL", "it is not joined");
-    assert_eq!(told(socket.leave([127, 0, 0, 1], LOOPBACK)), "dropMembership EINVAL");
+    assert_eq!(told(socket.join_multicast([127, 0, 0, 1], LOOPBACK)), "addMembership EINVAL", "it is no group");
+    assert_eq!(told(socket.join_multicast(Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1), "lo")), "addMembership EINVAL");
+    assert_eq!(told(socket.join_multicast(group(3), [1, 2, 3, 4])), "addMembership ENODEV", "nobody has it");
+    assert_eq!(told(socket.join_multicast(group(3), "no-such-interface")), "addMembership ENODEV");
+    assert_eq!(told(socket.join_multicast(group(3), 4_000_000)), "addMembership ENODEV");
+    socket.join_multicast(group(3), LOOPBACK).unwrap();
+    assert_eq!(told(socket.join_multicast(group(3), LOOPBACK)), "addMembership EADDRINUSE", "it is joined already");
+    socket.leave_multicast(group(3), LOOPBACK).unwrap();
+    assert_eq!(told(socket.leave_multicast(group(3), LOOPBACK)), "dropMembership EADDRNOTAVAIL", "it is not joined");
+    assert_eq!(told(socket.leave_multicast([127, 0, 0, 1], LOOPBACK)), "dropMembership EINVAL");
 
     let told = |interface: &str| socket.set_multicast_interface(interface).unwrap_err().to_string();
     assert_eq!(told("224.0.0.2"), "setMulticastInterface EADDRNOTAVAIL", "a group is no interface");
@@ -115,21 +115,21 @@ fn source_specific_member_hears_its_source_alone() {
     };
     other.set_multicast_interface(LOOPBACK).unwrap();
     let sender = sender("127.0.0.1:0");
-    member.join_source([127, 0, 0, 1], group, LOOPBACK).unwrap();
+    member.join_multicast_source([127, 0, 0, 1], group, LOOPBACK).unwrap();
     other.send_to(b"not for you", to).unwrap();
     sender.send_to(b"for you", to).unwrap();
     assert_eq!(receive(&member).0, b"for you", "only the source is heard");
-    member.join_source([127, 0, 0, 2], group, LOOPBACK).unwrap();
+    member.join_multicast_source([127, 0, 0, 2], group, LOOPBACK).unwrap();
     other.send_to(b"now too", to).unwrap();
     assert_eq!(receive(&member).0, b"now too");
-    member.leave_source([127, 0, 0, 1], group, LOOPBACK).unwrap();
+    member.leave_multicast_source([127, 0, 0, 1], group, LOOPBACK).unwrap();
     sender.send_to(b"not any more", to).unwrap();
     other.send_to(b"still", to).unwrap();
     assert_eq!(receive(&member).0, b"still", "the other is still heard");
-    let error = member.leave_source([127, 0, 0, 1], group, LOOPBACK).unwrap_err();
+    let error = member.leave_multicast_source([127, 0, 0, 1], group, LOOPBACK).unwrap_err();
     assert_eq!((error.syscall(), error.code()), (Some("dropSourceSpecificMembership"), "EADDRNOTAVAIL"));
-    member.leave_source([127, 0, 0, 2], group, LOOPBACK).unwrap();
-    let error = member.join_source([127, 0, 0, 1], [127, 0, 0, 1], LOOPBACK).unwrap_err();
+    member.leave_multicast_source([127, 0, 0, 2], group, LOOPBACK).unwrap();
+    let error = member.join_multicast_source([127, 0, 0, 1], [127, 0, 0, 1], LOOPBACK).unwrap_err();
     assert_eq!(error.to_string(), "addSourceSpecificMembership EINVAL");
 }
 
@@ -138,7 +138,7 @@ fn source_specific_member_hears_its_source_alone() {
 fn source_specific_ipv6_is_enotsup() {
     let Ok(socket) = SocketOptions::udp6().bind(0) else { return println!("skipped: no IPv6") };
     let (source, group): (IpAddr, IpAddr) = ("::1".parse().unwrap(), "ff3e::1234".parse().unwrap());
-    let error = socket.join_source(source, group, 1).unwrap_err();
+    let error = socket.join_multicast_source(source, group, 1).unwrap_err();
     assert_eq!(error.to_string(), "addSourceSpecificMembership ENOTSUP");
 }
 
@@ -147,10 +147,10 @@ fn source_specific_ipv6_is_enotsup() {
 fn groups_and_interface_are_kept_when_disconnecting() {
     let socket = member(0);
     let port = socket.address().port();
-    socket.join(group(4), LOOPBACK).unwrap();
-    socket.join(group(5), LOOPBACK).unwrap();
-    socket.leave(group(5), LOOPBACK).unwrap();
-    socket.join_source([127, 0, 0, 1], [232, 255, 13, 2], LOOPBACK).unwrap();
+    socket.join_multicast(group(4), LOOPBACK).unwrap();
+    socket.join_multicast(group(5), LOOPBACK).unwrap();
+    socket.leave_multicast(group(5), LOOPBACK).unwrap();
+    socket.join_multicast_source([127, 0, 0, 1], [232, 255, 13, 2], LOOPBACK).unwrap();
     socket.set_multicast_interface(LOOPBACK).unwrap();
     socket.connect("127.0.0.1:9").unwrap();
     socket.disconnect().unwrap();
@@ -160,10 +160,14 @@ fn groups_and_interface_are_kept_when_disconnecting() {
         other.send_to(b"x", (to, port)).unwrap();
         assert_eq!(receive(&socket).0, b"x", "it is still in {to}");
     }
-    assert_eq!(socket.join(group(4), LOOPBACK).unwrap_err().code(), "EADDRINUSE", "it is joined");
-    assert_eq!(socket.leave(group(5), LOOPBACK).unwrap_err().code(), "EADDRNOTAVAIL", "what it had left it has left");
+    assert_eq!(socket.join_multicast(group(4), LOOPBACK).unwrap_err().code(), "EADDRINUSE", "it is joined");
+    assert_eq!(
+        socket.leave_multicast(group(5), LOOPBACK).unwrap_err().code(),
+        "EADDRNOTAVAIL",
+        "what it had left it has left"
+    );
     let receiver = member(0);
-    receiver.join(group(6), LOOPBACK).unwrap();
+    receiver.join_multicast(group(6), LOOPBACK).unwrap();
     socket.send_to(b"y", (group(6), receiver.address().port())).unwrap();
     assert_eq!(receive(&receiver).0, b"y", "it sends by the same interface");
 }
@@ -221,7 +225,7 @@ fn interfaces_loopback_and_ipv6_groups_in_an_own_network() {
             for name in names {
                 let (member, sender) = (options.bind(0).unwrap(), options.bind(0).unwrap());
                 let to = (group, member.address().port());
-                member.join(group, name.clone()).unwrap_or_else(|error| panic!("{group} {name:?}: {error}"));
+                member.join_multicast(group, name.clone()).unwrap_or_else(|error| panic!("{group} {name:?}: {error}"));
                 sender.set_multicast_interface(name.clone()).unwrap();
                 sender.send_to(b"by a", to).unwrap();
                 assert_eq!(receive(&member).0, b"by a", "{group}: a member on {name:?} gets it");
@@ -233,12 +237,12 @@ fn interfaces_loopback_and_ipv6_groups_in_an_own_network() {
                 sender.set_multicast_interface("lo").unwrap();
                 let _ = sender.send_to(b"by lo", to);
                 assert!(is_silent(&member), "{group}: what is sent by another interface does not come");
-                member.leave(group, name).unwrap();
+                member.leave_multicast(group, name).unwrap();
             }
 
             // Over the cable, to the other end.
             let (member, sender) = (options.bind(0).unwrap(), options.bind(0).unwrap());
-            member.join(group, b.clone()).unwrap();
+            member.join_multicast(group, b.clone()).unwrap();
             sender.set_multicast_interface(a.clone()).unwrap();
             sender.set_multicast_loop(false).unwrap();
             let to = (group, member.address().port());
@@ -252,7 +256,7 @@ fn interfaces_loopback_and_ipv6_groups_in_an_own_network() {
             }
             if group.is_ipv4() {
                 // Linux looks at the TTL of what it sends only where it is a member; for IPv6 only with loopback, too.
-                sender.join(group, a.clone()).unwrap();
+                sender.join_multicast(group, a.clone()).unwrap();
                 sender.set_multicast_ttl(0).unwrap();
                 sender.send_to(b"kept in", to).unwrap();
                 assert!(is_silent(&member), "with a TTL of 0 nothing leaves");

@@ -47,8 +47,10 @@ fn links(page: &str) -> Vec<&str> {
 /// Ensures that every function and file that the pages name exists, and every page they link to.
 #[test]
 fn what_the_pages_point_at_is_there() {
-    let known = "impl Socket {\n    pub fn read(&self) {\npub enum How {\n    Finished,\nconst LINGER_BYTES: u8 = 1;\n";
-    for (name, is) in [("Socket::read", true), ("How::Finished", true), ("LINGER_BYTES", true), ("Socket::rea", false)]
+    let known =
+        "impl Socket {\n    pub fn read(&self) {\npub enum Outcome {\n    Finished,\nconst LINGER_BYTES: u8 = 1;\n";
+    for (name, is) in
+        [("Socket::read", true), ("Outcome::Finished", true), ("LINGER_BYTES", true), ("Socket::rea", false)]
     {
         assert_eq!(has(known, name), is, "the reader of sources can tell: {name}");
     }

@@ -31,26 +31,6 @@ fn narrow(socket: &Socket) {
     raw.set_send_buffer_size(32_768).and_then(|()| raw.set_recv_buffer_size(32_768)).expect("buffers can be small");
 }
 
-/// Ensures that a completion which is told of a failure may use its socket: the writer that tells it has given up its turn.
-#[test]
-fn a_completion_that_is_told_of_a_failure_may_end_its_socket() {
-    let (server, client, accepted) = narrow_pair();
-    let (tell, told) = mpsc::channel();
-    let socket = accepted.clone();
-    accepted
-        .outbox()
-        .try_send_then(noise(MUCH, 7), move |result| {
-            let ended = socket.end();
-            let written = socket.write_all("x").map_err(|error| error.kind());
-            let _ = tell.send((result.is_err(), ended.is_ok(), written));
-        })
-        .expect("it fits");
-    client.reset_and_destroy().expect("it is open");
-    let outcome = told.recv_timeout(HANG).expect("the completion returns");
-    assert_eq!(outcome, (true, true, Err(ErrorKind::NotConnected)), "it may end and write");
-    eventually("the slot is free", || server.connections() == 0);
-}
-
 /// Ensures that the report hook may write to the connection whose queued write has failed.
 #[test]
 fn a_report_of_a_failed_queued_write_may_write() {
@@ -122,7 +102,7 @@ fn the_end_is_told_once_though_others_close_meanwhile() {
 #[test]
 fn times_without_end_are_just_long() {
     let options = ServerOptions::new()
-        .linger(Duration::MAX)
+        .lingering_close(Duration::MAX)
         .timeout(Duration::MAX)
         .deadline(Duration::MAX)
         .stack_size(256 * 1024);
@@ -144,17 +124,12 @@ fn times_without_end_are_just_long() {
 #[test]
 fn a_single_write_does_not_overtake_what_is_queued() {
     let (_server, client, accepted) = narrow_pair();
-    let socket = accepted.clone();
-    accepted
-        .outbox()
-        .try_send_then(noise(MUCH, 7), move |_| {
-            let _ = (&socket).write(b"last").map(drop);
-            let _ = socket.end();
-        })
-        .expect("it fits");
+    accepted.outbox().try_send(noise(MUCH, 7)).expect("it fits");
     accepted.outbox().try_send(*b"first").expect("it fits");
+    let writing = blocked(move || (&accepted).write(b"last").and_then(|written| accepted.end().map(|()| written)));
     let all = within("all arrives", move || client.read_to_end()).expect("an orderly end");
     assert_eq!(String::from_utf8_lossy(&all[MUCH..]), "firstlast", "in the order they were given");
+    assert_eq!(within("the write ends", || writing.join()).expect("no panic").expect("it is written"), 4);
 }
 
 /// Ensures that a handler which ends because of a shutdown still has its queue written out, by its return and in `each`.
@@ -216,18 +191,6 @@ fn a_connect_to_a_full_unix_socket_has_its_limits() {
     assert_eq!(SockRef::from(&raw).write_timeout().expect("it can be asked"), None, "no limit is left behind");
 }
 
-/// Ensures that a drain callback given to a closed socket is dropped, whether anything was ever queued or not.
-#[test]
-fn a_closed_socket_keeps_no_drain_callback() {
-    let (_server, client, _accepted) = pair(AT);
-    client.destroy();
-    let (token, its) = (Arc::new(()), client.clone());
-    let weak = Arc::downgrade(&token);
-    client.outbox().on_drain(move || drop((its.id(), Arc::clone(&token))));
-    drop(client);
-    assert!(weak.upgrade().is_none(), "it would keep itself for ever");
-}
-
 /// Ensures that signals do not count as failures of accepting, however many come.
 #[test]
 fn interrupted_accepts_are_no_failures() {
@@ -259,28 +222,6 @@ fn a_channel_without_measure_is_an_error() {
     let error = client.events(usize::MAX).expect_err("there is no such memory");
     assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
     drop(server.events(1).expect("the server is not served"));
-}
-
-/// Ensures that a callback which panics when it is dropped takes neither the slot nor the accounts with it.
-#[test]
-fn a_callback_that_panics_when_dropped_harms_nothing() {
-    struct Bomb;
-    impl Drop for Bomb {
-        fn drop(&mut self) {
-            panic!("dropped");
-        }
-    }
-    let (server, client, accepted) = pair(AT);
-    let bomb = Bomb;
-    accepted.outbox().on_drain(move || {
-        let _ = &bomb;
-    });
-    accepted.destroy();
-    assert_eq!(server.connections(), 0, "the slot is free");
-    let stats = server.stats();
-    assert_eq!((stats.accepted, stats.open, stats.ended), (1, 0, 1), "and the accounts balance");
-    let end = within("the peer sees the end", move || client.read(&mut [0]));
-    assert_eq!(end.expect("an orderly end"), 0);
 }
 
 /// Ensures that a connection taken over from another program is not passed on to programs that are started.

@@ -15,16 +15,17 @@ use crate::support::{HANG, within};
 #[test]
 fn a_wildcard_is_no_way_around_a_block_list() {
     let list = BlockList::new();
-    list.add_address("127.0.0.1").unwrap();
-    list.add_address("::1").unwrap();
+    list.add_address([127, 0, 0, 1]);
+    list.add_address(std::net::Ipv6Addr::LOCALHOST);
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     for host in ["0.0.0.0", "::", "::ffff:0.0.0.0", "::ffff:127.0.0.1"] {
         for options in [SocketOptions::new(), SocketOptions::new().connect_timeout(HANG)] {
             let options = options.block_list(&list);
+            let ip: std::net::IpAddr = host.parse().unwrap();
             let error = options.connect((host, port)).unwrap_err();
             assert_eq!(error.code(), "ERR_IP_BLOCKED", "{host}: {error}");
-            let error = options.lookup(move |_, _| Ok([host])).connect(("name.example", port)).unwrap_err();
+            let error = options.lookup(move |_, _| Ok([ip])).connect(("name.example", port)).unwrap_err();
             assert_eq!(error.code(), "ERR_IP_BLOCKED", "a name for {host}: {error}");
         }
     }
@@ -41,7 +42,7 @@ fn the_longest_times_are_no_limit() {
         .attempt_timeout(Duration::MAX)
         // Not a bound: times without measure are the subject.
         .connect_timeout(Duration::MAX)
-        .lookup(|_, _| Ok(["127.0.0.9", "127.0.0.1"]));
+        .lookup(|_, _| Ok([[127, 0, 0, 9], [127, 0, 0, 1]]));
     within("the second address answers", move || options.connect(("name.example", at.port()))).unwrap();
 }
 
@@ -112,7 +113,7 @@ fn a_family_is_asked_of_names_alone() {
     let at: SocketAddr = listener.local_addr().unwrap();
     let options = SocketOptions::new().family(landline::Family::Ipv6);
     options.connect(at).expect("an address needs no choice");
-    let error = options.lookup(|_, _| Ok(["127.0.0.1"])).connect(("name.example", at.port())).unwrap_err();
+    let error = options.lookup(|_, _| Ok([[127, 0, 0, 1]])).connect(("name.example", at.port())).unwrap_err();
     assert_eq!(error.code(), "ERR_INVALID_ADDRESS_FAMILY");
 }
 
@@ -123,7 +124,7 @@ fn a_resolver_may_cancel_its_connect() {
     let firing = cancel.clone();
     let options = SocketOptions::new().cancel(&cancel).lookup(move |_, _| {
         firing.cancel();
-        Ok(["127.0.0.1"])
+        Ok([[127, 0, 0, 1]])
     });
     let error = within("the connect ends", move || options.connect("name.example:1")).unwrap_err();
     assert_eq!(error.code(), "ABORT_ERR");

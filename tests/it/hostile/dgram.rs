@@ -8,7 +8,7 @@ use std::time::Duration;
 use landline::dgram::{Socket, SocketEvent, SocketOptions};
 use landline::{BlockList, Cancel, Report};
 
-use crate::support::dgram::receive;
+use crate::support::dgram::{receive, receiving};
 use crate::support::time::nearly_all_below;
 use crate::support::{families, within};
 
@@ -43,8 +43,8 @@ fn what_disconnect_has_kept_is_heard_from_the_peer_alone() {
 #[test]
 fn a_wildcard_is_no_way_around_a_block_list() {
     let list = BlockList::new();
-    list.add_address("127.0.0.1").unwrap();
-    list.add_address("::1").unwrap();
+    list.add_address([127, 0, 0, 1]);
+    list.add_address(std::net::Ipv6Addr::LOCALHOST);
     let v4 = SocketOptions::udp4().send_block_list(&list).bind("127.0.0.1:0").unwrap();
     check(&v4, &["0.0.0.0", "[::ffff:0.0.0.0]", "[::ffff:127.0.0.1]"]);
     if families().len() == 2 {
@@ -85,7 +85,7 @@ fn a_block_list_holds_for_a_peer_too() {
     let adopted = SocketOptions::udp4().send_block_list(&list).adopt(given).unwrap();
     let own = SocketOptions::udp4().send_block_list(&list).bind("127.0.0.1:0").unwrap();
     own.connect(peer.address()).unwrap();
-    list.add_address("127.0.0.1").unwrap();
+    list.add_address([127, 0, 0, 1]);
     for socket in [&own, &adopted] {
         assert_eq!(socket.send(b"x").unwrap_err().code(), "ERR_IP_BLOCKED");
         assert_eq!(socket.send_vectored(&[IoSlice::new(b"x")]).unwrap_err().code(), "ERR_IP_BLOCKED");
@@ -130,13 +130,13 @@ fn close_beside_connect_wakes_the_receivers() {
     for _ in 0..4 {
         nearly_all_below("closing beside connecting", Duration::from_millis(500), || {
             let socket = Socket::bind("127.0.0.1:0").unwrap();
-            let running = socket.on().spawn().unwrap();
+            let running = receiving(&socket, |_, _, _| Ok(()));
             let (connecting, to) = (socket.clone(), peer.address().clone());
             let connect = std::thread::spawn(move || drop(connecting.connect(to)));
             within("the close", move || {
                 let begun = std::time::Instant::now();
                 socket.close();
-                running.join().unwrap();
+                running.join().unwrap().unwrap();
                 connect.join().unwrap();
                 begun.elapsed()
             })
@@ -172,7 +172,7 @@ fn everything_at_once_ends_and_leaves_nothing() {
                         b"x" => Ok(()),
                         other => Err(io::Error::other(format!("{other:?} was not sent"))),
                     };
-                    socket.on().message(message).spawn().unwrap()
+                    receiving(&socket, message)
                 });
                 std::thread::scope(|scope| {
                     for _ in 0..2 {
@@ -194,7 +194,7 @@ fn everything_at_once_ends_and_leaves_nothing() {
                         });
                     }
                 });
-                loops.into_iter().for_each(|running| running.join().unwrap());
+                loops.into_iter().for_each(|running| running.join().unwrap().unwrap());
             });
         }
         eventually("all is as before", || (descriptors(), threads()) == before);

@@ -111,7 +111,7 @@ fn a_queue_that_is_never_empty_does_not_keep_close_from_returning() {
 fn dropping_the_events_ends_the_goodbyes() {
     each_ip(|place| {
         for linger in [Duration::from_secs(60), Duration::MAX] {
-            let server = reply().max_connections(0).linger(linger).listen(place).expect("the server listens");
+            let server = reply().max_connections(0).lingering_close(linger).listen(place).expect("the server listens");
             let events = server.events(100).expect("a thread can be started");
             let silent: Vec<_> = (0..10).map(|_| client(server.address())).collect();
             silent.iter().for_each(|one| assert_eq!(one.peek(&mut [0]).expect("the goodbye comes"), 1, "it is there"));
@@ -131,7 +131,7 @@ fn a_goodbye_that_is_taken_in_pieces_does_not_wait_for_a_client_that_writes_firs
     in_child(this_test!(), &["sh", "-c", SMALL, "sh"], || {
         let long: Vec<u8> = (0..64 * 1024).map(|n| n as u8).collect();
         let options = ServerOptions::new().when_full(WhenFull::Reply(long.clone())).max_connections(0);
-        let served = Served::start("127.0.0.1:0", &options.linger(Duration::from_secs(60)), echo);
+        let served = Served::start("127.0.0.1:0", &options.lingering_close(Duration::from_secs(60)), echo);
         let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
         socket.set_recv_buffer_size(2048).expect("as small as it gets");
         socket.connect(&at(&served.server).into()).expect("the server listens");
@@ -184,7 +184,7 @@ impl Drop for LastWord {
 #[test]
 fn the_hook_on_the_refusers_thread_may_call_anything() {
     let (tell, told) = mpsc::channel();
-    let options = reply().max_connections(0).linger(HANG * 60).answer_queued(true);
+    let options = reply().max_connections(0).lingering_close(HANG * 60).answer_queued(true);
     let server = listen_with_hook(options, move |server, report| {
         if let Report::Closed { .. } = report {
             LAST_WORD.with(|_| ());
@@ -220,15 +220,16 @@ fn hooks_that_panic_and_close_harm_nobody() {
             let (tell, told) = mpsc::channel();
             let asked = AtomicBool::new(false);
             let options = ServerOptions::new().when_full(when_full.clone()).max_connections_per_address(1);
-            let server = listen_with_hook(options.linger(Duration::ZERO), move |server, report| match report {
-                Report::Refused { .. } if !asked.swap(true, SeqCst) => {
-                    server.set_max_connections(7);
-                    let report = server.shutdown(grace);
-                    tell.send(report).expect("the test waits");
-                    panic!("a hook of the test's that panics");
-                }
-                _ => {}
-            });
+            let server =
+                listen_with_hook(options.lingering_close(Duration::ZERO), move |server, report| match report {
+                    Report::Refused { .. } if !asked.swap(true, SeqCst) => {
+                        server.set_max_connections(7);
+                        let report = server.shutdown(grace);
+                        tell.send(report).expect("the test waits");
+                        panic!("a hook of the test's that panics");
+                    }
+                    _ => {}
+                });
             let serving = server.spawn(echo).expect("a thread can be started");
             let inside = client(server.address());
             ask(&inside).expect("there is room for one");
@@ -268,7 +269,8 @@ fn a_storm_leaves_nothing_behind() {
                     _ => {}
                 }
             });
-            let options = options.max_connections_per_address(5).answer_queued(true).linger(Duration::from_millis(50));
+            let options =
+                options.max_connections_per_address(5).answer_queued(true).lingering_close(Duration::from_millis(50));
             let served = Served::start("127.0.0.1:0", &options, echo);
             let (server, to) = (&served.server, at(&served.server));
             thread::scope(|scope| {

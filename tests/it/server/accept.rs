@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use landline::net::{Server, ServerOptions, Socket};
-use landline::{How, Report};
+use landline::{Outcome, Report};
 use socket2::SockRef;
 
 use crate::support::clients::{ask, at, client, echo, is_turned_away, leave, stop};
@@ -359,8 +359,8 @@ fn a_client_that_never_ends_keeps_a_thread_for_a_second_and_no_slot() {
         let (tell, told) = mpsc::channel();
         let tell = Mutex::new(tell);
         let options = ServerOptions::new().max_connections(1).report(move |report| {
-            if let Report::Ended { how, .. } = report {
-                let _ = tell.lock().expect("nobody panics here").send(*how);
+            if let Report::Ended { outcome, .. } = report {
+                let _ = tell.lock().expect("nobody panics here").send(*outcome);
             }
         });
         let server = options.listen("127.0.0.1:0").expect("the server listens");
@@ -380,7 +380,7 @@ fn a_client_that_never_ends_keeps_a_thread_for_a_second_and_no_slot() {
         drop(next);
         for _ in 0..2 {
             let how = told.recv_timeout(HANG).expect("both connections end");
-            assert_eq!(how, How::Finished, "in order");
+            assert_eq!(how, Outcome::Finished, "in order");
         }
         let took = start.elapsed();
         assert!(took < Duration::from_millis(2500), "the lingering takes a second at most, but {took:?}");

@@ -3,7 +3,7 @@
 use std::io::{self, ErrorKind};
 use std::sync::mpsc;
 
-use landline::net::{ReadyState, Server, ServerOptions, Socket};
+use landline::net::{ReadyState, Server, ServerOptions, Socket, SocketEvent};
 
 use crate::support::fixtures::Served;
 use crate::support::{each_ip, eventually, within};
@@ -163,23 +163,23 @@ fn a_thousand_pings_are_answered() {
                     assert_eq!(counted.connections(), 1, "the one client counts");
                     assert_eq!(counted.sockets().first(), Some(socket), "and is the one the server knows");
                     let mut pings = 0;
-                    socket
-                        .on()
-                        .data(|socket, bytes| {
+                    socket.each(|socket, event| match event {
+                        SocketEvent::Data(bytes) => {
                             assert_eq!(bytes, b"PING", "a client that waits for its answer sends one at a time");
                             assert_eq!(counted.connections(), 1, "the count stays");
                             pings += 1;
                             socket.write_all("PONG")
-                        })
-                        .end(|socket| {
+                        }
+                        SocketEvent::End => {
                             assert_eq!(socket.ready_state(), ReadyState::WriteOnly, "not readable, but writable");
                             socket.write_end("BYE")
-                        })
-                        .close(|socket, had_error| {
+                        }
+                        SocketEvent::Close { had_error, .. } => {
                             let state = socket.ready_state();
-                            tell.send((state, had_error, counted.connections())).expect("the test waits");
-                        })
-                        .run()?;
+                            tell.send((state, had_error, counted.connections())).map_err(std::io::Error::other)
+                        }
+                        _ => Ok(()),
+                    })?;
                     assert_eq!(pings, PINGS, "every ping arrived");
                     Ok(())
                 })

@@ -10,9 +10,10 @@ use std::sync::mpsc;
 use std::time::Instant;
 use std::{fs, panic, thread};
 
-use landline::net::{Server, ServerOptions, Socket, SocketOptions, WhenFull, relay};
+use landline::net::{Server, ServerOptions, Socket, SocketEvent, SocketOptions, WhenFull, relay};
 use landline::{BlockList, Cancel, dgram};
 
+use crate::support::dgram::receiving;
 use crate::support::fixtures::{Refusing, Served, pair};
 use crate::support::{HANG, descriptors, eventually, in_child, threads, within};
 
@@ -25,7 +26,7 @@ fn sees_the_end(client: &Socket) {
 /// All that can go wrong in a server, its clients, and datagrams, with nobody told of it.
 fn everything_goes_wrong() {
     let list = BlockList::new();
-    list.add_address("127.0.0.2").expect("it is an address");
+    list.add_address([127, 0, 0, 2]);
     let options = ServerOptions::new().max_connections(3).block_list(&list).report(|_| panic!("a hook"));
     let failing = Served::start("127.0.0.1:0", &options, |socket| {
         let mut kind = [0];
@@ -38,7 +39,7 @@ fn everything_goes_wrong() {
                 socket.write_all("never")
             }
             b'o' => {
-                socket.outbox().try_send_then([0; 100], |_| panic!("a completion")).map_err(io::Error::from)?;
+                socket.outbox().try_send([0; 100]).map_err(io::Error::from)?;
                 socket.write_all([0; 1 << 20])
             }
             _ => socket.pipe(socket).map(drop),
@@ -72,17 +73,19 @@ fn everything_goes_wrong() {
     server.close();
     serving.join().expect("nothing panicked").expect("serving ended in order");
 
-    // Events: callbacks that fail and panic.
+    // Events: closures that fail and panic.
     for kind in 0..3 {
         let (server, client, accepted) = pair("127.0.0.1:0");
-        let running = accepted.on().data(move |_, _| match kind {
-            0 => Err(io::Error::other("a callback")),
-            1 => panic!("a callback"),
-            _ => Ok(()),
+        let running = thread::spawn(move || {
+            accepted.each(|_, event| match (kind, event) {
+                (0, _) => Err(io::Error::other("a closure")),
+                (1, SocketEvent::Data(_)) | (2, SocketEvent::Close { .. }) => panic!("a closure"),
+                _ => Ok(()),
+            })
         });
-        let running = running.close(|_, _| panic!("the last callback")).spawn().expect("a thread starts");
         client.write_all("x").and_then(|()| client.end()).expect("it is connected");
-        assert!(within("it ends", move || running.join()).is_err(), "the panic is its result");
+        let ended = within("it ends", move || running.join());
+        assert!(ended.map_or(kind > 0, |ended| kind == 0 && ended.is_err()), "the error or the panic is its result");
         drop(server);
     }
 
@@ -107,7 +110,7 @@ fn everything_goes_wrong() {
         socket.send(b"x").is_err() && socket.send_to(&[0; 70_000], socket.address()).is_err(),
         "neither can be sent"
     );
-    let receiving = socket.on().message(|_, _, _| panic!("a message")).spawn().expect("a thread starts");
+    let receiving = receiving(&socket, |_, _, _| panic!("a message"));
     socket.send_to(b"x", socket.address()).expect("it is bound");
     assert!(within("it ends", move || receiving.join()).is_err(), "the panic is its result");
 }
@@ -165,12 +168,12 @@ fn every_thread_says_what_it_is_for() {
         });
         let unread = served.connect(); // its outbox has a thread as long as nobody reads
         let (_one, client, accepted) = pair("127.0.0.1:0");
-        let events = accepted.on().spawn().expect("a thread starts");
+        let events = accepted.events(0).expect("a thread starts");
         let (_two, a, b) = pair("127.0.0.1:0");
         let (_three, c, d) = pair("127.0.0.1:0");
         let relaying = thread::spawn(move || relay(&b, &c).map(drop));
         let datagrams = dgram::Socket::bind("127.0.0.1:0").expect("port 0 is free");
-        let receiving = datagrams.on().spawn().expect("a thread starts");
+        let received = datagrams.events(0).expect("a thread starts");
         let (answer, asked) = mpsc::channel::<()>();
         let asked = std::sync::Mutex::new(asked);
         let connecting = thread::spawn(move || {
@@ -194,7 +197,7 @@ fn every_thread_says_what_it_is_for() {
 
         // A client that is turned away has a goodbye said to it as long as it stays.
         let options = ServerOptions::new().max_connections(0).when_full(WhenFull::Reply(b"full\n".to_vec()));
-        let refusing = Served::start("127.0.0.1:0", &options.linger(HANG), |_| Ok(()));
+        let refusing = Served::start("127.0.0.1:0", &options.lingering_close(HANG), |_| Ok(()));
         let refused = refusing.connect();
 
         let kinds = ["worker", "serve", "socket", "outbox", "relay", "recv", "lookup", "connect", "refuse"];
@@ -216,7 +219,7 @@ fn every_thread_says_what_it_is_for() {
         }
         let _ = within("all end", move || {
             let _ = (hanging.join(), connecting.join(), relaying.join());
-            (events.join(), receiving.join())
+            (events.iter().last(), received.iter().last())
         });
         served.stop();
         refusing.stop();
@@ -230,14 +233,17 @@ fn every_thread_says_what_it_is_for() {
 fn threads_are_named_as_asked_for() {
     in_child(this_test!(), &[], || {
         let options = ServerOptions::new().thread_name("web").max_connections(0);
-        let served =
-            Served::start("127.0.0.1:0", &options.when_full(WhenFull::Reply("full".into())).linger(HANG), |_| Ok(()));
+        let served = Served::start(
+            "127.0.0.1:0",
+            &options.when_full(WhenFull::Reply("full".into())).lingering_close(HANG),
+            |_| Ok(()),
+        );
         let refused = served.connect();
         eventually("it is refused", || served.server.stats().refused.full == 1);
         served.server.set_max_connections(1);
         let client = served.connect();
         let datagrams = dgram::SocketOptions::udp4().thread_name("dns").bind("127.0.0.1:0").expect("port 0 is free");
-        let receiving = datagrams.on().spawn().expect("a thread starts");
+        let received = datagrams.events(0).expect("a thread starts");
         eventually("all have the names asked for", || {
             let names = names();
             ["web serve", "web worker", "web refuse", "dns recv"]
@@ -246,7 +252,7 @@ fn threads_are_named_as_asked_for() {
         });
         assert!(!names().iter().any(|name| name.starts_with("landline ")), "and no other: {:?}", names());
         datagrams.close();
-        within("it ends", move || receiving.join()).expect("in order");
+        within("it ends", move || received.iter().last());
         drop((refused, client));
         served.stop();
 
@@ -280,12 +286,12 @@ fn what_is_kept_for_the_process_comes_back() {
         }
         let (_server, client, accepted) = pair("127.0.0.1:0");
         client.end().expect("it is connected");
-        let ended = dgram::Socket::bind("127.0.0.1:0").expect("port 0 is free");
-        ended.close();
         for n in 0..=seats {
-            let running = ended.on().spawn();
-            let running = running.unwrap_or_else(|error| panic!("thread {n} of {seats} has a seat: {error}"));
-            let _ = running.join();
+            let datagrams = dgram::Socket::bind("127.0.0.1:0").expect("port 0 is free");
+            let events = datagrams.events(1);
+            let events = events.unwrap_or_else(|error| panic!("thread {n} of {seats} has a seat: {error}"));
+            datagrams.close();
+            let _ = events.iter().last();
         }
         for n in 0..40 {
             let options = SocketOptions::new()
@@ -294,7 +300,7 @@ fn what_is_kept_for_the_process_comes_back() {
             let error = options.connect("a.name:1").expect_err("there is no such name");
             assert_ne!(error.code(), "EAI_AGAIN", "look-up {n} has a place");
         }
-        drop((server, client, accepted, ended, _server));
+        drop((server, client, accepted, _server));
         eventually("threads and descriptors are as before", || {
             (threads(), descriptors()) == (threads_before, descriptors_before)
         });

@@ -2,7 +2,7 @@
 
 use std::sync::mpsc;
 
-use landline::net::{Server, ServerOptions, Socket};
+use landline::net::{Server, ServerOptions, Socket, SocketEvent};
 use landline::{Error, Family};
 
 use crate::support::fixtures::{Served, accept, pair};
@@ -187,11 +187,13 @@ fn a_closed_server_tells_close_once_after_its_sockets_were_destroyed() {
         let running = server
             .on()
             .connection(move |socket| {
-                socket
-                    .on()
-                    .data(|socket, _| open.send(socket.clone()).map_err(std::io::Error::other))
-                    .close(|_, had_error| socket_close.send(format!("socket {had_error}")).expect("the test waits"))
-                    .run()
+                socket.each(|socket, event| match event {
+                    SocketEvent::Data(_) => open.send(socket.clone()).map_err(std::io::Error::other),
+                    SocketEvent::Close { had_error, .. } => {
+                        socket_close.send(format!("socket {had_error}")).map_err(std::io::Error::other)
+                    }
+                    _ => Ok(()),
+                })
             })
             .close(move || server_close.send("server".into()).expect("the test waits"))
             .spawn()

@@ -95,7 +95,8 @@ fn goodbyes_end_after_the_linger_time() {
     in_child(this_test!(), &[], || {
         let before = threads();
         let options = ServerOptions::new().max_connections(0).when_full(WhenFull::Reply(GOODBYE.into()));
-        let server = options.linger(Duration::from_millis(200)).listen("127.0.0.1:0").expect("the server listens");
+        let server =
+            options.lingering_close(Duration::from_millis(200)).listen("127.0.0.1:0").expect("the server listens");
         let acceptor = thread::spawn({
             let server = server.clone();
             move || server.accept()
@@ -121,7 +122,7 @@ fn goodbyes_end_after_the_linger_time() {
 #[test]
 fn a_refused_client_that_floods_is_cut_off() {
     let options = ServerOptions::new().max_connections(0).when_full(WhenFull::Reply(GOODBYE.into()));
-    let served = Served::start("127.0.0.1:0", &options.linger(Duration::from_secs(60)), echo);
+    let served = Served::start("127.0.0.1:0", &options.lingering_close(Duration::from_secs(60)), echo);
     let mut flooder = client(served.server.address());
     let start = Instant::now();
     let mut sent = 0;
@@ -137,7 +138,7 @@ fn a_refused_client_that_floods_is_cut_off() {
 #[test]
 fn a_shutdown_does_not_wait_longer_for_goodbyes_than_it_may() {
     let options = ServerOptions::new().max_connections(0).when_full(WhenFull::Reply(GOODBYE.into()));
-    let server = options.linger(Duration::from_secs(60)).listen("127.0.0.1:0").expect("the server listens");
+    let server = options.lingering_close(Duration::from_secs(60)).listen("127.0.0.1:0").expect("the server listens");
     let serving = server.spawn(echo).expect("a thread can be started");
     let silent: Vec<_> = (0..10).map(|_| client(server.address())).collect();
     silent.iter().for_each(|one| assert_eq!(one.peek(&mut [0]).expect("the goodbye comes"), 1, "it is there"));
@@ -160,7 +161,7 @@ fn the_number_of_goodbyes_at_once_is_bounded() {
         assert_eq!(defaults.max_connections(), 2048 - 64 - 256, "the default leaves descriptors for goodbyes");
         drop(defaults);
 
-        let options = options.max_connections(1).linger(Duration::from_secs(60));
+        let options = options.max_connections(1).lingering_close(Duration::from_secs(60));
         let served = Served::start("127.0.0.1:0", &options, echo);
         let inside = client(served.server.address());
         ask(&inside).expect("there is room for one");

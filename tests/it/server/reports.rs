@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 
 use landline::net::{Server, ServerOptions, Socket};
-use landline::{ConnectionId, How, Report};
+use landline::{ConnectionId, Outcome, Report};
 
 use crate::support::fixtures::{Served, accept};
 use crate::support::{HANG, each_ip, eventually, within};
@@ -59,15 +59,15 @@ fn accepted_is_the_first_report_and_ended_the_last() {
                     _ => socket.read_to_end().map(drop),
                 }
             });
-            let cases: [(&str, u64, How, Option<&str>); 8] = [
-                ("done", 3, How::Finished, None),
-                ("fail", 0, How::Failed, Some("failed: as asked")),
-                ("each", 0, How::Failed, Some("failed: in each")),
-                ("boom", 0, How::Panicked, Some("panicked: on purpose")),
-                ("cut ", 0, How::Destroyed, None),
-                ("cutw", 0, How::Destroyed, None),
-                ("rset", 0, How::Reset, None),
-                ("rest", 0, How::Finished, None),
+            let cases: [(&str, u64, Outcome, Option<&str>); 8] = [
+                ("done", 3, Outcome::Finished, None),
+                ("fail", 0, Outcome::Failed, Some("failed: as asked")),
+                ("each", 0, Outcome::Failed, Some("failed: in each")),
+                ("boom", 0, Outcome::Panicked, Some("panicked: on purpose")),
+                ("cut ", 0, Outcome::Destroyed, None),
+                ("cutw", 0, Outcome::Destroyed, None),
+                ("rset", 0, Outcome::Reset, None),
+                ("rest", 0, Outcome::Finished, None),
             ];
             for (word, expected_written, expected_how, between) in cases {
                 let client = served.connect();
@@ -89,9 +89,9 @@ fn accepted_is_the_first_report_and_ended_the_last() {
                 assert_eq!(connection.local, *client.remote_address(), "{word}: the server's end");
                 assert_eq!(*open, 1, "{word}: how many are open, with this one");
                 let name = connection.to_string();
-                let Some(Report::Ended { read, written, how, .. }) = reports.last() else { unreachable!() };
+                let Some(Report::Ended { read, written, outcome, .. }) = reports.last() else { unreachable!() };
                 let expected_read = 4 + u64::from(word == "each");
-                assert_eq!((*read, *written, *how), (expected_read, expected_written, expected_how), "{word}");
+                assert_eq!((*read, *written, *outcome), (expected_read, expected_written, expected_how), "{word}");
                 let middle: Vec<_> = reports[1..reports.len() - 1].iter().map(Report::to_string).collect();
                 let expected: Vec<_> = between.iter().map(|text| format!("{name} {text}")).collect();
                 assert_eq!(middle, expected, "{word}: between the two");

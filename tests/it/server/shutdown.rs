@@ -3,12 +3,12 @@
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Arc, Mutex, OnceLock, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use landline::net::{Server, ServerOptions, ShutdownReport, Socket};
-use landline::{How, Report};
+use landline::{Outcome, Report};
 
 use crate::support::clients::{ask, client, echo, is_turned_away};
 use crate::support::fixtures::Served;
@@ -38,8 +38,8 @@ fn a_shutdown_of_200_clients_returns_in_time_with_a_true_report() {
             let options = ServerOptions::new().report({
                 let ends = Arc::clone(&ends);
                 move |report| {
-                    if let Report::Ended { how, .. } = report {
-                        ends.lock().expect("nobody panics").push(*how);
+                    if let Report::Ended { outcome, .. } = report {
+                        ends.lock().expect("nobody panics").push(*outcome);
                     }
                 }
             });
@@ -94,7 +94,7 @@ fn a_shutdown_of_200_clients_returns_in_time_with_a_true_report() {
             assert!(report.elapsed >= grace, "those who were busy had their time");
             assert!(report.elapsed < grace + Duration::from_secs(1), "and no more than that, but {report}");
             let count = |how| ends.lock().expect("nobody panics").iter().filter(|other| **other == how).count();
-            assert_eq!((count(How::Finished), count(How::Forced)), (100, 100), "the reports say the same");
+            assert_eq!((count(Outcome::Finished), count(Outcome::Forced)), (100, 100), "the reports say the same");
 
             let again = shut_down(&served.server, Duration::ZERO);
             assert_eq!(counts(again), (0, 0, 50), "a second shutdown has nobody left to end, and says who still runs");
@@ -154,17 +154,20 @@ fn a_handler_that_reads_to_the_end_is_not_told_of_an_end_by_a_shutdown() {
 fn a_handler_may_shut_its_server_down() {
     each_ip(|place| {
         let (tell, told) = mpsc::channel();
+        let its_server = Arc::new(OnceLock::<Server>::new());
+        let own_server = its_server.clone();
         let served = Served::start(place, &ServerOptions::new(), move |socket| {
             let mut kind = [0];
             socket.read_exact(&mut kind)?;
             if &kind == b"!" {
-                let report = socket.server().expect("it is there").shutdown(HANG);
+                let report = own_server.get().expect("the test gives it").shutdown(HANG);
                 tell.send(report).expect("the test waits");
                 return socket.write_all("down");
             }
             socket.write_all(kind)?;
             echo(socket)
         });
+        let _ = its_server.set(served.server.clone());
         let others: Vec<_> = (0..10).map(|_| client(served.server.address())).collect();
         others.iter().for_each(|one| ask(one).expect("it is served"));
         let own = Socket::connect(served.server.address()).expect("the server listens");

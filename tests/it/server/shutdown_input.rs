@@ -129,7 +129,7 @@ fn silent_clients_do_not_hold_a_shutdown_up() {
 #[test]
 fn a_client_that_never_stops_sending_is_cut_at_the_end_of_the_time() {
     each_ip(|at| {
-        let options = ServerOptions::new().linger(Duration::from_secs(60));
+        let options = ServerOptions::new().lingering_close(Duration::from_secs(60));
         let served = Served::start(at, &options, |socket| {
             loop {
                 socket.read(&mut [0; 1024])?;

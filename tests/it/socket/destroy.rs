@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
 
-use landline::net::{ReadyState, Server, ServerOptions, Socket, SocketOptions};
+use landline::net::{ReadyState, Server, ServerOptions, Socket, SocketEvent, SocketOptions};
 use landline::{Error, Report};
 
 use crate::support::fixtures::{Served, accept, pair, pair_with, watch_only, watch_running, words};
@@ -105,12 +105,13 @@ fn a_closed_server_resets_its_connections_and_then_is_over() {
             let running = server
                 .on()
                 .connection(move |socket| {
-                    let data = |socket: &Socket, _: &[u8]| open.send(socket.clone()).map_err(std::io::Error::other);
-                    socket
-                        .on()
-                        .data(data)
-                        .close(|_, error| tell.send(format!("close {error}")).expect("it waits"))
-                        .run()
+                    socket.each(|socket, event| match event {
+                        SocketEvent::Data(_) => open.send(socket.clone()).map_err(std::io::Error::other),
+                        SocketEvent::Close { had_error, .. } => {
+                            tell.send(format!("close {had_error}")).map_err(std::io::Error::other)
+                        }
+                        _ => Ok(()),
+                    })
                 })
                 .close(move || over.send("server".into()).expect("the test waits"))
                 .spawn()

@@ -336,7 +336,7 @@ fn a_reply_arrives_although_the_clients_input_was_not_read() {
 #[test]
 fn a_lingering_connection_holds_no_slot() {
     within("the second client is served", || {
-        let options = ServerOptions::new().max_connections(1).linger(HANG);
+        let options = ServerOptions::new().max_connections(1).lingering_close(HANG);
         let served = Served::start("127.0.0.1:0", &options, |socket| socket.write_all("reply"));
         let first = served.connect();
         assert_eq!(first.read_to_string().expect("no reset"), "reply", "the reply and the end arrive");
@@ -352,7 +352,7 @@ fn a_lingering_connection_holds_no_slot() {
 #[test]
 fn no_linger_closes_at_once() {
     within("the client is told", || {
-        let options = ServerOptions::new().linger(None);
+        let options = ServerOptions::new().lingering_close(None);
         let (tell, told) = mpsc::channel::<()>();
         let told = std::sync::Mutex::new(told);
         let served = Served::start("127.0.0.1:0", &options, move |socket| {

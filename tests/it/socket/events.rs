@@ -1,9 +1,7 @@
 //! The order of events, on both sides, and what is counted when: Node's table, row by row.
 
-use std::cell::Cell;
 use std::io;
 use std::sync::mpsc::{self, Receiver};
-use std::thread;
 
 use landline::net::{ReadyState, Server, ServerOptions, Socket, SocketEvent, SocketOptions};
 
@@ -251,78 +249,6 @@ fn another_sockets_destroy_is_an_error_here() {
             assert_eq!(server.connections(), 0, "the slot is free");
             assert_eq!(client.read(&mut [0; 1]).expect("no reset"), 0, "the peer sees the end");
         });
-    });
-}
-
-/// Ensures that `on` tells every event to its closure, each once, in the order of `each`, and that closures may share state
-/// by a `Cell`.
-#[test]
-fn on_calls_one_closure_for_each_event() {
-    within("run returns", || {
-        each_ip(|at| {
-            let (_server, client, accepted) = pair(at);
-            client.write_end("hello").expect("it is connected");
-            let order = Cell::new(String::new());
-            let note = |word: &str| order.set(order.take() + word);
-            let result = accepted
-                .on()
-                .data(|_, bytes| {
-                    note(&format!("{} ", bytes.len()));
-                    Ok(())
-                })
-                .end(|_| {
-                    note("end ");
-                    Err(io::Error::other("enough"))
-                })
-                .timeout(|_| {
-                    note("timeout ");
-                    Ok(())
-                })
-                .error(|_, error| note(&format!("{error} ")))
-                .close(|_, had_error| note(&format!("{had_error}")))
-                .run();
-            assert_eq!(result.expect_err("the closure's error").to_string(), "enough", "run returns it");
-            assert_eq!(order.take(), "5 end enough true", "data, end, error, close");
-        });
-    });
-}
-
-/// Ensures that `spawn` does the same on a thread of its own, and gives the result to who joins it.
-#[test]
-fn on_spawn_reads_on_a_thread_of_its_own() {
-    within("join returns", || {
-        let (_server, client, accepted) = pair("127.0.0.1:0");
-        let (tell, told) = mpsc::channel();
-        let running = accepted
-            .on()
-            .data(move |_, bytes| {
-                tell.send((bytes.to_vec(), thread::current().name().map(str::to_owned))).map_err(io::Error::other)
-            })
-            .end(|_| Err(io::Error::other("enough")))
-            .spawn()
-            .expect("a thread can be started");
-        client.write_all("x").expect("it is connected");
-        let (bytes, name) = told.recv().expect("it is read");
-        assert_eq!(bytes, b"x", "what was sent");
-        let name = name.expect("the thread has a name");
-        assert_eq!(name, format!("landline socket {}", client.local_address()), "the name says role and address");
-        assert!(!running.is_finished(), "it reads on");
-        client.end().expect("it is connected");
-        assert_eq!(running.join().expect_err("the closure's error").to_string(), "enough", "join gives run's result");
-    });
-}
-
-/// Ensures that a closure which panics in `spawn` closes its connection, and that `join` says so.
-#[test]
-fn a_panic_in_on_spawn_closes_the_connection() {
-    within("join returns", || {
-        let (server, client, accepted) = pair("127.0.0.1:0");
-        let running = accepted.on().data(|_, _| panic!("as asked")).spawn().expect("a thread can be started");
-        client.write_all("x").expect("it is connected");
-        let error = running.join().expect_err("it panicked");
-        assert_eq!(error.to_string(), "callback panicked: as asked", "join tells the panic");
-        assert_eq!(client.read(&mut [0; 1]).expect("no reset"), 0, "the connection is closed");
-        assert_eq!((server.connections(), server.stats().panicked), (0, 1), "its slot is free, its end booked");
     });
 }
 

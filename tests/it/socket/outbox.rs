@@ -1,8 +1,8 @@
 //! Queued writes.
 
 use std::io::{self, ErrorKind};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -10,9 +10,7 @@ use landline::net::{Server, ServerOptions, Socket, SocketOptions};
 use socket2::SockRef;
 
 use crate::support::fixtures::{noise, pair_with};
-use crate::support::{
-    HANG, blocked, descriptors, each_ip, eventually, in_child, numbered, threads, until_asleep, within,
-};
+use crate::support::{blocked, descriptors, each_ip, eventually, in_child, numbered, threads, until_asleep, within};
 
 const AT: &str = "127.0.0.1:0";
 /// More than the kernel takes of a connection with small buffers.
@@ -38,29 +36,12 @@ fn all(peer: &Socket) -> Vec<u8> {
     within("the end comes", move || peer.read_to_end()).expect("an orderly end")
 }
 
-/// Counts how often completions are called, and with what.
-#[derive(Debug, Clone, Default)]
-struct Told(Arc<Mutex<Vec<Option<ErrorKind>>>>);
-
-impl Told {
-    fn then(&self) -> impl FnOnce(io::Result<()>) + Send + 'static {
-        let told = self.clone();
-        move |result| told.0.lock().expect("nothing panicked").push(result.err().map(|error| error.kind()))
-    }
-
-    fn all(&self) -> Vec<Option<ErrorKind>> {
-        self.0.lock().expect("nothing panicked").clone()
-    }
-}
-
-/// Ensures that what the kernel takes is not queued, and that its completion is told before `try_send_then` returns.
+/// Ensures that what the kernel takes is not queued.
 #[test]
 fn what_the_kernel_takes_is_not_queued() {
     each_ip(|at| {
         let (_server, client, accepted) = narrow_pair(at);
-        let told = Told::default();
-        accepted.outbox().try_send_then(*b"one ", told.then()).expect("there is room");
-        assert_eq!(told.all(), [None], "the kernel has it all");
+        accepted.outbox().try_send(*b"one ").expect("there is room");
         accepted.outbox().try_send("two".as_bytes()).expect("there is room");
         assert_eq!(accepted.outbox().pending(), 0, "nothing is queued");
         assert_eq!(accepted.bytes_written(), 7, "both are counted");
@@ -105,7 +86,6 @@ fn messages_of_several_threads_arrive_whole_and_in_order() {
         .map(|who| {
             let socket = accepted.clone();
             thread::spawn(move || {
-                let completed = Arc::new(AtomicUsize::new(0));
                 for number in 0..EACH {
                     // Who, number, length, and as many bytes.
                     let length = 1 + (number * 37 + u32::from(who) * 101) % 3_000;
@@ -115,29 +95,19 @@ fn messages_of_several_threads_arrive_whole_and_in_order() {
                     message.resize(9 + length as usize, who);
                     let message: Arc<[u8]> = message.into();
                     match who % 3 {
-                        0 => eventually("room comes", || {
-                            let counted = Arc::clone(&completed);
-                            let then = move |result: io::Result<()>| {
-                                result.expect("somebody reads");
-                                counted.fetch_add(1, SeqCst);
-                            };
-                            socket.outbox().try_send_then(Arc::clone(&message), then).is_ok()
-                        }),
+                        0 => eventually("room comes", || socket.outbox().try_send(Arc::clone(&message)).is_ok()),
                         1 => socket.outbox().send(message).expect("somebody reads"),
                         _ => socket.write_all(&message).expect("somebody reads"),
                     }
                 }
-                (who % 3 == 0).then_some(completed)
             })
         })
         .collect();
     let reader = thread::spawn(move || all(&client));
-    let join = |writer: thread::JoinHandle<_>| within("writing ends", || writer.join());
-    let counts: Vec<_> = writers.into_iter().filter_map(|writer| join(writer).expect("nothing panicked")).collect();
-    accepted.end().expect("somebody reads");
-    for count in counts {
-        assert_eq!(count.load(SeqCst), EACH as usize, "each completion is told once, and before our end is out");
+    for writer in writers {
+        within("writing ends", || writer.join()).expect("nothing panicked");
     }
+    accepted.end().expect("somebody reads");
     let came = reader.join().expect("nothing panicked");
     let (mut rest, mut next) = (&came[..], [0_u32; 6]);
     while let [who, a, b, c, d, e, f, g, h, tail @ ..] = rest {
@@ -187,8 +157,7 @@ fn full_means_that_nothing_was_taken() {
     outbox.try_send(vec![2; MUCH]).expect("just the limit");
     let pending = outbox.pending();
     assert!(pending > 10_000, "the kernel did not take all: {pending}");
-    let told = Told::default();
-    let full = outbox.try_send_then(vec![3; MUCH - pending + 1], told.then()).expect_err("one byte too many");
+    let full = outbox.try_send(vec![3; MUCH - pending + 1]).expect_err("one byte too many");
     assert!(full.is_full() && io::Error::from(full).kind() == ErrorKind::WouldBlock, "to be tried again");
     outbox.try_send([]).expect("nothing always fits");
     outbox.try_send(vec![4; MUCH - pending]).expect("the last byte of room");
@@ -200,7 +169,6 @@ fn full_means_that_nothing_was_taken() {
     let came = all(&client);
     assert_eq!(came.iter().filter(|byte| **byte == 2).count(), MUCH, "what was taken arrives");
     assert_eq!(came.len(), 2 * MUCH - pending, "and nothing else");
-    assert!(told.all().is_empty(), "a message that was not taken is not completed");
     accepted.destroy();
     let full = outbox.try_send([6]).expect_err("it is closed");
     assert!(!full.is_full() && io::Error::from(full).kind() == ErrorKind::NotConnected, "no use trying");
@@ -263,169 +231,51 @@ fn a_send_that_waits_is_ended() {
     }
 }
 
-/// Ensures that each completion is told exactly once, with the truth, on every path.
+/// Ensures that `flush` says what became of what was queued: written once the peer has read, or why not.
 #[test]
-fn a_completion_is_told_once_on_every_path() {
-    type End = (&'static str, fn(&Socket, &Socket), Option<ErrorKind>);
-    let ends: [End; 6] = [
-        ("read", |_, peer| drop(all(peer)), None),
-        (
-            "flushed",
-            |ours, peer| {
-                let peer = peer.clone();
-                let reading = thread::spawn(move || all(&peer));
-                ours.outbox().flush().expect("somebody reads");
-                ours.outbox().end().expect("it is open");
-                reading.join().expect("nothing panicked");
-            },
-            None,
-        ),
-        ("destroyed", |ours, _| ours.destroy(), Some(ErrorKind::NotConnected)),
-        ("reset by us", |ours, _| ours.reset_and_destroy().expect("it is open"), Some(ErrorKind::NotConnected)),
-        ("reset by the peer", |_, peer| peer.reset_and_destroy().expect("it is open"), Some(ErrorKind::NotConnected)),
-        ("past the deadline", |ours, _| ours.set_deadline(Instant::now()), Some(ErrorKind::NotConnected)),
+fn flush_says_what_became_of_the_queue() {
+    type End = (&'static str, fn(&Socket, &Socket), Result<(), ErrorKind>);
+    let ends: [End; 5] = [
+        ("read", |_, peer| peer.read_exact(&mut vec![0; 4 * MUCH]).expect("all of it comes"), Ok(())),
+        ("destroyed", |ours, _| ours.destroy(), Err(ErrorKind::NotConnected)),
+        ("reset by us", |ours, _| ours.reset_and_destroy().expect("it is open"), Err(ErrorKind::NotConnected)),
+        ("reset by the peer", |_, peer| peer.reset_and_destroy().expect("it is open"), Err(ErrorKind::NotConnected)),
+        ("cleared", |ours, _| ours.outbox().clear(), Err(ErrorKind::TimedOut)),
     ];
     for (what, end, expected) in ends {
         let (_server, client, accepted) = narrow_pair(AT);
-        let (told, dropped) = (Told::default(), Arc::new(()));
-        if what == "past the deadline" {
-            accepted.set_timeout(Duration::from_millis(50)); // so that the writer looks at its time now and then
-        }
         for _ in 0..4 {
-            let (then, held) = (told.then(), Arc::clone(&dropped));
-            let then = move |result| {
-                let _held = held;
-                then(result);
-            };
-            accepted.outbox().try_send_then(vec![1; MUCH], then).expect("the limit is far");
+            accepted.outbox().try_send(vec![1; MUCH]).expect("the limit is far");
         }
-        if what == "read" {
-            accepted.outbox().end().expect("it is connected");
+        if what == "cleared" {
+            // What is begun is not cleared: with a peer that never reads, the deadline ends it.
+            accepted.set_deadline(Instant::now() + Duration::from_millis(200));
         }
+        let flushed = accepted.outbox();
+        let flushing = blocked(move || flushed.flush());
         end(&accepted, &client);
-        eventually(&format!("{what}: all four are told"), || told.all().len() >= 4);
+        let result = within(&format!("{what} ends it"), || flushing.join()).expect("nothing panicked");
+        assert_eq!(result.map_err(|error| error.kind()), expected, "{what}");
         eventually(&format!("{what}: nothing is queued"), || accepted.outbox().pending() == 0);
-        assert_eq!(told.all(), [expected; 4], "{what}: each once");
-        eventually(&format!("{what}: no closure is kept"), || Arc::strong_count(&dropped) == 1);
+        accepted.destroy();
     }
 }
 
-/// Ensures that `clear` drops what nobody has begun to write, tells it, and tears nothing.
+/// Ensures that `clear` drops what no thread has begun to write, and tears nothing.
 #[test]
 fn clear_drops_what_is_not_begun() {
     let (_server, client, accepted) = narrow_pair(AT);
-    let told = Told::default();
     let outbox = accepted.outbox();
     for byte in [1, 2, 3] {
-        outbox.try_send_then(vec![byte; MUCH], told.then()).expect("the limit is far");
+        outbox.try_send(vec![byte; MUCH]).expect("the limit is far");
     }
     outbox.clear();
-    assert_eq!(told.all(), [Some(ErrorKind::Interrupted); 2], "the two that are not begun are told");
     assert!(outbox.pending() <= MUCH, "only what is begun is left: {}", outbox.pending());
-    outbox.try_send_then(vec![4; 10], told.then()).expect("there is room again");
+    outbox.try_send(vec![4; 10]).expect("there is room again");
     outbox.end().expect("it is connected");
     outbox.clear();
     let came = all(&client);
     assert_eq!(came, vec![1; MUCH], "what was begun is whole, what was cleared is not there, and the end is kept");
-    eventually("the first is told", || told.all().len() == 4);
-    assert_eq!(told.all().iter().filter(|kind| kind.is_none()).count(), 1, "only the first was written");
-}
-
-/// Ensures that `on_drain` is called each time the queue has been written out, may send, and is replaced by a new one.
-#[test]
-fn on_drain_is_called_when_the_queue_is_empty() {
-    let (_server, client, accepted) = narrow_pair(AT);
-    // So much that some of it is queued, however fast the peer reads.
-    const MORE: usize = 8 << 20;
-    accepted.outbox().set_limit(MORE);
-    let (tell, drained) = mpsc::channel();
-    let again = accepted.outbox();
-    let mut more = 2;
-    accepted.outbox().on_drain(move || {
-        tell.send(again.pending()).expect("the test waits");
-        if more > 0 {
-            more -= 1;
-            again.try_send(vec![1; MORE]).expect("it is empty");
-        }
-    });
-    accepted.outbox().try_send(*b"x").expect("there is room");
-    assert!(drained.try_recv().is_err(), "what was never queued is no drain");
-    accepted.outbox().try_send(vec![1; MORE]).expect("there is room");
-    assert!(drained.try_recv().is_err(), "the peer has not read");
-    let reading = thread::spawn(move || all(&client));
-    for _ in 0..3 {
-        assert_eq!(drained.recv_timeout(HANG), Ok(0), "each time it is written out");
-    }
-    let (tell, new) = mpsc::channel();
-    accepted.outbox().on_drain(move || tell.send(()).expect("the test waits"));
-    accepted.outbox().try_send(vec![1; MORE]).expect("there is room");
-    new.recv_timeout(HANG).expect("the new one is called");
-    assert!(drained.recv_timeout(Duration::ZERO).is_err(), "the old one is not");
-    accepted.end().expect("somebody reads");
-    assert_eq!(reading.join().expect("nothing panicked").len(), 4 * MORE + 1, "all arrives");
-}
-
-/// Ensures that a queue that another thread empties while `on_drain` is running is told of after it.
-#[test]
-fn a_drain_during_on_drain_is_told_too() {
-    let (_server, client, accepted) = narrow_pair(AT);
-    let (tell, told) = mpsc::channel();
-    let (go_on, wait) = mpsc::channel::<()>();
-    let mut calls = 0;
-    accepted.outbox().on_drain(move || {
-        calls += 1;
-        tell.send(calls).expect("the test waits");
-        let _ = wait.recv_timeout(HANG);
-    });
-    accepted.outbox().try_send(vec![1; MUCH]).expect("there is room");
-    assert!(accepted.outbox().pending() > 0, "nobody reads");
-    let (read_on, rest) = mpsc::channel();
-    let reading = thread::spawn(move || {
-        client.read_exact(&mut vec![0; MUCH]).expect("the first comes");
-        rest.recv_timeout(HANG).expect("the test goes on");
-        all(&client)
-    });
-    assert_eq!(told.recv_timeout(HANG), Ok(1), "the first time");
-    accepted.outbox().try_send(vec![1; MUCH]).expect("there is room");
-    assert!(accepted.outbox().pending() > 0, "nobody reads");
-    read_on.send(()).expect("it waits");
-    accepted.outbox().flush().expect("somebody reads");
-    assert_eq!(accepted.outbox().pending(), 0, "this thread has emptied it");
-    go_on.send(()).expect("it waits");
-    assert_eq!(told.recv_timeout(HANG), Ok(2), "the second time");
-    drop(go_on);
-    accepted.end().expect("somebody reads");
-    reading.join().expect("nothing panicked");
-}
-
-/// Ensures that an `on_drain` that holds a handle does not keep the connection's memory once it is closed.
-#[test]
-fn on_drain_is_dropped_with_the_connection() {
-    let (_server, _client, accepted) = narrow_pair(AT);
-    let (held, own) = (Arc::new(()), accepted.clone());
-    let kept = Arc::clone(&held);
-    accepted.outbox().on_drain(move || {
-        let _ = (&kept, &own);
-    });
-    assert_eq!(Arc::strong_count(&held), 2, "it is kept while the connection is open");
-    accepted.destroy();
-    assert_eq!(Arc::strong_count(&held), 1, "and no longer");
-    let kept = Arc::clone(&held);
-    accepted.outbox().on_drain(move || drop(Arc::clone(&kept)));
-    assert_eq!(Arc::strong_count(&held), 1, "a closed connection keeps none");
-}
-
-/// Ensures that a panic in a completion or in `on_drain` stops nothing.
-#[test]
-fn a_panic_in_a_callback_stops_nothing() {
-    let (_server, client, accepted) = narrow_pair(AT);
-    accepted.outbox().on_drain(|| panic!("on purpose: drain"));
-    accepted.outbox().try_send_then(vec![1; MUCH], |_| panic!("on purpose: completion")).expect("there is room");
-    let told = Told::default();
-    accepted.outbox().try_send_then(vec![2; MUCH], told.then()).expect("there is room");
-    accepted.outbox().end().expect("it is connected");
-    assert_eq!(all(&client).len(), 2 * MUCH, "everything is written");
-    eventually("the next completion is told", || told.all() == [None]);
 }
 
 /// Ensures that `end` comes after everything queued, however slowly the peer reads: 3,000,000 bytes. Mirrors what Node's
@@ -524,19 +374,6 @@ fn a_writer_thread_lives_only_while_something_is_queued() {
             assert_eq!(descriptors(), before.1, "{what}: no descriptor is left");
         }
     });
-}
-
-/// Ensures that a completion may write to its own socket, and that what it writes comes after.
-#[test]
-fn a_completion_may_write() {
-    let (_server, client, accepted) = narrow_pair(AT);
-    let own = accepted.clone();
-    let then = move |result: io::Result<()>| {
-        result.and_then(|()| own.write_end("after")).expect("somebody reads");
-    };
-    accepted.outbox().try_send_then(vec![0; MUCH], then).expect("there is room");
-    let came = all(&client);
-    assert_eq!((came.len(), came.ends_with(b"after")), (MUCH + 5, true), "it is the last");
 }
 
 /// Ensures that a client that does not read slows nobody who writes to it by `try_send`, and that the rest are served.

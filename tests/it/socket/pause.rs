@@ -109,18 +109,20 @@ fn with_pause_on_connect_nothing_is_told_until_resume() {
     }
 }
 
-/// Ensures that a pause inside a callback holds back the next event, and that another thread can resume.
+/// Ensures that a pause inside the closure holds back the next event, and that another thread can resume.
 #[test]
-fn a_callback_can_pause() {
+fn a_closure_can_pause() {
     let (_server, client, accepted) = pair(AT);
     let (tell, told) = mpsc::channel();
     let socket = accepted.clone();
     let (running, reader) = numbered(move || {
-        let data = |socket: &Socket, bytes: &[u8]| {
-            socket.pause();
-            tell.send(bytes.len()).map_err(std::io::Error::other)
-        };
-        socket.on().data(data).run()
+        socket.each(|socket, event| match event {
+            SocketEvent::Data(bytes) => {
+                socket.pause();
+                tell.send(bytes.len()).map_err(std::io::Error::other)
+            }
+            _ => Ok(()),
+        })
     });
     for round in 0..3 {
         client.write_all("abc").expect("it is connected");
@@ -178,18 +180,19 @@ fn a_paused_loop_can_be_destroyed_and_times_out() {
     assert_eq!(words(tape), ["timeout", "data", "end", "close false"], "the time goes on, and is told");
 }
 
-/// Ensures that `text` gives a character whole whose bytes come in two pieces, and marks what is not valid. Mirrors the
+/// Ensures that a decoder in `each` gives a character whole whose bytes come in two pieces, and marks what is not valid. Mirrors the
 /// setEncoding of net-large-string.js.
 #[test]
 fn text_gives_whole_characters() {
     let server = Server::listen(AT).expect("port 0 can be listened on");
     let running = server
         .spawn(|socket| {
-            socket
-                .on()
-                .text(Encoding::Utf8, |socket, text| socket.write_all(text.to_uppercase()))
-                .end(|socket| socket.write_all("."))
-                .run()
+            let mut decoder = landline::Decoder::new(Encoding::Utf8);
+            socket.each(|socket, event| match event {
+                SocketEvent::Data(bytes) => socket.write_all(decoder.push(bytes).to_uppercase()),
+                SocketEvent::End => socket.write_all(decoder.finish().to_uppercase() + "."),
+                _ => Ok(()),
+            })
         })
         .expect("a thread can be started");
     let client = Socket::connect(server.address()).expect("the server listens");

@@ -286,21 +286,26 @@ fn a_timeout_fires_once_per_idle_period() {
     });
 }
 
-/// Ensures that `on().timeout` and a channel tell it too, once.
+/// Ensures that `each` and a channel tell it too, once.
 #[test]
-fn callbacks_and_channels_tell_a_timeout() {
+fn each_and_channels_tell_a_timeout() {
     const TIMER: Duration = Duration::from_millis(40);
     let options = ServerOptions::new().timeout(TIMER);
     let start = Instant::now();
     let (_server, client, accepted) = pair_with(AT, options.clone(), SocketOptions::new());
     assert_eq!(accepted.timeout(), Some(TIMER), "the server's option holds for its sockets");
-    let running = accepted.on().timeout(|socket| socket.write_all("t")).spawn().expect("a thread can be started");
+    let running = thread::spawn(move || {
+        accepted.each(|socket, event| match event {
+            SocketEvent::Timeout => socket.write_all("t"),
+            _ => Ok(()),
+        })
+    });
     // A write of the handler is activity, and the silence after it an idle period of its own.
     let reader = client.clone();
     within("it is told three times", move || reader.read_exact(&mut [0; 3])).expect("it is connected");
     assert!(start.elapsed() >= 3 * TIMER, "once in each silence: three in {:?}", start.elapsed());
     client.end().expect("it is connected");
-    within("run returns", || running.join()).expect("a timeout is no error");
+    within("each returns", || running.join()).expect("it does not panic").expect("a timeout is no error");
 
     let (_server, client, accepted) = pair_with(AT, options, SocketOptions::new());
     let events = accepted.events(16).expect("a thread can be started");

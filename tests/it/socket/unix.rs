@@ -234,15 +234,16 @@ fn a_path_that_is_too_long_is_an_error() {
 }
 
 /// Ensures that 1,001 pings are answered over a Unix socket, both IP families, by a half-open server: in the handler the count is 1
-/// and the socket knows its server, at the end it can still be written, after the close neither. Mirrors net-pingpong.js.
+/// and the server knows the socket, at the end it can still be written, after the close neither. Mirrors net-pingpong.js.
 #[test]
 fn pings_are_answered_over_every_kind_of_socket() {
     fn pings(at: landline::Endpoint) {
         let options = ServerOptions::new().allow_half_open(true).max_connections(1);
-        let served = Served::start(at, &options, |socket| {
-            let server = socket.server().expect("it is accepted");
-            assert_eq!(server.connections(), 1, "the count includes it");
-            assert!(server.sockets().contains(socket), "and the server knows it");
+        let server = options.listen(at).expect("port 0 and a path of its own can be listened on");
+        let counted = server.clone();
+        let running = server.spawn(move |socket| {
+            assert_eq!(counted.connections(), 1, "the count includes it");
+            assert!(counted.sockets().contains(socket), "and the server knows it");
             socket.each(|socket, event| match event {
                 SocketEvent::Data(bytes) => {
                     assert_eq!(bytes, b"PING", "one at a time");
@@ -259,8 +260,8 @@ fn pings_are_answered_over_every_kind_of_socket() {
                 _ => Ok(()),
             })
         });
-        let client = Socket::connect(served.server.address()).expect("the server listens");
-        assert!(client.server().is_none(), "a client has none");
+        let running = running.expect("a thread can be started");
+        let client = Socket::connect(server.address()).expect("the server listens");
         for _ in 0..1_001 {
             let mut answer = [0; 4];
             client.write_all("PING").and_then(|()| client.read_exact(&mut answer)).expect("it answers");
@@ -268,8 +269,9 @@ fn pings_are_answered_over_every_kind_of_socket() {
         }
         client.end().expect("it is connected");
         assert_eq!(client.read_to_end().expect("an orderly end"), b"", "nothing more");
-        let stats = served.server.stats();
-        served.stop();
+        let stats = server.stats();
+        server.close();
+        within("serve returns", move || running.join()).expect("serving ended in order");
         assert_eq!((stats.accepted, stats.panicked), (1, 0), "no rule was broken in the handler");
     }
     let place = Place::new();

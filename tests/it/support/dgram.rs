@@ -1,12 +1,13 @@
 //! What the tests of datagrams share.
 
-use std::io::{BufRead, BufReader};
+use std::io::{self, BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
+use std::thread::JoinHandle;
 use std::{env, thread};
 
-use landline::dgram::{RemoteInfo, Socket};
+use landline::dgram::{RemoteInfo, Socket, SocketEvent};
 
 use super::{HANG, is_child, run_child};
 
@@ -16,6 +17,20 @@ pub(crate) fn receive(socket: &Socket) -> (Vec<u8>, RemoteInfo) {
     let received = socket.recv_timeout(&mut buffer, HANG).expect("a datagram arrives");
     let (bytes, from) = received.expect("the socket is open");
     (bytes.to_vec(), from)
+}
+
+/// Receives on a thread of its own until the socket closes.
+pub(crate) fn receiving(
+    socket: &Socket,
+    mut message: impl FnMut(&Socket, &[u8], &RemoteInfo) -> io::Result<()> + Send + 'static,
+) -> JoinHandle<io::Result<()>> {
+    let socket = socket.clone();
+    thread::spawn(move || {
+        socket.each(|socket, event| match event {
+            SocketEvent::Message(bytes, from) => message(socket, bytes, &from),
+            _ => Ok(()),
+        })
+    })
 }
 
 /// Runs `body` in a process and a network namespace of its own, in which there is nothing but a loopback interface that is

@@ -141,3 +141,70 @@ fn what_is_no_endpoint_is_an_error_that_names_it() {
     let shown = Endpoint::from("nonsense").to_string();
     assert!(shown.contains("nonsense"), "a bad endpoint prints why: {shown}");
 }
+
+/// Ensures a socket address is read with its port, port 80 included, which Node's parser turns into 0.
+#[test]
+fn address_parse_keeps_the_port_and_80_too() {
+    for (text, ip, port) in [
+        ("1.2.3.4:80", "1.2.3.4", 80),
+        ("[::1]:80", "::1", 80),
+        ("1.2.3.4:443", "1.2.3.4", 443),
+        ("[2001:db8::1]:65535", "2001:db8::1", 65535),
+        ("1.2.3.4:0", "1.2.3.4", 0),
+    ] {
+        let address = Address::parse(text).expect(text);
+        assert_eq!(address.ip().map(|ip| ip.to_string()).as_deref(), Some(ip), "{text} has its address");
+        assert_eq!(address.port(), port, "{text} has its port");
+    }
+}
+
+/// Ensures the port defaults to 0.
+#[test]
+fn address_parse_defaults_to_port_0() {
+    for text in ["1.2.3.4", "[::1]"] {
+        assert_eq!(Address::parse(text).map(|address| address.port()), Some(0), "{text} has no port");
+    }
+}
+
+/// Ensures what is no address with or without a port is `None`: names, paths, bare IPv6, ports out of range.
+#[test]
+fn address_parse_answers_none_for_anything_else() {
+    for text in [
+        "",
+        "localhost",
+        "localhost:80",
+        "http://1.2.3.4",
+        "1.2.3.4:",
+        "1.2.3.4:65536",
+        "1.2.3.4:-1",
+        "1.2.3.4:80:90",
+        "1.2.3.4/",
+        " 1.2.3.4",
+        "::1",
+        "::1:3000",
+        "[::1",
+        "[::1]:",
+        "[::1]80",
+        "[1.2.3.4]:80",
+        ":80",
+        "80",
+        "/tmp/socket",
+    ] {
+        assert_eq!(Address::parse(text), None, "{text:?} is no socket address");
+    }
+}
+
+/// Ensures the numeric forms of IPv4 that programs read differently are refused.
+#[test]
+fn address_parse_refuses_legacy_numeric_ipv4() {
+    for text in ["2130706433", "2130706433:80", "0x7f000001", "0x7f.0.0.1", "127.1", "127.1:80", "010.0.0.1", "1.2.3"] {
+        assert_eq!(Address::parse(text), None, "{text} is not the one plain form of an IPv4 address");
+    }
+}
+
+/// Ensures an IPv4-mapped address is the IPv4 address, as everywhere.
+#[test]
+fn address_parse_is_canonical() {
+    let mapped = Address::parse("[::ffff:1.2.3.4]:80");
+    assert_eq!(mapped, Address::parse("1.2.3.4:80"), "one peer has one name");
+}

@@ -8,4 +8,3 @@ mod address;
 mod auto_traits;
 mod block_list;
 mod encoding;
-mod is_ip;

@@ -1,5 +1,5 @@
-//! Throwing away what a peer still sends while its connection ends in order: closing with input unread sends RST, which can
-//! destroy the reply on its way (RFC 9112, 9.6).
+//! Throwing away what a peer still sends while its connection ends in order: closing with input unread sends RST, which
+//! can destroy the reply on its way (RFC 9112, 9.6).
 
 use std::io::{self, BufRead, BufReader};
 use std::net::{Shutdown, TcpStream};
@@ -10,17 +10,17 @@ use crate::net::socket::stream::CHUNK;
 use crate::sys;
 
 /// How long a connection's unread input is thrown away while it ends in order, if nobody has said otherwise.
-pub(crate) const LINGER: Duration = Duration::from_secs(1);
+pub(crate) const LINGERING_CLOSE: Duration = Duration::from_secs(1);
 
 /// At most this much unread input is thrown away while a connection ends in order.
-pub(crate) const LINGER_BYTES: usize = 1024 * 1024;
+pub(crate) const LINGERING_BYTES: usize = 1024 * 1024;
 
 /// Until the peer's end, for `time` at most, after our own end.
 pub(crate) fn discard_until_end(mut stream: &TcpStream, time: Duration) {
     // `None` is later than there are numbers for.
     let end = Instant::now().checked_add(time);
     let mut reader = BufReader::with_capacity(CHUNK, &mut stream);
-    let mut left = LINGER_BYTES;
+    let mut left = LINGERING_BYTES;
     loop {
         let time = end.map_or(time, |end| end.saturating_duration_since(Instant::now()));
         if time.is_zero() || reader.get_ref().set_read_timeout(Some(time)).is_err() {
@@ -38,21 +38,22 @@ pub(crate) fn discard_until_end(mut stream: &TcpStream, time: Duration) {
     }
 }
 
-/// A peer that is not read any more is taken to have paused when it has sent nothing this often in a row, at such intervals.
-/// Looks are counted and not the time, since a busy machine may keep both sides from running.
+/// A peer that is not read any more is taken to have paused when it has sent nothing this often in a row, at such
+/// intervals. Looks are counted and not the time, since a busy machine may keep both sides from running.
 const LOOKS: usize = 20;
 const LOOK: Duration = Duration::from_millis(5);
 
-/// What stands in for `discard_until_end` after a nudge, shutdown(Read), which on Linux means that reads do not wait any
-/// more, and that the system answers with RST to all that still comes once our FIN is out. So the FIN has to wait until the
-/// peer has paused. One that is silent at the first look, and has been told nothing that could be lost, has paused.
+/// What stands in for `discard_until_end` after a nudge, shutdown(Read), which on Linux means that reads do not wait
+/// any more, and that the system answers with RST to all that still comes once our FIN is out. So the FIN has to wait
+/// until the peer has paused. One that is silent at the first look, and has been told nothing that could be lost, has
+/// paused.
 pub(crate) fn discard_until_quiet(stream: &TcpStream, time: Duration, has_goodbye: bool) {
     // The nudge may have come too late for this stream.
     let _ = stream.shutdown(Shutdown::Read);
     let start = Instant::now();
     let mut reader = BufReader::with_capacity(CHUNK, stream);
     let mut looks = if has_goodbye { LOOKS } else { 1 };
-    let (mut left, mut in_vain) = (LINGER_BYTES, 0);
+    let (mut left, mut in_vain) = (LINGERING_BYTES, 0);
     while start.elapsed() < time && is_writable(stream) {
         match reader.fill_buf().map(<[u8]>::len) {
             Ok(0) => {
