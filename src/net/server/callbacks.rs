@@ -61,7 +61,7 @@ impl<'a> ServerCallbacks<'a> {
     }
 
     /// A client was turned away; when this has returned it is closed, or with
-    /// [`WhenFull::Reply`](crate::net::WhenFull::Reply) handed to the thread that says goodbye. Node's `drop`.
+    /// [`WhenFull::RefuseWith`](crate::net::WhenFull::RefuseWith) handed to the thread that says goodbye. Node's `drop`.
     #[doc(alias = "drop")]
     pub fn refused(mut self, f: impl Fn(&Refused) + Send + Sync + 'a) -> Self {
         self.refused = Some(Box::new(f));

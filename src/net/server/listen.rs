@@ -120,7 +120,7 @@ impl ServerOptions {
         let is_wildcard = address.ip().is_some_and(|ip| ip.is_unspecified());
         let slots = if self.when_full == WhenFull::Wait { Slots::with_room(limit) } else { Slots::new(limit) };
         let goodbyes = match &self.when_full {
-            WhenFull::Reply(message) => {
+            WhenFull::RefuseWith(message) => {
                 let name = format!("{} refuse {address}", self.thread_name);
                 Some(Goodbyes::new(message.clone(), self.lingering_close, name, self.stack_size))
             }

@@ -67,7 +67,7 @@ impl Server {
     }
 
     /// Calls `handler` with each connection, each on a thread of its own, at the same time. Blocks until the server is
-    /// closed and the last handler has returned, and with [`WhenFull::Reply`](crate::net::WhenFull::Reply) the last
+    /// closed and the last handler has returned, and with [`WhenFull::RefuseWith`](crate::net::WhenFull::RefuseWith) the last
     /// goodbye is over. The calling thread is the first to serve.
     ///
     /// The handler may borrow from the caller. When it returns, its connection ends: first the slot is free, then the

@@ -88,7 +88,7 @@ impl ServerOptions {
 
     /// How many connections may be open at once; 0 lets nobody in, `None` allows as many as the system has threads for.
     /// Default: 10,000, or 64 less than the limit of descriptors (`ulimit -n`) if that is lower; with
-    /// [`WhenFull::Reply`] also less what its goodbyes may take.
+    /// [`WhenFull::RefuseWith`] also less what its goodbyes may take.
     ///
     /// More than the threads of one process, on Linux a quarter of `vm.max_map_count` less 1,000, is an error.
     #[doc(alias = "maxConnections")]
@@ -111,7 +111,7 @@ impl ServerOptions {
 
     /// How many connections may be open at once from one address: one of IPv4, in whichever form it comes, or the /64
     /// of an IPv6 address, which one customer of a provider has all of. A client above that is refused, whether there
-    /// is room or not and whatever [`when_full`](ServerOptions::when_full) says; with [`WhenFull::Reply`] it is told
+    /// is room or not and whatever [`when_full`](ServerOptions::when_full) says; with [`WhenFull::RefuseWith`] it is told
     /// so. All hosts of one IPv6 network count as one, then, and so do all that use link-local addresses. 0 refuses
     /// everybody; Unix sockets have no addresses to limit. It takes memory for the addresses that are connected, and
     /// for no others. Default: none, as many as there is room for.
@@ -128,7 +128,7 @@ impl ServerOptions {
 
     /// Whether [`close`](crate::net::Server::close) accepts and turns away those clients whom the kernel has connected
     /// and nobody has accepted yet, at most as many as the [backlog](ServerOptions::backlog) holds. With
-    /// [`WhenFull::Reply`] they get the goodbye, as many of them as it serves at once. The others see the end, or still
+    /// [`WhenFull::RefuseWith`] they get the goodbye, as many of them as it serves at once. The others see the end, or still
     /// `ConnectionReset` if they have written already. They are reported, on the thread that closes, and counted as
     /// refused since the server was closing, or because a list shuts them out, and those are only closed; the `refused`
     /// callback is told only of one whom a thread was accepting just then. `close` blocks until all are answered; the
@@ -294,7 +294,7 @@ impl ServerOptions {
         check_name(&self.thread_name)?;
         self.connection.check()?;
         let mut goodbyes = 0;
-        if let WhenFull::Reply(message) = &self.when_full {
+        if let WhenFull::RefuseWith(message) = &self.when_full {
             if message.len() > goodbye::LONGEST {
                 let must = format!("<= {} bytes", goodbye::LONGEST);
                 return Err(Error::option("when_full reply", must, message.len()));
@@ -396,7 +396,7 @@ pub enum WhenFull {
     /// `ConnectionReset` if it had written already. What Node does.
     #[default]
     Refuse,
-    /// The same, with a goodbye that it really gets, at most 64 KiB: `WhenFull::Reply("server busy\n".into())`.
+    /// The same, with a goodbye that it really gets, at most 64 KiB: `WhenFull::RefuseWith("server busy\n".into())`.
     ///
     /// The goodbye is written, our direction is ended, and what the client still sends is thrown away until its own
     /// end, for at most [`lingering_close`](crate::net::ServerOptions::lingering_close), and 1 MiB. So a client that
@@ -410,7 +410,7 @@ pub enum WhenFull {
     /// last goodbye is over too, so a client that does not end holds them up for the lingering time;
     /// [`shutdown`](crate::net::Server::shutdown) does not wait longer than it was told. With a `lingering_close` of
     /// zero the connection is closed right behind the goodbye, which a client that is still writing may lose.
-    Reply(Vec<u8>),
+    RefuseWith(Vec<u8>),
     /// It is not accepted until a slot is free: it waits in the [backlog](crate::net::ServerOptions::backlog), where
     /// its connect has succeeded and what it writes is kept for it. When the backlog is full too, its connect takes a
     /// second and longer. What Go's `LimitListener` does.

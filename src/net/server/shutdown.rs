@@ -41,7 +41,7 @@ impl Server {
     }
 
     /// Blocks until the server is closed, by [`close`](Server::close) from another thread or from a handler, and its
-    /// last connection has ended, and the last [goodbye](crate::net::WhenFull::Reply) is over. A handler may call it:
+    /// last connection has ended, and the last [goodbye](crate::net::WhenFull::RefuseWith) is over. A handler may call it:
     /// its own connection is left out, and so are those of other handlers that wait here too. The thread that receives
     /// the server's [`events`](Server::events) may call it as well: what has no room in the channel is dropped then,
     /// and the connection it comes from destroyed. The same goes for the thread that made them, if for a second nobody
@@ -103,7 +103,7 @@ impl Server {
     /// unanswered: to lose none, as when another process goes on with the listener, [`close`](Self::close) and let
     /// those who are connected end.
     ///
-    /// Clients that are being told [goodbye](crate::net::WhenFull::Reply) have `grace` for that too, and are then cut
+    /// Clients that are being told [goodbye](crate::net::WhenFull::RefuseWith) have `grace` for that too, and are then cut
     /// off. They are no connections, so they are neither finished nor forced; one that could not be let go of in time
     /// is still running. The same goes for clients whose [PROXY header](crate::net::ServerOptions::proxy_protocol) has
     /// not arrived: they are refused at once.

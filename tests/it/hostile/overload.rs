@@ -19,7 +19,7 @@ use crate::support::{HANG, descriptors, each_ip, eventually, in_child, threads, 
 const GOODBYE: &str = "server busy\n";
 
 fn reply() -> ServerOptions {
-    ServerOptions::new().when_full(WhenFull::Reply(GOODBYE.into()))
+    ServerOptions::new().when_full(WhenFull::RefuseWith(GOODBYE.into()))
 }
 
 /// A server whose `report` hook has it.
@@ -130,7 +130,7 @@ fn a_goodbye_that_is_taken_in_pieces_does_not_wait_for_a_client_that_writes_firs
     }
     in_child(this_test!(), &["sh", "-c", SMALL, "sh"], || {
         let long: Vec<u8> = (0..64 * 1024).map(|n| n as u8).collect();
-        let options = ServerOptions::new().when_full(WhenFull::Reply(long.clone())).max_connections(0);
+        let options = ServerOptions::new().when_full(WhenFull::RefuseWith(long.clone())).max_connections(0);
         let served = Served::start("127.0.0.1:0", &options.lingering_close(Duration::from_secs(60)), echo);
         let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
         socket.set_recv_buffer_size(2048).expect("as small as it gets");
@@ -213,7 +213,7 @@ fn the_hook_on_the_refusers_thread_may_call_anything() {
 /// Ensures that hooks of the accepting thread may end the server, panic, and change the limit, with clients that wait.
 #[test]
 fn hooks_that_panic_and_close_harm_nobody() {
-    for when_full in [WhenFull::Refuse, WhenFull::Reply(GOODBYE.into()), WhenFull::Wait] {
+    for when_full in [WhenFull::Refuse, WhenFull::RefuseWith(GOODBYE.into()), WhenFull::Wait] {
         // The hook's own client is there for as long as the hook runs, so the shutdown takes its whole grace.
         let grace = Duration::from_millis(50);
         some_round("the idle one ends within the grace", grace, |grace| {
@@ -258,7 +258,7 @@ fn hooks_that_panic_and_close_harm_nobody() {
 #[test]
 fn a_storm_leaves_nothing_behind() {
     in_child(this_test!(), &[], || {
-        for when_full in [WhenFull::Refuse, WhenFull::Reply(GOODBYE.into()), WhenFull::Wait] {
+        for when_full in [WhenFull::Refuse, WhenFull::RefuseWith(GOODBYE.into()), WhenFull::Wait] {
             let before = (threads(), descriptors());
             let (told, ended) = (Arc::new(Mutex::new(0u64)), Arc::new(Mutex::new(0u64)));
             let options = ServerOptions::new().max_connections(4).when_full(when_full.clone()).report({

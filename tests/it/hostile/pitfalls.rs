@@ -15,7 +15,7 @@ use crate::support::{HANG, descriptors, eventually, in_child, threads, within};
 /// How many clients are told goodbye, and how many are reset, of two hundred that wait at a port two servers share, when one of
 /// the two closes.
 fn close_one_of_two(options: &ServerOptions) -> (usize, usize) {
-    let options = options.clone().reuse_port(true).when_full(WhenFull::Reply("elsewhere\n".into()));
+    let options = options.clone().reuse_port(true).when_full(WhenFull::RefuseWith("elsewhere\n".into()));
     let leaving = options.listen("127.0.0.1:0").expect("port 0 can be listened on");
     let staying = options.listen(leaving.address()).expect("both ask to share it");
     let mut clients: Vec<_> = (0..200).map(|_| client(staying.address())).collect();

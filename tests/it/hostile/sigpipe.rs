@@ -181,7 +181,7 @@ fn no_datagram_raises_sigpipe() {
 fn no_goodbye_raises_sigpipe() {
     in_child(this_test!(), &WRAPPER, || {
         assert_default();
-        let reply = WhenFull::Reply(vec![b'x'; 64 * 1024]);
+        let reply = WhenFull::RefuseWith(vec![b'x'; 64 * 1024]);
         let options = ServerOptions::new().max_connections(0).when_full(reply);
         for place in places() {
             let at = if place.starts_with('/') { PathBuf::from(&place).into() } else { Endpoint::from(&place) };

@@ -50,7 +50,7 @@ fn a_balancer_that_sends_nothing_holds_up_nobody() {
 /// Ensures that a server that is full of connections without a header refuses the next one as full.
 #[test]
 fn a_connection_without_its_header_takes_a_slot() {
-    let options = behind().max_connections(1).when_full(WhenFull::Reply("full\n".into()));
+    let options = behind().max_connections(1).when_full(WhenFull::RefuseWith("full\n".into()));
     let served = Served::start("127.0.0.1:0", &options, tell);
     let silent = balancer(&served.server);
     eventually("it takes a slot", || served.server.connections() == 1);

@@ -196,7 +196,7 @@ fn every_thread_says_what_it_is_for() {
         let hanging = thread::spawn(move || hanging.connect(("a.name", port)).map(drop));
 
         // A client that is turned away has a goodbye said to it as long as it stays.
-        let options = ServerOptions::new().max_connections(0).when_full(WhenFull::Reply(b"full\n".to_vec()));
+        let options = ServerOptions::new().max_connections(0).when_full(WhenFull::RefuseWith(b"full\n".to_vec()));
         let refusing = Served::start("127.0.0.1:0", &options.lingering_close(HANG), |_| Ok(()));
         let refused = refusing.connect();
 
@@ -235,7 +235,7 @@ fn threads_are_named_as_asked_for() {
         let options = ServerOptions::new().thread_name("web").max_connections(0);
         let served = Served::start(
             "127.0.0.1:0",
-            &options.when_full(WhenFull::Reply("full".into())).lingering_close(HANG),
+            &options.when_full(WhenFull::RefuseWith("full".into())).lingering_close(HANG),
             |_| Ok(()),
         );
         let refused = served.connect();

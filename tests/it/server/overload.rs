@@ -54,7 +54,7 @@ fn every_refused_client_reads_the_goodbye() {
     in_child(this_test!(), &[], || {
         each_ip(|place| {
             let before = (threads(), descriptors());
-            let options = ServerOptions::new().max_connections(1).when_full(WhenFull::Reply(GOODBYE.into()));
+            let options = ServerOptions::new().max_connections(1).when_full(WhenFull::RefuseWith(GOODBYE.into()));
             let served = Served::start(place, &options, echo);
             let inside = client(served.server.address());
             ask(&inside).expect("there is room for one");
@@ -94,7 +94,7 @@ fn every_refused_client_reads_the_goodbye() {
 fn goodbyes_end_after_the_linger_time() {
     in_child(this_test!(), &[], || {
         let before = threads();
-        let options = ServerOptions::new().max_connections(0).when_full(WhenFull::Reply(GOODBYE.into()));
+        let options = ServerOptions::new().max_connections(0).when_full(WhenFull::RefuseWith(GOODBYE.into()));
         let server =
             options.lingering_close(Duration::from_millis(200)).listen("127.0.0.1:0").expect("the server listens");
         let acceptor = thread::spawn({
@@ -121,7 +121,7 @@ fn goodbyes_end_after_the_linger_time() {
 /// Ensures that a client that sends without end is cut off by size, long before the time is up.
 #[test]
 fn a_refused_client_that_floods_is_cut_off() {
-    let options = ServerOptions::new().max_connections(0).when_full(WhenFull::Reply(GOODBYE.into()));
+    let options = ServerOptions::new().max_connections(0).when_full(WhenFull::RefuseWith(GOODBYE.into()));
     let served = Served::start("127.0.0.1:0", &options.lingering_close(Duration::from_secs(60)), echo);
     let mut flooder = client(served.server.address());
     let start = Instant::now();
@@ -137,7 +137,7 @@ fn a_refused_client_that_floods_is_cut_off() {
 /// Ensures that a client that reads nothing and ends nothing holds up neither the others' goodbyes nor a shutdown.
 #[test]
 fn a_shutdown_does_not_wait_longer_for_goodbyes_than_it_may() {
-    let options = ServerOptions::new().max_connections(0).when_full(WhenFull::Reply(GOODBYE.into()));
+    let options = ServerOptions::new().max_connections(0).when_full(WhenFull::RefuseWith(GOODBYE.into()));
     let server = options.lingering_close(Duration::from_secs(60)).listen("127.0.0.1:0").expect("the server listens");
     let serving = server.spawn(echo).expect("a thread can be started");
     let silent: Vec<_> = (0..10).map(|_| client(server.address())).collect();
@@ -156,7 +156,7 @@ fn a_shutdown_does_not_wait_longer_for_goodbyes_than_it_may() {
 #[test]
 fn the_number_of_goodbyes_at_once_is_bounded() {
     in_child(this_test!(), &["sh", "-c", "ulimit -n 2048; exec \"$@\"", "sh"], || {
-        let options = ServerOptions::new().when_full(WhenFull::Reply(GOODBYE.into()));
+        let options = ServerOptions::new().when_full(WhenFull::RefuseWith(GOODBYE.into()));
         let defaults = options.listen("127.0.0.1:0").expect("the server listens");
         assert_eq!(defaults.max_connections(), 2048 - 64 - 256, "the default leaves descriptors for goodbyes");
         drop(defaults);
@@ -181,7 +181,7 @@ fn the_number_of_goodbyes_at_once_is_bounded() {
 /// Ensures that a goodbye that is too long is an error that names the option.
 #[test]
 fn a_goodbye_that_is_too_long_is_an_error() {
-    let options = ServerOptions::new().when_full(WhenFull::Reply(vec![0; 64 * 1024 + 1]));
+    let options = ServerOptions::new().when_full(WhenFull::RefuseWith(vec![0; 64 * 1024 + 1]));
     let error = options.listen("127.0.0.1:0").expect_err("it is one byte too long");
     assert_eq!(error.code(), "ERR_OUT_OF_RANGE", "it is out of range");
     assert!(error.to_string().contains("when_full reply"), "the option is named: {error}");
@@ -338,7 +338,7 @@ fn an_address_has_a_limit_of_its_own() {
 #[test]
 fn who_is_queued_when_the_server_closes_gets_an_answer_if_asked_for() {
     each_ip(|place| {
-        let options = ServerOptions::new().when_full(WhenFull::Reply("closing down\n".into())).answer_queued(true);
+        let options = ServerOptions::new().when_full(WhenFull::RefuseWith("closing down\n".into())).answer_queued(true);
         let server = options.listen(place).expect("the server listens");
         let queued: Vec<_> = (0..50).map(|_| client(server.address())).collect();
         queued.iter().for_each(|mut one| one.write_all(b"let me in").expect("the kernel takes it"));
@@ -368,7 +368,8 @@ fn who_is_queued_and_shut_out_by_a_list_hears_no_goodbye() {
     let this_machine = BlockList::new();
     this_machine.add_cidrs(["127.0.0.0/8", "::1/128"]).expect("they are subnets");
     each_ip(|place| {
-        let reply = || ServerOptions::new().when_full(WhenFull::Reply("closing down\n".into())).answer_queued(true);
+        let reply =
+            || ServerOptions::new().when_full(WhenFull::RefuseWith("closing down\n".into())).answer_queued(true);
         for (options, by) in [
             (reply().block_list(&this_machine), RefusedBy::Blocked),
             (reply().proxy_protocol(&BlockList::new()), RefusedBy::Untrusted),
