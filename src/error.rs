@@ -33,6 +33,7 @@ pub struct Error(Box<Inner>);
 struct Inner {
     kind: io::ErrorKind,
     code: Cow<'static, str>,
+    cause: Option<Cause>,
     os: Option<i32>,
     syscall: Option<&'static str>,
     /// The whole text where it does not follow from the other fields.
@@ -41,6 +42,38 @@ struct Inner {
     local_address: Option<Address>,
     host: Option<Box<str>>,
     causes: Vec<Error>,
+}
+
+/// The errors that the library itself decides by, apart from their texts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cause {
+    /// The server is served already.
+    AlreadyListen,
+    /// The connection was closed by this program.
+    Destroyed,
+    /// The server is shutting down.
+    ShuttingDown,
+    /// The idle time is over.
+    Idle,
+    /// The queue of an outbox has no room.
+    Full,
+}
+
+impl Cause {
+    /// Whether an error says this and no more.
+    pub(crate) fn is_of(self, error: &io::Error) -> bool {
+        Error::of(error).is_some_and(|error| error.has(self))
+    }
+
+    fn kind_and_code(self) -> (io::ErrorKind, &'static str) {
+        match self {
+            Cause::AlreadyListen => (io::ErrorKind::AlreadyExists, "ERR_SERVER_ALREADY_LISTEN"),
+            Cause::Destroyed => (io::ErrorKind::NotConnected, "ERR_STREAM_DESTROYED"),
+            Cause::ShuttingDown => (io::ErrorKind::ConnectionAborted, "ERR_SERVER_SHUTTING_DOWN"),
+            Cause::Idle => (io::ErrorKind::TimedOut, "ERR_SOCKET_TIMEOUT"),
+            Cause::Full => (io::ErrorKind::WouldBlock, "ERR_OUTBOX_FULL"),
+        }
+    }
 }
 
 impl Error {
@@ -97,6 +130,7 @@ impl Error {
         Error(Box::new(Inner {
             kind,
             code: code.into(),
+            cause: None,
             os: None,
             syscall: None,
             text: None,
@@ -158,6 +192,18 @@ impl Error {
         let mut this = Error::new(kind, code);
         this.0.text = Some(text.into());
         this
+    }
+
+    /// An error that the library itself decides by.
+    pub(crate) fn of_cause(cause: Cause, text: impl Into<Cow<'static, str>>) -> Error {
+        let (kind, code) = cause.kind_and_code();
+        let mut this = Error::fixed(kind, code, text);
+        this.0.cause = Some(cause);
+        this
+    }
+
+    pub(crate) fn has(&self, cause: Cause) -> bool {
+        self.0.cause == Some(cause)
     }
 
     /// What the system would answer to a call that was not made, because it can be told beforehand.

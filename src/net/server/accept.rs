@@ -14,14 +14,14 @@ use std::thread::{self, Scope};
 use std::time::Duration;
 
 use crate::address::Address;
-use crate::error::Error;
+use crate::error::{Cause, Error};
 use crate::net::server::admission::{Client, admit};
 use crate::net::server::listener::Listener;
 use crate::net::server::options::ServerOptions;
 use crate::net::server::registry::Presence;
 use crate::net::server::reject::{Hooks, refuse};
 use crate::net::socket::Socket;
-use crate::net::socket::connection::{CloseMode, is_shutting_down, tells_destroyed, tells_shutting_down};
+use crate::net::socket::connection::CloseMode;
 use crate::report::{Outcome, RefusedBy, Report, dispose, guarded};
 use crate::sync::poison::lock;
 use crate::thread::{Builder, panic_message};
@@ -144,16 +144,16 @@ where
         let work = || {
             let result = (self.handler)(&socket);
             // One that ends because of a shutdown ends in order too.
-            let in_order = result.as_ref().map_or_else(is_shutting_down, |()| true);
+            let in_order = result.as_ref().map_or_else(|error| Cause::ShuttingDown.is_of(error), |()| true);
             let flushed = if in_order { socket.connection.turn().flush() } else { Ok(()) };
             flushed.and(result).map_err(Error::from)
         };
         let result = self.server.registry.serving(socket.id(), || catch_unwind(AssertUnwindSafe(work)));
         match result {
             Ok(Ok(())) => self.finish(&socket),
-            Ok(Err(error)) if tells_shutting_down(&error) => self.finish(&socket),
+            Ok(Err(error)) if error.has(Cause::ShuttingDown) => self.finish(&socket),
             // The handler was cut off by a destroy, and says no more than that.
-            Ok(Err(error)) if socket.connection.is_closed() && tells_destroyed(&error) => {}
+            Ok(Err(error)) if socket.connection.is_closed() && error.has(Cause::Destroyed) => {}
             Ok(Err(error)) => {
                 if let Some(hook) = self.hooks.error {
                     guarded(|| hook(&error, Some(&socket)));

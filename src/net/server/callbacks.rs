@@ -2,7 +2,7 @@
 
 use std::{fmt, io};
 
-use crate::error::Error;
+use crate::error::{Cause, Error};
 use crate::net::server::Server;
 use crate::net::server::reject::{ErrorHook, Hooks, Refused, RefusedHook};
 use crate::net::socket::Socket;
@@ -89,9 +89,7 @@ impl<'a> ServerCallbacks<'a> {
     pub fn run(self) -> io::Result<()> {
         let hooks = Hooks { refused: self.refused.as_deref(), error: self.error.as_deref() };
         let result = self.server.serve_with(&self.connection, &hooks);
-        let is_served_elsewhere =
-            |error| Error::of(error).is_some_and(|error| error.code() == "ERR_SERVER_ALREADY_LISTEN");
-        if !result.as_ref().is_err_and(is_served_elsewhere) {
+        if !result.as_ref().is_err_and(|error| Cause::AlreadyListen.is_of(error)) {
             // For connections too that `accept` has given to somebody.
             self.server.inner.registry.wait();
             if let Some(close) = self.close {

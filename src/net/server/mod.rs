@@ -18,7 +18,7 @@ use std::{fmt, io};
 
 use crate::address::Address;
 use crate::endpoint::Endpoint;
-use crate::error::{Error, Result};
+use crate::error::{Cause, Error, Result};
 use crate::net::server::listener::Listener;
 use crate::net::server::options::ServerOptions;
 use crate::net::server::registry::Stats;
@@ -209,7 +209,7 @@ impl Server {
 
 fn served_already() -> io::Error {
     let text = "This server is being served already";
-    Error::fixed(io::ErrorKind::AlreadyExists, "ERR_SERVER_ALREADY_LISTEN", text).into()
+    Error::of_cause(Cause::AlreadyListen, text).into()
 }
 
 impl fmt::Debug for Server {

@@ -2,9 +2,10 @@
 
 use std::io;
 
+use crate::error::Cause;
 use crate::events::{CloseSignal, Events, Feed, channel};
 use crate::net::socket::Socket;
-use crate::net::socket::connection::{destroyed, is_destroyed};
+use crate::net::socket::connection::destroyed;
 use crate::net::socket::each::SocketEvent;
 use crate::thread::Running;
 
@@ -47,7 +48,7 @@ pub(crate) fn feed_from<T>(socket: &Socket, feed: &Feed<T>, wrap: impl Fn(Socket
     });
     // An error went through the channel, and the end of the receiver is none.
     match result {
-        Err(error) if is_destroyed(&error) => Ok(()),
+        Err(error) if Cause::Destroyed.is_of(&error) => Ok(()),
         result => result,
     }
 }

@@ -17,7 +17,7 @@ use socket2::SockRef;
 
 use crate::address::{Address, Family};
 use crate::cancel::Attached;
-use crate::error::Error;
+use crate::error::{Cause, Error};
 use crate::events::CloseSignal;
 use crate::net::socket::lingering::{discard_until_end, discard_until_quiet};
 use crate::net::socket::queue::Queue;
@@ -424,29 +424,9 @@ impl Drop for Connection {
 /// What a call on a closed socket gets.
 pub(crate) fn destroyed(call: &'static str) -> Error {
     let text = format!("Cannot call {call} after a stream was destroyed");
-    Error::fixed(io::ErrorKind::NotConnected, "ERR_STREAM_DESTROYED", text)
+    Error::of_cause(Cause::Destroyed, text)
 }
-
-const SHUTTING_DOWN: &str = "ERR_SERVER_SHUTTING_DOWN";
 
 pub(crate) fn shutting_down() -> Error {
-    Error::fixed(io::ErrorKind::ConnectionAborted, SHUTTING_DOWN, "server is shutting down")
-}
-
-/// Whether an error says no more than that the server is shutting down.
-pub(crate) fn is_shutting_down(error: &io::Error) -> bool {
-    Error::of(error).is_some_and(tells_shutting_down)
-}
-
-pub(crate) fn tells_shutting_down(error: &Error) -> bool {
-    error.code() == SHUTTING_DOWN
-}
-
-/// Whether an error says no more than that the connection was closed by us.
-pub(crate) fn is_destroyed(error: &io::Error) -> bool {
-    Error::of(error).is_some_and(tells_destroyed)
-}
-
-pub(crate) fn tells_destroyed(error: &Error) -> bool {
-    error.code() == "ERR_STREAM_DESTROYED"
+    Error::of_cause(Cause::ShuttingDown, "server is shutting down")
 }

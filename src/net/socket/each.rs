@@ -4,13 +4,13 @@ use std::io;
 use std::net::TcpStream;
 use std::sync::Arc;
 
-use crate::error::Error;
+use crate::error::{Cause, Error};
 use crate::net::socket::Socket;
-use crate::net::socket::connection::{CloseMode, Connection, is_destroyed, is_shutting_down};
+use crate::net::socket::connection::{CloseMode, Connection};
 use crate::net::socket::lingering::LINGERING_CLOSE;
 use crate::net::socket::read::Chunks;
 use crate::net::socket::stream::CHUNK;
-use crate::net::socket::timers::{IdleMark, is_idle};
+use crate::net::socket::timers::IdleMark;
 use crate::report::Outcome;
 
 /// What happens on a [`Socket`], in this order: any number of `Data` and `Timeout`; `End`; `Error`; `Close`. Each of
@@ -96,12 +96,12 @@ impl Socket {
     ) -> io::Result<()> {
         let stream = self.connection.stream("read")?;
         let mut result = self.read_events(stream, half_open, &mut f);
-        let shut_down = result.as_ref().is_err_and(is_shutting_down);
+        let shut_down = result.as_ref().is_err_and(|error| Cause::ShuttingDown.is_of(error));
         if shut_down {
             // In order: what is queued goes out first.
             result = self.connection.turn().flush();
         }
-        if self.connection.is_closed() && result.as_ref().is_err_and(is_destroyed) {
+        if self.connection.is_closed() && result.as_ref().is_err_and(|error| Cause::Destroyed.is_of(error)) {
             // Ours, so it is no error of the connection's.
             result = Ok(());
         }
@@ -135,7 +135,7 @@ impl Socket {
                         break;
                     }
                 }
-                Err(error) if is_idle(&error) => {
+                Err(error) if Cause::Idle.is_of(&error) => {
                     chunks.idle_was_told();
                     f(self, SocketEvent::Timeout)?;
                     continue;
@@ -180,7 +180,7 @@ impl Socket {
         let mut told = None;
         loop {
             match wait(&self.connection, told) {
-                Err(error) if is_idle(&error) => {
+                Err(error) if Cause::Idle.is_of(&error) => {
                     told = Some(self.connection.timers.told());
                     f(self, SocketEvent::Timeout)?;
                 }

@@ -8,11 +8,11 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 use std::{fmt, io};
 
-use crate::error::{Error, Result};
+use crate::error::{Cause, Error, Result};
 use crate::net::socket::Socket;
 use crate::net::socket::connection::{Connection, destroyed};
-use crate::net::socket::queue::{FULL, Message, TrySendError};
-use crate::net::socket::timers::{Direction, is_idle};
+use crate::net::socket::queue::{Message, TrySendError};
+use crate::net::socket::timers::Direction;
 use crate::net::socket::write::{WriteGuard, written_after_end};
 use crate::thread::Builder;
 
@@ -75,7 +75,7 @@ impl Outbox {
         loop {
             self.wait_for_room(message.len())?;
             match self.push(Message::data(Arc::clone(&message)), true) {
-                Err(full) if full.is_full() && full.0.code() == FULL => {}
+                Err(full) if full.0.has(Cause::Full) => {}
                 result => return Ok(result?),
             }
         }
@@ -126,7 +126,7 @@ impl Outbox {
     }
 
     /// Changes how many bytes may be queued, from the next message on. Default: 1 MiB, or what
-    /// [`outbox_limit`](super::SocketOptions::outbox_limit) set.
+    /// [`outbox_limit`](crate::net::SocketOptions::outbox_limit) set.
     pub fn set_limit(&self, bytes: usize) {
         self.connection.queue().state().limit = bytes;
         self.connection.queue().tell_moved();
@@ -251,7 +251,7 @@ fn start_writer(connection: &Arc<Connection>) -> io::Result<()> {
             // since the hook may write to the socket, or end it.
             let result = connection.turn().write_queued(1);
             match result {
-                Err(error) if is_idle(&error) => {}
+                Err(error) if Cause::Idle.is_of(&error) => {}
                 // Closed or ended by us: what was sent too late is given up, and nothing has failed.
                 Err(_) if connection.check_writable().is_err() => queue.abandon(),
                 Err(error) => connection.fail(&Error::told_by(&error)),

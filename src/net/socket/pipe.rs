@@ -2,8 +2,8 @@
 
 use std::{io, thread};
 
+use crate::error::Cause;
 use crate::net::socket::Socket;
-use crate::net::socket::connection::is_destroyed;
 use crate::net::socket::read::Chunks;
 use crate::thread::Builder;
 
@@ -67,7 +67,7 @@ pub fn relay(a: &Socket, b: &Socket) -> io::Result<(u64, u64)> {
             (Ok(there), Ok(back)) => Ok((there, back)),
             // The direction that was cut by the other one's error says only that the socket was destroyed.
             (Err(error), Ok(_)) | (Ok(_), Err(error)) => Err(error),
-            (Err(there), Err(back)) => Err(if is_destroyed(&there) { back } else { there }),
+            (Err(there), Err(back)) => Err(if Cause::Destroyed.is_of(&there) { back } else { there }),
         }
     })
 }

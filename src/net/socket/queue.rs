@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::{fmt, io};
 
-use crate::error::{Error, Result};
+use crate::error::{Cause, Error, Result};
 use crate::sync::poison::lock;
 
 /// Why [`Outbox::try_send`](crate::net::Outbox::try_send) did not take a message: nothing of it was sent or queued.
@@ -31,9 +31,6 @@ impl From<TrySendError> for io::Error {
         full.0.into()
     }
 }
-
-/// The code of a message that does not fit.
-pub(crate) const FULL: &str = "ERR_OUTBOX_FULL";
 
 /// The queue itself. Only who has the turn to write takes messages out.
 pub(crate) struct Queue {
@@ -139,7 +136,7 @@ impl State {
             return Ok(());
         }
         let text = format!("{length} bytes do not fit: {} of {} are queued", self.bytes, self.limit);
-        Err(TrySendError(Error::fixed(io::ErrorKind::WouldBlock, FULL, text)))
+        Err(TrySendError(Error::of_cause(Cause::Full, text)))
     }
 
     /// Takes the first message out.

@@ -10,7 +10,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use crate::error::Error;
+use crate::error::{Cause, Error};
 use crate::sys;
 
 /// All in nanoseconds; the moments since `since`. 0 is none.
@@ -222,20 +222,13 @@ fn nanoseconds(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX / 2).min(u64::MAX / 2)
 }
 
-const IDLE: &str = "ERR_SOCKET_TIMEOUT";
-
 fn idle_too_long(direction: Direction, idle: u64) -> io::Error {
     let text =
         format!("{} timed out: nothing was read or written for {:?}", direction.call(), Duration::from_nanos(idle));
-    Error::fixed(io::ErrorKind::TimedOut, IDLE, text).into()
+    Error::of_cause(Cause::Idle, text).into()
 }
 
 fn past_deadline(direction: Direction) -> io::Error {
     let text = format!("{} timed out: the deadline has passed", direction.call());
     Error::fixed(io::ErrorKind::TimedOut, "ERR_SOCKET_DEADLINE", text).into()
-}
-
-/// Whether an error says that the connection was idle for too long: the one that only notifies.
-pub(crate) fn is_idle(error: &io::Error) -> bool {
-    Error::of(error).is_some_and(|error| error.code() == IDLE)
 }
