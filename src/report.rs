@@ -73,18 +73,33 @@ pub enum RefusedBy {
     ProxyTimeout,
 }
 
+impl RefusedBy {
+    /// How many there are: the last one's number and one.
+    pub(crate) const COUNT: usize = RefusedBy::ProxyTimeout as usize + 1;
+
+    /// How it reads in a log, and whether such a client hears the goodbye of a full server. Clients that are shut out by a
+    /// list, or that are no load balancer or a broken one, are only closed.
+    fn text_and_goodbye(self) -> (&'static str, bool) {
+        match self {
+            RefusedBy::Full => ("full", true),
+            RefusedBy::PerAddress => ("too many from its address", true),
+            RefusedBy::Blocked => ("blocked", false),
+            RefusedBy::NoThread => ("no thread", true),
+            RefusedBy::Closing => ("closing", true),
+            RefusedBy::Untrusted => ("no trusted load balancer", false),
+            RefusedBy::ProxyHeader => ("its PROXY header", false),
+            RefusedBy::ProxyTimeout => ("no PROXY header in time", false),
+        }
+    }
+
+    pub(crate) fn hears_goodbye(self) -> bool {
+        self.text_and_goodbye().1
+    }
+}
+
 impl fmt::Display for RefusedBy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            RefusedBy::Full => "full",
-            RefusedBy::PerAddress => "too many from its address",
-            RefusedBy::Blocked => "blocked",
-            RefusedBy::NoThread => "no thread",
-            RefusedBy::Closing => "closing",
-            RefusedBy::Untrusted => "no trusted load balancer",
-            RefusedBy::ProxyHeader => "its PROXY header",
-            RefusedBy::ProxyTimeout => "no PROXY header in time",
-        })
+        f.pad(self.text_and_goodbye().0)
     }
 }
 

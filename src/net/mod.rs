@@ -15,7 +15,7 @@ pub use server::Server;
 pub use server::callbacks::ServerCallbacks;
 pub use server::channel::ServerEvent;
 pub use server::options::{ServerOptions, WhenFull};
-pub use server::registry::{RefusedStats, Stats};
+pub use server::registry::Stats;
 pub use server::reject::Refused;
 pub use server::shutdown::ShutdownReport;
 pub use socket::each::SocketEvent;

@@ -342,7 +342,7 @@ impl ServerOptions {
     /// [`proxy_timeout`](Self::proxy_timeout), by 107 bytes (version 1) and by 4096 (version 2). Meanwhile the
     /// connection takes a slot of [`max_connections`](Self::max_connections) and holds up nobody else; it does not
     /// count as [accepted](crate::net::Stats::accepted) yet. When the header is wrong or late, it is closed and never
-    /// seen by a handler: it counts as [refused](crate::net::RefusedStats), by cause; `refused` is told, and what was
+    /// seen by a handler: it counts as [refused](crate::net::Stats::refused), by cause; `refused` is told, and what was
     /// wrong is [reported](crate::Report::Failed). [`close`](crate::net::Server::close) leaves it its time;
     /// [`shutdown`](crate::net::Server::shutdown), and dropping the server's [`events`](crate::net::Server::events),
     /// leave it the header that has arrived, and no more. The first byte that is read of the connection is the one

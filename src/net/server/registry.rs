@@ -34,32 +34,22 @@ pub struct Stats {
     pub panicked: u64,
     /// The largest number that was ever open at once.
     pub peak: u64,
-    /// Clients turned away, by cause.
-    pub refused: RefusedStats,
     /// How often accept(2) failed. It was tried again each time, unless the listening socket had become useless.
     pub accept_errors: u64,
+    /// Clients turned away, by the number of the cause.
+    refused: [u64; RefusedBy::COUNT],
 }
 
-/// How many clients were turned away, by cause: a part of [`Stats`].
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct RefusedStats {
-    /// As many connections were open as allowed.
-    pub full: u64,
-    /// As many connections were open from the client's address as each is allowed.
-    pub per_address: u64,
-    /// The client's address is on the block list.
-    pub blocked: u64,
-    /// No thread could be started.
-    pub no_thread: u64,
-    /// The server was being closed.
-    pub closing: u64,
-    /// It came from none of the load balancers that are trusted.
-    pub untrusted: u64,
-    /// Its PROXY header was wrong, or the connection ended before it.
-    pub proxy_header: u64,
-    /// Its PROXY header was not there in time.
-    pub proxy_timeout: u64,
+impl Stats {
+    /// How many clients were turned away for that cause.
+    pub fn refused(&self, by: RefusedBy) -> u64 {
+        self.refused[by as usize]
+    }
+
+    /// How many clients were turned away, for whatever cause.
+    pub fn refused_total(&self) -> u64 {
+        self.refused.iter().sum()
+    }
 }
 
 /// What a server and its connections share. It outlives the server as long as one of them is open.
@@ -152,17 +142,7 @@ impl Registry {
     }
 
     pub(crate) fn refused(&self, by: RefusedBy) {
-        let refused = &mut lock(&self.state).stats.refused;
-        *match by {
-            RefusedBy::Full => &mut refused.full,
-            RefusedBy::PerAddress => &mut refused.per_address,
-            RefusedBy::Blocked => &mut refused.blocked,
-            RefusedBy::NoThread => &mut refused.no_thread,
-            RefusedBy::Closing => &mut refused.closing,
-            RefusedBy::Untrusted => &mut refused.untrusted,
-            RefusedBy::ProxyHeader => &mut refused.proxy_header,
-            RefusedBy::ProxyTimeout => &mut refused.proxy_timeout,
-        } += 1;
+        lock(&self.state).stats.refused[by as usize] += 1;
     }
 
     pub(crate) fn accept_failed(&self) {

@@ -53,17 +53,8 @@ pub(crate) fn refuse(
         server.registry.reporter.tell(|| Report::Refused { local: refused.local, remote: refused.remote, by });
     }
     match &server.goodbyes {
-        Some(goodbyes) if hears_goodbye(by) => goodbyes.say(stream, presence),
+        Some(goodbyes) if by.hears_goodbye() => goodbyes.say(stream, presence),
         // The connection first: who is present no longer has none.
         _ => drop((stream, presence)),
-    }
-}
-
-/// Those who are shut out by a list, or who are no load balancer or a broken one, are only closed.
-fn hears_goodbye(by: RefusedBy) -> bool {
-    use RefusedBy::{Blocked, Closing, Full, NoThread, PerAddress, ProxyHeader, ProxyTimeout, Untrusted};
-    match by {
-        Full | PerAddress | NoThread | Closing => true,
-        Blocked | Untrusted | ProxyHeader | ProxyTimeout => false,
     }
 }

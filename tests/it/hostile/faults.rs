@@ -135,7 +135,7 @@ fn ten_thousand_random_ends_cost_no_slot_and_harm_nobody() {
         println!("measured {stats:?}");
         assert_balanced(stats);
         let all = (CLIENTS * EACH + 1) as u64;
-        assert_eq!(stats.accepted + stats.refused.full, all, "each client was let in or refused, once");
+        assert_eq!(stats.accepted + stats.refused(RefusedBy::Full), all, "each client was let in or refused, once");
         assert!(stats.panicked > 1000 && stats.failed > 1000 && stats.ended > 1000, "the premise: all ends happened");
 
         let again: Vec<_> = (1..LIMIT)
@@ -211,7 +211,11 @@ fn hooks_that_panic_harm_nobody() {
     stop(&server, serving);
     let stats = server.stats();
     assert_balanced(stats);
-    assert_eq!((stats.accepted, stats.failed, stats.refused.full), (20, 20, 20), "nothing is lost or counted twice");
+    assert_eq!(
+        (stats.accepted, stats.failed, stats.refused(RefusedBy::Full)),
+        (20, 20, 20),
+        "nothing is lost or counted twice"
+    );
 }
 
 /// Ensures that a panic's text is reported, and what is no text is reported as well.
@@ -536,7 +540,7 @@ fn a_thread_that_cannot_be_started_refuses_its_client_only() {
         let refused = refused.load(SeqCst);
         assert!((4..=6).contains(&refused), "every second one is refused: {outcome}");
         assert_eq!(refused + served.len(), 10, "each client is served or refused: {outcome}");
-        assert_eq!(server.stats().refused.no_thread as usize, refused, "it is counted under its cause");
+        assert_eq!(server.stats().refused(RefusedBy::NoThread) as usize, refused, "it is counted under its cause");
         assert_eq!(failed.load(SeqCst), refused, "the failure is reported each time");
         drop(served);
         server.close();
@@ -565,7 +569,11 @@ fn a_first_thread_that_cannot_be_started_is_spawns_own_error() {
         serving.join().expect("serving does not panic").expect("serving ends without an error");
     });
     let stats = server.stats();
-    assert_eq!((stats.refused.no_thread, stats.accepted, stats.open), (3, 0, 0), "all are counted: {stats:?}");
+    assert_eq!(
+        (stats.refused(RefusedBy::NoThread), stats.accepted, stats.open),
+        (3, 0, 0),
+        "all are counted: {stats:?}"
+    );
     TcpStream::connect(at(&server)).expect_err("the server is closed");
 }
 

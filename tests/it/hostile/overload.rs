@@ -54,7 +54,7 @@ fn closing_again_while_the_queue_is_answered_does_not_pile_up() {
             move || server.close()
         });
         within("close() returns", move || closing.expect("a thread can be started").join()).expect("no panic");
-        assert_eq!(server.stats().refused.closing, 400, "each is answered, once");
+        assert_eq!(server.stats().refused(RefusedBy::Closing), 400, "each is answered, once");
         for mut one in queued {
             let mut said = String::new();
             one.read_to_string(&mut said).expect("the goodbye comes, and then the end");
@@ -101,7 +101,7 @@ fn a_queue_that_is_never_empty_does_not_keep_close_from_returning() {
             move || server.close()
         });
         assert!(is_turned_away(&first), "who was queued is turned away");
-        let answered = server.stats().refused.closing;
+        let answered = server.stats().refused(RefusedBy::Closing);
         assert!(answered <= most + 1, "no more than the backlog can hold, {most} and one, but {answered}");
     });
 }
@@ -159,7 +159,7 @@ fn where_the_refuser_cannot_be_started_clients_are_only_closed() {
     for _ in 0..3 {
         assert!(is_turned_away(&client(server.address())), "no thread, no goodbye, but the end");
     }
-    eventually("all are counted", || server.stats().refused.full == 3);
+    eventually("all are counted", || server.stats().refused(RefusedBy::Full) == 3);
     server.close();
     let last = within("accept() returns", move || accepting.join()).expect("no panic");
     assert!(last.expect("closing is no error").is_none(), "nobody was let in");
@@ -195,7 +195,8 @@ fn the_hook_on_the_refusers_thread_may_call_anything() {
             let (stats, sockets) = (server.stats(), server.sockets().len());
             assert!(matches!(server.accept(), Ok(None)), "it is closed");
             let name = thread::current().name().unwrap_or_default().to_owned();
-            tell.send((name, report, stats.refused.closing, sockets, server.queued())).expect("the test waits");
+            tell.send((name, report, stats.refused(RefusedBy::Closing), sockets, server.queued()))
+                .expect("the test waits");
         }
     });
     let silent = client(server.address());
@@ -243,7 +244,7 @@ fn hooks_that_panic_and_close_harm_nobody() {
             }
             let stats = server.stats();
             assert_eq!(
-                (stats.accepted, stats.ended, stats.refused.per_address),
+                (stats.accepted, stats.ended, stats.refused(RefusedBy::PerAddress)),
                 (1, 1, 1),
                 "{when_full:?}: it balances"
             );
@@ -295,11 +296,14 @@ fn a_storm_leaves_nothing_behind() {
             });
             assert_eq!(report.still_running, 0, "{when_full:?}: nobody is left");
             served.stop();
-            let (stats, refused) = (server.stats(), server.stats().refused);
+            let stats = server.stats();
             assert_eq!(stats.accepted, stats.ended + stats.failed, "{when_full:?}: all have ended");
             assert_eq!(stats.accepted, *ended.lock().expect("nobody panics"), "{when_full:?}: each end is told once");
-            let refused = refused.full + refused.per_address + refused.closing + refused.no_thread + refused.blocked;
-            assert_eq!(refused, *told.lock().expect("nobody panics"), "{when_full:?}: each refusal is told once");
+            assert_eq!(
+                stats.refused_total(),
+                *told.lock().expect("nobody panics"),
+                "{when_full:?}: each refusal is told once"
+            );
             assert_eq!((server.connections(), stats.open), (0, 0), "{when_full:?}: every slot came back");
             eventually("no thread is left", || threads() <= before.0 + 1);
             eventually("no descriptor is left", || descriptors() == before.1);

@@ -7,7 +7,7 @@ use std::process;
 use std::thread;
 
 use landline::net::{ServerOptions, Socket, WhenFull, relay};
-use landline::{Endpoint, dgram};
+use landline::{Endpoint, RefusedBy, dgram};
 
 use crate::support::fixtures::{Served, pair};
 use crate::support::{eventually, in_child, within};
@@ -190,13 +190,13 @@ fn no_goodbye_raises_sigpipe() {
                 // Half of them have gone when they are accepted, the others soon after.
                 let client = full.connect();
                 if n % 2 == 0 {
-                    eventually("the client is refused", || full.server.stats().refused.full == n);
+                    eventually("the client is refused", || full.server.stats().refused(RefusedBy::Full) == n);
                 }
                 if client.reset_and_destroy().is_err() {
                     client.destroy();
                 }
             }
-            eventually("all are refused", || full.server.stats().refused.full == 100);
+            eventually("all are refused", || full.server.stats().refused(RefusedBy::Full) == 100);
             full.stop();
         }
     });

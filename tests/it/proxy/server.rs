@@ -42,7 +42,7 @@ fn a_balancer_that_sends_nothing_holds_up_nobody() {
         }
         drop(silent);
         assert_balanced(&served.server, 140);
-        assert_eq!(served.server.stats().refused.proxy_header, 20, "the others ended before their header");
+        assert_eq!(served.server.stats().refused(RefusedBy::ProxyHeader), 20, "the others ended before their header");
         served.stop();
     });
 }
@@ -60,7 +60,11 @@ fn a_connection_without_its_header_takes_a_slot() {
     // One whose header is wrong does not hear the goodbye: it may speak another protocol.
     assert_eq!(rest(passed_on(&served.server, b"hello\n")), b"");
     let stats = served.server.stats();
-    assert_eq!((stats.refused.full, stats.refused.proxy_header, stats.peak), (1, 2, 0), "{stats:?}");
+    assert_eq!(
+        (stats.refused(RefusedBy::Full), stats.refused(RefusedBy::ProxyHeader), stats.peak),
+        (1, 2, 0),
+        "{stats:?}"
+    );
     assert_balanced(&served.server, 3);
     served.stop();
 }
@@ -113,7 +117,7 @@ fn the_limit_per_address_counts_clients() {
     assert_eq!((one.is_some(), two.is_some(), three.is_some()), (true, true, false));
     let own: Vec<_> = (0..5).map(|_| open(b"PROXY UNKNOWN\r\n")).collect();
     assert!(own.iter().all(Option::is_some), "what is not a client's is not limited");
-    assert_eq!(served.server.stats().refused.per_address, 2, "they are counted");
+    assert_eq!(served.server.stats().refused(RefusedBy::PerAddress), 2, "they are counted");
     drop((many, second, one, two, own));
     eventually("all slots are free", || served.server.connections() == 0);
     assert!(open(&line("192.0.2.7")).is_some(), "a slot comes back");
@@ -206,7 +210,7 @@ fn shutdown_does_not_wait_for_headers() {
             drop(open);
             within("the trickler is cut off", || trickler.join()).expect("it does not panic");
             let stats = served.server.stats();
-            let (closing, wrong) = (stats.refused.closing, stats.refused.proxy_header);
+            let (closing, wrong) = (stats.refused(RefusedBy::Closing), stats.refused(RefusedBy::ProxyHeader));
             assert!(closing >= 20 && closing + wrong == 21, "each is counted, as what it was: {stats:?}");
             served.stop();
         });
@@ -246,8 +250,8 @@ fn accept_reads_the_header_too() {
         socket.read_exact(&mut first).expect("the client is connected");
         assert_eq!(&first, b"hello");
         assert_eq!((rest(wrong), rest(silent)), (Vec::new(), Vec::new()));
-        let refused = server.stats().refused;
-        assert_eq!((refused.proxy_header, refused.proxy_timeout), (1, 1));
+        let stats = server.stats();
+        assert_eq!((stats.refused(RefusedBy::ProxyHeader), stats.refused(RefusedBy::ProxyTimeout)), (1, 1));
         drop(socket);
         assert_balanced(&server, 3);
         // Shutdown ends one that blocks for a header.
@@ -301,7 +305,7 @@ fn dropping_the_events_does_not_wait_for_headers() {
         within("the drop returns", move || drop(events));
         assert_eq!((rest(silent), rest(half)), (Vec::new(), Vec::new()), "they see the end");
         assert_balanced(&server, 2);
-        assert_eq!(server.stats().refused.closing, 2, "as what they were");
+        assert_eq!(server.stats().refused(RefusedBy::Closing), 2, "as what they were");
     });
 }
 

@@ -44,7 +44,7 @@ fn a_blocked_client_only_sees_the_end() {
         assert_eq!((by, ip.is_some_and(|ip| blocked.check(ip))), (RefusedBy::Blocked, true), "with its address");
         let stats = served.server.stats();
         assert_eq!((calls.load(SeqCst), stats.accepted, stats.peak), (0, 0, 0), "no handler, and never counted");
-        assert_eq!((stats.refused.blocked, stats.refused.full), (1, 0), "but in the accounts");
+        assert_eq!((stats.refused(RefusedBy::Blocked), stats.refused(RefusedBy::Full)), (1, 0), "but in the accounts");
 
         // A clone is the same list, so the rules can change while the server runs.
         blocked.clear();
@@ -78,7 +78,7 @@ fn a_blocked_client_is_nobodys_business() {
     let server = options.listen("127.0.0.1:0").expect("port 0 can be listened on");
     let events = server.events(8).expect("a thread can be started");
     assert!(!is_served(&server), "it is closed");
-    eventually("it is counted", || server.stats().refused.blocked == 1);
+    eventually("it is counted", || server.stats().refused(RefusedBy::Blocked) == 1);
     server.close();
     assert!(matches!(events.recv_timeout(HANG), Ok(ServerEvent::Close)), "the close is the first event");
 }

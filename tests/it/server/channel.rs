@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use landline::net::{Server, ServerEvent, ServerOptions, Socket, SocketEvent, SocketOptions};
-use landline::{Error, Events};
+use landline::{Error, Events, RefusedBy};
 
 use crate::support::fixtures::{noise, pair, pair_with};
 use crate::support::{HANG, descriptors, each_ip, eventually, in_child, threads, within};
@@ -165,7 +165,7 @@ fn every_connection_is_told_of_and_closed_once() {
     let closer = server.clone();
     let clients = thread::spawn(move || {
         let clients: Vec<_> = (0..30).map(|_| Socket::connect(closer.address()).expect("the server listens")).collect();
-        eventually("all were accepted", || closer.stats().accepted + closer.stats().refused.full == 30);
+        eventually("all were accepted", || closer.stats().accepted + closer.stats().refused(RefusedBy::Full) == 30);
         closer.close();
         clients.iter().step_by(2).for_each(|client| client.write_end("x").unwrap_or_default());
         drop(clients);
@@ -379,7 +379,7 @@ fn a_panic_in_a_spawned_servers_callbacks_harms_nobody_else() {
     assert_eq!(error.to_string(), "callback panicked: on purpose: close", "join tells it");
     let stats = server.stats();
     assert_eq!(
-        (stats.panicked, stats.failed, stats.ended, stats.refused.full),
+        (stats.panicked, stats.failed, stats.ended, stats.refused(RefusedBy::Full)),
         (1, 1, 1, 2),
         "and the accounts balance"
     );

@@ -7,8 +7,8 @@ use std::sync::{Arc, Barrier, Mutex, OnceLock, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use landline::Report;
 use landline::net::{Server, ServerOptions};
+use landline::{RefusedBy, Report};
 
 use crate::support::clients::{ask, at, client, echo, is_turned_away, leave, measured, stop};
 use crate::support::{HANG, descriptors, each_ip, eventually, in_child, threads, within};
@@ -713,7 +713,11 @@ fn no_client_of_an_adopted_listener_is_lost_while_it_is_closed() {
             stop(&server, serving);
             let stats = server.stats();
             assert_eq!(stats.accepted, stats.ended, "each client that was accepted was served: {stats:?}");
-            assert_eq!(stats.refused.closing, 0, "nobody is turned away because the server is being closed");
+            assert_eq!(
+                stats.refused(RefusedBy::Closing),
+                0,
+                "nobody is turned away because the server is being closed"
+            );
             answer_one(&listener, b"p");
         }
         over.store(true, SeqCst);

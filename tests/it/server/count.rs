@@ -3,6 +3,7 @@
 use std::io::{self, ErrorKind};
 use std::sync::mpsc;
 
+use landline::RefusedBy;
 use landline::net::{ReadyState, Server, ServerOptions, Socket, SocketEvent};
 
 use crate::support::fixtures::Served;
@@ -41,7 +42,7 @@ fn ten_of_twenty_clients_are_served() {
             assert_eq!(server.connections(), 10, "the first ten are open still");
             let stats = server.stats();
             assert_eq!((stats.accepted, stats.open, stats.peak), (10, 10, 10), "ten were let in");
-            assert_eq!(stats.refused.full, 10, "ten were refused");
+            assert_eq!(stats.refused(RefusedBy::Full), 10, "ten were refused");
             for client in first {
                 client.end().expect("it is open");
                 assert!(is_over(client), "the first ten end when they want to");

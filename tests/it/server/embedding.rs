@@ -11,7 +11,7 @@ use std::time::Instant;
 use std::{fs, panic, thread};
 
 use landline::net::{Server, ServerOptions, Socket, SocketEvent, SocketOptions, WhenFull, relay};
-use landline::{BlockList, Cancel, dgram};
+use landline::{BlockList, Cancel, RefusedBy, dgram};
 
 use crate::support::dgram::receiving;
 use crate::support::fixtures::{Refusing, Served, pair};
@@ -239,7 +239,7 @@ fn threads_are_named_as_asked_for() {
             |_| Ok(()),
         );
         let refused = served.connect();
-        eventually("it is refused", || served.server.stats().refused.full == 1);
+        eventually("it is refused", || served.server.stats().refused(RefusedBy::Full) == 1);
         served.server.set_max_connections(1);
         let client = served.connect();
         let datagrams = dgram::SocketOptions::udp4().thread_name("dns").bind("127.0.0.1:0").expect("port 0 is free");

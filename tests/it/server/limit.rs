@@ -23,7 +23,11 @@ fn who_sees_the_end_that_each_sends_finds_the_slot_free() {
             leave(client(server.address()));
         }
         let stats = server.stats();
-        assert_eq!((stats.accepted, stats.refused.full), (500, 0), "who comes after the end finds the slot free");
+        assert_eq!(
+            (stats.accepted, stats.refused(RefusedBy::Full)),
+            (500, 0),
+            "who comes after the end finds the slot free"
+        );
         stop(&server, serving);
     });
 }
@@ -51,7 +55,11 @@ fn as_many_are_served_as_the_limit_allows_and_one_that_leaves_frees_one() {
             assert_eq!(server.connections(), 3, "a refused client is never counted as open");
         }
         let stats = server.stats();
-        assert_eq!((stats.accepted, stats.open, stats.refused.full), (3, 3, 17), "3 are served and 17 refused");
+        assert_eq!(
+            (stats.accepted, stats.open, stats.refused(RefusedBy::Full)),
+            (3, 3, 17),
+            "3 are served and 17 refused"
+        );
 
         leave(served.remove(0));
         let newcomer = client(server.address());
@@ -103,7 +111,7 @@ fn a_limit_of_0_refuses_everybody() {
     for _ in 0..5 {
         assert!(is_turned_away(&client(server.address())), "0 lets nobody in");
     }
-    assert_eq!(server.stats().refused.full, 5, "each is counted as refused");
+    assert_eq!(server.stats().refused(RefusedBy::Full), 5, "each is counted as refused");
     server.set_max_connections(1);
     let first = client(server.address());
     ask(&first).expect("one is allowed now");
@@ -215,7 +223,7 @@ fn waves(server: &Server, held: &AtomicUsize) {
     assert_eq!(held.load(SeqCst), inside.len(), "as many are held as are inside");
     inside.into_iter().for_each(leave);
     let stats = server.stats();
-    assert_eq!(stats.refused.full as usize, refused, "each refused client is counted once");
+    assert_eq!(stats.refused(RefusedBy::Full) as usize, refused, "each refused client is counted once");
     assert_eq!(stats.accepted as usize, WAVES * WAVE - refused, "each other one as accepted");
     assert!(refused > 0, "the premise: the waves pass the limit");
     assert_eq!(stats.peak as usize, limit, "the limit was reached and never passed");
@@ -314,7 +322,11 @@ fn a_client_that_has_seen_its_end_finds_its_slot_free() {
             }
         });
         let stats = server.stats();
-        assert_eq!((stats.refused.full, stats.accepted), (0, 400 / max as u64 * max as u64), "nobody is refused");
+        assert_eq!(
+            (stats.refused(RefusedBy::Full), stats.accepted),
+            (0, 400 / max as u64 * max as u64),
+            "nobody is refused"
+        );
         stop(&server, serving);
     }
 }
@@ -347,5 +359,5 @@ fn a_limit_that_changes_all_the_time_is_never_passed_at_its_highest() {
     eventually("every slot comes back", || server.connections() == 0);
     stop(&server, serving);
     let stats = server.stats();
-    assert_eq!(stats.accepted + stats.refused.full, 1600, "each client was let in or refused, once");
+    assert_eq!(stats.accepted + stats.refused(RefusedBy::Full), 1600, "each client was let in or refused, once");
 }

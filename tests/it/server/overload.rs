@@ -80,7 +80,11 @@ fn every_refused_client_reads_the_goodbye() {
             assert_eq!(heard, 1500, "all of them");
             measured(&format!("300 goodbyes at once, {place}"), times);
             let stats = served.server.stats();
-            assert_eq!((stats.refused.full, stats.open), (1500, 1), "each is counted as refused, none as open");
+            assert_eq!(
+                (stats.refused(RefusedBy::Full), stats.open),
+                (1500, 1),
+                "each is counted as refused, none as open"
+            );
             drop(inside);
             served.stop();
             eventually("no thread is left", || threads() <= before.0 + 1);
@@ -289,7 +293,7 @@ fn all_who_wait_are_served_whatever_the_limit_does() {
         }
     });
     let stats = server.stats();
-    assert_eq!((stats.accepted, stats.refused.full), (800, 0), "all are served, none refused");
+    assert_eq!((stats.accepted, stats.refused(RefusedBy::Full)), (800, 0), "all are served, none refused");
     assert!(stats.peak <= 6, "never more than the highest limit, but {}", stats.peak);
     served.stop();
 }
@@ -327,7 +331,11 @@ fn an_address_has_a_limit_of_its_own() {
         let again = from([127, 0, 0, 1]);
         ask(&again).expect("one that leaves makes room for one of the same address");
         let stats = served.server.stats();
-        assert_eq!((stats.refused.per_address, stats.refused.full, stats.accepted), (5, 0, 5), "the accounts know why");
+        assert_eq!(
+            (stats.refused(RefusedBy::PerAddress), stats.refused(RefusedBy::Full), stats.accepted),
+            (5, 0, 5),
+            "the accounts know why"
+        );
         drop((greedy, others, again));
         eventually("all leave", || served.server.connections() == 0);
         served.stop();
@@ -350,7 +358,7 @@ fn who_is_queued_when_the_server_closes_gets_an_answer_if_asked_for() {
         }
         let refused = TcpStream::connect(at(&server)).expect_err("nobody listens any more");
         assert_eq!(refused.kind(), ErrorKind::ConnectionRefused, "whoever comes later is refused by the system");
-        assert_eq!(server.stats().refused.closing, 50, "each is counted");
+        assert_eq!(server.stats().refused(RefusedBy::Closing), 50, "each is counted");
         within("all of it ends", move || server.wait()).expect("in order");
 
         let server = ServerOptions::new().listen(place).expect("the server listens");
@@ -380,10 +388,10 @@ fn who_is_queued_and_shut_out_by_a_list_hears_no_goodbye() {
             let mut said = String::new();
             queued.read_to_string(&mut said).expect("the end comes");
             assert_eq!(said, "", "{by}: no goodbye");
-            let refused = server.stats().refused;
-            let counts = (refused.blocked, refused.untrusted, refused.closing);
+            let stats = server.stats();
+            let counts = [RefusedBy::Blocked, RefusedBy::Untrusted, RefusedBy::Closing].map(|by| stats.refused(by));
             let is = |one: RefusedBy| u64::from(one == by);
-            assert_eq!(counts, (is(RefusedBy::Blocked), is(RefusedBy::Untrusted), 0), "counted by its cause");
+            assert_eq!(counts, [is(RefusedBy::Blocked), is(RefusedBy::Untrusted), 0], "counted by its cause");
             within("all of it ends", move || server.wait()).expect("in order");
         }
     });

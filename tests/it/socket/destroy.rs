@@ -6,7 +6,7 @@ use std::sync::mpsc;
 use std::thread;
 
 use landline::net::{ReadyState, Server, ServerOptions, Socket, SocketEvent, SocketOptions};
-use landline::{Error, Report};
+use landline::{Error, RefusedBy, Report};
 
 use crate::support::fixtures::{Served, accept, pair, pair_with, watch_only, watch_running, words};
 use crate::support::{HANG, blocked, each_ip, eventually, tool, within};
@@ -350,7 +350,7 @@ fn destroy_gives_the_slot_back_before_the_peer_can_know() {
                 assert_eq!(server.connections(), 0, "the slot was free before the end was sent");
                 destroying.join().expect("no panic");
             }
-            assert_eq!(server.stats().refused.full, 0, "nobody was refused");
+            assert_eq!(server.stats().refused(RefusedBy::Full), 0, "nobody was refused");
         });
     });
 }

@@ -80,7 +80,6 @@ table! {
     landline::net::Raw:                      YES  YES  YES   YES        YES,
     landline::net::ReadyState:               YES  YES  YES   YES        YES,
     landline::net::Refused:                  YES  YES  YES   YES        YES,
-    landline::net::RefusedStats:             YES  YES  YES   YES        YES,
     landline::net::Server:                   YES  YES  YES   NO         NO,
     landline::net::ServerCallbacks<'static>: YES  NO   YES   NO         NO,
     landline::net::ServerEvent:              YES  YES  YES   NO         NO,
