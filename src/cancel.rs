@@ -1,9 +1,9 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, Weak};
-use std::time::{Duration, Instant};
 use std::{fmt, io};
 
 use crate::error::Error;
+use crate::sync::deadline::Deadline;
 use crate::sync::poison::lock;
 
 /// Calls things off from another thread: connects in progress, servers, sockets.
@@ -108,26 +108,17 @@ impl fmt::Debug for Cancel {
 /// What ends a connect before its time.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits<'a> {
-    pub(crate) deadline: Option<Instant>,
+    pub(crate) deadline: Deadline,
     pub(crate) cancel: Option<&'a Cancel>,
 }
 
 impl Limits<'_> {
     pub(crate) fn is_none(&self) -> bool {
-        self.deadline.is_none() && self.cancel.is_none()
+        self.deadline == Deadline::NEVER && self.cancel.is_none()
     }
 
     pub(crate) fn is_cancelled(&self) -> bool {
         self.cancel.is_some_and(Cancel::is_cancelled)
-    }
-
-    /// How long there is; `None` without a deadline.
-    pub(crate) fn left(&self) -> Option<Duration> {
-        self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()))
-    }
-
-    pub(crate) fn is_over(&self) -> bool {
-        self.left().is_some_and(|left| left.is_zero())
     }
 }
 

@@ -8,6 +8,7 @@ use crate::dgram::socket::Socket;
 use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::report::Report;
+use crate::sync::deadline::Deadline;
 use crate::sync::poison::lock;
 use crate::sys;
 
@@ -95,7 +96,7 @@ impl Socket {
         buffer: &'b mut [u8],
         timeout: Duration,
     ) -> io::Result<Option<(&'b [u8], RemoteInfo)>> {
-        let until = Instant::now().checked_add(timeout);
+        let until = Deadline::after(timeout).instant();
         self.receive(buffer, until.map_or(Until::Forever, Until::At))
     }
 

@@ -62,10 +62,10 @@ pub(crate) fn connect(path: &Path, limits: Limits<'_>) -> Result<Socket> {
         if limits.is_cancelled() {
             return Err(Cancel::error());
         }
-        if limits.is_over() {
+        if limits.deadline.is_over() {
             return Err(failed(io::ErrorKind::TimedOut.into()));
         }
-        let time = limits.left().into_iter().chain(limits.cancel.map(|_| LOOK)).min();
+        let time = limits.deadline.left().into_iter().chain(limits.cancel.map(|_| LOOK)).min();
         if !limits.is_none() {
             // Never zero, which the system takes for no limit.
             let time = time.map(|time| time.max(Duration::from_millis(1)));

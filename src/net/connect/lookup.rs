@@ -118,7 +118,7 @@ impl Question<'_> {
             Ok(())
         });
         let thread = thread.map_err(|error| Error::call("getaddrinfo", &error).of_host(self.host))?;
-        let answer = match limits.deadline {
+        let answer = match limits.deadline.instant() {
             Some(deadline) => told.recv_deadline(deadline).map_err(|_| self.timed_out()),
             None => told.recv().map_err(|_| self.timed_out()),
         };
@@ -183,7 +183,7 @@ impl Permit {
                 let text = format!("getaddrinfo EAI_AGAIN {host}: {MOST} look-ups are stuck, as many as may be");
                 return Err(Error::fixed(io::ErrorKind::WouldBlock, "EAI_AGAIN", text).of_host(host));
             }
-            places = match limits.left() {
+            places = match limits.deadline.left() {
                 Some(left) if left.is_zero() => return Err(timed_out(host)),
                 Some(left) => CHANGED.wait_timeout(places, left).unwrap_or_else(PoisonError::into_inner).0,
                 None => CHANGED.wait(places).unwrap_or_else(PoisonError::into_inner),

@@ -7,7 +7,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockRef, Type};
 
@@ -24,6 +24,7 @@ use crate::net::socket::keep_alive::KeepAlive;
 use crate::net::socket::stream::{Options, apply};
 use crate::net::unix;
 use crate::report::{Report, Reporter};
+use crate::sync::deadline::Deadline;
 
 /// How to connect: options for a [`Socket`], then [`connect`](SocketOptions::connect).
 ///
@@ -255,7 +256,7 @@ impl SocketOptions {
     }
 
     fn try_connect(&self, to: Endpoint) -> Result<Socket> {
-        let deadline = self.connect_timeout.and_then(|time| Instant::now().checked_add(time));
+        let deadline = self.connect_timeout.map_or(Deadline::NEVER, Deadline::after);
         let limits = Limits { deadline, cancel: self.cancel.as_ref() };
         let local = self.local()?;
         self.connection.check()?;

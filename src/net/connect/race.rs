@@ -7,12 +7,13 @@
 use std::io;
 use std::net::{Shutdown, SocketAddr};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::cancel::Limits;
 use crate::channel::{Receiver, Sender, unbounded};
 use crate::error::{Error, Result};
 use crate::report::{Report, Reporter};
+use crate::sync::deadline::Deadline;
 use crate::sync::poison::lock;
 use crate::sys;
 use crate::thread::Running;
@@ -133,14 +134,14 @@ impl Race<'_> {
             let won = match self.begin(attempt, index == last)? {
                 Begun::Decided(won) => won,
                 Begun::OnItsThread if index == last => None,
-                Begun::OnItsThread => self.wait(Instant::now().checked_add(self.course.stagger))?,
+                Begun::OnItsThread => self.wait(Deadline::after(self.course.stagger))?,
             };
             if let Some(won) = won {
                 return Ok(won);
             }
         }
         while self.under_way > 0 {
-            if let Some(won) = self.wait(None)? {
+            if let Some(won) = self.wait(Deadline::NEVER)? {
                 return Ok(won);
             }
         }
@@ -166,7 +167,7 @@ impl Race<'_> {
     /// up if that is not possible.
     fn make_here(&mut self, attempt: Attempt, is_last: bool, goes_on: bool) -> Result<Option<Attempt>, Ended> {
         let at = self.course.addresses[attempt.index];
-        let left = self.course.limits.left().unwrap_or(FOREVER);
+        let left = self.course.limits.deadline.left().unwrap_or(FOREVER);
         let time = if is_last && self.under_way == 0 { left } else { left.min(self.course.stagger) };
         match self.in_flight.fly(&attempt.socket, || attempt.socket.connect_timeout(&at.into(), whole(time))) {
             Err(error) if is_our_limit(&error) => {
@@ -187,7 +188,7 @@ impl Race<'_> {
     /// Makes an attempt, or waits for one under way, on a thread; gives it back if there is none to be had.
     fn send_off(&mut self, attempt: Attempt) -> Option<Attempt> {
         let at = self.course.addresses[attempt.index];
-        let left = self.course.limits.left().unwrap_or(FOREVER);
+        let left = self.course.limits.deadline.left().unwrap_or(FOREVER);
         let Attempt { index, socket } = attempt;
         let (in_flight, tell, its) = (Arc::clone(&self.in_flight), self.tell.clone(), Arc::clone(&socket));
         let thread = Running::start(format!("landline connect {at}"), Some(STACK), move || {
@@ -207,9 +208,9 @@ impl Race<'_> {
 
     /// Waits for news, until `until` or the deadline. Gives the attempt that has won; `None` if the next one should
     /// begin.
-    fn wait(&mut self, until: Option<Instant>) -> Result<Option<Attempt>, Ended> {
+    fn wait(&mut self, until: Deadline) -> Result<Option<Attempt>, Ended> {
         let deadline = self.course.limits.deadline;
-        let news = match until.into_iter().chain(deadline).min() {
+        let news = match until.instant().into_iter().chain(deadline.instant()).min() {
             Some(until) => self.told.recv_deadline(until).ok(),
             None => self.told.recv().ok(),
         };
@@ -244,7 +245,7 @@ impl Race<'_> {
     fn check(&self) -> Result<(), Ended> {
         match () {
             () if self.course.limits.is_cancelled() => Err(Ended::Cancelled),
-            () if self.course.limits.is_over() => Err(Ended::TimedOut),
+            () if self.course.limits.deadline.is_over() => Err(Ended::TimedOut),
             () => Ok(()),
         }
     }

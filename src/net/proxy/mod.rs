@@ -4,13 +4,14 @@ pub(crate) mod header;
 
 use std::io::{self, Read};
 use std::net::TcpStream;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::address::Address;
 use crate::block_list::BlockList;
 use crate::error::{Error, Result};
 use crate::net::proxy::header::{Header, Source, receive};
 use crate::net::socket::read::is_passing;
+use crate::sync::deadline::Deadline;
 use crate::sys;
 
 /// How long a header may take, if nobody has said otherwise. It comes with the connection; a lost packet is sent again
@@ -36,7 +37,7 @@ impl Trusted {
 /// `TimedOut`; `InvalidData` if it is wrong; the stream's own, its end among them. Each names `from`.
 pub(crate) fn header(stream: &TcpStream, from: &Address, time: Option<Duration>) -> Result<Header> {
     let time = time.filter(|time| !time.is_zero());
-    let mut timed = Timed { stream, time, end: time.and_then(|time| Instant::now().checked_add(time)) };
+    let mut timed = Timed { stream, time, end: time.map_or(Deadline::NEVER, Deadline::after) };
     let header = receive(&mut timed).and_then(|header| {
         if time.is_some() || sys::SLICE.is_some() {
             stream.set_read_timeout(None)?;
@@ -49,18 +50,17 @@ pub(crate) fn header(stream: &TcpStream, from: &Address, time: Option<Duration>)
 struct Timed<'a> {
     stream: &'a TcpStream,
     time: Option<Duration>,
-    end: Option<Instant>,
+    end: Deadline,
 }
 
 impl Source for Timed<'_> {
     fn peek(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         loop {
-            let left = self.end.map(|end| end.saturating_duration_since(Instant::now()));
-            if left.is_some_and(|left| left.is_zero()) {
+            if self.end.is_over() {
                 let text = format!("No PROXY header within {:?}", self.time.unwrap_or_default());
                 return Err(Error::fixed(io::ErrorKind::TimedOut, "ERR_PROXY_TIMEOUT", text).into());
             }
-            let time = left.into_iter().chain(sys::SLICE).min();
+            let time = self.end.left().into_iter().chain(sys::SLICE).min();
             if time.is_some() {
                 self.stream.set_read_timeout(time)?;
             }

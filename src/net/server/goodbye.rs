@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use crate::net::server::registry::Presence;
 use crate::net::socket::lingering::LINGERING_BYTES;
 use crate::net::socket::stream::CHUNK;
+use crate::sync::deadline::Deadline;
 use crate::sync::poison::lock;
 use crate::sys;
 use crate::thread::Builder;
@@ -73,8 +74,14 @@ impl Goodbyes {
     pub(crate) fn say(self: &Arc<Goodbyes>, stream: TcpStream, presence: Presence) {
         // Declared before the lock is taken, so dropped after it was given back: closing it may tell a hook of the
         // user's.
-        let goodbye =
-            Goodbye { stream, until: None, written: 0, has_ended: false, left: LINGERING_BYTES, _presence: presence };
+        let goodbye = Goodbye {
+            stream,
+            until: Deadline::NEVER,
+            written: 0,
+            has_ended: false,
+            left: LINGERING_BYTES,
+            _presence: presence,
+        };
         let mut state = lock(&self.state);
         if state.is_cut || state.arrived.len() + state.taken >= self.at_once {
             drop(state);
@@ -157,8 +164,8 @@ impl Goodbyes {
 /// One client on its way out. Dropping it closes the connection; after that it is no longer present.
 struct Goodbye {
     stream: TcpStream,
-    /// When its time is up; later than there are numbers for, or not begun, is none.
-    until: Option<Instant>,
+    /// When its time is up, once it has begun.
+    until: Deadline,
     written: usize,
     has_ended: bool,
     /// How much more input is thrown away.
@@ -169,7 +176,7 @@ struct Goodbye {
 impl Goodbye {
     /// Gives whether it can be said at all.
     fn begin(&mut self, time: Duration) -> bool {
-        self.until = Instant::now().checked_add(time);
+        self.until = Deadline::after(time);
         sys::prepare(&self.stream);
         self.stream.set_nonblocking(true).is_ok()
     }
@@ -184,7 +191,7 @@ impl Goodbye {
             let read = self.discard(buffer);
             goes_on = waits(&read) || read.is_ok() && waits(&written);
         }
-        goes_on && self.until.is_none_or(|until| Instant::now() < until)
+        goes_on && !self.until.is_over()
     }
 
     fn write(&mut self, message: &[u8]) -> io::Result<()> {

@@ -8,13 +8,14 @@ use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::address::Address;
 use crate::events::this_thread;
 use crate::limit::{AddressSlot, Slot, Slots};
 use crate::net::socket::connection::{Connection, Owner};
 use crate::report::{ConnectionId, Outcome, RefusedBy, Report, Reporter};
+use crate::sync::deadline::Deadline;
 use crate::sync::poison::lock;
 
 /// A server's accounts, as [`Server::stats`](crate::net::Server::stats) gives them. They always balance:
@@ -231,15 +232,11 @@ impl Registry {
     /// Blocks until `done` or until the time is up. Whoever makes `done` true calls [`changed`](Registry::changed)
     /// after it.
     pub(crate) fn wait_for(&self, time: Duration, done: impl Fn() -> bool) -> bool {
-        // `None` is later than there are numbers for.
-        let end = Instant::now().checked_add(time);
+        let end = Deadline::after(time);
         let mut state = lock(&self.state);
         self.waiters.fetch_add(1, SeqCst);
-        while !done() {
-            let left = end.map_or(time, |end| end.saturating_duration_since(Instant::now()));
-            if left.is_zero() {
-                break;
-            }
+        while !done() && !end.is_over() {
+            let left = end.left().unwrap_or(Duration::MAX);
             state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
         self.waiters.fetch_sub(1, SeqCst);

@@ -24,6 +24,7 @@ use crate::net::socket::queue::Queue;
 use crate::net::socket::stream::{Options, Settings};
 use crate::net::socket::timers::{Direction, IdleMark, Timers};
 use crate::report::{ConnectionId, ConnectionInfo, Outcome, Report, Reporter};
+use crate::sync::deadline::Deadline;
 use crate::sync::poison::{lock, read, write};
 
 /// Our FIN is out: `end()`, or the peer's end answered.
@@ -131,7 +132,7 @@ impl Connection {
             timers.set_idle(options.timeout);
         }
         if let Some(time) = options.deadline {
-            timers.set_deadline(Instant::now().checked_add(time));
+            timers.set_deadline(Deadline::after(time).instant());
         }
         Connection {
             id: ConnectionId::next(),

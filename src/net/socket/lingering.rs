@@ -7,6 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::net::socket::stream::CHUNK;
+use crate::sync::deadline::Deadline;
 use crate::sys;
 
 /// How long a connection's unread input is thrown away while it ends in order, if nobody has said otherwise.
@@ -17,13 +18,11 @@ pub(crate) const LINGERING_BYTES: usize = 1024 * 1024;
 
 /// Until the peer's end, for `time` at most, after our own end.
 pub(crate) fn discard_until_end(mut stream: &TcpStream, time: Duration) {
-    // `None` is later than there are numbers for.
-    let end = Instant::now().checked_add(time);
+    let end = Deadline::after(time);
     let mut reader = BufReader::with_capacity(CHUNK, &mut stream);
     let mut left = LINGERING_BYTES;
     loop {
-        let time = end.map_or(time, |end| end.saturating_duration_since(Instant::now()));
-        if time.is_zero() || reader.get_ref().set_read_timeout(Some(time)).is_err() {
+        if end.is_over() || reader.get_ref().set_read_timeout(end.left()).is_err() {
             return;
         }
         match reader.fill_buf().map(<[u8]>::len) {

@@ -409,64 +409,44 @@ impl Socket {
     }
 }
 
-impl Read for &Socket {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        Socket::read(self, buf)
-    }
-}
-
-impl Write for &Socket {
-    /// Writes all of `data` and returns its length. It is less only if an error came between, which the next call
-    /// meets.
-    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-        let turn = self.connection.turn();
-        turn.flush()?;
-        match turn.write_counted(data) {
-            (0, Err(error)) => Err(error),
-            (n, _) => Ok(n),
+/// std's traits for a handle, and for a reference to one.
+macro_rules! read_and_write {
+    ($($socket:ty)*) => {$(
+        impl Read for $socket {
+            fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+                Socket::read(self, buf)
+            }
         }
-    }
 
-    fn write_all(&mut self, data: &[u8]) -> io::Result<()> {
-        Socket::write_all(self, data)
-    }
+        impl Write for $socket {
+            /// Writes all of `data` and returns its length. It is less only if an error came between, which the next
+            /// call meets.
+            fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+                let turn = self.connection.turn();
+                turn.flush()?;
+                match turn.write_counted(data) {
+                    (0, Err(error)) => Err(error),
+                    (n, _) => Ok(n),
+                }
+            }
 
-    fn write_fmt(&mut self, text: fmt::Arguments<'_>) -> io::Result<()> {
-        Socket::write_fmt(self, text)
-    }
+            fn write_all(&mut self, data: &[u8]) -> io::Result<()> {
+                Socket::write_all(self, data)
+            }
 
-    /// Does nothing: nothing is held back.
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
+            fn write_fmt(&mut self, text: fmt::Arguments<'_>) -> io::Result<()> {
+                Socket::write_fmt(self, text)
+            }
+
+            /// Does nothing: nothing is held back.
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+    )*};
 }
 
-impl Read for Socket {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        Socket::read(self, buf)
-    }
-}
-
-impl Write for Socket {
-    /// Writes all of `data` and returns its length. It is less only if an error came between, which the next call
-    /// meets.
-    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-        Write::write(&mut &*self, data)
-    }
-
-    fn write_all(&mut self, data: &[u8]) -> io::Result<()> {
-        Socket::write_all(self, data)
-    }
-
-    fn write_fmt(&mut self, text: fmt::Arguments<'_>) -> io::Result<()> {
-        Socket::write_fmt(self, text)
-    }
-
-    /// Does nothing: nothing is held back.
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
+read_and_write! { Socket &Socket }
 
 /// Handles to the same connection are equal.
 impl PartialEq for Socket {
