@@ -14,8 +14,6 @@ use crate::support::fixtures::{accept, pair};
 use crate::support::time::some_round;
 use crate::support::{HANG, each_ip, eventually, families, within};
 
-const AT: &str = "127.0.0.1:0";
-
 const fn millis(n: u64) -> Duration {
     Duration::from_millis(n)
 }
@@ -40,15 +38,6 @@ fn accepted_with(at: &str, options: ServerOptions) -> (landline::net::Server, Tc
     let peer = TcpStream::connect(at).expect("the server listens");
     let accepted = accept(&server);
     (server, peer, accepted)
-}
-
-/// Sends a piece each `pause` until it is told that it is over, or is cut off; gives the connection back.
-fn trickle(mut peer: TcpStream, piece: Vec<u8>, pause: Duration, over: Receiver<()>) -> JoinHandle<TcpStream> {
-    thread::spawn(move || {
-        // Not a bound: the pace of the peer.
-        while peer.write_all(&piece).is_ok() && over.recv_timeout(pause) == Err(mpsc::RecvTimeoutError::Timeout) {}
-        peer
-    })
 }
 
 /// How the peers of a round fared that feed a timeout.

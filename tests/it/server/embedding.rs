@@ -53,6 +53,9 @@ fn everything_goes_wrong() {
         }
         sees_the_end(&client);
     }
+    // One that is still counted would take the place of one of the next.
+    let stats = || failing.server.stats();
+    eventually("each was served and has ended", || (stats().accepted, stats().open) == (4, 0));
     let idle: Vec<_> = (0..3).map(|_| failing.connect()).collect();
     idle.iter().for_each(|client| client.write_all("x").expect("it is connected"));
     eventually("the server is full", || failing.server.connections() == 3);
