@@ -193,6 +193,7 @@ fn destroy_from_another_thread_ends_blocked_calls() {
         if n % 4 == 1 {
             let mut written = 0;
             eventually("the writer blocks", || {
+                // Not a bound: the time between two looks at what it has written.
                 thread::park_timeout(Duration::from_millis(20));
                 let before = std::mem::replace(&mut written, sockets[0].bytes_written());
                 written > 0 && written == before
@@ -267,6 +268,7 @@ fn closing_ends_a_pipe_whose_peer_goes_on_sending() {
         });
         let mut written = 0;
         eventually("the buffers between are full", || {
+            // Not a bound: the time between two looks at what it has written.
             thread::park_timeout(Duration::from_millis(20));
             let before = std::mem::replace(&mut written, to.bytes_written());
             written > 0 && written == before
@@ -275,6 +277,7 @@ fn closing_ends_a_pipe_whose_peer_goes_on_sending() {
         // Slowly, so that there would always be more to be carried.
         let receiving = thread::spawn(move || {
             while receiver.read(&mut [0; 65536]).is_ok_and(|n| n > 0) {
+                // Not a bound: the pace of the receiver.
                 thread::park_timeout(Duration::from_millis(1));
             }
         });
@@ -351,8 +354,8 @@ fn destroying_at_any_moment_gives_each_slot_back_once() {
     assert_eq!(ended.load(SeqCst) as u64, stats.accepted, "each end is told once");
 }
 
-/// Ensures that a handler's return frees the slot at once and its thread within about a second, though the client never
-/// ends, or goes on sending.
+/// Ensures that a handler's return frees the slot at once, though the client never ends or goes on sending, and its thread
+/// after the lingering time, by default a second.
 #[test]
 fn a_client_that_never_ends_keeps_a_thread_for_a_second_and_no_slot() {
     for sends in [false, true] {
@@ -365,11 +368,11 @@ fn a_client_that_never_ends_keeps_a_thread_for_a_second_and_no_slot() {
         });
         let server = options.listen("127.0.0.1:0").expect("the server listens");
         let serving = server.spawn(|socket| socket.write_all("bye")).expect("a thread can be started");
+        let start = Instant::now();
         let mut one = client(server.address());
         let mut bye = [0; 3];
         one.read_exact(&mut bye).expect("the reply arrives");
         assert_eq!(one.read(&mut bye).expect("the end arrives"), 0, "the handler has returned");
-        let start = Instant::now();
         assert_eq!(server.connections(), 0, "the slot is free when the client sees the end");
         let sending = thread::spawn(move || {
             while sends && one.write_all(&[0; 1000]).is_ok() {}
@@ -383,8 +386,7 @@ fn a_client_that_never_ends_keeps_a_thread_for_a_second_and_no_slot() {
             assert_eq!(how, Outcome::Finished, "in order");
         }
         let took = start.elapsed();
-        assert!(took < Duration::from_millis(2500), "the lingering takes a second at most, but {took:?}");
-        assert!(sends || took > Duration::from_millis(900), "the premise: it waits for the client's end, but {took:?}");
+        assert!(sends || took >= Duration::from_secs(1), "the premise: it waits for the client's end, but {took:?}");
         stop(&server, serving);
         within("the client comes to know", move || sending.join()).expect("it does not panic");
     }

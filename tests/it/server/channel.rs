@@ -10,7 +10,7 @@ use landline::net::{Server, ServerEvent, ServerOptions, Socket, SocketEvent, Soc
 use landline::{Error, Events, RefusedBy};
 
 use crate::support::fixtures::{noise, pair, pair_with};
-use crate::support::{HANG, descriptors, each_ip, eventually, in_child, threads, within};
+use crate::support::{HANG, descriptors, each_ip, eventually, in_child, numbered, threads, until_asleep, within};
 
 const AT: &str = "127.0.0.1:0";
 
@@ -135,10 +135,10 @@ fn a_slow_consumer_pushes_back_and_loses_nothing() {
     let events = accepted.events(2).expect("a thread can be started");
     let sent = noise(32 << 20, 3);
     let expected = sent.clone();
-    let (tell, written) = mpsc::channel();
-    thread::spawn(move || tell.send(client.write_end(&sent)));
+    let (writing, writer) = numbered(move || client.write_end(&sent));
     eventually("the channel is full", || events.is_full());
-    assert!(written.recv_timeout(Duration::from_millis(300)).is_err(), "the peer waits");
+    until_asleep(writer.as_slice());
+    assert!(!writing.is_finished(), "the peer waits");
     assert!(accepted.bytes_read() < 1 << 20, "no more is read than there is room for: {}", accepted.bytes_read());
     let (mut came, mut words) = (Vec::new(), Vec::new());
     for event in &events {
@@ -154,7 +154,7 @@ fn a_slow_consumer_pushes_back_and_loses_nothing() {
     }
     assert!(came == expected, "every byte in its order: {}", came.len());
     assert_eq!(words, ["end", "close false"], "then the end, and the close last");
-    written.recv_timeout(HANG).expect("the write ends").expect("and all was taken");
+    within("the write ends", || writing.join()).expect("no panic").expect("and all was taken");
 }
 
 /// Ensures that each connection is told of once, closed once, and all of it before the server's close.

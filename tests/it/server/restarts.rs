@@ -19,9 +19,6 @@ use crate::support::fixtures::port_of_no_client;
 use crate::support::process::{Program, example, run};
 use crate::support::{HANG, eventually, in_child, tool, within};
 
-/// How long a program may take to start, on a machine that is busy with other tests.
-const START: Duration = Duration::from_secs(30);
-
 /// A folder of this test's own; removed when dropped.
 struct Folder(PathBuf);
 
@@ -67,7 +64,7 @@ impl Notified {
 
     #[track_caller]
     fn expect(&self, state: &str) {
-        self.socket.set_read_timeout(Some(START)).expect("a timeout can be set");
+        self.socket.set_read_timeout(Some(HANG)).expect("a timeout can be set");
         let mut buffer = [0; 100];
         let n = self.socket.recv(&mut buffer).expect("the service says how it is doing");
         assert_eq!(String::from_utf8_lossy(&buffer[..n]), state, "in the words of sd_notify(3)");
@@ -146,7 +143,7 @@ const CLIENTS: usize = 3;
 /// One request; `None` if it is not answered. A client that cannot connect, or gets a wrong answer, fails the test.
 fn ask(place: SocketAddr) -> Option<()> {
     let mut client = TcpStream::connect(place).expect("no connect is refused: somebody listens all the time");
-    client.set_read_timeout(Some(START)).expect("a timeout can be set");
+    client.set_read_timeout(Some(HANG)).expect("a timeout can be set");
     let mut answer = Vec::new();
     let asked = client.write_all(b"ping").and_then(|()| client.shutdown(std::net::Shutdown::Write));
     let ended = asked.and_then(|()| client.read_to_end(&mut answer));

@@ -4,12 +4,12 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::mpsc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use landline::net::{ServerOptions, Socket, SocketEvent};
 
 use crate::support::fixtures::{Served, words};
-use crate::support::{HANG, each_ip, eventually, within};
+use crate::support::{HANG, blocked, each_ip, eventually, threads_named, until_asleep, within};
 
 const fn millis(n: u64) -> Duration {
     Duration::from_millis(n)
@@ -42,6 +42,7 @@ fn a_client_that_still_sends_gets_the_goodbye_without_a_reset() {
                         if piece == 20 {
                             tell.send(()).expect("the test waits");
                         }
+                        // Not a bound: the pace of the client.
                         thread::park_timeout(millis(5));
                     }
                     client.shutdown(std::net::Shutdown::Write).expect("it is connected");
@@ -57,7 +58,7 @@ fn a_client_that_still_sends_gets_the_goodbye_without_a_reset() {
             sending.recv_timeout(HANG).expect("the client sends");
         }
         let server = served.server.clone();
-        let report = within("the shutdown ends", move || server.shutdown(millis(3_000)));
+        let report = within("the shutdown ends", move || server.shutdown(HANG));
         println!("measured: shutdown over 5 clients that go on sending for 0.2 s: {report}");
         assert_eq!((report.finished, report.forced, report.still_running), (5, 0, 0), "all in order: {report}");
         for (client, _) in clients {
@@ -89,11 +90,10 @@ fn a_goodbye_survives_a_second_shutdown() {
         let first = thread::spawn(move || server.shutdown(HANG));
         written.recv_timeout(HANG).expect("the handler was woken");
         let server = served.server.clone();
-        let second = thread::spawn(move || server.shutdown(HANG));
-        // It nudges within microseconds. If it is later than this, the test shows nothing, and passes.
-        thread::park_timeout(millis(200));
+        let second = blocked(move || server.shutdown(HANG));
         go_on.send(()).expect("the handler waits");
         for _ in 0..5 {
+            // Not a bound: the pace of the client.
             thread::park_timeout(millis(10));
             client.write_all("more").expect("no reset comes");
         }
@@ -108,7 +108,7 @@ fn a_goodbye_survives_a_second_shutdown() {
     });
 }
 
-/// Ensures that clients that say nothing do not hold a shutdown up for longer than a moment, nor beyond its time.
+/// Ensures that clients that say nothing do not hold a shutdown up, which would wait an hour.
 #[test]
 fn silent_clients_do_not_hold_a_shutdown_up() {
     each_ip(|at| {
@@ -116,10 +116,9 @@ fn silent_clients_do_not_hold_a_shutdown_up() {
         let clients: Vec<_> = (0..20).map(|_| served.connect()).collect();
         eventually("all are served", || served.server.sockets().len() == 20);
         let server = served.server.clone();
-        let report = within("the shutdown ends", move || server.shutdown(millis(3_000)));
+        let report = within("the shutdown ends", move || server.shutdown(HANG * 60));
         println!("measured: shutdown over 20 silent clients: {report}");
         assert_eq!((report.finished, report.still_running), (20, 0), "all in order: {report}");
-        assert!(report.elapsed < millis(900), "at once but for a moment: {report}");
         drop(clients);
         served.stop();
     });
@@ -129,7 +128,7 @@ fn silent_clients_do_not_hold_a_shutdown_up() {
 #[test]
 fn a_client_that_never_stops_sending_is_cut_at_the_end_of_the_time() {
     each_ip(|at| {
-        let options = ServerOptions::new().lingering_close(Duration::from_secs(60));
+        let options = ServerOptions::new().lingering_close(HANG * 60);
         let served = Served::start(at, &options, |socket| {
             loop {
                 socket.read(&mut [0; 1024])?;
@@ -138,15 +137,15 @@ fn a_client_that_never_stops_sending_is_cut_at_the_end_of_the_time() {
         let client = served.connect();
         let sending = thread::spawn(move || {
             while client.write_all("x").is_ok() {
+                // Not a bound: the pace of the client.
                 thread::park_timeout(millis(5));
             }
         });
         eventually("it is served", || served.server.sockets().iter().any(|socket| socket.bytes_read() > 3));
         let server = served.server.clone();
-        let start = Instant::now();
         let report = within("the shutdown ends", move || server.shutdown(millis(400)));
         println!("measured: shutdown(0.4 s) over a client that never stops sending: {report}");
-        assert!(start.elapsed() < millis(2_000), "in its time: {report}");
+        assert!(report.elapsed >= millis(400), "not before its time: {report}");
         assert_eq!(report.still_running, 0, "the thread has noticed: {report}");
         within("the client sees its end", || sending.join()).expect("it does not panic");
         served.stop();
@@ -179,9 +178,9 @@ fn a_paused_connection_loses_nothing_to_a_shutdown() {
             found().expect("it was there a moment ago")
         };
         let server = served.server.clone();
-        let shutting_down = thread::spawn(move || server.shutdown(HANG));
-        eventually("the shutdown has begun", || !served.server.is_listening());
-        assert!(told.recv_timeout(millis(200)).is_err(), "it is paused, so nothing is given out and nothing ends");
+        let shutting_down = blocked(move || server.shutdown(HANG));
+        until_asleep(&threads_named("landline "));
+        assert!(told.try_recv().is_err(), "it is paused, so nothing is given out and nothing ends");
         socket.resume();
         let tape = told.recv_timeout(HANG).expect("once it is resumed, it ends");
         assert_eq!(words(thread::spawn(|| tape)), ["data", "close false"], "what was held back comes first");
