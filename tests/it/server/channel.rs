@@ -217,7 +217,7 @@ fn dropping_the_events_closes_everything() {
         // What the standard library opens on first use.
         drop(pair(AT));
         let before = (threads_before, descriptors());
-        for round in 0..40 {
+        for round in 0..18 {
             let server = Server::listen(AT).expect("port 0 can be listened on");
             let events = server.events(round % 3).expect("a thread can be started");
             let at = server.address().socket_addr().expect("it is TCP");

@@ -607,7 +607,7 @@ fn wait_outside_waits_for_handlers_that_wait_too() {
 fn wait_never_misses_a_client_that_was_just_admitted() {
     each_ip(|place| {
         let mut served = 0;
-        for n in 0..300 {
+        for n in 0..120 {
             let server = Server::listen(place).expect("the server listens");
             let over = Arc::new(AtomicBool::new(false));
             let late = Arc::new(AtomicUsize::new(0));
