@@ -450,13 +450,12 @@ mod datagram {
     use landline::dgram::SocketOptions;
 
     /// A UDP server that sends everything back, until it is dropped.
-    struct Echo(dgram::Socket, Option<landline::Running>);
+    struct Echo(dgram::Socket, Option<thread::JoinHandle<io::Result<()>>>);
 
     impl Echo {
         fn on(socket: dgram::Socket) -> Echo {
-            let running = socket.on().message(|socket, bytes, from| socket.send_to(bytes, from).map(drop).or(Ok(())));
-            let running = Some(running.spawn().unwrap());
-            Echo(socket, running)
+            let running = receiving(&socket, |socket, bytes, from| socket.send_to(bytes, from).map(drop).or(Ok(())));
+            Echo(socket, Some(running))
         }
 
         fn new() -> Echo {
@@ -467,7 +466,7 @@ mod datagram {
     impl Drop for Echo {
         fn drop(&mut self) {
             self.0.close();
-            self.1.take().unwrap().join().unwrap();
+            self.1.take().unwrap().join().unwrap().unwrap();
         }
     }
 
@@ -628,13 +627,12 @@ mod datagram {
                 let running: Vec<_> = (0..loops)
                     .map(|_| {
                         let (senders, count) = (Arc::clone(&senders), Arc::clone(&count));
-                        let looping = server.on().message(move |_, bytes, from| {
+                        receiving(&server, move |_, bytes, from| {
                             let messages = bytes.split(|byte| *byte == b'\n').filter(|part| *part == b"hello").count();
                             *senders.lock().unwrap().entry(from.address().clone()).or_default() += messages;
                             count.fetch_add(messages, SeqCst);
                             Ok(())
-                        });
-                        looping.spawn().unwrap()
+                        })
                     })
                     .collect();
                 let client = dgram::Socket::bind("127.0.0.1:0").unwrap();
@@ -645,7 +643,7 @@ mod datagram {
                 eventually("all have arrived", || count.load(SeqCst) == 10_000);
                 assert_eq!(senders.lock().unwrap()[client.address()], 10_000);
                 server.close();
-                running.into_iter().for_each(|running| running.join().unwrap());
+                running.into_iter().for_each(|running| running.join().unwrap().unwrap());
             }
         });
     }
@@ -656,18 +654,18 @@ mod datagram {
         within(|| {
             let group = Ipv4Addr::new(239, 255, 77, 77);
             let member = SocketOptions::udp4().reuse_address(true).bind(0).unwrap();
-            member.join(group, "127.0.0.1").unwrap();
+            member.join_multicast(group, "127.0.0.1").unwrap();
             let port = member.address().port();
             let echo = Echo::on(member);
             let client = dgram::Socket::bind("127.0.0.1:0").unwrap();
             client.set_multicast_interface("127.0.0.1").unwrap();
             assert_eq!(client.send_to(b"hello", (group, port)).unwrap(), 5);
             assert_eq!(receive(&client), b"hello");
-            echo.0.leave(group, "127.0.0.1").unwrap();
+            echo.0.leave_multicast(group, "127.0.0.1").unwrap();
             client.send_to(b"hello", (group, port)).unwrap();
             let error = client.recv_timeout(&mut [0; 9], Duration::from_secs(1)).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::TimedOut);
-            assert_eq!(echo.0.leave(group, "127.0.0.1").unwrap_err().code(), "EADDRNOTAVAIL");
+            assert_eq!(echo.0.leave_multicast(group, "127.0.0.1").unwrap_err().code(), "EADDRNOTAVAIL");
         });
     }
 
@@ -679,15 +677,15 @@ mod datagram {
         let lo: u32 = std::fs::read_to_string("/sys/class/net/lo/ifindex").unwrap().trim().parse().unwrap();
         let socket = SocketOptions::udp4().bind(0).unwrap();
         for interface in [dgram::Interface::from("lo"), dgram::Interface::from([127, 0, 0, 1]), lo.into()] {
-            socket.join(group, interface.clone()).unwrap();
+            socket.join_multicast(group, interface.clone()).unwrap();
             // It is the same one in every way.
             for other in [dgram::Interface::from("lo"), dgram::Interface::from([127, 0, 0, 1]), lo.into()] {
-                assert_eq!(socket.join(group, other).unwrap_err().code(), "EADDRINUSE");
+                assert_eq!(socket.join_multicast(group, other).unwrap_err().code(), "EADDRINUSE");
             }
-            socket.leave(group, interface).unwrap();
+            socket.leave_multicast(group, interface).unwrap();
         }
         for unknown in [dgram::Interface::from("nosuch0"), [198, 51, 100, 1].into(), 999_999.into()] {
-            assert_eq!(socket.join(group, unknown).unwrap_err().code(), "ENODEV");
+            assert_eq!(socket.join_multicast(group, unknown).unwrap_err().code(), "ENODEV");
         }
     }
 }

@@ -362,7 +362,7 @@ mod version_1 {
     fn a_sender_that_is_not_trusted_is_refused_with_or_without_a_header() {
         within(|| {
             let strangers = BlockList::new();
-            strangers.add_address("192.0.2.1").unwrap();
+            strangers.add_address([192, 0, 2, 1]);
             let server = ServerOptions::new().proxy_protocol(&strangers).listen("127.0.0.1:0").unwrap();
             let served = Served::on(server, |_| panic!("no client is let in"));
             for header in [&b"PROXY TCP4 1.2.3.4 1.2.3.5 1 2\r\n"[..], PAYLOAD, b""] {
