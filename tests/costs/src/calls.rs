@@ -123,7 +123,7 @@ fn serve_connections(name: &str) -> io::Result<Serving> {
     let mut options = server_options(setting);
     if name == "never/return" {
         // Otherwise the server waits for the client's end.
-        options = options.linger(None);
+        options = options.lingering_close(None);
     }
     let way = ways::WAYS.iter().find(|(way, _)| way.strip_prefix("tcp/") == Some(handler));
     let handler = match way {

@@ -7,8 +7,8 @@ use std::io::{self, BufRead, BufReader, IoSlice, Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::sync::Arc;
 
+use landline::dgram;
 use landline::net::{self, Socket};
-use landline::{Encoding, dgram};
 
 use crate::numbers::Figure;
 use crate::process;
@@ -32,7 +32,6 @@ const EXCHANGES: &[(&str, Exchange)] = &[
     ("tcp/read+hook", |n| Ends::new("hook")?.read(n)),
     ("tcp/read+timeout", |n| Ends::new("timeout")?.read(n)),
     ("tcp/read+deadline", |n| Ends::new("deadline")?.read(n)),
-    ("tcp/read+min_rate", |n| Ends::new("min_rate")?.read(n)),
     ("tcp/read_exact", |n| Ends::new("")?.read_by(n, |served, buffer| served.read_exact(buffer).map(|()| SIZE))),
     ("std/tcp/peek", |n| std_tcp(n, |mut stream, buffer| stream.peek(buffer).and_then(|_| stream.read(buffer)))),
     ("tcp/peek", |n| Ends::new("")?.read_by(n, |served, buffer| served.peek(buffer).and_then(|_| served.read(buffer)))),
@@ -59,10 +58,6 @@ const EXCHANGES: &[(&str, Exchange)] = &[
     ("tcp/each", |n| each("", n)),
     ("tcp/each+hook", |n| each("hook", n)),
     ("tcp/each+timeout", |n| each("timeout", n)),
-    ("tcp/on.data", |n| Ends::new("")?.loop_by(n, |served, next| served.on().data(|_, bytes| next(bytes.len())).run())),
-    ("tcp/on.text", |n| {
-        Ends::new("")?.loop_by(n, |served, next| served.on().text(Encoding::Utf8, |_, text| next(text.len())).run())
-    }),
     ("tcp/write!", |n| {
         let text = str::from_utf8(&MESSAGE).expect("it is text");
         Ends::new("")?.write_by(n, |client| write!(client, "{text}"))
@@ -94,17 +89,7 @@ const EXCHANGES: &[(&str, Exchange)] = &[
     ("udp/recv_small", |n| datagrams("", n, |socket, buffer| socket.recv(&mut buffer[..100]))),
     ("udp/try_recv", |n| datagrams("", n, |socket, buffer| socket.try_recv(buffer))),
     ("udp/recv_timeout", |n| datagrams("", n, |socket, buffer| socket.recv_timeout(buffer, PATIENCE))),
-    ("udp/each", |n| {
-        loop_of_datagrams(n, |socket, next| {
-            socket.each(|_, event| match event {
-                dgram::SocketEvent::Message(bytes, _) => next(bytes.len()),
-                _ => Ok(()),
-            })
-        })
-    }),
-    ("udp/on.message", |n| {
-        loop_of_datagrams(n, |socket, next| socket.on().message(|_, bytes, _| next(bytes.len())).run())
-    }),
+    ("udp/each", datagrams_each),
 ];
 
 /// How much more a number may be: less than the clone of an `Arc` costs, which is 7. Whatever else the machine does,
@@ -207,23 +192,17 @@ impl Ends {
             self.served.read(&mut buffer)
         })
     }
-
-    fn loop_by(
-        &self,
-        messages: usize,
-        run: impl FnOnce(&Socket, &dyn Fn(usize) -> io::Result<()>) -> io::Result<()>,
-    ) -> io::Result<usize> {
-        chain(messages, || self.client.write_all(MESSAGE), || self.client.end(), |next| run(&self.served, next))
-    }
 }
 
 fn each(setting: &str, messages: usize) -> io::Result<usize> {
-    Ends::new(setting)?.loop_by(messages, |served, next| {
+    let Ends { client, served } = Ends::new(setting)?;
+    let run = |next: &dyn Fn(usize) -> io::Result<()>| {
         served.each(|_, event| match event {
             net::SocketEvent::Data(bytes) => next(bytes.len()),
             _ => Ok(()),
         })
-    })
+    };
+    chain(messages, || client.write_all(MESSAGE), || client.end(), run)
 }
 
 fn std_tcp(messages: usize, mut read: impl FnMut(&TcpStream, &mut [u8]) -> io::Result<usize>) -> io::Result<usize> {
@@ -257,15 +236,18 @@ fn datagrams(
     })
 }
 
-fn loop_of_datagrams(
-    messages: usize,
-    run: impl FnOnce(&dgram::Socket, &dyn Fn(usize) -> io::Result<()>) -> io::Result<()>,
-) -> io::Result<usize> {
+fn datagrams_each(messages: usize) -> io::Result<usize> {
     let (sender, receiver) = (dgram::Socket::bind("127.0.0.1:0")?, dgram::Socket::bind("127.0.0.1:0")?);
     let send = || Ok(sender.send_to(&MESSAGE, receiver.address()).map(drop)?);
     let end = || {
         receiver.close();
         Ok(())
     };
-    chain(messages, send, end, |next| run(&receiver, next))
+    let run = |next: &dyn Fn(usize) -> io::Result<()>| {
+        receiver.each(|_, event| match event {
+            dgram::SocketEvent::Message(bytes, _) => next(bytes.len()),
+            _ => Ok(()),
+        })
+    };
+    chain(messages, send, end, run)
 }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use landline::dgram;
 use landline::net::{self, Server, ServerEvent, ServerOptions, Socket};
-use landline::{Encoding, dgram};
 
 pub const SIZE: usize = 64;
 
@@ -35,8 +35,6 @@ pub const WAYS: &[(&str, Way)] = &[
     ("tcp/lines", Handler(lines)),
     ("tcp/read_line", Handler(read_line)),
     ("tcp/each", Handler(each)),
-    ("tcp/on.data", Handler(on_data)),
-    ("tcp/on.text", Handler(on_text)),
     ("tcp/pipe", Handler(pipe)),
     ("tcp/relay", Handler(relay)),
     ("tcp/events", Handler(events)),
@@ -50,12 +48,11 @@ pub const WAYS: &[(&str, Way)] = &[
     ("udp/recv_small", Datagrams(recv_small)),
     ("udp/recv_timeout", Datagrams(recv_timeout)),
     ("udp/each", Datagrams(datagrams_each)),
-    ("udp/on.message", Datagrams(on_message)),
     ("udp/events", Datagrams(datagrams_events)),
 ];
 
 /// What of these is counted with each setting too: `tcp/read+hook` and so on.
-pub const SETTINGS: &[&str] = &["hook", "timeout", "deadline", "min_rate"];
+pub const SETTINGS: &[&str] = &["hook", "timeout", "deadline"];
 
 /// The names of all that is counted a message.
 pub fn names() -> Vec<String> {
@@ -74,7 +71,6 @@ pub fn server_options(setting: &str) -> ServerOptions {
         "hook" => ServerOptions::new().report(|_| {}),
         "timeout" => ServerOptions::new().timeout(long),
         "deadline" => ServerOptions::new().deadline(long),
-        "min_rate" => ServerOptions::new().min_rate(1, long),
         _ => panic!("no setting is called {setting}"),
     }
 }
@@ -184,14 +180,6 @@ fn each(socket: &Socket) -> io::Result<()> {
         net::SocketEvent::Data(bytes) => socket.write_all(bytes),
         _ => Ok(()),
     })
-}
-
-fn on_data(socket: &Socket) -> io::Result<()> {
-    socket.on().data(|socket, bytes| socket.write_all(bytes)).run()
-}
-
-fn on_text(socket: &Socket) -> io::Result<()> {
-    socket.on().text(Encoding::Utf8, |socket, text| socket.write_all(text)).run()
 }
 
 fn pipe(socket: &Socket) -> io::Result<()> {
@@ -316,10 +304,6 @@ fn datagrams_each(socket: &dgram::Socket) -> io::Result<()> {
         dgram::SocketEvent::Message(bytes, from) => Ok(socket.send_to(bytes, &from).map(drop)?),
         _ => Ok(()),
     })
-}
-
-fn on_message(socket: &dgram::Socket) -> io::Result<()> {
-    socket.on().message(|socket, bytes, from| Ok(socket.send_to(bytes, from).map(drop)?)).run()
 }
 
 fn datagrams_events(socket: &dgram::Socket) -> io::Result<()> {
