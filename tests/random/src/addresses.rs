@@ -1,9 +1,9 @@
 //! Addresses and endpoints.
 
-use std::net::{IpAddr, SocketAddr, SocketAddrV6};
+use std::net::{SocketAddr, SocketAddrV6};
 
 use landline::net::SocketOptions;
-use landline::{Address, Cancel, Endpoint, Error, Family, is_ip};
+use landline::{Address, Cancel, Endpoint, Error};
 use proptest::prelude::*;
 
 use crate::{inputs, ip};
@@ -72,8 +72,6 @@ proptest! {
                 prop_assert!(error.to_string().ends_with(&text), "it names the text: {}", error);
             }
         }
-        let plain = text.parse().ok().map(|ip: IpAddr| if ip.is_ipv4() { Family::Ipv4 } else { Family::Ipv6 });
-        prop_assert!(text.contains('%') || is_ip(&text) == plain, "without a zone, an IP address is what std takes");
     }
 
     /// Ensures that any text is an endpoint, which is read as it is shown, or an error that names what is wrong with

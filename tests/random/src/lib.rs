@@ -16,10 +16,10 @@ mod encodings;
 #[allow(dead_code, reason = "what the library's other files use")]
 #[path = "../../../src/error.rs"]
 mod error;
+#[path = "../../../src/net/proxy/header.rs"]
+mod header;
 mod lines;
 mod proxy_headers;
-#[path = "../../../src/net/proxy_protocol.rs"]
-mod proxy_protocol;
 #[allow(dead_code, reason = "what the library's other files use")]
 #[path = "../../../src/sys.rs"]
 mod sys;

@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use crate::proxy_protocol::tests::{Pieces, add_sum, addresses_of, binary_of, field_of, passed};
-use crate::proxy_protocol::{Header, parse, receive};
+use crate::header::tests::{Pieces, add_sum, addresses_of, binary_of, field_of, passed};
+use crate::header::{Header, parse, receive};
 use crate::{inputs, sys};
 
 /// What a binary header begins with.
