@@ -27,7 +27,7 @@ mod net {
             Timeout,
         }
 
-        #[derive(Debug)]
+        #[derive(Clone, Debug)]
         pub(crate) struct Socket(pub(crate) RefCell<VecDeque<Piece>>);
 
         impl Socket {

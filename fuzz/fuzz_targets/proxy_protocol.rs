@@ -10,14 +10,14 @@ use std::io;
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
 
-use proxy_protocol::{Header, Source, parse, receive};
+use header::{Header, Source, parse, receive};
 
 #[path = "../../src/address.rs"]
 mod address;
 #[path = "../../src/error.rs"]
 mod error;
 #[path = "../../src/net/proxy/header.rs"]
-mod proxy_protocol;
+mod header;
 #[path = "../../src/sys.rs"]
 mod sys;
 
@@ -34,7 +34,7 @@ struct Pieces<'a>(VecDeque<&'a [u8]>);
 impl Source for Pieces<'_> {
     fn peek(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let seen = self.0.front().map_or(0, |piece| piece.len().min(buf.len()));
-        buf[..seen].copy_from_slice(&self.0.front().map_or(&[][..], |piece| &piece[..seen]));
+        buf[..seen].copy_from_slice(self.0.front().map_or(&[][..], |piece| &piece[..seen]));
         Ok(seen)
     }
 
