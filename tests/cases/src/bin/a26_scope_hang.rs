@@ -1,0 +1,19 @@
+//! `serve` in a scope, as the documentation of `Server` shows it: an error between the spawn and the close never comes
+//! out, since the scope waits for a server that is not closed.
+use std::time::Duration;
+use std::{io, thread};
+
+use landline::net::{Server, Socket};
+
+fn main() {
+    cases::watchdog(Duration::from_secs(4), "the error has not come out");
+    let server = Server::listen("127.0.0.1:0").unwrap();
+    let result: io::Result<()> = thread::scope(|scope| {
+        scope.spawn(|| server.serve(|socket| socket.write_end("hello\n")));
+        // The wrong port.
+        Socket::connect("127.0.0.1:1")?.read_to_string()?;
+        server.close();
+        Ok(())
+    });
+    cases::verdict(result.is_err(), format!("{result:?}"))
+}

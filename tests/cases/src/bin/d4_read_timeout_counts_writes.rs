@@ -1,0 +1,23 @@
+//! `set_timeout` has the alias `set_read_timeout`. In std that counts reads alone. Here each write of another thread
+//! puts it off, so a thread that publishes to a silent peer hides the silence. A deadline ends the publisher too.
+use std::thread;
+use std::time::{Duration, Instant};
+
+fn main() {
+    let (client, socket) = cases::pair();
+    // It takes everything and says nothing.
+    thread::spawn(move || client.read_to_end());
+    let publisher = socket.clone();
+    let publishing = thread::spawn(move || {
+        (0..40).try_for_each(|_| {
+            thread::sleep(Duration::from_millis(50));
+            publisher.write_all("news\n")
+        })
+    });
+    socket.set_timeout(Duration::from_millis(300));
+    let begun = Instant::now();
+    let read = socket.read(&mut [0; 10]);
+    let (took, published) = (begun.elapsed(), publishing.join().unwrap());
+    let text = format!("a read with a timeout of 300 ms: {read:?} after {took:?}; the publisher {published:?}");
+    cases::verdict(took < Duration::from_millis(1500) && published.is_ok(), text)
+}

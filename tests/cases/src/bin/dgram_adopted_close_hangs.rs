@@ -1,0 +1,31 @@
+//! An adopted socket that shares its port (systemd's ReusePort=yes, or SO_REUSEADDR), or that is bound to a device, is
+//! not reached by its wake-up. `close` gives up after 2 s, and the receiver, the descriptor and the port stay.
+use std::net::{SocketAddr, UdpSocket};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use landline::dgram::SocketOptions;
+use socket2::{Domain, Socket, Type};
+
+fn shared(at: SocketAddr) -> UdpSocket {
+    let socket = Socket::new(Domain::IPV4, Type::DGRAM, None).unwrap();
+    socket.set_reuse_port(true).unwrap();
+    socket.bind(&at.into()).unwrap();
+    socket.into()
+}
+
+fn main() {
+    let (mut left, mut longest) = (0, Duration::ZERO);
+    for _ in 0..5 {
+        let ours = shared(([127, 0, 0, 1], 0).into());
+        let _theirs = shared(ours.local_addr().unwrap());
+        let socket = SocketOptions::udp4().adopt(ours).unwrap();
+        let running = cases::receiving(&socket, |_, _| {});
+        thread::sleep(Duration::from_millis(50));
+        let begun = Instant::now();
+        socket.close();
+        longest = longest.max(begun.elapsed());
+        left += usize::from(cases::within(Duration::from_secs(1), move || running.join()).is_none());
+    }
+    cases::verdict(left == 0, format!("{left} of 5 receivers are left blocked; the longest close took {longest:?}"))
+}

@@ -1,0 +1,48 @@
+//! What a program can tell of a failed look-up: not now, or never?
+//!
+//! resolver again | locale | files
+
+use cases::verdict;
+use landline::net::SocketOptions;
+use std::io;
+
+fn told(error: &landline::Error) -> String {
+    let io_error: io::Error = error.clone().into();
+    format!("code {} kind {:?} text {io_error}", error.code(), io_error.kind())
+}
+
+fn main() {
+    let what = cases::mode();
+    match what.as_str() {
+        // Name servers that cannot be reached: try again later.
+        "again" | "locale" => {
+            cases::inside(
+                "ip link set lo up; printf 'nameserver 127.0.0.1\\noptions timeout:1 attempts:1\\n' > /tmp/resolv.$$; \
+                mount --bind /tmp/resolv.$$ /etc/resolv.conf; rm /tmp/resolv.$$",
+            );
+            if what == "locale" {
+                let set = unsafe { libc::setlocale(libc::LC_ALL, c"".as_ptr()) };
+                println!("locale {:?}", unsafe { (!set.is_null()).then(|| std::ffi::CStr::from_ptr(set)) });
+            }
+            let std_error = std::net::TcpStream::connect(("example.com", 80)).unwrap_err();
+            let error = SocketOptions::new().connect(("example.com", 80)).unwrap_err();
+            println!("std: {std_error} ({:?})\nlandline: {}", std_error.kind(), told(&error));
+            let kind = io::Error::from(error.clone()).kind();
+            verdict(error.code() == "EAI_AGAIN" && kind != io::ErrorKind::NotFound, "a look-up that failed for now");
+        }
+        // No descriptor for the resolver.
+        "files" => {
+            cases::limit_descriptors(64);
+            let held = cases::all_descriptors();
+            let error = SocketOptions::new().connect(("localhost", 80)).unwrap_err();
+            let std_error = std::net::TcpStream::connect(("localhost", 80)).unwrap_err();
+            drop(held);
+            println!("std: {std_error} ({:?})", std_error.kind());
+            println!("{}", told(&error));
+            // glibc itself says that there is no such name.
+            let same = error.code() == "ENOTFOUND" && std_error.to_string().contains("not known");
+            verdict(same, "a look-up without a descriptor is what the resolver says");
+        }
+        other => panic!("{other}?"),
+    }
+}
