@@ -27,9 +27,9 @@ pub mod sync {
 use real::sync::atomic::AtomicUsize as Count;
 use real::time::Instant;
 
+use limit::{Denied, Slots};
 use loom::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use loom::thread;
-use limit::{Denied, Slots};
 use sync::Arc;
 
 fn main() {
