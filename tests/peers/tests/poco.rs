@@ -98,7 +98,10 @@ mod tcp_server {
             let served = Served::with(&ServerOptions::new().block_list(&all), "127.0.0.1:0", echo);
             assert_eq!(served.client().read(&mut [0]).unwrap(), 0);
             let stats = served.server.stats();
-            assert_eq!((served.server.connections(), stats.accepted, stats.refused.blocked), (0, 0, 1));
+            assert_eq!(
+                (served.server.connections(), stats.accepted, stats.refused(landline::RefusedBy::Blocked)),
+                (0, 0, 1)
+            );
         });
     }
 }

@@ -370,7 +370,7 @@ mod version_1 {
                 let _ = client.write_all(header);
                 assert!(matches!(std::io::Read::read(&mut client, &mut [0]), Ok(0) | Err(_)));
             }
-            eventually("all are counted", || served.server.stats().refused.untrusted == 3);
+            eventually("all are counted", || served.server.stats().refused(landline::RefusedBy::Untrusted) == 3);
         });
     }
 }

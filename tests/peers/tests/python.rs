@@ -232,7 +232,7 @@ mod socketserver {
             let served = Served::with(&ServerOptions::new().block_list(&list), "127.0.0.1:0", echo);
             let client = served.client();
             assert!(matches!(client.read(&mut [0]), Ok(0) | Err(_)));
-            assert_eq!(served.server.stats().refused.blocked, 1);
+            assert_eq!(served.server.stats().refused(landline::RefusedBy::Blocked), 1);
         });
     }
 

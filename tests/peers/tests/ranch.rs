@@ -217,7 +217,7 @@ mod acceptor {
             notify.expect(10);
             let last = notify.served.client();
             assert_eq!(last.read(&mut [0]).unwrap(), 0);
-            assert_eq!(notify.served.server.stats().refused.full, 1);
+            assert_eq!(notify.served.server.stats().refused(landline::RefusedBy::Full), 1);
             drop(clients);
         });
     }

@@ -9,7 +9,7 @@ use landline::net::{ServerOptions, WhenFull};
 fn main() {
     let server = ServerOptions::new()
         .max_connections(0)
-        .when_full(WhenFull::Reply("busy\n".into()))
+        .when_full(WhenFull::RefuseWith("busy\n".into()))
         .lingering_close(Duration::from_secs(20))
         .listen("127.0.0.1:0")
         .unwrap();

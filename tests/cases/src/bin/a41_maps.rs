@@ -38,5 +38,9 @@ fn serve(mappings: usize) {
         let _ = client.write_all("x").and_then(|()| client.read(&mut [0]));
         kept.push(client);
     }
-    println!("{} connections, rejected {:?}", server.connections(), server.stats().refused.no_thread);
+    println!(
+        "{} connections, rejected {:?}",
+        server.connections(),
+        server.stats().refused(landline::RefusedBy::NoThread)
+    );
 }

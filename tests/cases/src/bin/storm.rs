@@ -221,7 +221,7 @@ fn round(seed: u64) {
     let adopt = r.chance(3);
     let when = match r.below(3) {
         0 => WhenFull::Refuse,
-        1 => WhenFull::Reply(vec![b'!'; r.below(60_000) as usize]),
+        1 => WhenFull::RefuseWith(vec![b'!'; r.below(60_000) as usize]),
         _ => WhenFull::Wait,
     };
     let mut options = ServerOptions::new()
@@ -463,9 +463,7 @@ fn round(seed: u64) {
         assert_eq!(b.started[id], 1);
     }
     assert_eq!(b.closed, 1, "seed {seed}: closed reports");
-    let refused = stats.refused;
-    let total = refused.full + refused.per_address + refused.blocked + refused.no_thread + refused.closing;
-    assert_eq!(total, b.refused, "seed {seed}: refused");
+    assert_eq!(stats.refused_total(), b.refused, "seed {seed}: refused");
     if !b.late.is_empty() {
         println!("seed {seed}: late {:?}", b.late);
     }
