@@ -19,7 +19,7 @@ fn recipes_with_foreign_crates_run() {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/recipes/Cargo.toml");
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
     cargo.args(["test", "--quiet", "--locked", "--doc", "--manifest-path"]).arg(manifest);
-    let output = cargo.env("CARGO_TARGET_DIR", nested_target("recipes")).output().expect("cargo starts");
+    let output = cargo.env("CARGO_TARGET_DIR", nested_target()).output().expect("cargo starts");
     let said = String::from_utf8_lossy(&output.stdout);
     let recipes = include_str!("../../../docs/recipes.md").lines().filter(|line| line.starts_with("```r")).count();
     assert!(recipes >= 6, "there are recipes: {recipes}");
@@ -34,7 +34,7 @@ fn a_c_program_survives_clients_that_are_gone() {
     if ["cc", "make"].into_iter().any(|name| tool(name).is_none()) || !is_built("c_host") {
         return;
     }
-    let program = Program::start(nested_target("c_host").join("debug/c_host"), &["0"]);
+    let program = Program::start(nested_target().join("debug/c_host"), &["0"]);
     let address = program.line().strip_prefix("listening on ").and_then(|at| at.parse().ok()).expect("it says where");
     let mut host = Server { program, address };
     let connect = || {

@@ -275,9 +275,10 @@ fn play_alone(name: &str, tools: &[&str]) {
     });
 }
 
-/// Where a crate in a folder of `examples` is built: each in a place of its own, since a build locks it for as long as it takes.
-pub(crate) fn nested_target(name: &str) -> PathBuf {
-    target().join("nested").join(name)
+/// Where the crates in folders of `examples` are built: all in one place, so that what they share is compiled once. One build
+/// waits for the other, but each keeps all processors busy.
+pub(crate) fn nested_target() -> PathBuf {
+    target().join("nested")
 }
 
 /// Builds an example that is a crate of its own: under CI, and where that was done before. It may download what it depends
@@ -287,10 +288,9 @@ pub(crate) fn is_built(name: &str) -> bool {
         return true;
     }
     let manifest = root().join("examples").join(name).join("Cargo.toml");
-    let target = nested_target(name);
-    let all = target.with_file_name("");
-    if std::env::var_os("CI").is_none() && !all.is_dir() {
-        println!("skipped: {name} is not built; CI=1 cargo test builds it, or mkdir {}", all.display());
+    let target = nested_target();
+    if std::env::var_os("CI").is_none() && !target.is_dir() {
+        println!("skipped: {name} is not built; CI=1 cargo test builds it, or mkdir {}", target.display());
         return false;
     }
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
@@ -306,7 +306,7 @@ pub(crate) fn is_built(name: &str) -> bool {
 fn link_host() {
     static LINKED: OnceLock<()> = OnceLock::new();
     LINKED.get_or_init(|| {
-        let target = nested_target("c_host");
+        let target = nested_target();
         let new = target.join(format!("c_host-{}", std::process::id()));
         let mut make = Command::new("make");
         make.args(["--silent", "host", "--directory"]).arg(root().join("examples/c_host"));

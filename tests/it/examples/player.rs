@@ -72,7 +72,7 @@ impl<'a> Play<'a> {
             if since.elapsed() > HANG {
                 return Err(self.missing());
             }
-            // A program is at work, or waits for a clock of its own. A look takes time that the program may need.
+            // Not a bound: a program is at work, or waits for a clock of its own. A look takes time that it may need.
             thread::park_timeout((since.elapsed() / 8).clamp(Duration::from_millis(1), Duration::from_millis(50)));
         }
     }
@@ -217,7 +217,7 @@ impl Shell {
             .args(&shell[1..])
             .args(["-c", &resolved(command)])
             .current_dir(folder)
-            .env("CARGO_TARGET_DIR", nested_target("c_host"))
+            .env("CARGO_TARGET_DIR", nested_target())
             .env("CARGO_NET_OFFLINE", "true")
             .process_group(0)
             .stdin(Stdio::piped())
@@ -287,7 +287,7 @@ fn resolved(command: &str) -> String {
             let program = match words[at + 1].strip_prefix("examples/") {
                 Some(manifest) => {
                     let name = manifest.trim_end_matches("/Cargo.toml");
-                    nested_target(name).join("debug").join(name)
+                    nested_target().join("debug").join(name)
                 }
                 None => example(words[at + 1]),
             };
