@@ -1,7 +1,7 @@
 //! Behind HAProxy: it tells whose each connection is, looks whether servers are well, and tries another one when one is
-//! gone.
+//! gone. Each test has a network of its own, where that is permitted: no other program gets its ports.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
@@ -10,15 +10,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 use std::{fs, io};
 
-use landline::net::{ServerOptions, Socket};
-use landline::{BlockList, Report};
+use landline::Report;
+use landline::net::Socket;
 
+use crate::header::behind;
 use crate::support::fixtures::{Served, port_of_no_client};
 use crate::support::process::{Program, Server};
-use crate::support::{eventually, tool};
-
-/// How long HAProxy, the programs behind it and a busy machine may take.
-const PATIENCE: Duration = Duration::from_secs(30);
+use crate::support::{HANG, eventually, in_child, tool};
 
 /// A HAProxy with a configuration of its own, stopped with the test.
 struct HaProxy {
@@ -27,20 +25,31 @@ struct HaProxy {
 }
 
 impl HaProxy {
-    /// Starts it with what every configuration here begins with, and waits until it answers on the port. `None` if this
-    /// machine has none.
-    fn start(port: u16, config: &str) -> Option<HaProxy> {
+    /// Starts it with what every configuration here begins with, and waits until it answers. `None` if this machine has none.
+    fn start(config: &str) -> Option<HaProxy> {
         static LAST: AtomicUsize = AtomicUsize::new(0);
         let haproxy = tool("haproxy")?;
         let name = format!("landline-haproxy-{}-{}", std::process::id(), LAST.fetch_add(1, SeqCst));
         let folder = std::env::temp_dir().join(name);
         fs::create_dir(&folder).expect("a temporary folder can be made");
         let file = folder.join("haproxy.cfg");
-        let defaults = "defaults\n    mode tcp\n    timeout connect 2s\n    timeout client 1m\n    timeout server 1m\n";
-        fs::write(&file, format!("{defaults}{config}")).expect("it can be written");
+        // It binds all its ports before it answers on one. None of the tests' own is tried: that would be a client.
+        let ready = port_of_no_client();
+        let common = format!(
+            "global\n    max-spread-checks 10ms\ndefaults\n    mode tcp\n    timeout connect 1h\n    timeout check 1h\n    \
+             timeout client 1h\n    timeout server 1h\nfrontend ready\n    bind 127.0.0.1:{ready}\n    \
+             tcp-request connection reject\n"
+        );
+        fs::write(&file, format!("{common}{config}")).expect("it can be written");
         let program = Program::start(haproxy, &["-db", "-f", &file.to_string_lossy()]);
         let this = HaProxy { _program: program, folder };
-        eventually("HAProxy listens", || TcpStream::connect(("127.0.0.1", port)).is_ok());
+        eventually("HAProxy listens", || {
+            // It closes what it accepts.
+            TcpStream::connect(("127.0.0.1", ready)).is_ok_and(|mut stream| {
+                stream.set_read_timeout(Some(HANG)).expect("a read timeout can be set");
+                !stream.read(&mut [0]).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+            })
+        });
         Some(this)
     }
 }
@@ -50,12 +59,6 @@ impl Drop for HaProxy {
         // What is left of it is a file in the temporary folder.
         let _ = fs::remove_dir_all(&self.folder);
     }
-}
-
-fn behind() -> ServerOptions {
-    let balancers = BlockList::new();
-    balancers.add_cidrs(["127.0.0.0/8", "::1/128"]).expect("they are subnets");
-    ServerOptions::new().proxy_protocol(&balancers)
 }
 
 fn answer(socket: &Socket) -> io::Result<()> {
@@ -68,90 +71,102 @@ fn answer(socket: &Socket) -> io::Result<()> {
 /// checksum and more, over IPv4, IPv6 and IPv4 on a listener for both.
 #[test]
 fn the_client_is_seen_behind_haproxy() {
-    let ways = ["send-proxy", "send-proxy-v2", "send-proxy-v2 proxy-v2-options crc32c,unique-id"];
-    let (reports, reported) = mpsc::channel();
-    let options = behind().report(move |report| {
-        if let Report::Accepted { .. } | Report::Refused { .. } | Report::Failed { .. } = report {
-            reports.send(report.to_string()).expect("the test waits");
+    in_child(this_test!(), &[], || {
+        let ways = ["send-proxy", "send-proxy-v2", "send-proxy-v2 proxy-v2-options crc32c,unique-id"];
+        let (reports, reported) = mpsc::channel();
+        let options = behind().report(move |report| {
+            if let Report::Accepted { .. } | Report::Refused { .. } | Report::Failed { .. } = report {
+                reports.send(report.to_string()).expect("the test waits");
+            }
+        });
+        let has_v6 = std::net::TcpListener::bind("[::1]:0").is_ok();
+        for way in ways {
+            let served = Served::start("127.0.0.1:0", &options, answer);
+            let (v4, both) = (port_of_no_client(), port_of_no_client());
+            let bind = if has_v6 { format!("    bind [::]:{both} v4v6\n") } else { String::new() };
+            let config =
+                format!("listen l\n    bind 127.0.0.1:{v4}\n{bind}    server s {} {way}\n", served.server.address());
+            let Some(_haproxy) = HaProxy::start(&config) else {
+                return served.stop();
+            };
+            let mut targets = vec![SocketAddr::from(([127, 0, 0, 1], v4))];
+            if has_v6 {
+                targets.push(([127, 0, 0, 1], both).into());
+                targets.push((std::net::Ipv6Addr::LOCALHOST, both).into());
+            }
+            for target in targets {
+                let client = Socket::connect(target).expect("HAProxy listens");
+                client.set_deadline(Instant::now() + HANG);
+                client.write_end("PROXY TCP4 is what the client says").expect("it is connected");
+                let said = client.read_to_string().expect("it is answered");
+                let ends = (client.local_address(), client.remote_address());
+                let expected = format!("{} to {}, passed on: true, PROXY TCP4 is what the client says", ends.0, ends.1);
+                assert_eq!(said, expected, "{way}, over {target}");
+                let accepted = format!(" {} -> {} accepted, ", ends.0, ends.1);
+                eventually("its report names the client", || {
+                    reported.try_iter().any(|report| report.contains(&accepted))
+                });
+            }
+            assert_eq!(served.server.stats().refused_total(), 0, "{way}: no header of HAProxy's is refused");
+            served.stop();
         }
     });
-    let has_v6 = std::net::TcpListener::bind("[::1]:0").is_ok();
-    for way in ways {
-        let served = Served::start("127.0.0.1:0", &options, answer);
-        let (v4, both) = (port_of_no_client(), port_of_no_client());
-        let bind = if has_v6 { format!("    bind [::]:{both} v4v6\n") } else { String::new() };
-        let config =
-            format!("listen l\n    bind 127.0.0.1:{v4}\n{bind}    server s {} {way}\n", served.server.address());
-        let Some(_haproxy) = HaProxy::start(v4, &config) else {
-            return served.stop();
-        };
-        // The connects of its start have come and gone, without a word; so HAProxy may have passed them on or not.
-        let mut targets = vec![SocketAddr::from(([127, 0, 0, 1], v4))];
-        if has_v6 {
-            targets.push(([127, 0, 0, 1], both).into());
-            targets.push((std::net::Ipv6Addr::LOCALHOST, both).into());
-        }
-        for target in targets {
-            let client = Socket::connect(target).expect("HAProxy listens");
-            client.set_deadline(Instant::now() + PATIENCE);
-            client.write_end("PROXY TCP4 is what the client says").expect("it is connected");
-            let said = client.read_to_string().expect("it is answered");
-            let ends = (client.local_address(), client.remote_address());
-            let expected = format!("{} to {}, passed on: true, PROXY TCP4 is what the client says", ends.0, ends.1);
-            assert_eq!(said, expected, "{way}, over {target}");
-            let accepted = format!(" {} -> {} accepted, ", ends.0, ends.1);
-            eventually("its report names the client", || reported.try_iter().any(|report| report.contains(&accepted)));
-        }
-        assert_eq!(served.server.stats().refused_total(), 0, "{way}: no header of HAProxy's is refused");
-        served.stop();
-    }
 }
 
 /// Ensures that HAProxy's own checks are let in, as connections of its own, and that it takes the server for well.
 #[test]
 fn haproxys_checks_are_let_in() {
-    for way in ["send-proxy", "send-proxy-v2"] {
-        let (reports, reported) = mpsc::channel();
-        let options = behind().report(move |report| {
-            if let Report::Refused { .. } = report {
-                reports.send(report.to_string()).expect("the test waits");
+    in_child(this_test!(), &[], || {
+        for way in ["send-proxy", "send-proxy-v2"] {
+            let (reports, reported) = mpsc::channel();
+            let options = behind().report(move |report| {
+                if let Report::Refused { .. } = report {
+                    reports.send(report.to_string()).expect("the test waits");
+                }
+            });
+            let (seen, checks) = mpsc::channel();
+            let served = Served::start("127.0.0.1:0", &options, move |socket| {
+                let mut lines = socket.lines();
+                while let Some(line) = lines.next().transpose()? {
+                    socket.write_all("pong\n")?;
+                    let is_over = lines.next().is_none_or(|next| next.is_err());
+                    let (proxy, remote) = (socket.proxy_address().cloned(), socket.remote_address().clone());
+                    seen.send((line, proxy, remote, is_over)).expect("it waits");
+                }
+                Ok(())
+            });
+            let port = port_of_no_client();
+            let config = format!(
+                "listen l\n    bind 127.0.0.1:{port}\n    option tcp-check\n    tcp-check connect send-proxy\n    tcp-check \
+             send-lf ping\\n\n    tcp-check expect string pong\n    default-server check inter 1h fall 1 {way}\n    \
+             server-template s 1-5 {}\n",
+                served.server.address()
+            );
+            let Some(_haproxy) = HaProxy::start(&config) else {
+                return served.stop();
+            };
+            // Each of five names of the server is checked once. Were one check not answered, or too late for a timer of HAProxy's,
+            // that name would be down.
+            for _ in 0..5 {
+                let (line, proxy, remote, is_over) = checks.recv_timeout(HANG).expect("a check comes, and is answered");
+                assert_eq!((line.as_str(), is_over), ("ping", true), "{way}");
+                // Version 2 says that the connection is its own; version 1 has addresses for that, which are those of the
+                // connection.
+                assert!(proxy.is_none_or(|proxy| proxy == remote), "{way}: the check is HAProxy's own");
             }
-        });
-        let (seen, checks) = mpsc::channel();
-        let served = Served::start("127.0.0.1:0", &options, move |socket| {
-            let mut lines = socket.lines();
-            while let Some(line) = lines.next().transpose()? {
-                seen.send((line, socket.proxy_address().cloned(), socket.remote_address().clone())).expect("it waits");
-                socket.write_all("pong\n")?;
+            // By all five, in turn.
+            for _ in 0..5 {
+                let client = Socket::connect(("127.0.0.1", port)).expect("HAProxy listens");
+                client.set_deadline(Instant::now() + HANG);
+                client.write_all("client\n").expect("it is connected");
+                let mut pong = [0; 5];
+                client.read_exact(&mut pong).expect("a server that is well gets the client");
             }
-            Ok(())
-        });
-        let port = port_of_no_client();
-        let config = format!(
-            "listen l\n    bind 127.0.0.1:{port}\n    option tcp-check\n    tcp-check connect send-proxy\n    tcp-check \
-             send-lf ping\\n\n    tcp-check expect string pong\n    server s {} check inter 50ms {way}\n",
-            served.server.address()
-        );
-        let Some(_haproxy) = HaProxy::start(port, &config) else {
-            return served.stop();
-        };
-        for _ in 0..5 {
-            let (line, proxy, remote) = checks.recv_timeout(PATIENCE).expect("a check comes, and is answered");
-            assert_eq!(line, "ping", "{way}");
-            // Version 2 says that the connection is its own; version 1 has addresses for that, which are those of the
-            // connection.
-            assert!(proxy.is_none_or(|proxy| proxy == remote), "{way}: the check is HAProxy's own");
+            assert!(reported.try_iter().next().is_none(), "{way}: nobody is refused");
+            drop(_haproxy);
+            served.stop();
         }
-        let client = Socket::connect(("127.0.0.1", port)).expect("HAProxy listens");
-        client.set_deadline(Instant::now() + PATIENCE);
-        client.write_all("client\n").expect("it is connected");
-        let mut pong = [0; 5];
-        client.read_exact(&mut pong).expect("a server that is well gets the client");
-        drop(client);
-        assert!(reported.try_iter().next().is_none(), "{way}: nobody is refused");
-        drop(_haproxy);
-        served.stop();
-    }
+    });
 }
 
 /// One attempt of a client's.
@@ -167,7 +182,7 @@ fn attempt(port: u16) -> Attempt {
     let start = Instant::now();
     let by = || -> io::Result<SocketAddr> {
         let client = Socket::connect(("127.0.0.1", port))?;
-        client.set_deadline(start + PATIENCE);
+        client.set_deadline(start + HANG);
         client.write_end("hello\n")?;
         let said = client.read_to_string()?;
         let mine = format!("{} said \"hello\" to {}, by way of ", client.local_address(), client.remote_address());
@@ -185,116 +200,133 @@ fn attempt(port: u16) -> Attempt {
 /// started again, it is given clients again.
 #[test]
 fn killing_one_of_two_servers_loses_nothing_the_other_could_serve() {
-    const CLIENTS: usize = 4;
-    if tool("haproxy").is_none() {
-        return;
-    }
-    for way in ["send-proxy", "send-proxy-v2"] {
-        let start = |at: &str| Server::start("backend", &[at]);
-        let (one, two) = (start("127.0.0.1:0"), start("127.0.0.1:0"));
-        let (victim, survivor) = (one.address, two.address);
-        let port = port_of_no_client();
-        let config = format!(
-            "listen l\n    bind 127.0.0.1:{port}\n    balance roundrobin\n    retries 3\n    option redispatch 1\n    \
-             default-server check inter 100ms fall 2 rise 2 {way}\n    server one {victim}\n    server two {survivor}\n"
-        );
-        let haproxy = HaProxy::start(port, &config).expect("it is on this machine");
-        let (done, stop) = (AtomicU64::new(0), AtomicBool::new(false));
-        let victims_last = AtomicU64::new(0);
-        let (mut attempts, mut killed) = (Vec::new(), Instant::now());
-        let (mut back_after, mut again) = (Duration::ZERO, None);
-        thread::scope(|scope| {
-            let clients: Vec<_> = (0..CLIENTS)
-                .map(|_| {
-                    scope.spawn(|| {
-                        let mut all = Vec::new();
-                        while !stop.load(SeqCst) {
-                            let attempt = attempt(port);
-                            let n = done.fetch_add(1, SeqCst) + 1;
-                            if attempt.by == Some(victim) {
-                                victims_last.fetch_max(n, SeqCst);
+    in_child(this_test!(), &[], || {
+        const CLIENTS: usize = 4;
+        if tool("haproxy").is_none() {
+            return;
+        }
+        for way in ["send-proxy", "send-proxy-v2"] {
+            let start = |at: &str| Server::start("backend", &[at]);
+            // A port that is still free when it is wanted again.
+            let at = || format!("127.0.0.1:{}", port_of_no_client());
+            let (one, two) = (start(&at()), start(&at()));
+            let (victim, survivor) = (one.address, two.address);
+            let port = port_of_no_client();
+            let config = format!(
+                "listen l\n    bind 127.0.0.1:{port}\n    balance roundrobin\n    retries 3\n    option redispatch 1\n    \
+             default-server check inter 1h fastinter 100ms downinter 100ms fall 2 rise 2 observe layer4 error-limit 1 {way}\n    server one {victim}\n    server two {survivor}\n"
+            );
+            let haproxy = HaProxy::start(&config).expect("it is on this machine");
+            let (done, stop) = (AtomicU64::new(0), AtomicBool::new(false));
+            let victims_last = AtomicU64::new(0);
+            let (mut attempts, mut killing, mut killed) = (Vec::new(), Instant::now(), Instant::now());
+            let (mut back_after, mut again) = (Duration::ZERO, None);
+            thread::scope(|scope| {
+                let clients: Vec<_> = (0..CLIENTS)
+                    .map(|_| {
+                        scope.spawn(|| {
+                            let mut all = Vec::new();
+                            while !stop.load(SeqCst) {
+                                let attempt = attempt(port);
+                                let n = done.fetch_add(1, SeqCst) + 1;
+                                if attempt.by == Some(victim) {
+                                    victims_last.fetch_max(n, SeqCst);
+                                }
+                                all.push(attempt);
+                                // Not a bound: not as fast as it goes, since each leaves two ports in TIME_WAIT.
+                                thread::park_timeout(Duration::from_millis(4));
                             }
-                            all.push(attempt);
-                            // Not as fast as it goes: each leaves two ports in TIME_WAIT.
-                            thread::park_timeout(Duration::from_millis(4));
-                        }
-                        all
+                            all
+                        })
                     })
-                })
-                .collect();
-            let more = |n: u64| {
-                let enough = done.load(SeqCst) + n;
-                eventually("the clients get on", || done.load(SeqCst) >= enough);
-            };
-            more(200);
-            // SIGKILL, and it is over when this has returned.
-            drop(one);
-            killed = Instant::now();
-            more(300);
-            let (restarted, before) = (Instant::now(), done.load(SeqCst));
-            again = Some(start(&victim.to_string()));
-            eventually("it is given clients again", || victims_last.load(SeqCst) > before);
-            back_after = restarted.elapsed();
-            more(100);
-            stop.store(true, SeqCst);
-            attempts = clients.into_iter().flat_map(|client| client.join().expect("it does not panic")).collect();
-        });
-        drop(haproxy);
-        let (before, after): (Vec<_>, Vec<_>) = attempts.iter().partition(|attempt| attempt.start < killed);
-        let lost = |attempts: &[&Attempt]| attempts.iter().filter(|attempt| attempt.by.is_none()).count();
-        let by = |attempts: &[&Attempt], at| attempts.iter().filter(|attempt| attempt.by == Some(at)).count();
-        let slowest = after.iter().map(|attempt| attempt.took).max().unwrap_or_default();
-        println!(
-            "measured: {way}: {} requests before the kill, {} of them lost with the server; {} after it, {} lost, the \
+                    .collect();
+                let more = |n: u64| {
+                    let enough = done.load(SeqCst) + n;
+                    eventually("the clients get on", || done.load(SeqCst) >= enough);
+                };
+                more(200);
+                // SIGKILL, and it is over when this has returned. Meanwhile a process that is dying may still take clients.
+                killing = Instant::now();
+                drop(one);
+                killed = Instant::now();
+                more(300);
+                let (restarted, before) = (Instant::now(), done.load(SeqCst));
+                again = Some(start(&victim.to_string()));
+                eventually("it is given clients again", || victims_last.load(SeqCst) > before);
+                back_after = restarted.elapsed();
+                more(100);
+                stop.store(true, SeqCst);
+                attempts = clients.into_iter().flat_map(|client| client.join().expect("it does not panic")).collect();
+            });
+            drop(haproxy);
+            let (before, after): (Vec<_>, Vec<_>) = attempts
+                .iter()
+                .filter(|attempt| !(killing..killed).contains(&attempt.start))
+                .partition(|attempt| attempt.start < killing);
+            let lost = |attempts: &[&Attempt]| attempts.iter().filter(|attempt| attempt.by.is_none()).count();
+            let by = |attempts: &[&Attempt], at| attempts.iter().filter(|attempt| attempt.by == Some(at)).count();
+            let slowest = after.iter().map(|attempt| attempt.took).max().unwrap_or_default();
+            println!(
+                "measured: {way}: {} requests before the kill, {} of them lost with the server; {} after it, {} lost, the \
              slowest {slowest:.1?}; the server has clients again {back_after:.1?} after its start",
-            before.len(),
-            lost(&before),
-            after.len(),
-            lost(&after)
-        );
-        assert!(by(&before, victim) >= 50 && by(&before, survivor) >= 50, "both were given clients");
-        assert!(lost(&before) <= CLIENTS, "only what was under way with the server that was killed is lost");
-        assert_eq!(lost(&after), 0, "nothing is lost that the other server could serve");
-        assert!(by(&after, survivor) >= 300, "and it has served it");
-        drop((again, two));
-    }
+                before.len(),
+                lost(&before),
+                after.len(),
+                lost(&after)
+            );
+            assert!(by(&before, victim) >= 50 && by(&before, survivor) >= 50, "both were given clients");
+            assert!(lost(&before) <= CLIENTS, "only what was under way with the server that was killed is lost");
+            assert_eq!(lost(&after), 0, "nothing is lost that the other server could serve");
+            assert!(by(&after, survivor) >= 300, "and it has served it");
+            drop((again, two));
+        }
+    });
 }
 
 /// Ensures that the example's header holds the configuration it was tried with: HAProxy takes it, and passes clients
 /// on.
 #[test]
 fn the_configuration_in_the_examples_header_works() {
-    let source = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/backend.rs")).expect("it is there");
-    let mut blocks = source.split("//! ```text\n").skip(1).filter_map(|rest| rest.split("//! ```").next());
-    let code = blocks.find(|block| block.contains("send-proxy")).expect("a block is the configuration");
-    let mut config: String = code
-        .lines()
-        .map(|line| format!("{}\n", line.strip_prefix("//!").unwrap_or(line).trim_start_matches(' ')))
-        .collect();
-    let (one, two) = (Server::start("backend", &["127.0.0.1:0"]), Server::start("backend", &["127.0.0.1:0"]));
-    let port = port_of_no_client();
-    for (written, real) in [
-        ("127.0.0.1:3000", format!("127.0.0.1:{port}")),
-        ("127.0.0.1:4001", one.address.to_string()),
-        ("127.0.0.1:4002", two.address.to_string()),
-    ] {
-        assert!(config.contains(written), "the header names {written}");
-        config = config.replace(written, &real);
-    }
-    // Sections are told by their words, so the indents do not matter.
-    let Some(_haproxy) = HaProxy::start(port, &config) else {
-        return;
-    };
-    let mut seen = Vec::new();
-    for _ in 0..4 {
-        let stream = TcpStream::connect(("127.0.0.1", port)).expect("HAProxy listens");
-        stream.set_read_timeout(Some(PATIENCE)).expect("a read timeout can be set");
-        (&stream).write_all(b"hello\n").expect("it is connected");
-        let mut line = String::new();
-        BufReader::new(&stream).read_line(&mut line).expect("it is answered");
-        let own = stream.local_addr().expect("it is connected");
-        assert!(line.starts_with(&format!("{own} said \"hello\" to 127.0.0.1:{port}, by way of 127.0.0.1:")), "{line}");
-        seen.push(line.trim_end().rsplit(' ').next().map(String::from));
-    }
-    assert!(seen.contains(&Some(one.address.to_string())) && seen.contains(&Some(two.address.to_string())), "{seen:?}");
+    in_child(this_test!(), &[], || {
+        let source =
+            fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/backend.rs")).expect("it is there");
+        let mut blocks = source.split("//! ```text\n").skip(1).filter_map(|rest| rest.split("//! ```").next());
+        let code = blocks.find(|block| block.contains("send-proxy")).expect("a block is the configuration");
+        let mut config: String = code
+            .lines()
+            .map(|line| format!("{}\n", line.strip_prefix("//!").unwrap_or(line).trim_start_matches(' ')))
+            .collect();
+        let (one, two) = (Server::start("backend", &["127.0.0.1:0"]), Server::start("backend", &["127.0.0.1:0"]));
+        let port = port_of_no_client();
+        for (written, real) in [
+            ("127.0.0.1:3000", format!("127.0.0.1:{port}")),
+            ("127.0.0.1:4001", one.address.to_string()),
+            ("127.0.0.1:4002", two.address.to_string()),
+        ] {
+            assert!(config.contains(written), "the header names {written}");
+            config = config.replace(written, &real);
+        }
+        // Sections are told by their words, so the indents do not matter.
+        let Some(_haproxy) = HaProxy::start(&config) else {
+            return;
+        };
+        let mut seen = Vec::new();
+        for _ in 0..4 {
+            let stream = TcpStream::connect(("127.0.0.1", port)).expect("HAProxy listens");
+            stream.set_read_timeout(Some(HANG)).expect("a read timeout can be set");
+            (&stream).write_all(b"hello\n").expect("it is connected");
+            let mut line = String::new();
+            BufReader::new(&stream).read_line(&mut line).expect("it is answered");
+            let own = stream.local_addr().expect("it is connected");
+            assert!(
+                line.starts_with(&format!("{own} said \"hello\" to 127.0.0.1:{port}, by way of 127.0.0.1:")),
+                "{line}"
+            );
+            seen.push(line.trim_end().rsplit(' ').next().map(String::from));
+        }
+        assert!(
+            seen.contains(&Some(one.address.to_string())) && seen.contains(&Some(two.address.to_string())),
+            "{seen:?}"
+        );
+    });
 }
