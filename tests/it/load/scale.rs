@@ -3,18 +3,19 @@
 use std::env;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use landline::net::{Server, ServerOptions};
 
 use crate::support::clients::{ask, at, echo, measured, stop};
-use crate::support::{descriptors, eventually, in_child_for, other_side, start_other_side, status, threads};
+use crate::support::{HANG, descriptors, eventually, in_child_for, other_side, start_other_side, status, threads};
 
 /// How many connections, where it is not as many as in every run.
 const COUNT: &str = "LANDLINE_TEST_COUNT";
 const TALKERS: usize = 100;
+/// How often each of them asks.
+const ROUNDS: usize = 25;
 /// Long enough for a slow machine.
 const LONG: Duration = Duration::from_secs(500);
 
@@ -24,7 +25,7 @@ fn count(usual: usize) -> usize {
 
 fn connect(to: SocketAddr) -> TcpStream {
     let client = TcpStream::connect(to).expect("the server listens");
-    client.set_read_timeout(Some(Duration::from_secs(60))).expect("a timeout can be set");
+    client.set_read_timeout(Some(HANG)).expect("a timeout can be set");
     client
 }
 
@@ -36,23 +37,21 @@ fn many_idle_clients(to: SocketAddr, count: usize) {
     talkers.iter().for_each(|one| ask(one).expect("each is served"));
     println!("\nready");
     io::stdin().read_line(&mut String::new()).expect("the server says when");
-    let over = AtomicBool::new(false);
     let times: Vec<Duration> = thread::scope(|scope| {
         let talk = |mut one: &TcpStream| {
             let (mut times, mut answer) = (Vec::new(), [0; 64]);
-            while !over.load(SeqCst) {
+            while times.len() < ROUNDS {
                 let start = Instant::now();
                 let message = [times.len() as u8; 64];
                 one.write_all(&message).and_then(|()| one.read_exact(&mut answer)).expect("the echo comes back");
                 assert_eq!(answer, message, "byte for byte");
                 times.push(start.elapsed());
+                // Not a bound: the pace of the client.
                 thread::park_timeout(Duration::from_millis(20));
             }
             times
         };
         let talking: Vec<_> = talkers.iter().map(|one| scope.spawn(move || talk(one))).collect();
-        thread::park_timeout(Duration::from_secs(5));
-        over.store(true, SeqCst);
         talking.into_iter().flat_map(|one| one.join().expect("no panic")).collect()
     });
     measured(&format!("echoes of {TALKERS} among {count} idle"), times);

