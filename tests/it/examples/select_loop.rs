@@ -55,6 +55,7 @@ fn flood(at: SocketAddr, is_over: Arc<AtomicBool>) -> thread::JoinHandle<u64> {
             for _ in 0..20 {
                 sent += u64::from(socket.send_to(&[b'u'; 64], at).is_ok());
             }
+            // Not a bound: the pace of the sender.
             thread::park_timeout(Duration::from_millis(1));
         }
         sent
@@ -86,6 +87,7 @@ fn talk_and_flood(rounds: usize) {
         thread::spawn(move || {
             let mut answer = [0; 6 * size_of::<usize>()];
             for count in 0..rounds {
+                // Not a bound: the pace of the client.
                 thread::park_timeout(Duration::from_millis(20));
                 let message = [number.to_be_bytes(), count.to_be_bytes()].concat().repeat(3);
                 let start = Instant::now();
@@ -99,6 +101,7 @@ fn talk_and_flood(rounds: usize) {
     let is_over = Arc::new(AtomicBool::new(false));
     let flooding = flood(at, Arc::clone(&is_over));
     let mut echoes: Vec<_> = times.iter().take(CLIENTS * rounds / 2).collect();
+    eventually("those that do not read are dropped", || dropped.load(SeqCst) == 5);
     let half_way = running.memory();
     echoes.extend(times);
     let at_the_end = running.memory();
@@ -115,7 +118,6 @@ fn talk_and_flood(rounds: usize) {
         percentile(100),
     );
     assert_eq!(echoes.len(), CLIENTS * rounds, "those that read are served");
-    eventually("those that do not read are dropped", || dropped.load(SeqCst) == 5);
     assert!(at_the_end < half_way + 16 * 1024, "memory stays level: {half_way} KiB half-way, {at_the_end} KiB");
     drop(running.0.stdin.take());
     eventually("it ends at the end of its input", || {
