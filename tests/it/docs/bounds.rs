@@ -16,20 +16,6 @@ const WAITS: [&str; 9] = [
     "sleep(",
 ];
 
-/// Files whose waits have not been gone through yet. None may be added.
-const LEFT: [&str; 10] = [
-    "examples/http_hello.rs",
-    "examples/player.rs",
-    "examples/select_loop.rs",
-    "examples/served.rs",
-    "load/burst.rs",
-    "load/scale.rs",
-    "load/stampede.rs",
-    "proxy/haproxy.rs",
-    "proxy/header.rs",
-    "proxy/server.rs",
-];
-
 /// What a line says whose time is the subject of the test, or the pace of a peer, and bounds no wait.
 const REASON: &str = "// Not a bound: ";
 
@@ -63,10 +49,7 @@ fn every_wait_has_the_one_bound() {
     let mut all = Vec::new();
     for file in files(&root().join("tests/it")).expect("there are tests") {
         // The bound itself, and this reader.
-        if file.ends_with("support/mod.rs")
-            || file.ends_with("docs/bounds.rs")
-            || LEFT.iter().any(|left| file.ends_with(left))
-        {
+        if file.ends_with("support/mod.rs") || file.ends_with("docs/bounds.rs") {
             continue;
         }
         let name = file.strip_prefix(root()).expect("it is in the project").display().to_string();
