@@ -69,14 +69,17 @@ pub(crate) fn is_nonblocking(_: &socket2::Socket) -> io::Result<bool> {
     Ok(false)
 }
 
-/// Whether the socket listens; `true` where that cannot be asked.
+/// Whether the socket listens. Where that cannot be asked: whether it has an address and no peer, which is also true of one that
+/// is only bound.
 #[cfg(all(any(target_os = "linux", target_os = "android", target_os = "freebsd"), not(landline_portable)))]
 pub(crate) fn is_listener(socket: &socket2::Socket) -> io::Result<bool> {
     socket.is_listener()
 }
 #[cfg(not(all(any(target_os = "linux", target_os = "android", target_os = "freebsd"), not(landline_portable))))]
-pub(crate) fn is_listener(_: &socket2::Socket) -> io::Result<bool> {
-    Ok(true)
+pub(crate) fn is_listener(socket: &socket2::Socket) -> io::Result<bool> {
+    let is_stream = socket.r#type()? == socket2::Type::STREAM;
+    let has_no_peer = socket.peer_addr().is_err_and(|error| error.kind() == io::ErrorKind::NotConnected);
+    Ok(is_stream && has_no_peer)
 }
 
 /// IP_TOS, or IPV6_TCLASS where there is such a thing.

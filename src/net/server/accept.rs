@@ -188,6 +188,14 @@ fn next_client(server: &Listener, hooks: &Hooks<'_>) -> io::Result<Option<(Clien
         let listener = if server.closing.load(SeqCst) { None } else { server.listener() };
         let accepted = listener.as_ref().map(|listener| listener.accept());
         drop(listener);
+        // Our own call is over before this thread counts as out, and by a reset: its end would keep the port.
+        let accepted = accepted.filter(|accepted| match accepted {
+            Ok((call, remote)) if server.closing.load(SeqCst) && server.is_call(remote) => {
+                let _ = call.set_linger(Some(Duration::ZERO));
+                false
+            }
+            _ => true,
+        });
         let client = accepted.map(|accepted| accepted.map(|client| (client, server.registry.presence())));
         server.accepting.fetch_sub(1, SeqCst);
         let closing = server.closing.load(SeqCst);
@@ -198,9 +206,6 @@ fn next_client(server: &Listener, hooks: &Hooks<'_>) -> io::Result<Option<(Clien
             None => return Ok(None),
             Some(Ok(((socket, remote), presence))) => {
                 let remote = Address::of(&remote).unwrap_or_else(|| PathBuf::new().into());
-                if closing && server.is_call(&remote) {
-                    return Ok(None);
-                }
                 let slots = server.take_slots(&remote);
                 // Before anybody is told, and before the client is served.
                 drop(turn);

@@ -231,7 +231,8 @@ impl Listener {
     /// enters accept(2).
     fn call_acceptors_back(&self) {
         let gone = || self.accepting.load(SeqCst) == 0;
-        let first = if self.adopted { Duration::ZERO } else { Duration::from_millis(20) };
+        let are_woken = !self.adopted && sys::SHUTDOWN_WAKES_ACCEPT;
+        let first = if are_woken { Duration::from_millis(20) } else { Duration::ZERO };
         if gone() || self.registry.wait_for(first, gone) {
             return;
         }
@@ -274,8 +275,8 @@ impl Listener {
     }
 
     /// Whether an accepted connection is a call of ours.
-    pub(crate) fn is_call(&self, remote: &Address) -> bool {
-        lock(&self.wakers).contains(remote)
+    pub(crate) fn is_call(&self, remote: &socket2::SockAddr) -> bool {
+        Address::of(remote).is_some_and(|remote| lock(&self.wakers).contains(&remote))
     }
 }
 
