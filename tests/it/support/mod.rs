@@ -24,6 +24,19 @@ pub(crate) use proc::{blocked, descriptors, numbered, status, threads, threads_n
 /// The bound on every wait: only a hang reaches it.
 pub(crate) const HANG: Duration = Duration::from_secs(60);
 
+/// Whether Linux takes the ways of macOS and the BSDs here, by `--cfg landline_portable`. What then differs by design is asserted
+/// as it is there, or the test says so and returns, by [`differs`].
+pub(crate) const PORTABLE: bool = cfg!(landline_portable);
+
+/// Says why what the calling test, or the rest of it, claims of Linux does not hold of the other systems, and gives whether this
+/// is one of them.
+pub(crate) fn differs(why: &str) -> bool {
+    if PORTABLE {
+        println!("differs by design: {} {why}", thread::current().name().unwrap_or("a test:"));
+    }
+    PORTABLE
+}
+
 /// Runs `work` on a thread of its own and gives what it gives. It fails if that hangs.
 #[track_caller]
 pub(crate) fn within<T: Send + 'static>(what: &str, work: impl FnOnce() -> T + Send + 'static) -> T {
@@ -144,7 +157,7 @@ pub(crate) fn run_child(time: Duration, test: &str, wrapper: &[&str]) {
     assert!(out.contains("1 passed"), "the child ran the test {test}\n{out}{err}");
     // What the child says of itself, figures above all. Its first line comes behind the name of the test.
     let lines = out.lines().map(|line| line.split_once(" ... ").map_or(line, |(_, said)| said));
-    for line in lines.filter(|line| line.starts_with("skipped") || line.starts_with("measured")) {
+    for line in lines.filter(|line| ["skipped", "measured", "differs"].iter().any(|word| line.starts_with(word))) {
         println!("{line}");
     }
 }
