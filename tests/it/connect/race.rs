@@ -20,7 +20,7 @@ use socket2::{Domain, Protocol, SockAddr, Type};
 use crate::support::fixtures::port_of_no_client;
 use crate::support::time::some_round;
 use crate::support::{
-    HANG, blocked, descriptors, each_ip, eventually, in_child, network_of_its_own, threads, tool, within,
+    HANG, PORTABLE, blocked, descriptors, differs, each_ip, eventually, in_child, network_of_its_own, threads, tool, within,
 };
 
 const STAGGER: Duration = Duration::from_millis(250);
@@ -391,12 +391,17 @@ fn an_attempt_that_exceeds_the_time_is_told_of() {
         let options = named(&["127.0.0.2", "127.0.0.3"]).attempt_timeout(deadline / 5).connect_timeout(deadline);
         options.report(tape.hook()).connect(("name", port)).expect_err("no address answers");
         let hole = |last, what| format!("{what} 127.0.0.{last}:{port}");
-        if !tape.lines().contains(&hole(3, "attempt")) {
+        let mut lines = tape.lines();
+        if !lines.contains(&hole(3, "attempt")) {
             return None;
+        }
+        if PORTABLE {
+            // Each ends by its own clock, on its own thread.
+            lines[3..5].sort();
         }
         let attempts = [hole(2, "attempt"), hole(3, "attempt")];
         let ends = [hole(2, "timed out"), hole(3, "timed out"), "error ETIMEDOUT".into()];
-        assert_eq!(tape.lines()[1..], [&attempts[..], &ends].concat(), "each attempt, then the end of each");
+        assert_eq!(lines[1..], [&attempts[..], &ends].concat(), "each attempt, then the end of each");
         Some(())
     });
 }
@@ -549,6 +554,9 @@ fn a_thousand_races_leave_nothing() {
                 }
             });
         });
+        if differs("a connect under way cannot be called off: its thread stays until its time is over") {
+            return;
+        }
         // pthread_join(3) returns a moment before the thread has left /proc.
         eventually("no thread is left", || threads() <= threads_before);
         // One of them may be a connection that the accepting thread is about to close.
@@ -610,6 +618,9 @@ fn a_neighbour_that_never_answers_costs_one_stagger() {
         });
         assert_eq!(result.expect("no panic").expect_err("it was cancelled").code(), "ABORT_ERR");
         println!("measured: veth black hole, cancelled after {time:?}");
+        if differs("a connect under way cannot be called off: its thread stays until it has failed") {
+            return;
+        }
         eventually("no thread is left", || threads() <= threads_before);
         eventually("no descriptor is left", || descriptors() <= descriptors_before);
     });
