@@ -20,7 +20,8 @@ use socket2::{Domain, Protocol, SockAddr, Type};
 use crate::support::fixtures::port_of_no_client;
 use crate::support::time::some_round;
 use crate::support::{
-    HANG, PORTABLE, blocked, descriptors, differs, each_ip, eventually, in_child, network_of_its_own, threads, tool, within,
+    HANG, PORTABLE, blocked, descriptors, differs, each_ip, eventually, in_child, network_of_its_own, threads, tool,
+    within,
 };
 
 const STAGGER: Duration = Duration::from_millis(250);

@@ -7,15 +7,25 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use landline::dgram::{Socket, SocketOptions};
 
 use crate::support::dgram::receiving;
-use crate::support::{HANG, eventually, families, in_child, within};
+use crate::support::{HANG, differs, eventually, families, in_child, within};
 
 const DATA: [u8; 64] = [7; 64];
+
+/// Whether the system does not count what is lost; if so, the number is checked to be unknown.
+fn counts_no_losses() -> bool {
+    let counts_none = differs("the system keeps no table that tells how many datagrams were lost");
+    assert_eq!(Socket::bind("127.0.0.1:0").unwrap().lost().is_none(), counts_none, "`None` where it is unknown");
+    counts_none
+}
 
 /// Ensures that of many datagrams, sent as fast as can be, every one was either received or is told of as lost.
 #[cfg(target_os = "linux")]
 #[test]
 fn received_and_lost_are_all_that_was_sent() {
     const SENT: u64 = 20_000;
+    if counts_no_losses() {
+        return;
+    }
     in_child(this_test!(), &[], || {
         // The second has a buffer for some dozens, so that many are lost.
         let small = SocketOptions::udp4().recv_buffer_size(10_000);
@@ -58,6 +68,9 @@ fn received_and_lost_are_all_that_was_sent() {
 #[cfg(target_os = "linux")]
 #[test]
 fn lost_is_kept_when_disconnecting() {
+    if counts_no_losses() {
+        return;
+    }
     for at in families() {
         let peer = Socket::bind(at).unwrap();
         let socket = Socket::bind(at).unwrap();
@@ -100,6 +113,6 @@ fn the_default_buffer_holds_20_ms_of_200_000_a_second() {
                 socket.recv_timeout(&mut [0; 64], HANG).map(|received| received.map(|(bytes, _)| bytes == DATA));
             assert_eq!(received.ok(), Some(Some(true)), "datagram {n} is there; {:?} are lost", socket.lost());
         }
-        assert_eq!(socket.lost(), Some(0), "nothing is lost");
+        assert_eq!(socket.lost().unwrap_or(0), 0, "nothing is lost");
     }
 }
