@@ -11,7 +11,9 @@ use landline::{BlockList, RefusedBy, Report};
 
 use crate::support::clients::{ask, at, client, echo, is_turned_away, leave, measured};
 use crate::support::fixtures::Served;
-use crate::support::{HANG, descriptors, each_ip, eventually, in_child, threads, threads_named, until_asleep, within};
+use crate::support::{
+    HANG, descriptors, differs, each_ip, eventually, in_child, threads, threads_named, until_asleep, within,
+};
 
 const GOODBYE: &str = "server busy\n";
 
@@ -162,6 +164,10 @@ fn the_number_of_goodbyes_at_once_is_bounded() {
     in_child(this_test!(), &["sh", "-c", "ulimit -n 2048; exec \"$@\"", "sh"], || {
         let options = ServerOptions::new().when_full(WhenFull::RefuseWith(GOODBYE.into()));
         let defaults = options.listen("127.0.0.1:0").expect("the server listens");
+        if differs("the limit of descriptors is unknown, so that no default depends on it") {
+            assert_eq!(defaults.max_connections(), 10_000, "the default without a known limit");
+            return;
+        }
         assert_eq!(defaults.max_connections(), 2048 - 64 - 256, "the default leaves descriptors for goodbyes");
         drop(defaults);
 
@@ -205,7 +211,8 @@ fn clients_wait_for_a_slot_and_lose_nothing() {
             one.write_all(&[n as u8]).expect("the kernel takes it");
         }
         if cfg!(target_os = "linux") {
-            assert_eq!(served.server.queued(), Some(20), "they are in the backlog");
+            let known = (!differs("the system keeps no table that tells how many clients are queued")).then_some(20);
+            assert_eq!(served.server.queued(), known, "they are in the backlog");
         }
         for (n, mut one) in waiting.into_iter().enumerate() {
             one.set_nonblocking(true).expect("the mode can be set");
