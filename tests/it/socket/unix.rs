@@ -12,7 +12,7 @@ use landline::net::{ReadyState, Server, ServerEvent, ServerOptions, Socket, Sock
 use landline::{Address, Family};
 
 use crate::support::fixtures::{Served, accept, noise};
-use crate::support::{HANG, blocked, descriptors, each_ip, eventually, in_child, threads, tool, within};
+use crate::support::{HANG, blocked, descriptors, differs, each_ip, eventually, in_child, threads, tool, within};
 
 /// A path that nothing else uses; removed when dropped.
 struct Place(PathBuf);
@@ -358,13 +358,21 @@ fn close_wakes_accept_on_a_path() {
         if what == "abstract" && !cfg!(target_os = "linux") {
             continue;
         }
+        if what == "removed" && differs("a thread that accepts at a removed path cannot be called to wake it") {
+            continue;
+        }
         let server = make();
         let acceptor = server.clone();
         let accepting = blocked(move || acceptor.accept());
         let closer = server.clone();
         within("close returns", move || closer.close());
-        let accepted = within("accept returns", || accepting.join()).expect("nothing panicked");
-        assert!(accepted.expect("no error").is_none(), "{what}: closed");
+        let mut accepted = within("accept returns", || accepting.join()).expect("nothing panicked").expect("no error");
+        if what == "adopted" && differs("no name tells our own call from a client: it is one that ends at once") {
+            let call = accepted.take().expect("the call is accepted");
+            assert_eq!(within("it ends", move || call.read(&mut [0])).expect("in order"), 0, "it ends at once");
+            accepted = server.accept().expect("no error");
+        }
+        assert!(accepted.is_none(), "{what}: closed");
         assert_eq!(place.0.exists(), what == "adopted", "{what}: only a giver's file stays");
         let _ = fs::remove_file(&place.0);
     }
