@@ -186,16 +186,8 @@ fn next_client(server: &Listener, hooks: &Hooks<'_>) -> io::Result<Option<(Clien
         // Held between counting in and out only: `close` closes the descriptor when all are out, and `wait` looks then
         // who is present.
         let listener = if server.closing.load(SeqCst) { None } else { server.listener() };
-        let accepted = listener.as_ref().map(|listener| listener.accept());
+        let accepted = listener.as_ref().and_then(|listener| server.accept_client(listener));
         drop(listener);
-        // Our own call is over before this thread counts as out, and by a reset: its end would keep the port.
-        let accepted = accepted.filter(|accepted| match accepted {
-            Ok((call, remote)) if server.closing.load(SeqCst) && server.is_call(remote) => {
-                let _ = call.set_linger(Some(Duration::ZERO));
-                false
-            }
-            _ => true,
-        });
         let client = accepted.map(|accepted| accepted.map(|client| (client, server.registry.presence())));
         server.accepting.fetch_sub(1, SeqCst);
         let closing = server.closing.load(SeqCst);

@@ -6,6 +6,8 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 use std::{fmt, io};
 
+use socket2::SockAddr;
+
 use crate::address::Address;
 use crate::endpoint::reachable;
 use crate::events::this_thread;
@@ -197,15 +199,17 @@ impl Listener {
         // The kernel keeps one more than it is told.
         for _ in 0..=self.options.backlog.min(sys::longest_backlog()) {
             let presence = self.registry.presence();
-            match listener.accept() {
-                Ok((socket, remote)) => {
+            match self.accept_client(listener) {
+                // Of another thread that closes the server. It calls again.
+                None => {}
+                Some(Ok((socket, remote))) => {
                     let remote = Address::of(&remote).unwrap_or_else(|| PathBuf::new().into());
                     // Whom a list shuts out hears no goodbye now either.
                     let by = self.shut_out(&remote).unwrap_or(RefusedBy::Closing);
                     refuse(self, socket.into(), (None, remote), by, presence, &Hooks::default());
                 }
-                Err(error) if matches!(error.kind(), Interrupted | ConnectionAborted) => {}
-                Err(_) => break,
+                Some(Err(error)) if matches!(error.kind(), Interrupted | ConnectionAborted) => {}
+                Some(Err(_)) => break,
             }
         }
         lock(&self.answering).retain(|thread| *thread != this_thread());
@@ -274,9 +278,23 @@ impl Listener {
         call.local_addr().map(|own| Some(own.into()))
     }
 
-    /// Whether an accepted connection is a call of ours.
-    pub(crate) fn is_call(&self, remote: &socket2::SockAddr) -> bool {
-        Address::of(remote).is_some_and(|remote| lock(&self.wakers).contains(&remote))
+    /// accept(2); `None` for a call of ours. A call has ended by then, by a reset: an orderly end would keep the port.
+    pub(crate) fn accept_client(&self, listener: &socket2::Socket) -> Option<io::Result<(socket2::Socket, SockAddr)>> {
+        let accepted = listener.accept();
+        match &accepted {
+            Ok((call, remote)) if self.closing.load(SeqCst) && self.is_call(remote) => {
+                let _ = call.set_linger(Some(Duration::ZERO));
+                None
+            }
+            _ => Some(accepted),
+        }
+    }
+
+    /// Whether an accepted connection is a call of ours. Each call comes once. After that, a client may have its port.
+    fn is_call(&self, remote: &SockAddr) -> bool {
+        let mut wakers = lock(&self.wakers);
+        let place = Address::of(remote).and_then(|remote| wakers.iter().position(|own| *own == remote));
+        place.map(|place| wakers.swap_remove(place)).is_some()
     }
 }
 
