@@ -4,7 +4,6 @@ use std::borrow::Cow;
 use std::io::{self, IoSlice};
 use std::net::{Ipv4Addr, Ipv6Addr, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use socket2::SockRef;
@@ -215,6 +214,7 @@ pub(crate) fn path_from_bytes(bytes: &[u8]) -> PathBuf {
 /// Gives a Unix socket a name that nobody else has; Linux alone has such names.
 #[cfg(all(any(target_os = "linux", target_os = "android"), not(landline_portable)))]
 pub(crate) fn bind_to_any_name(socket: &socket2::Socket) -> io::Result<Option<PathBuf>> {
+    use std::sync::atomic::{AtomicUsize, Ordering};
     static LAST: AtomicUsize = AtomicUsize::new(0);
     let name = format!("\0landline {} {}", std::process::id(), LAST.fetch_add(1, Ordering::Relaxed));
     socket.bind(&socket2::SockAddr::unix(&name)?)?;
