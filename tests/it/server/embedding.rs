@@ -224,6 +224,8 @@ fn every_thread_says_what_it_is_for() {
             let _ = (hanging.join(), connecting.join(), relaying.join());
             drop((events, received));
         });
+        // A connect that cannot be called off is refused at its next try.
+        drop(full);
         served.stop();
         refusing.stop();
         eventually("no thread of ours is left", || !names().iter().any(|name| name.starts_with("landline ")));
