@@ -124,7 +124,8 @@ fn silent_clients_do_not_hold_a_shutdown_up() {
     });
 }
 
-/// Ensures that a client that never stops sending cannot hold a shutdown up beyond its time.
+/// Ensures that a client that never stops sending cannot hold a shutdown up beyond its time, though the lingering time is
+/// an hour.
 #[test]
 fn a_client_that_never_stops_sending_is_cut_at_the_end_of_the_time() {
     each_ip(|at| {
@@ -145,7 +146,6 @@ fn a_client_that_never_stops_sending_is_cut_at_the_end_of_the_time() {
         let server = served.server.clone();
         let report = within("the shutdown ends", move || server.shutdown(millis(400)));
         println!("measured: shutdown(0.4 s) over a client that never stops sending: {report}");
-        assert!(report.elapsed >= millis(400), "not before its time: {report}");
         assert_eq!(report.still_running, 0, "the thread has noticed: {report}");
         within("the client sees its end", || sending.join()).expect("it does not panic");
         served.stop();
