@@ -96,7 +96,7 @@ struct State {
 }
 
 thread_local! {
-    /// The connection this thread is serving, and the ledger of its server, by its address.
+    /// The connection this thread is serving, and the registry of its server, by its address.
     static SERVING: Cell<Option<(usize, ConnectionId)>> = const { Cell::new(None) };
 }
 
@@ -121,7 +121,7 @@ impl Registry {
     /// Enters a connection. From here on it counts as accepted.
     pub(crate) fn register(&self, id: ConnectionId, connection: &Arc<Connection>) {
         let mut state = lock(&self.state);
-        // Either the shutdown finds it in the book, or it finds the shutdown.
+        // Either the shutdown finds it registered, or it finds the shutdown.
         if self.is_interrupting() {
             connection.interrupt_reads();
         }
@@ -130,7 +130,7 @@ impl Registry {
         state.stats.peak = state.stats.peak.max(state.open.len() as u64);
     }
 
-    /// Strikes a connection out, once its slot is about to be given back.
+    /// Removes a connection, once its slot is about to be given back.
     fn remove(&self, id: ConnectionId, outcome: Outcome) {
         let mut state = lock(&self.state);
         state.open.remove(&id);
@@ -273,7 +273,7 @@ impl Registry {
         }
     }
 
-    /// From here on whoever enters is nudged, and whose header has not arrived need not go on.
+    /// From here on the reads of a connection that enters are interrupted, and one whose header has not arrived need not go on.
     pub(crate) fn interrupt_newcomers(&self) {
         self.interrupting.store(true, SeqCst);
         for stream in lock(&self.state).awaiting_header.iter().filter_map(Weak::upgrade) {

@@ -37,7 +37,7 @@ pub(crate) const CLOSED: u8 = 4;
 const FAILED: u8 = 8;
 /// The loops that hand out events hold them back.
 const PAUSED: u8 = 16;
-/// The server is shutting down: what looks like the peer's end may be the nudge.
+/// The server is shutting down: what looks like the peer's end may be the interruption.
 pub(crate) const INTERRUPTED: u8 = 32;
 
 #[derive(Debug)]
@@ -269,7 +269,7 @@ impl Connection {
     /// Closes the connection, if nobody has yet: slot back, accounts, descriptor, report, in this order.
     ///
     /// Gives whether it was this call that closed it.
-    pub(crate) fn close(&self, outcome: Outcome, manner: CloseMode) -> bool {
+    pub(crate) fn close(&self, outcome: Outcome, mode: CloseMode) -> bool {
         if self.set(CLOSED) & CLOSED != 0 {
             return false;
         }
@@ -283,7 +283,7 @@ impl Connection {
         }
         let stream = write(&self.stream).take();
         if let Some(stream) = stream {
-            self.let_go(stream, manner, owner.as_deref_mut());
+            self.let_go(stream, mode, owner.as_deref_mut());
         }
         self.reporter.tell(|| Report::Ended {
             connection: self.name(),
@@ -311,11 +311,11 @@ impl Connection {
         }
     }
 
-    fn let_go(&self, stream: Arc<TcpStream>, manner: CloseMode, owner: Option<&mut (dyn Owner + 'static)>) {
+    fn let_go(&self, stream: Arc<TcpStream>, mode: CloseMode, owner: Option<&mut (dyn Owner + 'static)>) {
         // The stream is out of the lock, so nobody new gets hold of it: 1 means that we are alone.
         let others = Arc::strong_count(&stream) > 1;
         // shutdown(2) fails only if the connection is gone already, which is what it is for.
-        match manner {
+        match mode {
             CloseMode::InOrder(time) if !time.is_zero() && !self.peer_ended() => {
                 let time = time.min(self.timers.lifetime_left());
                 if let Some(owner) = owner {

@@ -107,8 +107,8 @@ impl Socket {
         }
         match &result {
             Ok(()) => {
-                let manner = if shut_down { CloseMode::InOrder(LINGERING_CLOSE) } else { CloseMode::Plain };
-                self.connection.close(Outcome::Finished, manner);
+                let mode = if shut_down { CloseMode::InOrder(LINGERING_CLOSE) } else { CloseMode::Plain };
+                self.connection.close(Outcome::Finished, mode);
             }
             Err(error) => {
                 let error = Error::told_by(error);

@@ -220,7 +220,7 @@ fn every_thread_says_what_it_is_for() {
         for end in [&unread, &client, &a, &d, &refused] {
             end.destroy();
         }
-        let _ = within("all end", move || {
+        within("all end", move || {
             let _ = (hanging.join(), connecting.join(), relaying.join());
             drop((events, received));
         });
