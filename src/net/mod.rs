@@ -15,15 +15,15 @@ pub use server::Server;
 pub use server::callbacks::ServerCallbacks;
 pub use server::channel::ServerEvent;
 pub use server::options::{ServerOptions, WhenFull};
+pub use server::refuse::Refused;
 pub use server::registry::Stats;
-pub use server::reject::Refused;
 pub use server::shutdown::ShutdownReport;
 pub use socket::each::SocketEvent;
 pub use socket::keep_alive::KeepAlive;
 pub use socket::lines::Lines;
 pub use socket::outbox::Outbox;
+pub use socket::outbox::queue::TrySendError;
 pub use socket::pipe::relay;
-pub use socket::queue::TrySendError;
 pub use socket::{ReadyState, Socket};
 
 pub use crate::sys::Raw;

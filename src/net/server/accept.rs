@@ -9,8 +9,8 @@ use crate::address::Address;
 use crate::error::Error;
 use crate::net::server::admission::{Client, admit};
 use crate::net::server::listener::Listener;
+use crate::net::server::refuse::Hooks;
 use crate::net::server::registry::Presence;
-use crate::net::server::reject::Hooks;
 use crate::net::socket::Socket;
 use crate::report::{Report, guarded};
 

@@ -4,7 +4,7 @@ use std::{fmt, io};
 
 use crate::error::{Cause, Error};
 use crate::net::server::Server;
-use crate::net::server::reject::{ErrorHook, Hooks, Refused, RefusedHook};
+use crate::net::server::refuse::{ErrorHook, Hooks, Refused, RefusedHook};
 use crate::net::socket::Socket;
 use crate::thread::Running;
 

@@ -5,7 +5,7 @@ use std::io;
 use crate::error::Error;
 use crate::events::{Events, channel};
 use crate::net::server::Server;
-use crate::net::server::reject::Refused;
+use crate::net::server::refuse::Refused;
 use crate::net::socket::Socket;
 use crate::net::socket::channel::feed_from;
 use crate::net::socket::each::SocketEvent;

@@ -4,13 +4,14 @@ pub(crate) mod accept;
 pub(crate) mod admission;
 pub(crate) mod callbacks;
 pub(crate) mod channel;
-pub(crate) mod goodbye;
 pub(crate) mod listen;
 pub(crate) mod listener;
 pub(crate) mod options;
+pub(crate) mod refuse;
+pub(crate) mod refuse_with;
 pub(crate) mod registry;
-pub(crate) mod reject;
 pub(crate) mod shutdown;
+pub(crate) mod workers;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
@@ -21,8 +22,8 @@ use crate::endpoint::Endpoint;
 use crate::error::{Cause, Error, Result};
 use crate::net::server::listener::Listener;
 use crate::net::server::options::ServerOptions;
+use crate::net::server::refuse::Hooks;
 use crate::net::server::registry::Stats;
-use crate::net::server::reject::Hooks;
 use crate::net::socket::Socket;
 use crate::sys;
 use crate::thread::Running;
@@ -109,7 +110,7 @@ impl Server {
         if self.inner.served.swap(true, SeqCst) {
             return Err(served_already());
         }
-        accept::serve(&self.inner, handler, hooks)
+        workers::serve(&self.inner, handler, hooks)
     }
 
     /// An early word of what `serve_with` will say.

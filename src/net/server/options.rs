@@ -7,7 +7,7 @@ use crate::block_list::BlockList;
 use crate::cancel::Cancel;
 use crate::error::{Error, Result};
 use crate::net::proxy::{self, Trusted};
-use crate::net::server::goodbye;
+use crate::net::server::refuse_with;
 use crate::net::socket::keep_alive::KeepAlive;
 use crate::net::socket::lingering::LINGERING_CLOSE;
 use crate::net::socket::stream::Options;
@@ -295,11 +295,11 @@ impl ServerOptions {
         self.connection.check()?;
         let mut goodbyes = 0;
         if let WhenFull::RefuseWith(message) = &self.when_full {
-            if message.len() > goodbye::LONGEST {
-                let must = format!("<= {} bytes", goodbye::LONGEST);
+            if message.len() > refuse_with::LONGEST {
+                let must = format!("<= {} bytes", refuse_with::LONGEST);
                 return Err(Error::option("when_full reply", must, message.len()));
             }
-            goodbyes = goodbye::at_once();
+            goodbyes = refuse_with::at_once();
         }
         let ceiling = sys::thread_ceiling();
         match self.max_connections {

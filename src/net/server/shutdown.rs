@@ -13,7 +13,7 @@ use crate::endpoint::reachable;
 use crate::events::this_thread;
 use crate::net::server::Server;
 use crate::net::server::listener::Listener;
-use crate::net::server::reject::{Hooks, refuse};
+use crate::net::server::refuse::{Hooks, refuse};
 use crate::net::socket::connection::CloseMode;
 use crate::net::unix;
 use crate::report::{Outcome, RefusedBy, Report};

@@ -20,7 +20,7 @@ use crate::cancel::Attached;
 use crate::error::{Cause, Error};
 use crate::events::CloseSignal;
 use crate::net::socket::lingering::{discard_until_end, discard_until_quiet};
-use crate::net::socket::queue::Queue;
+use crate::net::socket::outbox::queue::Queue;
 use crate::net::socket::stream::{Options, Settings};
 use crate::net::socket::timers::{Direction, IdleMark, Timers};
 use crate::report::{ConnectionId, ConnectionInfo, Outcome, Report, Reporter};

@@ -8,7 +8,6 @@ pub(crate) mod lines;
 pub(crate) mod lingering;
 pub(crate) mod outbox;
 pub(crate) mod pipe;
-pub(crate) mod queue;
 pub(crate) mod read;
 pub(crate) mod settings;
 pub(crate) mod stream;

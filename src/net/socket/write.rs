@@ -7,7 +7,7 @@ use std::sync::{Arc, MutexGuard, TryLockError};
 
 use crate::error::Error;
 use crate::net::socket::connection::{CLOSED, Connection, PEER_ENDED, WE_ENDED, destroyed};
-use crate::net::socket::queue::Queue;
+use crate::net::socket::outbox::queue::Queue;
 use crate::net::socket::read::is_passing;
 use crate::net::socket::stream::CHUNK;
 use crate::net::socket::timers::Direction;

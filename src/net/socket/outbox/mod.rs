@@ -4,6 +4,8 @@
 //! The queue belongs to whoever has the turn to write: the writer thread, or any other writer, which first writes what
 //! was queued before. So everything goes out in the order it was given, each message whole.
 
+pub(crate) mod queue;
+
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 use std::{fmt, io};
@@ -11,7 +13,7 @@ use std::{fmt, io};
 use crate::error::{Cause, Error, Result};
 use crate::net::socket::Socket;
 use crate::net::socket::connection::{Connection, destroyed};
-use crate::net::socket::queue::{Message, TrySendError};
+use crate::net::socket::outbox::queue::{Message, TrySendError};
 use crate::net::socket::timers::Direction;
 use crate::net::socket::write::{WriteGuard, written_after_end};
 use crate::thread::Builder;
