@@ -1,10 +1,11 @@
 //! A loop over `read` that takes `TimedOut` for a tick, on a connection that the system gives up, here and in std. Only
 //! the reader can take the error, since no thread writes once the buffers are full.
-use std::io::{ErrorKind, Read, Write};
+use std::io::{ErrorKind, Read};
 use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use landline::net::Socket;
+use socket2::SockRef;
 
 const GIVEN_UP_AFTER: Duration = Duration::from_millis(300);
 const TICK: Duration = Duration::from_millis(100);
@@ -21,12 +22,17 @@ fn reads(mut read: impl Read) -> (u64, bool) {
     (failed, false)
 }
 
+/// Sends until the buffers are full.
+fn fill(socket: &SockRef) {
+    socket.set_nonblocking(true).unwrap();
+    while socket.send(&[0; 65_536]).is_ok() {}
+    socket.set_nonblocking(false).unwrap();
+}
+
 fn of_landline() -> (u64, bool) {
     let (_peer, socket): (Socket, Socket) = cases::pair();
     socket.set_user_timeout(GIVEN_UP_AFTER).unwrap();
-    while socket.outbox().pending() == 0 {
-        let _ = socket.outbox().try_send(vec![0; 256 * 1024]);
-    }
+    fill(&SockRef::from(&socket.raw().unwrap()));
     socket.set_timeout(TICK);
     reads(&socket)
 }
@@ -34,11 +40,9 @@ fn of_landline() -> (u64, bool) {
 fn of_std() -> (u64, bool) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let _peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    let (mut stream, _) = listener.accept().unwrap();
-    socket2::SockRef::from(&stream).set_tcp_user_timeout(Some(GIVEN_UP_AFTER)).unwrap();
-    stream.set_nonblocking(true).unwrap();
-    while stream.write(&[0; 65_536]).is_ok() {}
-    stream.set_nonblocking(false).unwrap();
+    let (stream, _) = listener.accept().unwrap();
+    SockRef::from(&stream).set_tcp_user_timeout(Some(GIVEN_UP_AFTER)).unwrap();
+    fill(&SockRef::from(&stream));
     stream.set_read_timeout(Some(TICK)).unwrap();
     reads(stream)
 }

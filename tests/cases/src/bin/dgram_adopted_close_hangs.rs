@@ -16,7 +16,8 @@ fn shared(at: SocketAddr) -> UdpSocket {
 
 fn main() {
     let (mut left, mut longest) = (0, Duration::ZERO);
-    for _ in 0..5 {
+    // Each time it depends on the port which of the two is reached.
+    for _ in 0..20 {
         let ours = shared(([127, 0, 0, 1], 0).into());
         let _theirs = shared(ours.local_addr().unwrap());
         let socket = SocketOptions::udp4().adopt(ours).unwrap();
@@ -25,7 +26,10 @@ fn main() {
         let begun = Instant::now();
         socket.close();
         longest = longest.max(begun.elapsed());
-        left += usize::from(cases::within(Duration::from_secs(1), move || running.join()).is_none());
+        if cases::within(Duration::from_secs(1), move || running.join()).is_none() {
+            left += 1;
+            break;
+        }
     }
-    cases::verdict(left == 0, format!("{left} of 5 receivers are left blocked; the longest close took {longest:?}"))
+    cases::verdict(left == 0, format!("receivers that are left blocked: {left}; the longest close took {longest:?}"))
 }
