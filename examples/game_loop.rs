@@ -7,7 +7,7 @@
 //! listening on 127.0.0.1:3000
 //! then: cargo run --example echo_client 127.0.0.1:3000
 //! ...
-//! step 20, players: 1
+//! after 0.950 s, players: 1
 //! ...
 //! ```
 //!
@@ -39,7 +39,8 @@ fn main() -> io::Result<()> {
     let server = Server::listen(env::args().nth(1).unwrap_or("127.0.0.1:3000".into()))?;
     println!("listening on {0}\nthen: cargo run --example echo_client {0}", server.address());
     let events = server.events(1024)?;
-    let (mut players, mut shown, mut next) = (BTreeMap::new(), String::new(), Instant::now());
+    let (mut players, mut shown, start) = (BTreeMap::new(), String::new(), Instant::now());
+    let mut next = start;
     for step in 1_u64.. {
         for event in events.try_iter().take(1024) {
             match event {
@@ -67,7 +68,7 @@ fn main() -> io::Result<()> {
             shown = frame;
         }
         if step % 20 == 0 {
-            println!("step {step}, players: {}", players.len());
+            println!("after {:.3} s, players: {}", start.elapsed().as_secs_f64(), players.len());
         }
         next += STEP;
         match next.checked_duration_since(Instant::now()) {
