@@ -253,7 +253,7 @@ fn accept_reads_the_header_too() {
             move || server.accept()
         });
         eventually("a client is accepted, or its header was read too late", || {
-            accepting.is_finished() || server.stats().refused(RefusedBy::ProxyTimeout) == 2
+            accepting.is_finished() || server.stats().refused(RefusedBy::ProxyTimeout) >= 2
         });
         if !accepting.is_finished() {
             server.close();
@@ -268,10 +268,11 @@ fn accept_reads_the_header_too() {
         assert_eq!(&first, b"hello");
         assert_eq!((rest(wrong), rest(silent)), (Vec::new(), Vec::new()));
         let stats = server.stats();
-        assert_eq!((stats.refused(RefusedBy::ProxyHeader), stats.refused(RefusedBy::ProxyTimeout)), (1, 1));
+        let refused = (stats.refused(RefusedBy::ProxyHeader), stats.refused(RefusedBy::ProxyTimeout));
         drop(socket);
         assert_balanced(&server, 3);
-        Some(())
+        // The wrong one may have been read too late as well.
+        (refused != (0, 2)).then(|| assert_eq!(refused, (1, 1), "each is counted as what it was"))
     };
     each_ip(|at| {
         some_round("the header is read in time", Duration::from_millis(100), |time| round(at, time));
