@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use std::{fs, thread};
 
+use crate::support::fixtures::Refusing;
 use crate::support::process::{Program, Server, example, run};
 use crate::support::time::some_round;
 use crate::support::{HANG, each_ip, eventually};
@@ -276,9 +277,10 @@ fn errors_are_printed_in_nodes_words() {
     let said = run(example("echo"), &[&at], &nothing());
     assert!(said.err.contains(&format!("listen EADDRINUSE: address already in use {at}")), "{}", said.err);
 
-    let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port is free");
-    let said = run(example("echo_client"), &[&free.to_string()], &nothing());
-    assert_eq!((said.err, said.status.code()), (format!("Error: connect ECONNREFUSED {free}\n"), Some(1)));
+    let refusing = Refusing::at("127.0.0.1:0");
+    let at = refusing.address.to_string();
+    let said = run(example("echo_client"), &[&at], &nothing());
+    assert_eq!((said.err, said.status.code()), (format!("Error: connect ECONNREFUSED {at}\n"), Some(1)));
 
     // Without a network the resolver may not be able to say more than that it does not know.
     let said = run(example("echo_client"), &["no-such-host.invalid:1"], &nothing());
