@@ -1,49 +1,21 @@
 //! The example `select_loop`: many clients on one thread, some of which never read.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
-use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::support::process::{Server, example};
+use crate::support::process::{Program, Server};
 use crate::support::{HANG, eventually};
 
-/// A running example whose memory can be looked at; killed when dropped.
-struct Running(Child);
-
-impl Running {
-    fn start(name: &str) -> (Running, SocketAddr) {
-        let mut child = Command::new(example(name))
-            .arg("127.0.0.1:0")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("the example starts");
-        let mut lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
-        let first = lines.next().expect("it says something").expect("in text");
-        thread::spawn(move || lines.for_each(drop));
-        let at = first.strip_prefix("listening on ").and_then(|at| at.parse().ok()).expect("it says where it listens");
-        (Running(child), at)
-    }
-
-    /// In KiB.
-    fn memory(&self) -> usize {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.0.id())).unwrap_or_default();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        line.and_then(|line| line.split_whitespace().next()).and_then(|n| n.parse().ok()).unwrap_or_default()
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // It may have ended.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+/// The memory of a program, in KiB.
+fn memory(program: &Program) -> usize {
+    let status = fs::read_to_string(format!("/proc/{}/status", program.id())).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    line.and_then(|line| line.split_whitespace().next()).and_then(|n| n.parse().ok()).unwrap_or_default()
 }
 
 /// Sends some 20,000 datagrams a second until it `is_over`; gives how many were sent.
@@ -66,7 +38,7 @@ const CLIENTS: usize = 195;
 
 /// Runs clients that talk, so many rounds each, 5 that only write, and a flood of datagrams against the example.
 fn talk_and_flood(rounds: usize) {
-    let (mut running, at) = Running::start("select_loop");
+    let Server { mut program, address: at } = Server::start("select_loop", &["127.0.0.1:0"]);
     let start = Instant::now();
     let connect = || {
         let client = TcpStream::connect(at).expect("the example listens");
@@ -102,9 +74,9 @@ fn talk_and_flood(rounds: usize) {
     let flooding = flood(at, Arc::clone(&is_over));
     let mut echoes: Vec<_> = times.iter().take(CLIENTS * rounds / 2).collect();
     eventually("those that do not read are dropped", || dropped.load(SeqCst) == 5);
-    let half_way = running.memory();
+    let half_way = memory(&program);
     echoes.extend(times);
-    let at_the_end = running.memory();
+    let at_the_end = memory(&program);
     is_over.store(true, SeqCst);
     echoes.sort_unstable();
     let percentile = |n: usize| echoes[(echoes.len() - 1) * n / 100];
@@ -119,10 +91,8 @@ fn talk_and_flood(rounds: usize) {
     );
     assert_eq!(echoes.len(), CLIENTS * rounds, "those that read are served");
     assert!(at_the_end < half_way + 16 * 1024, "memory stays level: {half_way} KiB half-way, {at_the_end} KiB");
-    drop(running.0.stdin.take());
-    eventually("it ends at the end of its input", || {
-        running.0.try_wait().expect("a child can be waited for").is_some()
-    });
+    program.end_input();
+    assert!(program.status().success(), "it ends in order at the end of its input");
 }
 
 /// Ensures that clients that write without end and never read are dropped, and that all others are served meanwhile.

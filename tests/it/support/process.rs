@@ -37,6 +37,11 @@ impl Program {
         Program { child, input, out, err }
     }
 
+    /// Its number, by which /proc has it.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// The next line it prints.
     #[track_caller]
     pub(crate) fn line(&self) -> String {
