@@ -278,7 +278,8 @@ impl Listener {
         call.local_addr().map(|own| Some(own.into()))
     }
 
-    /// accept(2); `None` for a call of ours. A call has ended by then, by a reset: an orderly end would keep the port.
+    /// accept(2); `None` for a call of ours. A call has ended by then, by a reset: after an orderly end its own end could
+    /// keep the port for a while.
     pub(crate) fn accept_client(&self, listener: &socket2::Socket) -> Option<io::Result<(socket2::Socket, SockAddr)>> {
         let accepted = listener.accept();
         match &accepted {

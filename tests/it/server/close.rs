@@ -394,14 +394,15 @@ fn close_without_a_free_descriptor_wakes_accept() {
     });
 }
 
-/// Ensures that closing twice, and from eight threads at once, is harmless, and that each call returns only when the
-/// server is closed.
+/// Ensures that closing twice, and from eight threads at once, is harmless, that each call returns only when the server is
+/// closed, and that no connection by which a thread is woken counts as a client.
 #[test]
 fn closing_twice_and_from_eight_threads_at_once_is_harmless() {
-    for adopt in [false, true] {
+    for (adopt, answer) in [(false, false), (false, true), (true, false)] {
         for _ in 0..100 {
             let listener = TcpListener::bind("127.0.0.1:0").expect("the listener listens");
-            let server = if adopt { ServerOptions::new().adopt(listener) } else { Server::listen("127.0.0.1:0") };
+            let options = ServerOptions::new().answer_queued(answer);
+            let server = if adopt { options.adopt(listener) } else { options.listen("127.0.0.1:0") };
             let server = server.expect("the server listens");
             let serving = server.spawn(echo).expect("a thread can be started");
             let acceptor = thread::spawn({
@@ -427,6 +428,8 @@ fn closing_twice_and_from_eight_threads_at_once_is_harmless() {
             server.close();
             within("serving ends", move || serving.join()).expect("serving ends without an error");
             within("accept() returns", move || acceptor.join()).expect("accept() does not panic");
+            let stats = server.stats();
+            assert_eq!((stats.accepted, stats.refused_total()), (0, 0), "no call of our own counts as a client");
             within("wait() returns", move || server.wait()).expect("wait() has no errors");
         }
     }
