@@ -18,7 +18,7 @@ use crate::sync::poison::{read, write};
 pub(crate) struct Listener {
     pub(crate) options: ServerOptions,
     pub(crate) registry: Arc<Registry>,
-    /// Taken out by `close`; each acceptor holds it for the length of one accept(2).
+    /// Taken out by `close`. Only threads that are counted in `accepting` hold it.
     pub(crate) listener: RwLock<Option<Arc<socket2::Socket>>>,
     pub(crate) address: Address,
     /// The end a client reaches, where that is the same for all: not so on a wildcard address.
@@ -27,7 +27,7 @@ pub(crate) struct Listener {
     pub(crate) adopted: bool,
     /// `close` was called. Acceptors look at it before and after each accept(2).
     pub(crate) closing: AtomicBool,
-    /// How many threads are inside accept(2).
+    /// How many threads are inside accept(2), or close and hold the listener.
     pub(crate) accepting: AtomicUsize,
     /// The threads that answer those who were queued, one of which may be told to close the server again.
     pub(crate) answering: Mutex<Vec<usize>>,

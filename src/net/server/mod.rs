@@ -25,6 +25,7 @@ use crate::net::server::options::ServerOptions;
 use crate::net::server::refuse::Hooks;
 use crate::net::server::registry::Stats;
 use crate::net::socket::Socket;
+use crate::sync::poison::read;
 use crate::sys;
 use crate::thread::Running;
 
@@ -194,9 +195,11 @@ impl Server {
     /// accepting does not keep up, or waits: for a slot ([`WhenFull::Wait`](crate::net::WhenFull::Wait)), or for a
     /// descriptor.
     pub fn queued(&self) -> Option<usize> {
-        let listener = self.inner.listener()?;
+        // Locked meanwhile: `close` does not return while this thread could keep the port.
+        let listener = read(&self.inner.listener);
+        let listener = listener.as_deref()?;
         // A listener on an IPv4 address may be a socket of IPv6.
-        let row = ["tcp", "tcp6"].into_iter().find_map(|table| sys::table_row(&*listener, table))?;
+        let row = ["tcp", "tcp6"].into_iter().find_map(|table| sys::table_row(listener, table))?;
         // The column is tx_queue:rx_queue, in hexadecimal; of a listener the second is the length of its queue.
         let (_, queued) = row.split_whitespace().nth(4)?.split_once(':')?;
         usize::from_str_radix(queued, 16).ok()

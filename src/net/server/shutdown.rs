@@ -171,12 +171,16 @@ impl Listener {
         self.registry.slots.wake();
         if !self.adopted {
             self.registry.slots.close();
+            // Counted like an acceptor: no other close returns while this one holds the listener, which keeps the port.
+            self.accepting.fetch_add(1, SeqCst);
             if let Some(listener) = self.listener() {
                 if self.options.answer_queued {
                     self.answer(&listener);
                 }
                 sys::shut_listener(&listener);
             }
+            self.accepting.fetch_sub(1, SeqCst);
+            self.registry.changed();
         }
         // On an adopted listener, an acceptor that gets a client instead of our call still serves it.
         self.call_acceptors_back();
