@@ -77,8 +77,8 @@ impl RefusedBy {
     /// How many there are: the last one's number and one.
     pub(crate) const COUNT: usize = RefusedBy::ProxyTimeout as usize + 1;
 
-    /// How it reads in a log, and whether such a client hears the goodbye of a full server. Clients that are shut out by a
-    /// list, or that are no load balancer or a broken one, are only closed.
+    /// How it reads in a log, and whether such a client hears the goodbye of a full server. Clients that are shut out
+    /// by a list, or that are no load balancer or a broken one, are only closed.
     fn text_and_goodbye(self) -> (&'static str, bool) {
         match self {
             RefusedBy::Full => ("full", true),

@@ -68,8 +68,8 @@ pub(crate) fn is_nonblocking(_: &socket2::Socket) -> io::Result<bool> {
     Ok(false)
 }
 
-/// Whether the socket listens. Where that cannot be asked: whether it has an address and no peer, which is also true of one that
-/// is only bound.
+/// Whether the socket listens. Where that cannot be asked: whether it has an address and no peer, which is also true of
+/// one that is only bound.
 #[cfg(all(any(target_os = "linux", target_os = "android", target_os = "freebsd"), not(landline_portable)))]
 pub(crate) fn is_listener(socket: &socket2::Socket) -> io::Result<bool> {
     socket.is_listener()

@@ -61,7 +61,8 @@ impl<'a> ServerCallbacks<'a> {
     }
 
     /// A client was turned away; when this has returned it is closed, or with
-    /// [`WhenFull::RefuseWith`](crate::net::WhenFull::RefuseWith) handed to the thread that says goodbye. Node's `drop`.
+    /// [`WhenFull::RefuseWith`](crate::net::WhenFull::RefuseWith) handed to the thread that says goodbye. Node's
+    /// `drop`.
     #[doc(alias = "drop")]
     pub fn refused(mut self, f: impl Fn(&Refused) + Send + Sync + 'a) -> Self {
         self.refused = Some(Box::new(f));

@@ -69,8 +69,8 @@ impl Server {
     }
 
     /// Calls `handler` with each connection, each on a thread of its own, at the same time. Blocks until the server is
-    /// closed and the last handler has returned, and with [`WhenFull::RefuseWith`](crate::net::WhenFull::RefuseWith) the last
-    /// goodbye is over. The calling thread is the first to serve.
+    /// closed and the last handler has returned, and with [`WhenFull::RefuseWith`](crate::net::WhenFull::RefuseWith)
+    /// the last goodbye is over. The calling thread is the first to serve.
     ///
     /// The handler may borrow from the caller. When it returns, its connection ends: first the slot is free, then the
     /// peer sees our end, then what it still sends is thrown away for at most

@@ -111,10 +111,10 @@ impl ServerOptions {
 
     /// How many connections may be open at once from one address: one of IPv4, in whichever form it comes, or the /64
     /// of an IPv6 address, which one customer of a provider has all of. A client above that is refused, whether there
-    /// is room or not and whatever [`when_full`](ServerOptions::when_full) says; with [`WhenFull::RefuseWith`] it is told
-    /// so. All hosts of one IPv6 network count as one, then, and so do all that use link-local addresses. 0 refuses
-    /// everybody; Unix sockets have no addresses to limit. It takes memory for the addresses that are connected, and
-    /// for no others. Default: none, as many as there is room for.
+    /// is room or not and whatever [`when_full`](ServerOptions::when_full) says; with [`WhenFull::RefuseWith`] it is
+    /// told so. All hosts of one IPv6 network count as one, then, and so do all that use link-local addresses. 0
+    /// refuses everybody; Unix sockets have no addresses to limit. It takes memory for the addresses that are
+    /// connected, and for no others. Default: none, as many as there is room for.
     pub fn max_connections_per_address(self, max: impl Into<Option<usize>>) -> ServerOptions {
         ServerOptions { max_per_address: max.into(), ..self }
     }
@@ -128,12 +128,12 @@ impl ServerOptions {
 
     /// Whether [`close`](crate::net::Server::close) accepts and turns away those clients whom the kernel has connected
     /// and nobody has accepted yet, at most as many as the [backlog](ServerOptions::backlog) holds. With
-    /// [`WhenFull::RefuseWith`] they get the goodbye, as many of them as it serves at once. The others see the end, or still
-    /// `ConnectionReset` if they have written already. They are reported, on the thread that closes, and counted as
-    /// refused since the server was closing, or because a list shuts them out, and those are only closed; the `refused`
-    /// callback is told only of one whom a thread was accepting just then. `close` blocks until all are answered; the
-    /// goodbyes go on after that, so wait for them before the program ends. Not for an [adopted](ServerOptions::adopt)
-    /// listener, whose queue belongs to its giver. Default: no, as in Node.
+    /// [`WhenFull::RefuseWith`] they get the goodbye, as many of them as it serves at once. The others see the end, or
+    /// still `ConnectionReset` if they have written already. They are reported, on the thread that closes, and counted
+    /// as refused since the server was closing, or because a list shuts them out, and those are only closed; the
+    /// `refused` callback is told only of one whom a thread was accepting just then. `close` blocks until all are
+    /// answered; the goodbyes go on after that, so wait for them before the program ends. Not for an
+    /// [adopted](ServerOptions::adopt) listener, whose queue belongs to its giver. Default: no, as in Node.
     pub fn answer_queued(self, answer: bool) -> ServerOptions {
         ServerOptions { answer_queued: answer, ..self }
     }

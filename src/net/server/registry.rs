@@ -273,7 +273,8 @@ impl Registry {
         }
     }
 
-    /// From here on the reads of a connection that enters are interrupted, and one whose header has not arrived need not go on.
+    /// From here on the reads of a connection that enters are interrupted, and one whose header has not arrived need
+    /// not go on.
     pub(crate) fn interrupt_newcomers(&self) {
         self.interrupting.store(true, SeqCst);
         for stream in lock(&self.state).awaiting_header.iter().filter_map(Weak::upgrade) {

@@ -43,12 +43,12 @@ impl Server {
     }
 
     /// Blocks until the server is closed, by [`close`](Server::close) from another thread or from a handler, and its
-    /// last connection has ended, and the last [goodbye](crate::net::WhenFull::RefuseWith) is over. A handler may call it:
-    /// its own connection is left out, and so are those of other handlers that wait here too. The thread that receives
-    /// the server's [`events`](Server::events) may call it as well: what has no room in the channel is dropped then,
-    /// and the connection it comes from destroyed. The same goes for the thread that made them, if for a second nobody
-    /// has received any. Not from the `refused` and `report` callbacks and the completions of an outbox: what they tell
-    /// of is there until they have returned.
+    /// last connection has ended, and the last [goodbye](crate::net::WhenFull::RefuseWith) is over. A handler may call
+    /// it: its own connection is left out, and so are those of other handlers that wait here too. The thread that
+    /// receives the server's [`events`](Server::events) may call it as well: what has no room in the channel is dropped
+    /// then, and the connection it comes from destroyed. The same goes for the thread that made them, if for a second
+    /// nobody has received any. Not from the `refused` and `report` callbacks and the completions of an outbox: what
+    /// they tell of is there until they have returned.
     ///
     /// # Errors
     /// None today.
@@ -105,10 +105,10 @@ impl Server {
     /// unanswered: to lose none, as when another process goes on with the listener, [`close`](Self::close) and let
     /// those who are connected end.
     ///
-    /// Clients that are being told [goodbye](crate::net::WhenFull::RefuseWith) have `grace` for that too, and are then cut
-    /// off. They are no connections, so they are neither finished nor forced; one that could not be let go of in time
-    /// is still running. The same goes for clients whose [PROXY header](crate::net::ServerOptions::proxy_protocol) has
-    /// not arrived: they are refused at once.
+    /// Clients that are being told [goodbye](crate::net::WhenFull::RefuseWith) have `grace` for that too, and are then
+    /// cut off. They are no connections, so they are neither finished nor forced; one that could not be let go of in
+    /// time is still running. The same goes for clients whose [PROXY header](crate::net::ServerOptions::proxy_protocol)
+    /// has not arrived: they are refused at once.
     ///
     /// Blocks for `grace` and some 50 ms at most, or for as long as `close` does, which grows with the queue: thousands
     /// of clients in it take some tenths of a second. Callable from any thread, twice, and from a handler, whose own
@@ -282,8 +282,8 @@ impl Listener {
         call.local_addr().map(|own| Some(own.into()))
     }
 
-    /// accept(2); `None` for a call of ours. A call has ended by then, by a reset: after an orderly end its own end could
-    /// keep the port for a while.
+    /// accept(2); `None` for a call of ours. A call has ended by then, by a reset: after an orderly end its own end
+    /// could keep the port for a while.
     pub(crate) fn accept_client(&self, listener: &socket2::Socket) -> Option<io::Result<(socket2::Socket, SockAddr)>> {
         let accepted = listener.accept();
         match &accepted {

@@ -42,10 +42,10 @@ pub(crate) fn discard_until_end(mut stream: &TcpStream, time: Duration) {
 const LOOKS: usize = 20;
 const LOOK: Duration = Duration::from_millis(5);
 
-/// What stands in for `discard_until_end` after an interruption, shutdown(Read), which on Linux means that reads do not wait
-/// any more, and that the system answers with RST to all that still comes once our FIN is out. So the FIN has to wait
-/// until the peer has paused. One that is silent at the first look, and has been told nothing that could be lost, has
-/// paused.
+/// What stands in for `discard_until_end` after an interruption, shutdown(Read), which on Linux means that reads do not
+/// wait any more, and that the system answers with RST to all that still comes once our FIN is out. So the FIN has to
+/// wait until the peer has paused. One that is silent at the first look, and has been told nothing that could be lost,
+/// has paused.
 pub(crate) fn discard_until_quiet(stream: &TcpStream, time: Duration, has_goodbye: bool) {
     // The interruption may have come too late for this stream.
     let _ = stream.shutdown(Shutdown::Read);
@@ -73,7 +73,8 @@ pub(crate) fn discard_until_quiet(stream: &TcpStream, time: Duration, has_goodby
     }
 }
 
-/// Whether nobody has closed the connection, which a read does not show after an interruption. A write of nothing fails then.
+/// Whether nobody has closed the connection, which a read does not show after an interruption. A write of nothing fails
+/// then.
 fn is_writable(stream: &TcpStream) -> bool {
     !sys::write_now(stream, &[]).is_err_and(|error| error.kind() != io::ErrorKind::WouldBlock)
 }
