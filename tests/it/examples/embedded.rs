@@ -6,7 +6,7 @@ use std::net::TcpStream;
 use std::path::Path;
 use std::process::Command;
 
-use crate::headers::{is_built, nested_target};
+use crate::headers::{building_nested, is_built, nested_target};
 use crate::support::process::{Program, Server};
 use crate::support::{HANG, tool};
 
@@ -19,7 +19,7 @@ fn recipes_with_foreign_crates_run() {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/recipes/Cargo.toml");
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
     cargo.args(["test", "--quiet", "--locked", "--doc", "--manifest-path"]).arg(manifest);
-    let output = cargo.env("CARGO_TARGET_DIR", nested_target()).output().expect("cargo starts");
+    let output = building_nested(&mut cargo).output().expect("cargo starts");
     let said = String::from_utf8_lossy(&output.stdout);
     let recipes = include_str!("../../../docs/recipes.md").lines().filter(|line| line.starts_with("```r")).count();
     assert!(recipes >= 6, "there are recipes: {recipes}");
