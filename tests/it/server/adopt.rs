@@ -42,6 +42,7 @@ fn a_listener_from_elsewhere_is_served() {
             let running = server.spawn(|socket| socket.write_end("hello")).expect("a thread can be started");
             let client = Socket::connect(bound).expect("the server listens");
             assert_eq!(client.read_to_string().expect("an orderly end"), "hello", "its clients are served");
+            drop(client);
             server.close();
             within("serve returns", || running.join()).expect("all went well");
         }

@@ -10,7 +10,7 @@ use landline::net::{Server, ServerEvent, ServerOptions, Socket, SocketEvent, Soc
 use landline::{Error, Events, RefusedBy};
 
 use crate::support::fixtures::{noise, pair, pair_with};
-use crate::support::{HANG, descriptors, each_ip, eventually, in_child, numbered, threads, until_asleep, within};
+use crate::support::{HANG, blocked, descriptors, each_ip, eventually, in_child, threads, within};
 
 const AT: &str = "127.0.0.1:0";
 
@@ -133,11 +133,10 @@ fn a_channel_with_room_for_none_or_one_does() {
 fn a_slow_consumer_pushes_back_and_loses_nothing() {
     let (_server, client, accepted) = pair(AT);
     let events = accepted.events(2).expect("a thread can be started");
-    let sent = noise(32 << 20, 3);
+    let sent = noise(16 << 20, 3);
     let expected = sent.clone();
-    let (writing, writer) = numbered(move || client.write_end(&sent));
+    let writing = blocked(move || client.write_end(&sent));
     eventually("the channel is full", || events.is_full());
-    until_asleep(writer.as_slice());
     assert!(!writing.is_finished(), "the peer waits");
     assert!(accepted.bytes_read() < 1 << 20, "no more is read than there is room for: {}", accepted.bytes_read());
     let (mut came, mut words) = (Vec::new(), Vec::new());
@@ -154,7 +153,7 @@ fn a_slow_consumer_pushes_back_and_loses_nothing() {
     }
     assert!(came == expected, "every byte in its order: {}", came.len());
     assert_eq!(words, ["end", "close false"], "then the end, and the close last");
-    within("the write ends", || writing.join()).expect("no panic").expect("and all was taken");
+    within("the write ends", || writing.join()).expect("nothing panicked").expect("and all was taken");
 }
 
 /// Ensures that each connection is told of once, closed once, and all of it before the server's close.
@@ -217,7 +216,7 @@ fn dropping_the_events_closes_everything() {
         // What the standard library opens on first use.
         drop(pair(AT));
         let before = (threads_before, descriptors());
-        for round in 0..18 {
+        for round in 0..6 {
             let server = Server::listen(AT).expect("port 0 can be listened on");
             let events = server.events(round % 3).expect("a thread can be started");
             let at = server.address().socket_addr().expect("it is TCP");
@@ -288,7 +287,7 @@ fn wait_on_another_thread_loses_nothing() {
             let client = Socket::connect(closer.address()).expect("the server listens");
             eventually("it is accepted", || closer.connections() == 1);
             closer.close();
-            client.write_end(noise(8 << 20, 5)).expect("somebody reads");
+            client.write_end(noise(2 << 20, 5)).expect("somebody reads");
             client.read_to_end().expect("an orderly end").len()
         });
         let (go, begin) = mpsc::channel();
@@ -308,7 +307,7 @@ fn wait_on_another_thread_loses_nothing() {
         go.send(()).expect("it waits");
         server.wait().expect("it waits");
         let (bytes, last) = within("the last event comes", || receiving.join()).expect("nothing panicked");
-        assert_eq!((bytes, last.as_str()), (8 << 20, "server close"), "every byte, and the close last");
+        assert_eq!((bytes, last.as_str()), (2 << 20, "server close"), "every byte, and the close last");
         assert_eq!(client.join().expect("nothing panicked"), 0, "an orderly end");
     });
 }
@@ -390,7 +389,7 @@ fn a_panic_in_a_spawned_servers_callbacks_harms_nobody_else() {
 #[test]
 fn a_crowd_that_waits_for_room_gets_through() {
     in_child(this_test!(), &[], || {
-        const CLIENTS: usize = 2_000;
+        const CLIENTS: usize = 300;
         let server = Server::listen(AT).expect("port 0 can be listened on");
         let events = server.events(1).expect("a thread can be started");
         let at = server.address().socket_addr().expect("it is TCP");
@@ -401,6 +400,7 @@ fn a_crowd_that_waits_for_room_gets_through() {
             }
         });
         within("every client comes", || coming.join()).expect("nothing panicked");
+        eventually("they wait for room", || server.connections() > CLIENTS / 2);
         let (mut came, mut gone, mut most) = (0, 0, 0);
         while gone < CLIENTS {
             most = most.max(server.connections());
@@ -413,7 +413,6 @@ fn a_crowd_that_waits_for_room_gets_through() {
         }
         println!("measured {CLIENTS} clients, {most} open at once at most");
         assert_eq!(came, CLIENTS, "each was told of");
-        assert!(most > 500, "they did wait for room: {most}");
         eventually("no slot is taken", || server.connections() == 0);
         within("the drop returns", move || drop(events));
     });

