@@ -385,11 +385,11 @@ fn a_panic_in_a_spawned_servers_callbacks_harms_nobody_else() {
 }
 
 /// Ensures that clients which come and go faster than the receiver takes their events are all told of, and leave nothing:
-/// hundreds of threads wait for room at once.
+/// a hundred threads wait for room at once.
 #[test]
 fn a_crowd_that_waits_for_room_gets_through() {
     in_child(this_test!(), &[], || {
-        const CLIENTS: usize = 300;
+        const CLIENTS: usize = 200;
         let server = Server::listen(AT).expect("port 0 can be listened on");
         let events = server.events(1).expect("a thread can be started");
         let at = server.address().socket_addr().expect("it is TCP");

@@ -263,10 +263,10 @@ fn close_wakes_sixteen_acceptors() {
     });
 }
 
-/// Ensures that acceptors that sleep in `accept()` are woken by `close()` itself, and that it sees them leave: it waits
-/// for no pause of its own, the first of which takes 20 ms.
+/// Ensures that acceptors that sleep in `accept()` are woken by what `close()` does first, and not after its first pause of
+/// 20 ms.
 #[test]
-fn close_waits_for_no_pause_of_its_own() {
+fn close_wakes_acceptors_before_its_first_pause() {
     let shutdown_wakes = cfg!(all(target_os = "linux", not(landline_portable)));
     each_maker(&ServerOptions::new(), |make| {
         if make().1.is_none() && !shutdown_wakes {

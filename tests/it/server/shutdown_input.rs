@@ -1,5 +1,6 @@
 //! What a client still sends, or has sent, when the server shuts down.
 
+use std::cell::Cell;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::mpsc;
@@ -60,20 +61,23 @@ fn a_client_that_still_sends_gets_the_goodbye_without_a_reset() {
                 socket.write_all("goodbye")?;
                 Err(error)
             });
-            let clients: Vec<_> = (0..5)
-                .map(|_| {
-                    let client = client(served.server.address());
-                    let (tell, sending) = mpsc::channel();
-                    let client = thread::spawn(move || {
-                        send_on(&client, Instant::now(), |piece| {
-                            if piece == 3 {
-                                tell.send(()).expect("the test waits");
-                            }
-                        })
+            let clients: Vec<_> = (0..5).map(|_| client(served.server.address())).collect();
+            eventually("all are served", || served.server.sockets().len() == 5);
+            let clients = clients.into_iter().map(|client| {
+                let (tell, sending) = mpsc::channel();
+                let server = served.server.clone();
+                let client = thread::spawn(move || {
+                    let still_sends = Cell::new(false);
+                    let (counts, said) = send_on(&client, Instant::now(), |piece| match piece {
+                        3 => tell.send(()).expect("the test waits"),
+                        20 => still_sends.set(!server.is_listening()),
+                        _ => {}
                     });
-                    (client, sending)
-                })
-                .collect();
+                    (counts && still_sends.get(), said)
+                });
+                (client, sending)
+            });
+            let clients: Vec<_> = clients.collect();
             for (_, sending) in &clients {
                 sending.recv_timeout(HANG).expect("the client sends");
             }
