@@ -47,7 +47,7 @@ impl Server {
     /// it: its own connection is left out, and so are those of other handlers that wait here too. The thread that
     /// receives the server's [`events`](Server::events) may call it as well: what has no room in the channel is dropped
     /// then, and the connection it comes from destroyed. The same goes for the thread that made them, if for a second
-    /// nobody has received any. Not from the `refused` and `report` callbacks and the completions of an outbox: what
+    /// nobody has received any. Not from the `refused` and `report` callbacks: what
     /// they tell of is there until they have returned.
     ///
     /// # Errors
@@ -171,22 +171,18 @@ impl Listener {
         self.registry.slots.wake();
         if !self.adopted {
             self.registry.slots.close();
-            // Counted like an acceptor: no other close returns while this one holds the listener, which keeps the port.
-            self.accepting.fetch_add(1, SeqCst);
-            if let Some(listener) = self.listener() {
-                if self.options.answer_queued {
-                    self.answer(&listener);
-                }
-                sys::shut_listener(&listener);
+            if self.options.answer_queued {
+                self.answer();
             }
-            self.accepting.fetch_sub(1, SeqCst);
-            self.registry.changed();
+            self.counted(|| self.listener().as_deref().map(sys::shut_listener));
         }
         // On an adopted listener, an acceptor that gets a client instead of our call still serves it.
         self.call_acceptors_back();
         drop(lock(&self.file).take());
         drop(lock(&self.spare).take());
         drop(self.take_listener());
+        // Another close may have taken a handle meanwhile, which keeps the port.
+        self.call_acceptors_back();
         self.registry.closed();
     }
 
@@ -194,29 +190,42 @@ impl Listener {
     ///
     /// A thread that accepts is blocked in accept(2) only while there is nobody, and a mode that changes does not touch
     /// it. As many as the backlog holds, since clients may go on coming; those after them are reset.
-    fn answer(&self, listener: &socket2::Socket) {
+    fn answer(&self) {
         use io::ErrorKind::{ConnectionAborted, Interrupted};
-        if listener.set_nonblocking(true).is_err() {
-            return;
-        }
         lock(&self.answering).push(this_thread());
         // The kernel keeps one more than it is told.
-        for _ in 0..=self.options.backlog.min(sys::longest_backlog()) {
-            let presence = self.registry.presence();
-            match self.accept_client(listener) {
+        let mut left = self.options.backlog.min(sys::longest_backlog()) + 1;
+        while left > 0 {
+            let accepted = self.counted(|| {
+                let listener = self.listener()?;
+                listener.set_nonblocking(true).ok()?;
+                Some(self.accept_client(&listener).map(|accepted| (accepted, self.registry.presence())))
+            });
+            match accepted {
                 // Of another thread that closes the server. It calls again.
-                None => {}
-                Some(Ok((socket, remote))) => {
+                Some(None) => {}
+                Some(Some((Ok((socket, remote)), presence))) => {
+                    left -= 1;
                     let remote = Address::of(&remote).unwrap_or_else(|| PathBuf::new().into());
                     // Whom a list shuts out hears no goodbye now either.
                     let by = self.shut_out(&remote).unwrap_or(RefusedBy::Closing);
                     refuse(self, socket.into(), (None, remote), by, presence, &Hooks::default());
                 }
-                Some(Err(error)) if matches!(error.kind(), Interrupted | ConnectionAborted) => {}
-                Some(Err(_)) => break,
+                Some(Some((Err(error), _))) if matches!(error.kind(), Interrupted | ConnectionAborted) => left -= 1,
+                Some(Some((Err(_), _))) | None => break,
             }
         }
         lock(&self.answering).retain(|thread| *thread != this_thread());
+    }
+
+    /// Does what holds the listener, counted as an acceptor is: no close returns meanwhile, since the port is kept. No code of
+    /// the program's may run in it.
+    fn counted<T>(&self, work: impl FnOnce() -> T) -> T {
+        self.accepting.fetch_add(1, SeqCst);
+        let done = work();
+        self.accepting.fetch_sub(1, SeqCst);
+        self.registry.changed();
+        done
     }
 
     /// Ends what is being said to clients that were turned away.
