@@ -1,4 +1,4 @@
-//! The third way: events through one bounded channel. What feeds it are the callbacks of the second way.
+//! The third way: events through one bounded channel. What feeds it is `each`, the second way.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -67,7 +67,7 @@ impl Drop for CloseSignal {
 
 impl fmt::Debug for CloseSignal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Going")
+        f.write_str("CloseSignal")
     }
 }
 

@@ -74,8 +74,17 @@ pub enum RefusedBy {
 }
 
 impl RefusedBy {
-    /// How many there are: the last one's number and one.
-    pub(crate) const COUNT: usize = RefusedBy::ProxyTimeout as usize + 1;
+    /// Each of them, in the order of the enum, by which they are counted.
+    pub(crate) const ALL: [RefusedBy; 8] = [
+        RefusedBy::Full,
+        RefusedBy::PerAddress,
+        RefusedBy::Blocked,
+        RefusedBy::NoThread,
+        RefusedBy::Closing,
+        RefusedBy::Untrusted,
+        RefusedBy::ProxyHeader,
+        RefusedBy::ProxyTimeout,
+    ];
 
     /// How it reads in a log, and whether such a client hears the goodbye of a full server. Clients that are shut out
     /// by a list, or that are no load balancer or a broken one, are only closed.
@@ -332,5 +341,20 @@ pub(crate) fn dispose(panic: Box<dyn Any + Send>) {
 impl fmt::Debug for Reporter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(if self.0.is_some() { "Some(..)" } else { "None" })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::RefusedBy;
+
+    /// Ensures that each cause of a refusal has its place among the counts.
+    #[test]
+    fn each_cause_of_a_refusal_is_counted_by_its_number() {
+        for (at, by) in RefusedBy::ALL.into_iter().enumerate() {
+            assert_eq!(by as usize, at, "{by:?} stands where it is counted");
+        }
+        // The last of the enum: one that is added behind it goes into the list too.
+        assert_eq!(RefusedBy::ALL.last(), Some(&RefusedBy::ProxyTimeout), "the list is whole");
     }
 }

@@ -51,7 +51,7 @@ impl Running {
     /// Waits until the thread has ended and gives what it ended with. What makes it end is closing what it serves.
     ///
     /// # Errors
-    /// What the thread's `serve`, `run` or `each` returned. If a callback panicked there, an error with the panic's
+    /// What the thread's `serve` or `run` returned. If a callback panicked there, an error with the panic's
     /// message. `ERR_WOULD_DEADLOCK` on the thread itself, which cannot wait for its own end.
     pub fn join(self) -> io::Result<()> {
         if self.0.thread().id() == thread::current().id() {

@@ -87,6 +87,7 @@ fn both(
 fn invalid(call: &'static str) -> Error {
     Error::coded(call, io::ErrorKind::InvalidInput, "EINVAL")
 }
+
 /// Whether an IPv6 socket reaches IPv4 too.
 pub(crate) fn is_dual_stack(socket: &UdpSocket) -> bool {
     SockRef::from(socket).only_v6().is_ok_and(|only| !only)

@@ -7,8 +7,7 @@ use std::time::Duration;
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::address::Address;
-use crate::cancel::Cancel;
-use crate::cancel::Limits;
+use crate::cancel::{Cancel, Limits};
 use crate::error::{Error, Result};
 use crate::sys;
 

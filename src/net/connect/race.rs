@@ -64,7 +64,7 @@ impl RaceConfig<'_> {
             })
         });
         let mut race = Race {
-            course: self,
+            config: self,
             in_flight,
             tell,
             told,
@@ -77,7 +77,7 @@ impl RaceConfig<'_> {
             Ok(won) => {
                 let socket =
                     Arc::into_inner(won.socket).expect("a landed socket is out of the list of those in flight");
-                End::Connected(socket, race.course.addresses[won.index])
+                End::Connected(socket, race.config.addresses[won.index])
             }
             Err(Ended::Failed) => End::Failed(race.errors()),
             Err(Ended::TimedOut) => End::TimedOut(race.errors()),
@@ -88,7 +88,7 @@ impl RaceConfig<'_> {
 }
 
 struct Race<'a> {
-    course: RaceConfig<'a>,
+    config: RaceConfig<'a>,
     in_flight: Arc<InFlight>,
     tell: Sender<News>,
     told: Receiver<News>,
@@ -118,13 +118,13 @@ enum Ended {
 
 impl Race<'_> {
     fn run(&mut self) -> Result<Attempt, Ended> {
-        let last = self.course.addresses.len().saturating_sub(1);
-        for index in 0..self.course.addresses.len() {
+        let last = self.config.addresses.len().saturating_sub(1);
+        for index in 0..self.config.addresses.len() {
             self.check()?;
-            let at = self.course.addresses[index];
+            let at = self.config.addresses[index];
             self.attempted += 1;
-            self.course.reporter.tell(|| Report::Attempt { address: at.into() });
-            let attempt = match (self.course.open)(at) {
+            self.config.reporter.tell(|| Report::Attempt { address: at.into() });
+            let attempt = match (self.config.open)(at) {
                 Ok(socket) => Attempt { index, socket: Arc::new(socket) },
                 Err(error) => {
                     self.lost(index, error);
@@ -134,7 +134,7 @@ impl Race<'_> {
             let won = match self.begin(attempt, index == last)? {
                 Begun::Decided(won) => won,
                 Begun::OnItsThread if index == last => None,
-                Begun::OnItsThread => self.wait(Deadline::after(self.course.stagger))?,
+                Begun::OnItsThread => self.wait(Deadline::after(self.config.stagger))?,
             };
             if let Some(won) = won {
                 return Ok(won);
@@ -150,9 +150,9 @@ impl Race<'_> {
 
     /// Begins an attempt: here as long as nothing else is under way, else on a thread, or here if none can be had.
     fn begin(&mut self, attempt: Attempt, is_last: bool) -> Result<Begun, Ended> {
-        let given_up = self.course.serial && !is_last;
+        let given_up = self.config.serial && !is_last;
         // Where a connect(2) under way can neither be cancelled nor be waited for again, it belongs on a thread.
-        let fits_here = sys::CONNECT_RESUMES || (is_last && self.course.limits.cancel.is_none());
+        let fits_here = sys::CONNECT_RESUMES || (is_last && self.config.limits.cancel.is_none());
         if given_up || (fits_here && self.under_way == 0) {
             return self.make_here(attempt, is_last, !given_up && fits_here).map(Begun::Decided);
         }
@@ -166,9 +166,9 @@ impl Race<'_> {
     /// Makes an attempt on the caller's thread. One that takes longer than the stagger goes on on a thread, or is given
     /// up if that is not possible.
     fn make_here(&mut self, attempt: Attempt, is_last: bool, goes_on: bool) -> Result<Option<Attempt>, Ended> {
-        let at = self.course.addresses[attempt.index];
-        let left = self.course.limits.deadline.left().unwrap_or(FOREVER);
-        let time = if is_last && self.under_way == 0 { left } else { left.min(self.course.stagger) };
+        let at = self.config.addresses[attempt.index];
+        let left = self.config.limits.deadline.left().unwrap_or(FOREVER);
+        let time = if is_last && self.under_way == 0 { left } else { left.min(self.config.stagger) };
         match self.in_flight.fly(&attempt.socket, || attempt.socket.connect_timeout(&at.into(), whole(time))) {
             Err(error) if is_our_limit(&error) => {
                 if time == left {
@@ -187,8 +187,8 @@ impl Race<'_> {
 
     /// Makes an attempt, or waits for one under way, on a thread; gives it back if there is none to be had.
     fn send_off(&mut self, attempt: Attempt) -> Option<Attempt> {
-        let at = self.course.addresses[attempt.index];
-        let left = self.course.limits.deadline.left().unwrap_or(FOREVER);
+        let at = self.config.addresses[attempt.index];
+        let left = self.config.limits.deadline.left().unwrap_or(FOREVER);
         let Attempt { index, socket } = attempt;
         let (in_flight, tell, its) = (Arc::clone(&self.in_flight), self.tell.clone(), Arc::clone(&socket));
         let thread = Running::start(format!("landline connect {at}"), Some(STACK), move || {
@@ -209,7 +209,7 @@ impl Race<'_> {
     /// Waits for news, until `until` or the deadline. Gives the attempt that has won; `None` if the next one should
     /// begin.
     fn wait(&mut self, until: Deadline) -> Result<Option<Attempt>, Ended> {
-        let deadline = self.course.limits.deadline;
+        let deadline = self.config.limits.deadline;
         let news = match until.instant().into_iter().chain(deadline.instant()).min() {
             Some(until) => self.told.recv_deadline(until).ok(),
             None => self.told.recv().ok(),
@@ -225,11 +225,11 @@ impl Race<'_> {
     }
 
     fn landed(&mut self, attempt: Attempt, result: io::Result<()>) -> Result<Option<Attempt>, Ended> {
-        if self.course.limits.is_cancelled() {
+        if self.config.limits.is_cancelled() {
             return Err(Ended::Cancelled);
         }
-        let at = self.course.addresses[attempt.index];
-        let result = result.and_then(|()| match is_to_itself(&attempt.socket, at) && !self.course.serial {
+        let at = self.config.addresses[attempt.index];
+        let result = result.and_then(|()| match is_to_itself(&attempt.socket, at) && !self.config.serial {
             true => Err(io::ErrorKind::ConnectionRefused.into()),
             false => Ok(()),
         });
@@ -244,15 +244,15 @@ impl Race<'_> {
 
     fn check(&self) -> Result<(), Ended> {
         match () {
-            () if self.course.limits.is_cancelled() => Err(Ended::Cancelled),
-            () if self.course.limits.deadline.is_over() => Err(Ended::TimedOut),
+            () if self.config.limits.is_cancelled() => Err(Ended::Cancelled),
+            () if self.config.limits.deadline.is_over() => Err(Ended::TimedOut),
             () => Ok(()),
         }
     }
 
     fn lost(&mut self, index: usize, error: Error) {
-        let address = self.course.addresses[index].into();
-        self.course.reporter.tell(|| match error.kind() {
+        let address = self.config.addresses[index].into();
+        self.config.reporter.tell(|| match error.kind() {
             io::ErrorKind::TimedOut => Report::AttemptTimedOut { address },
             _ => Report::AttemptFailed { address, error: error.clone() },
         });
@@ -263,7 +263,7 @@ impl Race<'_> {
     fn errors(&mut self) -> Vec<Error> {
         for index in 0..self.attempted {
             if self.failed.iter().all(|(failed, _)| *failed != index) {
-                self.lost(index, timed_out(self.course.addresses[index]));
+                self.lost(index, timed_out(self.config.addresses[index]));
             }
         }
         self.failed.sort_by_key(|(index, _)| *index);

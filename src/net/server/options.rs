@@ -297,7 +297,7 @@ impl ServerOptions {
         if let WhenFull::RefuseWith(message) = &self.when_full {
             if message.len() > refuse_with::LONGEST {
                 let must = format!("<= {} bytes", refuse_with::LONGEST);
-                return Err(Error::option("when_full reply", must, message.len()));
+                return Err(Error::option("when_full message", must, message.len()));
             }
             goodbyes = refuse_with::at_once();
         }

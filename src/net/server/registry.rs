@@ -2,7 +2,7 @@
 
 use std::any::Any;
 use std::cell::Cell;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::Ordering::SeqCst;
@@ -20,7 +20,7 @@ use crate::sync::poison::lock;
 
 /// A server's accounts, as [`Server::stats`](crate::net::Server::stats) gives them. They always balance:
 /// `accepted == open + ended + failed + panicked`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
     /// Connections admitted since the server was made.
@@ -38,7 +38,7 @@ pub struct Stats {
     /// How often accept(2) failed. It was tried again each time, unless the listening socket had become useless.
     pub accept_errors: u64,
     /// Clients turned away, by the number of the cause.
-    refused: [u64; RefusedBy::COUNT],
+    refused: [u64; RefusedBy::ALL.len()],
 }
 
 impl Stats {
@@ -50,6 +50,23 @@ impl Stats {
     /// How many clients were turned away, for whatever cause.
     pub fn refused_total(&self) -> u64 {
         self.refused.iter().sum()
+    }
+}
+
+impl fmt::Debug for Stats {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Stats { accepted, open, ended, failed, panicked, peak, accept_errors, refused } = self;
+        let refused: BTreeMap<_, _> = RefusedBy::ALL.iter().map(RefusedBy::to_string).zip(refused).collect();
+        f.debug_struct("Stats")
+            .field("accepted", accepted)
+            .field("open", open)
+            .field("ended", ended)
+            .field("failed", failed)
+            .field("panicked", panicked)
+            .field("peak", peak)
+            .field("refused", &refused)
+            .field("accept_errors", accept_errors)
+            .finish()
     }
 }
 
@@ -291,7 +308,7 @@ impl Registry {
     /// before this call, or this call sees the waiter.
     pub(crate) fn changed(&self) {
         if self.waiters.load(SeqCst) > 0 {
-            let _pages = lock(&self.state);
+            let _state = lock(&self.state);
             self.changed.notify_all();
         }
     }
@@ -322,7 +339,7 @@ impl Registry {
 
 impl fmt::Debug for Registry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Ledger").field("slots", &self.slots).field("stats", &self.stats()).finish()
+        f.debug_struct("Registry").field("slots", &self.slots).field("stats", &self.stats()).finish()
     }
 }
 

@@ -34,8 +34,8 @@ impl Socket {
 /// Sends the events of a connection until it is closed.
 pub(crate) fn feed_from<T>(socket: &Socket, feed: &Feed<T>, wrap: impl Fn(SocketEvent) -> T) -> io::Result<()> {
     // Whoever waits for room stops waiting when the connection is destroyed.
-    let (going, closed) = CloseSignal::new();
-    socket.connection.tell_closed(going);
+    let (signal, closed) = CloseSignal::new();
+    socket.connection.tell_closed(signal);
     let result = socket.each_until(true, |socket, event| {
         let is_close = matches!(event, SocketEvent::Close { .. });
         let event = wrap(event.into_owned());

@@ -375,7 +375,7 @@ impl Connection {
         self.close(Outcome::Failed, CloseMode::Cut);
     }
 
-    /// A panic in a callback ended the connection.
+    /// A panic in a handler ended the connection.
     pub(crate) fn panicked(&self, message: &str) {
         self.reporter.tell(|| Report::Panicked { connection: self.name(), message: message.into() });
         self.close(Outcome::Panicked, CloseMode::Cut);

@@ -201,7 +201,7 @@ fn a_goodbye_that_is_too_long_is_an_error() {
     let options = ServerOptions::new().when_full(WhenFull::RefuseWith(vec![0; 64 * 1024 + 1]));
     let error = options.listen("127.0.0.1:0").expect_err("it is one byte too long");
     assert_eq!(error.code(), "ERR_OUT_OF_RANGE", "it is out of range");
-    assert!(error.to_string().contains("when_full reply"), "the option is named: {error}");
+    assert!(error.to_string().contains("when_full message"), "the option is named: {error}");
 }
 
 /// Ensures that clients above the limit wait in the backlog, lose nothing, and are served as slots become free.

@@ -243,7 +243,7 @@ impl Outbox {
 fn start_writer(connection: &Arc<Connection>) -> io::Result<()> {
     let connection = Arc::clone(connection);
     let name = format!("landline outbox {}", connection.remote);
-    // It may be in a completion when its connection has long ended, and then the server is not over yet.
+    // It may tell the report hook of a failed write when its connection has long ended, and then the server is not over.
     let presence = connection.presence();
     Builder::new(name, Some(128 * 1024))?.spawn(move || {
         let _presence = presence;
