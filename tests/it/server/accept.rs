@@ -153,18 +153,21 @@ fn an_accepted_socket_blocks_without_a_time_limit() {
 /// Ensures that a child process inherits neither the listener nor a connection: the port is free and the peer sees the end.
 #[test]
 fn a_child_process_inherits_nothing() {
-    let server = Server::listen("127.0.0.1:0").expect("the server listens");
-    let one = client(server.address());
-    let socket = server.accept().expect("accept() works").expect("the server is open");
-    let child = Program::start("sleep", &["3600"]);
-    let place = at(&server);
-    socket.destroy();
-    drop(server);
-    let again = Server::listen(place);
-    let ended = is_turned_away(&one);
-    drop(child);
-    again.expect("nobody has the listener");
-    assert!(ended, "nobody has the connection");
+    // Alone: a child that another test starts has the listener until it runs its program.
+    in_child(this_test!(), &[], || {
+        let server = Server::listen("127.0.0.1:0").expect("the server listens");
+        let one = client(server.address());
+        let socket = server.accept().expect("accept() works").expect("the server is open");
+        let child = Program::start("sleep", &["3600"]);
+        let place = at(&server);
+        socket.destroy();
+        drop(server);
+        let again = Server::listen(place);
+        let ended = is_turned_away(&one);
+        drop(child);
+        again.expect("no child has the listener");
+        assert!(ended, "no child has the connection");
+    });
 }
 
 /// Ensures that `destroy()` from another thread ends a blocked read and a blocked write, frees the slot before it returns,
