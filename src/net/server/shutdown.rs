@@ -218,8 +218,8 @@ impl Listener {
         lock(&self.answering).retain(|thread| *thread != this_thread());
     }
 
-    /// Does what holds the listener, counted as an acceptor is: no close returns meanwhile, since the port is kept. No code of
-    /// the program's may run in it.
+    /// Does what holds the listener, counted as an acceptor is: no close returns meanwhile, since the port is kept. No
+    /// code of the program's may run in it.
     fn counted<T>(&self, work: impl FnOnce() -> T) -> T {
         self.accepting.fetch_add(1, SeqCst);
         let done = work();

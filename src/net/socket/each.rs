@@ -22,11 +22,13 @@ pub enum SocketEvent<D = Vec<u8>> {
     Data(D),
     /// The peer has ended, and every byte before was given. Not told after `destroy()`, nor after an error.
     End,
-    /// The idle time is over. Nothing is closed by that.
+    /// The idle time is over. Nothing is closed by that, and it is not told again until bytes have moved: to give up,
+    /// call [`destroy`](Socket::destroy) or return an error, since [`end`](Socket::end) alone goes on waiting for the
+    /// peer's end.
     Timeout,
     /// The connection failed, or the closure returned an error.
     Error(Error),
-    /// It is over: the slot is free and the socket closed.
+    /// It is over: the slot is free and the socket closed. To be matched as `Close { had_error, .. }`.
     #[non_exhaustive]
     Close {
         /// Whether an `Error` came before.

@@ -301,7 +301,7 @@ impl Socket {
 
 /// What is known of the connection. None of it blocks, and all of it outlives the connection.
 impl Socket {
-    /// The number of the connection, as reports show it.
+    /// The number of the connection, as reports show it; [`get`](ConnectionId::get) gives it.
     pub fn id(&self) -> ConnectionId {
         self.connection.id
     }

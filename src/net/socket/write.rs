@@ -88,8 +88,8 @@ impl WriteGuard<'_> {
         self.write_queued(usize::MAX)
     }
 
-    /// Writes what is queued at this moment, `at_most` that many messages of it. An error leaves the queue as it is, as far
-    /// as it is written.
+    /// Writes what is queued at this moment, `at_most` that many messages of it. An error leaves the queue as it is, as
+    /// far as it is written.
     pub(crate) fn write_queued(&self, at_most: usize) -> io::Result<()> {
         let Some(queue) = self.connection.queue.get() else {
             return Ok(());

@@ -56,7 +56,8 @@ impl Socket {
 }
 
 impl Outbox {
-    /// Sends a message without blocking: all of it, part at once and the rest queued, or none.
+    /// Sends a message without blocking: all of it, part at once and the rest queued, or none. Of text these are its
+    /// `as_bytes()`; one `Arc<[u8]>` for many receivers is not copied.
     ///
     /// # Errors
     /// `TrySendError` if it does not fit in the queue's limit together with what is queued, if a thread to write it
@@ -243,7 +244,8 @@ impl Outbox {
 fn start_writer(connection: &Arc<Connection>) -> io::Result<()> {
     let connection = Arc::clone(connection);
     let name = format!("landline outbox {}", connection.remote);
-    // It may tell the report hook of a failed write when its connection has long ended, and then the server is not over.
+    // It may tell the report hook of a failed write when its connection has long ended, and then the server is not
+    // over.
     let presence = connection.presence();
     Builder::new(name, Some(128 * 1024))?.spawn(move || {
         let _presence = presence;
