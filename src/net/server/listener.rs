@@ -18,7 +18,7 @@ use crate::sync::poison::{read, write};
 pub(crate) struct Listener {
     pub(crate) options: ServerOptions,
     pub(crate) registry: Arc<Registry>,
-    /// Taken out by `close`. Only threads that are counted in `accepting` hold it.
+    /// Dropped by `close`. Only threads that are counted in `accepting` hold it.
     pub(crate) listener: RwLock<Option<Arc<socket2::Socket>>>,
     pub(crate) address: Address,
     /// The end a client reaches, where that is the same for all: not so on a wildcard address.
@@ -82,7 +82,8 @@ impl Listener {
         read(&self.listener).clone()
     }
 
-    pub(crate) fn take_listener(&self) -> Option<Arc<socket2::Socket>> {
-        write(&self.listener).take()
+    /// Under the lock to the end, so that no other close passes here before the port is free.
+    pub(crate) fn drop_listener(&self) {
+        *write(&self.listener) = None;
     }
 }

@@ -24,6 +24,9 @@ use crate::sys;
 /// eight seconds in all.
 const ROUNDS: u32 = 20;
 
+/// How long to wait for other threads that close: they hold the listener for a few system calls that do not block.
+const A_HANDLE: Duration = Duration::from_secs(1);
+
 impl Server {
     /// Stops listening: no connection is accepted any more once this has returned, the port is free, and a blocked
     /// [`accept`](Server::accept) returns `None`. Open connections live on; [`wait`](Server::wait) waits for them.
@@ -180,9 +183,9 @@ impl Listener {
         self.call_acceptors_back();
         drop(lock(&self.file).take());
         drop(lock(&self.spare).take());
-        drop(self.take_listener());
-        // Another close may have taken a handle meanwhile, which keeps the port.
-        self.call_acceptors_back();
+        self.drop_listener();
+        // Another close may have taken a handle before, which keeps the port. It is not called: the port may be another's.
+        self.registry.wait_for(A_HANDLE, || self.accepting.load(SeqCst) == 0);
         self.registry.closed();
     }
 
