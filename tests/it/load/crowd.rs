@@ -8,7 +8,7 @@ use std::sync::Arc;
 use landline::net::{ServerOptions, Socket};
 
 use crate::support::clients::at;
-use crate::support::{descriptors, eventually, in_child, other_side, start_other_side, status, threads};
+use crate::support::{HANG, descriptors, eventually, in_child_for, other_side, start_other_side, status, threads};
 
 const COUNT: &str = "LANDLINE_TEST_COUNT";
 const TEST: &str = "crowd::five_hundred_clients_with_a_queued_write_each";
@@ -27,6 +27,8 @@ fn clients(at: SocketAddr, count: usize) {
         .collect();
     std::io::stdin().read_exact(&mut [0]).expect("the server says when");
     for client in &mut clients {
+        // With a small one the thread that writes is woken for every few KiB.
+        socket2::SockRef::from(&*client).set_recv_buffer_size(LENGTH).expect("buffers can be large");
         let mut all = Vec::with_capacity(LENGTH);
         client.read_to_end(&mut all).expect("an orderly end");
         assert_eq!(all.len(), LENGTH, "every byte");
@@ -40,7 +42,7 @@ fn queue_for_each(wrapper: &[&str]) {
     if let Some(at) = other_side() {
         return clients(at, count);
     }
-    in_child(TEST, wrapper, || {
+    in_child_for(5 * HANG, TEST, wrapper, || {
         let server = ServerOptions::new().max_connections(count).listen("127.0.0.1:0").expect("port 0 is free");
         let before = (threads(), descriptors(), status("VmRSS:"));
         let mut crowd = start_other_side(TEST, at(&server));
@@ -68,8 +70,8 @@ fn queue_for_each(wrapper: &[&str]) {
         for socket in &sockets {
             socket.outbox().end().expect("it is open");
         }
-        eventually("every thread is gone", || threads() <= before.0);
         crowd.join();
+        eventually("every thread is gone", || threads() <= before.0);
         drop(sockets);
         assert_eq!((server.connections(), descriptors()), (0, before.1), "nothing is left");
     });
