@@ -234,12 +234,18 @@ fn a_send_that_waits_is_ended() {
 /// Ensures that `flush` says what became of what was queued: written once the peer has read, or why not.
 #[test]
 fn flush_says_what_became_of_the_queue() {
-    type End = (&'static str, fn(&Socket, &Socket), Result<(), ErrorKind>);
+    use ErrorKind::{BrokenPipe, ConnectionReset, NotConnected};
+    type End = (&'static str, fn(&Socket, &Socket), &'static [ErrorKind]);
     let ends: [End; 4] = [
-        ("read", |_, peer| peer.read_exact(&mut vec![0; 4 * MUCH]).expect("all of it comes"), Ok(())),
-        ("destroyed", |ours, _| ours.destroy(), Err(ErrorKind::NotConnected)),
-        ("reset by us", |ours, _| ours.reset_and_destroy().expect("it is open"), Err(ErrorKind::NotConnected)),
-        ("reset by the peer", |_, peer| peer.reset_and_destroy().expect("it is open"), Err(ErrorKind::NotConnected)),
+        ("read", |_, peer| peer.read_exact(&mut vec![0; 4 * MUCH]).expect("all of it comes"), &[]),
+        ("destroyed", |ours, _| ours.destroy(), &[NotConnected]),
+        ("reset by us", |ours, _| ours.reset_and_destroy().expect("it is open"), &[NotConnected]),
+        // The first to meet it, this thread or the writer's, gets the system's error, and closes the connection.
+        (
+            "reset by the peer",
+            |_, peer| peer.reset_and_destroy().expect("it is open"),
+            &[ConnectionReset, BrokenPipe, NotConnected],
+        ),
     ];
     for (what, end, expected) in ends {
         let (_server, client, accepted) = narrow_pair(AT);
@@ -250,7 +256,10 @@ fn flush_says_what_became_of_the_queue() {
         let flushing = blocked(move || flushed.flush());
         end(&accepted, &client);
         let result = within(&format!("{what} ends it"), || flushing.join()).expect("nothing panicked");
-        assert_eq!(result.map_err(|error| error.kind()), expected, "{what}");
+        match result {
+            Ok(()) => assert!(expected.is_empty(), "{what}: it is not written"),
+            Err(error) => assert!(expected.contains(&error.kind()), "{what}: {error}"),
+        }
         eventually(&format!("{what}: nothing is queued"), || accepted.outbox().pending() == 0);
         accepted.destroy();
     }
