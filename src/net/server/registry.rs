@@ -2,7 +2,7 @@
 
 use std::any::Any;
 use std::cell::Cell;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::fmt;
 use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::Ordering::SeqCst;
@@ -20,7 +20,7 @@ use crate::sync::poison::lock;
 
 /// A server's accounts, as [`Server::stats`](crate::net::Server::stats) gives them. They always balance:
 /// `accepted == open + ended + failed + panicked`.
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
     /// Connections admitted since the server was made.
@@ -38,35 +38,28 @@ pub struct Stats {
     /// How often accept(2) failed. It was tried again each time, unless the listening socket had become useless.
     pub accept_errors: u64,
     /// Clients turned away, by the number of the cause.
-    refused: [u64; RefusedBy::ALL.len()],
+    refused: Refusals,
 }
 
 impl Stats {
     /// How many clients were turned away for that cause.
     pub fn refused(&self, by: RefusedBy) -> u64 {
-        self.refused[by as usize]
+        self.refused.0[by as usize]
     }
 
     /// How many clients were turned away, for whatever cause.
     pub fn refused_total(&self) -> u64 {
-        self.refused.iter().sum()
+        self.refused.0.iter().sum()
     }
 }
 
-impl fmt::Debug for Stats {
+/// Prints how often each cause has refused a client.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+struct Refusals([u64; RefusedBy::ALL.len()]);
+
+impl fmt::Debug for Refusals {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Stats { accepted, open, ended, failed, panicked, peak, accept_errors, refused } = self;
-        let refused: BTreeMap<_, _> = RefusedBy::ALL.iter().map(RefusedBy::to_string).zip(refused).collect();
-        f.debug_struct("Stats")
-            .field("accepted", accepted)
-            .field("open", open)
-            .field("ended", ended)
-            .field("failed", failed)
-            .field("panicked", panicked)
-            .field("peak", peak)
-            .field("refused", &refused)
-            .field("accept_errors", accept_errors)
-            .finish()
+        f.debug_map().entries(RefusedBy::ALL.iter().zip(&self.0)).finish()
     }
 }
 
@@ -160,7 +153,7 @@ impl Registry {
     }
 
     pub(crate) fn refused(&self, by: RefusedBy) {
-        lock(&self.state).stats.refused[by as usize] += 1;
+        lock(&self.state).stats.refused.0[by as usize] += 1;
     }
 
     pub(crate) fn accept_failed(&self) {
