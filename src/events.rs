@@ -163,8 +163,8 @@ impl Consumer {
         self.thread.load(Relaxed) == this_thread()
     }
 
-    /// Whether nobody has looked into the channel yet, which the calling thread has made. It may never be looked into,
-    /// or be on its way to another thread.
+    /// Whether no thread has looked into the channel yet, which the calling thread has made. It may never be looked
+    /// into, or be on its way to another thread.
     pub(crate) fn may_be_here(&self) -> bool {
         self.thread.load(Relaxed) == 0 && self.maker == this_thread()
     }

@@ -21,8 +21,8 @@ const ONE: usize = 2;
 pub(crate) struct Slots {
     word: AtomicUsize,
     limit: AtomicUsize,
-    /// Where somebody may wait for a slot. Who makes room tells so under this lock, always: a look at a number of
-    /// waiters would have to be ordered against theirs at the word.
+    /// Where a thread may wait for a slot. A thread that makes room tells so under this lock, always: a look at a
+    /// number of waiters would have to be ordered against theirs at the word.
     room: Option<(Mutex<()>, Condvar)>,
 }
 
@@ -259,11 +259,11 @@ mod tests {
         taken.clear();
         assert!(slots.take().is_ok(), "the one allowed is free");
         slots.set_limit(0);
-        assert_eq!(slots.take().err(), Some(Denied::Full), "0 lets nobody in");
+        assert_eq!(slots.take().err(), Some(Denied::Full), "0 lets no client in");
     }
 
     fn ip(text: &str) -> IpAddr {
-        text.parse().unwrap()
+        text.parse().expect("the tests name addresses")
     }
 
     /// Ensures that what belongs to one customer counts as one, and nothing else does.
@@ -297,6 +297,6 @@ mod tests {
         assert!(counts.is_empty(), "no address is kept that has no connection");
         assert!(counts.capacity() <= 512, "and the memory of the peak has gone, but for {}", counts.capacity());
         drop(counts);
-        assert!(Addresses::new(0).take(ip("10.0.0.1")).is_none(), "0 lets nobody in");
+        assert!(Addresses::new(0).take(ip("10.0.0.1")).is_none(), "0 lets no client in");
     }
 }

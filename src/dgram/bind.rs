@@ -110,7 +110,7 @@ impl SocketOptions {
         Ok(socket)
     }
 
-    /// Sets what can be set on a bound socket as well, as far as somebody asked for it.
+    /// Sets what can be set on a bound socket as well, as far as the options ask for it.
     fn apply(&self, socket: &UdpSocket, v6: bool) -> Result<()> {
         if let Some(bytes) = self.recv_buffer_size {
             udp::recv_buffer_size(socket, bytes)?;

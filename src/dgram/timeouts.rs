@@ -41,7 +41,7 @@ impl Timeouts {
         }
     }
 
-    /// Takes the timeout off for those who want none, unless somebody needs it.
+    /// Takes the timeout off for receives without one, unless another receive needs it.
     pub(crate) fn lift(&mut self, socket: &UdpSocket) -> io::Result<()> {
         if self.deadlines.is_empty() && self.set != self.most {
             socket.set_read_timeout(self.most)?;

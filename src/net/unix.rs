@@ -85,8 +85,8 @@ pub(crate) fn connect(path: &Path, limits: Limits<'_>) -> Result<Socket> {
     }
 }
 
-/// Connects without waiting, to wake whoever accepts; gives the name by which the connection is known there, where it
-/// has one. Elsewhere it is taken for a client that ends at once.
+/// Connects without waiting, to wake the thread that accepts; gives the name by which the connection is known there,
+/// where it has one. Elsewhere it is taken for a client that ends at once.
 pub(crate) fn call(path: &Path) -> io::Result<Option<Address>> {
     let socket = unix_socket()?;
     let own = sys::bind_to_any_name(&socket)?;

@@ -1,6 +1,6 @@
 //! A line of threads that wait for one thing, of which few wait for it in earnest.
 //!
-//! Thousands of threads in a `select!` on one channel would each be told of every change, under one lock. Here all but
+//! Thousands of threads in a `select!` on one channel would each be woken by every change, under one lock. Here all but
 //! the first few sleep by themselves, and each that leaves wakes the next, in the order they came.
 
 use std::collections::{HashSet, VecDeque};

@@ -103,7 +103,7 @@ impl Client {
     }
 }
 
-/// Makes a client of whoever got the slots, and refuses the others.
+/// Makes a client of a connection that got the slots, and refuses the others.
 pub(crate) fn admit(
     server: &Listener,
     stream: TcpStream,
@@ -133,7 +133,8 @@ pub(crate) fn admit(
 
 impl Listener {
     /// Where clients are to wait for a slot: the turn to accept, which one thread has at a time, and a slot that is
-    /// free. So nobody is accepted in vain, and at most one client is held in hand, if the limit is lowered meanwhile.
+    /// free. So no client is accepted in vain, and at most one client is held in hand, if the limit is lowered
+    /// meanwhile.
     pub(crate) fn turn_to_accept(&self) -> Option<MutexGuard<'_, ()>> {
         let turn = (self.options.when_full == WhenFull::Wait).then(|| lock(&self.turn));
         if turn.is_some() {
@@ -149,9 +150,9 @@ impl Listener {
     /// What a client needs to be let in: a slot, and one of its address's own.
     pub(crate) fn take_slots(&self, remote: &Address) -> Result<(Slot, Option<AddressSlot>), RefusedBy> {
         let address = match &self.options.trusted {
-            // Before the slot, which nobody may hold, not even for a moment, who is not let in.
+            // Before the slot, which a client that is not let in may not hold, not even for a moment.
             None => self.take_address(remote)?,
-            // Its client's comes later: who that is, nobody knows yet.
+            // Its client's comes later: its address is not known yet.
             Some(trusted) if trusted.check(remote, &self.address) => None,
             Some(_) => return Err(RefusedBy::Untrusted),
         };
@@ -177,7 +178,7 @@ impl Listener {
         }
     }
 
-    /// Why nobody from there is let in, whether there is room or not; told by the ends of the connection itself.
+    /// Why no client from there is let in, whether there is room or not; told by the ends of the connection itself.
     pub(crate) fn shut_out(&self, remote: &Address) -> Option<RefusedBy> {
         match &self.options.trusted {
             None => self.is_blocked(remote).then_some(RefusedBy::Blocked),

@@ -42,7 +42,7 @@ impl Server {
 /// so several run at once; `refused`, and `error` where it is about no connection, run on the thread that accepts,
 /// which waits for them (of a client whose [PROXY header](crate::net::ServerOptions::proxy_protocol) was awaited,
 /// `refused` runs on the thread that would have served it); `close` runs on the thread of `run`.
-#[must_use = "nobody is accepted until run() or spawn()"]
+#[must_use = "no client is accepted until run() or spawn()"]
 pub struct ServerCallbacks<'a> {
     server: Server,
     connection: Box<Handler<'a>>,
@@ -91,7 +91,7 @@ impl<'a> ServerCallbacks<'a> {
         let hooks = Hooks { refused: self.refused.as_deref(), error: self.error.as_deref() };
         let result = self.server.serve_with(&self.connection, &hooks);
         if !result.as_ref().is_err_and(|error| Cause::AlreadyListen.is_of(error)) {
-            // For connections too that `accept` has given to somebody.
+            // For connections too that `accept` has given out.
             self.server.inner.registry.wait();
             if let Some(close) = self.close {
                 close();

@@ -29,7 +29,7 @@ impl ServerOptions {
     /// file.
     ///
     /// # Errors
-    /// - `listen EADDRINUSE: address already in use 127.0.0.1:3000`: somebody listens there.
+    /// - `listen EADDRINUSE: address already in use 127.0.0.1:3000`: another socket listens there.
     /// - `listen EADDRNOTAVAIL`: the address is not this machine's. `listen EACCES`: the port is for root (below 1024).
     /// - `getaddrinfo ENOTFOUND host`: the name has no address.
     /// - `listen EADDRINUSE: address already in use /path`: there is a file; `EACCES`: there is no such directory, or
@@ -81,7 +81,7 @@ impl ServerOptions {
     ///
     /// Its giver may go on using it: [`close`](Server::close) wakes the threads that accept on it by connecting to it,
     /// and closes our descriptor only. A client that is accepted while that goes on is served. If clients come at that
-    /// very moment, a call of ours may be left in the queue: whoever accepts next sees a client that ends at once. Our
+    /// very moment, a call of ours may be left in the queue: the next accept gets a client that ends at once. Our
     /// descriptor is not passed on to programs that are started (close-on-exec). Backlog and address are the giver's,
     /// and so are the options that belong to listening; those of the connections apply.
     ///

@@ -75,8 +75,8 @@ impl Server {
     /// The handler may borrow from the caller. When it returns, its connection ends: first the slot is free, then the
     /// peer sees our end, then what it still sends is thrown away for at most
     /// [`lingering_close`](ServerOptions::lingering_close). When it returns an error, the connection is destroyed and
-    /// the error reported. When it panics, the same; nobody else is harmed, as long as the program is not built with
-    /// `panic = "abort"`. Clones of the socket that outlive the handler are closed sockets.
+    /// the error reported. When it panics, the same; no other connection is harmed, as long as the program is not built
+    /// with `panic = "abort"`. Clones of the socket that outlive the handler are closed sockets.
     ///
     /// Passing errors of accept(2), a shortage of descriptors, memory or threads end nothing: they are reported, and
     /// after a pause it goes on.
@@ -159,9 +159,9 @@ impl Server {
         self.inner.registry.slots.limit()
     }
 
-    /// Changes how many connections may be open at once, from the next client on. Lowering it closes nobody; 0 lets
-    /// nobody in; `None`, and anything above it, is as many as the system has threads for. Default: 10,000, or what
-    /// [`max_connections`](super::ServerOptions::max_connections) says.
+    /// Changes how many connections may be open at once, from the next client on. Lowering it closes no connection; 0
+    /// lets nobody in; `None`, and anything above it, is as many as the system has threads for. Default: 10,000, or
+    /// what [`max_connections`](super::ServerOptions::max_connections) says.
     ///
     /// ```
     /// use landline::net::{Server, Socket};
@@ -187,7 +187,7 @@ impl Server {
         self.inner.registry.open().into_iter().map(|connection| Socket { connection }).collect()
     }
 
-    /// How many clients the kernel has connected and nobody has accepted yet, those in the
+    /// How many clients the kernel has connected and no thread has accepted yet, those in the
     /// [backlog](crate::net::ServerOptions::backlog). On Linux, from /proc/net/tcp and tcp6; `None` elsewhere, where
     /// /proc is not to be read, of a Unix socket, and once closed.
     ///

@@ -127,11 +127,11 @@ impl ServerOptions {
     }
 
     /// Whether [`close`](crate::net::Server::close) accepts and turns away those clients whom the kernel has connected
-    /// and nobody has accepted yet, at most as many as the [backlog](ServerOptions::backlog) holds. With
+    /// and no thread has accepted yet, at most as many as the [backlog](ServerOptions::backlog) holds. With
     /// [`WhenFull::RefuseWith`] they get the goodbye, as many of them as it serves at once. The others see the end, or
     /// still `ConnectionReset` if they have written already. They are reported, on the thread that closes, and counted
     /// as refused since the server was closing, or because a list shuts them out, and those are only closed; the
-    /// `refused` callback is told only of one whom a thread was accepting just then. `close` blocks until all are
+    /// `refused` callback is called only for one that a thread was accepting just then. `close` blocks until all are
     /// answered; the goodbyes go on after that, so wait for them before the program ends. Not for an
     /// [adopted](ServerOptions::adopt) listener, whose queue belongs to its giver. Default: no, as in Node.
     pub fn answer_queued(self, answer: bool) -> ServerOptions {
@@ -224,8 +224,8 @@ impl ServerOptions {
         self
     }
 
-    /// Whether each connection starts [paused](crate::net::Socket::pause): its handler, or whoever it hands the socket
-    /// to, calls [`resume`](crate::net::Socket::resume). Default: no.
+    /// Whether each connection starts [paused](crate::net::Socket::pause): its handler, or the thread it hands the
+    /// socket to, calls [`resume`](crate::net::Socket::resume). Default: no.
     pub fn pause_on_connect(mut self, pause: bool) -> ServerOptions {
         self.connection.paused = pause;
         self
@@ -329,7 +329,7 @@ impl ServerOptions {
     /// [`local_address`](crate::net::Socket::local_address) the one it connected to, as the header has them; so are
     /// those in reports. [`proxy_address`](crate::net::Socket::proxy_address) is the load balancer's. The
     /// [`block_list`](Self::block_list) and [`max_connections_per_address`](Self::max_connections_per_address) are for
-    /// clients, and never for load balancers. Where the header names nobody (`LOCAL`, which a load balancer's own
+    /// clients, and never for load balancers. Where the header names no client (`LOCAL`, which a load balancer's own
     /// checks say, `UNKNOWN`, an unspecified family), the addresses are those of the connection, and both lists are
     /// passed over.
     ///
@@ -392,7 +392,7 @@ impl ServerOptions {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum WhenFull {
-    /// It is accepted, told of as refused, and closed: it sees its connect succeed and then the end, or
+    /// It is accepted, reported as refused, and closed: it sees its connect succeed and then the end, or
     /// `ConnectionReset` if it had written already. What Node does.
     #[default]
     Refuse,
@@ -402,8 +402,8 @@ pub enum WhenFull {
     /// end, for at most [`lingering_close`](crate::net::ServerOptions::lingering_close), and 1 MiB. So a client that
     /// writes first and reads later gets it too. One thread does that for all; it is started by the first such client
     /// and ends after the last. It never holds up the thread that accepts. It serves 1,024 clients at once, or an
-    /// eighth of the limit of descriptors if that is less; those that come meanwhile are only closed. So are clients on
-    /// the block list.
+    /// eighth of the limit of descriptors if that is less; those that come at that time are only closed. So are clients
+    /// on the block list.
     ///
     /// It goes to clients that are refused for another reason too: too many from their address, no thread, a server
     /// that is closing. [`serve`](crate::net::Server::serve) and [`wait`](crate::net::Server::wait) return when the

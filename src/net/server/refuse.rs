@@ -21,7 +21,7 @@ pub struct Refused {
     pub by: RefusedBy,
 }
 
-/// Callbacks of whoever serves, besides the handler.
+/// The callbacks of the server, besides the handler.
 #[derive(Default)]
 pub(crate) struct Hooks<'a> {
     pub(crate) refused: Option<&'a RefusedHook<'a>>,
@@ -32,7 +32,7 @@ pub(crate) type RefusedHook<'a> = dyn Fn(&Refused) + Send + Sync + 'a;
 pub(crate) type ErrorHook<'a> = dyn Fn(&Error, Option<&Socket>) + Send + Sync + 'a;
 
 /// Tells of the client, then closes it, or has goodbye said to it. Called on the accepting thread: two system calls in
-/// all, accept(2) and close(2), unless somebody wants to know the address it came to on a wildcard listener.
+/// all, accept(2) and close(2), unless a hook is to know the address it came to on a wildcard listener.
 pub(crate) fn refuse(
     server: &Listener,
     stream: TcpStream,
@@ -42,7 +42,7 @@ pub(crate) fn refuse(
     hooks: &Hooks<'_>,
 ) {
     server.registry.refused(by);
-    // Of blocked clients nobody is told but the log.
+    // Blocked clients are told to the report hook alone.
     let hook = hooks.refused.filter(|_| by != RefusedBy::Blocked);
     if server.registry.reporter.is_on() || hook.is_some() {
         let local = local.unwrap_or_else(|| server.local_of(&stream));

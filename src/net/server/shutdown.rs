@@ -30,7 +30,7 @@ const A_HANDLE: Duration = Duration::from_secs(1);
 impl Server {
     /// Stops listening: no connection is accepted any more once this has returned, the port is free, and a blocked
     /// [`accept`](Server::accept) returns `None`. Open connections live on; [`wait`](Server::wait) waits for them.
-    /// Clients whom the kernel had connected but nobody had accepted are reset, unless
+    /// Clients whom the kernel had connected but no thread had accepted are reset, unless
     /// [`answer_queued`](crate::net::ServerOptions::answer_queued) says otherwise. Those who have been accepted, and
     /// whose [PROXY header](crate::net::ServerOptions::proxy_protocol) is awaited, are still served when it comes.
     ///
@@ -50,8 +50,8 @@ impl Server {
     /// it: its own connection is left out, and so are those of other handlers that wait here too. The thread that
     /// receives the server's [`events`](Server::events) may call it as well: what has no room in the channel is dropped
     /// then, and the connection it comes from destroyed. The same goes for the thread that made them, if for a second
-    /// nobody has received any. Not from the `refused` and `report` callbacks: what
-    /// they tell of is there until they have returned.
+    /// no thread has received any. Not from the `refused` and `report` callbacks: the connection they are called for is
+    /// there until they have returned.
     ///
     /// # Errors
     /// None today.
@@ -184,7 +184,8 @@ impl Listener {
         drop(lock(&self.file).take());
         drop(lock(&self.spare).take());
         self.drop_listener();
-        // Another close may have taken a handle before, which keeps the port. It is not called: the port may be another's.
+        // Another close may have taken a handle before, which keeps the port. It is not called: the port may be
+        // another's.
         self.registry.wait_for(A_HANDLE, || self.accepting.load(SeqCst) == 0);
         self.registry.closed();
     }
@@ -221,8 +222,8 @@ impl Listener {
         lock(&self.answering).retain(|thread| *thread != this_thread());
     }
 
-    /// Does what holds the listener, counted as an acceptor is: no close returns meanwhile, since the port is kept. No
-    /// code of the program's may run in it.
+    /// Does what holds the listener, counted as an acceptor is: no close returns before it is done, since the port is
+    /// kept. No code of the program's may run in it.
     fn counted<T>(&self, work: impl FnOnce() -> T) -> T {
         self.accepting.fetch_add(1, SeqCst);
         let done = work();

@@ -90,7 +90,7 @@ where
     fn start_another<'scope>(&'scope self, scope: &'scope Scope<'scope, '_>) -> io::Result<()> {
         let ServerOptions { thread_name, stack_size, .. } = &self.server.options;
         let builder = Builder::new(format!("{thread_name} worker {}", self.server.address), *stack_size)?;
-        // Counted before it runs, so that nobody else starts one meanwhile.
+        // Counted before it runs, so that no other worker starts one too.
         self.waiting.fetch_add(1, SeqCst);
         let started = builder.spawn_scoped(scope, move || self.work(scope));
         if started.is_err() {

@@ -39,7 +39,7 @@ pub(crate) fn feed_from<T>(socket: &Socket, feed: &Feed<T>, wrap: impl Fn(Socket
     let result = socket.each_until(true, |socket, event| {
         let is_close = matches!(event, SocketEvent::Close { .. });
         let event = wrap(event.into_owned());
-        // The close is told of even so.
+        // The close is sent even so.
         let sent = if is_close { feed.send(event) } else { feed.send_unless(event, &closed) };
         sent.map_err(|_| {
             socket.destroy();

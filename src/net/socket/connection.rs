@@ -351,9 +351,9 @@ impl Connection {
         }
     }
 
-    /// Whether whoever writes leaves by itself, once the connection is closed: a writer that is not blocked does. If
-    /// our direction was ended under it, FIN would be out before RST, and the peer see an orderly end; what a blocked
-    /// one has written keeps the FIN behind.
+    /// Whether the thread that writes leaves by itself, once the connection is closed: a writer that is not blocked
+    /// does. If our direction was ended under it, FIN would be out before RST, and the peer see an orderly end; what a
+    /// blocked one has written keeps the FIN behind.
     fn writer_leaves(&self) -> bool {
         let end = Instant::now() + Duration::from_millis(10);
         loop {

@@ -73,7 +73,7 @@ pub(crate) fn discard_until_quiet(stream: &TcpStream, time: Duration, has_goodby
     }
 }
 
-/// Whether nobody has closed the connection, which a read does not show after an interruption. A write of nothing fails
+/// Whether the connection is open still, which a read does not show after an interruption. A write of nothing fails
 /// then.
 fn is_writable(stream: &TcpStream) -> bool {
     !sys::write_now(stream, &[]).is_err_and(|error| error.kind() != io::ErrorKind::WouldBlock)

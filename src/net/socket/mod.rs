@@ -243,8 +243,8 @@ impl Socket {
         self.connection.turn().end()
     }
 
-    /// Writes `data`, then ends our direction, with nobody's bytes between. Blocks as [`write_all`](Self::write_all)
-    /// does.
+    /// Writes `data`, then ends our direction, with no other thread's bytes between. Blocks as
+    /// [`write_all`](Self::write_all) does.
     ///
     /// # Errors
     /// Those of [`write_all`](Self::write_all) and [`end`](Self::end).

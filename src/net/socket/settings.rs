@@ -151,7 +151,7 @@ impl Socket {
     /// however many bytes a slow peer still sends. It ends the loop of [`each`](Self::each) as an error. Default: none.
     ///
     /// Writes that are queued in the [outbox](Self::outbox) count too, and the end of a connection whose handler has
-    /// returned: nothing of the peer is waited for beyond it. While nobody reads or writes, nothing happens at the
+    /// returned: nothing of the peer is waited for beyond it. While no call reads or writes, nothing happens at the
     /// deadline.
     ///
     /// It counts from the next call on; one that is blocked already goes by the old deadline.

@@ -44,7 +44,7 @@ impl Options {
     }
 }
 
-/// Settings of the descriptor. `None` is what nobody has asked for.
+/// Settings of the descriptor. `None` is left as the system has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Settings {
     pub(crate) no_delay: bool,
@@ -55,7 +55,7 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
-    /// Of a socket that somebody else has made.
+    /// Of a socket that other code has made.
     pub(crate) const UNKNOWN: Settings =
         Settings { no_delay: false, keep_alive: None, user_timeout: None, type_of_service: None };
 }
@@ -64,7 +64,7 @@ impl Settings {
 /// std's, so that a connection costs only the pages it has used.
 pub(crate) const CHUNK: usize = 64 * 1024;
 
-/// Makes a socket that somebody else has set up block, and for as long as it takes. It fails on a dead socket only.
+/// Makes a socket that other code has set up block, and for as long as it takes. It fails on a dead socket only.
 pub(crate) fn plain(stream: &TcpStream) {
     let _ = stream.set_nonblocking(false);
     let _ = stream.set_read_timeout(None);

@@ -1,8 +1,8 @@
 //! Writes that do not wait: what the kernel does not take at once is queued, and a thread writes it as long as there is
 //! any.
 //!
-//! The queue belongs to whoever has the turn to write: the writer thread, or any other writer, which first writes what
-//! was queued before. So everything goes out in the order it was given, each message whole.
+//! The queue belongs to the thread that has the turn to write: the writer thread, or any other writer, which first
+//! writes what was queued before. So everything goes out in the order it was given, each message whole.
 
 pub(crate) mod queue;
 
