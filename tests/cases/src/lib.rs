@@ -31,6 +31,7 @@ fn end(status: i32, text: &str) -> ! {
 /// Ends the process as wrong if it still runs after this time.
 pub fn watchdog(time: Duration, text: &'static str) {
     thread::spawn(move || {
+        // The bound itself.
         thread::sleep(time);
         verdict(false, format!("after {time:?}: {text}"))
     });
@@ -127,6 +128,7 @@ pub fn cpu() -> Duration {
 /// The part of one core that this process uses during `time`, in percent.
 pub fn load(time: Duration) -> f64 {
     let (before, start) = (cpu(), Instant::now());
+    // The time over which the load is measured.
     thread::sleep(time);
     (cpu() - before).as_secs_f64() / start.elapsed().as_secs_f64() * 100.0
 }

@@ -31,10 +31,12 @@ fn failures(port: u16, watch: bool) -> usize {
         for _ in 0..ROUNDS {
             let Ok(server) = options.listen(("127.0.0.1", port)) else {
                 failed += 1;
+                // The pace at which a port that is taken is tried again.
                 thread::sleep(Duration::from_millis(1));
                 continue;
             };
             *current.lock().unwrap() = Some(server.clone());
+            // How long each server lives beside the looks at its queue.
             thread::sleep(Duration::from_micros(300));
             server.close();
         }

@@ -16,6 +16,7 @@ fn answered(channel: bool) -> usize {
         if channel {
             for event in &serving.events(64).unwrap() {
                 if let ServerEvent::Socket(socket, SocketEvent::Data(bytes)) = event {
+                    // What the answer takes.
                     thread::sleep(Duration::from_millis(3));
                     let _ = socket.outbox().try_send(bytes);
                 }
@@ -25,6 +26,7 @@ fn answered(channel: bool) -> usize {
         let handler = |socket: &Socket| {
             socket.each(|socket, event| match event {
                 SocketEvent::Data(bytes) => {
+                    // What the answer takes.
                     thread::sleep(Duration::from_millis(60));
                     socket.write_all(bytes)
                 }
@@ -33,12 +35,14 @@ fn answered(channel: bool) -> usize {
         };
         serving.serve(handler).unwrap();
     });
-    thread::sleep(Duration::from_millis(100));
     let clients: Vec<_> = (0..20).map(|_| Socket::connect(server.address()).unwrap()).collect();
-    thread::sleep(Duration::from_millis(100));
+    while server.connections() < clients.len() {
+        thread::yield_now();
+    }
     for client in &clients {
         client.write_all("request").unwrap();
     }
+    // The shutdown comes while the answers are being made.
     thread::sleep(Duration::from_millis(10));
     let report = server.shutdown(Duration::from_secs(10));
     println!("by a channel: {channel}: {report}");

@@ -30,7 +30,9 @@ fn main() {
     thread::spawn(
         move || while writer.write_all(vec![0; 1 << 20]).is_err_and(|error| error.kind() == ErrorKind::TimedOut) {},
     );
-    thread::sleep(Duration::from_millis(50));
+    while socket.bytes_written() == 0 {
+        thread::yield_now();
+    }
     let given_up = spins(&socket);
     socket.destroy();
 

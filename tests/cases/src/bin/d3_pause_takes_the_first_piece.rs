@@ -15,6 +15,7 @@ fn main() {
     assert!(socket.is_paused());
     for piece in ["first", "second"] {
         client.write_all(piece).unwrap();
+        // The pace of the client: the pieces do not come together.
         thread::sleep(Duration::from_millis(100));
     }
     let mut buffer = [0; 20];

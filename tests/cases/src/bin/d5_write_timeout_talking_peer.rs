@@ -9,6 +9,7 @@ fn main() {
     // It never reads.
     thread::spawn(move || {
         while client.write_all("x").is_ok() {
+            // The pace of the peer.
             thread::sleep(Duration::from_millis(50));
         }
     });
