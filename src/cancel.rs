@@ -13,8 +13,8 @@ use crate::sync::poison::lock;
 /// [`dgram::SocketOptions::cancel`](crate::dgram::SocketOptions::cancel), and keep one. [`cancel`](Cancel::cancel) ends
 /// them all, once and for good: what is set up with it afterwards is ended at once.
 ///
-/// It holds nothing open: a socket that is closed or dropped has forgotten it, and dropping every clone of it cancels
-/// nothing.
+/// It holds nothing open and nothing in memory: a server or socket that is closed, or whose last handle was dropped, is
+/// forgotten by it. Dropping every clone of it cancels nothing.
 ///
 /// ```
 /// use landline::Cancel;
@@ -77,7 +77,7 @@ impl Cancel {
     }
 
     /// Has `call` made when this is fired, or at once if it was already. `call` should hold its object weakly, and the
-    /// object should hold what this gives: dropping that takes `call` back.
+    /// object should hold what this gives until it is closed: dropping that takes `call` back.
     pub(crate) fn attach(&self, call: impl FnOnce() + Send + 'static) -> Attached {
         let mut state = lock(&self.0);
         if state.fired {

@@ -41,8 +41,8 @@ pub(crate) struct Shared {
     pub(crate) reporter: Reporter,
     pub(crate) receive_block_list: Option<BlockList>,
     pub(crate) send_block_list: Option<BlockList>,
-    /// Dropping it detaches the socket from the handle that cancels it.
-    pub(crate) attached: OnceLock<Attached>,
+    /// Taken out by `close`: dropping it detaches the socket from the handle that cancels it.
+    pub(crate) attached: Mutex<Option<Attached>>,
     /// Held while anything but sending and receiving is done, so that two changes never mix.
     pub(crate) setup: Mutex<Setup>,
 }
@@ -79,6 +79,7 @@ impl Shared {
     pub(crate) fn close(&self) {
         let first = !self.closed.swap(true, Ordering::SeqCst);
         lock(&self.closer).take();
+        drop(lock(&self.attached).take());
         if first {
             self.reporter.tell(|| Report::Closing { address: self.address.clone() });
         }

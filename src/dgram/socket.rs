@@ -1,6 +1,6 @@
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 use std::{fmt, io};
 
 use crossbeam_channel::bounded;
@@ -113,7 +113,7 @@ impl Socket {
             reporter: options.reporter.clone(),
             receive_block_list: options.receive_block_list.clone(),
             send_block_list: options.send_block_list.clone(),
-            attached: OnceLock::new(),
+            attached: Mutex::default(),
             setup: Mutex::new(Setup {
                 local,
                 v6: local.is_ipv6(),
@@ -130,7 +130,7 @@ impl Socket {
                     inner.close();
                 }
             });
-            let _ = socket.0.attached.set(attached);
+            *lock(&socket.0.attached) = Some(attached);
         }
         Ok(socket)
     }

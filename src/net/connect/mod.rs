@@ -6,7 +6,7 @@ pub(crate) mod race;
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockRef, Type};
@@ -411,7 +411,7 @@ impl SocketOptions {
                 })
             });
             let attempted = attempted.iter().map(|at| Address::from(*at)).collect();
-            let _ = socket.connection.origin.set(Box::new(Origin { attempted, _attached: attached }));
+            let _ = socket.connection.origin.set(Box::new(Origin { attempted, attached: Mutex::new(attached) }));
         }
         self.reporter.tell(|| Report::Connected { connection: socket.connection.name() });
         match &self.cancel {

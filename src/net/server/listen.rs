@@ -17,6 +17,7 @@ use crate::net::server::refuse_with::Goodbyes;
 use crate::net::server::registry::Registry;
 use crate::net::socket::stream;
 use crate::net::unix::{self, SocketFile};
+use crate::sync::poison::lock;
 use crate::sys;
 
 impl ServerOptions {
@@ -145,7 +146,7 @@ impl ServerOptions {
             goodbyes,
             served: AtomicBool::new(false),
             consumer: OnceLock::new(),
-            attached: OnceLock::new(),
+            attached: Mutex::default(),
         });
         let server = Server { inner };
         if let Some(cancel) = &self.cancel {
@@ -155,7 +156,7 @@ impl ServerOptions {
                     inner.close();
                 }
             });
-            let _ = server.inner.attached.set(attached);
+            *lock(&server.inner.attached) = Some(attached);
         }
         server
     }

@@ -47,8 +47,8 @@ pub(crate) struct Listener {
     pub(crate) served: AtomicBool,
     /// Who receives the events, if they go through a channel.
     pub(crate) consumer: OnceLock<Arc<Consumer>>,
-    /// Dropping it detaches the server from the handle that cancels it.
-    pub(crate) attached: OnceLock<Attached>,
+    /// Taken out by `close`: dropping it detaches the server from the handle that cancels it.
+    pub(crate) attached: Mutex<Option<Attached>>,
 }
 
 /// Whether accepting fails, whichever thread does it: one shortage, told once. It is over when one of them gets a

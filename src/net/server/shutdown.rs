@@ -183,6 +183,7 @@ impl Listener {
         self.call_acceptors_back();
         drop(lock(&self.file).take());
         drop(lock(&self.spare).take());
+        drop(lock(&self.attached).take());
         self.drop_listener();
         // Another close may have taken a handle before, which keeps the port. It is not called: the port may be
         // another's.

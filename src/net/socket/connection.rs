@@ -88,8 +88,8 @@ pub(crate) struct Connection {
 pub(crate) struct Origin {
     /// The addresses tried, if there were several to choose from.
     pub(crate) attempted: Vec<Address>,
-    /// Dropping it detaches the connection from the handle that cancels it.
-    pub(crate) _attached: Option<Attached>,
+    /// Taken out by `close`: dropping it detaches the connection from the handle that cancels it.
+    pub(crate) attached: Mutex<Option<Attached>>,
 }
 
 /// What a connection belongs to: the server that accepted it. It is dropped when the end was reported.
@@ -277,6 +277,7 @@ impl Connection {
             queue.abandon();
         }
         lock(&self.open).take();
+        self.detach();
         let mut owner = lock(&self.owner).take();
         if let Some(owner) = &mut owner {
             owner.closing(self.id, outcome);
@@ -295,6 +296,12 @@ impl Connection {
         // Only now: the owner may be waited for.
         drop(owner);
         true
+    }
+
+    /// The handle that cancels the connection forgets it.
+    fn detach(&self) {
+        let attached = self.origin.get().and_then(|origin| lock(&origin.attached).take());
+        drop(attached);
     }
 
     /// Keeps the server that accepted the connection from being over; `None` once it is closed, and of a client's.

@@ -9,11 +9,11 @@ use std::sync::{Arc, Barrier, Mutex, mpsc};
 use std::thread;
 
 use landline::net::{Server, ServerOptions, Socket, SocketOptions};
-use landline::{Cancel, Report};
+use landline::{Cancel, Report, dgram};
 
 use crate::race::{HOUR, Hole, Place, Tape, ms, named, timed};
 use crate::support::{
-    HANG, blocked, descriptors, differs, eventually, in_child, numbered, threads, until_asleep, within,
+    HANG, blocked, descriptors, differs, each_ip, eventually, in_child, numbered, threads, until_asleep, within,
 };
 
 /// Starts a connect on a thread of its own; gives it when its `begun`th attempt has begun, and the thread's number.
@@ -216,6 +216,50 @@ fn a_handle_forgets_what_is_gone() {
     assert_eq!(format!("{cancel:?}"), "Cancel(armed, 1 attached)", "sockets that are gone are forgotten");
     drop(server);
     assert_eq!(format!("{cancel:?}"), "Cancel(armed, 0 attached)", "and so is the server");
+}
+
+/// Ensures that a connection, a server and a datagram socket are forgotten when they are closed, although handles are left: what
+/// is long closed takes no memory as long as the program lives.
+#[test]
+fn a_handle_forgets_what_is_closed() {
+    each_ip(|at| {
+        let cancel = Cancel::new();
+        let attached = |count: usize, after: &str| {
+            let text = format!("Cancel(armed, {count} attached)");
+            assert_eq!(format!("{cancel:?}"), text, "what is closed is forgotten, so after {after} {count} are left");
+        };
+        let server = ServerOptions::new().cancel(&cancel).listen(at).expect("port 0 can be listened on");
+        let (to, port) = (server.address().clone(), server.address().port());
+        let connect = |options: SocketOptions| options.cancel(&cancel).connect(&to).expect("the server listens");
+        let destroyed = connect(SocketOptions::new());
+        let reset = connect(SocketOptions::new().connect_timeout(HANG));
+        let ended = connect(SocketOptions::new());
+        let options = SocketOptions::new().lookup(move |_, _| Ok([to.ip().expect("an IP address"); 2])).cancel(&cancel);
+        let named = options.connect(("name", port)).expect("the server listens");
+        let udp = if at.starts_with('[') { dgram::SocketOptions::udp6() } else { dgram::SocketOptions::udp4() };
+        let datagrams = udp.cancel(&cancel).bind(at).expect("port 0 can be bound");
+        let again = datagrams.clone();
+        attached(6, "making all");
+
+        destroyed.destroy();
+        attached(5, "destroy()");
+        reset.reset_and_destroy().expect("it is connected");
+        attached(4, "reset_and_destroy()");
+        named.destroy();
+        attached(3, "destroying one of several addresses");
+        datagrams.close();
+        attached(2, "closing a datagram socket");
+        let accepted = [(); 4].map(|()| server.accept().expect("accepting works").expect("the server is open"));
+        for accepted in accepted {
+            let _ = accepted.end();
+        }
+        ended.each(|_, _| Ok(())).expect("both sides end");
+        attached(1, "both sides have ended");
+        server.close();
+        attached(0, "closing the server");
+        drop((destroyed, reset, ended, named, datagrams, again, server));
+        attached(0, "all were dropped too");
+    });
 }
 
 /// Ensures that a callback of the very connect that it ends may call `cancel`.
