@@ -146,7 +146,7 @@ impl fmt::Display for Outcome {
 /// What happened, told to the `report` hook where it happens, on the thread it happens on.
 ///
 /// Printed, each is one line, so `ServerOptions::new().report(|r| eprintln!("{r}"))` is a log; counting variants is
-/// metrics. Every accepted or connected connection is told of twice at least: when it starts, and exactly once as
+/// metrics. Every accepted or connected connection is reported twice at least: first when it starts, and exactly once as
 /// [`Ended`](Report::Ended). Without a hook nothing is formatted.
 ///
 /// The hook is never called under a lock of the library, so it may call anything; but the thread that calls it waits

@@ -402,6 +402,8 @@ impl SocketOptions {
     /// The socket of a stream that is all set.
     fn made(&self, stream: TcpStream, addresses: (Address, Address), attempted: &[SocketAddr]) -> Result<Socket> {
         let socket = Socket::new(stream, addresses, self.connection, self.reporter.clone(), None);
+        // Before it is attached: what ends it may do so from then on.
+        self.reporter.tell(|| Report::Connected { connection: socket.connection.name() });
         if self.cancel.is_some() || !attempted.is_empty() {
             let attached = self.cancel.as_ref().map(|cancel| {
                 let connection = Arc::downgrade(&socket.connection);
@@ -413,7 +415,6 @@ impl SocketOptions {
             let attempted = attempted.iter().map(|at| Address::from(*at)).collect();
             let _ = socket.connection.origin.set(Box::new(Origin { attempted, attached: Mutex::new(attached) }));
         }
-        self.reporter.tell(|| Report::Connected { connection: socket.connection.name() });
         match &self.cancel {
             Some(cancel) if cancel.is_cancelled() => Err(Cancel::error()),
             _ => Ok(socket),

@@ -4,6 +4,7 @@
 #![cfg_attr(not(target_os = "linux"), allow(dead_code, unused_imports))]
 
 use std::io;
+use std::net::TcpListener;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Barrier, Mutex, mpsc};
 use std::thread;
@@ -259,6 +260,42 @@ fn a_handle_forgets_what_is_closed() {
         attached(0, "closing the server");
         drop((destroyed, reset, ended, named, datagrams, again, server));
         attached(0, "all were dropped too");
+    });
+}
+
+/// Ensures that a connection which is cancelled while its client makes it is reported as connected before it is reported as
+/// failed and ended, or not at all. The client is held up between its connect(2) and the report, by setsockopt(2).
+#[test]
+fn a_connection_is_reported_as_connected_before_its_end() {
+    let strace = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=setsockopt"];
+    let wrapper = [&strace[..], &["-e", "inject=setsockopt:delay_enter=200000"]].concat();
+    in_child(this_test!(), &wrapper, || {
+        // Of std, since one of ours makes settings too.
+        let listener = TcpListener::bind("127.0.0.1:0").expect("port 0 can be listened on");
+        let at = listener.local_addr().expect("it listens");
+        eventually("a connect is cancelled when it is connected", || {
+            let (cancel, tape) = (Cancel::new(), Tape::default());
+            let options = SocketOptions::new().cancel(&cancel).report(tape.hook());
+            let (connecting, id) = numbered(move || options.connect(at));
+            let accepted = listener.accept().expect("accepting works");
+            until_asleep(id.as_slice());
+            cancel.cancel();
+            match within("connect returns", || connecting.join()).expect("no panic") {
+                Err(error) => assert_eq!(error.code(), "ABORT_ERR", "it was cancelled"),
+                // It had returned before.
+                Ok(_) => return false,
+            }
+            drop(accepted);
+            let lines = tape.lines();
+            let of_connection: Vec<_> = lines.iter().filter(|line| !line.starts_with("attempt")).collect();
+            let Some(at) = of_connection.iter().position(|line| line.starts_with("connected")) else {
+                // It was cancelled before the client knew that it is connected.
+                return false;
+            };
+            assert_eq!(at, 0, "nothing of a connection is reported before it is connected: {lines:?}");
+            assert_eq!(of_connection.iter().filter(|line| **line == "ended").count(), 1, "it ends once: {lines:?}");
+            true
+        });
     });
 }
 
