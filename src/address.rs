@@ -1,9 +1,10 @@
-use std::fmt;
+use std::fmt::{self, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use crate::error::{Error, Result};
+use crate::one_line::OneLine;
 
 /// The kind of an [`Address`]. Prints as Node does: `IPv4`, `IPv6`, `Unix`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -147,13 +148,8 @@ impl Address {
 /// name is written `@`, as other programs do: in a log it would be invisible, and in the name of a thread a panic.
 fn printed(path: &Path) -> String {
     let mut text = String::new();
-    for c in path.to_string_lossy().chars() {
-        match c {
-            '\0' => text.push('@'),
-            c if c.is_control() => text.extend(c.escape_default()),
-            c => text.push(c),
-        }
-    }
+    // Writing to a string cannot fail.
+    let _ = OneLine(&mut text).write_str(&path.to_string_lossy().replace('\0', "@"));
     text
 }
 

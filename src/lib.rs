@@ -88,6 +88,7 @@ mod endpoint;
 mod error;
 mod events;
 mod limit;
+mod one_line;
 mod report;
 mod sync;
 mod sys;

@@ -1,5 +1,5 @@
 use std::any::Any;
-use std::fmt;
+use std::fmt::{self, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::address::Address;
 use crate::error::Error;
+use crate::one_line::OneLine;
 
 /// The number of a connection, unique in the process and never used again. Prints as `#17`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -145,8 +146,9 @@ impl fmt::Display for Outcome {
 
 /// What happened, told to the `report` hook where it happens, on the thread it happens on.
 ///
-/// Printed, each is one line, so `ServerOptions::new().report(|r| eprintln!("{r}"))` is a log; counting variants is
-/// metrics. Every accepted or connected connection is reported twice at least: first when it starts, and exactly once as
+/// Printed, each is one line, whatever text of a peer or a handler is in it: control characters are escaped, as `\n`
+/// and `\u{1b}`. So `ServerOptions::new().report(|r| eprintln!("{r}"))` is a log; counting variants is metrics. Every
+/// accepted or connected connection is reported twice at least: first when it starts, and exactly once as
 /// [`Ended`](Report::Ended). Without a hook nothing is formatted.
 ///
 /// The hook is never called under a lock of the library, so it may call anything; but the thread that calls it waits
@@ -273,6 +275,8 @@ pub enum Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Whatever text of a peer, a resolver or a handler is in it.
+        let mut f = OneLine(f);
         match self {
             Report::Accepted { connection, open } => write!(f, "{connection} accepted, {open} open"),
             Report::LookedUp { host, addresses } => {

@@ -219,8 +219,8 @@ fn a_handle_forgets_what_is_gone() {
     assert_eq!(format!("{cancel:?}"), "Cancel(armed, 0 attached)", "and so is the server");
 }
 
-/// Ensures that a connection, a server and a datagram socket are forgotten when they are closed, although handles are left: what
-/// is long closed takes no memory as long as the program lives.
+/// Ensures that a connection, a server and a datagram socket are forgotten when they are closed, although handles are
+/// left: what is long closed takes no memory as long as the program lives.
 #[test]
 fn a_handle_forgets_what_is_closed() {
     each_ip(|at| {
@@ -263,8 +263,9 @@ fn a_handle_forgets_what_is_closed() {
     });
 }
 
-/// Ensures that a connection which is cancelled while its client makes it is reported as connected before it is reported as
-/// failed and ended, or not at all. The client is held up between its connect(2) and the report, by setsockopt(2).
+/// Ensures that a connection which is cancelled while its client makes it is reported as connected before it is
+/// reported as failed and ended, or not at all. The client is held up between its connect(2) and the report, by
+/// setsockopt(2).
 #[test]
 fn a_connection_is_reported_as_connected_before_its_end() {
     let strace = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=setsockopt"];

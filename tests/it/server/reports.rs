@@ -1,11 +1,12 @@
 //! Reports: what is told of a server and its connections, in which order, and in what words.
 
 use std::io;
+use std::net::IpAddr;
 use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use landline::net::{Server, ServerOptions, Socket};
+use landline::net::{Server, ServerOptions, Socket, SocketOptions};
 use landline::{ConnectionId, Outcome, Report};
 
 use crate::support::fixtures::{Served, accept};
@@ -227,4 +228,56 @@ fn a_hook_may_call_the_server_and_may_panic() {
         served.stop();
         shared.lock().expect("no panic").take();
     });
+}
+
+/// Ensures that a printed report is one line, whatever text of a peer, a handler or a resolver is in it, so that none
+/// can forge a line of a log or move a terminal's cursor; that all other text stays as it is, and that the error itself
+/// is not changed.
+#[test]
+fn a_printed_report_is_one_line_whatever_text_is_in_it() {
+    let texts = [
+        ("no such command: x\r\n#99 accepted", "no such command: x\\r\\n#99 accepted"),
+        ("\u{1b}[2J\u{7}\u{9b}1A\0\t\u{7f}\u{85}", "\\u{1b}[2J\\u{7}\\u{9b}1A\\0\\t\\u{7f}\\u{85}"),
+        ("one\u{2028}two\u{2029}\u{202e}three\u{2066}", "one\\u{2028}two\\u{2029}\\u{202e}three\\u{2066}"),
+        ("\n", "\\n"),
+        (
+            "\"no\" 'such' C:\\file, na\u{ef}ve nai\u{308}ve 文件 👩\u{200d}💻",
+            "\"no\" 'such' C:\\file, na\u{ef}ve nai\u{308}ve 文件 👩\u{200d}💻",
+        ),
+    ];
+    let (options, told) = reporting();
+    let served = Served::start("127.0.0.1:0", &options, |socket| {
+        let text = socket.read_to_string()?;
+        match text.strip_prefix("panic:") {
+            Some(text) => panic!("{text}"),
+            None => Err(io::Error::other(text)),
+        }
+    });
+    let next = |what: &str, is_it: fn(&Report) -> bool| loop {
+        let report = told.recv_timeout(HANG).unwrap_or_else(|_| panic!("it is reported as {what}"));
+        if is_it(&report) {
+            return report;
+        }
+    };
+    for (text, printed) in texts {
+        let send = |text: &str| served.connect().write_end(text).expect("it is connected");
+        send(text);
+        let report = next("failed", |report| matches!(report, Report::Failed { .. }));
+        assert!(report.to_string().ends_with(&format!(" failed: {printed}")), "an error is one line: {report}");
+        let Report::Failed { error, .. } = report else { unreachable!("it was asked for") };
+        assert_eq!(error.to_string(), text, "the error itself keeps its text");
+
+        send(&format!("panic:{text}"));
+        let report = next("panicked", |report| matches!(report, Report::Panicked { .. }));
+        assert!(report.to_string().ends_with(&format!(" panicked: {printed}")), "a panic is one line: {report}");
+
+        let (tell, told) = mpsc::channel();
+        let options = SocketOptions::new().report(move |report| drop(tell.send(report.to_string())));
+        let options = options.lookup(move |_, _| Err::<Vec<IpAddr>, _>(io::Error::other(text)));
+        options.connect("a.name:1").expect_err("the resolver fails");
+        let reports: Vec<_> = told.try_iter().collect();
+        assert!(reports.iter().any(|report| report.contains(printed)), "a resolver's error is in it: {reports:?}");
+        assert!(!reports.iter().any(|report| report.contains(char::is_control)), "and is one line: {reports:?}");
+    }
+    served.stop();
 }
