@@ -325,18 +325,23 @@ pub(crate) fn is_readable(socket: &UdpSocket) -> io::Result<bool> {
     }
 }
 
-/// The row of a socket in a table of /proc/net, such as `udp6`. It is found by the socket's inode: others may have the
-/// same address and port.
+/// The number of an open socket, by which [`table_row`] finds it, where the system has such tables.
 #[cfg(all(any(target_os = "linux", target_os = "android"), not(landline_portable)))]
-pub(crate) fn table_row(socket: &impl std::os::fd::AsRawFd, table: &str) -> Option<String> {
-    let link = std::fs::read_link(format!("/proc/self/fd/{}", socket.as_raw_fd())).ok()?;
-    let inode = link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?;
-    let table = std::fs::read_to_string(format!("/proc/net/{table}")).ok()?;
-    table.lines().find(|row| row.split_whitespace().nth(9) == Some(inode)).map(String::from)
+pub(crate) fn inode(socket: &impl std::os::fd::AsRawFd) -> Option<u64> {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::metadata(format!("/proc/self/fd/{}", socket.as_raw_fd())).ok().map(|socket| socket.ino())
 }
 #[cfg(not(all(any(target_os = "linux", target_os = "android"), not(landline_portable))))]
-pub(crate) fn table_row<T>(_: &T, _: &str) -> Option<String> {
+pub(crate) fn inode<T>(_: &T) -> Option<u64> {
     None
+}
+
+/// The row of a socket in a table of /proc/net, such as `udp6`. It is found by the socket's inode: others may have the
+/// same address and port. Reading the table takes long, so the caller holds neither the socket nor a lock meanwhile.
+pub(crate) fn table_row(inode: u64, table: &str) -> Option<String> {
+    let inode = inode.to_string();
+    let table = std::fs::read_to_string(format!("/proc/net/{table}")).ok()?;
+    table.lines().find(|row| row.split_whitespace().nth(9) == Some(&inode)).map(String::from)
 }
 
 /// What to give IPv4's multicast calls to name an interface that is known by its number: one of its addresses.

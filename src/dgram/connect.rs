@@ -112,7 +112,8 @@ impl Socket {
         // From here on what comes from the peer goes to the new socket, and what the old one has can be counted.
         let _ = old.socket.local_addr().and_then(|own| old.socket.connect(own));
         setup.lost_before += drain(&old.socket, &inner.carried_over);
-        setup.lost_before += lost(&old.socket, setup.v6).unwrap_or(0);
+        let inode = sys::inode(&old.socket);
+        setup.lost_before += inode.and_then(|inode| lost(inode, setup.v6)).unwrap_or(0);
         slot.open = None;
         Draining::new(old).wait();
 

@@ -12,6 +12,7 @@ use crate::dgram::udp::{is_dual_stack, lost};
 use crate::endpoint::{Endpoint, Target};
 use crate::error::{Error, Result};
 use crate::sync::poison::lock;
+use crate::sys;
 
 /// A UDP socket, bound: to receive datagrams, and to send them.
 ///
@@ -84,8 +85,9 @@ impl Socket {
     /// enough.
     pub fn lost(&self) -> Option<u64> {
         let setup = self.setup();
-        let open = self.open().ok()?;
-        Some(setup.lost_before + lost(&open.socket, setup.v6)?)
+        // Only its number is kept: `close` waits for the threads that hold the socket.
+        let inode = sys::inode(&self.open().ok()?.socket)?;
+        Some(setup.lost_before + lost(inode, setup.v6)?)
     }
 
     pub(crate) fn new(socket: UdpSocket, options: SocketOptions, adopted: bool) -> Result<Socket> {

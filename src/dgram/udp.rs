@@ -93,8 +93,8 @@ pub(crate) fn is_dual_stack(socket: &UdpSocket) -> bool {
     SockRef::from(socket).only_v6().is_ok_and(|only| !only)
 }
 
-/// What this one socket has lost.
-pub(crate) fn lost(socket: &UdpSocket, v6: bool) -> Option<u64> {
-    let row = sys::table_row(socket, if v6 { "udp6" } else { "udp" })?;
+/// What the one socket with this number has lost.
+pub(crate) fn lost(inode: u64, v6: bool) -> Option<u64> {
+    let row = sys::table_row(inode, if v6 { "udp6" } else { "udp" })?;
     row.split_whitespace().last()?.parse().ok()
 }

@@ -130,6 +130,7 @@ impl ServerOptions {
         let inner = Arc::new(Listener {
             registry: Registry::new(slots, self.reporter.clone(), address.clone()),
             options: self.clone(),
+            inode: sys::inode(&listener),
             listener: RwLock::new(Some(Arc::new(listener))),
             local: (!is_wildcard).then(|| address.clone()),
             address,

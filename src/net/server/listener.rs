@@ -20,6 +20,8 @@ pub(crate) struct Listener {
     pub(crate) registry: Arc<Registry>,
     /// Dropped by `close`. Only threads that are counted in `accepting` hold it.
     pub(crate) listener: RwLock<Option<Arc<socket2::Socket>>>,
+    /// The number of the listening socket in the system's tables, where it has such tables.
+    pub(crate) inode: Option<u64>,
     pub(crate) address: Address,
     /// The end a client reaches, where that is the same for all: not so on a wildcard address.
     pub(crate) local: Option<Address>,

@@ -25,7 +25,6 @@ use crate::net::server::options::ServerOptions;
 use crate::net::server::refuse::Hooks;
 use crate::net::server::registry::Stats;
 use crate::net::socket::Socket;
-use crate::sync::poison::read;
 use crate::sys;
 use crate::thread::Running;
 
@@ -191,15 +190,14 @@ impl Server {
     /// [backlog](crate::net::ServerOptions::backlog). On Linux, from /proc/net/tcp and tcp6; `None` elsewhere, where
     /// /proc is not to be read, of a Unix socket, and once closed.
     ///
-    /// It takes reading a table of all sockets, so once a second is often enough. A number that stays up says that
-    /// accepting does not keep up, or waits: for a slot ([`WhenFull::Wait`](crate::net::WhenFull::Wait)), or for a
-    /// descriptor.
+    /// It takes reading a table of all sockets, so once a second is often enough; `close` does not wait for that. A
+    /// number that stays up says that accepting does not keep up, or waits: for a slot
+    /// ([`WhenFull::Wait`](crate::net::WhenFull::Wait)), or for a descriptor.
     pub fn queued(&self) -> Option<usize> {
-        // Locked meanwhile: `close` does not return while this thread could keep the port.
-        let listener = read(&self.inner.listener);
-        let listener = listener.as_deref()?;
+        // By its number alone, without a lock or the listener itself: a `close` meanwhile frees the port at once.
+        let inode = self.inner.inode.filter(|_| self.is_listening())?;
         // A listener on an IPv4 address may be a socket of IPv6.
-        let row = ["tcp", "tcp6"].into_iter().find_map(|table| sys::table_row(listener, table))?;
+        let row = ["tcp", "tcp6"].into_iter().find_map(|table| sys::table_row(inode, table))?;
         // The column is tx_queue:rx_queue, in hexadecimal; of a listener the second is the length of its queue.
         let (_, queued) = row.split_whitespace().nth(4)?.split_once(':')?;
         usize::from_str_radix(queued, 16).ok()

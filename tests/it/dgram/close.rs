@@ -12,7 +12,7 @@ use landline::dgram::{Socket, SocketEvent, SocketOptions};
 use crate::support::dgram::receiving;
 use crate::support::time::{nearly_all_below, once_below};
 use crate::support::{
-    HANG, blocked, descriptors, eventually, families, in_child, numbered, threads, until_asleep, within,
+    HANG, PORTABLE, blocked, descriptors, eventually, families, in_child, numbered, threads, until_asleep, within,
 };
 
 /// How a socket comes to be. An adopted one may have another owner too, so it is neither connected to what wakes it nor
@@ -331,5 +331,27 @@ fn no_descriptor_and_no_thread_is_left() {
             }
         }
         eventually("descriptors and threads are as before", || (descriptors(), threads()) == before);
+    });
+}
+
+/// Ensures that `close` returns and frees the port while another thread asks how many datagrams were lost, however long
+/// the system takes to tell: here it takes three seconds to open a table of sockets.
+#[test]
+fn close_frees_the_port_while_another_thread_reads_what_was_lost() {
+    let strace = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=openat", "-P", "/proc/net/udp"];
+    in_child(this_test!(), &[&strace[..], &["-e", "inject=openat:delay_enter=3000000"]].concat(), || {
+        eventually("close returns while another thread is in lost()", || {
+            let socket = Socket::bind("127.0.0.1:0").expect("port 0 can be bound");
+            let asked = socket.clone();
+            let (asking, id) = numbered(move || asked.lost());
+            until_asleep(id.as_slice());
+            let closing = socket.clone();
+            within("close returns beside lost()", move || closing.close());
+            let again = Socket::bind(socket.address());
+            assert!(again.is_ok(), "the port is free when close has returned: {again:?}");
+            let counts = !asking.is_finished() || PORTABLE || id.is_none();
+            within("lost() returns", || asking.join()).expect("no panic");
+            counts
+        });
     });
 }

@@ -13,7 +13,7 @@ use landline::{RefusedBy, Report};
 use crate::support::clients::{ask, at, client, echo, is_turned_away, leave, measured, stop};
 use crate::support::time::once_below;
 use crate::support::{
-    HANG, descriptors, each_ip, eventually, in_child, numbered, threads, threads_named, until_asleep, within,
+    HANG, PORTABLE, descriptors, each_ip, eventually, in_child, numbered, threads, threads_named, until_asleep, within,
 };
 
 /// Clients that connect all the time, served or not, from an address of their own: one that shared the server's could be
@@ -283,6 +283,32 @@ fn close_wakes_acceptors_before_its_first_pause() {
             let took = start.elapsed();
             acceptors.into_iter().for_each(|acceptor| acceptor.join().expect("accept() does not panic"));
             took < Duration::from_millis(20)
+        });
+    });
+}
+
+/// Ensures that `close()` returns and frees the port while another thread asks how many clients are queued, however
+/// long the system takes to tell: here it takes three seconds to open a table of sockets.
+#[test]
+fn close_frees_the_port_while_another_thread_reads_the_queue() {
+    let strace = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=openat", "-P", "/proc/net/tcp"];
+    in_child(this_test!(), &[&strace[..], &["-e", "inject=openat:delay_enter=3000000"]].concat(), || {
+        let options = ServerOptions::new().reuse_address(false);
+        each_ip(|at| {
+            eventually("close() returns while another thread is in queued()", || {
+                let server = options.listen(at).expect("port 0 can be listened on");
+                let asked = server.clone();
+                let (asking, id) = numbered(move || asked.queued());
+                until_asleep(id.as_slice());
+                let closing = server.clone();
+                within("close() returns beside queued()", move || closing.close());
+                let again = options.listen(server.address());
+                assert!(again.is_ok(), "the port is free when close() has returned: {again:?}");
+                assert_eq!(server.queued(), None, "a closed server has no queue");
+                let counts = !asking.is_finished() || PORTABLE || id.is_none();
+                within("queued() returns", || asking.join()).expect("no panic");
+                counts
+            });
         });
     });
 }
