@@ -11,11 +11,13 @@ use crate::cancel::{Cancel, Limits};
 use crate::error::{Error, Result};
 use crate::sys;
 
-/// The file of a listening socket. Dropping it removes the file, if it still is the one that was made.
+/// The file of a listening socket. Dropping it removes the file, if it still is the one that was made, and this process
+/// made it: the copy in a forked child leaves it to its parent.
 #[derive(Debug)]
 pub(crate) struct SocketFile {
     path: PathBuf,
     made: Option<sys::FileIdentity>,
+    made_by: u32,
 }
 
 /// Whether a path is a name without a file: Linux's abstract names start with a NUL.
@@ -41,6 +43,7 @@ pub(crate) fn listen(
         // Found again even if the program goes to another directory.
         path: std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf()),
         made: sys::file_identity(path),
+        made_by: std::process::id(),
     });
     if readable || writable {
         sys::open_to_all(path, readable, writable).map_err(failed)?;
@@ -112,9 +115,32 @@ fn address(path: &Path) -> io::Result<SockAddr> {
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        if self.made.is_some() && sys::file_identity(&self.path) == self.made {
+        let is_ours = self.made_by == std::process::id() && self.made.is_some();
+        if is_ours && sys::file_identity(&self.path) == self.made {
             // Somebody else may have removed it just now.
             let _ = std::fs::remove_file(&self.path);
         }
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::listen;
+
+    /// Ensures that the file of a socket is removed by the process that made it, and left by any other. tests/cases has
+    /// the same with a process that forks.
+    #[test]
+    fn a_file_is_removed_by_the_process_that_made_it_alone() {
+        let path = std::env::temp_dir().join(format!("landline-made-by-{}.sock", std::process::id()));
+        let (_socket, file) = listen(&path, 1, (false, false)).expect("no file is there");
+        let mut file = file.expect("a path that is no abstract name has a file");
+        let (made, made_by) = (file.made, file.made_by);
+
+        file.made_by += 1;
+        drop(file);
+        assert!(path.exists(), "a process that did not make the file leaves it");
+
+        drop(super::SocketFile { path: path.clone(), made, made_by });
+        assert!(!path.exists(), "the process that made it removes it");
     }
 }

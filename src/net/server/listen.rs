@@ -25,9 +25,9 @@ impl ServerOptions {
     /// alone where there is no IPv6; port 0 is the system's choice, which [`Server::address`] tells. A name is looked
     /// up, which may block; its first address that is not link-local counts.
     ///
-    /// A path makes a Unix socket, unix(7): its file is made here and removed by `close`. After a crash it is left, and
-    /// has to be removed before the next time. On Linux a path that starts with a NUL is an abstract name, without a
-    /// file.
+    /// A path makes a Unix socket, unix(7): its file is made here and removed by `close`, or when the last handle is
+    /// dropped, in the process that made it. A forked child leaves it. After a crash it is left too, and has to be
+    /// removed before the next time. On Linux a path that starts with a NUL is an abstract name, without a file.
     ///
     /// # Errors
     /// - `listen EADDRINUSE: address already in use 127.0.0.1:3000`: another socket listens there.
