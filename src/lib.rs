@@ -48,7 +48,8 @@
 //! [`serve`](net::Server::serve) returns when the server is closed and the last handler has returned: no thread
 //! outlives it. [`shutdown`](net::Server::shutdown) gives the handlers a time to return, and tells how it went. The
 //! threads of all servers, event loops and outboxes of the process together stay below what the system allows one
-//! process, on Linux a quarter of `vm.max_map_count` less 1,000; more clients than that are refused.
+//! process, on Linux a quarter of what `vm.max_map_count` leaves beside the program's own memory mappings, less 1,000;
+//! more clients than that are refused.
 //!
 //! A datagram socket has no thread but yours, unless you ask for [`events`](dgram::Socket::events), which start one.
 //! Any number may receive from one socket.

@@ -421,17 +421,46 @@ pub(crate) fn longest_backlog() -> u32 {
     longest.and_then(|text| text.trim().parse().ok()).unwrap_or(4096)
 }
 
-/// How many threads this library may have at once in this process.
-///
-/// A thread of std's takes four memory mappings; Linux aborts the process, and not the call, when one of the later ones
-/// cannot be had. A thousand threads' worth is left to the host. Elsewhere no such limit is known.
+/// How many threads this library may have at once in a process that has nothing else mapped. No limit is known where
+/// there is no `vm.max_map_count`.
 pub(crate) fn thread_ceiling() -> usize {
-    static CEILING: OnceLock<usize> = OnceLock::new();
-    *CEILING.get_or_init(|| {
-        let maps = std::fs::read_to_string("/proc/sys/vm/max_map_count").ok();
-        let maps = maps.and_then(|text| text.trim().parse::<usize>().ok());
-        maps.map_or(usize::MAX >> 2, |maps| (maps / 4).saturating_sub(1000).max(16))
-    })
+    most_mappings().map_or(usize::MAX >> 2, |most| threads_beside(most, 0, 0))
+}
+
+/// The same beside what else the process has mapped, where `running` of these threads are there. It takes some 4 ms for
+/// each 1,000 mappings. `None` if it cannot be found out now.
+pub(crate) fn thread_ceiling_now(running: usize) -> Option<usize> {
+    let Some(most) = most_mappings() else {
+        return Some(thread_ceiling());
+    };
+    Some(threads_beside(most, mappings()?, running))
+}
+
+/// A thread of std's takes four memory mappings; Linux aborts the process, and not the call, when one of the later ones
+/// cannot be had. What is left beside the mappings of the host is for threads, but for a thousand threads' worth, since
+/// the host goes on mapping; 16 threads may be there as long as there is room for them at all.
+fn threads_beside(most: usize, mappings: usize, running: usize) -> usize {
+    let of_host = mappings.saturating_sub(4 * running);
+    let room = most.saturating_sub(of_host) / 4;
+    room.saturating_sub(1000).max(room.min(16))
+}
+
+/// How many mappings a process may have, where that is limited.
+fn most_mappings() -> Option<usize> {
+    static MOST: OnceLock<Option<usize>> = OnceLock::new();
+    *MOST.get_or_init(|| std::fs::read_to_string("/proc/sys/vm/max_map_count").ok()?.trim().parse().ok())
+}
+
+/// How many mappings this process has: the lines of a file that may have millions of bytes.
+fn mappings() -> Option<usize> {
+    let mut maps = std::fs::File::open("/proc/self/maps").ok()?;
+    let (mut part, mut lines) = ([0; 4096], 0);
+    loop {
+        match io::Read::read(&mut maps, &mut part).ok()? {
+            0 => return Some(lines),
+            length => lines += part[..length].iter().filter(|byte| **byte == b'\n').count(),
+        }
+    }
 }
 
 /// The name of an error, the same on every system: `EADDRINUSE`.
@@ -512,3 +541,28 @@ const CODES: &[(i32, &str)] = &[
     (54, "ECONNRESET"), (55, "ENOBUFS"), (56, "EISCONN"), (57, "ENOTCONN"), (60, "ETIMEDOUT"),
     (61, "ECONNREFUSED"), (62, "ELOOP"), (63, "ENAMETOOLONG"), (64, "EHOSTDOWN"), (65, "EHOSTUNREACH"),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::threads_beside;
+
+    /// Ensures that threads have what the mappings of the host leave, but for a thousand threads' worth; that mappings
+    /// of threads that run are not the host's; and that there are 16 as long as there is room for them.
+    #[test]
+    fn the_ceiling_of_threads_is_what_the_host_leaves() {
+        let cases = [
+            ((65_530, 0, 0), 15_382),
+            ((65_530, 60_000, 0), 382),
+            ((65_530, 61_000, 250), 382),
+            // Mappings of neighbours that are alike are one, so threads may have fewer than four each.
+            ((65_530, 700, 250), 15_382),
+            ((65_530, 61_500, 0), 16),
+            ((65_530, 65_490, 0), 10),
+            ((65_530, 70_000, 0), 0),
+        ];
+        for ((most, mappings, running), ceiling) in cases {
+            let now = threads_beside(most, mappings, running);
+            assert_eq!(now, ceiling, "of {most} mappings {mappings} are there, with {running} threads");
+        }
+    }
+}

@@ -1,11 +1,13 @@
 //! Threads: named, counted, and with a stack that is large enough.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Mutex;
 use std::thread::{self, JoinHandle, Scope, ScopedJoinHandle};
+use std::time::{Duration, Instant};
 use std::{fmt, io};
 
 use crate::error::Error;
 use crate::report::dispose;
+use crate::sync::poison::lock;
 use crate::sys;
 
 /// A thread that [`spawn`](crate::net::Server::spawn) started, to be waited for.
@@ -129,23 +131,57 @@ impl Builder {
 #[derive(Debug)]
 struct ThreadPermit(());
 
-/// How many permits are taken: threads of every server and socket of the process, since the limit is the process's.
-static THREADS: AtomicUsize = AtomicUsize::new(0);
+/// The threads of every server and socket of the process, since the limit is the process's.
+static THREADS: Mutex<Threads> = Mutex::new(Threads { running: 0, ceiling: None, started: 0 });
+
+struct Threads {
+    running: usize,
+    /// How many there may be, and when that was found out.
+    ceiling: Option<(usize, Instant)>,
+    /// How many were started since.
+    started: usize,
+}
+
+/// After so many threads it is found out again how many there may be: the rest of the program may have taken memory
+/// mappings, and to count them takes some 40 ms where there are 10,000.
+const STARTS_A_LOOK: usize = 500;
+
+/// How long it is taken for granted that there is no room for a thread.
+const NO_ROOM: Duration = Duration::from_secs(1);
+
+impl Threads {
+    /// How many there may be.
+    fn ceiling(&mut self) -> usize {
+        let is_due = match self.ceiling {
+            None => true,
+            Some((ceiling, _)) if self.running < ceiling => self.started >= STARTS_A_LOOK,
+            Some((_, looked)) => looked.elapsed() >= NO_ROOM,
+        };
+        // Where it cannot be found out, as without a descriptor, what was seen last holds.
+        if let Some(ceiling) = is_due.then(|| sys::thread_ceiling_now(self.running)).flatten() {
+            (self.ceiling, self.started) = (Some((ceiling, Instant::now())), 0);
+        }
+        self.ceiling.map_or_else(sys::thread_ceiling, |(ceiling, _)| ceiling)
+    }
+}
 
 impl ThreadPermit {
     fn take() -> io::Result<ThreadPermit> {
-        let ceiling = sys::thread_ceiling();
-        let taken = THREADS.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| (n < ceiling).then_some(n + 1));
-        taken.map(|_| ThreadPermit(())).map_err(|_| {
-            let text = format!("{ceiling} threads are running, as many as vm.max_map_count allows");
-            io::Error::new(io::ErrorKind::WouldBlock, text)
-        })
+        let mut threads = lock(&THREADS);
+        let ceiling = threads.ceiling();
+        if threads.running >= ceiling {
+            let text = format!("{} threads are running, as many as vm.max_map_count allows", threads.running);
+            return Err(io::Error::new(io::ErrorKind::WouldBlock, text));
+        }
+        threads.running += 1;
+        threads.started += 1;
+        Ok(ThreadPermit(()))
     }
 }
 
 impl Drop for ThreadPermit {
     fn drop(&mut self) {
-        THREADS.fetch_sub(1, Ordering::Relaxed);
+        lock(&THREADS).running -= 1;
     }
 }
 

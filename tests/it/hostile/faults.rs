@@ -1,8 +1,11 @@
 //! Handlers that fail, hooks that panic, and a system that runs out of everything: nobody else is harmed.
 
+use std::fs;
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::panic::resume_unwind;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
@@ -13,7 +16,7 @@ use landline::{RefusedBy, Report};
 
 use crate::support::clients::{ask, at, client, echo, is_turned_away, leave, stop};
 use crate::support::process::{Program, example};
-use crate::support::{HANG, descriptors, eventually, in_child, threads, within};
+use crate::support::{HANG, descriptors, eventually, in_child, is_child, threads, tool, within};
 
 /// What panics once more when it is dropped.
 struct Bomb;
@@ -490,6 +493,80 @@ fn the_descriptor_limit_costs_no_time_and_is_recovered_from() {
         stop(&server, serving);
         assert_eq!(server.stats().accepted, 60, "every client was served in the end");
     });
+}
+
+/// What a program has mapped before its first line: as many pages as `MAPPINGS` says, no two neighbours alike.
+const MAPPED: &str = "
+#include <stdlib.h>
+#include <sys/mman.h>
+__attribute__((constructor)) static void map(void) {
+    for (long i = 0; i < MAPPINGS; i++)
+        if (mmap(0, 4096, i % 2 ? PROT_READ : PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) == MAP_FAILED) abort();
+}
+";
+
+/// A library that maps so many pages into the program that loads it. Dropping it removes the file.
+struct MappingLibrary(PathBuf);
+
+impl Drop for MappingLibrary {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+fn mapping_library(mappings: usize) -> MappingLibrary {
+    let path = std::env::temp_dir().join(format!("landline-mappings-{}.so", std::process::id()));
+    let mut cc = Command::new("cc");
+    cc.args(["-shared", "-fPIC", &format!("-DMAPPINGS={mappings}"), "-x", "c", "-", "-o"]).arg(&path);
+    let mut cc = cc.stdin(Stdio::piped()).spawn().expect("cc starts");
+    cc.stdin.take().expect("it is piped").write_all(MAPPED.as_bytes()).expect("it is read");
+    assert!(cc.wait().expect("cc ends").success(), "the library is built");
+    MappingLibrary(path)
+}
+
+/// Ensures that in a program that has nearly as many mappings as it may, as a database that maps its files, clients are
+/// refused once there is no room for their threads, and that the program lives: when the last mapping is taken in the
+/// start of a thread, the system ends the process.
+#[test]
+fn threads_leave_room_beside_the_programs_own_mappings() {
+    const LEFT: usize = 6_500;
+    let test = this_test!();
+    let most = fs::read_to_string("/proc/sys/vm/max_map_count").ok().and_then(|most| most.trim().parse().ok());
+    let mappings = || fs::read_to_string("/proc/self/maps").map_or(0, |maps| maps.lines().count());
+    let Some(most) = most.filter(|most: &usize| (2 * LEFT..200_000).contains(most)) else {
+        println!("skipped: vm.max_map_count is {most:?}");
+        return;
+    };
+    let mut wrapper = Vec::new();
+    let mut library = None;
+    if !is_child(test) {
+        if tool("cc").is_none() {
+            return;
+        }
+        let path = library.insert(mapping_library(most - LEFT));
+        wrapper = vec!["env".to_owned(), format!("LD_PRELOAD={}", path.0.display())];
+    }
+    in_child(test, &wrapper.iter().map(String::as_str).collect::<Vec<_>>(), || {
+        assert!(mappings() >= most - LEFT, "the premise: the program has mapped much");
+        let server = ServerOptions::new().stack_size(64 * 1024).listen("127.0.0.1:0").expect("the server listens");
+        let serving = server.spawn(echo).expect("there is room for a thread");
+        let mut served = Vec::new();
+        while server.stats().refused(RefusedBy::NoThread) == 0 && served.len() < LEFT / 4 {
+            let one = client(server.address());
+            if ask(&one).is_ok() {
+                served.push(one);
+            }
+        }
+        let left = most - mappings().min(most);
+        println!("measured {} connections, and {left} mappings left", served.len());
+        assert!(served.len() >= 16, "there was room for some threads: {}", served.len());
+        assert!(left >= 2_000, "room is left to the program, so clients are refused before: {left}");
+
+        served.clear();
+        eventually("when threads have ended, clients are served again", || ask(&client(server.address())).is_ok());
+        stop(&server, serving);
+    });
+    drop(library);
 }
 
 /// Ensures that a thread that cannot be started refuses one client and harms nobody else.
