@@ -42,7 +42,7 @@ fn main() -> io::Result<()> {
     let (mut players, mut shown, start) = (BTreeMap::new(), String::new(), Instant::now());
     let mut next = start;
     for step in 1_u64.. {
-        for event in events.try_iter().take(1024) {
+        for event in events.receiver().try_iter().take(1024) {
             match event {
                 ServerEvent::Connection(socket) => drop(players.insert(socket.id(), (socket, 0_i64))),
                 ServerEvent::Socket(socket, SocketEvent::Data(keys)) => {
@@ -50,7 +50,7 @@ fn main() -> io::Result<()> {
                         *place += keys.iter().map(|key| i64::from(*key == b'd') - i64::from(*key == b'a')).sum::<i64>();
                     }
                 }
-                ServerEvent::Socket(socket, SocketEvent::End) => socket.destroy(),
+                ServerEvent::Socket(socket, SocketEvent::End | SocketEvent::ShuttingDown) => socket.destroy(),
                 ServerEvent::Socket(socket, SocketEvent::Close { .. }) => drop(players.remove(&socket.id())),
                 _ => {}
             }

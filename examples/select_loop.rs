@@ -47,13 +47,13 @@ fn main() -> io::Result<()> {
     let (second, typed) = (tick(Duration::from_secs(1)), typed_lines());
     loop {
         select! {
-            recv(clients) -> event => match event {
+            recv(clients.receiver()) -> event => match event {
                 Ok(ServerEvent::Socket(socket, SocketEvent::Data(bytes))) => {
                     if socket.outbox().try_send(bytes).is_err() {
                         socket.destroy();
                     }
                 }
-                Ok(ServerEvent::Socket(socket, SocketEvent::End)) => {
+                Ok(ServerEvent::Socket(socket, SocketEvent::End | SocketEvent::ShuttingDown)) => {
                     if socket.outbox().end().is_err() {
                         socket.destroy();
                     }
@@ -61,7 +61,7 @@ fn main() -> io::Result<()> {
                 Ok(_) => {}
                 Err(_) => return say(format_args!("closed")), // the last event was taken
             },
-            recv(datagrams) -> event => if let Ok(dgram::SocketEvent::Message(bytes, from)) = event {
+            recv(datagrams.receiver()) -> event => if let Ok(dgram::SocketEvent::Message(bytes, from)) = event {
                 let _ = socket.send_to(&bytes, &from); // a datagram may be lost anyway
             },
             recv(second) -> _ => say(format_args!("{} open", server.connections()))?,

@@ -2,45 +2,38 @@
 
 use std::convert::Infallible;
 use std::fmt;
-use std::ops::Deref;
-use std::sync::atomic::AtomicUsize;
-use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::thread::{self, Thread};
+use std::time::Duration;
 
-use crossbeam_channel::{self as channel, Receiver, Sender, TryRecvError, TrySendError, bounded, never, select};
+use crossbeam_channel::{
+    self as channel, Receiver, RecvError, RecvTimeoutError, Sender, TryRecvError, TrySendError, bounded, never, select,
+};
 
 use crate::error::{Error, Result};
-use crate::sync::poison::lock;
 use crate::sync::wait_queue::WaitQueue;
 use crate::thread::Running;
 
 /// The receiving end of a channel of events, made by the `events(n)` of a server or socket.
 ///
-/// It is used as crossbeam's [`Receiver`], so `select!` of [`landline::channel`](crate::channel) takes it, and it keeps
-/// what feeds it open. It is an iterator's source too: `for event in &events`. When what feeds it is closed and the
-/// last event was taken, receiving says that the channel is disconnected. Dropping it closes what feeds it and waits
-/// for its threads; so not by a `report` callback, which runs on one of them.
+/// It keeps what feeds it open. It is an iterator's source: `for event in &events`; and
+/// [`receiver`](Events::receiver) lends it to the `select!` of [`landline::channel`](crate::channel). When what feeds it
+/// is closed and the last event was taken, receiving says that the channel is disconnected.
 ///
 /// At most `n` events wait in it. When it is full, the threads that read wait, and so do the peers: nothing is lost. So
 /// the thread that receives must not wait for them in turn: it writes through [`outbox`](crate::net::Socket::outbox),
-/// never by a blocking write.
+/// never by a blocking write, and ends a server by [`begin_shutdown`](crate::net::Server::begin_shutdown).
+///
+/// Dropping it closes what feeds it, destroys its connections, and waits for its threads, but for one that drops it: in
+/// a callback of theirs it does not wait. Events that are left are dropped; a clone of the receiver still gives those
+/// that had been sent.
 pub struct Events<T> {
     receiver: Receiver<T>,
-    consumer: Arc<Consumer>,
+    /// Dropped first: those who wait for room give up.
+    stop: Option<Sender<Infallible>>,
+    queue: Arc<WaitQueue>,
     close: Box<dyn Fn() + Send + Sync>,
     running: Option<Running>,
-}
-
-/// Who receives, as those who send see it.
-pub(crate) struct Consumer {
-    /// The thread that looked into the channel last, by an address that is its own; 0 before.
-    thread: AtomicUsize,
-    /// The thread that made the channel.
-    maker: usize,
-    /// Dropped when nobody will receive any more: those who wait for room give up.
-    present: Mutex<Option<Sender<Infallible>>>,
-    queue: Arc<WaitQueue>,
 }
 
 /// What those who send for one connection hold open. When it is dropped, the thread that made it gives up waiting for
@@ -85,40 +78,66 @@ pub(crate) struct Disconnected;
 /// More room than this is a mistake: all of it is allocated at once.
 const MOST: usize = 1 << 20;
 
+/// The receiving end of a channel that nothing feeds yet.
+pub(crate) struct Unfed<T> {
+    receiver: Receiver<T>,
+    stop: Sender<Infallible>,
+    queue: Arc<WaitQueue>,
+}
+
 /// A channel for at most `n` events.
-pub(crate) fn channel<T>(n: usize) -> Result<(Feed<T>, Receiver<T>, Arc<Consumer>)> {
+pub(crate) fn channel<T>(n: usize) -> Result<(Feed<T>, Unfed<T>)> {
     if n > MOST {
         return Err(Error::option("n", format!("<= {MOST}"), n));
     }
     let (sender, receiver) = bounded(n);
-    let (present, gone) = bounded(0);
+    let (stop, gone) = bounded(0);
     let queue = Arc::new(WaitQueue::default());
-    let consumer = Consumer {
-        thread: AtomicUsize::new(0),
-        maker: this_thread(),
-        present: Mutex::new(Some(present)),
-        queue: Arc::clone(&queue),
-    };
-    Ok((Feed { sender, gone, queue }, receiver, Arc::new(consumer)))
+    let unfed = Unfed { receiver, stop, queue: Arc::clone(&queue) };
+    Ok((Feed { sender, gone, queue }, unfed))
 }
 
-impl<T> Events<T> {
+impl<T> Unfed<T> {
     /// `close` ends what feeds the channel; `running` is the thread that does.
-    pub(crate) fn new(
-        receiver: Receiver<T>,
-        consumer: Arc<Consumer>,
-        running: Running,
-        close: impl Fn() + Send + Sync + 'static,
-    ) -> Events<T> {
-        Events { receiver, consumer, close: Box::new(close), running: Some(running) }
+    pub(crate) fn fed_by(self, running: Running, close: impl Fn() + Send + Sync + 'static) -> Events<T> {
+        let Unfed { receiver, stop, queue } = self;
+        Events { receiver, stop: Some(stop), queue, close: Box::new(close), running: Some(running) }
     }
 }
 
-impl<T> Deref for Events<T> {
-    type Target = Receiver<T>;
+impl<T> Events<T> {
+    /// Waits for the next event.
+    ///
+    /// # Errors
+    /// What feeds the channel is closed, and the last event was taken.
+    pub fn recv(&self) -> std::result::Result<T, RecvError> {
+        self.receiver.recv()
+    }
 
-    fn deref(&self) -> &Receiver<T> {
-        self.consumer.thread.store(this_thread(), Relaxed);
+    /// The next event, if there is one.
+    ///
+    /// # Errors
+    /// There is none just now; or as for [`recv`](Events::recv).
+    pub fn try_recv(&self) -> std::result::Result<T, TryRecvError> {
+        self.receiver.try_recv()
+    }
+
+    /// Waits for the next event, for `time` at most.
+    ///
+    /// # Errors
+    /// None came in time; or as for [`recv`](Events::recv).
+    pub fn recv_timeout(&self, time: Duration) -> std::result::Result<T, RecvTimeoutError> {
+        self.receiver.recv_timeout(time)
+    }
+
+    /// Each event as it comes, until the last one was taken. Blocks for the next.
+    pub fn iter(&self) -> channel::Iter<'_, T> {
+        self.receiver.iter()
+    }
+
+    /// The channel's own receiver, for `select!` and for several threads that receive: each event goes to one of them.
+    /// A clone does not keep what feeds the channel open.
+    pub fn receiver(&self) -> &Receiver<T> {
         &self.receiver
     }
 }
@@ -127,7 +146,7 @@ impl<'a, T> IntoIterator for &'a Events<T> {
     type Item = T;
     type IntoIter = channel::Iter<'a, T>;
 
-    /// Each event as it comes, until the last one was taken. Blocks for the next.
+    /// As [`iter`](Events::iter).
     fn into_iter(self) -> channel::Iter<'a, T> {
         self.iter()
     }
@@ -135,10 +154,11 @@ impl<'a, T> IntoIterator for &'a Events<T> {
 
 impl<T> Drop for Events<T> {
     fn drop(&mut self) {
-        self.consumer.leave();
+        self.stop = None;
+        self.queue.wake_all();
         (self.close)();
         if let Some(running) = self.running.take() {
-            // What it ended with went through the channel.
+            // What it ended with went through the channel. On one of its own threads there is nothing to wait for.
             let _ = running.join();
         }
     }
@@ -147,26 +167,6 @@ impl<T> Drop for Events<T> {
 impl<T> fmt::Debug for Events<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Events").field("waiting", &self.receiver.len()).finish_non_exhaustive()
-    }
-}
-
-impl Consumer {
-    /// Nobody receives any more.
-    pub(crate) fn leave(&self) {
-        lock(&self.present).take();
-        self.queue.wake_all();
-    }
-
-    /// Whether the calling thread is the one that receives. If it waited for those who send, they would wait for each
-    /// other.
-    pub(crate) fn is_here(&self) -> bool {
-        self.thread.load(Relaxed) == this_thread()
-    }
-
-    /// Whether no thread has looked into the channel yet, which the calling thread has made. It may never be looked
-    /// into, or be on its way to another thread.
-    pub(crate) fn may_be_here(&self) -> bool {
-        self.thread.load(Relaxed) == 0 && self.maker == this_thread()
     }
 }
 
@@ -203,10 +203,4 @@ impl<T> Feed<T> {
             recv(over) -> _ => Err(Disconnected),
         }
     }
-}
-
-/// The calling thread, by an address that is its own as long as it lives.
-pub(crate) fn this_thread() -> usize {
-    thread_local!(static HERE: u8 = const { 0 });
-    HERE.with(|here| std::ptr::from_ref(here) as usize)
 }

@@ -83,6 +83,7 @@
 
 mod address;
 mod block_list;
+mod callback;
 mod cancel;
 mod encoding;
 mod endpoint;

@@ -6,13 +6,16 @@ use std::collections::hash_map::Entry;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::SeqCst;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex};
 
-use crate::sync::poison::lock;
+use crate::sync::poison::{lock, wait};
 
-/// Lowest bit of the word: nobody is admitted any more. The count stands above it.
+/// Lowest bit of the word: no client is admitted any more.
 const CLOSED: usize = 1;
-const ONE: usize = 2;
+/// A thread waits for room, and is told of a slot that comes back: telling is a system call, even if no thread waits.
+const WAITED: usize = 2;
+/// The count stands above them.
+const ONE: usize = 4;
 
 /// The count and the closed bit share one word, so that a compare-and-swap decides all at once: no admission can slip
 /// past the limit or past `close()`, and none is denied while a slot is free. (Adding first and taking back what was
@@ -21,9 +24,9 @@ const ONE: usize = 2;
 pub(crate) struct Slots {
     word: AtomicUsize,
     limit: AtomicUsize,
-    /// Where a thread may wait for a slot. A thread that makes room tells so under this lock, always: a look at a
-    /// number of waiters would have to be ordered against theirs at the word.
-    room: Option<(Mutex<()>, Condvar)>,
+    /// How many threads wait for room.
+    waiting: Mutex<usize>,
+    freed: Condvar,
 }
 
 /// Why there is no slot.
@@ -35,12 +38,12 @@ pub(crate) enum Denied {
 
 impl Slots {
     pub(crate) fn new(limit: usize) -> Slots {
-        Slots { word: AtomicUsize::new(0), limit: AtomicUsize::new(limit), room: None }
-    }
-
-    /// Slots that can be [waited for](Slots::wait_for_room).
-    pub(crate) fn with_room(limit: usize) -> Slots {
-        Slots { room: Some(Default::default()), ..Slots::new(limit) }
+        Slots {
+            word: AtomicUsize::new(0),
+            limit: AtomicUsize::new(limit),
+            waiting: Mutex::new(0),
+            freed: Condvar::new(),
+        }
     }
 
     /// Takes a slot, unless as many as the limit are taken or the slots are closed.
@@ -55,7 +58,7 @@ impl Slots {
                 return Err(Denied::Full);
             }
             match self.word.compare_exchange_weak(word, word + ONE, SeqCst, SeqCst) {
-                Ok(_) => return Ok(Slot(Arc::clone(self))),
+                Ok(_) => return Ok(Slot { slots: Arc::clone(self), nth: word / ONE + 1 }),
                 Err(now) => word = now,
             }
         }
@@ -79,24 +82,26 @@ impl Slots {
     /// Blocks until a slot is free, the slots are closed, or `given_up` says so when the thread is woken for that. The
     /// slot is not taken by it.
     pub(crate) fn wait_for_room(&self, given_up: impl Fn() -> bool) {
-        let Some((gate, freed)) = &self.room else {
-            return;
-        };
-        let mut held = lock(gate);
-        loop {
-            let word = self.word.load(SeqCst);
-            if word & CLOSED != 0 || word / ONE < self.limit.load(SeqCst) || given_up() {
-                return;
-            }
-            held = freed.wait(held).unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = lock(&self.waiting);
+        *waiting += 1;
+        // Before the look at the count: a slot that comes back after the look finds the bit.
+        let mut word = self.word.fetch_or(WAITED, SeqCst);
+        while word & CLOSED == 0 && word / ONE >= self.limit.load(SeqCst) && !given_up() {
+            waiting = wait(&self.freed, waiting, None);
+            word = self.word.load(SeqCst);
+        }
+        *waiting -= 1;
+        if *waiting == 0 {
+            self.word.fetch_and(!WAITED, SeqCst);
         }
     }
 
-    /// Wakes whoever waits for room, to look again.
+    /// Wakes the threads that wait for room, to look again. Under the lock, always: a limit that changes, and what they
+    /// give up for, stand beside the word.
     pub(crate) fn wake(&self) {
-        if let Some((gate, freed)) = &self.room {
-            let _held = lock(gate);
-            freed.notify_all();
+        let waiting = lock(&self.waiting);
+        if *waiting > 0 {
+            self.freed.notify_all();
         }
     }
 
@@ -109,12 +114,17 @@ impl Slots {
 
 /// One taken slot. Dropping it, on whatever path, gives it back, once.
 #[derive(Debug)]
-pub(crate) struct Slot(Arc<Slots>);
+pub(crate) struct Slot {
+    slots: Arc<Slots>,
+    /// How many were taken when this one was, itself included.
+    pub(crate) nth: usize,
+}
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.0.word.fetch_sub(ONE, SeqCst);
-        self.0.wake();
+        if self.slots.word.fetch_sub(ONE, SeqCst) & WAITED != 0 {
+            self.slots.wake();
+        }
     }
 }
 

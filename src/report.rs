@@ -1,11 +1,10 @@
-use std::any::Any;
 use std::fmt::{self, Write};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::address::Address;
+use crate::callback::guarded;
 use crate::error::Error;
 use crate::one_line::OneLine;
 
@@ -161,8 +160,7 @@ pub enum Report {
     Accepted {
         /// The connection.
         connection: ConnectionInfo,
-        /// How many are open when this is told, this one included; of clients that come at once, several may show the
-        /// same number.
+        /// How many were open when it was admitted, this one included.
         open: usize,
     },
     /// A client looked a name up. Not told for IP addresses, which need no look-up.
@@ -212,7 +210,8 @@ pub enum Report {
         /// Why.
         by: RefusedBy,
     },
-    /// A connection is over: its slot was given back and its socket closed.
+    /// A connection is over: its slot was given back and its socket closed, but for a peer that still sends, for which it
+    /// [lingers](crate::net::ServerOptions::lingering_close).
     #[non_exhaustive]
     Ended {
         /// The connection.
@@ -252,6 +251,13 @@ pub enum Report {
         error: Error,
         /// How long the first pause is.
         pause: Duration,
+    },
+    /// All threads that might accept are in callbacks about clients that were turned away; the next client is accepted
+    /// when one of them returns. Told once until none is in such a callback.
+    #[non_exhaustive]
+    AcceptHeldUp {
+        /// The server.
+        address: Address,
     },
     /// Accepting works again.
     #[non_exhaustive]
@@ -297,6 +303,7 @@ impl fmt::Display for Report {
             Report::AcceptPaused { address, error, pause } => {
                 write!(f, "{address} paused for {pause:?} or more: {error}")
             }
+            Report::AcceptHeldUp { address } => write!(f, "{address} accepts no client until a callback returns"),
             Report::Resumed { address } => write!(f, "{address} resumed"),
             Report::Closing { address } => write!(f, "{address} closing"),
             Report::Closed { address } => write!(f, "{address} closed"),
@@ -325,20 +332,6 @@ impl Reporter {
         if let Some(hook) = &self.0 {
             guarded(|| hook(&report()));
         }
-    }
-}
-
-/// Calls a hook of the user's. One that panics has said so on standard error already, and harms nobody else.
-pub(crate) fn guarded(call: impl FnOnce()) {
-    if let Err(panic) = catch_unwind(AssertUnwindSafe(call)) {
-        dispose(panic);
-    }
-}
-
-/// Drops what a panic carries, which may panic in its turn.
-pub(crate) fn dispose(panic: Box<dyn Any + Send>) {
-    if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
-        std::mem::forget(again);
     }
 }
 

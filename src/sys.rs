@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
 use std::net::{Ipv4Addr, Ipv6Addr, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -169,6 +170,31 @@ pub(crate) fn write_now(stream: &TcpStream, data: &[u8]) -> io::Result<usize> {
 #[cfg(not(unix))]
 pub(crate) fn write_now(_: &TcpStream, _: &[u8]) -> io::Result<usize> {
     Err(io::ErrorKind::WouldBlock.into())
+}
+
+/// Of a connection that only ends, and that no other thread uses: its calls do not wait from here on, where that cannot
+/// be asked of each.
+pub(crate) fn end_without_waiting(stream: &TcpStream) {
+    if cfg!(not(unix)) {
+        let _ = stream.set_nonblocking(true);
+    }
+}
+
+/// Writes what the kernel takes, to such a connection.
+pub(crate) fn write_at_end(stream: &TcpStream, data: &[u8]) -> io::Result<usize> {
+    if cfg!(unix) { write_now(stream, data) } else { SockRef::from(stream).send(data) }
+}
+
+/// Throws away what has arrived on such a connection: at most as much as the buffer, whose contents mean nothing.
+pub(crate) fn discard_at_end(stream: &TcpStream, buffer: &mut [MaybeUninit<u8>]) -> io::Result<usize> {
+    const MSG_DONTWAIT: i32 = match () {
+        () if cfg!(not(unix)) => 0,
+        () if cfg!(any(target_os = "linux", target_os = "android")) => 0x40,
+        () => 0x80,
+    };
+    // On Linux, for TCP: nothing is copied.
+    const MSG_TRUNC: i32 = if LINUX { 0x20 } else { 0 };
+    SockRef::from(stream).recv_with_flags(buffer, MSG_DONTWAIT | MSG_TRUNC)
 }
 
 /// Makes the settings that a connection's socket needs on this system alone. They fail only on a socket that is dead.
@@ -546,8 +572,8 @@ const CODES: &[(i32, &str)] = &[
 mod tests {
     use super::threads_beside;
 
-    /// Ensures that threads have what the mappings of the host leave, but for a thousand threads' worth; that mappings
-    /// of threads that run are not the host's; and that there are 16 as long as there is room for them.
+    /// Ensures that threads have what the mappings of the host leave, but for a thousand threads' worth; that mappings of
+    /// threads that run are not the host's; and that there are 16 as long as there is room for them.
     #[test]
     fn the_ceiling_of_threads_is_what_the_host_leaves() {
         let cases = [

@@ -5,8 +5,8 @@ use std::thread::{self, JoinHandle, Scope, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 use std::{fmt, io};
 
+use crate::callback::{dispose, own};
 use crate::error::Error;
-use crate::report::dispose;
 use crate::sync::poison::lock;
 use crate::sys;
 
@@ -14,7 +14,12 @@ use crate::sys;
 ///
 /// Dropping it lets the thread run on by itself.
 #[must_use = "dropping it detaches the thread; join() waits for it and gives its result"]
-pub struct Running(JoinHandle<io::Result<()>>);
+pub struct Running {
+    thread: JoinHandle<io::Result<()>>,
+    /// The gate of what it serves.
+    gate: usize,
+    close: Box<dyn Fn() + Send + Sync>,
+}
 
 /// What the names of threads begin with, if nobody has said otherwise.
 pub(crate) const NAME: &str = "landline";
@@ -41,26 +46,36 @@ pub(crate) fn check_stack_size(bytes: Option<usize>) -> crate::Result<()> {
 }
 
 impl Running {
-    /// Starts a thread, as [`Builder`] does.
+    /// Starts a thread, as [`Builder`] does; `close` ends what it serves, whose gate has the number `gate`.
     pub(crate) fn start(
         name: String,
         stack_size: Option<usize>,
+        gate: usize,
+        close: impl Fn() + Send + Sync + 'static,
         work: impl FnOnce() -> io::Result<()> + Send + 'static,
     ) -> io::Result<Running> {
-        Builder::new(name, stack_size)?.spawn(work).map(Running)
+        let thread = Builder::new(name, stack_size)?.spawn(work)?;
+        Ok(Running { thread, gate, close: Box::new(close) })
+    }
+
+    /// Closes what the thread serves, as [`Server::close`](crate::net::Server::close) does, also when no handle to it is
+    /// left.
+    pub fn close(&self) {
+        (self.close)();
     }
 
     /// Waits until the thread has ended and gives what it ended with. What makes it end is closing what it serves.
     ///
     /// # Errors
     /// What the thread's `serve` or `run` returned. If a callback panicked there, an error with the panic's
-    /// message. `ERR_WOULD_DEADLOCK` on the thread itself, which cannot wait for its own end.
+    /// message. `ERR_WOULD_DEADLOCK`, at once, on the thread itself and in the handlers and callbacks of what it serves:
+    /// it waits for them.
     pub fn join(self) -> io::Result<()> {
-        if self.0.thread().id() == thread::current().id() {
-            let text = "A thread cannot wait for its own end";
+        if self.thread.thread().id() == thread::current().id() || !own(self.gate)?.is_empty() {
+            let text = "The thread that is to be waited for waits for this one";
             return Err(Error::invalid("ERR_WOULD_DEADLOCK", text).into());
         }
-        self.0.join().unwrap_or_else(|panic| {
+        self.thread.join().unwrap_or_else(|panic| {
             let error = io::Error::other(format!("callback panicked: {}", panic_message(&*panic)));
             dispose(panic);
             Err(error)
@@ -69,7 +84,7 @@ impl Running {
 
     /// Whether the thread has ended, so that [`join`](Running::join) would return at once.
     pub fn is_finished(&self) -> bool {
-        self.0.is_finished()
+        self.thread.is_finished()
     }
 }
 
@@ -95,6 +110,8 @@ impl Builder {
     /// # Errors
     /// `WouldBlock` if the process has as many threads of this library as it may.
     pub(crate) fn new(name: String, stack_size: Option<usize>) -> io::Result<Builder> {
+        #[cfg(landline_inject)]
+        inject::maybe_fail()?;
         let permit = ThreadPermit::take()?;
         let mut builder = thread::Builder::new().name(name);
         if let Some(size) = stack_size {
@@ -124,6 +141,38 @@ impl Builder {
             let _permit = permit;
             work()
         })
+    }
+}
+
+/// Thread starts that fail, for `tests/storm`.
+#[cfg(landline_inject)]
+mod inject {
+    use std::io;
+    use std::sync::OnceLock;
+    use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+    static STARTS: AtomicU64 = AtomicU64::new(0);
+    pub(super) static FAILED: AtomicU64 = AtomicU64::new(0);
+
+    /// Fails one start in `LANDLINE_INJECT_THREADS` as the system does with EAGAIN. Without the variable none fails.
+    pub(super) fn maybe_fail() -> io::Result<()> {
+        static ONE_IN: OnceLock<u64> = OnceLock::new();
+        let one_in =
+            *ONE_IN.get_or_init(|| std::env::var("LANDLINE_INJECT_THREADS").map_or(0, |n| n.parse().unwrap_or(0)));
+        if one_in == 0 || STARTS.fetch_add(1, Relaxed) % one_in != one_in - 1 {
+            return Ok(());
+        }
+        FAILED.fetch_add(1, Relaxed);
+        Err(io::Error::new(io::ErrorKind::WouldBlock, "Resource temporarily unavailable (injected)"))
+    }
+}
+
+#[cfg(landline_inject)]
+impl Running {
+    /// How many thread starts were made to fail.
+    #[doc(hidden)]
+    pub fn injected() -> u64 {
+        inject::FAILED.load(std::sync::atomic::Ordering::Relaxed)
     }
 }
 
@@ -187,6 +236,6 @@ impl Drop for ThreadPermit {
 
 impl fmt::Debug for Running {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Running").field(&self.0.thread().name().unwrap_or_default()).finish()
+        f.debug_tuple("Running").field(&self.thread.thread().name().unwrap_or_default()).finish()
     }
 }

@@ -20,7 +20,7 @@ impl Socket {
     /// Socket::bind("127.0.0.1:0")?.send_to(b"hello", socket.address())?;
     ///
     /// select! {
-    ///     recv(events) -> event => match event {
+    ///     recv(events.receiver()) -> event => match event {
     ///         Ok(SocketEvent::Message(bytes, from)) => println!("{} bytes from {}", bytes.len(), from.address()),
     ///         other => panic!("a message was sent, but {other:?} came"),
     ///     },
@@ -34,7 +34,7 @@ impl Socket {
     /// thread cannot be started.
     pub fn events(&self, n: usize) -> io::Result<Events<SocketEvent>> {
         drop(self.open()?);
-        let (feed, receiver, consumer) = channel(n)?;
+        let (feed, events) = channel(n)?;
         let socket = self.clone();
         let running = self.start(move || {
             let closing = socket.0.closing.clone();
@@ -50,7 +50,7 @@ impl Socket {
             })
         })?;
         let socket = self.clone();
-        Ok(Events::new(receiver, consumer, running, move || socket.close()))
+        Ok(events.fed_by(running, move || socket.close()))
     }
 }
 

@@ -90,6 +90,8 @@ impl Socket {
     pub(crate) fn start(&self, receive: impl FnOnce() -> io::Result<()> + Send + 'static) -> io::Result<Running> {
         let setup = self.setup();
         let SocketOptions { thread_name, stack_size, .. } = &setup.options;
-        Running::start(format!("{thread_name} recv {}", self.address()), *stack_size, receive)
+        let socket = self.clone();
+        let name = format!("{thread_name} recv {}", self.address());
+        Running::start(name, *stack_size, 0, move || socket.close(), receive)
     }
 }

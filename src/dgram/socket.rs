@@ -1,6 +1,6 @@
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, MutexGuard, RwLock};
+use std::sync::{Arc, Mutex, RwLock};
 use std::{fmt, io};
 
 use crossbeam_channel::bounded;
@@ -11,7 +11,7 @@ use crate::dgram::shared::{CarriedOver, Open, Setup, Shared, Slot, not_running};
 use crate::dgram::udp::{is_dual_stack, lost};
 use crate::endpoint::{Endpoint, Target};
 use crate::error::{Error, Result};
-use crate::sync::poison::lock;
+use crate::sync::poison::{Guard, lock};
 use crate::sys;
 
 /// A UDP socket, bound: to receive datagrams, and to send them.
@@ -142,7 +142,7 @@ impl Socket {
         self.0.open().ok_or_else(not_running)
     }
 
-    pub(crate) fn setup(&self) -> MutexGuard<'_, Setup> {
+    pub(crate) fn setup(&self) -> Guard<'_, Setup> {
         lock(&self.0.setup)
     }
 }

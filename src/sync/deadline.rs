@@ -17,6 +17,15 @@ impl Deadline {
         self.0
     }
 
+    /// The earlier one of it and of now plus `time`.
+    pub(crate) fn or_after(self, time: Duration) -> Deadline {
+        let other = Deadline::after(time);
+        match (self.0, other.0) {
+            (Some(end), Some(other)) => Deadline(Some(end.min(other))),
+            (end, other) => Deadline(end.or(other)),
+        }
+    }
+
     /// What is left of it, zero once it is over; `None` where there is no end.
     pub(crate) fn left(self) -> Option<Duration> {
         self.0.map(|end| end.saturating_duration_since(Instant::now()))

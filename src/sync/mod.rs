@@ -2,5 +2,6 @@
 
 pub(crate) mod backoff;
 pub(crate) mod deadline;
+pub(crate) mod gate;
 pub(crate) mod poison;
 pub(crate) mod wait_queue;

@@ -2,16 +2,17 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex};
 use std::{fmt, io};
 
 use crate::address::{Address, Family};
+use crate::callback::{Frame, acts_for};
 use crate::cancel::{Cancel, Limits};
 use crate::channel::unbounded;
 use crate::endpoint::resolve;
 use crate::error::{Error, Result};
-use crate::sync::poison::lock;
-use crate::thread::Running;
+use crate::sync::poison::{lock, wait};
+use crate::thread::Builder;
 
 /// A resolver of the caller's own.
 #[derive(Clone)]
@@ -110,13 +111,17 @@ impl Question<'_> {
         let place = Permit::take(self.host, limits)?;
         let its = Returning(Arc::clone(&place));
         let (host, port, family, resolver) = (self.host.to_owned(), self.port, self.family, self.resolver.cloned());
-        let thread = Running::start(format!("landline lookup {host}"), None, move || {
+        // A resolver of the program's acts for whom the caller does.
+        let acts_for = acts_for()?;
+        let ask = move || {
+            let _frame = Frame::of(acts_for);
             let question = Question { host: &host, port, family, resolver: resolver.as_ref() };
             let answer = catch_unwind(AssertUnwindSafe(|| question.ask()));
             drop(its);
             let _ = tell.send(Some(answer));
-            Ok(())
-        });
+        };
+        let thread =
+            Builder::new(format!("landline lookup {}", self.host), None).and_then(|builder| builder.spawn(ask));
         let thread = thread.map_err(|error| Error::call("getaddrinfo", &error).of_host(self.host))?;
         let answer = match limits.deadline.instant() {
             Some(deadline) => told.recv_deadline(deadline).map_err(|_| self.timed_out()),
@@ -183,11 +188,10 @@ impl Permit {
                 let text = format!("getaddrinfo EAI_AGAIN {host}: {MOST} look-ups are stuck, as many as may be");
                 return Err(Error::fixed(io::ErrorKind::WouldBlock, "EAI_AGAIN", text).of_host(host));
             }
-            places = match limits.deadline.left() {
-                Some(left) if left.is_zero() => return Err(timed_out(host)),
-                Some(left) => CHANGED.wait_timeout(places, left).unwrap_or_else(PoisonError::into_inner).0,
-                None => CHANGED.wait(places).unwrap_or_else(PoisonError::into_inner),
-            };
+            if limits.deadline.is_over() {
+                return Err(timed_out(host));
+            }
+            places = wait(&CHANGED, places, limits.deadline.left());
         }
     }
 

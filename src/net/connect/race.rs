@@ -6,7 +6,8 @@
 
 use std::io;
 use std::net::{Shutdown, SocketAddr};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crate::cancel::Limits;
@@ -14,9 +15,9 @@ use crate::channel::{Receiver, Sender, unbounded};
 use crate::error::{Error, Result};
 use crate::report::{Report, Reporter};
 use crate::sync::deadline::Deadline;
-use crate::sync::poison::lock;
+use crate::sync::poison::{lock, wait};
 use crate::sys;
-use crate::thread::Running;
+use crate::thread::Builder;
 
 /// Stands for no limit; every system gives an attempt up long before.
 pub(crate) const FOREVER: Duration = Duration::from_secs(24 * 60 * 60);
@@ -92,7 +93,7 @@ struct Race<'a> {
     in_flight: Arc<InFlight>,
     tell: Sender<News>,
     told: Receiver<News>,
-    threads: Vec<Running>,
+    threads: Vec<JoinHandle<()>>,
     /// How many attempts are on threads, without news of them.
     under_way: usize,
     attempted: usize,
@@ -191,12 +192,12 @@ impl Race<'_> {
         let left = self.config.limits.deadline.left().unwrap_or(FOREVER);
         let Attempt { index, socket } = attempt;
         let (in_flight, tell, its) = (Arc::clone(&self.in_flight), self.tell.clone(), Arc::clone(&socket));
-        let thread = Running::start(format!("landline connect {at}"), Some(STACK), move || {
+        let fly = move || {
             let result = in_flight.fly(&its, || connect(&its, at, left));
             let _ = tell.send(News::Landed(Attempt { index, socket: its }, result));
-            Ok(())
-        });
-        match thread {
+        };
+        let builder = Builder::new(format!("landline connect {at}"), Some(STACK));
+        match builder.and_then(|builder| builder.spawn(fly)) {
             Ok(thread) => {
                 self.threads.push(thread);
                 self.under_way += 1;
@@ -371,7 +372,7 @@ impl InFlight {
             if state.sockets.is_empty() {
                 break;
             }
-            state = self.landed.wait_timeout(state, AGAIN).unwrap_or_else(PoisonError::into_inner).0;
+            state = wait(&self.landed, state, Some(AGAIN));
         }
         state.sockets.is_empty()
     }

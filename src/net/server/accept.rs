@@ -1,139 +1,298 @@
-//! accept(2): the next client that is let in, and what is done when none can be accepted.
+//! accept(2): the next client, and what is done when none can be accepted.
 
 use std::io;
+use std::net::TcpStream;
 use std::path::PathBuf;
-use std::sync::atomic::Ordering::SeqCst;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::address::Address;
+use crate::callback::guarded;
 use crate::error::Error;
-use crate::net::server::admission::{Client, admit};
+use crate::limit::{AddressSlot, Slot};
 use crate::net::server::listener::Listener;
-use crate::net::server::refuse::Hooks;
-use crate::net::server::registry::Presence;
+use crate::net::server::refuse::{Hooks, refuse};
+use crate::net::server::registry::{Presence, Seat};
 use crate::net::socket::Socket;
-use crate::report::{Report, guarded};
+use crate::report::{RefusedBy, Report};
+use crate::sync::deadline::Deadline;
+use crate::sync::gate::{NoSeat, Phase};
 
 /// Gives the next client to a caller who serves it himself.
 pub(crate) fn accept(server: &Listener) -> io::Result<Option<Socket>> {
     let hooks = Hooks::default();
-    loop {
-        match next_client(server, &hooks) {
-            Ok(Some((client, presence))) => {
-                if let Some((client, presence)) = client.introduce(server, presence, &hooks) {
-                    return Ok(Some(client.register(server, Some(presence))));
-                }
-            }
-            Ok(None) => return Ok(None),
+    while let Some(seat) = sit(server, usize::MAX) {
+        let incoming = match next_client(server, seat, usize::MAX, &hooks, &|| {}) {
+            Ok(Some(incoming)) => incoming,
+            Ok(None) => break,
             Err(error) => {
                 server.close();
                 return Err(error);
             }
+        };
+        let Incoming { stream, remote, slots, presence, .. } = incoming;
+        match slots {
+            Ok(slots) => {
+                let client = server.admit(stream, remote, slots, presence);
+                if let Some(client) = client.introduce(server, &hooks) {
+                    return Ok(Some(client.register(server).0));
+                }
+            }
+            Err(by) => refuse(server, stream, (None, remote), by, presence, &hooks),
+        }
+    }
+    Ok(None)
+}
+
+/// A client that accept(2) gave.
+pub(crate) struct Incoming {
+    pub(crate) stream: TcpStream,
+    pub(crate) remote: Address,
+    /// What it needs to be let in, or why it is not.
+    pub(crate) slots: Result<(Slot, Option<AddressSlot>), RefusedBy>,
+    pub(crate) presence: Presence,
+    /// No other thread sits at the listener.
+    pub(crate) was_last: bool,
+}
+
+/// A seat at the listener, where fewer than `most` are taken; `None` otherwise, and once the server is being closed.
+pub(crate) fn sit(server: &Listener, most: usize) -> Option<Seat<'_>> {
+    loop {
+        match Seat::take(&server.registry, most) {
+            Ok(seat) => return Some(seat),
+            Err(NoSeat::Closing | NoSeat::Enough) => return None,
+            Err(NoSeat::Full) => server.pause(FIRST_PAUSE),
         }
     }
 }
 
-/// Blocks in accept(2) until a client comes that is let in; `None` once the server is closed.
-///
-/// | accept(2) says | what is done |
-/// |---|---|
-/// | a client | admitted, or refused and on |
-/// | the server is closing | `None` |
-/// | interrupted by a signal | again, at once, uncounted |
-/// | the client is gone again: `ECONNABORTED`, `ECONNRESET`, … | again, at once |
-/// | the listener is useless: `EINVAL`, `EBADF`, `ENOTSOCK` | the error |
-/// | anything else: no descriptors, no memory, `EPERM`, `EPROTO`, the client's network errors | told once, pause, again |
-pub(crate) fn next_client(server: &Listener, hooks: &Hooks<'_>) -> io::Result<Option<(Client, Presence)>> {
-    let mut backoff = AcceptBackoff { server, in_a_row: 0 };
+/// Blocks in accept(2) until a client comes; `None` once the server is being closed, or if after a pause `most` others
+/// sit there. Before it calls a hook, it lets another thread sit by `relieve`.
+pub(crate) fn next_client<'a>(
+    server: &'a Listener,
+    mut seat: Seat<'a>,
+    most: usize,
+    hooks: &Hooks<'_>,
+    relieve: &dyn Fn(),
+) -> io::Result<Option<Incoming>> {
+    let mut in_a_row = 0;
     loop {
         let turn = server.turn_to_accept();
-        server.accepting.fetch_add(1, SeqCst);
-        // Held between counting in and out only: `close` closes the descriptor when all are out, and `wait` looks then
-        // who is present.
-        let listener = if server.closing.load(SeqCst) { None } else { server.listener() };
-        let accepted = listener.as_ref().and_then(|listener| server.accept_client(listener));
+        let began = Instant::now();
+        let listener = if server.is_closing() { None } else { server.listener() };
+        let Some(accepted) = listener.as_ref().and_then(|listener| server.accept_client(listener)) else {
+            return Ok(None);
+        };
+        // Before the seat: `close` closes the descriptor when none is taken.
         drop(listener);
-        let client = accepted.map(|accepted| accepted.map(|client| (client, server.registry.presence())));
-        server.accepting.fetch_sub(1, SeqCst);
-        let closing = server.closing.load(SeqCst);
-        if closing {
-            server.registry.changed();
-        }
-        match client {
-            None => return Ok(None),
-            Some(Ok(((socket, remote), presence))) => {
+        let error = match accepted {
+            Ok((stream, remote)) => {
+                let (presence, view) = seat.rise();
                 let remote = Address::of(&remote).unwrap_or_else(|| PathBuf::new().into());
-                let slots = server.take_slots(&remote);
-                // Before anybody is told, and before the client is served.
+                // What comes from a listener that others have too is let in while the server closes: no other process
+                // can be given it.
+                let slots =
+                    if view.phase() >= Phase::Closed { Err(RefusedBy::Closing) } else { server.take_slots(&remote) };
                 drop(turn);
-                backoff.is_over();
-                if let Some(admitted) = admit(server, socket.into(), remote, slots, presence, hooks) {
-                    return Ok(Some(admitted));
-                }
+                server.accepting_works(&presence, hooks, relieve);
+                let was_last = view.seats() == 0;
+                return Ok(Some(Incoming { stream: stream.into(), remote, slots, presence, was_last }));
             }
-            Some(Err(_)) if closing => return Ok(None),
-            Some(Err(error)) => {
-                drop(turn);
-                backoff.again(error, hooks)?;
+            Err(error) => error,
+        };
+        drop(turn);
+        if server.is_closing() {
+            return Ok(None);
+        }
+        let pauses = match verdict(&error, began.elapsed()) {
+            Verdict::Again => continue,
+            Verdict::Stop => {
+                server.registry.accept_failed();
+                return Err(Error::call("accept", &error).into());
             }
+            Verdict::Pause(pauses) => pauses,
+        };
+        in_a_row += 1;
+        if pauses.are_told {
+            server.registry.accept_failed();
+        }
+        let Some(pause) = pauses.after(in_a_row) else { continue };
+        if pauses.are_told {
+            server.accepting_fails(seat, error, hooks, relieve);
+        } else {
+            drop(seat);
+        }
+        server.pause(pause);
+        match sit(server, most) {
+            Some(again) => seat = again,
+            None => return Ok(None),
         }
     }
 }
 
 pub(crate) const FIRST_PAUSE: Duration = Duration::from_millis(5);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-/// Clients that are gone again cost no pause, unless so many come in a row that it would be spinning.
-const AT_ONCE: u32 = 16;
 
-/// One acceptor's run of failures.
-struct AcceptBackoff<'a> {
-    server: &'a Listener,
-    in_a_row: u32,
+/// What an error of accept(2) asks for.
+#[derive(Debug, PartialEq, Eq)]
+enum Verdict {
+    Again,
+    Pause(&'static Pauses),
+    Stop,
 }
 
-impl AcceptBackoff<'_> {
-    /// Pauses as the error asks for; gives back one that no pause can mend.
-    fn again(&mut self, error: io::Error, hooks: &Hooks<'_>) -> io::Result<()> {
-        use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
-        if error.kind() == Interrupted {
-            // A signal came, which says nothing of the clients: between two of them there may be any number.
-            return Ok(());
+/// Pauses that double while something fails again and again.
+#[derive(Debug, PartialEq, Eq)]
+struct Pauses {
+    /// So many errors in a row cost no pause.
+    at_once: u32,
+    first: Duration,
+    longest: Duration,
+    /// Whether they are reported and counted.
+    are_told: bool,
+}
+
+/// Descriptors, memory or threads are short, or the network fails.
+const SHORTAGE: Pauses = Pauses { at_once: 0, first: FIRST_PAUSE, longest: LONGEST_PAUSE, are_told: true };
+/// The client is gone again. So many in a row that it would be spinning are slowed down.
+const CLIENT_GONE: Pauses = Pauses { at_once: 16, ..SHORTAGE };
+/// The listener does not block: what is set on it by another process stays, and it is looked at now and then.
+const DOES_NOT_BLOCK: Pauses =
+    Pauses { at_once: 0, first: Duration::from_millis(2), longest: Duration::from_millis(16), are_told: false };
+
+/// A call that ended after this long had waited.
+const AT_ONCE: Duration = Duration::from_millis(1);
+
+/// What an error of accept(2) means; `took` is how long the call was under way.
+///
+/// | accept(2) says | what is done |
+/// |---|---|
+/// | interrupted by a signal | again |
+/// | `EAGAIN` after a wait: a receive timeout on the listener | again |
+/// | `EAGAIN` at once: the listener does not block | a pause of 2 to 16 ms, again |
+/// | the client is gone again: `ECONNABORTED`, `ECONNRESET`, … | again; after 16 in a row pauses as below |
+/// | the listener is useless: `EINVAL`, `EBADF`, `ENOTSOCK` | the end |
+/// | anything else: no descriptors, no memory, `EPERM`, `EPROTO`, the client's network errors | a pause of 5 ms to 1 s |
+fn verdict(error: &io::Error, took: Duration) -> Verdict {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted, TimedOut, WouldBlock};
+    match error.kind() {
+        Interrupted => Verdict::Again,
+        WouldBlock | TimedOut if took >= AT_ONCE => Verdict::Again,
+        WouldBlock => Verdict::Pause(&DOES_NOT_BLOCK),
+        ConnectionAborted | ConnectionReset | ConnectionRefused => Verdict::Pause(&CLIENT_GONE),
+        _ if matches!(Error::call("accept", error).code(), "EINVAL" | "EBADF" | "ENOTSOCK") => Verdict::Stop,
+        _ => Verdict::Pause(&SHORTAGE),
+    }
+}
+
+impl Pauses {
+    /// The pause after so many errors in a row; `None` for none.
+    fn after(&self, in_a_row: u32) -> Option<Duration> {
+        let doubled = in_a_row.checked_sub(self.at_once + 1)?.min(8);
+        Some(self.longest.min(self.first * (1 << doubled)))
+    }
+}
+
+impl Listener {
+    /// Notes that accepting fails, leaves the seat, and tells it once. While others sit in accept(2), the next client is
+    /// theirs: each of them has set a descriptor aside, and this thread, which found none left, is only one more that
+    /// waits.
+    fn accepting_fails(&self, seat: Seat<'_>, error: io::Error, hooks: &Hooks<'_>, relieve: &dyn Fn()) {
+        let (presence, view) = seat.rise();
+        let is_short = view.seats() == 0;
+        if is_short && !self.shortage.is_on() {
+            self.tell_shortage(Some(Error::call("accept", &error)), &presence, hooks, relieve);
         }
-        self.server.registry.accept_failed();
-        let passing = matches!(error.kind(), ConnectionAborted | ConnectionReset | ConnectionRefused);
-        let error = Error::call("accept", &error);
-        if matches!(error.code(), "EINVAL" | "EBADF" | "ENOTSOCK") {
-            return Err(error.into());
-        }
-        self.in_a_row += 1;
-        let pauses = if passing { self.in_a_row.saturating_sub(AT_ONCE) } else { self.in_a_row };
-        if pauses == 0 {
-            return Ok(());
-        }
-        // While others wait in accept(2), the next client is theirs: each of them has set a descriptor aside, and this
-        // thread, which found none left, is only one more that waits.
-        let is_short = self.server.accepting.load(SeqCst) == 0;
-        if is_short && !self.server.paused.0.swap(true, SeqCst) {
-            let address = self.server.address.clone();
-            self.server.registry.reporter.tell(|| Report::AcceptPaused {
-                address,
-                error: error.clone(),
-                pause: FIRST_PAUSE,
-            });
-            if let Some(hook) = hooks.error {
-                guarded(|| hook(&error, None));
-            }
-        }
-        self.server.pause(LONGEST_PAUSE.min(FIRST_PAUSE * (1 << (pauses - 1).min(8))));
-        Ok(())
     }
 
     /// A client came.
-    fn is_over(&mut self) {
-        self.in_a_row = 0;
-        let paused = &self.server.paused.0;
-        if paused.load(SeqCst) && paused.swap(false, SeqCst) {
-            self.server.registry.reporter.tell(|| Report::Resumed { address: self.server.address.clone() });
+    fn accepting_works(&self, presence: &Presence, hooks: &Hooks<'_>, relieve: &dyn Fn()) {
+        if self.shortage.is_on() {
+            self.tell_shortage(None, presence, hooks, relieve);
         }
+    }
+
+    fn tell_shortage(&self, error: Option<Error>, presence: &Presence, hooks: &Hooks<'_>, relieve: &dyn Fn()) {
+        let reporter = &self.registry.reporter;
+        if !self.shortage.changes_to(error) || !reporter.is_on() && hooks.error.is_none() {
+            return;
+        }
+        relieve();
+        let _in_hook = self.registry.in_hook();
+        let _frame = presence.frame();
+        while let Some(error) = self.shortage.next_to_tell() {
+            let address = self.address.clone();
+            match error {
+                Some(error) => {
+                    let told = error.clone();
+                    reporter.tell(|| Report::AcceptPaused { address, error: told, pause: FIRST_PAUSE });
+                    if let Some(hook) = hooks.error {
+                        guarded(|| hook(&error, None));
+                    }
+                }
+                None => reporter.tell(|| Report::Resumed { address }),
+            }
+        }
+    }
+
+    /// Sleeps, unless the server is being closed.
+    pub(crate) fn pause(&self, time: Duration) {
+        self.registry.gate.wait(Deadline::after(time), &[], |view| view.phase() != Phase::Listening);
+    }
+
+    pub(crate) fn is_closing(&self) -> bool {
+        self.registry.gate.phase() != Phase::Listening
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Ensures that each kind of failure gets the answer of the table, and none is taken for another.
+    #[test]
+    fn each_error_of_accept_has_its_verdict() {
+        use io::ErrorKind::{
+            AddrInUse, ConnectionAborted, ConnectionReset, Interrupted, OutOfMemory, PermissionDenied, WouldBlock,
+        };
+        let long = Duration::from_millis(500);
+        let table = [
+            (Interrupted, Duration::ZERO, Verdict::Again),
+            (Interrupted, long, Verdict::Again),
+            (WouldBlock, long, Verdict::Again),
+            (WouldBlock, Duration::ZERO, Verdict::Pause(&DOES_NOT_BLOCK)),
+            (ConnectionAborted, Duration::ZERO, Verdict::Pause(&CLIENT_GONE)),
+            (ConnectionReset, long, Verdict::Pause(&CLIENT_GONE)),
+            (OutOfMemory, Duration::ZERO, Verdict::Pause(&SHORTAGE)),
+            (PermissionDenied, long, Verdict::Pause(&SHORTAGE)),
+            (AddrInUse, Duration::ZERO, Verdict::Pause(&SHORTAGE)),
+        ];
+        for (kind, took, expected) in table {
+            assert_eq!(verdict(&kind.into(), took), expected, "{kind:?} after {took:?}");
+        }
+    }
+
+    /// Ensures that what makes a listener useless ends accepting, and what passes does not.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_useless_listener_ends_accepting_and_nothing_else_does() {
+        // EBADF, EINVAL, ENOTSOCK; EMFILE, ENFILE, ENOBUFS, ENOMEM, EPROTO, EPERM, ENETDOWN, EHOSTUNREACH.
+        for code in [9, 22, 88] {
+            assert_eq!(verdict(&io::Error::from_raw_os_error(code), Duration::ZERO), Verdict::Stop, "{code} ends it");
+        }
+        for code in [24, 23, 105, 12, 71, 1, 100, 113] {
+            let pause = Verdict::Pause(&SHORTAGE);
+            assert_eq!(verdict(&io::Error::from_raw_os_error(code), Duration::ZERO), pause, "{code} passes");
+        }
+    }
+
+    /// Ensures that pauses double up to the longest, after those errors that cost none.
+    #[test]
+    fn pauses_grow_from_the_first_to_the_longest() {
+        let pauses: Vec<_> = (1..=10).map(|n| SHORTAGE.after(n).map_or(0, |pause| pause.as_millis())).collect();
+        assert_eq!(pauses, [5, 10, 20, 40, 80, 160, 320, 640, 1000, 1000], "a shortage pauses from 5 ms to 1 s");
+        let pauses: Vec<_> = (1..=5).map(|n| DOES_NOT_BLOCK.after(n).map_or(0, |pause| pause.as_millis())).collect();
+        assert_eq!(pauses, [2, 4, 8, 16, 16], "a listener that does not block is looked at every 2 to 16 ms");
+        assert_eq!(CLIENT_GONE.after(16), None, "sixteen clients that are gone again cost no pause");
+        assert_eq!(CLIENT_GONE.after(17), Some(FIRST_PAUSE), "the next in a row does");
     }
 }

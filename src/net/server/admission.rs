@@ -1,9 +1,7 @@
 //! Who is let in: the limit, the limit of each address, the block list, and who is trusted to send a PROXY header.
 
 use std::net::TcpStream;
-use std::sync::atomic::Ordering::SeqCst;
-use std::sync::{Arc, MutexGuard};
-use std::time::Duration;
+use std::sync::Arc;
 use std::{io, mem};
 
 use socket2::SockRef;
@@ -17,9 +15,10 @@ use crate::net::server::listener::Listener;
 use crate::net::server::options::WhenFull;
 use crate::net::server::refuse::{Hooks, refuse};
 use crate::net::server::registry::{Presence, Registration};
+use crate::net::socket::connection::Owner;
 use crate::net::socket::{Socket, stream};
 use crate::report::{RefusedBy, Report};
-use crate::sync::poison::lock;
+use crate::sync::poison::{Guard, lock};
 use crate::sys;
 
 /// A client that was let in.
@@ -27,8 +26,8 @@ pub(crate) struct Client {
     pub(crate) stream: TcpStream,
     pub(crate) local: Address,
     pub(crate) remote: Address,
-    pub(crate) slot: Slot,
-    pub(crate) address: Option<AddressSlot>,
+    pub(crate) slots: (Slot, Option<AddressSlot>),
+    pub(crate) presence: Presence,
     /// Where a load balancer has passed it on: the ends of the connection itself. The two above are the client's then.
     pub(crate) proxied: Option<Box<(Address, Address)>>,
 }
@@ -36,14 +35,9 @@ pub(crate) struct Client {
 impl Client {
     /// Lets a load balancer say whose connection it is, where that is asked for, and refuses the client if it is not
     /// told in time and in order, or not to be let in. Blocks until then: nobody else may depend on this thread.
-    pub(crate) fn introduce(
-        mut self,
-        server: &Listener,
-        presence: Presence,
-        hooks: &Hooks<'_>,
-    ) -> Option<(Client, Presence)> {
+    pub(crate) fn introduce(mut self, server: &Listener, hooks: &Hooks<'_>) -> Option<Client> {
         if server.options.trusted.is_none() {
-            return Some((self, presence));
+            return Some(self);
         }
         let stream = Arc::new(self.stream);
         let awaiting_header = server.registry.awaiting_header(&stream);
@@ -51,14 +45,14 @@ impl Client {
         drop(awaiting_header);
         self.stream = Arc::into_inner(stream).expect("who finds it registered has it while it is registered only");
         let by = match header {
-            Ok(Header::Own) => return Some((self, presence)),
+            Ok(Header::Own) => return Some(self),
             Ok(Header::Passed { client, reached }) => {
                 let own = (mem::replace(&mut self.local, reached), mem::replace(&mut self.remote, client));
                 self.proxied = Some(Box::new(own));
                 match server.take_address(&self.remote) {
                     Ok(address) => {
-                        self.address = address;
-                        return Some((self, presence));
+                        self.slots.1 = address;
+                        return Some(self);
                     }
                     Err(by) => by,
                 }
@@ -68,74 +62,63 @@ impl Client {
                 RefusedBy::Closing
             }
             Err(error) => {
+                let _frame = self.presence.frame();
                 server.registry.reporter.tell(|| Report::Failed { connection: None, error: error.clone() });
                 if error.kind() == io::ErrorKind::TimedOut { RefusedBy::ProxyTimeout } else { RefusedBy::ProxyHeader }
             }
         };
-        let Client { stream, local, remote, slot, .. } = self;
-        drop(slot);
+        let Client { stream, local, remote, slots, presence, .. } = self;
+        drop(slots);
         refuse(server, stream, (Some(local), remote), by, presence, hooks);
         None
     }
 
-    /// Enters it into the accounts and makes it a socket.
-    pub(crate) fn register(self, server: &Listener, presence: Option<Presence>) -> Socket {
-        let registry = &server.registry;
-        let registration = Registration::new(registry, (self.slot, self.address), presence);
+    /// Enters it into the accounts and makes it a socket. The server is not over before what keeps it is dropped too.
+    pub(crate) fn register(self, server: &Listener) -> (Socket, Arc<Registration>) {
+        let (registry, number, open) = (&server.registry, self.presence.number, self.slots.0.nth);
+        let registration = Registration::new(self.presence, self.slots);
+        let owner: Arc<dyn Owner> = Arc::clone(&registration) as _;
         let addresses = (self.local, self.remote);
-        let socket = Socket::new(
-            self.stream,
-            addresses,
-            server.options.connection,
-            registry.reporter.clone(),
-            Some(Box::new(registration)),
-        );
+        let reporter = registry.reporter.clone();
+        let socket = Socket::new(self.stream, addresses, server.options.connection, reporter, Some(owner));
         if let Some(own) = self.proxied {
             // Nobody else has the socket yet.
             let _ = socket.connection.proxied.set(own);
         }
         // First: once it is entered, others find it, and may close it, which is reported too.
-        registry
-            .reporter
-            .tell(|| Report::Accepted { connection: socket.connection.name(), open: registry.slots.taken() });
-        registry.register(socket.id(), &socket.connection);
-        socket
-    }
-}
-
-/// Makes a client of a connection that got the slots, and refuses the others.
-pub(crate) fn admit(
-    server: &Listener,
-    stream: TcpStream,
-    remote: Address,
-    slots: Result<(Slot, Option<AddressSlot>), RefusedBy>,
-    presence: Presence,
-    hooks: &Hooks<'_>,
-) -> Option<(Client, Presence)> {
-    match slots {
-        Ok((slot, address)) => {
-            if !sys::ACCEPTED_INHERITS || server.adopted {
-                stream::plain(&stream);
-                // It fails only on a connection that is dead already; reading from it will tell.
-                if server.address.path().is_none() {
-                    let _ = stream::apply(&SockRef::from(&stream), server.options.connection.settings);
-                }
-            }
-            let local = server.local_of(&stream);
-            Some((Client { stream, local, remote, slot, address, proxied: None }, presence))
+        if registry.reporter.is_on() {
+            let _frame = registration.frame();
+            registry.reporter.tell(|| Report::Accepted { connection: socket.connection.name(), open });
         }
-        Err(by) => {
-            refuse(server, stream, (None, remote), by, presence, hooks);
-            None
-        }
+        registry.register(&socket.connection, number);
+        (socket, registration)
     }
 }
 
 impl Listener {
+    /// Makes a client of a connection that got its slots.
+    pub(crate) fn admit(
+        &self,
+        stream: TcpStream,
+        remote: Address,
+        slots: (Slot, Option<AddressSlot>),
+        presence: Presence,
+    ) -> Client {
+        if !sys::ACCEPTED_INHERITS || self.adopted {
+            stream::plain(&stream);
+            // It fails only on a connection that is dead already; reading from it will tell.
+            if self.address.path().is_none() {
+                let _ = stream::apply(&SockRef::from(&stream), self.options.connection.settings);
+            }
+        }
+        let local = self.local_of(&stream);
+        Client { stream, local, remote, slots, presence, proxied: None }
+    }
+
     /// Where clients are to wait for a slot: the turn to accept, which one thread has at a time, and a slot that is
     /// free. So no client is accepted in vain, and at most one client is held in hand, if the limit is lowered
     /// meanwhile.
-    pub(crate) fn turn_to_accept(&self) -> Option<MutexGuard<'_, ()>> {
+    pub(crate) fn turn_to_accept(&self) -> Option<Guard<'_, ()>> {
         let turn = (self.options.when_full == WhenFull::Wait).then(|| lock(&self.turn));
         if turn.is_some() {
             self.wait_for_room();
@@ -144,7 +127,7 @@ impl Listener {
     }
 
     pub(crate) fn wait_for_room(&self) {
-        self.registry.slots.wait_for_room(|| self.closing.load(SeqCst));
+        self.registry.slots.wait_for_room(|| self.is_closing());
     }
 
     /// What a client needs to be let in: a slot, and one of its address's own.
@@ -161,7 +144,7 @@ impl Listener {
                 Ok(slot) => return Ok((slot, address)),
                 Err(Denied::Closed) => return Err(RefusedBy::Closing),
                 Err(Denied::Full) if self.options.when_full != WhenFull::Wait => return Err(RefusedBy::Full),
-                Err(Denied::Full) if self.closing.load(SeqCst) => return Err(RefusedBy::Closing),
+                Err(Denied::Full) if self.is_closing() => return Err(RefusedBy::Closing),
                 Err(Denied::Full) => self.wait_for_room(),
             }
         }
@@ -196,10 +179,5 @@ impl Listener {
             Some(local) => local.clone(),
             None => stream.local_addr().map_or_else(|_| self.address.clone(), Address::from),
         }
-    }
-
-    /// Sleeps, unless the server is being closed.
-    pub(crate) fn pause(&self, time: Duration) {
-        self.registry.wait_for(time, || self.closing.load(SeqCst));
     }
 }

@@ -2,10 +2,11 @@
 
 use std::{fmt, io};
 
-use crate::error::{Cause, Error};
+use crate::error::Error;
 use crate::net::server::Server;
 use crate::net::server::refuse::{ErrorHook, Hooks, Refused, RefusedHook};
 use crate::net::socket::Socket;
+use crate::report::ConnectionInfo;
 use crate::thread::Running;
 
 impl Server {
@@ -38,10 +39,16 @@ impl Server {
     }
 }
 
-/// One closure per event of a [`Server`], made by [`Server::on`]. `connection` runs on the thread of each connection,
-/// so several run at once; `refused`, and `error` where it is about no connection, run on the thread that accepts,
-/// which waits for them (of a client whose [PROXY header](crate::net::ServerOptions::proxy_protocol) was awaited,
-/// `refused` runs on the thread that would have served it); `close` runs on the thread of `run`.
+/// One closure per event of a [`Server`], made by [`Server::on`].
+///
+/// `connection` runs on the thread of each connection, so several run at once. `refused`, and `error` where it is about
+/// no connection, run on the thread that has accepted the client, or failed to; before it calls them, another thread
+/// accepts. At most sixteen threads beyond the limit of connections sit in such callbacks; a slow one holds up accepting
+/// from then on, which [`Report::AcceptHeldUp`](crate::Report::AcceptHeldUp) tells and
+/// [`Stats::in_hooks`](super::Stats::in_hooks) counts. `close` runs on the thread of `run`.
+///
+/// Each is called without a lock held, and may call anything of the server, [`wait`](Server::wait) and
+/// [`shutdown`](Server::shutdown) included.
 #[must_use = "no client is accepted until run() or spawn()"]
 pub struct ServerCallbacks<'a> {
     server: Server,
@@ -60,19 +67,18 @@ impl<'a> ServerCallbacks<'a> {
         self
     }
 
-    /// A client was turned away; when this has returned it is closed, or with
-    /// [`WhenFull::RefuseWith`](crate::net::WhenFull::RefuseWith) handed to the thread that says goodbye. Node's
-    /// `drop`.
+    /// A client was turned away. It is closed by now, or with
+    /// [`WhenFull::RefuseWith`](crate::net::WhenFull::RefuseWith) being told goodbye. Node's `drop`.
     #[doc(alias = "drop")]
     pub fn refused(mut self, f: impl Fn(&Refused) + Send + Sync + 'a) -> Self {
         self.refused = Some(Box::new(f));
         self
     }
 
-    /// A handler returned an error, told with its socket, and before its connection is closed, unless the handler did
-    /// that itself, as [`each`](Socket::each) does; or accepting fails for the time being, told once until it works
-    /// again, without a socket. Neither ends the server.
-    pub fn error(mut self, f: impl Fn(&Error, Option<&Socket>) + Send + Sync + 'a) -> Self {
+    /// A handler returned an error, told with its connection, which is closed and whose slot is free by now: what a client
+    /// is to hear of an error, the handler writes. Or accepting fails for the time being, told once until it works
+    /// again, without a connection. Neither ends the server.
+    pub fn error(mut self, f: impl Fn(&Error, Option<&ConnectionInfo>) + Send + Sync + 'a) -> Self {
         self.error = Some(Box::new(f));
         self
     }
@@ -88,14 +94,15 @@ impl<'a> ServerCallbacks<'a> {
     /// # Errors
     /// Those of [`Server::serve`].
     pub fn run(self) -> io::Result<()> {
+        self.server.claim()?;
+        self.run_claimed()
+    }
+
+    pub(crate) fn run_claimed(self) -> io::Result<()> {
         let hooks = Hooks { refused: self.refused.as_deref(), error: self.error.as_deref() };
-        let result = self.server.serve_with(&self.connection, &hooks);
-        if !result.as_ref().is_err_and(|error| Cause::AlreadyListen.is_of(error)) {
-            // For connections too that `accept` has given out.
-            self.server.inner.registry.wait();
-            if let Some(close) = self.close {
-                close();
-            }
+        let result = self.server.serve_claimed(&self.connection, &hooks);
+        if let Some(close) = self.close {
+            close();
         }
         result
     }
@@ -105,10 +112,12 @@ impl ServerCallbacks<'static> {
     /// As [`run`](Self::run), on a thread of its own.
     ///
     /// # Errors
-    /// The thread cannot be started. What `run` returns, [`Running::join`] gives.
+    /// `ERR_SERVER_ALREADY_LISTEN` if the server is being served already. The thread cannot be started. What `run`
+    /// returns, [`Running::join`] gives.
     pub fn spawn(self) -> io::Result<Running> {
         let server = self.server.clone();
-        server.start(move || self.run())
+        server.claim()?;
+        server.start(move || self.run_claimed())
     }
 }
 

@@ -9,6 +9,7 @@ use crate::net::server::refuse::Refused;
 use crate::net::socket::Socket;
 use crate::net::socket::channel::feed_from;
 use crate::net::socket::each::SocketEvent;
+use crate::report::Outcome;
 
 /// What happens on a [`Server`] whose events go [through a channel](Server::events).
 #[derive(Debug, Clone)]
@@ -30,7 +31,7 @@ impl Server {
     /// Serves on threads of its own, and sends everything that happens into one channel that holds `n` events at most;
     /// 0 hands each one over. See [`Events`] for what the receiver must know.
     ///
-    /// A connection ends when both sides have: at `End`, answer what is left to answer and call
+    /// A connection ends when both sides have: at `End`, and at `ShuttingDown`, answer what is left to answer and call
     /// [`outbox().end()`](crate::net::Outbox::end), or [`destroy`](Socket::destroy).
     ///
     /// ```
@@ -58,8 +59,8 @@ impl Server {
     /// the room is allocated at once. The thread cannot be started.
     #[doc(alias = "asyncIterator")]
     pub fn events(&self, n: usize) -> io::Result<Events<ServerEvent>> {
-        self.check_unserved()?;
-        let (feed, receiver, consumer) = channel(n)?;
+        let (feed, events) = channel(n)?;
+        self.claim()?;
         let server = self.clone();
         let running = self.start(move || {
             let result = server
@@ -73,26 +74,24 @@ impl Server {
                 })
                 // Nobody is there to be told if sending fails.
                 .refused(|client| drop(feed.send(ServerEvent::Refused(client.clone()))))
-                .error(|error, socket| {
-                    if socket.is_none() {
+                .error(|error, connection| {
+                    if connection.is_none() {
                         drop(feed.send(ServerEvent::Error(error.clone())));
                     }
                 })
-                .run();
+                .run_claimed();
             if let Err(error) = &result {
                 drop(feed.send(ServerEvent::Error(Error::told_by(error))));
             }
             drop(feed.send(ServerEvent::Close));
             result
         })?;
-        self.inner.set_consumer(&consumer);
         let server = self.clone();
-        Ok(Events::new(receiver, consumer, running, move || {
+        Ok(events.fed_by(running, move || {
             server.close();
             // Nobody would be told of a client whose header came later.
             server.inner.registry.interrupt_newcomers();
-            server.sockets().iter().for_each(Socket::destroy);
-            server.inner.cut_goodbyes();
+            server.inner.registry.cut(Outcome::Destroyed, &[]);
         }))
     }
 }

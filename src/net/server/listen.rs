@@ -1,8 +1,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicUsize};
-use std::sync::{Arc, Mutex, OnceLock, RwLock};
+use std::sync::{Arc, Condvar, Mutex, RwLock};
 
 use socket2::{Domain, Protocol, SockRef, Type};
 
@@ -11,10 +10,11 @@ use crate::endpoint::{Endpoint, Target, resolve};
 use crate::error::{Error, Result};
 use crate::limit::{Addresses, Slots};
 use crate::net::server::Server;
-use crate::net::server::listener::{Listener, Paused};
+use crate::net::server::listener::Listener;
 use crate::net::server::options::{ServerOptions, WhenFull};
-use crate::net::server::refuse_with::Goodbyes;
 use crate::net::server::registry::Registry;
+use crate::net::server::shortage::Shortage;
+use crate::net::socket::lingering::Lingering;
 use crate::net::socket::stream;
 use crate::net::unix::{self, SocketFile};
 use crate::sync::poison::lock;
@@ -26,8 +26,8 @@ impl ServerOptions {
     /// up, which may block; its first address that is not link-local counts.
     ///
     /// A path makes a Unix socket, unix(7): its file is made here and removed by `close`, or when the last handle is
-    /// dropped, in the process that made it. A forked child leaves it. After a crash it is left too, and has to be
-    /// removed before the next time. On Linux a path that starts with a NUL is an abstract name, without a file.
+    /// dropped, in the process that made it. A child that was forked leaves it. After a crash it is left too, and has to
+    /// be removed before the next time. On Linux a path that starts with a NUL is an abstract name, without a file.
     ///
     /// # Errors
     /// - `listen EADDRINUSE: address already in use 127.0.0.1:3000`: another socket listens there.
@@ -119,34 +119,28 @@ impl ServerOptions {
         let is_called = adopted || !sys::SHUTDOWN_WAKES_ACCEPT;
         let spare = if is_called { socket2::Socket::new(Domain::IPV4, Type::DGRAM, None).ok() } else { None };
         let is_wildcard = address.ip().is_some_and(|ip| ip.is_unspecified());
-        let slots = if self.when_full == WhenFull::Wait { Slots::with_room(limit) } else { Slots::new(limit) };
-        let goodbyes = match &self.when_full {
-            WhenFull::RefuseWith(message) => {
-                let name = format!("{} refuse {address}", self.thread_name);
-                Some(Goodbyes::new(message.clone(), self.lingering_close, name, self.stack_size))
-            }
+        let lingering = Lingering::new(format!("{} linger {address}", self.thread_name), self.stack_size);
+        let goodbye = match &self.when_full {
+            WhenFull::RefuseWith(message) => Some(message.as_slice().into()),
             WhenFull::Refuse | WhenFull::Wait => None,
         };
         let inner = Arc::new(Listener {
-            registry: Registry::new(slots, self.reporter.clone(), address.clone()),
+            registry: Registry::new(Slots::new(limit), self.reporter.clone(), address.clone(), lingering),
             options: self.clone(),
             inode: sys::inode(&listener),
             listener: RwLock::new(Some(Arc::new(listener))),
             local: (!is_wildcard).then(|| address.clone()),
             address,
             adopted,
-            closing: AtomicBool::new(false),
-            accepting: AtomicUsize::new(0),
-            answering: Mutex::default(),
             wakers: Mutex::default(),
             file: Mutex::new(file),
             spare: Mutex::new(spare),
-            paused: Paused::default(),
+            shortage: Shortage::default(),
             turn: Mutex::default(),
             addresses: self.max_per_address.map(Addresses::new),
-            goodbyes,
-            served: AtomicBool::new(false),
-            consumer: OnceLock::new(),
+            goodbye,
+            shutdowns: Mutex::default(),
+            reported: Condvar::new(),
             attached: Mutex::default(),
         });
         let server = Server { inner };

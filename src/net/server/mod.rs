@@ -8,13 +8,12 @@ pub(crate) mod listen;
 pub(crate) mod listener;
 pub(crate) mod options;
 pub(crate) mod refuse;
-pub(crate) mod refuse_with;
 pub(crate) mod registry;
+pub(crate) mod shortage;
 pub(crate) mod shutdown;
 pub(crate) mod workers;
 
-use std::sync::Arc;
-use std::sync::atomic::Ordering::SeqCst;
+use std::sync::{Arc, Weak};
 use std::{fmt, io};
 
 use crate::address::Address;
@@ -68,54 +67,74 @@ impl Server {
     }
 
     /// Calls `handler` with each connection, each on a thread of its own, at the same time. Blocks until the server is
-    /// closed and the last handler has returned, and with [`WhenFull::RefuseWith`](crate::net::WhenFull::RefuseWith)
-    /// the last goodbye is over. The calling thread is the first to serve.
+    /// closed and all of it has ended: the last handler has returned, the last connection is closed, those that
+    /// [`accept`](Server::accept) had given out before included, and nothing [lingers](ServerOptions::lingering_close)
+    /// any more. The calling thread is the first to serve.
     ///
     /// The handler may borrow from the caller. When it returns, its connection ends: first the slot is free, then the
-    /// peer sees our end, then what it still sends is thrown away for at most
-    /// [`lingering_close`](ServerOptions::lingering_close). When it returns an error, the connection is destroyed and
-    /// the error reported. When it panics, the same; no other connection is harmed, as long as the program is not built
-    /// with `panic = "abort"`. Clones of the socket that outlive the handler are closed sockets.
+    /// peer sees our end, then the thread accepts again; what the peer still sends is thrown away on another thread for
+    /// at most [`lingering_close`](ServerOptions::lingering_close). When the handler returns an error, the connection is
+    /// destroyed and the error reported. When it panics, the same; no other connection is harmed, as long as the program
+    /// is not built with `panic = "abort"`. Clones of the socket that outlive the handler are closed sockets.
     ///
     /// Passing errors of accept(2), a shortage of descriptors, memory or threads end nothing: they are reported, and
     /// after a pause it goes on.
+    ///
+    /// | accept(2) says | what is done |
+    /// |---|---|
+    /// | interrupted by a signal | again |
+    /// | `EAGAIN` after a wait, as with a receive timeout | again |
+    /// | `EAGAIN` at once, as with `O_NONBLOCK` | again after 2 to 16 ms |
+    /// | `ECONNABORTED`, `ECONNRESET`: the client is gone again | again; after sixteen in a row as in the last row |
+    /// | `EINVAL`, `EBADF`, `ENOTSOCK` | the server is closed, and this returns the error |
+    /// | anything else: `EMFILE`, `ENFILE`, `ENOMEM`, `ENOBUFS`, `EPERM`, `EPROTO`, … | reported once, again after 5 ms to 1 s |
     ///
     /// # Errors
     /// `ERR_SERVER_ALREADY_LISTEN` if the server is being served already. `accept` with `EINVAL`, `EBADF` or `ENOTSOCK`
     /// if the listening socket has become useless, as when the giver of an adopted one has shut it down: the server is
     /// closed then. `WouldBlock` never.
     pub fn serve(&self, handler: impl Fn(&Socket) -> io::Result<()> + Sync) -> io::Result<()> {
-        self.serve_with(&handler, &Hooks::default())
+        self.claim()?;
+        self.serve_claimed(&handler, &Hooks::default())
     }
 
     /// As [`serve`](Server::serve), on a thread of its own.
     ///
     /// # Errors
-    /// The thread cannot be started. What `serve` returns, [`Running::join`] gives.
+    /// `ERR_SERVER_ALREADY_LISTEN` if the server is being served already. The thread cannot be started. What `serve`
+    /// returns, [`Running::join`] gives.
     pub fn spawn(&self, handler: impl Fn(&Socket) -> io::Result<()> + Send + Sync + 'static) -> io::Result<Running> {
+        self.claim()?;
         let server = self.clone();
-        self.start(move || server.serve(handler))
+        self.start(move || server.serve_claimed(&handler, &Hooks::default()))
     }
 
+    /// Claims the server for one who serves it.
+    pub(crate) fn claim(&self) -> io::Result<()> {
+        if self.inner.registry.gate.claim() { Ok(()) } else { Err(served_already()) }
+    }
+
+    /// Serves on a thread of its own what is claimed; if none can be started, the server is free again.
     pub(crate) fn start(&self, serve: impl FnOnce() -> io::Result<()> + Send + 'static) -> io::Result<Running> {
+        let registry = &self.inner.registry;
         let ServerOptions { thread_name, stack_size, .. } = &self.inner.options;
-        Running::start(format!("{thread_name} serve {}", self.address()), *stack_size, serve)
+        let name = format!("{thread_name} serve {}", self.address());
+        let inner = Arc::downgrade(&self.inner);
+        let close = move || {
+            if let Some(inner) = inner.upgrade() {
+                inner.close();
+            }
+        };
+        Running::start(name, *stack_size, registry.identity(), close, serve).inspect_err(|_| registry.gate.unclaim())
     }
 
-    pub(crate) fn serve_with(
+    pub(crate) fn serve_claimed(
         &self,
-        handler: &(impl Fn(&Socket) -> io::Result<()> + Sync),
+        handler: &(dyn Fn(&Socket) -> io::Result<()> + Sync),
         hooks: &Hooks<'_>,
     ) -> io::Result<()> {
-        if self.inner.served.swap(true, SeqCst) {
-            return Err(served_already());
-        }
-        workers::serve(&self.inner, handler, hooks)
-    }
-
-    /// An early word of what `serve_with` will say.
-    pub(crate) fn check_unserved(&self) -> io::Result<()> {
-        if self.inner.served.load(SeqCst) { Err(served_already()) } else { Ok(()) }
+        let served = workers::serve(&self.inner, handler, hooks);
+        served.and(self.wait())
     }
 
     /// Waits for a client and gives its connection, which counts as open until it is closed: destroyed, or its last
@@ -128,9 +147,13 @@ impl Server {
     /// there, so `while let Some(socket) = server.accept()?` is a correct server.
     ///
     /// # Errors
-    /// The listening socket has become useless; the server is closed then.
+    /// `ERR_SERVER_ALREADY_LISTEN` if the server is being served: its clients go to the handler. `accept` with `EINVAL`,
+    /// `EBADF` or `ENOTSOCK` if the listening socket has become useless; the server is closed then.
     #[doc(alias = "incoming")]
     pub fn accept(&self) -> io::Result<Option<Socket>> {
+        if self.inner.registry.gate.is_claimed() {
+            return Err(served_already());
+        }
         accept::accept(&self.inner)
     }
 
@@ -142,7 +165,7 @@ impl Server {
     /// Whether the server has not been closed.
     #[doc(alias = "listening")]
     pub fn is_listening(&self) -> bool {
-        !self.inner.closing.load(SeqCst)
+        !self.inner.is_closing()
     }
 
     /// How many connections are open at this instant: admitted, and not closed yet. Refused clients never count, but
@@ -181,9 +204,11 @@ impl Server {
         self.inner.registry.slots.set_limit(max.into().map_or(ceiling, |max| max.min(ceiling)));
     }
 
-    /// The connections that are open at this instant, in the order they came.
+    /// The connections that are open at this instant, in the order they came. These handles keep them open: dropping the
+    /// last one of a connection closes it.
     pub fn sockets(&self) -> Vec<Socket> {
-        self.inner.registry.open().into_iter().map(|connection| Socket { connection }).collect()
+        let open = self.inner.registry.open(&[]);
+        open.iter().filter_map(Weak::upgrade).map(|connection| Socket { connection }).collect()
     }
 
     /// How many clients the kernel has connected and no thread has accepted yet, those in the

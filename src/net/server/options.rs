@@ -7,13 +7,17 @@ use crate::block_list::BlockList;
 use crate::cancel::Cancel;
 use crate::error::{Error, Result};
 use crate::net::proxy::{self, Trusted};
-use crate::net::server::refuse_with;
 use crate::net::socket::keep_alive::KeepAlive;
+use crate::net::socket::lingering;
 use crate::net::socket::lingering::LINGERING_CLOSE;
 use crate::net::socket::stream::Options;
 use crate::report::{Report, Reporter};
 use crate::sys;
 use crate::thread::{NAME, check_name, check_stack_size};
+
+/// The longest goodbye. As Linux sizes its buffers by default, the kernel takes this much at once, whether the client
+/// reads or not.
+const LONGEST_GOODBYE: usize = 64 * 1024;
 
 /// How to listen: options for a [`Server`](crate::net::Server), then [`listen`](ServerOptions::listen).
 ///
@@ -87,8 +91,8 @@ impl ServerOptions {
     }
 
     /// How many connections may be open at once; 0 lets nobody in, `None` allows as many as the system has threads for.
-    /// Default: 10,000, or 64 less than the limit of descriptors (`ulimit -n`) if that is lower; with
-    /// [`WhenFull::RefuseWith`] also less what its goodbyes may take.
+    /// Default: 10,000, or 64 less than seven eighths of the limit of descriptors (`ulimit -n`) if that is lower: an
+    /// eighth is for connections that [linger](ServerOptions::lingering_close).
     ///
     /// More than the threads of one process, on Linux a quarter of `vm.max_map_count` less 1,000, is an error.
     #[doc(alias = "maxConnections")]
@@ -293,13 +297,11 @@ impl ServerOptions {
         check_stack_size(self.stack_size)?;
         check_name(&self.thread_name)?;
         self.connection.check()?;
-        let mut goodbyes = 0;
         if let WhenFull::RefuseWith(message) = &self.when_full {
-            if message.len() > refuse_with::LONGEST {
-                let must = format!("<= {} bytes", refuse_with::LONGEST);
+            if message.len() > LONGEST_GOODBYE {
+                let must = format!("<= {} bytes", LONGEST_GOODBYE);
                 return Err(Error::option("when_full message", must, message.len()));
             }
-            goodbyes = refuse_with::at_once();
         }
         let ceiling = sys::thread_ceiling();
         match self.max_connections {
@@ -310,8 +312,8 @@ impl ServerOptions {
             Limit::Of(max) => Ok(max),
             Limit::Ceiling => Ok(ceiling),
             Limit::Default => {
-                let descriptors = sys::descriptor_limit();
-                let descriptors = descriptors.map_or(usize::MAX, |limit| limit.saturating_sub(64 + goodbyes).max(1));
+                let left = |limit: usize| limit.saturating_sub(64 + lingering::share()).max(1);
+                let descriptors = sys::descriptor_limit().map_or(usize::MAX, left);
                 Ok(10_000.min(descriptors).min(ceiling))
             }
         }

@@ -1,13 +1,16 @@
 //! What a client gets that is not let in.
 
 use std::net::TcpStream;
+use std::sync::Arc;
 
 use crate::address::Address;
+use crate::callback::guarded;
 use crate::error::Error;
 use crate::net::server::listener::Listener;
 use crate::net::server::registry::Presence;
-use crate::net::socket::Socket;
-use crate::report::{RefusedBy, Report, guarded};
+use crate::net::socket::lingering::Last;
+use crate::report::{ConnectionInfo, RefusedBy, Report};
+use crate::sys;
 
 /// A client that was turned away, as [`ServerCallbacks::refused`](crate::net::ServerCallbacks::refused) is told of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,10 +32,22 @@ pub(crate) struct Hooks<'a> {
 }
 
 pub(crate) type RefusedHook<'a> = dyn Fn(&Refused) + Send + Sync + 'a;
-pub(crate) type ErrorHook<'a> = dyn Fn(&Error, Option<&Socket>) + Send + Sync + 'a;
+pub(crate) type ErrorHook<'a> = dyn Fn(&Error, Option<&ConnectionInfo>) + Send + Sync + 'a;
 
-/// Tells of the client, then closes it, or has goodbye said to it. Called on the accepting thread: two system calls in
-/// all, accept(2) and close(2), unless a hook is to know the address it came to on a wildcard listener.
+impl<'a> Hooks<'a> {
+    /// Whether code of the program's is called about a client that is turned away for that cause.
+    pub(crate) fn hear_of(&self, by: RefusedBy, server: &Listener) -> bool {
+        server.registry.reporter.is_on() || self.refused(by).is_some()
+    }
+
+    /// Blocked clients are told to the report hook alone.
+    fn refused(&self, by: RefusedBy) -> Option<&'a RefusedHook<'a>> {
+        self.refused.filter(|_| by != RefusedBy::Blocked)
+    }
+}
+
+/// Closes the client's connection, or has goodbye said to it; then tells of it. Two system calls in all, accept(2) and
+/// close(2), unless a hook is to know the address the client came to on a wildcard listener.
 pub(crate) fn refuse(
     server: &Listener,
     stream: TcpStream,
@@ -41,20 +56,38 @@ pub(crate) fn refuse(
     presence: Presence,
     hooks: &Hooks<'_>,
 ) {
-    server.registry.refused(by);
-    // Blocked clients are told to the report hook alone.
-    let hook = hooks.refused.filter(|_| by != RefusedBy::Blocked);
-    if server.registry.reporter.is_on() || hook.is_some() {
-        let local = local.unwrap_or_else(|| server.local_of(&stream));
-        let refused = Refused { local, remote, by };
-        if let Some(hook) = hook {
-            guarded(|| hook(&refused));
-        }
-        server.registry.reporter.tell(|| Report::Refused { local: refused.local, remote: refused.remote, by });
+    let is_told = hooks.hear_of(by, server);
+    let local = if is_told { local.unwrap_or_else(|| server.local_of(&stream)) } else { server.address.clone() };
+    let presence = Arc::new(presence);
+    server.turn_away(stream, by, &presence);
+    if !is_told {
+        return;
     }
-    match &server.goodbyes {
-        Some(goodbyes) if by.hears_goodbye() => goodbyes.say(stream, presence),
-        // The connection first: who is present no longer has none.
-        _ => drop((stream, presence)),
+    let _in_hook = server.registry.in_hook();
+    let _frame = presence.frame();
+    let refused = Refused { local, remote, by };
+    if let Some(hook) = hooks.refused(by) {
+        guarded(|| hook(&refused));
+    }
+    server.tell_refused(refused);
+}
+
+impl Listener {
+    /// Counts the client, and closes its connection or has goodbye said to it.
+    pub(crate) fn turn_away(&self, stream: TcpStream, by: RefusedBy, presence: &Arc<Presence>) {
+        self.registry.refused(by);
+        let message = self.goodbye.as_ref().filter(|_| by.hears_goodbye());
+        let Some((message, place)) =
+            message.and_then(|message| Some((message, self.registry.lingering.place_for_refused()?)))
+        else {
+            return;
+        };
+        sys::prepare(&stream);
+        let message = Last::Message(Arc::clone(message));
+        place.begin(Arc::new(stream), message, self.options.lingering_close, Box::new(Arc::clone(presence)));
+    }
+
+    pub(crate) fn tell_refused(&self, Refused { local, remote, by }: Refused) {
+        self.registry.reporter.tell(|| Report::Refused { local, remote, by });
     }
 }

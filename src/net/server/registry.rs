@@ -1,21 +1,20 @@
 //! Who is connected to a server, and the accounts: the one lock that admission and the end of a connection touch.
 
-use std::any::Any;
-use std::cell::Cell;
 use std::collections::HashMap;
 use std::fmt;
 use std::net::{Shutdown, TcpStream};
-use std::sync::atomic::Ordering::SeqCst;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::atomic::{AtomicBool, AtomicUsize};
-use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::Duration;
 
 use crate::address::Address;
-use crate::events::this_thread;
+use crate::callback::{ActsFor, Frame};
 use crate::limit::{AddressSlot, Slot, Slots};
-use crate::net::socket::connection::{Connection, Owner};
+use crate::net::socket::connection::{CloseMode, Connection, Ended, Owner};
+use crate::net::socket::lingering::{Lingering, Place};
 use crate::report::{ConnectionId, Outcome, RefusedBy, Report, Reporter};
-use crate::sync::deadline::Deadline;
+use crate::sync::gate::{Gate, NoSeat, View};
 use crate::sync::poison::lock;
 
 /// A server's accounts, as [`Server::stats`](crate::net::Server::stats) gives them. They always balance:
@@ -35,6 +34,13 @@ pub struct Stats {
     pub panicked: u64,
     /// The largest number that was ever open at once.
     pub peak: u64,
+    /// Connections that have ended and whose peers have not: what they still send is thrown away, for
+    /// [`lingering_close`](super::ServerOptions::lingering_close). Clients that are told why they are turned away too.
+    pub lingering: u64,
+    /// How many of those were closed before, or at once, because too many lingered.
+    pub cut_short: u64,
+    /// Threads that are in a callback about a client that was turned away, or about accepting, at this instant.
+    pub in_hooks: u64,
     /// How often accept(2) failed. It was tried again each time, unless the listening socket had become useless.
     pub accept_errors: u64,
     /// Clients turned away, by the number of the cause.
@@ -63,79 +69,97 @@ impl fmt::Debug for Refusals {
     }
 }
 
+/// How a [`shutdown`](crate::net::Server::shutdown) went: what was seen, and nothing else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use = "it says whether anything is still running"]
+#[non_exhaustive]
+pub struct ShutdownReport {
+    /// Connections that have ended since the call, in whatever way but one: not those that were forced to. A handler
+    /// that returned an error or panicked counts here too; [`stats`](crate::net::Server::stats) tells them apart.
+    pub finished: usize,
+    /// Connections that were destroyed since the time was up, by this shutdown or by another that ran at the same time.
+    pub forced: usize,
+    /// Handlers that had not returned yet, and sockets from `accept` that other threads were still using; also
+    /// callbacks about a client that was turned away, one that calls `shutdown` itself included. While it is not 0,
+    /// code of the server runs: a program must not unload it. Nor before `serve` has returned, and std has ended its
+    /// threads, which takes a moment.
+    pub still_running: usize,
+    /// How long it took.
+    pub elapsed: Duration,
+}
+
+impl fmt::Display for ShutdownReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ShutdownReport { finished, forced, still_running, elapsed } = self;
+        write!(
+            f,
+            "{finished} finished, {forced} forced, {still_running} still running, after {:.3} s",
+            elapsed.as_secs_f64()
+        )
+    }
+}
+
 /// What a server and its connections share. It outlives the server as long as one of them is open.
 pub(crate) struct Registry {
+    /// How far the end has come, and who keeps it from going on.
+    pub(crate) gate: Gate,
     pub(crate) slots: Arc<Slots>,
     pub(crate) reporter: Reporter,
     pub(crate) address: Address,
-    /// Clients that accept(2) gave, until they are refused, or their socket is closed and their handler has returned.
-    /// Goes up before the acceptor counts itself out and down last of all, so that 0 after the close means the end.
-    present: AtomicUsize,
-    /// How many threads wait for `changed`; while there are none, nobody has to be told.
-    waiters: AtomicUsize,
-    /// The listener is gone: nobody new comes.
-    closed: AtomicBool,
-    /// Nobody is present any more, and somebody tells so or has done.
-    ended: AtomicBool,
-    /// It has been told. Last of all.
-    over: AtomicBool,
-    /// The thread that tells so just now, which cannot wait for itself.
-    telling: AtomicUsize,
-    /// A shutdown has begun: whoever enters still is told to end.
-    interrupting: AtomicBool,
+    pub(crate) lingering: Arc<Lingering>,
+    /// What the caller of `serve` acts for: it waits for this server, so whoever acts for a connection acts for those.
+    behind: OnceLock<Vec<ActsFor>>,
+    /// Numbers what is present.
+    last: AtomicUsize,
+    /// Threads in callbacks that are about no connection.
+    in_hooks: AtomicUsize,
+    /// They hold up accepting, which was told, until there is none.
+    is_held_up: AtomicBool,
     state: Mutex<State>,
-    /// `present` or the server's state changed. Told under the lock of `state`.
-    changed: Condvar,
 }
 
 #[derive(Default)]
 struct State {
-    open: HashMap<ConnectionId, Weak<Connection>>,
+    open: HashMap<ConnectionId, Open>,
     stats: Stats,
     /// How many of those that ended a shutdown has cut off.
     forced: u64,
-    /// Handlers that wait for all the others: they cannot wait for each other.
-    waiting_handlers: usize,
-    /// Streams of connections that are over but for the input that is thrown away.
-    lingering: Vec<Weak<TcpStream>>,
+    /// A shutdown has begun: what is entered from here on is told to end.
+    interrupting: bool,
     /// Streams of clients who have not said yet who they are.
     awaiting_header: Vec<Weak<TcpStream>>,
-    /// Once nobody but they was left. It stays so, since nobody new comes, although the first of them to be let go is
-    /// counted among the others again.
-    handlers_let_go: bool,
 }
 
-thread_local! {
-    /// The connection this thread is serving, and the registry of its server, by its address.
-    static SERVING: Cell<Option<(usize, ConnectionId)>> = const { Cell::new(None) };
+struct Open {
+    connection: Weak<Connection>,
+    /// The number of its presence.
+    presence: usize,
 }
 
 impl Registry {
-    pub(crate) fn new(slots: Slots, reporter: Reporter, address: Address) -> Arc<Registry> {
+    pub(crate) fn new(slots: Slots, reporter: Reporter, address: Address, lingering: Arc<Lingering>) -> Arc<Registry> {
         Arc::new(Registry {
+            gate: Gate::new(),
             slots: Arc::new(slots),
             reporter,
             address,
-            present: AtomicUsize::new(0),
-            waiters: AtomicUsize::new(0),
-            closed: AtomicBool::new(false),
-            ended: AtomicBool::new(false),
-            over: AtomicBool::new(false),
-            telling: AtomicUsize::new(0),
-            interrupting: AtomicBool::new(false),
+            lingering,
+            behind: OnceLock::new(),
+            last: AtomicUsize::new(0),
+            in_hooks: AtomicUsize::new(0),
+            is_held_up: AtomicBool::new(false),
             state: Mutex::default(),
-            changed: Condvar::new(),
         })
     }
 
     /// Enters a connection. From here on it counts as accepted.
-    pub(crate) fn register(&self, id: ConnectionId, connection: &Arc<Connection>) {
+    pub(crate) fn register(&self, connection: &Arc<Connection>, presence: usize) {
         let mut state = lock(&self.state);
         // Either the shutdown finds it registered, or it finds the shutdown.
-        if self.is_interrupting() {
+        if state.interrupting {
             connection.interrupt_reads();
         }
-        state.open.insert(id, Arc::downgrade(connection));
+        state.open.insert(connection.id, Open { connection: Arc::downgrade(connection), presence });
         state.stats.accepted += 1;
         state.stats.peak = state.stats.peak.max(state.open.len() as u64);
     }
@@ -161,8 +185,10 @@ impl Registry {
     }
 
     pub(crate) fn stats(&self) -> Stats {
+        let (lingering, cut_short) = self.lingering.counts();
+        let in_hooks = self.in_hooks.load(SeqCst) as u64;
         let state = lock(&self.state);
-        Stats { open: state.open.len() as u64, ..state.stats }
+        Stats { open: state.open.len() as u64, lingering, cut_short, in_hooks, ..state.stats }
     }
 
     /// How many connections have ended so far, in whatever way, and how many of these were forced to.
@@ -171,114 +197,66 @@ impl Registry {
         (stats.ended + stats.failed + stats.panicked, *forced)
     }
 
-    /// The connections that are open at this moment, in the order they came.
-    pub(crate) fn open(&self) -> Vec<Arc<Connection>> {
-        // Upgraded under the lock, dropped after it: the last handle's drop takes this lock too.
-        let mut open: Vec<_> = lock(&self.state).open.values().filter_map(Weak::upgrade).collect();
-        open.sort_by_key(|connection| connection.id);
-        open
+    /// The connections that are open at this moment, in the order they came, but for those that `but` names by their
+    /// presence. To be taken up one by one: the last handle of one may be dropped meanwhile, and its end is told by the
+    /// thread that holds it then, which must not hold another.
+    pub(crate) fn open(&self, but: &[usize]) -> Vec<Weak<Connection>> {
+        let state = lock(&self.state);
+        let others = state.open.iter().filter(|(_, open)| !but.contains(&open.presence));
+        let mut open: Vec<_> = others.map(|(id, open)| (*id, Weak::clone(&open.connection))).collect();
+        drop(state);
+        open.sort_by_key(|(id, _)| *id);
+        open.into_iter().map(|(_, connection)| connection).collect()
     }
 
-    /// Counts one more client as present, until what it returns is dropped.
-    pub(crate) fn presence(self: &Arc<Registry>) -> Presence {
-        self.present.fetch_add(1, SeqCst);
-        Presence(Arc::clone(self))
-    }
-
-    /// Runs a handler on this thread; while it runs, [`wait`](Registry::wait) on this thread leaves its connection out.
-    pub(crate) fn serving<T>(&self, id: ConnectionId, handler: impl FnOnce() -> T) -> T {
-        let before = SERVING.replace(Some((self.identity(), id)));
-        let result = handler();
-        SERVING.set(before);
-        result
-    }
-
-    /// The connection that the calling thread is serving, if it is one of this server's.
-    pub(crate) fn own(&self) -> Option<ConnectionId> {
-        SERVING.get().filter(|(registry, _)| *registry == self.identity()).map(|(_, id)| id)
-    }
-
-    fn identity(&self) -> usize {
+    /// The number under which threads say for which server they act.
+    pub(crate) fn identity(&self) -> usize {
         std::ptr::from_ref(self) as usize
     }
 
-    /// Blocks until the server is closed, nobody is present, and that has been told. In a handler, until nobody is but
-    /// handlers that wait here themselves.
-    pub(crate) fn wait(&self) {
-        let own = usize::from(self.own().is_some());
-        let mut state = lock(&self.state);
-        state.waiting_handlers += own;
-        self.changed.notify_all();
-        self.waiters.fetch_add(1, SeqCst);
-        loop {
-            if self.closed.load(SeqCst) {
-                let present = self.present.load(SeqCst);
-                state.handlers_let_go |= present <= state.waiting_handlers;
-                if own == 1 && state.handlers_let_go {
-                    break;
-                }
-            }
-            if self.over.load(SeqCst) || self.is_telling() {
-                break;
-            }
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
-        }
-        self.waiters.fetch_sub(1, SeqCst);
-        state.waiting_handlers -= own;
+    /// The calling thread serves: what it acts for waits for this server.
+    pub(crate) fn set_behind(&self, acts_for: Vec<ActsFor>) {
+        let _ = self.behind.set(acts_for);
     }
 
-    /// Blocks until `close` has done its work, and has told the end if that is it.
-    pub(crate) fn wait_for_close(&self) {
-        let done = || self.closed.load(SeqCst) && (self.over.load(SeqCst) || self.present.load(SeqCst) > 0);
-        while !done() && !self.is_telling() {
-            self.wait_for(Duration::from_secs(3600), done);
-        }
+    fn frame(&self, presence: usize) -> Frame {
+        let behind = self.behind.get().map_or(&[][..], Vec::as_slice);
+        Frame::of(behind.iter().copied().chain([(self.identity(), presence)]))
     }
 
-    fn is_telling(&self) -> bool {
-        self.telling.load(SeqCst) == this_thread()
+    /// Counts the thread as being in callbacks, until what this returns is dropped.
+    pub(crate) fn in_hook(&self) -> InHook<'_> {
+        self.in_hooks.fetch_add(1, SeqCst);
+        InHook(self)
     }
 
-    /// Blocks until `done` or until the time is up. Whoever makes `done` true calls [`changed`](Registry::changed)
-    /// after it.
-    pub(crate) fn wait_for(&self, time: Duration, done: impl Fn() -> bool) -> bool {
-        let end = Deadline::after(time);
-        let mut state = lock(&self.state);
-        self.waiters.fetch_add(1, SeqCst);
-        while !done() && !end.is_over() {
-            let left = end.left().unwrap_or(Duration::MAX);
-            state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
-        }
-        self.waiters.fetch_sub(1, SeqCst);
-        drop(state);
-        done()
-    }
-
-    /// Blocks until nobody is present but the handler that calls, or until the time is up; gives how many are.
-    pub(crate) fn wait_until_alone(&self, time: Duration) -> usize {
-        let own = usize::from(self.own().is_some());
-        let others = || self.present.load(SeqCst).saturating_sub(own);
-        self.wait_for(time, || others() == 0);
-        others()
+    /// Callbacks hold up accepting; whether that is to be told.
+    pub(crate) fn hold_up(&self) -> bool {
+        !self.is_held_up.swap(true, SeqCst)
     }
 
     /// Registers a stream whose PROXY header is awaited, until what this returns is dropped; then the caller alone has
     /// it.
     pub(crate) fn awaiting_header<'a>(&'a self, stream: &'a Arc<TcpStream>) -> Registered<'a> {
         let mut state = lock(&self.state);
-        if self.is_interrupting() {
+        if state.interrupting {
             let _ = stream.shutdown(Shutdown::Read);
         }
         state.awaiting_header.push(Arc::downgrade(stream));
         Registered { registry: self, stream }
     }
 
-    /// Ends all lingering, and all waiting for headers.
-    pub(crate) fn cut_lingering(&self) {
-        let state = &mut *lock(&self.state);
-        for stream in
-            state.lingering.drain(..).chain(state.awaiting_header.drain(..)).filter_map(|stream| stream.upgrade())
-        {
+    /// Ends all connections but those of `spared`, all waiting for headers, and all lingering, now; then tells of it.
+    pub(crate) fn cut(&self, outcome: Outcome, spared: &[usize]) {
+        let cut = |other: Weak<Connection>| other.upgrade()?.end(outcome, CloseMode::Cut);
+        let ended: Vec<_> = self.open(spared).into_iter().filter_map(cut).collect();
+        self.cut_awaiting_header();
+        self.lingering.cut();
+        Ended::tell_all(ended);
+    }
+
+    fn cut_awaiting_header(&self) {
+        for stream in lock(&self.state).awaiting_header.drain(..).filter_map(|stream| stream.upgrade()) {
             let _ = stream.shutdown(Shutdown::Both);
         }
     }
@@ -286,47 +264,26 @@ impl Registry {
     /// From here on the reads of a connection that enters are interrupted, and one whose header has not arrived need
     /// not go on.
     pub(crate) fn interrupt_newcomers(&self) {
-        self.interrupting.store(true, SeqCst);
-        for stream in lock(&self.state).awaiting_header.iter().filter_map(Weak::upgrade) {
+        let mut state = lock(&self.state);
+        state.interrupting = true;
+        for stream in state.awaiting_header.iter().filter_map(Weak::upgrade) {
             let _ = stream.shutdown(Shutdown::Read);
         }
     }
 
     /// Whether a shutdown has begun.
     pub(crate) fn is_interrupting(&self) -> bool {
-        self.interrupting.load(SeqCst)
+        lock(&self.state).interrupting
     }
 
-    /// Wakes whoever waits here, to look again. A waiter counts itself before it looks, so either it sees what was done
-    /// before this call, or this call sees the waiter.
-    pub(crate) fn changed(&self) {
-        if self.waiters.load(SeqCst) > 0 {
-            let _state = lock(&self.state);
-            self.changed.notify_all();
+    /// For the step that was the end. What is told last of all is told by a thread that acts for nothing that is
+    /// present, but acts for this server.
+    fn tell_over(&self) {
+        {
+            let _frame = self.frame(0);
+            self.reporter.tell(|| Report::Closed { address: self.address.clone() });
         }
-    }
-
-    /// The listener is gone. Who calls this is present, so that the end is told after it.
-    pub(crate) fn closed(&self) {
-        self.closed.store(true, SeqCst);
-        self.changed();
-    }
-
-    /// Whether the server is closed, its last connection has ended, and that has been told.
-    pub(crate) fn is_over(&self) -> bool {
-        self.over.load(SeqCst)
-    }
-
-    /// The last one leaves a closed server. Whoever closes it again comes and leaves once more, which is no second end;
-    /// the hook itself may do so.
-    fn end(&self) {
-        if self.ended.swap(true, SeqCst) {
-            return;
-        }
-        self.telling.store(this_thread(), SeqCst);
-        self.reporter.tell(|| Report::Closed { address: self.address.clone() });
-        self.telling.store(0, SeqCst);
-        self.over.store(true, SeqCst);
+        self.gate.over();
     }
 }
 
@@ -336,54 +293,99 @@ impl fmt::Debug for Registry {
     }
 }
 
-/// A connection's place in its server's accounts, held by the connection until its end was reported.
-#[derive(Debug)]
-pub(crate) struct Registration {
-    registry: Arc<Registry>,
-    /// Given back when the connection ends, in this order: that of its address, where each has a limit of its own.
-    slots: Option<(Option<AddressSlot>, Slot)>,
-    /// Whose input is thrown away.
-    lingering: Option<Weak<TcpStream>>,
-    /// Of a connection without a handler: it is present just as long as it is open.
-    _presence: Option<Presence>,
+/// A seat at the listener: its thread is in accept(2), or about to be.
+pub(crate) struct Seat<'a>(&'a Arc<Registry>);
+
+impl<'a> Seat<'a> {
+    /// Takes a seat, where fewer than `most` are taken.
+    pub(crate) fn take(registry: &'a Arc<Registry>, most: usize) -> Result<Seat<'a>, NoSeat> {
+        registry.gate.sit(most).map(|()| Seat(registry))
+    }
+
+    /// Leaves it with a client, which is present from here on. Gives what is so from then on too.
+    pub(crate) fn rise(self) -> (Presence, View) {
+        let registry = self.0;
+        let view = registry.gate.rise();
+        std::mem::forget(self);
+        (Presence::counted(registry), view)
+    }
 }
 
-impl Registration {
-    pub(crate) fn new(
-        registry: &Arc<Registry>,
-        slots: (Slot, Option<AddressSlot>),
-        presence: Option<Presence>,
-    ) -> Registration {
-        Registration {
-            registry: Arc::clone(registry),
-            slots: Some((slots.1, slots.0)),
-            lingering: None,
-            _presence: presence,
+impl Drop for Seat<'_> {
+    fn drop(&mut self) {
+        if self.0.gate.stand() {
+            self.0.tell_over();
         }
     }
 }
 
-impl Owner for Registration {
-    fn closing(&mut self, id: ConnectionId, outcome: Outcome) {
-        self.registry.remove(id, outcome);
-        self.slots = None;
+/// Keeps a client, or a thread that closes, counted as present.
+#[derive(Debug)]
+pub(crate) struct Presence {
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) number: usize,
+}
+
+impl Presence {
+    /// Of what the gate counts already.
+    pub(crate) fn counted(registry: &Arc<Registry>) -> Presence {
+        // From 1 on; the end of the server is told under 0.
+        let number = registry.last.fetch_add(1, Relaxed) + 1;
+        Presence { registry: Arc::clone(registry), number }
     }
 
-    fn lingers(&mut self, stream: &Arc<TcpStream>) {
-        let stream = Arc::downgrade(stream);
-        lock(&self.registry.state).lingering.push(stream.clone());
-        self.lingering = Some(stream);
-    }
-
-    fn presence(&self) -> Box<dyn Any + Send> {
-        Box::new(self.registry.presence())
+    /// The thread acts for it until this is dropped.
+    pub(crate) fn frame(&self) -> Frame {
+        self.registry.frame(self.number)
     }
 }
 
-impl Drop for Registration {
+impl Drop for Presence {
     fn drop(&mut self) {
-        if let Some(stream) = &self.lingering {
-            lock(&self.registry.state).lingering.retain(|other| !other.ptr_eq(stream));
+        if self.registry.gate.leave() {
+            self.registry.tell_over();
+        }
+    }
+}
+
+/// A connection's place in its server's accounts.
+#[derive(Debug)]
+pub(crate) struct Registration {
+    presence: Presence,
+    /// Given back when the connection ends, in this order: that of its address, where each has a limit of its own.
+    slots: Mutex<Option<(Option<AddressSlot>, Slot)>>,
+}
+
+impl Registration {
+    pub(crate) fn new(presence: Presence, slots: (Slot, Option<AddressSlot>)) -> Arc<Registration> {
+        Arc::new(Registration { presence, slots: Mutex::new(Some((slots.1, slots.0))) })
+    }
+}
+
+impl Owner for Registration {
+    fn frame(&self) -> Frame {
+        self.presence.frame()
+    }
+
+    fn place_to_linger(&self) -> Option<Place> {
+        let registry = &self.presence.registry;
+        registry.lingering.place(registry.slots.limit())
+    }
+
+    fn ends(&self, id: ConnectionId, outcome: Outcome) {
+        self.presence.registry.remove(id, outcome);
+        let slots = lock(&self.slots).take();
+        drop(slots);
+    }
+}
+
+/// A thread that is in callbacks about no connection.
+pub(crate) struct InHook<'a>(&'a Registry);
+
+impl Drop for InHook<'_> {
+    fn drop(&mut self) {
+        if self.0.in_hooks.fetch_sub(1, SeqCst) == 1 {
+            self.0.is_held_up.store(false, SeqCst);
         }
     }
 }
@@ -398,19 +400,5 @@ impl Drop for Registered<'_> {
     fn drop(&mut self) {
         let this = Arc::as_ptr(self.stream);
         lock(&self.registry.state).awaiting_header.retain(|other| other.as_ptr() != this);
-    }
-}
-
-/// Keeps a client counted as present.
-#[derive(Debug)]
-pub(crate) struct Presence(Arc<Registry>);
-
-impl Drop for Presence {
-    fn drop(&mut self) {
-        let was_last = self.0.present.fetch_sub(1, SeqCst) == 1;
-        if was_last && self.0.closed.load(SeqCst) {
-            self.0.end();
-        }
-        self.0.changed();
     }
 }

@@ -1,31 +1,36 @@
 //! Ending a server: how the threads that accept are woken, and how the rest is waited for.
 
+use std::io;
 use std::net::TcpStream;
 use std::path::PathBuf;
-use std::sync::atomic::Ordering::SeqCst;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
-use std::{fmt, io};
 
 use socket2::SockAddr;
 
 use crate::address::Address;
+use crate::callback::own;
 use crate::endpoint::reachable;
-use crate::events::this_thread;
 use crate::net::server::Server;
 use crate::net::server::listener::Listener;
-use crate::net::server::refuse::{Hooks, refuse};
-use crate::net::socket::connection::CloseMode;
+use crate::net::server::refuse::Refused;
+use crate::net::server::registry::{Presence, ShutdownReport};
+use crate::net::socket::connection::Connection;
 use crate::net::unix;
 use crate::report::{Outcome, RefusedBy, Report};
-use crate::sync::poison::lock;
+use crate::sync::deadline::Deadline;
+use crate::sync::gate::{Phase, View};
+use crate::sync::poison::{lock, wait};
 use crate::sys;
+use crate::thread::Builder;
 
 /// How often, after the first, an acceptor is called that does not come: with pauses that grow from 20 to 500 ms, some
 /// eight seconds in all.
 const ROUNDS: u32 = 20;
 
-/// How long to wait for other threads that close: they hold the listener for a few system calls that do not block.
-const A_HANDLE: Duration = Duration::from_secs(1);
+/// How often a connection whose bytes are carried on is looked at while the server shuts down: one through which none
+/// passed between two looks has ended.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 impl Server {
     /// Stops listening: no connection is accepted any more once this has returned, the port is free, and a blocked
@@ -45,53 +50,29 @@ impl Server {
         self.inner.close();
     }
 
-    /// Blocks until the server is closed, by [`close`](Server::close) from another thread or from a handler, and its
-    /// last connection has ended, and the last [goodbye](crate::net::WhenFull::RefuseWith) is over. A handler may call
-    /// it: its own connection is left out, and so are those of other handlers that wait here too. The thread that
-    /// receives the server's [`events`](Server::events) may call it as well: what has no room in the channel is dropped
-    /// then, and the connection it comes from destroyed. The same goes for the thread that made them, if for a second
-    /// no thread has received any. Not from the `refused` and `report` callbacks: the connection they are called for is
-    /// there until they have returned.
+    /// Blocks until the server is closed, by [`close`](Server::close) from another thread or from a handler, its last
+    /// connection has ended and no longer [lingers](crate::net::ServerOptions::lingering_close), the last
+    /// [goodbye](crate::net::WhenFull::RefuseWith) is over, and that was reported.
+    ///
+    /// Callable from handlers and from every callback: what the calling thread acts for is left out, and so is what
+    /// other threads act for that wait here too. Two kinds of thread wait for themselves: one that holds an open socket
+    /// that [`accept`](Server::accept) gave, and one that a handler has started and joins, be it by
+    /// [`Running::join`](crate::Running::join). So does the thread that
+    /// receives the server's [`events`](Server::events): it calls [`begin_shutdown`](Server::begin_shutdown) and goes on
+    /// receiving.
     ///
     /// # Errors
-    /// None today.
+    /// `ERR_WOULD_DEADLOCK` in a handler that is nested in more than sixteen others, by servers that are served in
+    /// handlers.
     pub fn wait(&self) -> io::Result<()> {
-        self.inner.about_to_wait(Duration::MAX);
-        self.inner.registry.wait();
-        if self.inner.registry.own().is_none() {
-            self.inner.join_refuser();
+        let registry = &self.inner.registry;
+        let own = own(registry.identity())?;
+        registry.gate.wait(Deadline::NEVER, &own, |view| view.phase() == Phase::Over);
+        if own.is_empty() {
+            registry.lingering.join();
+            self.inner.wait_for_reports();
         }
         Ok(())
-    }
-}
-
-/// How a [`shutdown`](Server::shutdown) went: what was seen, and nothing else.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[must_use = "it says whether anything is still running"]
-#[non_exhaustive]
-pub struct ShutdownReport {
-    /// Connections that have ended since the call, in whatever way but one: not those that were forced to. A handler
-    /// that returned an error or panicked counts here too; [`stats`](Server::stats) tells them apart.
-    pub finished: usize,
-    /// Connections that were destroyed since the time was up, by this shutdown or by another that ran at the same time.
-    pub forced: usize,
-    /// Handlers that had not returned yet, and sockets from `accept` that other threads were still using; also
-    /// callbacks about a client that was turned away, one that calls `shutdown` itself included. While it is not 0,
-    /// code of the server runs: a program must not unload it. Nor before `serve` has returned, and std has ended its
-    /// threads, which takes a moment.
-    pub still_running: usize,
-    /// How long it took.
-    pub elapsed: Duration,
-}
-
-impl fmt::Display for ShutdownReport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ShutdownReport { finished, forced, still_running, elapsed } = self;
-        write!(
-            f,
-            "{finished} finished, {forced} forced, {still_running} still running, after {:.3} s",
-            elapsed.as_secs_f64()
-        )
     }
 }
 
@@ -108,14 +89,22 @@ impl Server {
     /// unanswered: to lose none, as when another process goes on with the listener, [`close`](Self::close) and let
     /// those who are connected end.
     ///
+    /// A connection that [`pipe`](crate::net::Socket::pipe) or [`relay`](crate::net::relay) reads from or writes to goes on
+    /// while bytes pass: every 50 ms each direction is looked at, and interrupted if nothing has passed since. In a
+    /// [channel](Server::events) the receiver is told [`ShuttingDown`](crate::net::SocketEvent::ShuttingDown) after what
+    /// had arrived, and ends the connection.
+    ///
     /// Clients that are being told [goodbye](crate::net::WhenFull::RefuseWith) have `grace` for that too, and are then
     /// cut off. They are no connections, so they are neither finished nor forced; one that could not be let go of in
     /// time is still running. The same goes for clients whose [PROXY header](crate::net::ServerOptions::proxy_protocol)
     /// has not arrived: they are refused at once.
     ///
     /// Blocks for `grace` and some 50 ms at most, or for as long as `close` does, which grows with the queue: thousands
-    /// of clients in it take some tenths of a second. Callable from any thread, twice, and from a handler, whose own
-    /// connection is left out and goes on. Of two at the same time each reports what it saw, whoever did it.
+    /// of clients in it take some tenths of a second. Callable from any thread, twice, and from a handler or callback:
+    /// the connection it acts for is left out and goes on. Two handlers that call it at the same time are both let go
+    /// when nothing else is left, and neither destroys the other's connection. Of two at the same time each reports what
+    /// it saw, whoever did it. The thread that receives the server's [`events`](Server::events) calls
+    /// [`begin_shutdown`](Server::begin_shutdown) instead: this would wait for it, and return when the time is up.
     ///
     /// ```
     /// use landline::net::{Server, Socket};
@@ -133,51 +122,127 @@ impl Server {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn shutdown(&self, grace: Duration) -> ShutdownReport {
-        let start = Instant::now();
-        let registry = &self.inner.registry;
-        let ends = registry.ends();
-        self.inner.about_to_wait(grace);
+        let (start, registry) = (Instant::now(), &self.inner.registry);
+        let (ends, until) = (registry.ends(), Deadline::after(grace));
+        // In handlers that are nested too deep, its own connection is cut like the others.
+        let own = own(registry.identity()).unwrap_or_default();
         self.close();
-        let others = || {
-            let own = registry.own();
-            registry.open().into_iter().filter(move |connection| own != Some(connection.id))
-        };
         registry.interrupt_newcomers();
-        others().for_each(|connection| connection.interrupt_reads());
-        let mut still_running = registry.wait_until_alone(grace.saturating_sub(start.elapsed()));
-        if still_running > 0 {
-            for connection in others() {
-                connection.close(Outcome::Forced, CloseMode::Cut);
+        let mut carried = Vec::new();
+        for other in registry.open(&own) {
+            if let Some(connection) = other.upgrade() {
+                if !connection.interrupt_unless_carried() {
+                    carried.push(Carried::new(&connection));
+                }
             }
-            registry.cut_lingering();
-            self.inner.cut_goodbyes();
-            still_running = registry.wait_until_alone(LAST_MOMENT);
+        }
+        let left = |view: View| view.seats() + view.present().saturating_sub(own.len());
+        // Of what is over, the report has been told too.
+        let is_told = |view: View| !own.is_empty() || view.phase() == Phase::Over;
+        let wait_for_others = |until| left(registry.gate.wait(until, &own, |view| left(view) == 0 && is_told(view)));
+        let mut still_running = loop {
+            let look = if carried.is_empty() { until } else { until.or_after(LOOK_EVERY) };
+            let began = Instant::now();
+            let left = wait_for_others(look);
+            // Before its time it returns if others wait from inside, which then go on.
+            if left == 0 || until.is_over() || carried.is_empty() || began.elapsed() < LOOK_EVERY {
+                break left;
+            }
+            carried.retain_mut(Carried::goes_on);
+        };
+        if still_running > 0 && until.is_over() {
+            // What waits from inside, as the caller does, is not cut by it.
+            let mut spared = own.clone();
+            if !own.is_empty() {
+                spared.extend(registry.gate.inside());
+            }
+            registry.cut(Outcome::Forced, &spared);
+            still_running = wait_for_others(Deadline::after(LAST_MOMENT));
         }
         // By the books, which know of those too that came or were forced by another shutdown meanwhile.
         let (ended, forced) = registry.ends();
         let (ended, forced) = ((ended - ends.0) as usize, (forced - ends.1) as usize);
         ShutdownReport { finished: ended - forced, forced, still_running, elapsed: start.elapsed() }
     }
+
+    /// Begins a [`shutdown`](Server::shutdown) on a thread of its own and returns at once, when the server has begun to
+    /// close: for the thread that receives the server's [`events`](Server::events), which goes on receiving until the
+    /// channel is disconnected, and to end several servers under one clock. [`report`](Server::report) then says how it
+    /// went.
+    ///
+    /// # Errors
+    /// The thread cannot be started; nothing was done then.
+    pub fn begin_shutdown(&self, grace: Duration) -> io::Result<()> {
+        let server = self.clone();
+        let name = format!("{} shutdown {}", self.inner.options.thread_name, self.address());
+        let builder = Builder::new(name, self.inner.options.stack_size)?;
+        lock(&self.inner.shutdowns).under_way += 1;
+        let started = builder.spawn(move || {
+            let report = server.shutdown(grace);
+            server.inner.shutdown_is_over(Some(report));
+        });
+        match started {
+            Ok(_) => {
+                self.inner.registry.gate.wait(Deadline::NEVER, &[], |view| view.phase() != Phase::Listening);
+                Ok(())
+            }
+            Err(error) => {
+                self.inner.shutdown_is_over(None);
+                Err(error)
+            }
+        }
+    }
+
+    /// How the shutdown went that [`begin_shutdown`](Server::begin_shutdown) has begun; `None` while it is under way.
+    /// It is there before the server's [`events`](Server::events) are disconnected, and before a
+    /// [`wait`](Server::wait) or [`serve`](Server::serve) from outside returns.
+    pub fn report(&self) -> Option<ShutdownReport> {
+        lock(&self.inner.shutdowns).report
+    }
+}
+
+/// A connection through which `pipe` or `relay` carries bytes, while its server shuts down.
+struct Carried {
+    connection: Weak<Connection>,
+    /// How many bytes had passed, in each direction, at the last look.
+    passed: [u64; 2],
+}
+
+impl Carried {
+    fn new(connection: &Arc<Connection>) -> Carried {
+        Carried { connection: Arc::downgrade(connection), passed: connection.passed() }
+    }
+
+    /// Interrupts each direction through which nothing has passed since the last look; whether one goes on.
+    fn goes_on(&mut self) -> bool {
+        let Some(connection) = self.connection.upgrade() else { return false };
+        let before = std::mem::replace(&mut self.passed, connection.passed());
+        connection.interrupt_idle(before, self.passed)
+    }
 }
 
 impl Listener {
+    /// Closes the server. No code of the program's runs before the listener is gone, so that another thread that closes
+    /// the server waits for none.
     pub(crate) fn close(&self) {
-        // By the hook that is told of a client whom this thread is answering: the call that is under way does the rest.
-        if lock(&self.answering).contains(&this_thread()) {
+        let registry = &self.registry;
+        if !registry.gate.begin_close() {
+            registry.gate.wait(Deadline::NEVER, &[], |view| view.phase() >= Phase::Closed);
             return;
         }
-        // Until all is done and told.
-        let _present = self.registry.presence();
-        if !self.closing.swap(true, SeqCst) {
-            self.registry.reporter.tell(|| Report::Closing { address: self.address.clone() });
-        }
-        self.registry.slots.wake();
+        let presence = Arc::new(Presence::counted(registry));
+        let mut turned_away = Vec::new();
+        registry.slots.wake();
         if !self.adopted {
-            self.registry.slots.close();
+            registry.slots.close();
             if self.options.answer_queued {
-                self.answer();
+                turned_away = self.answer(&presence);
             }
-            self.counted(|| self.listener().as_deref().map(sys::shut_listener));
+            if registry.gate.view().seats() > 0 {
+                if let Some(listener) = self.listener() {
+                    sys::shut_listener(&listener);
+                }
+            }
         }
         // On an adopted listener, an acceptor that gets a client instead of our call still serves it.
         self.call_acceptors_back();
@@ -185,82 +250,76 @@ impl Listener {
         drop(lock(&self.spare).take());
         drop(lock(&self.attached).take());
         self.drop_listener();
-        // Another close may have taken a handle before, which keeps the port. It is not called: the port may be
-        // another's.
-        self.registry.wait_for(A_HANDLE, || self.accepting.load(SeqCst) == 0);
-        self.registry.closed();
+        registry.lingering.close();
+        registry.gate.closed();
+        let _frame = presence.frame();
+        registry.reporter.tell(|| Report::Closing { address: self.address.clone() });
+        for refused in turned_away {
+            self.tell_refused(refused);
+        }
+    }
+
+    /// Waits for the reports of the shutdowns that were begun. For a thread that has seen the server's end, which ends
+    /// them too.
+    fn wait_for_reports(&self) {
+        let mut shutdowns = lock(&self.shutdowns);
+        while shutdowns.under_way > 0 {
+            shutdowns = wait(&self.reported, shutdowns, None);
+        }
+    }
+
+    fn shutdown_is_over(&self, report: Option<ShutdownReport>) {
+        let mut shutdowns = lock(&self.shutdowns);
+        shutdowns.under_way -= 1;
+        shutdowns.report = report.or(shutdowns.report);
+        self.reported.notify_all();
     }
 
     /// Turns away whom the kernel has connected and nobody has accepted.
     ///
     /// A thread that accepts is blocked in accept(2) only while there is nobody, and a mode that changes does not touch
     /// it. As many as the backlog holds, since clients may go on coming; those after them are reset.
-    fn answer(&self) {
+    fn answer(&self, presence: &Arc<Presence>) -> Vec<Refused> {
         use io::ErrorKind::{ConnectionAborted, Interrupted};
-        lock(&self.answering).push(this_thread());
+        let mut turned_away = Vec::new();
+        let listener = self.listener().filter(|listener| listener.set_nonblocking(true).is_ok());
+        let Some(listener) = listener else { return turned_away };
         // The kernel keeps one more than it is told.
-        let mut left = self.options.backlog.min(sys::longest_backlog()) + 1;
-        while left > 0 {
-            let accepted = self.counted(|| {
-                let listener = self.listener()?;
-                listener.set_nonblocking(true).ok()?;
-                Some(self.accept_client(&listener).map(|accepted| (accepted, self.registry.presence())))
-            });
-            match accepted {
-                // Of another thread that closes the server. It calls again.
-                Some(None) => {}
-                Some(Some((Ok((socket, remote)), presence))) => {
-                    left -= 1;
+        for _ in 0..=self.options.backlog.min(sys::longest_backlog()) {
+            match listener.accept() {
+                Ok((socket, remote)) => {
                     let remote = Address::of(&remote).unwrap_or_else(|| PathBuf::new().into());
                     // Whom a list shuts out hears no goodbye now either.
                     let by = self.shut_out(&remote).unwrap_or(RefusedBy::Closing);
-                    refuse(self, socket.into(), (None, remote), by, presence, &Hooks::default());
+                    let stream = TcpStream::from(socket);
+                    if self.registry.reporter.is_on() {
+                        let local = self.local_of(&stream);
+                        turned_away.push(Refused { local, remote, by });
+                    }
+                    self.turn_away(stream, by, presence);
                 }
-                Some(Some((Err(error), _))) if matches!(error.kind(), Interrupted | ConnectionAborted) => left -= 1,
-                Some(Some((Err(_), _))) | None => break,
+                Err(error) if matches!(error.kind(), Interrupted | ConnectionAborted) => {}
+                Err(_) => break,
             }
         }
-        lock(&self.answering).retain(|thread| *thread != this_thread());
-    }
-
-    /// Does what holds the listener, counted as an acceptor is: no close returns before it is done, since the port is
-    /// kept. No code of the program's may run in it.
-    fn counted<T>(&self, work: impl FnOnce() -> T) -> T {
-        self.accepting.fetch_add(1, SeqCst);
-        let done = work();
-        self.accepting.fetch_sub(1, SeqCst);
-        self.registry.changed();
-        done
-    }
-
-    /// Ends what is being said to clients that were turned away.
-    pub(crate) fn cut_goodbyes(&self) {
-        if let Some(goodbyes) = &self.goodbyes {
-            goodbyes.cut();
-        }
-    }
-
-    /// Waits for the thread that says goodbye, if there is one: it ends with the last whom it says it to.
-    pub(crate) fn join_refuser(&self) {
-        if let Some(goodbyes) = &self.goodbyes {
-            goodbyes.join();
-        }
+        turned_away
     }
 
     /// Waits until no thread is inside accept(2), connecting to ourselves where nothing else wakes them.
     ///
-    /// An acceptor counts itself before it looks whether the server is closing, so it is either counted here or never
+    /// An acceptor has a seat before it looks whether the server is closing, so it is either counted here or never
     /// enters accept(2).
     fn call_acceptors_back(&self) {
-        let gone = || self.accepting.load(SeqCst) == 0;
+        let gate = &self.registry.gate;
+        let gone = |time| gate.wait(Deadline::after(time), &[], |view| view.seats() == 0).seats() == 0;
         let are_woken = !self.adopted && sys::SHUTDOWN_WAKES_ACCEPT;
         let first = if are_woken { Duration::from_millis(20) } else { Duration::ZERO };
-        if gone() || self.registry.wait_for(first, gone) {
+        if gate.view().seats() == 0 || gone(first) {
             return;
         }
         for round in 0..ROUNDS {
             self.call();
-            if self.registry.wait_for(Duration::from_millis(20 << round.min(4)).min(Duration::from_millis(500)), gone) {
+            if gone(Duration::from_millis(20 << round.min(4)).min(Duration::from_millis(500))) {
                 return;
             }
         }
@@ -270,7 +329,7 @@ impl Listener {
     /// is blocked in accept(2) either. When there is no descriptor, an acceptor may be blocked all the same, since it
     /// set its own aside before; the spare one calls the first of them back, which gives up two in its turn.
     fn call(&self) {
-        for _ in 0..self.accepting.load(SeqCst) {
+        for _ in 0..self.registry.gate.view().seats() {
             // Under the lock, so that the acceptor that gets the call finds its number in the list.
             let mut wakers = lock(&self.wakers);
             let call = self.call_once().or_else(|error| match lock(&self.spare).take() {
@@ -301,7 +360,7 @@ impl Listener {
     pub(crate) fn accept_client(&self, listener: &socket2::Socket) -> Option<io::Result<(socket2::Socket, SockAddr)>> {
         let accepted = listener.accept();
         match &accepted {
-            Ok((call, remote)) if self.closing.load(SeqCst) && self.is_call(remote) => {
+            Ok((call, remote)) if self.is_closing() && self.is_call(remote) => {
                 let _ = call.set_linger(Some(Duration::ZERO));
                 None
             }
@@ -318,9 +377,9 @@ impl Listener {
 }
 
 impl Drop for Listener {
-    /// The last handle is gone, so nobody accepts.
+    /// The last handle is gone, so no thread accepts.
     fn drop(&mut self) {
-        if !self.closing.load(SeqCst) {
+        if !self.is_closing() {
             self.close();
         }
     }

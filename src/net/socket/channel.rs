@@ -6,28 +6,28 @@ use crate::error::Cause;
 use crate::events::{CloseSignal, Events, Feed, channel};
 use crate::net::socket::Socket;
 use crate::net::socket::connection::destroyed;
-use crate::net::socket::each::SocketEvent;
+use crate::net::socket::each::{Ends, SocketEvent};
 use crate::thread::Running;
 
 impl Socket {
     /// Reads on a thread of its own, and sends the events into a channel that holds `n` at most; 0 hands each one over.
     /// See [`Events`] for what the receiver must know. Dropping the `Events` destroys the connection.
     ///
-    /// The connection ends when both sides have: at `End`, call [`outbox().end()`](crate::net::Outbox::end) or
-    /// [`destroy`](Socket::destroy).
+    /// The connection ends when both sides have: at `End`, and at `ShuttingDown`, call
+    /// [`outbox().end()`](crate::net::Outbox::end) or [`destroy`](Socket::destroy).
     ///
     /// # Errors
     /// `NotConnected` if the socket is closed. `ERR_OUT_OF_RANGE` if `n` is above 1,048,576: the room is allocated at
     /// once. The thread cannot be started.
     pub fn events(&self, n: usize) -> io::Result<Events<SocketEvent>> {
         self.connection.stream("read")?;
-        let (feed, receiver, consumer) = channel(n)?;
+        let (feed, events) = channel(n)?;
         let socket = self.clone();
-        let running = Running::start(format!("landline socket {}", self.remote_address()), None, move || {
-            feed_from(&socket, &feed, |event| event)
-        })?;
-        let socket = self.clone();
-        Ok(Events::new(receiver, consumer, running, move || socket.destroy()))
+        let name = format!("landline socket {}", self.remote_address());
+        let destroyed = self.clone();
+        let close = move || destroyed.destroy();
+        let running = Running::start(name, None, 0, close.clone(), move || feed_from(&socket, &feed, |event| event))?;
+        Ok(events.fed_by(running, close))
     }
 }
 
@@ -36,7 +36,7 @@ pub(crate) fn feed_from<T>(socket: &Socket, feed: &Feed<T>, wrap: impl Fn(Socket
     // Whoever waits for room stops waiting when the connection is destroyed.
     let (signal, closed) = CloseSignal::new();
     socket.connection.tell_closed(signal);
-    let result = socket.each_until(true, |socket, event| {
+    let result = socket.each_until(Ends::ByReceiver, |socket, event| {
         let is_close = matches!(event, SocketEvent::Close { .. });
         let event = wrap(event.into_owned());
         // The close is sent even so.

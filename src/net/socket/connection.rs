@@ -5,27 +5,28 @@
 //! connection is closed; whoever is inside a system call then still has it, is woken, and the last to let go closes the
 //! descriptor. No clone of a handle can keep the descriptor open.
 
-use std::any::Any;
 use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::atomic::{AtomicU8, AtomicU64};
-use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, RwLock};
 use std::time::{Duration, Instant};
 use std::{fmt, io, thread};
 
 use socket2::SockRef;
 
 use crate::address::{Address, Family};
+use crate::callback::Frame;
 use crate::cancel::Attached;
 use crate::error::{Cause, Error};
 use crate::events::CloseSignal;
-use crate::net::socket::lingering::{discard_until_end, discard_until_quiet};
+use crate::net::socket::carried::Carried;
+use crate::net::socket::lingering::{Last, Place};
 use crate::net::socket::outbox::queue::Queue;
 use crate::net::socket::stream::{Options, Settings};
 use crate::net::socket::timers::{Direction, IdleMark, Timers};
 use crate::report::{ConnectionId, ConnectionInfo, Outcome, Report, Reporter};
 use crate::sync::deadline::Deadline;
-use crate::sync::poison::{lock, read, write};
+use crate::sync::poison::{lock, read, wait, write};
 
 /// Our FIN is out: `end()`, or the peer's end answered.
 pub(crate) const WE_ENDED: u8 = 1;
@@ -54,6 +55,7 @@ pub(crate) struct Connection {
     /// How many it were when the server began to shut down.
     written_at_interrupt: AtomicU64,
     pub(crate) timers: Timers,
+    pub(crate) carried: Carried,
     pub(crate) flags: AtomicU8,
     /// Taken out by `close`.
     pub(crate) stream: RwLock<Option<Arc<TcpStream>>>,
@@ -75,7 +77,7 @@ pub(crate) struct Connection {
     /// Dropped when the connection is closed, which those see who have the other end.
     open: Mutex<Option<CloseSignal>>,
     /// Of an accepted connection, until it is closed.
-    owner: Mutex<Option<Box<dyn Owner>>>,
+    owner: Mutex<Option<Arc<dyn Owner>>>,
     /// Of a client's connection, where there is something to say.
     pub(crate) origin: OnceLock<Box<Origin>>,
     /// Of a connection that a load balancer has passed on: its own ends, ours and the load balancer's. `local` and
@@ -92,17 +94,19 @@ pub(crate) struct Origin {
     pub(crate) attached: Mutex<Option<Attached>>,
 }
 
-/// What a connection belongs to: the server that accepted it. It is dropped when the end was reported.
+/// What a connection belongs to: the server that accepted it. The connection holds it until its end was reported, and
+/// what acts for the connection holds it too; the server is not over before all have let it go.
 pub(crate) trait Owner: fmt::Debug + Send + Sync {
-    /// The connection ends so. Called before its descriptor is closed, so that a client that has seen the end and comes
-    /// again finds its slot free.
-    fn closing(&mut self, id: ConnectionId, outcome: Outcome);
+    /// The thread acts for the connection until this is dropped.
+    fn frame(&self) -> Frame;
 
-    /// Its input is thrown away from now on, for a time that the owner may cut short.
-    fn lingers(&mut self, stream: &Arc<TcpStream>);
+    /// A place to linger. Blocks until there is one; `None` if no peer is waited for any more. Called while the
+    /// connection has its slot.
+    fn place_to_linger(&self) -> Option<Place>;
 
-    /// Keeps the owner from being over, until it is dropped: for a thread that acts for the connection.
-    fn presence(&self) -> Box<dyn Any + Send>;
+    /// The connection ends so. Called before the peer can see it, so that a client that has seen the end and comes again
+    /// finds its slot free.
+    fn ends(&self, id: ConnectionId, outcome: Outcome);
 }
 
 /// How the descriptor is let go of.
@@ -125,7 +129,7 @@ impl Connection {
         (local, remote): (Address, Address),
         options: Options,
         reporter: Reporter,
-        owner: Option<Box<dyn Owner>>,
+        owner: Option<Arc<dyn Owner>>,
     ) -> Connection {
         let timers = Timers::new();
         if options.timeout.is_some() {
@@ -145,6 +149,7 @@ impl Connection {
             bytes_written: AtomicU64::new(0),
             written_at_interrupt: AtomicU64::new(0),
             timers,
+            carried: Carried::default(),
             flags: AtomicU8::new(if options.paused { PAUSED } else { 0 }),
             stream: RwLock::new(Some(Arc::new(stream))),
             writing: Mutex::new(()),
@@ -192,6 +197,11 @@ impl Connection {
 
     /// Blocks until our side has ended or the connection is closed; the error if its time is up before.
     pub(crate) fn wait_for_our_end(&self, told: Option<IdleMark>) -> io::Result<()> {
+        self.wait_until(told, |flags| (flags & (WE_ENDED | CLOSED) != 0).then_some(Ok(())))
+    }
+
+    /// The same; the error too if the server shuts down.
+    pub(crate) fn wait_for_our_end_or_shutdown(&self, told: Option<IdleMark>) -> io::Result<()> {
         self.wait_until(told, |flags| match flags {
             flags if flags & (WE_ENDED | CLOSED) != 0 => Some(Ok(())),
             flags if flags & INTERRUPTED != 0 => Some(Err(shutting_down().into())),
@@ -228,8 +238,7 @@ impl Connection {
                 break result;
             }
             waiting = match self.timers.left(Direction::Read, began, told) {
-                Ok(None) => self.gate_moved.wait(waiting).unwrap_or_else(PoisonError::into_inner),
-                Ok(Some(left)) => self.gate_moved.wait_timeout(waiting, left).unwrap_or_else(PoisonError::into_inner).0,
+                Ok(left) => wait(&self.gate_moved, waiting, left),
                 Err(error) => break Err(error),
             };
         };
@@ -252,6 +261,37 @@ impl Connection {
         self.move_gate(|| self.flags.fetch_or(flag, SeqCst))
     }
 
+    /// The server is shutting down: wakes those who wait for the peer, unless bytes are carried on from there. Whether
+    /// nothing is carried through the connection.
+    pub(crate) fn interrupt_unless_carried(&self) -> bool {
+        let is_read = self.carried.has_reader();
+        if !is_read {
+            self.interrupt_reads();
+        }
+        !is_read && self.carried.from().is_none()
+    }
+
+    /// How many bytes have passed, in each direction.
+    pub(crate) fn passed(&self) -> [u64; 2] {
+        [self.bytes_read.load(Relaxed), self.bytes_written.load(Relaxed)]
+    }
+
+    /// Interrupts each direction that is carried and through which nothing passed between two looks; whether one is
+    /// left.
+    pub(crate) fn interrupt_idle(&self, before: [u64; 2], now: [u64; 2]) -> bool {
+        if self.is_closed() {
+            return false;
+        }
+        if before[0] == now[0] && self.carried.has_reader() && !self.has(INTERRUPTED) {
+            self.interrupt_reads();
+        }
+        let from = self.carried.from();
+        if let Some(from) = from.as_ref().filter(|from| before[1] == now[1] && !from.has(INTERRUPTED)) {
+            from.interrupt_reads();
+        }
+        !self.has(INTERRUPTED) || from.is_some_and(|from| !from.has(INTERRUPTED))
+    }
+
     /// The server is shutting down: wakes those who wait for the peer.
     pub(crate) fn interrupt_reads(&self) {
         // Of several shutdowns the first counts: what was written since is a goodbye.
@@ -266,36 +306,66 @@ impl Connection {
 
     // ---- closing
 
-    /// Closes the connection, if nobody has yet: slot back, accounts, descriptor, report, in this order.
-    ///
-    /// Gives whether it was this call that closed it.
+    /// Closes the connection, if it is open, and tells its end. Gives whether it was this call that closed it.
     pub(crate) fn close(&self, outcome: Outcome, mode: CloseMode) -> bool {
+        let ended = self.end(outcome, mode);
+        let is_closed_here = ended.is_some();
+        if let Some(ended) = ended {
+            ended.tell();
+        }
+        is_closed_here
+    }
+
+    /// Ends the connection, if it is open: slot back, accounts, descriptor, in this order. No code of the program's runs
+    /// in here: what is left is to tell the end.
+    ///
+    /// Blocks if as many connections linger as may, and their peers all go on sending.
+    pub(crate) fn end(&self, outcome: Outcome, mode: CloseMode) -> Option<Ended> {
+        let lingers = match mode {
+            CloseMode::InOrder(time) if !self.peer_ended() && !time.is_zero() => {
+                let owner = lock(&self.owner).clone();
+                owner.and_then(|owner| owner.place_to_linger()).zip(Some(time))
+            }
+            _ => None,
+        };
         if self.set(CLOSED) & CLOSED != 0 {
-            return false;
+            return None;
         }
         if let Some(queue) = self.queue.get() {
             queue.abandon();
         }
-        lock(&self.open).take();
+        let open = lock(&self.open).take();
+        drop(open);
         self.detach();
-        let mut owner = lock(&self.owner).take();
-        if let Some(owner) = &mut owner {
-            owner.closing(self.id, outcome);
+        let owner = lock(&self.owner).take();
+        if let Some(owner) = &owner {
+            owner.ends(self.id, outcome);
         }
         let stream = write(&self.stream).take();
         if let Some(stream) = stream {
-            self.let_go(stream, mode, owner.as_deref_mut());
+            match (lingers, &owner) {
+                (Some((place, time)), Some(owner)) => {
+                    let was_told = self.bytes_written.load(Relaxed) > self.written_at_interrupt.load(Relaxed);
+                    let is_interrupted = self.has(INTERRUPTED) && !self.we_ended();
+                    if is_interrupted {
+                        // The interruption may have come too late for this stream.
+                        let _ = stream.shutdown(Shutdown::Read);
+                    }
+                    let last = if is_interrupted { Last::quiet(was_told) } else { Last::Nothing };
+                    let time = time.min(self.timers.lifetime_left());
+                    place.begin(stream, last, time, Box::new(Arc::clone(owner)));
+                }
+                _ => self.let_go(stream, mode),
+            }
         }
-        self.reporter.tell(|| Report::Ended {
+        let report = self.reporter.is_on().then(|| Report::Ended {
             connection: self.name(),
             after: self.timers.age(),
             read: self.bytes_read.load(Relaxed),
             written: self.bytes_written.load(Relaxed),
             outcome,
         });
-        // Only now: the owner may be waited for.
-        drop(owner);
-        true
+        Some(Ended { reporter: self.reporter.clone(), report, owner })
     }
 
     /// The handle that cancels the connection forgets it.
@@ -304,9 +374,9 @@ impl Connection {
         drop(attached);
     }
 
-    /// Keeps the server that accepted the connection from being over; `None` once it is closed, and of a client's.
-    pub(crate) fn presence(&self) -> Option<Box<dyn Any + Send>> {
-        lock(&self.owner).as_ref().map(|owner| owner.presence())
+    /// What keeps the server that accepted the connection from being over; `None` once it is closed, and of a client's.
+    pub(crate) fn owner(&self) -> Option<Arc<dyn Owner>> {
+        lock(&self.owner).clone()
     }
 
     /// Drops `open` when the connection is closed, which may be at once.
@@ -314,31 +384,16 @@ impl Connection {
         let before = lock(&self.open).replace(open);
         drop(before);
         if self.is_closed() {
-            lock(&self.open).take();
+            let open = lock(&self.open).take();
+            drop(open);
         }
     }
 
-    fn let_go(&self, stream: Arc<TcpStream>, mode: CloseMode, owner: Option<&mut (dyn Owner + 'static)>) {
+    fn let_go(&self, stream: Arc<TcpStream>, mode: CloseMode) {
         // The stream is out of the lock, so nobody new gets hold of it: 1 means that we are alone.
         let others = Arc::strong_count(&stream) > 1;
         // shutdown(2) fails only if the connection is gone already, which is what it is for.
         match mode {
-            CloseMode::InOrder(time) if !time.is_zero() && !self.peer_ended() => {
-                let time = time.min(self.timers.lifetime_left());
-                if let Some(owner) = owner {
-                    owner.lingers(&stream);
-                }
-                if self.has(INTERRUPTED) && !self.we_ended() {
-                    let has_goodbye = self.bytes_written.load(Relaxed) > self.written_at_interrupt.load(Relaxed);
-                    discard_until_quiet(&stream, time, has_goodbye);
-                    let _ = stream.shutdown(Shutdown::Write);
-                } else if stream.shutdown(Shutdown::Write).is_ok() {
-                    discard_until_end(&stream, time);
-                }
-                if others {
-                    let _ = stream.shutdown(Shutdown::Both);
-                }
-            }
             CloseMode::Plain | CloseMode::InOrder(_) | CloseMode::Cut => {
                 if others {
                     let _ = stream.shutdown(Shutdown::Both);
@@ -374,18 +429,24 @@ impl Connection {
         }
     }
 
-    /// An error ended the connection: tells it, once, and closes.
+    /// An error ended the connection: closes it, and tells of both.
     pub(crate) fn fail(&self, error: &Error) {
+        let owner = self.owner();
+        let ended = self.end(Outcome::Failed, CloseMode::Cut);
+        {
+            let _frame = owner.as_ref().map(|owner| owner.frame());
+            self.tell_failed(error);
+        }
+        if let Some(ended) = ended {
+            ended.tell();
+        }
+    }
+
+    /// Tells of an error, the first time.
+    pub(crate) fn tell_failed(&self, error: &Error) {
         if self.flags.fetch_or(FAILED, SeqCst) & FAILED == 0 {
             self.reporter.tell(|| Report::Failed { connection: Some(self.name()), error: error.clone() });
         }
-        self.close(Outcome::Failed, CloseMode::Cut);
-    }
-
-    /// A panic in a handler ended the connection.
-    pub(crate) fn panicked(&self, message: &str) {
-        self.reporter.tell(|| Report::Panicked { connection: self.name(), message: message.into() });
-        self.close(Outcome::Panicked, CloseMode::Cut);
     }
 
     pub(crate) fn name(&self) -> ConnectionInfo {
@@ -419,6 +480,38 @@ impl Connection {
 
     pub(crate) fn settings(&self) -> Settings {
         *lock(&self.settings)
+    }
+}
+
+/// A connection that has ended, which is still to be told.
+#[must_use]
+pub(crate) struct Ended {
+    reporter: Reporter,
+    report: Option<Report>,
+    owner: Option<Arc<dyn Owner>>,
+}
+
+impl Ended {
+    pub(crate) fn tell(self) {
+        let _frame = self.owner.as_ref().map(|owner| owner.frame());
+        if let Some(report) = self.report {
+            self.reporter.tell(|| report);
+        }
+    }
+
+    /// Of one server. While code of the program's runs, a thread holds no presence but those that its frames name: all
+    /// but the first are let go of before, and that one keeps the end of the server from being told.
+    pub(crate) fn tell_all(ended: Vec<Ended>) {
+        let mut first = None;
+        let mut reports = Vec::new();
+        for Ended { reporter, report, owner } in ended {
+            first = first.or(owner);
+            reports.extend(report.map(|report| (reporter, report)));
+        }
+        let _frame = first.as_ref().map(|owner| owner.frame());
+        for (reporter, report) in reports {
+            reporter.tell(|| report);
+        }
     }
 }
 

@@ -13,8 +13,8 @@ use crate::net::socket::stream::CHUNK;
 use crate::net::socket::timers::IdleMark;
 use crate::report::Outcome;
 
-/// What happens on a [`Socket`], in this order: any number of `Data` and `Timeout`; `End`; `Error`; `Close`. Each of
-/// the last three comes once at most, `Error` directly before `Close`, and `Close` always.
+/// What happens on a [`Socket`], in this order: any number of `Data` and `Timeout`; `End` or `ShuttingDown`; `Error`;
+/// `Close`. Each of the last four comes once at most, `Error` directly before `Close`, and `Close` always.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum SocketEvent<D = Vec<u8>> {
@@ -22,6 +22,10 @@ pub enum SocketEvent<D = Vec<u8>> {
     Data(D),
     /// The peer has ended, and every byte before was given. Not told after `destroy()`, nor after an error.
     End,
+    /// The server shuts down, and nothing more is read. Told in a [channel](Socket::events) alone, whose receiver now
+    /// answers what has come and calls [`outbox().end()`](crate::net::Outbox::end); a connection that is not ended so is
+    /// destroyed when the shutdown's time is up. [`Socket::each`] ends it at once.
+    ShuttingDown,
     /// The idle time is over. Nothing is closed by that, and it is not told again until bytes have moved: to give up,
     /// call [`destroy`](Socket::destroy) or return an error, since [`end`](Socket::end) alone goes on waiting for the
     /// peer's end.
@@ -36,12 +40,25 @@ pub enum SocketEvent<D = Vec<u8>> {
     },
 }
 
+/// When a connection whose peer has ended does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ends {
+    /// At once.
+    WithPeer,
+    /// When our direction was ended, or the server shuts down.
+    ByUs,
+    /// When our direction was ended, by the thread that receives the events. It is told of a shutdown of the server too,
+    /// so that what had arrived is answered.
+    ByReceiver,
+}
+
 impl SocketEvent<&[u8]> {
     /// The same event with bytes of its own.
     pub fn into_owned(self) -> SocketEvent {
         match self {
             SocketEvent::Data(bytes) => SocketEvent::Data(bytes.to_vec()),
             SocketEvent::End => SocketEvent::End,
+            SocketEvent::ShuttingDown => SocketEvent::ShuttingDown,
             SocketEvent::Timeout => SocketEvent::Timeout,
             SocketEvent::Error(error) => SocketEvent::Error(error),
             SocketEvent::Close { had_error } => SocketEvent::Close { had_error },
@@ -87,17 +104,17 @@ impl Socket {
     /// over, since there is one already; what it returns from `Close` is returned if there is none. `NotConnected`,
     /// without any event, if the socket is closed already.
     pub fn each(&self, f: impl FnMut(&Socket, SocketEvent<&[u8]>) -> io::Result<()>) -> io::Result<()> {
-        self.each_until(self.connection.allow_half_open, f)
+        let ends = if self.connection.allow_half_open { Ends::ByUs } else { Ends::WithPeer };
+        self.each_until(ends, f)
     }
 
-    /// As `each`; `half_open` says whether it waits for our end, or ends our direction after the peer's.
     pub(crate) fn each_until(
         &self,
-        half_open: bool,
+        ends: Ends,
         mut f: impl FnMut(&Socket, SocketEvent<&[u8]>) -> io::Result<()>,
     ) -> io::Result<()> {
         let stream = self.connection.stream("read")?;
-        let mut result = self.read_events(stream, half_open, &mut f);
+        let mut result = self.read_events(stream, ends, &mut f);
         let shut_down = result.as_ref().is_err_and(|error| Cause::ShuttingDown.is_of(error));
         if shut_down {
             // In order: what is queued goes out first.
@@ -109,7 +126,7 @@ impl Socket {
         }
         match &result {
             Ok(()) => {
-                let mode = if shut_down { CloseMode::InOrder(LINGERING_CLOSE) } else { CloseMode::Plain };
+                let mode = CloseMode::InOrder(LINGERING_CLOSE);
                 self.connection.close(Outcome::Finished, mode);
             }
             Err(error) => {
@@ -126,7 +143,7 @@ impl Socket {
     fn read_events(
         &self,
         stream: Arc<TcpStream>,
-        half_open: bool,
+        ends: Ends,
         f: &mut impl FnMut(&Socket, SocketEvent<&[u8]>) -> io::Result<()>,
     ) -> io::Result<()> {
         let mut chunks = Chunks::new(&self.connection, &stream, CHUNK);
@@ -141,6 +158,10 @@ impl Socket {
                     chunks.idle_was_told();
                     f(self, SocketEvent::Timeout)?;
                     continue;
+                }
+                Err(error) if ends == Ends::ByReceiver && Cause::ShuttingDown.is_of(&error) => {
+                    f(self, SocketEvent::ShuttingDown)?;
+                    return self.hold(f, Connection::wait_for_our_end);
                 }
                 Err(error) => return Err(error),
             }
@@ -163,13 +184,12 @@ impl Socket {
             return Ok(());
         }
         f(self, SocketEvent::End)?;
-        if half_open {
-            self.hold(f, Connection::wait_for_our_end)
-        } else if self.connection.is_accepted {
-            self.connection.turn().end_by_closing()
-        } else {
+        match ends {
+            Ends::ByUs => self.hold(f, Connection::wait_for_our_end_or_shutdown),
+            Ends::ByReceiver => self.hold(f, Connection::wait_for_our_end),
+            Ends::WithPeer if self.connection.is_accepted => self.connection.turn().end_by_closing(),
             // Of a client's stream there may be other descriptors, which a close alone would not end.
-            self.end()
+            Ends::WithPeer => self.end(),
         }
     }
 

@@ -1,80 +1,523 @@
-//! Throwing away what a peer still sends while its connection ends in order: closing with input unread sends RST, which
-//! can destroy the reply on its way (RFC 9112, 9.6).
+//! Connections that have ended and whose peers have not: what a peer still sends is thrown away, since closing with input
+//! unread sends RST, which can destroy the reply on its way (RFC 9112, 9.6).
+//!
+//! One thread for each server, as long as there are such connections, and for a second after the last. It never blocks
+//! on a peer: it looks at each connection after 1, 2, 4 … 400 ms. How many linger is bounded, for each server and for
+//! the process. Beyond that the oldest goes whose peer has sent nothing since our end: its reply is out, and no RST
+//! follows it. Where all have sent, the connection that is about to end waits for a place, with its thread and its slot.
 
-use std::io::{self, BufRead, BufReader};
+use std::collections::VecDeque;
+use std::io::{self, ErrorKind};
+use std::mem::MaybeUninit;
 use std::net::{Shutdown, TcpStream};
-use std::thread;
+use std::sync::atomic::Ordering::SeqCst;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crate::net::socket::stream::CHUNK;
 use crate::sync::deadline::Deadline;
+use crate::sync::poison::{Guard, lock, wait};
 use crate::sys;
+use crate::thread::Builder;
 
-/// How long a connection's unread input is thrown away while it ends in order, if nobody has said otherwise.
+/// How long a connection's unread input is thrown away while it ends in order, if nothing else was said.
 pub(crate) const LINGERING_CLOSE: Duration = Duration::from_secs(1);
 
 /// At most this much unread input is thrown away while a connection ends in order.
 pub(crate) const LINGERING_BYTES: usize = 1024 * 1024;
 
-/// Until the peer's end, for `time` at most, after our own end.
-pub(crate) fn discard_until_end(mut stream: &TcpStream, time: Duration) {
-    let end = Deadline::after(time);
-    let mut reader = BufReader::with_capacity(CHUNK, &mut stream);
-    let mut left = LINGERING_BYTES;
-    loop {
-        if end.is_over() || reader.get_ref().set_read_timeout(end.left()).is_err() {
+/// And so much at one look, so that one peer does not hold up the others.
+const BYTES_A_LOOK: usize = 256 * 1024;
+
+/// How many connections of a server linger at most, and how many clients that are told why they are turned away.
+pub(crate) const LINGERING_AT_MOST: usize = 1024;
+
+/// How many linger at most in the whole process: an eighth of the descriptors, so that it can open files whatever peers
+/// do.
+pub(crate) fn share() -> usize {
+    sys::descriptor_limit().map_or(LINGERING_AT_MOST, |limit| (limit / 8).clamp(1, 8 * LINGERING_AT_MOST))
+}
+
+/// The pauses between looks at one connection: each is double the one before.
+const FIRST_PAUSE: Duration = Duration::from_millis(1);
+const LONGEST_PAUSE: Duration = Duration::from_millis(400);
+
+/// After this long, a peer that has sent nothing since our end is not waited for once the server is closed.
+const SILENCE: Duration = Duration::from_millis(100);
+
+/// How long the thread waits for a next connection: starting one for each costs more than the connection.
+const IDLE: Duration = Duration::from_secs(1);
+
+/// Of a connection whose reads were interrupted, the peer's end and its silence look the same. It is taken to have
+/// paused when it was found silent this often in a row. Looks are counted and not the time, since a busy machine may
+/// keep both sides from running.
+const QUIET_LOOKS: u32 = 8;
+
+/// What lingers of one server.
+pub(crate) struct Lingering {
+    thread_name: String,
+    stack_size: Option<usize>,
+    /// How many may linger in the whole process.
+    share: usize,
+    /// How many places are taken, by kind. Changed under the lock of [`PLACES`].
+    taken: [AtomicUsize; 2],
+    /// No peer is waited for any more.
+    is_cut: AtomicBool,
+    cut_short: AtomicU64,
+    state: Mutex<State>,
+    /// There is something new to look at, or the server was closed.
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    /// In the order they came.
+    list: VecDeque<Entry>,
+    last: u64,
+    /// The thread looks at this state, and will again before it ends.
+    runs: bool,
+    thread: Option<JoinHandle<()>>,
+    /// The listener is gone: the thread ends when none lingers.
+    is_closed: bool,
+    /// When the thread looks again by itself.
+    wakes_at: Option<Instant>,
+}
+
+struct Entry {
+    number: u64,
+    /// None while the thread looks at it.
+    leaving: Option<Leaving>,
+}
+
+/// What ends, which bounds how many may linger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// A connection: as many as the server may have.
+    Connection,
+    /// A client that is told why it is turned away.
+    Refused,
+}
+
+impl Lingering {
+    pub(crate) fn new(thread_name: String, stack_size: Option<usize>) -> Arc<Lingering> {
+        Arc::new(Lingering {
+            thread_name,
+            stack_size,
+            share: share(),
+            taken: Default::default(),
+            is_cut: AtomicBool::new(false),
+            cut_short: AtomicU64::new(0),
+            state: Mutex::default(),
+            changed: Condvar::new(),
+        })
+    }
+
+    /// How many linger, and how many were not waited for because too many did.
+    pub(crate) fn counts(&self) -> (u64, u64) {
+        let taken: usize = self.taken.iter().map(|taken| taken.load(SeqCst)).sum();
+        (taken as u64, self.cut_short.load(SeqCst))
+    }
+
+    /// A place, of which `most` may be taken. Blocks until there is one; `None` once no peer is waited for any more.
+    /// Called while the connection is open and has its slot.
+    pub(crate) fn place(self: &Arc<Lingering>, most: usize) -> Option<Place> {
+        while !self.is_cut.load(SeqCst) {
+            let seen = match self.take_place(Kind::Connection, most) {
+                Ok(place) => return Some(place),
+                Err(seen) => seen,
+            };
+            if !self.give_one_up(Kind::Connection) && !self.give_one_up(Kind::Refused) {
+                PLACES.wait_for_change(seen, || self.is_cut.load(SeqCst));
+            }
+        }
+        None
+    }
+
+    /// A place for a client that is turned away, if there is one.
+    pub(crate) fn place_for_refused(self: &Arc<Lingering>) -> Option<Place> {
+        if self.is_cut.load(SeqCst) {
+            return None;
+        }
+        loop {
+            match self.take_place(Kind::Refused, LINGERING_AT_MOST) {
+                Ok(place) => return Some(place),
+                Err(_) if self.give_one_up(Kind::Refused) => {}
+                Err(_) => {
+                    self.cut_short.fetch_add(1, SeqCst);
+                    return None;
+                }
+            }
+        }
+    }
+
+    fn take_place(self: &Arc<Lingering>, kind: Kind, most: usize) -> Result<Place, u64> {
+        let mut places = lock(&PLACES.state);
+        let own = &self.taken[kind as usize];
+        if places.taken >= self.share || own.load(SeqCst) >= most.clamp(1, LINGERING_AT_MOST) {
+            return Err(places.changes);
+        }
+        places.taken += 1;
+        own.fetch_add(1, SeqCst);
+        Ok(Place { of: Arc::clone(self), kind })
+    }
+
+    /// Closes the oldest whose peer has sent nothing since our end; whether there was one.
+    fn give_one_up(&self, kind: Kind) -> bool {
+        let mut state = self.state();
+        let is_silent = |entry: &mut Entry| {
+            let silent = |leaving: &mut Leaving| leaving.place.kind == kind && leaving.is_silent();
+            entry.leaving.as_mut().is_some_and(silent)
+        };
+        let Some(at) = state.list.iter_mut().position(is_silent) else { return false };
+        let entry = state.list.remove(at);
+        drop(state);
+        self.cut_short.fetch_add(1, SeqCst);
+        // Without the lock: the last presence tells the end.
+        drop(entry);
+        true
+    }
+
+    /// Ends our direction, and looks once, without waiting, whether the peer has ended too; if not, the thread goes on
+    /// looking.
+    pub(crate) fn begin(self: &Arc<Lingering>, mut leaving: Leaving) {
+        if !leaving.look() {
             return;
         }
-        match reader.fill_buf().map(<[u8]>::len) {
-            Ok(n) if n > 0 && n <= left => {
-                left -= n;
-                reader.consume(n);
+        let mut state = self.state();
+        if !self.is_cut.load(SeqCst) && (state.runs || self.start(&mut state)) {
+            state.last += 1;
+            let (number, next) = (state.last, leaving.next);
+            state.list.push_back(Entry { number, leaving: Some(leaving) });
+            if state.wakes_at.is_none_or(|at| next < at) {
+                self.changed.notify_one();
             }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            // The peer's end, or it is gone, or the time or the size is used up.
-            _ => return,
+            return;
+        }
+        drop(state);
+        // No thread is to be had. A client that is turned away would hold up accepting.
+        if leaving.place.kind == Kind::Connection {
+            while !self.is_cut.load(SeqCst) && leaving.has_time(false) && leaving.look() {
+                thread::sleep(leaving.pause.min(Duration::from_millis(10)));
+            }
+        }
+    }
+
+    fn start(self: &Arc<Lingering>, state: &mut State) -> bool {
+        let its = Arc::clone(self);
+        let started = Builder::new(self.thread_name.clone(), self.stack_size)
+            .and_then(|builder| builder.spawn(move || its.look_after_all()));
+        state.runs = started.is_ok();
+        if let Ok(thread) = started {
+            state.thread = Some(thread);
+        }
+        state.runs
+    }
+
+    /// What the thread does.
+    fn look_after_all(&self) {
+        let (mut state, mut is_idle) = (self.state(), false);
+        loop {
+            let now = Instant::now();
+            let is_due = |entry: &mut Entry| {
+                let leaving = entry.leaving.take_if(|leaving| leaving.is_due(now))?;
+                Some((entry.number, leaving))
+            };
+            let due: Vec<_> = state.list.iter_mut().filter_map(is_due).collect();
+            if !due.is_empty() {
+                let is_closed = state.is_closed;
+                drop(state);
+                state = self.look_after(due, is_closed);
+                continue;
+            }
+            if state.list.is_empty() && (state.is_closed || is_idle) {
+                state.runs = false;
+                return;
+            }
+            is_idle = state.list.is_empty();
+            let next = state.list.iter().filter_map(|entry| Some(entry.leaving.as_ref()?.next)).min();
+            let next = next.unwrap_or(now + IDLE);
+            state.wakes_at = Some(next);
+            state = wait(&self.changed, state, Some(next.saturating_duration_since(now)));
+            state.wakes_at = Some(now);
+        }
+    }
+
+    fn look_after(&self, due: Vec<(u64, Leaving)>, is_closed: bool) -> Guard<'_, State> {
+        let looked: Vec<_> = due
+            .into_iter()
+            .map(|(number, mut leaving)| {
+                let goes_on = leaving.look() && leaving.has_time(is_closed);
+                (number, goes_on.then_some(leaving))
+            })
+            .collect();
+        let mut state = self.state();
+        let mut cut = Vec::new();
+        for (number, leaving) in looked {
+            // None there: it was cut meanwhile.
+            match (state.list.binary_search_by_key(&number, |entry| entry.number), leaving) {
+                (Ok(at), Some(leaving)) => state.list[at].leaving = Some(leaving),
+                (Ok(at), None) => drop(state.list.remove(at)),
+                (Err(_), leaving) => cut.extend(leaving),
+            }
+        }
+        if cut.is_empty() {
+            return state;
+        }
+        drop(state);
+        // Without the lock: the last presence tells the end.
+        drop(cut);
+        self.state()
+    }
+
+    /// The listener is gone.
+    pub(crate) fn close(&self) {
+        let mut state = self.state();
+        state.is_closed = true;
+        let soon = Instant::now() + SILENCE;
+        for leaving in state.list.iter_mut().filter_map(|entry| entry.leaving.as_mut()) {
+            leaving.next = leaving.next.min(soon);
+        }
+        self.changed.notify_one();
+    }
+
+    /// Ends all, and those to come too.
+    pub(crate) fn cut(&self) {
+        self.is_cut.store(true, SeqCst);
+        let list = std::mem::take(&mut self.state().list);
+        drop(list);
+        self.changed.notify_one();
+        PLACES.tell_change();
+    }
+
+    /// Waits for the thread, once the server's end was told: it runs no code of the program's any more.
+    pub(crate) fn join(&self) {
+        let is_another = |thread: &mut JoinHandle<()>| thread.thread().id() != thread::current().id();
+        let thread = self.state().thread.take_if(is_another);
+        if let Some(thread) = thread {
+            // It calls hooks by guarded calls only, so it does not panic.
+            let _ = thread.join();
+        }
+    }
+
+    fn state(&self) -> Guard<'_, State> {
+        lock(&self.state)
+    }
+}
+
+/// What all servers of the process share: the count of what lingers.
+static PLACES: Places =
+    Places { state: Mutex::new(Taken { taken: 0, waiting: 0, changes: 0 }), changed: Condvar::new() };
+
+struct Places {
+    state: Mutex<Taken>,
+    changed: Condvar,
+}
+
+struct Taken {
+    taken: usize,
+    waiting: usize,
+    /// How often a place became free, or waiting for one in vain.
+    changes: u64,
+}
+
+impl Places {
+    /// Blocks until something has changed since `seen`.
+    fn wait_for_change(&self, seen: u64, given_up: impl Fn() -> bool) {
+        let mut state = lock(&self.state);
+        state.waiting += 1;
+        while state.changes == seen && !given_up() {
+            state = wait(&self.changed, state, None);
+        }
+        state.waiting -= 1;
+    }
+
+    fn tell_change(&self) {
+        let mut state = lock(&self.state);
+        state.changes += 1;
+        if state.waiting > 0 {
+            self.changed.notify_all();
         }
     }
 }
 
-/// A peer that is not read any more is taken to have paused when it has sent nothing this often in a row, at such
-/// intervals. Looks are counted and not the time, since a busy machine may keep both sides from running.
-const LOOKS: usize = 20;
-const LOOK: Duration = Duration::from_millis(5);
+/// A place among those that linger; dropping it gives it back.
+pub(crate) struct Place {
+    of: Arc<Lingering>,
+    kind: Kind,
+}
 
-/// What stands in for `discard_until_end` after an interruption, shutdown(Read), which on Linux means that reads do not
-/// wait any more, and that the system answers with RST to all that still comes once our FIN is out. So the FIN has to
-/// wait until the peer has paused. One that is silent at the first look, and has been told nothing that could be lost,
-/// has paused.
-pub(crate) fn discard_until_quiet(stream: &TcpStream, time: Duration, has_goodbye: bool) {
-    // The interruption may have come too late for this stream.
-    let _ = stream.shutdown(Shutdown::Read);
-    let start = Instant::now();
-    let mut reader = BufReader::with_capacity(CHUNK, stream);
-    let mut looks = if has_goodbye { LOOKS } else { 1 };
-    let (mut left, mut in_vain) = (LINGERING_BYTES, 0);
-    while start.elapsed() < time && is_writable(stream) {
-        match reader.fill_buf().map(<[u8]>::len) {
-            Ok(0) => {
-                in_vain += 1;
-                if in_vain >= looks {
-                    return;
+impl Drop for Place {
+    fn drop(&mut self) {
+        {
+            let mut places = lock(&PLACES.state);
+            places.taken -= 1;
+            self.of.taken[self.kind as usize].fetch_sub(1, SeqCst);
+        }
+        PLACES.tell_change();
+    }
+}
+
+impl Place {
+    /// The connection lingers from here on.
+    pub(crate) fn begin(self, stream: Arc<TcpStream>, last: Last, time: Duration, presence: Box<dyn Send>) {
+        let of = Arc::clone(&self.of);
+        let now = Instant::now();
+        sys::end_without_waiting(&stream);
+        of.begin(Leaving {
+            stream,
+            last,
+            written: 0,
+            we_ended: false,
+            quiet: 0,
+            left: LINGERING_BYTES,
+            began: now,
+            until: Deadline::after(time),
+            next: now,
+            pause: FIRST_PAUSE / 2,
+            place: self,
+            _presence: presence,
+        });
+    }
+}
+
+/// What is done before our end.
+pub(crate) enum Last {
+    /// Nothing.
+    Nothing,
+    /// This is written.
+    Message(Arc<[u8]>),
+    /// Reads were interrupted by shutdown(2), which on Linux means that they do not wait, and that the system answers
+    /// with RST to all that still comes once our FIN is out. So the FIN waits until the peer has paused: silent so many
+    /// looks in a row.
+    Quiet(u32),
+}
+
+impl Last {
+    /// For an interrupted connection. One that is silent at the first look, and has been told nothing that could be lost,
+    /// has paused.
+    pub(crate) fn quiet(was_told: bool) -> Last {
+        Last::Quiet(if was_told { QUIET_LOOKS } else { 1 })
+    }
+}
+
+/// A connection on its way out. Dropping it closes the descriptor; after that it is no longer present.
+pub(crate) struct Leaving {
+    stream: Arc<TcpStream>,
+    last: Last,
+    /// How much of the message.
+    written: usize,
+    we_ended: bool,
+    /// How often in a row the peer was found silent.
+    quiet: u32,
+    /// How much more input is thrown away.
+    left: usize,
+    began: Instant,
+    until: Deadline,
+    next: Instant,
+    pause: Duration,
+    place: Place,
+    _presence: Box<dyn Send>,
+}
+
+impl Leaving {
+    /// Whether it is time to look, or nearly so: of many, several are looked at in one go.
+    fn is_due(&self, now: Instant) -> bool {
+        self.next <= now + self.pause / 4
+    }
+
+    /// Whether it is still waited for.
+    fn has_time(&self, is_closed: bool) -> bool {
+        let is_silent = self.left == LINGERING_BYTES && self.began.elapsed() > SILENCE;
+        !(self.until.is_over() || is_closed && is_silent)
+    }
+
+    /// Does what can be done without waiting; whether there is more to do.
+    fn look(&mut self) -> bool {
+        match self.write_last() {
+            Ok(()) => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Err(_) => return false,
+        }
+        let before = self.left;
+        let goes_on = loop {
+            match self.discard() {
+                Ok(0) => break self.was_silent(),
+                Ok(n) if n > self.left => return false,
+                Ok(n) => {
+                    (self.left, self.quiet) = (self.left - n, 0);
+                    if let Last::Quiet(looks) = &mut self.last {
+                        *looks = QUIET_LOOKS;
+                    }
+                    if before - self.left >= BYTES_A_LOOK {
+                        break true;
+                    }
                 }
-                thread::sleep(LOOK);
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => break error.kind() == ErrorKind::WouldBlock,
             }
-            Ok(n) if n <= left => {
-                left -= n;
-                reader.consume(n);
-                (in_vain, looks) = (0, LOOKS);
+        };
+        self.pause = if self.left < before { FIRST_PAUSE } else { (self.pause * 2).min(LONGEST_PAUSE) };
+        self.next = Instant::now() + self.pause;
+        goes_on
+    }
+
+    /// Writes what is left of the message, then ends our direction.
+    fn write_last(&mut self) -> io::Result<()> {
+        match &self.last {
+            _ if self.we_ended => return Ok(()),
+            Last::Nothing => {}
+            Last::Quiet(_) => return Ok(()),
+            Last::Message(message) => {
+                while self.written < message.len() {
+                    match sys::write_at_end(&self.stream, &message[self.written..]) {
+                        Ok(n) => self.written += n,
+                        Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                        Err(error) => return Err(error),
+                    }
+                }
             }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            _ => return,
         }
+        self.we_ended = true;
+        self.stream.shutdown(Shutdown::Write)
+    }
+
+    /// A read gave nothing: the peer's end, or that of an interrupted read. Whether there is more to do.
+    fn was_silent(&mut self) -> bool {
+        let Last::Quiet(looks) = self.last else {
+            // With a message that is not out, the peer's end is no reason to go: it may still read.
+            return !self.we_ended;
+        };
+        self.quiet += 1;
+        // A write of nothing fails if the connection is gone, which reading does not show.
+        let is_gone = sys::write_at_end(&self.stream, &[]).is_err_and(|error| error.kind() != ErrorKind::WouldBlock);
+        if !is_gone && self.quiet >= looks {
+            let _ = self.stream.shutdown(Shutdown::Write);
+        }
+        !is_gone && self.quiet < looks
+    }
+
+    /// Whether closing it now sends no RST.
+    fn is_silent(&mut self) -> bool {
+        if self.left < LINGERING_BYTES || !self.we_ended {
+            return false;
+        }
+        if let Ok(n) = self.discard() {
+            self.left = self.left.saturating_sub(n);
+        }
+        self.left == LINGERING_BYTES
+    }
+
+    fn discard(&self) -> io::Result<usize> {
+        sys::discard_at_end(&self.stream, &mut [const { MaybeUninit::uninit() }; 16 * 1024])
     }
 }
 
-/// Whether the connection is open still, which a read does not show after an interruption. A write of nothing fails
-/// then.
-fn is_writable(stream: &TcpStream) -> bool {
-    !sys::write_now(stream, &[]).is_err_and(|error| error.kind() != io::ErrorKind::WouldBlock)
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        // Another thread of ours is in a read or a write.
+        if Arc::strong_count(&self.stream) > 1 {
+            let _ = self.stream.shutdown(Shutdown::Both);
+        }
+    }
 }

@@ -1,5 +1,6 @@
 //! A connection: the handle to it.
 
+pub(crate) mod carried;
 pub(crate) mod channel;
 pub(crate) mod connection;
 pub(crate) mod each;
@@ -176,7 +177,9 @@ impl Socket {
     /// See above.
     #[doc(alias = "write")]
     pub fn write_all(&self, data: impl AsRef<[u8]>) -> io::Result<()> {
-        self.connection.turn().write_all(data.as_ref())
+        // Its bytes first: that is code of the program's.
+        let data = data.as_ref();
+        self.connection.turn().write_all(data)
     }
 
     /// Writes all of several buffers, as one message and with one system call where the system has a safe one. Blocks
@@ -249,8 +252,9 @@ impl Socket {
     /// # Errors
     /// Those of [`write_all`](Self::write_all) and [`end`](Self::end).
     pub fn write_end(&self, data: impl AsRef<[u8]>) -> io::Result<()> {
+        let data = data.as_ref();
         let turn = self.connection.turn();
-        turn.write_all(data.as_ref())?;
+        turn.write_all(data)?;
         turn.end()
     }
 
@@ -401,7 +405,7 @@ impl Socket {
         addresses: (Address, Address),
         options: Options,
         reporter: Reporter,
-        owner: Option<Box<dyn Owner>>,
+        owner: Option<Arc<dyn Owner>>,
     ) -> Socket {
         sys::prepare(&stream);
         Socket { connection: Arc::new(Connection::new(stream, addresses, options, reporter, owner)) }

@@ -2,8 +2,10 @@
 
 use std::{io, thread};
 
+use crate::callback::{Frame, acts_for};
 use crate::error::Cause;
 use crate::net::socket::Socket;
+use crate::net::socket::carried::Carrying;
 use crate::net::socket::read::Chunks;
 use crate::thread::Builder;
 
@@ -27,6 +29,7 @@ impl Socket {
     /// Those of [`read`](Self::read) here and of [`write_all`](Self::write_all) there. Nothing is closed then.
     pub fn pipe(&self, to: &Socket) -> io::Result<u64> {
         let stream = self.connection.stream("read")?;
+        let _carrying = Carrying::begin(&self.connection, &to.connection);
         let mut chunks = Chunks::new(&self.connection, &stream, LARGEST);
         let mut total = 0;
         loop {
@@ -47,27 +50,41 @@ impl Socket {
 /// Blocks until then. One direction runs on the calling thread, the other on a thread of its own.
 ///
 /// # Errors
-/// The first error of either direction; both sockets are destroyed then, since half a conversation is of no use. An
-/// error if the thread cannot be started; then nothing is touched.
+/// The first error of either direction. Both connections are reset then, by RST, so that neither peer takes half a
+/// conversation for a whole one. Over a Unix socket, which has no RST, the peer sees an end. An error if the thread cannot
+/// be started; then nothing is touched.
 pub fn relay(a: &Socket, b: &Socket) -> io::Result<(u64, u64)> {
     let carry = |from: &Socket, to: &Socket| {
         let result = from.pipe(to);
-        if result.is_err() {
-            from.destroy();
-            to.destroy();
+        match &result {
+            Ok(_) => {}
+            // The direction is idle, and the other one may not be.
+            Err(error) if Cause::ShuttingDown.is_of(error) => to.end()?,
+            Err(_) => [from, to].into_iter().for_each(reset),
         }
         result
     };
+    let acts_for = acts_for()?;
     let builder = Builder::new(format!("landline relay {}", b.remote_address()), None)?;
     thread::scope(|scope| {
-        let back = builder.spawn_scoped(scope, move || carry(b, a))?;
+        let back = builder.spawn_scoped(scope, move || {
+            let _frame = Frame::of(acts_for);
+            carry(b, a)
+        })?;
         let there = carry(a, b);
         let back = back.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         match (there, back) {
             (Ok(there), Ok(back)) => Ok((there, back)),
-            // The direction that was cut by the other one's error says only that the socket was destroyed.
             (Err(error), Ok(_)) | (Ok(_), Err(error)) => Err(error),
+            // The direction that was cut by the other one's error says only that the socket was destroyed.
             (Err(there), Err(back)) => Err(if Cause::Destroyed.is_of(&there) { back } else { there }),
         }
     })
+}
+
+fn reset(socket: &Socket) {
+    // One that is closed already is not to be reset.
+    if socket.reset_and_destroy().is_err() {
+        socket.destroy();
+    }
 }

@@ -2,8 +2,8 @@
 
 use std::io::{self, IoSlice, Write};
 use std::net::{Shutdown, TcpStream};
+use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
-use std::sync::{Arc, MutexGuard, TryLockError};
 
 use crate::error::Error;
 use crate::net::socket::connection::{CLOSED, Connection, PEER_ENDED, WE_ENDED, destroyed};
@@ -11,7 +11,7 @@ use crate::net::socket::outbox::queue::Queue;
 use crate::net::socket::read::is_passing;
 use crate::net::socket::stream::CHUNK;
 use crate::net::socket::timers::Direction;
-use crate::sync::poison::{lock, read};
+use crate::sync::poison::{Guard, lock, read, try_lock};
 use crate::sys;
 
 impl Connection {
@@ -22,14 +22,10 @@ impl Connection {
 
     /// The turn to write, if nobody has it.
     pub(crate) fn try_turn(&self) -> Option<WriteGuard<'_>> {
-        match self.writing.try_lock() {
-            Ok(turn) => Some(self.turn_of(turn)),
-            Err(TryLockError::Poisoned(turn)) => Some(self.turn_of(turn.into_inner())),
-            Err(TryLockError::WouldBlock) => None,
-        }
+        try_lock(&self.writing).map(|turn| self.turn_of(turn))
     }
 
-    fn turn_of<'a>(&'a self, turn: MutexGuard<'a, ()>) -> WriteGuard<'a> {
+    fn turn_of<'a>(&'a self, turn: Guard<'a, ()>) -> WriteGuard<'a> {
         WriteGuard { connection: self, _turn: turn }
     }
 
@@ -73,7 +69,7 @@ impl Connection {
 /// The turn to write: while one thread has it, no other's bytes come between.
 pub(crate) struct WriteGuard<'a> {
     connection: &'a Connection,
-    _turn: MutexGuard<'a, ()>,
+    _turn: Guard<'a, ()>,
 }
 
 impl WriteGuard<'_> {

@@ -263,9 +263,8 @@ fn a_handle_forgets_what_is_closed() {
     });
 }
 
-/// Ensures that a connection which is cancelled while its client makes it is reported as connected before it is
-/// reported as failed and ended, or not at all. The client is held up between its connect(2) and the report, by
-/// setsockopt(2).
+/// Ensures that a connection which is cancelled while its client makes it is reported as connected before it is reported
+/// as failed and ended, or not at all. The client is held up between its connect(2) and the report, by setsockopt(2).
 #[test]
 fn a_connection_is_reported_as_connected_before_its_end() {
     let strace = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=setsockopt"];

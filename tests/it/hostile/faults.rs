@@ -276,8 +276,8 @@ fn telling() -> (ServerOptions, mpsc::Receiver<Told>) {
     (options, told)
 }
 
-/// Runs in a child under strace, which has the first two accept4(2) of each worker fail; each client is taken by the next
-/// worker.
+/// Runs in a child under strace, which has the first two accept4(2) of each worker fail. Each client stays, so each has a
+/// worker of its own.
 fn survives(test: &str, error: &str, pauses: bool) {
     const CLIENTS: usize = 10;
     let inject = format!("inject=accept4:error={error}:when=1..2");
@@ -286,24 +286,25 @@ fn survives(test: &str, error: &str, pauses: bool) {
         let server = options.listen("127.0.0.1:0").expect("the server listens");
         let serving = server.spawn(echo).expect("a thread can be started");
         let mut clients = Vec::new();
-        for n in 0..CLIENTS as u64 {
-            eventually("the next worker fails twice", || server.stats().accept_errors == 2 * (n + 1));
+        for n in 0..CLIENTS {
             clients.push(client(server.address()));
-            ask(&clients[n as usize]).expect("each client is served all the same");
+            ask(&clients[n]).expect("each client is served all the same");
         }
-        eventually("the last worker fails twice", || server.stats().accept_errors == 2 * (CLIENTS as u64 + 1));
         clients.into_iter().for_each(leave);
         stop(&server, serving);
         let stats = server.stats();
         assert_eq!((stats.accepted, stats.ended), (CLIENTS as u64, CLIENTS as u64), "no client is lost: {stats:?}");
+        assert!(stats.accept_errors >= 2 * CLIENTS as u64, "each worker fails twice: {stats:?}");
         let mut told: Vec<_> = told.try_iter().collect();
         println!("\nmeasured {error}: {} failures, {} reports", stats.accept_errors, told.len());
         if !pauses {
             assert!(told.is_empty(), "a client that is gone again is no reason to pause: {told:?}");
             return;
         }
-        assert_eq!(told.pop(), Some(Told::Paused(error.into())), "nobody came after the last failures");
-        assert_eq!(told.len(), 2 * CLIENTS, "two failures in a row are told once, and their end is: {told:?}");
+        assert!(told.len() >= 2, "failures are told: {told:?}");
+        if told.len() % 2 == 1 {
+            assert_eq!(told.pop(), Some(Told::Paused(error.into())), "no client came after the last failures");
+        }
         for pair in told.chunks(2) {
             assert_eq!(pair, [Told::Paused(error.into()), Told::Resumed], "each shortage is followed by its end");
         }
@@ -524,8 +525,8 @@ fn mapping_library(mappings: usize) -> MappingLibrary {
     MappingLibrary(path)
 }
 
-/// Ensures that in a program that has nearly as many mappings as it may, as a database that maps its files, clients are
-/// refused once there is no room for their threads, and that the program lives: when the last mapping is taken in the
+/// Ensures that in a program that has mapped nearly as much memory as it may, as a database that maps its files, clients
+/// are refused once there is no room for their threads, and that the program lives: when the last mapping is taken in the
 /// start of a thread, the system ends the process.
 #[test]
 fn threads_leave_room_beside_the_programs_own_mappings() {

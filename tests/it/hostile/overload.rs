@@ -152,9 +152,10 @@ fn a_goodbye_that_is_taken_in_pieces_does_not_wait_for_a_client_that_writes_firs
     });
 }
 
-/// Ensures that the refuser's stack is the one asked for, and that where no thread can be had, clients are only closed.
+/// Ensures that the stack of the thread that waits for clients is the one asked for, and that where no thread can be had,
+/// clients are told the goodbye and closed at once.
 #[test]
-fn where_the_refuser_cannot_be_started_clients_are_only_closed() {
+fn where_no_thread_can_be_had_clients_are_not_waited_for() {
     // No address space is that large.
     let server = reply().max_connections(0).stack_size(1 << 46).listen("127.0.0.1:0").expect("the server listens");
     let accepting = thread::spawn({
@@ -162,7 +163,10 @@ fn where_the_refuser_cannot_be_started_clients_are_only_closed() {
         move || server.accept()
     });
     for _ in 0..3 {
-        assert!(is_turned_away(&client(server.address())), "no thread, no goodbye, but the end");
+        let (mut one, mut said) = (client(server.address()), String::new());
+        one.read_to_string(&mut said).expect("the goodbye and the end arrive");
+        assert_eq!(said, GOODBYE, "the goodbye is whole");
+        eventually("the client is closed at once", || one.write_all(b"x").is_err());
     }
     eventually("all are counted", || server.stats().refused(RefusedBy::Full) == 3);
     server.close();
@@ -209,7 +213,7 @@ fn the_hook_on_the_refusers_thread_may_call_anything() {
     // The goodbye lasts until its client leaves, so after `close` has returned.
     drop(silent);
     let (name, report, refused, sockets, queued) = told.recv_timeout(HANG).expect("the hook returns");
-    assert!(name.starts_with("landline refuse"), "the last to leave was a goodbye, but {name}");
+    assert!(name.starts_with("landline linger"), "the last to leave was a goodbye, but {name}");
     assert_eq!((report.finished, report.forced, report.still_running), (0, 0, 0), "nobody is left to be ended");
     assert_eq!((refused, sockets, queued), (1, 0, None), "one client was there, and was answered");
     within("wait() returns elsewhere too", move || server.wait()).expect("in order");
@@ -220,7 +224,6 @@ fn the_hook_on_the_refusers_thread_may_call_anything() {
 #[test]
 fn hooks_that_panic_and_close_harm_nobody() {
     for when_full in [WhenFull::Refuse, WhenFull::RefuseWith(GOODBYE.into()), WhenFull::Wait] {
-        // The hook's own client is there for as long as the hook runs, so the shutdown takes its whole grace.
         let grace = Duration::from_millis(50);
         some_round("the idle one ends within the grace", grace, |grace| {
             let (tell, told) = mpsc::channel();
@@ -241,7 +244,7 @@ fn hooks_that_panic_and_close_harm_nobody() {
             ask(&inside).expect("there is room for one");
             let outside = client(server.address());
             let report = told.recv_timeout(HANG).expect("the hook's shutdown returns");
-            assert_eq!(report.still_running, 1, "{when_full:?}: the client that the hook is told of is there still");
+            assert_eq!(report.still_running, 0, "{when_full:?}: the client that the hook is told of is left out");
             within("serving ends", move || serving.join()).expect("in order");
             if report.finished == 0 {
                 // It was forced: the machine has stood still.

@@ -399,10 +399,11 @@ fn the_lifetime_covers_the_lingering_end() {
         // Neither ends nor sends.
         let mut peer = TcpStream::connect(server.address().socket_addr().expect("TCP")).expect("it listens");
         peer.read_exact(&mut [0; 3]).expect("the reply arrives");
-        server.close();
-        within("serve returns", || running.join()).expect("in order");
+        eventually("it lingers no longer", || server.stats().ended == 1 && server.stats().lingering == 0);
         let time = start.elapsed();
         println!("measured: lifetime 0.6 s, linger an hour, a peer that never ends: over after {time:.3?}");
         assert!(time >= millis(600), "not before the deadline: {time:?}");
+        server.close();
+        within("serve returns", || running.join()).expect("in order");
     });
 }

@@ -53,7 +53,9 @@ fn echo(events: Events<ServerEvent>) -> thread::JoinHandle<usize> {
                 ServerEvent::Socket(socket, SocketEvent::Data(bytes)) => {
                     socket.outbox().try_send(bytes).unwrap_or_else(|_| socket.destroy());
                 }
-                ServerEvent::Socket(socket, SocketEvent::End) => socket.outbox().end().expect("a thread can be had"),
+                ServerEvent::Socket(socket, SocketEvent::End | SocketEvent::ShuttingDown) => {
+                    socket.outbox().end().expect("a thread can be had")
+                }
                 _ => {}
             }
         }
@@ -136,7 +138,7 @@ fn a_slow_consumer_pushes_back_and_loses_nothing() {
     let sent = noise(16 << 20, 3);
     let expected = sent.clone();
     let writing = blocked(move || client.write_end(&sent));
-    eventually("the channel is full", || events.is_full());
+    eventually("the channel is full", || events.receiver().is_full());
     assert!(!writing.is_finished(), "the peer waits");
     assert!(accepted.bytes_read() < 1 << 20, "no more is read than there is room for: {}", accepted.bytes_read());
     let (mut came, mut words) = (Vec::new(), Vec::new());
@@ -254,22 +256,24 @@ fn dropping_a_sockets_events_destroys_it() {
     assert_eq!(client.read(&mut [0]).unwrap_or(0), 0, "the peer sees it");
 }
 
-/// Ensures that `close` and `wait` return on the thread that receives, although the channel is full of events of clients that
-/// flood it.
+/// Ensures that a shutdown that the receiving thread begins is over when the channel is, although it is full of events of
+/// clients that flood it, and that its report is there by then.
 #[test]
-fn close_and_wait_on_the_receiving_thread_never_hang() {
+fn a_shutdown_that_the_receiver_begins_is_reported_when_the_channel_is_over() {
     for n in [0, 1, 4] {
         let server = Server::listen(AT).expect("port 0 can be listened on");
-        let closed = server.clone();
+        let ended = server.clone();
         let flooding = flood(&server, 4);
-        within("close and wait return", move || {
-            let events = closed.events(n).expect("a thread can be started");
+        within("the channel is over", move || {
+            let events = ended.events(n).expect("a thread can be started");
             next(&events);
-            eventually("all are connected", || closed.connections() == 4);
-            closed.close();
-            closed.wait().expect("it waits");
-            assert_eq!(closed.connections(), 0, "n = {n}: whoever had no room was destroyed");
-            assert!(events.iter().count() <= n, "n = {n}: what had room can still be taken");
+            eventually("all are connected", || ended.connections() == 4);
+            ended.begin_shutdown(Duration::from_millis(100)).expect("a thread can be started");
+            assert_eq!(ended.report(), None, "n = {n}: clients flood it still");
+            let last = events.iter().last().expect("there are events");
+            assert!(matches!(last, ServerEvent::Close), "n = {n}: the close comes last: {last:?}");
+            let report = ended.report().expect("it is there before the channel is over");
+            assert_eq!((report.forced, ended.connections()), (4, 0), "n = {n}: clients that flood are cut: {report}");
         });
         join_all(flooding);
     }
@@ -312,19 +316,59 @@ fn wait_on_another_thread_loses_nothing() {
     });
 }
 
-/// Ensures that `wait` returns on the thread that made the channel, although nobody ever receives.
+/// Ensures that a shutdown answers what had arrived, also where the receiver is slower than it is told of events, and ends in
+/// order once the receiver has ended each connection.
 #[test]
-fn wait_returns_although_nobody_ever_receives() {
-    let server = Server::listen(AT).expect("port 0 can be listened on");
-    let flooding = flood(&server, 2);
-    within("wait returns", move || {
-        let events = server.events(1).expect("a thread can be started");
-        eventually("both are connected", || server.connections() == 2);
-        server.close();
-        server.wait().expect("it waits");
-        drop(events);
+fn a_shutdown_answers_what_had_arrived_in_the_channel() {
+    each_ip(|at| {
+        let server = Server::listen(at).expect("port 0 can be listened on");
+        let events = server.events(64).expect("a thread can be started");
+        let clients: Vec<_> = (0..20).map(|_| Socket::connect(server.address()).expect("the server listens")).collect();
+        clients.iter().for_each(|client| client.write_all("request").expect("it is connected"));
+        eventually("all is read", || events.receiver().len() == 2 * clients.len());
+        server.begin_shutdown(HANG).expect("a thread can be started");
+        within("the channel is over", move || {
+            for event in &events {
+                match event {
+                    ServerEvent::Socket(socket, SocketEvent::Data(bytes)) => {
+                        // Not a bound: what an answer takes.
+                        thread::sleep(Duration::from_millis(3));
+                        socket.outbox().try_send(bytes).expect("it is open until it is answered");
+                    }
+                    ServerEvent::Socket(socket, SocketEvent::ShuttingDown) => {
+                        socket.outbox().end().expect("it is open");
+                    }
+                    ServerEvent::Socket(_, SocketEvent::End) => panic!("no client has ended"),
+                    _ => {}
+                }
+            }
+        });
+        let report = server.report().expect("the channel is over");
+        assert_eq!((report.finished, report.forced, report.still_running), (20, 0, 0), "all end in order: {report}");
+        for client in &clients {
+            assert_eq!(client.read_to_string().expect("in order"), "request", "each is answered, and sees the end");
+        }
     });
-    join_all(flooding);
+}
+
+/// Ensures that a channel that nobody receives from can be dropped, also where a clone of its receiver is kept, which gives
+/// what had been sent and is then disconnected.
+#[test]
+fn dropping_a_full_channel_returns_although_a_clone_of_its_receiver_is_kept() {
+    for n in [0, 1, 4] {
+        let server = Server::listen(AT).expect("port 0 can be listened on");
+        let flooding = flood(&server, 2);
+        within("dropping returns", move || {
+            let events = server.events(n).expect("a thread can be started");
+            let clone = events.receiver().clone();
+            eventually("both are connected", || server.connections() == 2);
+            eventually("the channel is full", || events.receiver().is_full());
+            drop(events);
+            assert!(!server.is_listening() && server.connections() == 0, "n = {n}: what feeds it is closed");
+            assert_eq!(clone.iter().count(), n, "n = {n}: what had been sent is there, and then it is disconnected");
+        });
+        join_all(flooding);
+    }
 }
 
 /// Ensures that a destroyed connection does not wait for room, and that its close is told when there is.
@@ -334,7 +378,7 @@ fn destroy_frees_a_reader_that_waits_for_room() {
     let events = accepted.events(1).expect("a thread can be started");
     for _ in 0..3 {
         client.write_all("x").expect("it is connected");
-        eventually("it is read or waits", || events.is_full());
+        eventually("it is read or waits", || events.receiver().is_full());
     }
     accepted.destroy();
     assert_eq!(server.connections(), 0, "its slot is free");

@@ -203,7 +203,7 @@ fn every_thread_says_what_it_is_for() {
         let refusing = Served::start("127.0.0.1:0", &options.lingering_close(HANG), |_| Ok(()));
         let refused = refusing.connect();
 
-        let kinds = ["worker", "serve", "socket", "outbox", "relay", "recv", "lookup", "connect", "refuse"];
+        let kinds = ["worker", "serve", "socket", "outbox", "relay", "recv", "lookup", "connect", "linger"];
         let wanted = kinds.map(|kind| format!("landline {kind}").chars().take(15).collect::<String>());
         eventually("every kind of thread is seen by its name", || {
             let names = names();
@@ -251,7 +251,7 @@ fn threads_are_named_as_asked_for() {
         let received = datagrams.events(0).expect("a thread starts");
         eventually("all have the names asked for", || {
             let names = names();
-            ["web serve", "web worker", "web refuse", "dns recv"]
+            ["web serve", "web worker", "web linger", "dns recv"]
                 .iter()
                 .all(|wanted| names.iter().any(|name| name.starts_with(wanted)))
         });

@@ -6,7 +6,7 @@
 
 pub(crate) mod queue;
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 use std::{fmt, io};
 
@@ -16,6 +16,7 @@ use crate::net::socket::connection::{Connection, destroyed};
 use crate::net::socket::outbox::queue::{Message, TrySendError};
 use crate::net::socket::timers::Direction;
 use crate::net::socket::write::{WriteGuard, written_after_end};
+use crate::sync::poison::wait;
 use crate::thread::Builder;
 
 /// The queue of writes of a [`Socket`], made by [`Socket::outbox`]: for those who must not block, or write to many.
@@ -145,7 +146,7 @@ impl Outbox {
                 Err(error) => return Err(error),
             };
             state.senders += 1;
-            state = queue.moved.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+            state = wait(&queue.moved, state, Some(left));
             state.senders -= 1;
         }
         if state.closed {
@@ -246,9 +247,12 @@ fn start_writer(connection: &Arc<Connection>) -> io::Result<()> {
     let name = format!("landline outbox {}", connection.remote);
     // It may tell the report hook of a failed write when its connection has long ended, and then the server is not
     // over.
-    let presence = connection.presence();
+    let owner = connection.owner();
     Builder::new(name, Some(128 * 1024))?.spawn(move || {
-        let _presence = presence;
+        // Dropped last, after the connection.
+        let owner = owner;
+        let connection = connection;
+        let _frame = owner.as_ref().map(|owner| owner.frame());
         let queue = connection.queue();
         loop {
             // One message a turn, so that other writers get theirs. The turn is over before a failure is reported,

@@ -1,11 +1,11 @@
 //! The queue of an outbox, as data: what is queued, how much of it is written, and how many bytes may be.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex};
 use std::{fmt, io};
 
 use crate::error::{Cause, Error, Result};
-use crate::sync::poison::lock;
+use crate::sync::poison::{Guard, lock};
 
 /// Why [`Outbox::try_send`](crate::net::Outbox::try_send) did not take a message: nothing of it was sent or queued.
 #[derive(Debug, Clone)]
@@ -92,7 +92,7 @@ impl Queue {
         Queue { state: Mutex::new(state), moved: Condvar::new() }
     }
 
-    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+    pub(crate) fn state(&self) -> Guard<'_, State> {
         lock(&self.state)
     }
 

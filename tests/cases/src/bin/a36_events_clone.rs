@@ -9,7 +9,7 @@ fn main() {
     let server = Server::listen("127.0.0.1:0").unwrap();
     let events = server.events(64).unwrap();
     for _ in 0..4 {
-        let receiver = events.clone();
+        let receiver = events.receiver().clone();
         thread::spawn(move || {
             for event in receiver.iter() {
                 match event {

@@ -345,11 +345,8 @@ fn round(seed: u64) {
                         .refused(|_| {
                             STEP.fetch_add(1, SeqCst);
                         })
-                        .error(move |_, s| {
-                            if let Some(s) = s {
-                                s.destroy();
-                            }
-                            let _ = e.connections();
+                        .error(move |_, _| {
+                            e.sockets().iter().take(1).for_each(Socket::destroy);
                         })
                         .close(|| {})
                         .run();

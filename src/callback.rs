@@ -1,0 +1,83 @@
+//! Calling code of the program's: without a lock of ours, with its panics caught, and with the thread knowing for which
+//! connections it acts.
+//!
+//! A thread that runs a handler or a callback keeps its connection present. If that code waits for the server, the wait
+//! leaves the connection out. So the thread has a stack of frames, one for each connection that it acts for, and while
+//! code of the program's runs, every presence that the thread holds is on it.
+
+use std::any::Any;
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use crate::error::{Error, Result};
+use crate::sync::poison::assert_none_held;
+
+/// A gate, and what is present there, by their numbers.
+pub(crate) type ActsFor = (usize, usize);
+
+/// How many frames a thread has at most: a handler that serves another server, whose handler serves a third, and so on.
+const DEEPEST: usize = 16;
+
+// Without destructors, so that it works while a thread's other locals are destroyed.
+thread_local! {
+    static STACK: [Cell<ActsFor>; DEEPEST] = const { [const { Cell::new((0, 0)) }; DEEPEST] };
+    static DEPTH: Cell<usize> = const { Cell::new(0) };
+}
+
+/// The thread acts for somebody until this is dropped.
+pub(crate) struct Frame(usize);
+
+impl Frame {
+    pub(crate) fn of(all: impl IntoIterator<Item = ActsFor>) -> Frame {
+        let before = Frame(DEPTH.get());
+        STACK.with(|stack| {
+            for one in all {
+                let depth = DEPTH.get();
+                if !stack.iter().take(depth).any(|cell| cell.get() == one) {
+                    stack.get(depth).inspect(|cell| cell.set(one));
+                    DEPTH.set(depth + 1);
+                }
+            }
+        });
+        before
+    }
+}
+
+impl Drop for Frame {
+    fn drop(&mut self) {
+        DEPTH.set(self.0);
+    }
+}
+
+/// What the thread acts for.
+///
+/// # Errors
+/// It is more than a thread can have on its stack.
+pub(crate) fn acts_for() -> Result<Vec<ActsFor>> {
+    let depth = DEPTH.get();
+    if depth > DEEPEST {
+        let text = "Servers are served in handlers of one another too deep to wait for one of them";
+        return Err(Error::invalid("ERR_WOULD_DEADLOCK", text));
+    }
+    Ok(STACK.with(|stack| stack[..depth].iter().map(Cell::get).collect()))
+}
+
+/// What the thread acts for at one gate.
+pub(crate) fn own(gate: usize) -> Result<Vec<usize>> {
+    Ok(acts_for()?.into_iter().filter(|one| one.0 == gate).map(|one| one.1).collect())
+}
+
+/// Calls a hook of the program's. One that panics has said so on standard error already, and harms no other.
+pub(crate) fn guarded(call: impl FnOnce()) {
+    assert_none_held();
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(call)) {
+        dispose(panic);
+    }
+}
+
+/// Drops what a panic carries, which may panic in its turn.
+pub(crate) fn dispose(panic: Box<dyn Any + Send>) {
+    if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
+        std::mem::forget(again);
+    }
+}

@@ -1,0 +1,247 @@
+//! A server's life in one word: its phase, which only rises; whether it is served; whether a thread waits for a change;
+//! how many threads sit at the listener; and how many connections are present.
+//!
+//! Since all stand in one word, "closed, and none is present" is one value, which one step reaches: the thread that
+//! makes that step tells the end. Nothing comes in from outside: a presence comes from a seat, or from the thread that
+//! closes, and is counted once, however many threads hold it.
+
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::SeqCst;
+use std::sync::{Condvar, Mutex};
+
+use crate::sync::deadline::Deadline;
+use crate::sync::poison::{lock, wait};
+
+/// How far the end has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Phase {
+    /// Clients are let in.
+    Listening,
+    /// One thread closes the listener. A thread that sits there may still bring a client.
+    Closing,
+    /// The listener is gone. A thread that has not noticed brings clients that are refused.
+    Closed,
+    /// None was present any more, and that has been told.
+    Over,
+}
+
+const PHASE: usize = 0b11;
+const CLAIMED: usize = 1 << 2;
+const WAITED: usize = 1 << 3;
+const SEAT: usize = 1 << 4;
+const PRESENT: usize = 1 << 16;
+
+/// The word, taken apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct View(usize);
+
+impl View {
+    pub(crate) fn phase(self) -> Phase {
+        match self.0 & PHASE {
+            0 => Phase::Listening,
+            1 => Phase::Closing,
+            2 => Phase::Closed,
+            _ => Phase::Over,
+        }
+    }
+
+    /// How many threads sit at the listener: they are in accept(2), or about to be.
+    pub(crate) fn seats(self) -> usize {
+        self.0 % PRESENT / SEAT
+    }
+
+    /// How many connections, clients that are turned away, and threads that close are not over yet.
+    pub(crate) fn present(self) -> usize {
+        self.0 / PRESENT
+    }
+
+    /// Nothing can come in any more, and all that is present is `excused`.
+    fn is_left_to(self, excused: usize) -> bool {
+        self.phase() >= Phase::Closed && self.seats() == 0 && self.present() <= excused
+    }
+}
+
+/// Why there is no seat.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NoSeat {
+    /// The server is being closed, or is closed.
+    Closing,
+    /// As many threads sit there as the caller wants there to be at most.
+    Enough,
+    /// The word has no room for one more: the caller pauses.
+    Full,
+}
+
+/// See the module. The word counts `SEATS` and `ROOM` at most.
+pub(crate) struct Gate<const SEATS: usize = { PRESENT / SEAT - 1 }, const ROOM: usize = { usize::MAX / PRESENT }> {
+    word: AtomicUsize,
+    waiting: Mutex<Waiting>,
+    moved: Condvar,
+}
+
+#[derive(Default)]
+struct Waiting {
+    threads: usize,
+    /// Who waits and is present itself, by number. One that waits on several threads is here several times.
+    inside: Vec<usize>,
+    /// How often those inside have been let go because nothing was left but they.
+    round: u64,
+}
+
+impl Waiting {
+    fn excused(&self) -> usize {
+        self.inside.iter().enumerate().filter(|(n, number)| !self.inside[..*n].contains(number)).count()
+    }
+}
+
+impl<const SEATS: usize, const ROOM: usize> Gate<SEATS, ROOM> {
+    pub(crate) fn new() -> Self {
+        Gate { word: AtomicUsize::new(0), waiting: Mutex::default(), moved: Condvar::new() }
+    }
+
+    pub(crate) fn view(&self) -> View {
+        View(self.word.load(SeqCst))
+    }
+
+    pub(crate) fn phase(&self) -> Phase {
+        self.view().phase()
+    }
+
+    /// Claims the server for one caller; whether it was free.
+    pub(crate) fn claim(&self) -> bool {
+        self.word.fetch_or(CLAIMED, SeqCst) & CLAIMED == 0
+    }
+
+    pub(crate) fn unclaim(&self) {
+        self.word.fetch_and(!CLAIMED, SeqCst);
+    }
+
+    pub(crate) fn is_claimed(&self) -> bool {
+        self.word.load(SeqCst) & CLAIMED != 0
+    }
+
+    /// Takes a seat at the listener, where fewer than `most` are taken. Room for the client it may bring is kept.
+    pub(crate) fn sit(&self, most: usize) -> Result<(), NoSeat> {
+        let mut word = self.word.load(SeqCst);
+        loop {
+            let view = View(word);
+            if view.phase() != Phase::Listening {
+                return Err(NoSeat::Closing);
+            }
+            if view.seats() >= most {
+                return Err(NoSeat::Enough);
+            }
+            // One more is kept for the thread that closes.
+            if view.seats() == SEATS || view.seats() + view.present() + 1 >= ROOM {
+                return Err(NoSeat::Full);
+            }
+            match self.word.compare_exchange_weak(word, word + SEAT, SeqCst, SeqCst) {
+                Ok(before) => {
+                    self.tell(before);
+                    return Ok(());
+                }
+                Err(now) => word = now,
+            }
+        }
+    }
+
+    /// Leaves the seat with a client, which is present from then on: one step. Gives what is so after it.
+    pub(crate) fn rise(&self) -> View {
+        let before = self.word.fetch_add(PRESENT - SEAT, SeqCst);
+        self.tell(before);
+        View(before + PRESENT - SEAT)
+    }
+
+    /// Leaves the seat without a client; whether that was the end, which the caller then tells.
+    #[must_use]
+    pub(crate) fn stand(&self) -> bool {
+        self.lower(SEAT)
+    }
+
+    /// One less is present; whether that was the end, which the caller then tells.
+    #[must_use]
+    pub(crate) fn leave(&self) -> bool {
+        self.lower(PRESENT)
+    }
+
+    /// Begins to close, and counts the caller as present; whether no other thread had begun.
+    pub(crate) fn begin_close(&self) -> bool {
+        let closing = |word| (View(word).phase() == Phase::Listening).then_some(word + 1 + PRESENT);
+        let changed = self.word.fetch_update(SeqCst, SeqCst, closing);
+        changed.is_ok_and(|before| {
+            self.tell(before);
+            true
+        })
+    }
+
+    /// The listener is gone. For the thread that `begin_close` has made the closer, which is still present.
+    pub(crate) fn closed(&self) {
+        let before = self.word.fetch_add(1, SeqCst);
+        self.tell(before);
+    }
+
+    /// The end has been told. For the thread that `leave` or `stand` has told of it.
+    pub(crate) fn over(&self) {
+        let before = self.word.fetch_add(1, SeqCst);
+        self.tell(before);
+    }
+
+    /// Blocks until `done`, or until the time is up. `own` names what the caller acts for: it is left out of what is
+    /// waited for, and the caller is let go, with all others that wait from inside, once nothing is left but they.
+    pub(crate) fn wait(&self, until: Deadline, own: &[usize], done: impl Fn(View) -> bool) -> View {
+        let mut waiting = lock(&self.waiting);
+        waiting.threads += 1;
+        waiting.inside.extend(own);
+        let round = waiting.round;
+        self.word.fetch_or(WAITED, SeqCst);
+        loop {
+            let view = self.view();
+            if done(view) {
+                break;
+            }
+            if !own.is_empty() {
+                if view.is_left_to(waiting.excused()) {
+                    waiting.round += 1;
+                    self.moved.notify_all();
+                }
+                if waiting.round != round {
+                    break;
+                }
+            }
+            if until.is_over() {
+                break;
+            }
+            waiting = wait(&self.moved, waiting, until.left());
+        }
+        for number in own {
+            let at = waiting.inside.iter().position(|other| other == number).expect("it was put there above");
+            waiting.inside.swap_remove(at);
+        }
+        waiting.threads -= 1;
+        if waiting.threads == 0 {
+            self.word.fetch_and(!WAITED, SeqCst);
+        }
+        self.view()
+    }
+
+    /// Who waits and is present itself.
+    pub(crate) fn inside(&self) -> Vec<usize> {
+        lock(&self.waiting).inside.clone()
+    }
+
+    fn lower(&self, by: usize) -> bool {
+        let before = self.word.fetch_sub(by, SeqCst);
+        self.tell(before);
+        let now = View(before - by);
+        now.phase() == Phase::Closed && now.is_left_to(0)
+    }
+
+    /// Wakes those who wait. A waiter sets its bit and looks at the word under the lock: either it sees the step that
+    /// gave `before`, or that step saw the bit.
+    fn tell(&self, before: usize) {
+        if before & WAITED != 0 {
+            let _waiting = lock(&self.waiting);
+            self.moved.notify_all();
+        }
+    }
+}
