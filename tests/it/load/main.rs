@@ -6,5 +6,6 @@ mod support;
 
 mod burst;
 mod crowd;
+mod lingering;
 mod scale;
 mod stampede;

@@ -11,6 +11,7 @@ mod channel;
 mod close;
 mod count;
 mod embedding;
+mod ends_from_inside;
 mod inherit;
 mod limit;
 mod listen;
