@@ -17,6 +17,7 @@ use std::sync::{Arc, Weak};
 use std::{fmt, io};
 
 use crate::address::Address;
+use crate::callback::acts_for;
 use crate::endpoint::Endpoint;
 use crate::error::{Cause, Error, Result};
 use crate::net::server::listener::Listener;
@@ -34,19 +35,16 @@ use crate::thread::Running;
 ///
 /// ```
 /// use landline::net::{Server, Socket};
-/// use std::thread;
 ///
 /// let server = Server::listen("127.0.0.1:0")?;
-/// thread::scope(|scope| {
-///     scope.spawn(|| server.serve(|socket| socket.write_end("hello\n")));
+/// let serving = server.spawn(|socket| socket.write_end("hello\n"))?;
 ///
-///     let hello = Socket::connect(server.address())?.read_to_string()?;
-///     assert_eq!(hello, "hello\n");
-///     server.close();
-///     Ok(())
-/// })
-/// # as std::io::Result<()>
-/// # ; Ok::<(), std::io::Error>(())
+/// let hello = Socket::connect(server.address())?.read_to_string()?;
+/// assert_eq!(hello, "hello\n");
+///
+/// server.close();
+/// serving.join()?;
+/// # Ok::<(), std::io::Error>(())
 /// ```
 ///
 /// Clones are handles to the same server. While it is served it lives until [`close`](Server::close); otherwise the
@@ -71,7 +69,10 @@ impl Server {
     /// [`accept`](Server::accept) had given out before included, and nothing [lingers](ServerOptions::lingering_close)
     /// any more. The calling thread is the first to serve.
     ///
-    /// The handler may borrow from the caller. When it returns, its connection ends: first the slot is free, then the
+    /// The handler may borrow from the caller. On a thread of a [`std::thread::scope`] the scope waits for it, also when
+    /// the scope's closure has returned an error: close the server on every path, or use [`spawn`](Server::spawn).
+    ///
+    /// When the handler returns, its connection ends: first the slot is free, then the
     /// peer sees our end, then the thread accepts again; what the peer still sends is thrown away on another thread for
     /// at most [`lingering_close`](ServerOptions::lingering_close). When the handler returns an error, the connection is
     /// destroyed and the error reported. When it panics, the same; no other connection is harmed, as long as the program
@@ -111,6 +112,8 @@ impl Server {
 
     /// Claims the server for one who serves it.
     pub(crate) fn claim(&self) -> io::Result<()> {
+        // What it acts for must be known to those who wait for the server.
+        acts_for()?;
         if self.inner.registry.gate.claim() { Ok(()) } else { Err(served_already()) }
     }
 

@@ -20,7 +20,7 @@ use crate::cancel::Attached;
 use crate::error::{Cause, Error};
 use crate::events::CloseSignal;
 use crate::net::socket::carried::Carried;
-use crate::net::socket::lingering::{Last, Place};
+use crate::net::socket::lingering::{Last, Place, tell_given_up};
 use crate::net::socket::outbox::queue::Queue;
 use crate::net::socket::stream::{Options, Settings};
 use crate::net::socket::timers::{Direction, IdleMark, Timers};
@@ -38,6 +38,8 @@ pub(crate) const CLOSED: u8 = 4;
 const FAILED: u8 = 8;
 /// The loops that hand out events hold them back.
 const PAUSED: u8 = 16;
+/// A thread waits until the connection may linger.
+const WAITS_TO_LINGER: u8 = 64;
 /// The server is shutting down: what looks like the peer's end may be the interruption.
 pub(crate) const INTERRUPTED: u8 = 32;
 
@@ -100,9 +102,8 @@ pub(crate) trait Owner: fmt::Debug + Send + Sync {
     /// The thread acts for the connection until this is dropped.
     fn frame(&self) -> Frame;
 
-    /// A place to linger. Blocks until there is one; `None` if no peer is waited for any more. Called while the
-    /// connection has its slot.
-    fn place_to_linger(&self) -> Option<Place>;
+    /// A place to linger. Blocks until there is one, or until `given_up`. Called while the connection has its slot.
+    fn place_to_linger(&self, given_up: &dyn Fn() -> bool) -> Option<Place>;
 
     /// The connection ends so. Called before the peer can see it, so that a client that has seen the end and comes again
     /// finds its slot free.
@@ -323,13 +324,18 @@ impl Connection {
     pub(crate) fn end(&self, outcome: Outcome, mode: CloseMode) -> Option<Ended> {
         let lingers = match mode {
             CloseMode::InOrder(time) if !self.peer_ended() && !time.is_zero() => {
-                let owner = lock(&self.owner).clone();
-                owner.and_then(|owner| owner.place_to_linger()).zip(Some(time))
+                self.flags.fetch_or(WAITS_TO_LINGER, SeqCst);
+                let place = self.owner().and_then(|owner| owner.place_to_linger(&|| self.is_closed()));
+                place.zip(Some(time))
             }
             _ => None,
         };
-        if self.set(CLOSED) & CLOSED != 0 {
+        let before = self.set(CLOSED);
+        if before & CLOSED != 0 {
             return None;
+        }
+        if before & WAITS_TO_LINGER != 0 && lingers.is_none() {
+            tell_given_up();
         }
         if let Some(queue) = self.queue.get() {
             queue.abandon();

@@ -11,7 +11,7 @@ use std::io::{self, ErrorKind};
 use std::mem::MaybeUninit;
 use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::Ordering::SeqCst;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
+use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -62,8 +62,6 @@ pub(crate) struct Lingering {
     share: usize,
     /// How many places are taken, by kind. Changed under the lock of [`PLACES`].
     taken: [AtomicUsize; 2],
-    /// No peer is waited for any more.
-    is_cut: AtomicBool,
     cut_short: AtomicU64,
     state: Mutex<State>,
     /// There is something new to look at, or the server was closed.
@@ -75,6 +73,8 @@ struct State {
     /// In the order they came.
     list: VecDeque<Entry>,
     last: u64,
+    /// How often all were cut.
+    cuts: u64,
     /// The thread looks at this state, and will again before it ends.
     runs: bool,
     thread: Option<JoinHandle<()>>,
@@ -106,7 +106,6 @@ impl Lingering {
             stack_size,
             share: share(),
             taken: Default::default(),
-            is_cut: AtomicBool::new(false),
             cut_short: AtomicU64::new(0),
             state: Mutex::default(),
             changed: Condvar::new(),
@@ -119,16 +118,16 @@ impl Lingering {
         (taken as u64, self.cut_short.load(SeqCst))
     }
 
-    /// A place, of which `most` may be taken. Blocks until there is one; `None` once no peer is waited for any more.
-    /// Called while the connection is open and has its slot.
-    pub(crate) fn place(self: &Arc<Lingering>, most: usize) -> Option<Place> {
-        while !self.is_cut.load(SeqCst) {
+    /// A place, of which `most` may be taken. Blocks until there is one, or until `given_up`, which
+    /// [`tell_given_up`] lets it see. Called while the connection is open and has its slot.
+    pub(crate) fn place(self: &Arc<Lingering>, most: usize, given_up: &dyn Fn() -> bool) -> Option<Place> {
+        while !given_up() {
             let seen = match self.take_place(Kind::Connection, most) {
                 Ok(place) => return Some(place),
                 Err(seen) => seen,
             };
             if !self.give_one_up(Kind::Connection) && !self.give_one_up(Kind::Refused) {
-                PLACES.wait_for_change(seen, || self.is_cut.load(SeqCst));
+                PLACES.wait_for_change(seen, given_up);
             }
         }
         None
@@ -136,9 +135,6 @@ impl Lingering {
 
     /// A place for a client that is turned away, if there is one.
     pub(crate) fn place_for_refused(self: &Arc<Lingering>) -> Option<Place> {
-        if self.is_cut.load(SeqCst) {
-            return None;
-        }
         loop {
             match self.take_place(Kind::Refused, LINGERING_AT_MOST) {
                 Ok(place) => return Some(place),
@@ -152,6 +148,8 @@ impl Lingering {
     }
 
     fn take_place(self: &Arc<Lingering>, kind: Kind, most: usize) -> Result<Place, u64> {
+        // Before it is taken: what is cut from here on is cut with it.
+        let cuts = self.state().cuts;
         let mut places = lock(&PLACES.state);
         let own = &self.taken[kind as usize];
         if places.taken >= self.share || own.load(SeqCst) >= most.clamp(1, LINGERING_AT_MOST) {
@@ -159,7 +157,7 @@ impl Lingering {
         }
         places.taken += 1;
         own.fetch_add(1, SeqCst);
-        Ok(Place { of: Arc::clone(self), kind })
+        Ok(Place { of: Arc::clone(self), kind, cuts })
     }
 
     /// Closes the oldest whose peer has sent nothing since our end; whether there was one.
@@ -185,7 +183,11 @@ impl Lingering {
             return;
         }
         let mut state = self.state();
-        if !self.is_cut.load(SeqCst) && (state.runs || self.start(&mut state)) {
+        if state.cuts != leaving.place.cuts {
+            drop(state);
+            return;
+        }
+        if state.runs || self.start(&mut state) {
             state.last += 1;
             let (number, next) = (state.last, leaving.next);
             state.list.push_back(Entry { number, leaving: Some(leaving) });
@@ -197,7 +199,7 @@ impl Lingering {
         drop(state);
         // No thread is to be had. A client that is turned away would hold up accepting.
         if leaving.place.kind == Kind::Connection {
-            while !self.is_cut.load(SeqCst) && leaving.has_time(false) && leaving.look() {
+            while self.state().cuts == leaving.place.cuts && leaving.has_time(false) && leaving.look() {
                 thread::sleep(leaving.pause.min(Duration::from_millis(10)));
             }
         }
@@ -281,13 +283,15 @@ impl Lingering {
         self.changed.notify_one();
     }
 
-    /// Ends all, and those to come too.
+    /// Ends all, and those that have a place and are about to linger.
     pub(crate) fn cut(&self) {
-        self.is_cut.store(true, SeqCst);
-        let list = std::mem::take(&mut self.state().list);
-        drop(list);
+        let list = {
+            let mut state = self.state();
+            state.cuts += 1;
+            std::mem::take(&mut state.list)
+        };
         self.changed.notify_one();
-        PLACES.tell_change();
+        drop(list);
     }
 
     /// Waits for the thread, once the server's end was told: it runs no code of the program's any more.
@@ -323,7 +327,7 @@ struct Taken {
 
 impl Places {
     /// Blocks until something has changed since `seen`.
-    fn wait_for_change(&self, seen: u64, given_up: impl Fn() -> bool) {
+    fn wait_for_change(&self, seen: u64, given_up: &dyn Fn() -> bool) {
         let mut state = lock(&self.state);
         state.waiting += 1;
         while state.changes == seen && !given_up() {
@@ -341,10 +345,17 @@ impl Places {
     }
 }
 
+/// A connection that may wait for a place ends otherwise.
+pub(crate) fn tell_given_up() {
+    PLACES.tell_change();
+}
+
 /// A place among those that linger; dropping it gives it back.
 pub(crate) struct Place {
     of: Arc<Lingering>,
     kind: Kind,
+    /// How often all were cut before.
+    cuts: u64,
 }
 
 impl Drop for Place {

@@ -318,6 +318,30 @@ fn a_shutdown_with_a_full_backlog_returns() {
     }
 }
 
+/// Ensures that a handler that shuts its server down, and answers then, is heard whole by a client whose input is unread.
+#[test]
+fn a_handler_that_has_shut_its_server_down_still_lingers() {
+    each_ip(|at| {
+        let server = Server::listen(at).expect("port 0 can be listened on");
+        let ended = server.clone();
+        let serving = server
+            .spawn(move |socket| {
+                socket.read_exact(&mut [0])?;
+                let report = ended.shutdown(Duration::ZERO);
+                socket.write_all(format!("{} forced", report.forced))
+            })
+            .expect("a thread can be started");
+        let (other, mut asking) = (client(server.address()), client(server.address()));
+        eventually("both are served", || server.connections() == 2);
+        asking.write_all(&vec![0; 1 << 20]).expect("it is taken in although the handler does not read it");
+        let mut answer = String::new();
+        asking.read_to_string(&mut answer).expect("no reset");
+        assert_eq!(answer, "1 forced", "the answer is whole");
+        drop((other, asking));
+        within("serving ends", move || serving.join()).expect("in order");
+    });
+}
+
 /// Ensures that the example drains at Enter, idle clients at once, and prints the report.
 #[test]
 fn the_example_shuts_down_at_enter() {
