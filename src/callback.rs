@@ -69,6 +69,15 @@ pub(crate) fn own(gate: usize) -> Result<Vec<usize>> {
 
 /// Calls a hook of the program's. One that panics has said so on standard error already, and harms no other.
 pub(crate) fn guarded(call: impl FnOnce()) {
+    let mut call = Some(call);
+    guard(&mut || {
+        if let Some(call) = call.take() {
+            call();
+        }
+    });
+}
+
+fn guard(call: &mut dyn FnMut()) {
     assert_none_held();
     if let Err(panic) = catch_unwind(AssertUnwindSafe(call)) {
         dispose(panic);

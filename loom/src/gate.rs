@@ -127,14 +127,14 @@ impl Life {
     fn close(&self) {
         self.begun.write();
         assert!(self.gate.begin_close(), "no other thread closes");
-        self.gate.wait(Deadline::NEVER, &[], |view| view.seats() == 0);
+        self.gate.wait(Deadline::NEVER, &[], &|view| view.seats() == 0);
         self.closed.write();
         self.gate.closed();
         self.leave(0);
     }
 
     fn wait_for_the_end(&self, own: &[usize]) -> View {
-        self.gate.wait(Deadline::NEVER, own, |view| view.phase() == Phase::Over)
+        self.gate.wait(Deadline::NEVER, own, &|view| view.phase() == Phase::Over)
     }
 
     fn is_over(&self) {
@@ -232,7 +232,7 @@ fn a_closer_is_woken<const GETS_A_CLIENT: bool>() {
     };
     both(sits, || {
         assert!(life.gate.begin_close(), "no other thread closes");
-        let view = life.gate.wait(Deadline::NEVER, &[], |view| view.seats() == 0);
+        let view = life.gate.wait(Deadline::NEVER, &[], &|view| view.seats() == 0);
         assert_eq!(view.seats(), 0, "what is given is so after the wait");
         life.done[1].read();
     });
@@ -256,7 +256,7 @@ fn a_second_closer_is_woken() {
             life.gate.closed();
         } else {
             life.done[1 - number].read();
-            life.gate.wait(Deadline::NEVER, &[], |view| view.phase() >= Phase::Closed);
+            life.gate.wait(Deadline::NEVER, &[], &|view| view.phase() >= Phase::Closed);
             life.closed.read();
         }
     };
@@ -275,7 +275,7 @@ fn a_seat_wakes() {
         its.gate.sit(MANY).expect("a seat is free");
     };
     both(sits, || {
-        life.gate.wait(Deadline::NEVER, &[], |view| view.seats() > 0);
+        life.gate.wait(Deadline::NEVER, &[], &|view| view.seats() > 0);
         life.done[1].read();
     });
 }
@@ -379,7 +379,7 @@ fn one_thread_for_two() {
 fn an_insider_that_is_done_keeps_no_other() {
     let life = Life::new(2);
     let one = life.spawn(|life| {
-        life.gate.wait(Deadline::NEVER, &[1], |view| view.phase() >= Phase::Closed);
+        life.gate.wait(Deadline::NEVER, &[1], &|view| view.phase() >= Phase::Closed);
         life.leave(1);
     });
     let other = life.spawn(|life| {
@@ -397,7 +397,7 @@ fn a_wait_ends_in_time() {
     let life = Life::new(2);
     life.close();
     let before = life.gate.view();
-    let view = life.gate.wait(Deadline::after(Duration::ZERO), &[], |_| false);
+    let view = life.gate.wait(Deadline::after(Duration::ZERO), &[], &|_| false);
     assert_eq!(view, before, "a wait leaves nothing behind");
     let its = life.clone();
     let inside = move || {
@@ -405,7 +405,7 @@ fn a_wait_ends_in_time() {
         its.leave(2);
     };
     both(inside, || {
-        life.gate.wait(Deadline::after(Duration::ZERO), &[1], |_| false);
+        life.gate.wait(Deadline::after(Duration::ZERO), &[1], &|_| false);
         assert!(!life.gate.inside().contains(&1), "it waits no more");
         life.leave(1);
     });
@@ -543,7 +543,7 @@ fn a_full_field_lets_the_next_in<const ROOM: usize>() {
         let full = gate.view();
         while let Err(none) = gate.sit(MANY) {
             assert_eq!(none, NoSeat::Full, "it listens, and more are wanted");
-            gate.wait(Deadline::NEVER, &[], |view| (view.seats(), view.present()) != (full.seats(), full.present()));
+            gate.wait(Deadline::NEVER, &[], &|view| (view.seats(), view.present()) != (full.seats(), full.present()));
         }
         note.read();
     });
@@ -556,7 +556,7 @@ fn a_pause_is_ended() {
     let life = Life::new(0);
     let its = life.clone();
     let pauses = move || {
-        let view = its.gate.wait(Deadline::NEVER, &[], |view| view.phase() != Phase::Listening);
+        let view = its.gate.wait(Deadline::NEVER, &[], &|view| view.phase() != Phase::Listening);
         assert_eq!(view.phase(), Phase::Closing, "it is being closed");
         its.begun.read();
     };

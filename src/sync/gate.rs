@@ -188,7 +188,7 @@ impl<const SEATS: usize, const ROOM: usize> Gate<SEATS, ROOM> {
 
     /// Blocks until `done`, or until the time is up. `own` names what the caller acts for: it is left out of what is
     /// waited for, and the caller is let go, with all others that wait from inside, once nothing is left but they.
-    pub(crate) fn wait(&self, until: Deadline, own: &[usize], done: impl Fn(View) -> bool) -> View {
+    pub(crate) fn wait(&self, until: Deadline, own: &[usize], done: &dyn Fn(View) -> bool) -> View {
         let mut waiting = lock(&self.waiting);
         waiting.threads += 1;
         waiting.inside.extend(own);

@@ -236,7 +236,7 @@ impl Listener {
 
     /// Sleeps, unless the server is being closed.
     pub(crate) fn pause(&self, time: Duration) {
-        self.registry.gate.wait(Deadline::after(time), &[], |view| view.phase() != Phase::Listening);
+        self.registry.gate.wait(Deadline::after(time), &[], &|view| view.phase() != Phase::Listening);
     }
 
     pub(crate) fn is_closing(&self) -> bool {

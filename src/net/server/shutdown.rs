@@ -67,7 +67,7 @@ impl Server {
     pub fn wait(&self) -> io::Result<()> {
         let registry = &self.inner.registry;
         let own = own(registry.identity())?;
-        registry.gate.wait(Deadline::NEVER, &own, |view| view.phase() == Phase::Over);
+        registry.gate.wait(Deadline::NEVER, &own, &|view| view.phase() == Phase::Over);
         if own.is_empty() {
             registry.lingering.join();
             self.inner.wait_for_reports();
@@ -139,7 +139,7 @@ impl Server {
         let left = |view: View| view.seats() + view.present().saturating_sub(own.len());
         // Of what is over, the report has been told too.
         let is_told = |view: View| !own.is_empty() || view.phase() == Phase::Over;
-        let wait_for_others = |until| left(registry.gate.wait(until, &own, |view| left(view) == 0 && is_told(view)));
+        let wait_for_others = |until| left(registry.gate.wait(until, &own, &|view| left(view) == 0 && is_told(view)));
         let mut still_running = loop {
             let look = if carried.is_empty() { until } else { until.or_after(LOOK_EVERY) };
             let began = Instant::now();
@@ -183,7 +183,7 @@ impl Server {
         });
         match started {
             Ok(_) => {
-                self.inner.registry.gate.wait(Deadline::NEVER, &[], |view| view.phase() != Phase::Listening);
+                self.inner.registry.gate.wait(Deadline::NEVER, &[], &|view| view.phase() != Phase::Listening);
                 Ok(())
             }
             Err(error) => {
@@ -227,7 +227,7 @@ impl Listener {
     pub(crate) fn close(&self) {
         let registry = &self.registry;
         if !registry.gate.begin_close() {
-            registry.gate.wait(Deadline::NEVER, &[], |view| view.phase() >= Phase::Closed);
+            registry.gate.wait(Deadline::NEVER, &[], &|view| view.phase() >= Phase::Closed);
             return;
         }
         let presence = Arc::new(Presence::counted(registry));
@@ -311,7 +311,7 @@ impl Listener {
     /// enters accept(2).
     fn call_acceptors_back(&self) {
         let gate = &self.registry.gate;
-        let gone = |time| gate.wait(Deadline::after(time), &[], |view| view.seats() == 0).seats() == 0;
+        let gone = |time| gate.wait(Deadline::after(time), &[], &|view| view.seats() == 0).seats() == 0;
         let are_woken = !self.adopted && sys::SHUTDOWN_WAKES_ACCEPT;
         let first = if are_woken { Duration::from_millis(20) } else { Duration::ZERO };
         if gate.view().seats() == 0 || gone(first) {

@@ -190,6 +190,13 @@ fn an_abstract_name_has_no_file() {
         let error = options.listen(&name).expect_err("there is no file to open");
         assert_eq!(error.code(), "ERR_INVALID_ARG_VALUE", "{error}");
     }
+    // In a process that starts no program meanwhile, which would have the listener for a moment.
+    in_child(this_test!(), &[], served_by_an_abstract_name);
+}
+
+#[cfg(target_os = "linux")]
+fn served_by_an_abstract_name() {
+    let name = PathBuf::from(format!("\0landline test {}", process::id()));
     let served = Served::start(&name, &ServerOptions::new(), |socket| socket.pipe(socket).map(drop));
     assert!(served.server.address().to_string().starts_with("@landline test"), "its NUL is shown");
     let client = Socket::connect(&name).expect("the server listens");
