@@ -4,6 +4,7 @@
 #[path = "../../src/sync/gate.rs"]
 mod library;
 
+use loom::sync::atomic::AtomicBool;
 use loom::thread::{self, JoinHandle};
 use real::sync::atomic::Ordering::SeqCst;
 use real::time::Duration;
@@ -18,7 +19,7 @@ pub(crate) const MODELS: &[Model] = &[
     ("the end is told once, after a seat that is given up", None, told_once::<false>),
     ("the end is told once, after two workers, one with a client", Some(3), told_once_after_two_workers::<true>),
     ("the end is told once, after two workers without a client", Some(3), told_once_after_two_workers::<false>),
-    ("the end is told once, when the listener is gone and connections leave", None, told_once_by_those_who_leave),
+    ("the end is told once, when the listener is gone and connections leave", None, told_once_by_the_last_to_leave),
     ("a thread outside that waits for the end is woken by it", Some(3), an_outsider_is_woken),
     ("all threads outside that wait for the end are woken by it", Some(3), outsiders_are_woken),
     ("a closer that waits for the seats is woken by a client", None, a_closer_is_woken::<true>),
@@ -31,13 +32,15 @@ pub(crate) const MODELS: &[Model] = &[
     ("two that wait inside are let go once a seat was given up", None, insiders_are_let_go_by_the_last_seat),
     ("one present that waits on two threads counts once", None, one_on_two_threads_counts_once),
     ("a thread that acts for two waits for neither", None, one_thread_for_two),
-    ("those inside who have what they waited for keep no other", Some(3), an_insider_that_is_done_keeps_no_other),
+    ("one that waits inside is named as long as it waits", None, an_insider_is_named),
+    ("one inside that has what it waited for keeps no other", Some(3), an_insider_that_is_done_keeps_no_other),
     ("a wait whose time is up ends, and counts no more", None, a_wait_ends_in_time),
     ("no thread sits once closing has begun", None, no_seat_once_closing),
     ("no more sit than are wanted, and each sees what the one before has done", None, seats_exclude_one_another),
     ("a claim is given to one, and can be given back", None, one_claim),
-    ("what was done before a claim was given up is seen by those who find none", None, a_claim_hands_over),
+    ("what was done before a claim was given up is seen by a thread that finds none", None, a_claim_hands_over),
     ("a full field gives no seat and has room for the closer", None, a_full_field_has_room_for_the_closer),
+    ("the word has 12 bits for seats, and all above 16 bits for what is present", None, the_field),
     ("a seat of a full field that comes back lets the next one in", None, a_full_field_lets_the_next_in::<9>),
     ("a connection of a full field that leaves lets the next one in", None, a_full_field_lets_the_next_in::<2>),
     ("a pause is ended by closing", None, a_pause_is_ended),
@@ -52,7 +55,7 @@ const MANY: usize = 16;
 struct Life {
     gate: Arc<Gate>,
     told: Arc<Count>,
-    /// What has been done by those who were present, by their numbers, before they left.
+    /// What each presence did before it left, by its number.
     done: [Note; 4],
     /// What has been done before the end was told.
     end: Note,
@@ -172,7 +175,7 @@ fn told_once_after_two_workers<const ONE_GETS_A_CLIENT: bool>() {
 }
 
 /// A thread that has not noticed brings a client when all is closed.
-fn told_once_by_those_who_leave() {
+fn told_once_by_the_last_to_leave() {
     let life = Life::new(1);
     life.gate.sit(MANY).expect("a seat is free");
     assert!(life.gate.begin_close(), "no other thread closes");
@@ -375,6 +378,28 @@ fn one_thread_for_two() {
     life.is_over();
 }
 
+/// The other leaves only after it has looked.
+fn an_insider_is_named() {
+    let life = Life::new(2);
+    life.close();
+    let waits = Arc::new(AtomicBool::new(false));
+    let (its, its_waits) = (life.clone(), Arc::clone(&waits));
+    let inside = move || {
+        its.gate.wait(Deadline::NEVER, &[1], &|view| {
+            its_waits.store(true, SeqCst);
+            view.phase() == Phase::Over
+        })
+    };
+    both(inside, || {
+        if waits.load(SeqCst) {
+            assert_eq!(life.gate.inside(), [1], "it waits");
+        }
+        life.leave(2);
+    });
+    life.leave(1);
+    life.is_over();
+}
+
 /// One waits inside for the listener only, and leaves. The other is let go when nothing is left but it.
 fn an_insider_that_is_done_keeps_no_other() {
     let life = Life::new(2);
@@ -524,6 +549,13 @@ fn a_full_field_has_room_for_the_closer() {
     assert_eq!(present, 2 + sits.iter().filter(|sits| **sits == 1).count(), "none is lost, and the closer is one");
 }
 
+fn the_field() {
+    fn counts<const SEATS: usize, const ROOM: usize>(_: &Gate<SEATS, ROOM>) -> (usize, usize) {
+        (SEATS, ROOM)
+    }
+    assert_eq!(counts(&*Life::new(0).gate), ((1 << 12) - 1, usize::MAX >> 16), "neither overflows into the other");
+}
+
 /// All seats are taken, or all places but the one of the closer.
 fn a_full_field_lets_the_next_in<const ROOM: usize>() {
     let gate = Arc::new(Gate::<1, ROOM>::new());
@@ -551,7 +583,7 @@ fn a_full_field_lets_the_next_in<const ROOM: usize>() {
     assert!(gate.begin_close(), "the closer has room");
 }
 
-/// The closer goes on only when the pause has ended.
+/// The closer continues only when the pause has ended.
 fn a_pause_is_ended() {
     let life = Life::new(0);
     let its = life.clone();

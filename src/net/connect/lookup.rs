@@ -6,7 +6,6 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::{fmt, io};
 
 use crate::address::{Address, Family};
-use crate::callback::{Frame, acts_for};
 use crate::cancel::{Cancel, Limits};
 use crate::channel::unbounded;
 use crate::endpoint::resolve;
@@ -111,10 +110,8 @@ impl Question<'_> {
         let place = Permit::take(self.host, limits)?;
         let its = Returning(Arc::clone(&place));
         let (host, port, family, resolver) = (self.host.to_owned(), self.port, self.family, self.resolver.cloned());
-        // A resolver of the program's acts for whom the caller does.
-        let acts_for = acts_for()?;
+        // It acts for nothing that its caller acts for: that may be over when an abandoned one still runs.
         let ask = move || {
-            let _frame = Frame::of(acts_for);
             let question = Question { host: &host, port, family, resolver: resolver.as_ref() };
             let answer = catch_unwind(AssertUnwindSafe(|| question.ask()));
             drop(its);
