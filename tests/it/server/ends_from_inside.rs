@@ -708,11 +708,13 @@ fn play(family: &'static str, place: Place, call: Call) -> Result<Outcome, Strin
 /// left nothing running. Load lengthens single rounds; a call that waits for its own thread is slow in each.
 fn compare(family: &'static str, place: Place, call: Call) -> Result<(), String> {
     let mut last = String::new();
+    // The receiver answers nothing while it waits, so a shutdown there takes its time.
+    let grace = if place == Place::Receiver && call == Call::ShutdownSecond { SECOND } else { Duration::ZERO };
     for _ in 0..10 {
         let control = play(family, Place::Outside, call)?;
         let cell = play(family, place, call)?;
         let times = format!("{:?}, from outside {:?}", cell.took, control.took);
-        if cell.took < control.took + SECOND && cell.still_running == 0 {
+        if cell.took < control.took + SECOND + grace && cell.still_running == 0 {
             println!("measured {call} in {place:?}, {family}: {times}");
             return Ok(());
         }
