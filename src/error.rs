@@ -65,6 +65,20 @@ impl Cause {
         Error::of(error).is_some_and(|error| error.has(self))
     }
 
+    /// Whether an error says this, or has one that does as its source. Asks errors of the program's own.
+    pub(crate) fn is_behind(self, error: &io::Error) -> bool {
+        let mut next = error.get_ref().map(|error| error as &(dyn std::error::Error + 'static));
+        let mut is_behind = self.is_of(error);
+        while let Some(error) = next.filter(|_| !is_behind) {
+            is_behind = match error.downcast_ref::<io::Error>() {
+                Some(error) => self.is_behind(error),
+                None => error.downcast_ref::<Error>().is_some_and(|error| error.has(self)),
+            };
+            next = error.source();
+        }
+        is_behind
+    }
+
     fn kind_and_code(self) -> (io::ErrorKind, &'static str) {
         match self {
             Cause::AlreadyListen => (io::ErrorKind::AlreadyExists, "ERR_SERVER_ALREADY_LISTEN"),

@@ -76,7 +76,8 @@ impl<'a> ServerCallbacks<'a> {
     }
 
     /// A handler returned an error, told with its connection, which is closed and whose slot is free by now: what a client
-    /// is to hear of an error, the handler writes. Or accepting fails for the time being, told once until it works
+    /// is to hear of an error, the handler writes. It then returns `Ok`, so that the connection ends in order; after an
+    /// error, unread input may cost the client what was written. A panic is told to `report` alone. Or accepting fails for the time being, told once until it works
     /// again, without a connection. Neither ends the server.
     pub fn error(mut self, f: impl Fn(&Error, Option<&ConnectionInfo>) + Send + Sync + 'a) -> Self {
         self.error = Some(Box::new(f));

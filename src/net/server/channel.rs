@@ -19,7 +19,7 @@ pub enum ServerEvent {
     Connection(Socket),
     /// Something happened on a connection.
     Socket(Socket, SocketEvent),
-    /// A client was turned away; it is closed by now, or about to be.
+    /// A client was turned away; it is closed by now, or being told goodbye.
     Refused(Refused),
     /// Accepting fails for the time being.
     Error(Error),
@@ -45,7 +45,7 @@ impl Server {
     /// for event in &events {
     ///     match event {
     ///         ServerEvent::Socket(socket, SocketEvent::Data(bytes)) => socket.outbox().try_send(bytes)?,
-    ///         ServerEvent::Socket(socket, SocketEvent::End) => socket.outbox().end()?,
+    ///         ServerEvent::Socket(socket, SocketEvent::End | SocketEvent::ShuttingDown) => socket.outbox().end()?,
     ///         ServerEvent::Socket(_, SocketEvent::Close { .. }) => server.close(),
     ///         _ => {}
     ///     }

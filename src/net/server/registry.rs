@@ -11,7 +11,7 @@ use std::time::Duration;
 use crate::address::Address;
 use crate::callback::{ActsFor, Frame};
 use crate::limit::{AddressSlot, Slot, Slots};
-use crate::net::socket::connection::{CloseMode, Connection, Ended, Owner};
+use crate::net::socket::connection::{Connection, Ended, Owner};
 use crate::net::socket::lingering::{Lingering, Place};
 use crate::report::{ConnectionId, Outcome, RefusedBy, Report, Reporter};
 use crate::sync::gate::{Gate, NoSeat, View};
@@ -79,10 +79,10 @@ pub struct ShutdownReport {
     pub finished: usize,
     /// Connections that were destroyed since the time was up, by this shutdown or by another that ran at the same time.
     pub forced: usize,
-    /// Handlers that had not returned yet, and sockets from `accept` that other threads were still using; also
-    /// callbacks about a client that was turned away, one that calls `shutdown` itself included. While it is not 0,
-    /// code of the server runs: a program must not unload it. Nor before `serve` has returned, and std has ended its
-    /// threads, which takes a moment.
+    /// Handlers that had not returned yet, sockets from `accept` that other threads were still using, and callbacks about
+    /// clients that were turned away, without what the calling thread acts for itself; also threads that had not left
+    /// accept(2). While it is not 0, code of the server runs: a program must not unload it. Nor before `serve` has
+    /// returned, and std has ended its threads, which takes a moment.
     pub still_running: usize,
     /// How long it took.
     pub elapsed: Duration,
@@ -248,7 +248,10 @@ impl Registry {
 
     /// Ends all connections but those of `spared`, all waiting for headers, and all lingering, now; then tells of it.
     pub(crate) fn cut(&self, outcome: Outcome, spared: &[usize]) {
-        let cut = |other: Weak<Connection>| other.upgrade()?.end(outcome, CloseMode::Cut);
+        let cut = |other: Weak<Connection>| {
+            let connection = other.upgrade()?;
+            connection.end(outcome, connection.mode_of_cut())
+        };
         let ended: Vec<_> = self.open(spared).into_iter().filter_map(cut).collect();
         self.cut_awaiting_header();
         self.lingering.cut();

@@ -55,9 +55,9 @@ impl Server {
     /// [goodbye](crate::net::WhenFull::RefuseWith) is over, and that was reported.
     ///
     /// Callable from handlers and from every callback: what the calling thread acts for is left out, and so is what
-    /// other threads act for that wait here too. Two kinds of thread wait for themselves: one that holds an open socket
-    /// that [`accept`](Server::accept) gave, and one that a handler has started and joins, be it by
-    /// [`Running::join`](crate::Running::join). So does the thread that
+    /// other threads act for that wait here too. Two kinds of thread wait for themselves, here and in
+    /// [`shutdown`](Server::shutdown): one that holds an open socket that [`accept`](Server::accept) gave, and one that a
+    /// handler has started and joins, be it by [`Running::join`](crate::Running::join). So does the thread that
     /// receives the server's [`events`](Server::events): it calls [`begin_shutdown`](Server::begin_shutdown) and goes on
     /// receiving.
     ///
@@ -84,13 +84,13 @@ impl Server {
     /// fails with `ConnectionAborted`, `server is shutting down`; waits until all have ended, at most `grace`; destroys
     /// what is left, and tells how it went.
     ///
-    /// A handler that returns the error of its read has ended in order. One that is writing or computing goes on until
+    /// A handler that returns the error of its read, or one that has it as its source, has ended in order. One that is writing or computing goes on until
     /// it reads. Bytes that had arrived are still read first. A client whose request is still on its way is ended
     /// unanswered: to lose none, as when another process goes on with the listener, [`close`](Self::close) and let
     /// those who are connected end.
     ///
     /// A connection that [`pipe`](crate::net::Socket::pipe) or [`relay`](crate::net::relay) reads from or writes to goes on
-    /// while bytes pass: every 50 ms each direction is looked at, and interrupted if nothing has passed since. In a
+    /// while bytes pass: it is looked at every 50 ms, and interrupted if none have passed since, in either direction. In a
     /// [channel](Server::events) the receiver is told [`ShuttingDown`](crate::net::SocketEvent::ShuttingDown) after what
     /// had arrived, and ends the connection.
     ///
@@ -101,7 +101,8 @@ impl Server {
     ///
     /// Blocks for `grace` and some 50 ms at most, or for as long as `close` does, which grows with the queue: thousands
     /// of clients in it take some tenths of a second. Callable from any thread, twice, and from a handler or callback:
-    /// the connection it acts for is left out and goes on. Two handlers that call it at the same time are both let go
+    /// the connection it acts for is left out and goes on, so such a handler returns afterwards; one that is to end with
+    /// the others calls [`begin_shutdown`](Server::begin_shutdown) and goes on reading. Two handlers that call it at the same time are both let go
     /// when nothing else is left, and neither destroys the other's connection. Of two at the same time each reports what
     /// it saw, whoever did it. The thread that receives the server's [`events`](Server::events) calls
     /// [`begin_shutdown`](Server::begin_shutdown) instead: this would wait for it, and return when the time is up.
@@ -167,8 +168,8 @@ impl Server {
 
     /// Begins a [`shutdown`](Server::shutdown) on a thread of its own and returns at once, when the server has begun to
     /// close: for the thread that receives the server's [`events`](Server::events), which goes on receiving until the
-    /// channel is disconnected, and to end several servers under one clock. [`report`](Server::report) then says how it
-    /// went.
+    /// channel is disconnected; for a handler that goes on reading, whose connection is ended with the others; and to end
+    /// several servers under one clock. [`report`](Server::report) then says how it went.
     ///
     /// # Errors
     /// The thread cannot be started; nothing was done then.
@@ -193,7 +194,8 @@ impl Server {
         }
     }
 
-    /// How the shutdown went that [`begin_shutdown`](Server::begin_shutdown) has begun; `None` while it is under way.
+    /// How the shutdown went that [`begin_shutdown`](Server::begin_shutdown) has begun; `None` before, and while it is
+    /// under way.
     /// It is there before the server's [`events`](Server::events) are disconnected, and before a
     /// [`wait`](Server::wait) or [`serve`](Server::serve) from outside returns.
     pub fn report(&self) -> Option<ShutdownReport> {
@@ -213,11 +215,15 @@ impl Carried {
         Carried { connection: Arc::downgrade(connection), passed: connection.passed() }
     }
 
-    /// Interrupts each direction through which nothing has passed since the last look; whether one goes on.
+    /// Interrupts it if nothing has passed since the last look; whether it goes on.
     fn goes_on(&mut self) -> bool {
         let Some(connection) = self.connection.upgrade() else { return false };
         let before = std::mem::replace(&mut self.passed, connection.passed());
-        connection.interrupt_idle(before, self.passed)
+        let is_idle = before == self.passed;
+        if is_idle {
+            connection.interrupt_carried();
+        }
+        !is_idle && !connection.is_closed()
     }
 }
 

@@ -163,13 +163,16 @@ impl<'a> Workers<'a> {
         let work = || {
             let result = (self.handler)(&socket);
             // One that ends because of a shutdown ends in order too.
-            let in_order = result.as_ref().map_or_else(|error| Cause::ShuttingDown.is_of(error), |()| true);
-            let flushed = if in_order { connection.turn().flush() } else { Ok(()) };
-            flushed.and(result)
+            match result {
+                Err(error) if !Cause::ShuttingDown.is_behind(&error) => Err(error),
+                in_order => connection.turn().flush().map(|()| in_order),
+            }
         };
         match catch_unwind(AssertUnwindSafe(work)) {
-            Ok(Ok(())) => drop(finish()),
-            Ok(Err(error)) if Cause::ShuttingDown.is_of(&error) => drop(finish()),
+            Ok(Ok(in_order)) => {
+                finish();
+                guarded(|| drop(in_order));
+            }
             // The handler was cut off by a destroy, and says no more than that.
             Ok(Err(error)) if connection.is_closed() && Cause::Destroyed.is_of(&error) => {}
             Ok(Err(error)) => {

@@ -120,8 +120,8 @@ pub(crate) enum CloseMode {
     InOrder(Duration),
     /// Both ways, now, waking whoever is blocked.
     Cut,
-    /// RST.
-    Reset,
+    /// RST. A thread that writes has so long to leave by itself.
+    Reset(Duration),
 }
 
 impl Connection {
@@ -277,20 +277,18 @@ impl Connection {
         [self.bytes_read.load(Relaxed), self.bytes_written.load(Relaxed)]
     }
 
-    /// Interrupts each direction that is carried and through which nothing passed between two looks; whether one is
-    /// left.
-    pub(crate) fn interrupt_idle(&self, before: [u64; 2], now: [u64; 2]) -> bool {
-        if self.is_closed() {
-            return false;
-        }
-        if before[0] == now[0] && self.carried.has_reader() && !self.has(INTERRUPTED) {
-            self.interrupt_reads();
-        }
-        let from = self.carried.from();
-        if let Some(from) = from.as_ref().filter(|from| before[1] == now[1] && !from.has(INTERRUPTED)) {
+    /// Interrupts what is carried through the connection, both ways.
+    pub(crate) fn interrupt_carried(&self) {
+        self.interrupt_reads();
+        if let Some(from) = self.carried.from() {
             from.interrupt_reads();
         }
-        !self.has(INTERRUPTED) || from.is_some_and(|from| !from.has(INTERRUPTED))
+    }
+
+    /// How it is cut off. Its peer is not to take half of what another connection sends for the whole.
+    pub(crate) fn mode_of_cut(&self) -> CloseMode {
+        let has_reset = self.family() != Family::Unix && self.carried.from().is_some();
+        if has_reset { CloseMode::Reset(Duration::ZERO) } else { CloseMode::Cut }
     }
 
     /// The server is shutting down: wakes those who wait for the peer.
@@ -405,13 +403,13 @@ impl Connection {
                     let _ = stream.shutdown(Shutdown::Both);
                 }
             }
-            CloseMode::Reset => {
+            CloseMode::Reset(patience) => {
                 // RST goes out when the last one lets go and nothing was shut down for writing before. A reader of ours
                 // is woken without that; a writer is not.
                 let _ = SockRef::from(&*stream).set_linger(Some(Duration::ZERO));
                 if others {
                     let _ = stream.shutdown(Shutdown::Read);
-                    if !self.writer_leaves() {
+                    if !self.writer_leaves(patience) {
                         let _ = stream.shutdown(Shutdown::Write);
                     }
                 }
@@ -422,8 +420,8 @@ impl Connection {
     /// Whether the thread that writes leaves by itself, once the connection is closed: a writer that is not blocked
     /// does. If our direction was ended under it, FIN would be out before RST, and the peer see an orderly end; what a
     /// blocked one has written keeps the FIN behind.
-    fn writer_leaves(&self) -> bool {
-        let end = Instant::now() + Duration::from_millis(10);
+    fn writer_leaves(&self, patience: Duration) -> bool {
+        let end = Instant::now() + patience;
         loop {
             if self.try_turn().is_some() {
                 return true;

@@ -21,6 +21,7 @@ use std::io::{self, IoSlice, Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use crate::address::{Address, Family};
 use crate::error::{Error, Result};
@@ -98,7 +99,9 @@ impl Socket {
     /// # Errors
     /// `ConnectionReset` if the peer reset the connection; every later read says so again. `NotConnected` once the
     /// socket is closed. `TimedOut` once the [timeout](Self::set_timeout) or the [deadline](Self::set_deadline) is
-    /// over; nothing is lost by that. `TimedOut` with the code `ETIMEDOUT` if the system has given the peer up: see
+    /// over; nothing is lost by that. `ConnectionAborted`, `ERR_SERVER_SHUTTING_DOWN`, when the server that has accepted the
+    /// connection [shuts down](crate::net::Server::shutdown): what had arrived was read, and the socket can still be
+    /// written to. `TimedOut` with the code `ETIMEDOUT` if the system has given the peer up: see
     /// [keep-alive](Self::set_keep_alive) and [user timeout](Self::set_user_timeout).
     #[doc(alias = "onread")]
     pub fn read(&self, buf: &mut [u8]) -> io::Result<usize> {
@@ -285,7 +288,7 @@ impl Socket {
             let text = "This handle type cannot be sent";
             return Err(Error::invalid("ERR_INVALID_HANDLE_TYPE", text));
         }
-        if self.connection.close(Outcome::Reset, CloseMode::Reset) {
+        if self.connection.close(Outcome::Reset, CloseMode::Reset(Duration::from_millis(10))) {
             return Ok(());
         }
         Err(Error::fixed(io::ErrorKind::NotConnected, "ERR_SOCKET_CLOSED", "Socket is closed"))

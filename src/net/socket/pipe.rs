@@ -47,20 +47,19 @@ impl Socket {
 /// Carries bytes both ways between two sockets until both have ended, each end passed on as it comes, as a proxy does.
 /// Gives the bytes carried from `a` to `b` and from `b` to `a`.
 ///
-/// Blocks until then. One direction runs on the calling thread, the other on a thread of its own.
+/// Blocks until then. One direction runs on the calling thread, the other on a thread of its own. When a server that has
+/// accepted one of the connections [shuts down](crate::net::Server::shutdown), it goes on while bytes pass, for the
+/// shutdown's time at most.
 ///
 /// # Errors
 /// The first error of either direction. Both connections are reset then, by RST, so that neither peer takes half a
-/// conversation for a whole one. Over a Unix socket, which has no RST, the peer sees an end. An error if the thread cannot
+/// conversation for a whole one; so they are by a shutdown, whose error is of kind `ConnectionAborted`. Over a Unix socket, which has no RST, the peer sees an end. An error if the thread cannot
 /// be started; then nothing is touched.
 pub fn relay(a: &Socket, b: &Socket) -> io::Result<(u64, u64)> {
     let carry = |from: &Socket, to: &Socket| {
         let result = from.pipe(to);
-        match &result {
-            Ok(_) => {}
-            // The direction is idle, and the other one may not be.
-            Err(error) if Cause::ShuttingDown.is_of(error) => to.end()?,
-            Err(_) => [from, to].into_iter().for_each(reset),
+        if result.is_err() {
+            [from, to].into_iter().for_each(reset);
         }
         result
     };

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use landline::net::{Server, ServerOptions, ShutdownReport, Socket};
+use landline::net::{Server, ServerOptions, ShutdownReport, Socket, relay};
 use landline::{Outcome, Report};
 
 use crate::support::clients::{ask, client, echo, is_turned_away};
@@ -316,6 +316,96 @@ fn a_shutdown_with_a_full_backlog_returns() {
             queued.iter().for_each(|one| assert!(is_turned_away(one), "nobody is served after it"));
         }
     }
+}
+
+/// Serves a proxy by `relay` to a backend whose handler is `answer`; gives what its client reads while a shutdown of `grace`
+/// runs, which begins when the client has read a byte.
+fn relayed(
+    at: &str,
+    grace: Duration,
+    answer: impl Fn(&Socket) -> std::io::Result<()> + Send + Sync + 'static,
+) -> (ShutdownReport, Vec<u8>, std::io::Result<()>) {
+    let backend = Served::start(at, &ServerOptions::new(), answer);
+    let to = backend.server.address().clone();
+    let proxy = Server::listen(at).expect("port 0 can be listened on");
+    let serving = proxy.spawn(move |client| relay(client, &Socket::connect(&to)?).map(drop)).expect("a thread");
+    let client = Socket::connect(proxy.address()).expect("it listens");
+    client.write_all("?").expect("it is connected");
+    let mut read = vec![0; 1];
+    client.read_exact(&mut read).expect("the answer begins");
+    let reading = thread::spawn(move || {
+        let mut buffer = vec![0; 1 << 16];
+        loop {
+            match client.read(&mut buffer) {
+                Ok(0) => return (read, Ok(())),
+                Ok(n) => read.extend(&buffer[..n]),
+                Err(error) => return (read, Err(error)),
+            }
+        }
+    });
+    let report = shut_down(&proxy, grace);
+    let (read, end) = within("the client comes to an end", move || reading.join()).expect("it does not panic");
+    within("serving ends", move || serving.join()).expect("in order");
+    backend.stop();
+    (report, read, end)
+}
+
+/// Ensures that a shutdown lets a relay run while bytes pass in one direction, although none pass in the other.
+#[test]
+fn a_shutdown_lets_a_download_by_relay_run_to_its_end() {
+    each_ip(|at| {
+        let (report, read, end) = relayed(at, HANG, |socket| {
+            for _ in 0..40 {
+                socket.write_all([b'x'; 1000])?;
+                // Not a bound: the pace of the download.
+                thread::sleep(Duration::from_millis(5));
+            }
+            Ok(())
+        });
+        end.expect("the end is the backend's own");
+        assert_eq!((read.len(), report.forced), (40_000, 0), "all of it came: {report}");
+    });
+}
+
+/// Ensures that a relay that a shutdown cuts, in the middle or for want of bytes, ends by a reset: half is no whole.
+#[test]
+fn a_relay_that_a_shutdown_cuts_ends_by_a_reset() {
+    each_ip(|at| {
+        let endless = |socket: &Socket| loop {
+            socket.write_all([b'x'; 1000])?;
+            // Not a bound: the pace of the download.
+            thread::sleep(Duration::from_millis(1));
+        };
+        let (report, _, end) = relayed(at, Duration::from_millis(200), endless);
+        assert_eq!(report.forced, 1, "it does not end by itself: {report}");
+        assert_eq!(end.expect_err("half an answer").kind(), ErrorKind::ConnectionReset, "cut in the middle");
+
+        let (report, read, end) = relayed(at, HANG, |socket| {
+            socket.write_all("x")?;
+            // Until the relay has gone.
+            socket.read_to_end().map(drop)
+        });
+        assert_eq!((read.len(), report.forced), (1, 0), "it is idle, and does not take the whole time: {report}");
+        assert_eq!(end.expect_err("half an answer").kind(), ErrorKind::ConnectionReset, "cut for want of bytes");
+    });
+}
+
+/// Ensures that a handler's error that has the interruption of a shutdown as its source is none.
+#[test]
+fn an_interrupted_read_is_in_order_also_as_the_source_of_an_error() {
+    let server = Server::listen("127.0.0.1:0").expect("port 0 can be listened on");
+    let serving = server
+        .spawn(|socket| match socket.read(&mut [0]) {
+            Err(error) => Err(std::io::Error::other(std::io::Error::other(error))),
+            Ok(_) => Ok(()),
+        })
+        .expect("a thread can be started");
+    let _idle = client(server.address());
+    eventually("it is served", || server.connections() == 1);
+    let report = shut_down(&server, HANG);
+    assert_eq!(counts(report), (1, 0, 0), "it ends in order");
+    within("serving ends", move || serving.join()).expect("in order");
+    assert_eq!((server.stats().ended, server.stats().failed), (1, 0), "and is no failure");
 }
 
 /// Ensures that a handler that shuts its server down, and answers then, is heard whole by a client whose input is unread.
