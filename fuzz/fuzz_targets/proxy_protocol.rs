@@ -18,6 +18,8 @@ mod address;
 mod error;
 #[path = "../../src/net/proxy/header.rs"]
 mod header;
+#[path = "../../src/one_line.rs"]
+mod one_line;
 #[path = "../../src/sys.rs"]
 mod sys;
 
