@@ -71,7 +71,8 @@ impl Running {
     /// message. `ERR_WOULD_DEADLOCK`, at once, on the thread itself and in the handlers and callbacks of what it serves:
     /// it waits for them.
     pub fn join(self) -> io::Result<()> {
-        if self.thread.thread().id() == thread::current().id() || !own(self.gate)?.is_empty() {
+        let waits_for_caller = !self.is_finished() && !own(self.gate)?.is_empty();
+        if waits_for_caller || self.thread.thread().id() == thread::current().id() {
             let text = "The thread that is to be waited for waits for this one";
             return Err(Error::invalid("ERR_WOULD_DEADLOCK", text).into());
         }

@@ -225,6 +225,7 @@ impl<const SEATS: usize, const ROOM: usize> Gate<SEATS, ROOM> {
     }
 
     /// Who waits and is present itself.
+    #[allow(dead_code, reason = "asked by the models alone")]
     pub(crate) fn inside(&self) -> Vec<usize> {
         lock(&self.waiting).inside.clone()
     }

@@ -12,6 +12,7 @@ use crate::limit::{AddressSlot, Slot};
 use crate::net::server::listener::Listener;
 use crate::net::server::refuse::{Hooks, refuse};
 use crate::net::server::registry::{Presence, Seat};
+use crate::net::server::served_already;
 use crate::net::socket::Socket;
 use crate::report::{RefusedBy, Report};
 use crate::sync::deadline::Deadline;
@@ -20,8 +21,8 @@ use crate::sync::gate::{NoSeat, Phase};
 /// Gives the next client to a caller who serves it himself.
 pub(crate) fn accept(server: &Listener) -> io::Result<Option<Socket>> {
     let hooks = Hooks::default();
-    while let Some(seat) = sit(server, usize::MAX) {
-        let incoming = match next_client(server, seat, usize::MAX, &hooks, &|| {}) {
+    while let Some(seat) = sit(server) {
+        let incoming = match next_client(server, seat, &hooks, &Alone) {
             Ok(Some(incoming)) => incoming,
             Ok(None) => break,
             Err(error) => {
@@ -37,10 +38,35 @@ pub(crate) fn accept(server: &Listener) -> io::Result<Option<Socket>> {
                     return Ok(Some(client.register(server).0));
                 }
             }
-            Err(by) => refuse(server, stream, (None, remote), by, presence, &hooks),
+            Err(by) => refuse(server, stream, (None, remote), by, presence, &hooks, &|| {}),
+        }
+        if server.registry.gate.is_claimed() && !server.is_closing() {
+            return Err(served_already());
         }
     }
     Ok(None)
+}
+
+/// What a thread that accepts is to the others that do.
+pub(crate) trait Crew {
+    /// Calls code of the program's, while another thread waits for clients.
+    fn away(&self, call: &mut dyn FnMut());
+
+    /// Whether the thread may end instead of pausing, since another waits for clients. Then it counts no more.
+    fn may_end(&self) -> bool;
+}
+
+/// A caller of `accept`.
+struct Alone;
+
+impl Crew for Alone {
+    fn away(&self, call: &mut dyn FnMut()) {
+        call();
+    }
+
+    fn may_end(&self) -> bool {
+        false
+    }
 }
 
 /// A client that accept(2) gave.
@@ -50,29 +76,26 @@ pub(crate) struct Incoming {
     /// What it needs to be let in, or why it is not.
     pub(crate) slots: Result<(Slot, Option<AddressSlot>), RefusedBy>,
     pub(crate) presence: Presence,
-    /// No other thread sits at the listener.
-    pub(crate) was_last: bool,
 }
 
-/// A seat at the listener, where fewer than `most` are taken; `None` otherwise, and once the server is being closed.
-pub(crate) fn sit(server: &Listener, most: usize) -> Option<Seat<'_>> {
+/// A seat at the listener; `None` once the server is being closed.
+pub(crate) fn sit(server: &Listener) -> Option<Seat<'_>> {
     loop {
-        match Seat::take(&server.registry, most) {
+        match Seat::take(&server.registry) {
             Ok(seat) => return Some(seat),
-            Err(NoSeat::Closing | NoSeat::Enough) => return None,
             Err(NoSeat::Full) => server.pause(FIRST_PAUSE),
+            Err(_) => return None,
         }
     }
 }
 
-/// Blocks in accept(2) until a client comes; `None` once the server is being closed, or if after a pause `most` others
-/// sit there. Before it calls a hook, it lets another thread sit by `relieve`.
+/// Blocks in accept(2) until a client comes; `None` once the server is being closed, or where the thread may end instead
+/// of pausing.
 pub(crate) fn next_client<'a>(
     server: &'a Listener,
     mut seat: Seat<'a>,
-    most: usize,
     hooks: &Hooks<'_>,
-    relieve: &dyn Fn(),
+    crew: &dyn Crew,
 ) -> io::Result<Option<Incoming>> {
     let mut in_a_row = 0;
     loop {
@@ -93,9 +116,8 @@ pub(crate) fn next_client<'a>(
                 let slots =
                     if view.phase() >= Phase::Closed { Err(RefusedBy::Closing) } else { server.take_slots(&remote) };
                 drop(turn);
-                server.accepting_works(&presence, hooks, relieve);
-                let was_last = view.seats() == 0;
-                return Ok(Some(Incoming { stream: stream.into(), remote, slots, presence, was_last }));
+                server.accepting_works(&presence, hooks, crew);
+                return Ok(Some(Incoming { stream: stream.into(), remote, slots, presence }));
             }
             Err(error) => error,
         };
@@ -117,12 +139,15 @@ pub(crate) fn next_client<'a>(
         }
         let Some(pause) = pauses.after(in_a_row) else { continue };
         if pauses.are_told {
-            server.accepting_fails(seat, error, hooks, relieve);
+            server.accepting_fails(seat, error, hooks, crew);
         } else {
             drop(seat);
         }
+        if crew.may_end() {
+            return Ok(None);
+        }
         server.pause(pause);
-        match sit(server, most) {
+        match sit(server) {
             Some(again) => seat = again,
             None => return Ok(None),
         }
@@ -196,29 +221,34 @@ impl Listener {
     /// Notes that accepting fails, leaves the seat, and tells it once. While others sit in accept(2), the next client is
     /// theirs: each of them has set a descriptor aside, and this thread, which found none left, is only one more that
     /// waits.
-    fn accepting_fails(&self, seat: Seat<'_>, error: io::Error, hooks: &Hooks<'_>, relieve: &dyn Fn()) {
+    fn accepting_fails(&self, seat: Seat<'_>, error: io::Error, hooks: &Hooks<'_>, crew: &dyn Crew) {
         let (presence, view) = seat.rise();
         let is_short = view.seats() == 0;
         if is_short && !self.shortage.is_on() {
-            self.tell_shortage(Some(Error::call("accept", &error)), &presence, hooks, relieve);
+            self.tell_shortage(Some(Error::call("accept", &error)), &presence, hooks, crew);
         }
     }
 
     /// A client came.
-    fn accepting_works(&self, presence: &Presence, hooks: &Hooks<'_>, relieve: &dyn Fn()) {
+    fn accepting_works(&self, presence: &Presence, hooks: &Hooks<'_>, crew: &dyn Crew) {
         if self.shortage.is_on() {
-            self.tell_shortage(None, presence, hooks, relieve);
+            self.tell_shortage(None, presence, hooks, crew);
         }
     }
 
-    fn tell_shortage(&self, error: Option<Error>, presence: &Presence, hooks: &Hooks<'_>, relieve: &dyn Fn()) {
+    fn tell_shortage(&self, error: Option<Error>, presence: &Presence, hooks: &Hooks<'_>, crew: &dyn Crew) {
         let reporter = &self.registry.reporter;
-        if !self.shortage.changes_to(error) || !reporter.is_on() && hooks.error.is_none() {
+        let is_told = reporter.is_on() || hooks.error.is_some();
+        if !is_told || !self.shortage.changes_to(error) {
             return;
         }
-        relieve();
         let _in_hook = self.registry.in_hook();
         let _frame = presence.frame();
+        crew.away(&mut || self.tell_all_of_shortage(hooks));
+    }
+
+    fn tell_all_of_shortage(&self, hooks: &Hooks<'_>) {
+        let reporter = &self.registry.reporter;
         while let Some(error) = self.shortage.next_to_tell() {
             let address = self.address.clone();
             match error {

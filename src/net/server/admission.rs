@@ -44,6 +44,7 @@ impl Client {
         let header = proxy::header(&stream, &self.remote, server.options.proxy_timeout);
         drop(awaiting_header);
         self.stream = Arc::into_inner(stream).expect("who finds it registered has it while it is registered only");
+        let mut failure = None;
         let by = match header {
             Ok(Header::Own) => return Some(self),
             Ok(Header::Passed { client, reached }) => {
@@ -62,14 +63,19 @@ impl Client {
                 RefusedBy::Closing
             }
             Err(error) => {
-                let _frame = self.presence.frame();
-                server.registry.reporter.tell(|| Report::Failed { connection: None, error: error.clone() });
-                if error.kind() == io::ErrorKind::TimedOut { RefusedBy::ProxyTimeout } else { RefusedBy::ProxyHeader }
+                let is_late = error.kind() == io::ErrorKind::TimedOut;
+                failure = Some(error);
+                if is_late { RefusedBy::ProxyTimeout } else { RefusedBy::ProxyHeader }
             }
         };
         let Client { stream, local, remote, slots, presence, .. } = self;
         drop(slots);
-        refuse(server, stream, (Some(local), remote), by, presence, hooks);
+        let tell_first = || {
+            if let Some(error) = &failure {
+                server.registry.reporter.tell(|| Report::Failed { connection: None, error: error.clone() });
+            }
+        };
+        refuse(server, stream, (Some(local), remote), by, presence, hooks, &tell_first);
         None
     }
 

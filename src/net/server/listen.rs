@@ -119,7 +119,8 @@ impl ServerOptions {
         let is_called = adopted || !sys::SHUTDOWN_WAKES_ACCEPT;
         let spare = if is_called { socket2::Socket::new(Domain::IPV4, Type::DGRAM, None).ok() } else { None };
         let is_wildcard = address.ip().is_some_and(|ip| ip.is_unspecified());
-        let lingering = Lingering::new(format!("{} linger {address}", self.thread_name), self.stack_size);
+        let lingering =
+            Lingering::new(self.lingering_close, format!("{} linger {address}", self.thread_name), self.stack_size);
         let goodbye = match &self.when_full {
             WhenFull::RefuseWith(message) => Some(message.as_slice().into()),
             WhenFull::Refuse | WhenFull::Wait => None,

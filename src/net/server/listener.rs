@@ -1,6 +1,7 @@
 //! What the handles of a server share: the listening socket, and what it was made with.
 
 use std::sync::{Arc, Condvar, Mutex, RwLock};
+use std::thread::JoinHandle;
 
 use crate::address::Address;
 use crate::cancel::Attached;
@@ -48,6 +49,7 @@ pub(crate) struct Listener {
 #[derive(Default)]
 pub(crate) struct Shutdowns {
     pub(crate) under_way: usize,
+    pub(crate) threads: Vec<JoinHandle<()>>,
     /// Of the last that was over.
     pub(crate) report: Option<ShutdownReport>,
 }

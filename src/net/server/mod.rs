@@ -154,7 +154,7 @@ impl Server {
     /// `EBADF` or `ENOTSOCK` if the listening socket has become useless; the server is closed then.
     #[doc(alias = "incoming")]
     pub fn accept(&self) -> io::Result<Option<Socket>> {
-        if self.inner.registry.gate.is_claimed() {
+        if self.inner.registry.gate.is_claimed() && self.is_listening() {
             return Err(served_already());
         }
         accept::accept(&self.inner)
@@ -237,7 +237,7 @@ impl Server {
     }
 }
 
-fn served_already() -> io::Error {
+pub(crate) fn served_already() -> io::Error {
     let text = "This server is being served already";
     Error::of_cause(Cause::AlreadyListen, text).into()
 }

@@ -255,9 +255,15 @@ impl ServerOptions {
         self
     }
 
-    /// How long, when a handler has returned and the peer has not ended, its input is still taken in and thrown away,
+    /// How long, when a connection has ended in order and the peer has not, its input is still taken in and thrown away,
     /// at most 1 MiB of it. Closing with input unread would make the kernel send RST, which can destroy the reply on
-    /// its way. The slot is free meanwhile; the thread is not. `None` or zero: not at all. Default: 1 s.
+    /// its way. The slot and the thread are free meanwhile: one thread of the server does it for all. `None` or zero: not
+    /// at all. Default: 1 s; once the server is closed, 100 ms for a peer that has sent nothing since our end.
+    ///
+    /// As many linger at most as [may be connected](ServerOptions::max_connections), not more than 1,024, and in the whole
+    /// process not more than an eighth of the limit of descriptors. Above that the oldest is closed whose peer has sent
+    /// nothing since our end: what it has not read yet is still sent, unless it sends something first. Where all have sent, the connection that is about to end waits for one of
+    /// them, with its slot and thread.
     ///
     /// In a [shutdown](crate::net::Server::shutdown) the peer's end cannot be seen any more. There input is thrown
     /// away, and our end held back, until none has come for 100 ms; not so if none is there and the handler has written

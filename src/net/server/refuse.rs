@@ -2,6 +2,7 @@
 
 use std::net::TcpStream;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::address::Address;
 use crate::callback::guarded;
@@ -46,7 +47,7 @@ impl<'a> Hooks<'a> {
     }
 }
 
-/// Closes the client's connection, or has goodbye said to it; then tells of it. Two system calls in all, accept(2) and
+/// Closes the client's connection, or has goodbye said to it; then tells of it, by `tell_first` and the hooks. Two system calls in all, accept(2) and
 /// close(2), unless a hook is to know the address the client came to on a wildcard listener.
 pub(crate) fn refuse(
     server: &Listener,
@@ -55,16 +56,18 @@ pub(crate) fn refuse(
     by: RefusedBy,
     presence: Presence,
     hooks: &Hooks<'_>,
+    tell_first: &dyn Fn(),
 ) {
     let is_told = hooks.hear_of(by, server);
     let local = if is_told { local.unwrap_or_else(|| server.local_of(&stream)) } else { server.address.clone() };
     let presence = Arc::new(presence);
     server.turn_away(stream, by, &presence);
-    if !is_told {
+    if !is_told && hooks.error.is_none() {
         return;
     }
     let _in_hook = server.registry.in_hook();
     let _frame = presence.frame();
+    tell_first();
     let refused = Refused { local, remote, by };
     if let Some(hook) = hooks.refused(by) {
         guarded(|| hook(&refused));
@@ -84,7 +87,7 @@ impl Listener {
         };
         sys::prepare(&stream);
         let message = Last::Message(Arc::clone(message));
-        place.begin(Arc::new(stream), message, self.options.lingering_close, Box::new(Arc::clone(presence)));
+        place.begin(Arc::new(stream), message, Duration::MAX, Box::new(Arc::clone(presence)));
     }
 
     pub(crate) fn tell_refused(&self, Refused { local, remote, by }: Refused) {

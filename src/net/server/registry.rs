@@ -101,6 +101,8 @@ impl fmt::Display for ShutdownReport {
 
 /// What a server and its connections share. It outlives the server as long as one of them is open.
 pub(crate) struct Registry {
+    /// Its own in the process: an address may come again.
+    identity: usize,
     /// How far the end has come, and who keeps it from going on.
     pub(crate) gate: Gate,
     pub(crate) slots: Arc<Slots>,
@@ -124,6 +126,8 @@ struct State {
     stats: Stats,
     /// How many of those that ended a shutdown has cut off.
     forced: u64,
+    /// What calls `shutdown` from inside, by its presence.
+    spared: Vec<usize>,
     /// A shutdown has begun: what is entered from here on is told to end.
     interrupting: bool,
     /// Streams of clients who have not said yet who they are.
@@ -138,7 +142,10 @@ struct Open {
 
 impl Registry {
     pub(crate) fn new(slots: Slots, reporter: Reporter, address: Address, lingering: Arc<Lingering>) -> Arc<Registry> {
+        // From 1 on: 0 is no server's.
+        static LAST: AtomicUsize = AtomicUsize::new(0);
         Arc::new(Registry {
+            identity: LAST.fetch_add(1, Relaxed) + 1,
             gate: Gate::new(),
             slots: Arc::new(slots),
             reporter,
@@ -211,7 +218,7 @@ impl Registry {
 
     /// The number under which threads say for which server they act.
     pub(crate) fn identity(&self) -> usize {
-        std::ptr::from_ref(self) as usize
+        self.identity
     }
 
     /// The calling thread serves: what it acts for waits for this server.
@@ -246,11 +253,24 @@ impl Registry {
         Registered { registry: self, stream }
     }
 
+    /// What `own` names shuts the server down from inside, until what this returns is dropped: shutdowns at the same time
+    /// do not cut each other.
+    pub(crate) fn spare(&self, own: &[usize]) -> Spared<'_> {
+        lock(&self.state).spared.extend(own);
+        Spared { registry: self, own: own.to_vec() }
+    }
+
+    pub(crate) fn spared(&self) -> Vec<usize> {
+        lock(&self.state).spared.clone()
+    }
+
     /// Ends all connections but those of `spared`, all waiting for headers, and all lingering, now; then tells of it.
     pub(crate) fn cut(&self, outcome: Outcome, spared: &[usize]) {
         let cut = |other: Weak<Connection>| {
             let connection = other.upgrade()?;
-            connection.end(outcome, connection.mode_of_cut())
+            let ended = connection.end(outcome, connection.mode_of_cut());
+            connection.interrupt_sources();
+            ended
         };
         let ended: Vec<_> = self.open(spared).into_iter().filter_map(cut).collect();
         self.cut_awaiting_header();
@@ -300,9 +320,8 @@ impl fmt::Debug for Registry {
 pub(crate) struct Seat<'a>(&'a Arc<Registry>);
 
 impl<'a> Seat<'a> {
-    /// Takes a seat, where fewer than `most` are taken.
-    pub(crate) fn take(registry: &'a Arc<Registry>, most: usize) -> Result<Seat<'a>, NoSeat> {
-        registry.gate.sit(most).map(|()| Seat(registry))
+    pub(crate) fn take(registry: &'a Arc<Registry>) -> Result<Seat<'a>, NoSeat> {
+        registry.gate.sit(usize::MAX).map(|()| Seat(registry))
     }
 
     /// Leaves it with a client, which is present from here on. Gives what is so from then on too.
@@ -389,6 +408,23 @@ impl Drop for InHook<'_> {
     fn drop(&mut self) {
         if self.0.in_hooks.fetch_sub(1, SeqCst) == 1 {
             self.0.is_held_up.store(false, SeqCst);
+        }
+    }
+}
+
+/// A shutdown from inside.
+pub(crate) struct Spared<'a> {
+    registry: &'a Registry,
+    own: Vec<usize>,
+}
+
+impl Drop for Spared<'_> {
+    fn drop(&mut self) {
+        let spared = &mut lock(&self.registry.state).spared;
+        for number in &self.own {
+            if let Some(at) = spared.iter().position(|other| other == number) {
+                spared.swap_remove(at);
+            }
         }
     }
 }

@@ -1,10 +1,10 @@
 //! Ending a server: how the threads that accept are woken, and how the rest is waited for.
 
-use std::io;
 use std::net::TcpStream;
 use std::path::PathBuf;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+use std::{io, mem};
 
 use socket2::SockAddr;
 
@@ -15,7 +15,6 @@ use crate::net::server::Server;
 use crate::net::server::listener::Listener;
 use crate::net::server::refuse::Refused;
 use crate::net::server::registry::{Presence, ShutdownReport};
-use crate::net::socket::connection::Connection;
 use crate::net::unix;
 use crate::report::{Outcome, RefusedBy, Report};
 use crate::sync::deadline::Deadline;
@@ -62,7 +61,7 @@ impl Server {
     /// receiving.
     ///
     /// # Errors
-    /// `ERR_WOULD_DEADLOCK` in a handler that is nested in more than sixteen others, by servers that are served in
+    /// `ERR_WOULD_DEADLOCK` in a handler that is nested in more than fifteen others, by servers that are served in
     /// handlers.
     pub fn wait(&self) -> io::Result<()> {
         let registry = &self.inner.registry;
@@ -127,36 +126,30 @@ impl Server {
         let (ends, until) = (registry.ends(), Deadline::after(grace));
         // In handlers that are nested too deep, its own connection is cut like the others.
         let own = own(registry.identity()).unwrap_or_default();
+        let _spared = registry.spare(&own);
         self.close();
         registry.interrupt_newcomers();
-        let mut carried = Vec::new();
-        for other in registry.open(&own) {
-            if let Some(connection) = other.upgrade() {
-                if !connection.interrupt_unless_carried() {
-                    carried.push(Carried::new(&connection));
-                }
-            }
-        }
-        let left = |view: View| view.seats() + view.present().saturating_sub(own.len());
-        // Of what is over, the report has been told too.
-        let is_told = |view: View| !own.is_empty() || view.phase() == Phase::Over;
-        let wait_for_others = |until| left(registry.gate.wait(until, &own, &|view| left(view) == 0 && is_told(view)));
+        // One more as long as the report of the end is being told.
+        let left = |view: View| match view.seats() + view.present().saturating_sub(own.len()) {
+            0 => usize::from(own.is_empty() && view.phase() < Phase::Over),
+            others => others,
+        };
+        let wait_for_others = |until| left(registry.gate.wait(until, &own, &|view| left(view) == 0));
         let mut still_running = loop {
-            let look = if carried.is_empty() { until } else { until.or_after(LOOK_EVERY) };
-            let began = Instant::now();
+            let mut goes_on = false;
+            for other in registry.open(&own) {
+                goes_on |= other.upgrade().is_some_and(|connection| connection.interrupt_unless_carried());
+            }
+            let look = if goes_on { until.or_after(LOOK_EVERY) } else { until };
             let left = wait_for_others(look);
             // Before its time it returns if others wait from inside, which then go on.
-            if left == 0 || until.is_over() || carried.is_empty() || began.elapsed() < LOOK_EVERY {
+            if left == 0 || until.is_over() || !look.is_over() {
                 break left;
             }
-            carried.retain_mut(Carried::goes_on);
         };
         if still_running > 0 && until.is_over() {
-            // What waits from inside, as the caller does, is not cut by it.
-            let mut spared = own.clone();
-            if !own.is_empty() {
-                spared.extend(registry.gate.inside());
-            }
+            // What shuts the server down from inside, as the caller does, is not cut by it.
+            let spared = if own.is_empty() { Vec::new() } else { registry.spared() };
             registry.cut(Outcome::Forced, &spared);
             still_running = wait_for_others(Deadline::after(LAST_MOMENT));
         }
@@ -183,7 +176,8 @@ impl Server {
             server.inner.shutdown_is_over(Some(report));
         });
         match started {
-            Ok(_) => {
+            Ok(thread) => {
+                lock(&self.inner.shutdowns).threads.push(thread);
                 self.inner.registry.gate.wait(Deadline::NEVER, &[], &|view| view.phase() != Phase::Listening);
                 Ok(())
             }
@@ -199,31 +193,8 @@ impl Server {
     /// It is there before the server's [`events`](Server::events) are disconnected, and before a
     /// [`wait`](Server::wait) or [`serve`](Server::serve) from outside returns.
     pub fn report(&self) -> Option<ShutdownReport> {
-        lock(&self.inner.shutdowns).report
-    }
-}
-
-/// A connection through which `pipe` or `relay` carries bytes, while its server shuts down.
-struct Carried {
-    connection: Weak<Connection>,
-    /// How many bytes had passed, in each direction, at the last look.
-    passed: [u64; 2],
-}
-
-impl Carried {
-    fn new(connection: &Arc<Connection>) -> Carried {
-        Carried { connection: Arc::downgrade(connection), passed: connection.passed() }
-    }
-
-    /// Interrupts it if nothing has passed since the last look; whether it goes on.
-    fn goes_on(&mut self) -> bool {
-        let Some(connection) = self.connection.upgrade() else { return false };
-        let before = std::mem::replace(&mut self.passed, connection.passed());
-        let is_idle = before == self.passed;
-        if is_idle {
-            connection.interrupt_carried();
-        }
-        !is_idle && !connection.is_closed()
+        let shutdowns = lock(&self.inner.shutdowns);
+        shutdowns.report.filter(|_| shutdowns.under_way == 0)
     }
 }
 
@@ -271,6 +242,12 @@ impl Listener {
         let mut shutdowns = lock(&self.shutdowns);
         while shutdowns.under_way > 0 {
             shutdowns = wait(&self.reported, shutdowns, None);
+        }
+        let threads = mem::take(&mut shutdowns.threads);
+        drop(shutdowns);
+        for thread in threads {
+            // Nothing in it panics.
+            let _ = thread.join();
         }
     }
 

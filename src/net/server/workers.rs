@@ -1,9 +1,9 @@
 //! The workers: each accepts a client, serves it, and accepts again.
 //!
 //! The thread that accepts a connection serves it, so no connection is handed over and a thread serves many, one after
-//! the other. The rule that keeps one of them accepting: the worker that takes a client while no other sits at the
-//! listener starts the next one, before it serves the client and before it calls a hook. A worker that has served sits
-//! down again unless enough do.
+//! the other. The rule that keeps one of them accepting: the worker that takes a client while no other waits for clients
+//! starts the next one, before it serves the client and before it calls a hook. A worker that has served waits again
+//! unless enough do.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -14,21 +14,21 @@ use std::thread::{self, Scope};
 
 use crate::callback::{acts_for, dispose, guarded};
 use crate::error::{Cause, Error};
-use crate::net::server::accept::{FIRST_PAUSE, Incoming, next_client, sit};
+use crate::net::server::accept::{Crew, FIRST_PAUSE, Incoming, next_client, sit};
 use crate::net::server::admission::Client;
 use crate::net::server::listener::Listener;
 use crate::net::server::options::ServerOptions;
 use crate::net::server::refuse::{Hooks, refuse};
-use crate::net::server::registry::{Presence, Seat};
+use crate::net::server::registry::Seat;
 use crate::net::socket::Socket;
-use crate::net::socket::connection::{CloseMode, Owner};
+use crate::net::socket::connection::{CloseMode, Connection, Owner};
 use crate::report::{Outcome, RefusedBy, Report};
 use crate::sync::poison::lock;
 use crate::thread::{Builder, panic_message};
 
-/// How many workers sit at the listener at most; more end when they have served. What is kept saves starting a thread
-/// per connection; the cap lets the memory of a peak go again.
-const SEATS: usize = 16;
+/// How many workers wait for clients at most; more end when they have served. What is kept saves starting a thread per
+/// connection; the cap lets the memory of a peak go again.
+const WAITING_AT_MOST: usize = 16;
 
 /// How many workers there are beyond the limit of connections. They sit at the listener, or are in callbacks about
 /// clients that have no slot. When all are in callbacks, none accepts until one returns: slow callbacks cannot make
@@ -40,8 +40,9 @@ type Handler<'a> = dyn Fn(&Socket) -> io::Result<()> + Sync + 'a;
 /// Serves until the server is closed and the workers have ended.
 pub(crate) fn serve(server: &Listener, handler: &Handler<'_>, hooks: &Hooks<'_>) -> io::Result<()> {
     server.registry.set_behind(acts_for()?);
-    let workers = Workers { server, handler, hooks, threads: AtomicUsize::new(1), failure: Mutex::default() };
-    if let Some(seat) = sit(server, usize::MAX) {
+    let (waiting, threads) = (AtomicUsize::new(1), AtomicUsize::new(1));
+    let workers = Workers { server, handler, hooks, waiting, threads, failure: Mutex::default() };
+    if let Some(seat) = sit(server) {
         thread::scope(|scope| workers.work(scope, seat));
     }
     let failure = lock(&workers.failure).take();
@@ -53,18 +54,21 @@ struct Workers<'a> {
     server: &'a Listener,
     handler: &'a Handler<'a>,
     hooks: &'a Hooks<'a>,
+    /// How many wait for clients: they sit at the listener, are about to, or pause. Not the seats, which callers of
+    /// `accept` may have too.
+    waiting: AtomicUsize,
     threads: AtomicUsize,
     /// Why accepting ended, if by an error.
     failure: Mutex<Option<io::Error>>,
 }
 
 impl<'a> Workers<'a> {
-    /// What each worker does.
+    /// What each worker does. It is counted as waiting when it comes in.
     fn work<'scope>(&'scope self, scope: &'scope Scope<'scope, '_>, seat: Seat<'a>) {
-        let relieve = || drop(self.relieve(scope));
+        let crew = Worker { workers: self, scope };
         let mut next = Some(seat);
         while let Some(seat) = next {
-            match next_client(self.server, seat, SEATS, self.hooks, &relieve) {
+            match next_client(self.server, seat, self.hooks, &crew) {
                 Ok(Some(incoming)) => self.take(scope, incoming),
                 Ok(None) => break,
                 Err(error) => {
@@ -73,32 +77,34 @@ impl<'a> Workers<'a> {
                     break;
                 }
             }
-            next = sit(self.server, SEATS);
+            let waits_again = self.waiting.fetch_update(SeqCst, SeqCst, |n| (n < WAITING_AT_MOST).then_some(n + 1));
+            next = waits_again.ok().and_then(|_| sit(self.server));
         }
         self.threads.fetch_sub(1, SeqCst);
     }
 
-    /// Sees to it that another thread sits at the listener; `false` if as many as may are in callbacks.
+    /// Sees to it that another worker waits for clients; `false` if as many as may are busy.
     ///
     /// # Errors
     /// It takes a thread, and none can be started.
     fn relieve<'scope>(&'scope self, scope: &'scope Scope<'scope, '_>) -> io::Result<bool> {
-        if self.server.registry.gate.view().seats() > 0 {
+        if self.waiting.load(SeqCst) > 0 {
             return Ok(true);
         }
-        let most = self.server.registry.slots.limit().saturating_add(SPARE);
+        let slots = &self.server.registry.slots;
+        let most = slots.limit().max(slots.taken()).saturating_add(SPARE);
         let counted = self.threads.fetch_update(SeqCst, SeqCst, |n| (n < most).then_some(n + 1));
         if counted.is_err() {
             return Ok(false);
         }
-        let started = match sit(self.server, usize::MAX) {
-            Some(seat) => self.start(scope, seat),
-            None => Ok(false),
-        };
+        // Counted before it runs, so that no other worker starts one too.
+        self.waiting.fetch_add(1, SeqCst);
+        // Without a seat, the server is being closed.
+        let started = sit(self.server).map_or(Ok(false), |seat| self.start(scope, seat));
         if !matches!(started, Ok(true)) {
+            self.waiting.fetch_sub(1, SeqCst);
             self.threads.fetch_sub(1, SeqCst);
         }
-        // Without a seat, the server is being closed.
         started.map(|_| true)
     }
 
@@ -110,20 +116,29 @@ impl<'a> Workers<'a> {
     }
 
     fn take<'scope>(&'scope self, scope: &'scope Scope<'scope, '_>, incoming: Incoming) {
-        let Incoming { stream, remote, slots, presence, was_last } = incoming;
+        let Incoming { stream, remote, slots, presence } = incoming;
+        let was_last = self.waiting.fetch_sub(1, SeqCst) == 1;
         let slots = match slots {
             Ok(slots) => slots,
             Err(by) => {
-                if was_last && self.hooks.hear_of(by, self.server) && matches!(self.relieve(scope), Ok(false)) {
-                    self.tell_held_up(&presence);
-                }
-                return refuse(self.server, stream, (None, remote), by, presence, self.hooks);
+                let is_heard = self.hooks.hear_of(by, self.server);
+                let is_held_up = was_last && is_heard && matches!(self.relieve(scope), Ok(false));
+                let tell_first = || {
+                    if is_held_up {
+                        self.tell_held_up();
+                    }
+                };
+                return refuse(self.server, stream, (None, remote), by, presence, self.hooks, &tell_first);
             }
         };
         let client = self.server.admit(stream, remote, slots, presence);
-        let relieved = if was_last { self.relieve(scope) } else { Ok(true) };
-        if let Err(error) = relieved {
-            return self.keep_accepting(client, error);
+        match if was_last { self.relieve(scope) } else { Ok(true) } {
+            Ok(true) => {}
+            Ok(false) => {
+                let _frame = client.presence.frame();
+                self.tell_held_up();
+            }
+            Err(error) => return self.keep_accepting(client, error),
         }
         if let Some(client) = client.introduce(self.server, self.hooks) {
             self.serve_one(client);
@@ -131,10 +146,10 @@ impl<'a> Workers<'a> {
     }
 
     /// Tells once that accepting waits for callbacks.
-    fn tell_held_up(&self, presence: &Presence) {
+    fn tell_held_up(&self) {
         if self.server.registry.hold_up() {
-            let _frame = presence.frame();
-            self.server.registry.reporter.tell(|| Report::AcceptHeldUp { address: self.server.address.clone() });
+            let address = self.server.address.clone();
+            self.server.registry.reporter.tell(|| Report::AcceptHeldUp { address });
         }
     }
 
@@ -143,14 +158,14 @@ impl<'a> Workers<'a> {
         let Client { stream, local, remote, slots, presence, .. } = client;
         drop(slots);
         let error = Error::call("spawn", &error);
-        {
-            let _frame = presence.frame();
+        let tell_first = || {
             self.server.registry.reporter.tell(|| Report::Failed { connection: None, error: error.clone() });
             if let Some(hook) = self.hooks.error {
                 guarded(|| hook(&error, None));
             }
-        }
-        refuse(self.server, stream, (Some(local), remote), RefusedBy::NoThread, presence, self.hooks);
+        };
+        let ends = (Some(local), remote);
+        refuse(self.server, stream, ends, RefusedBy::NoThread, presence, self.hooks, &tell_first);
         self.server.pause(FIRST_PAUSE);
     }
 
@@ -158,7 +173,6 @@ impl<'a> Workers<'a> {
         let (socket, owner) = client.register(self.server);
         let _frame = owner.frame();
         let connection = &socket.connection;
-        let finish = || connection.close(Outcome::Finished, CloseMode::InOrder(self.server.options.lingering_close));
         // What is queued goes out before the end.
         let work = || {
             let result = (self.handler)(&socket);
@@ -168,39 +182,68 @@ impl<'a> Workers<'a> {
                 in_order => connection.turn().flush().map(|()| in_order),
             }
         };
-        match catch_unwind(AssertUnwindSafe(work)) {
-            Ok(Ok(in_order)) => {
-                finish();
-                guarded(|| drop(in_order));
-            }
-            // The handler was cut off by a destroy, and says no more than that.
-            Ok(Err(error)) if connection.is_closed() && Cause::Destroyed.is_of(&error) => {}
+        let result = catch_unwind(AssertUnwindSafe(work));
+        // A handler that was cut off by a destroy, and says no more than that.
+        let is_cut = |error: &io::Error| connection.is_closed() && Cause::Destroyed.is_of(error);
+        let ended = match &result {
+            Ok(Ok(_)) => connection.end(Outcome::Finished, CloseMode::InOrder),
+            Ok(Err(_)) => connection.end(Outcome::Failed, CloseMode::Cut),
+            Err(_) => connection.end(Outcome::Panicked, CloseMode::Cut),
+        };
+        // From here on code of the program's runs: hooks, and what its errors and panics do when they are asked or dropped.
+        let _in_hook = self.server.registry.in_hook();
+        match result {
+            Ok(Ok(in_order)) => guarded(|| drop(in_order)),
             Ok(Err(error)) => {
-                let ended = connection.end(Outcome::Failed, CloseMode::Cut);
-                // From here on code of the program's runs: an error of its own is asked for its text and dropped.
-                guarded(|| {
-                    let told = Error::told_by(&error);
-                    if let Some(hook) = self.hooks.error {
-                        guarded(|| hook(&told, Some(&connection.name())));
-                    }
-                    connection.tell_failed(&told);
-                });
-                guarded(|| drop(error));
-                if let Some(ended) = ended {
-                    ended.tell();
+                if !is_cut(&error) {
+                    self.tell_failed(connection, &error, ended.is_some());
                 }
+                guarded(|| drop(error));
             }
             Err(panic) => {
-                let ended = connection.end(Outcome::Panicked, CloseMode::Cut);
                 self.server.registry.reporter.tell(|| Report::Panicked {
                     connection: connection.name(),
                     message: panic_message(&*panic).into(),
                 });
                 dispose(panic);
-                if let Some(ended) = ended {
-                    ended.tell();
-                }
             }
         }
+        if let Some(ended) = ended {
+            ended.tell();
+        }
+    }
+
+    /// A handler returned an error, which has ended its connection or not.
+    fn tell_failed(&self, connection: &Connection, error: &io::Error, has_ended_it: bool) {
+        let mut told = None;
+        guarded(|| told = Some(Error::told_by(error)));
+        let told = told.unwrap_or_else(|| Error::fixed(error.kind(), "ERR_UNKNOWN", "an error whose text panicked"));
+        if let Some(hook) = self.hooks.error {
+            guarded(|| hook(&told, Some(&connection.name())));
+        }
+        if has_ended_it {
+            connection.tell_failed(&told);
+        }
+    }
+}
+
+/// One of them, as the code that accepts sees it.
+struct Worker<'a, 'scope, 'env> {
+    workers: &'scope Workers<'a>,
+    scope: &'scope Scope<'scope, 'env>,
+}
+
+impl Crew for Worker<'_, '_, '_> {
+    fn away(&self, call: &mut dyn FnMut()) {
+        if self.workers.waiting.fetch_sub(1, SeqCst) == 1 {
+            // Where no thread is to be had, none accepts meanwhile.
+            let _ = self.workers.relieve(self.scope);
+        }
+        call();
+        self.workers.waiting.fetch_add(1, SeqCst);
+    }
+
+    fn may_end(&self) -> bool {
+        self.workers.waiting.fetch_update(SeqCst, SeqCst, |n| (n > 1).then_some(n - 1)).is_ok()
     }
 }

@@ -1,11 +1,12 @@
 //! Through which connections bytes are carried on, so that a shutdown lets them run while any pass.
 
 use std::sync::{Arc, Mutex, Weak};
+use std::time::{Duration, Instant};
 
 use crate::net::socket::connection::Connection;
 use crate::sync::poison::lock;
 
-/// The pipes of one connection, which a shutdown of its server lets run while bytes pass.
+/// The pipes of one connection.
 #[derive(Debug, Default)]
 pub(crate) struct Carried(Mutex<Pipes>);
 
@@ -13,8 +14,12 @@ pub(crate) struct Carried(Mutex<Pipes>);
 struct Pipes {
     /// How many read from it.
     readers: usize,
-    /// From where the last that began writes to it.
-    from: Weak<Connection>,
+    /// How many of these write, for which it may take its time.
+    writers: usize,
+    /// From where others write to it.
+    from: Vec<Weak<Connection>>,
+    /// How many bytes had passed at the last look that saw more, and when that was.
+    seen: Option<(u64, Instant)>,
 }
 
 impl Carried {
@@ -22,14 +27,63 @@ impl Carried {
         lock(&self.0).readers > 0
     }
 
-    pub(crate) fn from(&self) -> Option<Arc<Connection>> {
-        lock(&self.0).from.upgrade()
+    pub(crate) fn from(&self) -> Vec<Arc<Connection>> {
+        lock(&self.0).from.iter().filter_map(Weak::upgrade).collect()
+    }
+
+    fn is_writing(&self) -> bool {
+        lock(&self.0).writers > 0
+    }
+
+    /// Whether, of `passed` bytes, none was seen to pass for `time`, by looks at it.
+    fn is_idle(&self, passed: u64, time: Duration) -> bool {
+        let mut pipes = lock(&self.0);
+        match pipes.seen {
+            Some((seen, at)) if seen == passed => at.elapsed() >= time,
+            _ => {
+                pipes.seen = Some((passed, Instant::now()));
+                false
+            }
+        }
     }
 }
 
+impl Connection {
+    /// For a server that shuts down: interrupts reads that wait for the peer, but not what is carried on while any bytes
+    /// pass, in whichever direction. Whether it goes on.
+    pub(crate) fn interrupt_unless_carried(&self) -> bool {
+        let from = self.carried.from();
+        if !self.carried.has_reader() {
+            self.interrupt_reads();
+            if from.is_empty() {
+                return false;
+            }
+        }
+        let is_written = self.carried.is_writing() || from.iter().any(|from| from.carried.is_writing());
+        let is_idle = !is_written && self.carried.is_idle(self.passed(), IDLE);
+        if is_idle {
+            self.interrupt_carried(&from);
+        }
+        !is_idle
+    }
+
+    fn interrupt_carried(&self, from: &[Arc<Connection>]) {
+        self.interrupt_reads();
+        from.iter().for_each(|from| from.interrupt_reads());
+    }
+
+    /// What carries bytes to the connection, which has ended, has no more to do.
+    pub(crate) fn interrupt_sources(&self) {
+        self.carried.from().iter().for_each(|from| from.interrupt_reads());
+    }
+}
+
+/// How long none may pass.
+const IDLE: Duration = Duration::from_millis(45);
+
 /// One pipe.
 pub(crate) struct Carrying<'a> {
-    from: &'a Connection,
+    from: &'a Arc<Connection>,
     /// Another connection.
     to: Option<&'a Connection>,
 }
@@ -37,11 +91,19 @@ pub(crate) struct Carrying<'a> {
 impl<'a> Carrying<'a> {
     pub(crate) fn begin(from: &'a Arc<Connection>, to: &'a Arc<Connection>) -> Carrying<'a> {
         lock(&from.carried.0).readers += 1;
-        let to = (!Arc::ptr_eq(from, to)).then_some(to);
+        let to = (!Arc::ptr_eq(from, to)).then_some(&**to);
         if let Some(to) = to {
-            lock(&to.carried.0).from = Arc::downgrade(from);
+            lock(&to.carried.0).from.push(Arc::downgrade(from));
         }
-        Carrying { from, to: to.map(|to| &**to) }
+        Carrying { from, to }
+    }
+
+    /// Does a write of what was read.
+    pub(crate) fn writing<T>(&self, write: impl FnOnce() -> T) -> T {
+        lock(&self.from.carried.0).writers += 1;
+        let done = write();
+        lock(&self.from.carried.0).writers -= 1;
+        done
     }
 }
 
@@ -49,7 +111,11 @@ impl Drop for Carrying<'_> {
     fn drop(&mut self) {
         lock(&self.from.carried.0).readers -= 1;
         if let Some(to) = self.to {
-            lock(&to.carried.0).from = Weak::new();
+            let its = Arc::downgrade(self.from);
+            let from = &mut lock(&to.carried.0).from;
+            if let Some(at) = from.iter().position(|other| other.ptr_eq(&its)) {
+                from.swap_remove(at);
+            }
         }
     }
 }

@@ -36,8 +36,10 @@ pub(crate) fn feed_from<T>(socket: &Socket, feed: &Feed<T>, wrap: impl Fn(Socket
     // Whoever waits for room stops waiting when the connection is destroyed.
     let (signal, closed) = CloseSignal::new();
     socket.connection.tell_closed(signal);
+    let mut is_close_told = false;
     let result = socket.each_until(Ends::ByReceiver, |socket, event| {
         let is_close = matches!(event, SocketEvent::Close { .. });
+        is_close_told |= is_close;
         let event = wrap(event.into_owned());
         // The close is sent even so.
         let sent = if is_close { feed.send(event) } else { feed.send_unless(event, &closed) };
@@ -46,6 +48,10 @@ pub(crate) fn feed_from<T>(socket: &Socket, feed: &Feed<T>, wrap: impl Fn(Socket
             destroyed("send").into()
         })
     });
+    if !is_close_told {
+        // It was closed before the first event.
+        let _ = feed.send(wrap(SocketEvent::Close { had_error: false }));
+    }
     // An error went through the channel, and the end of the receiver is none.
     match result {
         Err(error) if Cause::Destroyed.is_of(&error) => Ok(()),

@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::atomic::{AtomicU8, AtomicU64};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, RwLock};
 use std::time::{Duration, Instant};
-use std::{fmt, io, thread};
+use std::{fmt, io, mem, thread};
 
 use socket2::SockRef;
 
@@ -34,8 +34,6 @@ pub(crate) const WE_ENDED: u8 = 1;
 pub(crate) const PEER_ENDED: u8 = 2;
 /// Closed, or being closed: whoever set it closes it.
 pub(crate) const CLOSED: u8 = 4;
-/// A [`Report::Failed`] was told.
-const FAILED: u8 = 8;
 /// The loops that hand out events hold them back.
 const PAUSED: u8 = 16;
 /// A thread waits until the connection may linger.
@@ -76,8 +74,8 @@ pub(crate) struct Connection {
     /// How many threads wait for a flag to change; flags they wait for are changed under this lock.
     gate: Mutex<usize>,
     gate_moved: Condvar,
-    /// Dropped when the connection is closed, which those see who have the other end.
-    open: Mutex<Option<CloseSignal>>,
+    /// Dropped when the connection is closed, which those see who have the other ends.
+    open: Mutex<Vec<CloseSignal>>,
     /// Of an accepted connection, until it is closed.
     owner: Mutex<Option<Arc<dyn Owner>>>,
     /// Of a client's connection, where there is something to say.
@@ -117,7 +115,7 @@ pub(crate) enum CloseMode {
     Plain,
     /// FIN, then what the peer still sends is thrown away until its FIN or until the time is up: closing with input
     /// unread sends RST, which can destroy the reply on its way (RFC 9112, 9.6).
-    InOrder(Duration),
+    InOrder,
     /// Both ways, now, waking whoever is blocked.
     Cut,
     /// RST. A thread that writes has so long to leave by itself.
@@ -262,32 +260,14 @@ impl Connection {
         self.move_gate(|| self.flags.fetch_or(flag, SeqCst))
     }
 
-    /// The server is shutting down: wakes those who wait for the peer, unless bytes are carried on from there. Whether
-    /// nothing is carried through the connection.
-    pub(crate) fn interrupt_unless_carried(&self) -> bool {
-        let is_read = self.carried.has_reader();
-        if !is_read {
-            self.interrupt_reads();
-        }
-        !is_read && self.carried.from().is_none()
-    }
-
-    /// How many bytes have passed, in each direction.
-    pub(crate) fn passed(&self) -> [u64; 2] {
-        [self.bytes_read.load(Relaxed), self.bytes_written.load(Relaxed)]
-    }
-
-    /// Interrupts what is carried through the connection, both ways.
-    pub(crate) fn interrupt_carried(&self) {
-        self.interrupt_reads();
-        if let Some(from) = self.carried.from() {
-            from.interrupt_reads();
-        }
+    /// How many bytes have passed, in both directions.
+    pub(crate) fn passed(&self) -> u64 {
+        self.bytes_read.load(Relaxed) + self.bytes_written.load(Relaxed)
     }
 
     /// How it is cut off. Its peer is not to take half of what another connection sends for the whole.
     pub(crate) fn mode_of_cut(&self) -> CloseMode {
-        let has_reset = self.family() != Family::Unix && self.carried.from().is_some();
+        let has_reset = self.family() != Family::Unix && !self.carried.from().is_empty();
         if has_reset { CloseMode::Reset(Duration::ZERO) } else { CloseMode::Cut }
     }
 
@@ -321,10 +301,9 @@ impl Connection {
     /// Blocks if as many connections linger as may, and their peers all go on sending.
     pub(crate) fn end(&self, outcome: Outcome, mode: CloseMode) -> Option<Ended> {
         let lingers = match mode {
-            CloseMode::InOrder(time) if !self.peer_ended() && !time.is_zero() => {
+            CloseMode::InOrder if !self.peer_ended() => {
                 self.flags.fetch_or(WAITS_TO_LINGER, SeqCst);
-                let place = self.owner().and_then(|owner| owner.place_to_linger(&|| self.is_closed()));
-                place.zip(Some(time))
+                self.owner().and_then(|owner| owner.place_to_linger(&|| self.is_closed()))
             }
             _ => None,
         };
@@ -338,8 +317,7 @@ impl Connection {
         if let Some(queue) = self.queue.get() {
             queue.abandon();
         }
-        let open = lock(&self.open).take();
-        drop(open);
+        self.drop_signals();
         self.detach();
         let owner = lock(&self.owner).take();
         if let Some(owner) = &owner {
@@ -348,7 +326,7 @@ impl Connection {
         let stream = write(&self.stream).take();
         if let Some(stream) = stream {
             match (lingers, &owner) {
-                (Some((place, time)), Some(owner)) => {
+                (Some(place), Some(owner)) => {
                     let was_told = self.bytes_written.load(Relaxed) > self.written_at_interrupt.load(Relaxed);
                     let is_interrupted = self.has(INTERRUPTED) && !self.we_ended();
                     if is_interrupted {
@@ -356,8 +334,7 @@ impl Connection {
                         let _ = stream.shutdown(Shutdown::Read);
                     }
                     let last = if is_interrupted { Last::quiet(was_told) } else { Last::Nothing };
-                    let time = time.min(self.timers.lifetime_left());
-                    place.begin(stream, last, time, Box::new(Arc::clone(owner)));
+                    place.begin(stream, last, self.timers.lifetime_left(), Box::new(Arc::clone(owner)));
                 }
                 _ => self.let_go(stream, mode),
             }
@@ -385,12 +362,15 @@ impl Connection {
 
     /// Drops `open` when the connection is closed, which may be at once.
     pub(crate) fn tell_closed(&self, open: CloseSignal) {
-        let before = lock(&self.open).replace(open);
-        drop(before);
+        lock(&self.open).push(open);
         if self.is_closed() {
-            let open = lock(&self.open).take();
-            drop(open);
+            self.drop_signals();
         }
+    }
+
+    fn drop_signals(&self) {
+        let open = mem::take(&mut *lock(&self.open));
+        drop(open);
     }
 
     fn let_go(&self, stream: Arc<TcpStream>, mode: CloseMode) {
@@ -398,7 +378,7 @@ impl Connection {
         let others = Arc::strong_count(&stream) > 1;
         // shutdown(2) fails only if the connection is gone already, which is what it is for.
         match mode {
-            CloseMode::Plain | CloseMode::InOrder(_) | CloseMode::Cut => {
+            CloseMode::Plain | CloseMode::InOrder | CloseMode::Cut => {
                 if others {
                     let _ = stream.shutdown(Shutdown::Both);
                 }
@@ -435,22 +415,17 @@ impl Connection {
 
     /// An error ended the connection: closes it, and tells of both.
     pub(crate) fn fail(&self, error: &Error) {
-        let owner = self.owner();
-        let ended = self.end(Outcome::Failed, CloseMode::Cut);
-        {
-            let _frame = owner.as_ref().map(|owner| owner.frame());
+        if let Some(ended) = self.end(Outcome::Failed, CloseMode::Cut) {
+            let _frame = ended.owner.as_ref().map(|owner| owner.frame());
             self.tell_failed(error);
-        }
-        if let Some(ended) = ended {
+            drop(_frame);
             ended.tell();
         }
     }
 
-    /// Tells of an error, the first time.
+    /// Tells of the error that has ended the connection.
     pub(crate) fn tell_failed(&self, error: &Error) {
-        if self.flags.fetch_or(FAILED, SeqCst) & FAILED == 0 {
-            self.reporter.tell(|| Report::Failed { connection: Some(self.name()), error: error.clone() });
-        }
+        self.reporter.tell(|| Report::Failed { connection: Some(self.name()), error: error.clone() });
     }
 
     pub(crate) fn name(&self) -> ConnectionInfo {

@@ -7,14 +7,14 @@ use std::sync::Arc;
 use crate::error::{Cause, Error};
 use crate::net::socket::Socket;
 use crate::net::socket::connection::{CloseMode, Connection};
-use crate::net::socket::lingering::LINGERING_CLOSE;
 use crate::net::socket::read::Chunks;
 use crate::net::socket::stream::CHUNK;
 use crate::net::socket::timers::IdleMark;
 use crate::report::Outcome;
 
-/// What happens on a [`Socket`], in this order: any number of `Data` and `Timeout`; `End` or `ShuttingDown`; `Error`;
-/// `Close`. Each of the last four comes once at most, `Error` directly before `Close`, and `Close` always.
+/// What happens on a [`Socket`], in this order: any number of `Data`; `End` or `ShuttingDown`; `Error`; `Close`. Each of
+/// the last four comes once at most, `Error` directly before `Close`, and `Close` always. `Timeout` comes at any time
+/// before these two.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum SocketEvent<D = Vec<u8>> {
@@ -126,8 +126,7 @@ impl Socket {
         }
         match &result {
             Ok(()) => {
-                let mode = CloseMode::InOrder(LINGERING_CLOSE);
-                self.connection.close(Outcome::Finished, mode);
+                self.connection.close(Outcome::Finished, CloseMode::InOrder);
             }
             Err(error) => {
                 let error = Error::told_by(error);
@@ -160,6 +159,9 @@ impl Socket {
                     continue;
                 }
                 Err(error) if ends == Ends::ByReceiver && Cause::ShuttingDown.is_of(&error) => {
+                    if self.connection.is_paused() {
+                        self.hold(f, Connection::wait_while_paused)?;
+                    }
                     f(self, SocketEvent::ShuttingDown)?;
                     return self.hold(f, Connection::wait_for_our_end);
                 }

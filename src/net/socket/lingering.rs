@@ -3,8 +3,9 @@
 //!
 //! One thread for each server, as long as there are such connections, and for a second after the last. It never blocks
 //! on a peer: it looks at each connection after 1, 2, 4 … 400 ms. How many linger is bounded, for each server and for
-//! the process. Beyond that the oldest goes whose peer has sent nothing since our end: its reply is out, and no RST
-//! follows it. Where all have sent, the connection that is about to end waits for a place, with its thread and its slot.
+//! the process. Beyond that the oldest goes whose peer has sent nothing since our end: closing it sends no RST, and what
+//! it has not read yet is still sent to it, unless it sends something before it has read all. Where all have sent, the
+//! connection that is about to end waits for a place, with its thread and its slot.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
@@ -12,7 +13,7 @@ use std::mem::MaybeUninit;
 use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::atomic::{AtomicU64, AtomicUsize};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, Weak};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -56,6 +57,8 @@ const QUIET_LOOKS: u32 = 8;
 
 /// What lingers of one server.
 pub(crate) struct Lingering {
+    /// For how long a peer is waited for.
+    time: Duration,
     thread_name: String,
     stack_size: Option<usize>,
     /// How many may linger in the whole process.
@@ -99,9 +102,17 @@ pub(crate) enum Kind {
     Refused,
 }
 
+impl Drop for Lingering {
+    fn drop(&mut self) {
+        let this: *const Lingering = self;
+        lock(&PLACES.state).servers.retain(|other| other.as_ptr() != this);
+    }
+}
+
 impl Lingering {
-    pub(crate) fn new(thread_name: String, stack_size: Option<usize>) -> Arc<Lingering> {
-        Arc::new(Lingering {
+    pub(crate) fn new(time: Duration, thread_name: String, stack_size: Option<usize>) -> Arc<Lingering> {
+        let lingering = Arc::new(Lingering {
+            time,
             thread_name,
             stack_size,
             share: share(),
@@ -109,7 +120,9 @@ impl Lingering {
             cut_short: AtomicU64::new(0),
             state: Mutex::default(),
             changed: Condvar::new(),
-        })
+        });
+        lock(&PLACES.state).servers.push(Arc::downgrade(&lingering));
+        lingering
     }
 
     /// How many linger, and how many were not waited for because too many did.
@@ -118,17 +131,21 @@ impl Lingering {
         (taken as u64, self.cut_short.load(SeqCst))
     }
 
-    /// A place, of which `most` may be taken. Blocks until there is one, or until `given_up`, which
-    /// [`tell_given_up`] lets it see. Called while the connection is open and has its slot.
+    /// A place, of which `most` may be taken; `None` where no time is given to peers. Blocks until there is one, or until
+    /// `given_up`, which [`tell_given_up`] lets it see. Called while the connection is open and has its slot.
     pub(crate) fn place(self: &Arc<Lingering>, most: usize, given_up: &dyn Fn() -> bool) -> Option<Place> {
-        while !given_up() {
-            let seen = match self.take_place(Kind::Connection, most) {
+        while !self.time.is_zero() && !given_up() {
+            let NoPlace { seen, is_share_full } = match self.take_place(Kind::Connection, most) {
                 Ok(place) => return Some(place),
-                Err(seen) => seen,
+                Err(none) => none,
             };
-            if !self.give_one_up(Kind::Connection) && !self.give_one_up(Kind::Refused) {
-                PLACES.wait_for_change(seen, given_up);
+            if self.give_one_up(Kind::Connection) || is_share_full && self.give_one_up(Kind::Refused) {
+                continue;
             }
+            if is_share_full {
+                PLACES.let_another_server_give_one_up(self);
+            }
+            PLACES.wait_for_change(seen, given_up);
         }
         None
     }
@@ -147,17 +164,33 @@ impl Lingering {
         }
     }
 
-    fn take_place(self: &Arc<Lingering>, kind: Kind, most: usize) -> Result<Place, u64> {
+    fn take_place(self: &Arc<Lingering>, kind: Kind, most: usize) -> Result<Place, NoPlace> {
         // Before it is taken: what is cut from here on is cut with it.
         let cuts = self.state().cuts;
         let mut places = lock(&PLACES.state);
         let own = &self.taken[kind as usize];
-        if places.taken >= self.share || own.load(SeqCst) >= most.clamp(1, LINGERING_AT_MOST) {
-            return Err(places.changes);
+        let is_own_full = own.load(SeqCst) >= most.clamp(1, LINGERING_AT_MOST);
+        if is_own_full || places.taken >= self.share {
+            return Err(NoPlace { seen: places.changes, is_share_full: !is_own_full });
         }
         places.taken += 1;
         own.fetch_add(1, SeqCst);
         Ok(Place { of: Arc::clone(self), kind, cuts })
+    }
+
+    /// Has its thread close the oldest whose peer has sent nothing since our end; whether there was one. For another
+    /// server, whose end the calling thread must not tell.
+    fn let_go_of_one(&self) -> bool {
+        let mut state = self.state();
+        let leavings = state.list.iter_mut().filter_map(|entry| entry.leaving.as_mut());
+        let mut silent = leavings.filter_map(|leaving| leaving.may_be_let_go().then_some(leaving));
+        let Some(leaving) = silent.next() else { return false };
+        leaving.until = Deadline::after(Duration::ZERO);
+        leaving.next = Instant::now();
+        drop(state);
+        self.cut_short.fetch_add(1, SeqCst);
+        self.changed.notify_one();
+        true
     }
 
     /// Closes the oldest whose peer has sent nothing since our end; whether there was one.
@@ -263,12 +296,11 @@ impl Lingering {
                 (Err(_), leaving) => cut.extend(leaving),
             }
         }
-        if cut.is_empty() {
-            return state;
-        }
         drop(state);
         // Without the lock: the last presence tells the end.
         drop(cut);
+        // What was looked at can be given up again.
+        PLACES.tell_change();
         self.state()
     }
 
@@ -309,9 +341,19 @@ impl Lingering {
     }
 }
 
+/// Why there is no place.
+struct NoPlace {
+    /// How often a place has become free so far.
+    seen: u64,
+    /// The process has none left; otherwise the server has not.
+    is_share_full: bool,
+}
+
 /// What all servers of the process share: the count of what lingers.
-static PLACES: Places =
-    Places { state: Mutex::new(Taken { taken: 0, waiting: 0, changes: 0 }), changed: Condvar::new() };
+static PLACES: Places = Places {
+    state: Mutex::new(Taken { taken: 0, waiting: 0, changes: 0, servers: Vec::new() }),
+    changed: Condvar::new(),
+};
 
 struct Places {
     state: Mutex<Taken>,
@@ -323,9 +365,17 @@ struct Taken {
     waiting: usize,
     /// How often a place became free, or waiting for one in vain.
     changes: u64,
+    /// Of each server of the process.
+    servers: Vec<Weak<Lingering>>,
 }
 
 impl Places {
+    /// The places are the process's: another server's thread closes one of its own that may go.
+    fn let_another_server_give_one_up(&self, caller: &Arc<Lingering>) {
+        let servers: Vec<_> = lock(&self.state).servers.iter().filter_map(Weak::upgrade).collect();
+        servers.iter().any(|other| !Arc::ptr_eq(other, caller) && other.let_go_of_one());
+    }
+
     /// Blocks until something has changed since `seen`.
     fn wait_for_change(&self, seen: u64, given_up: &dyn Fn() -> bool) {
         let mut state = lock(&self.state);
@@ -370,8 +420,8 @@ impl Drop for Place {
 }
 
 impl Place {
-    /// The connection lingers from here on.
-    pub(crate) fn begin(self, stream: Arc<TcpStream>, last: Last, time: Duration, presence: Box<dyn Send>) {
+    /// The connection lingers from here on, for `most` at most.
+    pub(crate) fn begin(self, stream: Arc<TcpStream>, last: Last, most: Duration, presence: Box<dyn Send>) {
         let of = Arc::clone(&self.of);
         let now = Instant::now();
         sys::end_without_waiting(&stream);
@@ -383,7 +433,7 @@ impl Place {
             quiet: 0,
             left: LINGERING_BYTES,
             began: now,
-            until: Deadline::after(time),
+            until: Deadline::after(of.time.min(most)),
             next: now,
             pause: FIRST_PAUSE / 2,
             place: self,
@@ -506,6 +556,11 @@ impl Leaving {
             let _ = self.stream.shutdown(Shutdown::Write);
         }
         !is_gone && self.quiet < looks
+    }
+
+    /// Whether it can be closed now, and is not about to be.
+    fn may_be_let_go(&mut self) -> bool {
+        !self.until.is_over() && self.is_silent()
     }
 
     /// Whether closing it now sends no RST.

@@ -29,7 +29,7 @@ impl Socket {
     /// Those of [`read`](Self::read) here and of [`write_all`](Self::write_all) there. Nothing is closed then.
     pub fn pipe(&self, to: &Socket) -> io::Result<u64> {
         let stream = self.connection.stream("read")?;
-        let _carrying = Carrying::begin(&self.connection, &to.connection);
+        let carrying = Carrying::begin(&self.connection, &to.connection);
         let mut chunks = Chunks::new(&self.connection, &stream, LARGEST);
         let mut total = 0;
         loop {
@@ -38,7 +38,7 @@ impl Socket {
                 to.end()?;
                 return Ok(total);
             }
-            to.write_all(chunk)?;
+            carrying.writing(|| to.write_all(chunk))?;
             total += chunk.len() as u64;
         }
     }
@@ -75,10 +75,19 @@ pub fn relay(a: &Socket, b: &Socket) -> io::Result<(u64, u64)> {
         match (there, back) {
             (Ok(there), Ok(back)) => Ok((there, back)),
             (Err(error), Ok(_)) | (Ok(_), Err(error)) => Err(error),
-            // The direction that was cut by the other one's error says only that the socket was destroyed.
-            (Err(there), Err(back)) => Err(if Cause::Destroyed.is_of(&there) { back } else { there }),
+            // The direction that was cut by the other one's error says only that.
+            (Err(there), Err(back)) => Err(if says_less(&there) < says_less(&back) { there } else { back }),
         }
     })
+}
+
+/// How little an error says of what went wrong.
+fn says_less(error: &io::Error) -> u8 {
+    match () {
+        () if Cause::Destroyed.is_of(error) => 2,
+        () if Cause::ShuttingDown.is_of(error) => 1,
+        () => 0,
+    }
 }
 
 fn reset(socket: &Socket) {

@@ -92,8 +92,52 @@ fn accept_on_a_server_that_is_served_is_an_error() {
                 assert_eq!(answer, "served", "each client is the handler's");
             }
             stop(&server, serving);
-            server.accept().expect_err("it was served, and stays so");
+            assert!(server.accept().expect("closing is no error").is_none(), "a closed server accepts none");
         }
+    });
+}
+
+/// Ensures that a thread that was in `accept()` when the server was claimed leaves it, and is not taken for a worker.
+#[test]
+fn a_server_that_is_claimed_while_a_thread_accepts_goes_on_accepting() {
+    each_ip(|place| {
+        let server = ServerOptions::new().max_connections(0).listen(place).expect("the server listens");
+        let accepting = server.clone();
+        let (acceptor, id) = numbered(move || accepting.accept().map(drop));
+        until_asleep(&id.into_iter().collect::<Vec<_>>());
+        let serving = server.spawn(|socket| socket.read_to_end().map(drop)).expect("a thread can be started");
+        eventually("accept() leaves at the first client that comes to it", || {
+            assert!(is_turned_away(&client(server.address())), "there is no room");
+            acceptor.is_finished()
+        });
+        server.set_max_connections(8);
+        let clients: Vec<_> = (0..6).map(|_| client(server.address())).collect();
+        eventually("each is served", || server.connections() == 6);
+        let left = acceptor.join().expect("it does not panic");
+        assert_eq!(left.expect_err("the server is served").kind(), ErrorKind::AlreadyExists, "it says why");
+        drop(clients);
+        stop(&server, serving);
+    });
+}
+
+/// Ensures that on a listener that does not block, as another process may have set it, one thread looks for clients, and
+/// clients make no threads that stay.
+#[test]
+fn one_thread_looks_for_the_clients_of_a_listener_that_does_not_block() {
+    in_child(this_test!(), &[], || {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("port 0 is free");
+        let twin = listener.try_clone().expect("a descriptor is free");
+        let server = ServerOptions::new().lingering_close(None).adopt(listener).expect("it listens");
+        twin.set_nonblocking(true).expect("the mode can be set");
+        let before = threads();
+        let serving = server.spawn(|socket| socket.read_to_end().map(drop)).expect("a thread can be started");
+        for _ in 0..100 {
+            let mut one = client(server.address());
+            one.shutdown(Shutdown::Write).expect("it is connected");
+            one.read_to_end(&mut Vec::new()).expect("in order");
+        }
+        assert!(threads() <= before + 4, "one after the other they take few threads: {}", threads() - before);
+        stop(&server, serving);
     });
 }
 

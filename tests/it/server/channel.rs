@@ -351,6 +351,33 @@ fn a_shutdown_answers_what_had_arrived_in_the_channel() {
     });
 }
 
+/// Ensures that a connection that is destroyed as soon as it is told of is told to be closed too.
+#[test]
+fn each_connection_is_told_to_be_closed_also_if_it_is_destroyed_at_once() {
+    let server = Server::listen(AT).expect("port 0 can be listened on");
+    let events = server.events(4).expect("a thread can be started");
+    let connecting = thread::spawn({
+        let at = server.address().clone();
+        move || (0..200).for_each(|_| drop(Socket::connect(&at)))
+    });
+    let mut open = std::collections::HashSet::new();
+    let mut came = 0;
+    while came < 200 || !open.is_empty() {
+        match next(&events) {
+            ServerEvent::Connection(socket) => {
+                socket.destroy();
+                came += 1;
+                open.insert(socket.id());
+            }
+            ServerEvent::Socket(socket, SocketEvent::Close { .. }) => {
+                assert!(open.remove(&socket.id()), "each is told once");
+            }
+            _ => {}
+        }
+    }
+    connecting.join().expect("it does not panic");
+}
+
 /// Ensures that a channel that nobody receives from can be dropped, also where a clone of its receiver is kept, which gives
 /// what had been sent and is then disconnected.
 #[test]

@@ -390,6 +390,66 @@ fn a_relay_that_a_shutdown_cuts_ends_by_a_reset() {
     });
 }
 
+/// Ensures that a pipe whose reader is slow is not taken for idle while it waits for that reader.
+#[test]
+fn a_shutdown_lets_a_pipe_run_whose_reader_is_slow() {
+    const SIZE: usize = 5 << 20;
+    each_ip(|at| {
+        let source = Served::start(at, &ServerOptions::new(), |socket| socket.write_end(vec![b'x'; SIZE]));
+        let from = source.server.address().clone();
+        let server = Server::listen(at).expect("port 0 can be listened on");
+        let serving = server.spawn(move |socket| Socket::connect(&from)?.pipe(socket).map(drop)).expect("a thread");
+        let client = Socket::connect(server.address()).expect("it listens");
+        client.read_exact(&mut [0]).expect("the download begins");
+        let reading = thread::spawn(move || {
+            let (mut buffer, mut total) = (vec![0; 1 << 17], 1);
+            loop {
+                match client.read(&mut buffer) {
+                    Ok(0) => return total,
+                    Ok(n) => total += n,
+                    Err(error) => panic!("after {total} bytes: {error}"),
+                }
+                // Not a bound: the pace of the reader.
+                thread::sleep(Duration::from_millis(50));
+            }
+        });
+        let report = shut_down(&server, HANG);
+        assert_eq!(report.forced, 0, "it comes to its end: {report}");
+        assert_eq!(within("the download ends", move || reading.join()).expect("no reset"), SIZE, "all of it came");
+        within("serving ends", move || serving.join()).expect("in order");
+        source.stop();
+    });
+}
+
+/// Ensures that a pipe into a connection that a shutdown cuts ends with it, although its source is silent.
+#[test]
+fn a_pipe_into_a_connection_that_is_cut_ends() {
+    each_ip(|at| {
+        let silent = Served::start(at, &ServerOptions::new(), |socket| socket.read_to_end().map(drop));
+        let from = silent.server.address().clone();
+        let server = Server::listen(at).expect("port 0 can be listened on");
+        let (tell, told) = mpsc::channel();
+        let (go, going) = mpsc::channel::<()>();
+        let going = Mutex::new(going);
+        let serving = server.spawn(move |socket| {
+            let _ = tell.send(());
+            let _ = going.lock().expect("nobody panics here").recv();
+            Socket::connect(&from)?.pipe(socket).map(drop)
+        });
+        let serving = serving.expect("a thread can be started");
+        let _client = client(server.address());
+        told.recv_timeout(HANG).expect("it is served");
+        let shutting = server.clone();
+        let shutdown = thread::spawn(move || shutting.shutdown(Duration::from_millis(200)));
+        eventually("it has begun", || !server.is_listening());
+        go.send(()).expect("the handler waits");
+        let report = within("the shutdown ends", move || shutdown.join()).expect("it does not panic");
+        assert_eq!((report.finished + report.forced), 1, "the connection has ended: {report}");
+        within("serving ends", move || serving.join()).expect("in order");
+        silent.stop();
+    });
+}
+
 /// Ensures that a handler's error that has the interruption of a shutdown as its source is none.
 #[test]
 fn an_interrupted_read_is_in_order_also_as_the_source_of_an_error() {
@@ -406,6 +466,44 @@ fn an_interrupted_read_is_in_order_also_as_the_source_of_an_error() {
     assert_eq!(counts(report), (1, 0, 0), "it ends in order");
     within("serving ends", move || serving.join()).expect("in order");
     assert_eq!((server.stats().ended, server.stats().failed), (1, 0), "and is no failure");
+}
+
+/// Ensures that handlers that shut their server down at the same time do not cut each other off when the time is up.
+#[test]
+fn handlers_that_shut_down_at_once_do_not_cut_each_other() {
+    each_ip(|at| {
+        let server = Server::listen(at).expect("port 0 can be listened on");
+        let (shut, count, start) = (server.clone(), AtomicUsize::new(0), std::sync::Barrier::new(3));
+        let (tell, told) = mpsc::channel();
+        let (go, going) = mpsc::channel::<()>();
+        let going = Mutex::new(going);
+        let serving = server.spawn(move |socket| {
+            let is_busy = count.fetch_add(1, SeqCst) == 2;
+            start.wait();
+            if is_busy {
+                // Keeps the shutdowns for their whole time.
+                let _ = going.lock().expect("nobody panics here").recv();
+                return Ok(());
+            }
+            let _ = shut.shutdown(Duration::from_millis(100));
+            let _ = tell.send(());
+            socket.write_end("bye")
+        });
+        let serving = serving.expect("a thread can be started");
+        let mut clients: Vec<_> = (0..3).map(|_| client(server.address())).collect();
+        for _ in 0..2 {
+            told.recv_timeout(HANG).expect("both shutdowns return");
+        }
+        drop(go);
+        let mut answers = 0;
+        for one in &mut clients {
+            let mut answer = String::new();
+            let _ = one.read_to_string(&mut answer);
+            answers += usize::from(answer == "bye");
+        }
+        assert_eq!(answers, 2, "each of the two has answered its own client");
+        within("serving ends", move || serving.join()).expect("in order");
+    });
 }
 
 /// Ensures that a handler that shuts its server down, and answers then, is heard whole by a client whose input is unread.

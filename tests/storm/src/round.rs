@@ -478,6 +478,11 @@ fn end(round: &Arc<Round>, server: &Server, random: &mut Random) {
     }
     if has_begun {
         round.wait(server);
+        // None while a shutdown that a hook has begun meanwhile is under way: the server is over, so it ends at once.
+        let start = Instant::now();
+        while server.report().is_none() && start.elapsed() < Duration::from_secs(10) {
+            thread::yield_now();
+        }
         if server.report().is_none() {
             round.wrong("no report of a shutdown that is over".to_owned());
         }
