@@ -61,11 +61,12 @@ pub(crate) fn refuse(
     let is_told = hooks.hear_of(by, server);
     let local = if is_told { local.unwrap_or_else(|| server.local_of(&stream)) } else { server.address.clone() };
     let presence = Arc::new(presence);
-    server.turn_away(stream, by, &presence);
     if !is_told && hooks.error.is_none() {
-        return;
+        return server.turn_away(stream, by, &presence);
     }
+    // Before the client can see its end: who does finds the callback counted, or over.
     let _in_hook = server.registry.in_hook();
+    server.turn_away(stream, by, &presence);
     let _frame = presence.frame();
     tell_first();
     let refused = Refused { local, remote, by };
