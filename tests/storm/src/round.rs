@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use landline::net::{Server, ServerOptions, Socket, WhenFull};
 use landline::{Cancel, ConnectionId, Outcome, RefusedBy, Running};
