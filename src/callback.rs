@@ -24,7 +24,7 @@ thread_local! {
     static DEPTH: Cell<usize> = const { Cell::new(0) };
 }
 
-/// The thread acts for somebody until this is dropped.
+/// The thread acts for what it names until this is dropped.
 pub(crate) struct Frame(usize);
 
 impl Frame {

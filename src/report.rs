@@ -252,8 +252,8 @@ pub enum Report {
         /// How long the first pause is.
         pause: Duration,
     },
-    /// All threads that might accept are in callbacks about clients that were turned away; the next client is accepted
-    /// when one of them returns. Told once until none is in such a callback.
+    /// All threads that might accept are in callbacks; the next client is accepted when one of them returns. Told once
+    /// until none is in a callback.
     #[non_exhaustive]
     AcceptHeldUp {
         /// The server.

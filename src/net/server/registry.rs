@@ -39,7 +39,7 @@ pub struct Stats {
     pub lingering: u64,
     /// How many of those were closed before, or at once, because too many lingered.
     pub cut_short: u64,
-    /// Threads that are in a callback about a client that was turned away, or about accepting, at this instant.
+    /// Threads that are not in a handler but call callbacks at this instant, or drop what a handler has left.
     pub in_hooks: u64,
     /// How often accept(2) failed. It was tried again each time, unless the listening socket had become useless.
     pub accept_errors: u64,
@@ -109,7 +109,7 @@ pub(crate) struct Registry {
     pub(crate) reporter: Reporter,
     pub(crate) address: Address,
     pub(crate) lingering: Arc<Lingering>,
-    /// What the caller of `serve` acts for: it waits for this server, so whoever acts for a connection acts for those.
+    /// What the caller of `serve` acts for: it waits for this server, so a thread that acts for a connection acts for those.
     behind: OnceLock<Vec<ActsFor>>,
     /// Numbers what is present.
     last: AtomicUsize,

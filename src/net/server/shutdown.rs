@@ -103,7 +103,7 @@ impl Server {
     /// the connection it acts for is left out and goes on, so such a handler returns afterwards; one that is to end with
     /// the others calls [`begin_shutdown`](Server::begin_shutdown) and goes on reading. Two handlers that call it at the same time are both let go
     /// when nothing else is left, and neither destroys the other's connection. Of two at the same time each reports what
-    /// it saw, whoever did it. The thread that receives the server's [`events`](Server::events) calls
+    /// it saw, whichever did it. The thread that receives the server's [`events`](Server::events) calls
     /// [`begin_shutdown`](Server::begin_shutdown) instead: this would wait for it, and return when the time is up.
     ///
     /// ```

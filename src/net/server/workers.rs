@@ -183,8 +183,6 @@ impl<'a> Workers<'a> {
             }
         };
         let result = catch_unwind(AssertUnwindSafe(work));
-        // A handler that was cut off by a destroy, and says no more than that.
-        let is_cut = |error: &io::Error| connection.is_closed() && Cause::Destroyed.is_of(error);
         let ended = match &result {
             Ok(Ok(_)) => connection.end(Outcome::Finished, CloseMode::InOrder),
             Ok(Err(_)) => connection.end(Outcome::Failed, CloseMode::Cut),
@@ -195,7 +193,8 @@ impl<'a> Workers<'a> {
         match result {
             Ok(Ok(in_order)) => guarded(|| drop(in_order)),
             Ok(Err(error)) => {
-                if !is_cut(&error) {
+                // A handler that was cut off by a destroy says no more than that.
+                if ended.is_some() || !Cause::Destroyed.is_of(&error) {
                     self.tell_failed(connection, &error, ended.is_some());
                 }
                 guarded(|| drop(error));

@@ -1,21 +1,25 @@
 //! Through which connections bytes are carried on, so that a shutdown lets them run while any pass.
 
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
-use crate::net::socket::connection::Connection;
+use crate::net::socket::connection::{Connection, INTERRUPTED};
 use crate::sync::poison::lock;
 
 /// The pipes of one connection.
 #[derive(Debug, Default)]
-pub(crate) struct Carried(Mutex<Pipes>);
+pub(crate) struct Carried {
+    pipes: Mutex<Pipes>,
+    /// How many pipes that read from it write just now, for which they may take their time.
+    writers: AtomicUsize,
+}
 
 #[derive(Debug, Default)]
 struct Pipes {
     /// How many read from it.
     readers: usize,
-    /// How many of these write, for which it may take its time.
-    writers: usize,
     /// From where others write to it.
     from: Vec<Weak<Connection>>,
     /// How many bytes had passed at the last look that saw more, and when that was.
@@ -24,20 +28,20 @@ struct Pipes {
 
 impl Carried {
     pub(crate) fn has_reader(&self) -> bool {
-        lock(&self.0).readers > 0
+        lock(&self.pipes).readers > 0
     }
 
     pub(crate) fn from(&self) -> Vec<Arc<Connection>> {
-        lock(&self.0).from.iter().filter_map(Weak::upgrade).collect()
+        lock(&self.pipes).from.iter().filter_map(Weak::upgrade).collect()
     }
 
     fn is_writing(&self) -> bool {
-        lock(&self.0).writers > 0
+        self.writers.load(SeqCst) > 0
     }
 
     /// Whether, of `passed` bytes, none was seen to pass for `time`, by looks at it.
     fn is_idle(&self, passed: u64, time: Duration) -> bool {
-        let mut pipes = lock(&self.0);
+        let mut pipes = lock(&self.pipes);
         match pipes.seen {
             Some((seen, at)) if seen == passed => at.elapsed() >= time,
             _ => {
@@ -54,7 +58,9 @@ impl Connection {
     pub(crate) fn interrupt_unless_carried(&self) -> bool {
         let from = self.carried.from();
         if !self.carried.has_reader() {
-            self.interrupt_reads();
+            if !self.has(INTERRUPTED) {
+                self.interrupt_reads();
+            }
             if from.is_empty() {
                 return false;
             }
@@ -90,29 +96,29 @@ pub(crate) struct Carrying<'a> {
 
 impl<'a> Carrying<'a> {
     pub(crate) fn begin(from: &'a Arc<Connection>, to: &'a Arc<Connection>) -> Carrying<'a> {
-        lock(&from.carried.0).readers += 1;
+        lock(&from.carried.pipes).readers += 1;
         let to = (!Arc::ptr_eq(from, to)).then_some(&**to);
         if let Some(to) = to {
-            lock(&to.carried.0).from.push(Arc::downgrade(from));
+            lock(&to.carried.pipes).from.push(Arc::downgrade(from));
         }
         Carrying { from, to }
     }
 
     /// Does a write of what was read.
     pub(crate) fn writing<T>(&self, write: impl FnOnce() -> T) -> T {
-        lock(&self.from.carried.0).writers += 1;
+        self.from.carried.writers.fetch_add(1, SeqCst);
         let done = write();
-        lock(&self.from.carried.0).writers -= 1;
+        self.from.carried.writers.fetch_sub(1, SeqCst);
         done
     }
 }
 
 impl Drop for Carrying<'_> {
     fn drop(&mut self) {
-        lock(&self.from.carried.0).readers -= 1;
+        lock(&self.from.carried.pipes).readers -= 1;
         if let Some(to) = self.to {
             let its = Arc::downgrade(self.from);
-            let from = &mut lock(&to.carried.0).from;
+            let from = &mut lock(&to.carried.pipes).from;
             if let Some(at) = from.iter().position(|other| other.ptr_eq(&its)) {
                 from.swap_remove(at);
             }

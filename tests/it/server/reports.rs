@@ -9,6 +9,7 @@ use std::thread;
 use landline::net::{Server, ServerOptions, Socket, SocketOptions};
 use landline::{ConnectionId, Outcome, Report};
 
+use crate::support::clients::{client, stop};
 use crate::support::fixtures::{Served, accept};
 use crate::support::{HANG, each_ip, eventually, within};
 
@@ -280,4 +281,29 @@ fn a_printed_report_is_one_line_whatever_text_is_in_it() {
         assert!(!reports.iter().any(|report| report.contains(char::is_control)), "and is one line: {reports:?}");
     }
     served.stop();
+}
+
+/// Ensures that a handler's error which says that another socket was destroyed is told: it has ended this connection.
+#[test]
+fn an_error_about_another_destroyed_socket_is_told() {
+    let (tell, told) = mpsc::channel();
+    let tell = Mutex::new(tell);
+    let options = ServerOptions::new().report(move |report| {
+        if let Report::Failed { connection: Some(_), error, .. } = report {
+            let _ = tell.lock().expect("nobody panics here").send(error.code().to_owned());
+        }
+    });
+    let server = options.listen("127.0.0.1:0").expect("port 0 can be listened on");
+    let other = Server::listen("127.0.0.1:0").expect("port 0 can be listened on");
+    let to = other.address().clone();
+    let serving = server.spawn(move |_| {
+        let socket = Socket::connect(&to)?;
+        socket.destroy();
+        socket.write_all("x")
+    });
+    let serving = serving.expect("a thread can be started");
+    drop(client(server.address()));
+    assert_eq!(told.recv_timeout(HANG).expect("it is told"), "ERR_STREAM_DESTROYED", "with its code");
+    stop(&server, serving);
+    assert_eq!(server.stats().failed, 1, "and is counted");
 }
