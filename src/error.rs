@@ -55,6 +55,8 @@ pub(crate) enum Cause {
     ShuttingDown,
     /// The idle time is over.
     Idle,
+    /// The time of one call is over.
+    Waited,
     /// The queue of an outbox has no room.
     Full,
 }
@@ -84,7 +86,7 @@ impl Cause {
             Cause::AlreadyListen => (io::ErrorKind::AlreadyExists, "ERR_SERVER_ALREADY_LISTEN"),
             Cause::Destroyed => (io::ErrorKind::NotConnected, "ERR_STREAM_DESTROYED"),
             Cause::ShuttingDown => (io::ErrorKind::ConnectionAborted, "ERR_SERVER_SHUTTING_DOWN"),
-            Cause::Idle => (io::ErrorKind::TimedOut, "ERR_SOCKET_TIMEOUT"),
+            Cause::Idle | Cause::Waited => (io::ErrorKind::TimedOut, "ERR_SOCKET_TIMEOUT"),
             Cause::Full => (io::ErrorKind::WouldBlock, "ERR_OUTBOX_FULL"),
         }
     }
@@ -140,6 +142,25 @@ impl Error {
         error.get_ref()?.downcast_ref()
     }
 
+    /// Whether an error is a tick: a timeout of a read, of a write, of a receive, of an accept, or of an idle
+    /// connection. Nothing has ended or is lost by a tick, and the next call waits anew: a loop goes on.
+    ///
+    /// All ticks are of kind `TimedOut`; so is a [deadline](crate::net::Socket::set_deadline) that has passed, after
+    /// which every call fails, and which is no tick.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # let server = landline::net::Server::listen("127.0.0.1:0")?;
+    /// # let socket = landline::net::Socket::connect(server.address())?;
+    /// socket.set_read_timeout(Duration::from_millis(10))?;
+    /// let error = socket.read(&mut [0; 100]).unwrap_err();
+    /// assert!(landline::Error::is_tick(&error));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn is_tick(error: &io::Error) -> bool {
+        Cause::Idle.is_of(error) || Cause::Waited.is_of(error)
+    }
+
     fn new(kind: io::ErrorKind, code: impl Into<Cow<'static, str>>) -> Error {
         Error(Box::new(Inner {
             kind,
@@ -175,6 +196,12 @@ impl Error {
         this.0.os = error.raw_os_error();
         this.0.text = Some(error.to_string().into());
         this
+    }
+
+    /// The same, of another kind than the system's number has in std.
+    pub(crate) fn of_kind(mut self, kind: io::ErrorKind) -> Error {
+        self.0.kind = kind;
+        self
     }
 
     /// The same as `call`, of a call about an address.

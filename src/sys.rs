@@ -155,7 +155,11 @@ pub(crate) fn write_vectored(mut stream: &TcpStream, buffers: &[IoSlice<'_>]) ->
     io::Write::write(&mut stream, first.map_or(&[], |buffer| buffer))
 }
 
-/// Writes what the kernel takes without blocking. `WouldBlock` where that cannot be asked of one call.
+/// Whether a write that waits is one that does not block, called again and again: where one that blocks does not say how
+/// much it has taken when its time is up.
+pub(crate) const WRITES_ARE_POLLED: bool = SLICE.is_some();
+
+/// Writes what the kernel takes without blocking.
 #[cfg(unix)]
 pub(crate) fn write_now(stream: &TcpStream, data: &[u8]) -> io::Result<usize> {
     const MSG_DONTWAIT: i32 = if cfg!(any(target_os = "linux", target_os = "android")) { 0x40 } else { 0x80 };
@@ -168,8 +172,33 @@ pub(crate) fn write_now(stream: &TcpStream, data: &[u8]) -> io::Result<usize> {
     SockRef::from(stream).send_with_flags(data, MSG_DONTWAIT | MSG_NOSIGNAL)
 }
 #[cfg(not(unix))]
-pub(crate) fn write_now(_: &TcpStream, _: &[u8]) -> io::Result<usize> {
-    Err(io::ErrorKind::WouldBlock.into())
+pub(crate) fn write_now(stream: &TcpStream, data: &[u8]) -> io::Result<usize> {
+    stream.set_nonblocking(true)?;
+    let written = SockRef::from(stream).send(data);
+    stream.set_nonblocking(false)?;
+    written
+}
+
+/// How much has arrived, without blocking, and without taking it: at most as much as the buffer, whose contents mean
+/// nothing. 0 at the peer's end, `WouldBlock` if there is nothing. An error that is pending on the socket comes out here,
+/// once.
+#[cfg(unix)]
+pub(crate) fn peek_now(stream: &TcpStream, buffer: &mut [MaybeUninit<u8>]) -> io::Result<usize> {
+    const MSG_PEEK: i32 = 2;
+    const MSG_DONTWAIT: i32 = if cfg!(any(target_os = "linux", target_os = "android")) { 0x40 } else { 0x80 };
+    SockRef::from(stream).recv_with_flags(buffer, MSG_PEEK | MSG_DONTWAIT)
+}
+#[cfg(not(unix))]
+pub(crate) fn peek_now(stream: &TcpStream, buffer: &mut [MaybeUninit<u8>]) -> io::Result<usize> {
+    stream.set_nonblocking(true)?;
+    let peeked = SockRef::from(stream).peek(buffer);
+    stream.set_nonblocking(false)?;
+    peeked
+}
+
+/// Blocks until something has arrived, where a call that reads must not end by its time: there it may lose bytes.
+pub(crate) fn await_data(stream: &TcpStream) -> io::Result<()> {
+    if SLICE.is_some() { stream.peek(&mut [0]).map(drop) } else { Ok(()) }
 }
 
 /// Of a connection that only ends, and that no other thread uses: its calls do not wait from here on, where that cannot

@@ -10,7 +10,6 @@ use crate::address::Address;
 use crate::block_list::BlockList;
 use crate::error::{Error, Result};
 use crate::net::proxy::header::{Header, Source, receive};
-use crate::net::socket::read::is_passing;
 use crate::sync::deadline::Deadline;
 use crate::sys;
 
@@ -65,7 +64,7 @@ impl Source for Timed<'_> {
                 self.stream.set_read_timeout(time)?;
             }
             match self.stream.peek(buf) {
-                Err(error) if is_passing(&error) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted || sys::is_timeout(&error) => {}
                 result => return result,
             }
         }

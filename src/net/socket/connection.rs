@@ -7,7 +7,7 @@
 
 use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
-use std::sync::atomic::{AtomicU8, AtomicU64};
+use std::sync::atomic::{AtomicU16, AtomicU64};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, RwLock};
 use std::time::{Duration, Instant};
 use std::{fmt, io, mem, thread};
@@ -23,23 +23,31 @@ use crate::net::socket::carried::Carried;
 use crate::net::socket::lingering::{Last, Place, tell_given_up};
 use crate::net::socket::outbox::queue::Queue;
 use crate::net::socket::stream::{Options, Settings};
-use crate::net::socket::timers::{Direction, IdleMark, Timers};
+use crate::net::socket::timers::{Direction, IdleMark, Limits, Set, Timers};
 use crate::report::{ConnectionId, ConnectionInfo, Outcome, Report, Reporter};
 use crate::sync::deadline::Deadline;
 use crate::sync::poison::{lock, read, wait, write};
+use crate::sync::shared_timeout::Entry;
+use crate::sys;
 
 /// Our FIN is out: `end()`, or the peer's end answered.
-pub(crate) const WE_ENDED: u8 = 1;
+pub(crate) const WE_ENDED: u16 = 1;
 /// The peer's FIN was read.
-pub(crate) const PEER_ENDED: u8 = 2;
+pub(crate) const PEER_ENDED: u16 = 2;
 /// Closed, or being closed: whoever set it closes it.
-pub(crate) const CLOSED: u8 = 4;
+pub(crate) const CLOSED: u16 = 4;
+/// A timer is set, or the kernel has a timeout of ours.
+pub(crate) const TIMED: u16 = 8;
 /// The loops that hand out events hold them back.
-const PAUSED: u8 = 16;
+const PAUSED: u16 = 16;
 /// A thread waits until the connection may linger.
-const WAITS_TO_LINGER: u8 = 64;
+const WAITS_TO_LINGER: u16 = 64;
 /// The server is shutting down: what looks like the peer's end may be the interruption.
-pub(crate) const INTERRUPTED: u8 = 32;
+pub(crate) const INTERRUPTED: u16 = 32;
+/// Bytes that were read have been put back.
+pub(crate) const UNREAD: u16 = 128;
+/// There is a `Buffered` of it.
+pub(crate) const BUFFERED: u16 = 256;
 
 #[derive(Debug)]
 pub(crate) struct Connection {
@@ -56,7 +64,7 @@ pub(crate) struct Connection {
     written_at_interrupt: AtomicU64,
     pub(crate) timers: Timers,
     pub(crate) carried: Carried,
-    pub(crate) flags: AtomicU8,
+    pub(crate) flags: AtomicU16,
     /// Taken out by `close`.
     pub(crate) stream: RwLock<Option<Arc<TcpStream>>>,
     /// Whose turn it is to write. Held over a whole message, so it may be held for as long as the peer does not read.
@@ -69,6 +77,8 @@ pub(crate) struct Connection {
     /// The first error of the connection, as a read's: the system tells it once, to whichever call comes first, and
     /// then pretends an orderly end to readers.
     pub(crate) broken: Mutex<Option<Error>>,
+    /// What was read and put back.
+    pub(crate) unread: Mutex<Vec<u8>>,
     /// The settings last made.
     settings: Mutex<Settings>,
     /// How many threads wait for a flag to change; flags they wait for are changed under this lock.
@@ -130,13 +140,9 @@ impl Connection {
         reporter: Reporter,
         owner: Option<Arc<dyn Owner>>,
     ) -> Connection {
-        let timers = Timers::new();
-        if options.timeout.is_some() {
-            timers.set_idle(options.timeout);
-        }
-        if let Some(time) = options.deadline {
-            timers.set_deadline(Deadline::after(time).instant());
-        }
+        let set = Set::of(options.timeout, options.deadline.and_then(|time| Deadline::after(time).instant()));
+        let is_timed = !set.is_none() || sys::SLICE.is_some();
+        let flags = if options.paused { PAUSED } else { 0 } | if is_timed { TIMED } else { 0 };
         Connection {
             id: ConnectionId::next(),
             local,
@@ -147,15 +153,16 @@ impl Connection {
             bytes_read: AtomicU64::new(0),
             bytes_written: AtomicU64::new(0),
             written_at_interrupt: AtomicU64::new(0),
-            timers,
+            timers: Timers::new(set),
             carried: Carried::default(),
-            flags: AtomicU8::new(if options.paused { PAUSED } else { 0 }),
+            flags: AtomicU16::new(flags),
             stream: RwLock::new(Some(Arc::new(stream))),
             writing: Mutex::new(()),
             queue: OnceLock::new(),
             queue_limit: options.outbox_limit,
             scratch: Mutex::default(),
             broken: Mutex::default(),
+            unread: Mutex::default(),
             settings: Mutex::new(options.settings),
             gate: Mutex::new(0),
             gate_moved: Condvar::new(),
@@ -176,7 +183,17 @@ impl Connection {
         read(&self.stream).clone().ok_or_else(|| io::Error::from(destroyed(call)))
     }
 
-    pub(crate) fn has(&self, flag: u8) -> bool {
+    /// The error if the connection is closed: it names `call`.
+    pub(crate) fn check_open(&self, call: &'static str) -> io::Result<()> {
+        if self.is_closed() { Err(destroyed(call).into()) } else { Ok(()) }
+    }
+
+    /// Whether any of the flags is set, without order: a call that begins after one was set sees it.
+    pub(crate) fn may_have(&self, flags: u16) -> bool {
+        self.flags.load(Relaxed) & flags != 0
+    }
+
+    pub(crate) fn has(&self, flag: u16) -> bool {
         self.flags.load(SeqCst) & flag != 0
     }
 
@@ -228,15 +245,15 @@ impl Connection {
     }
 
     /// Blocks until `done` gives something, or until the time of the connection is up.
-    fn wait_until(&self, told: Option<IdleMark>, done: impl Fn(u8) -> Option<io::Result<()>>) -> io::Result<()> {
-        let began = self.timers.begin();
+    fn wait_until(&self, told: Option<IdleMark>, done: impl Fn(u16) -> Option<io::Result<()>>) -> io::Result<()> {
+        let limits = self.timers.begin(Direction::Read).of_connection();
         let mut waiting = lock(&self.gate);
         *waiting += 1;
         let result = loop {
             if let Some(result) = done(self.flags.load(SeqCst)) {
                 break result;
             }
-            waiting = match self.timers.left(Direction::Read, began, told) {
+            waiting = match self.timers.left(&limits, told) {
                 Ok(left) => wait(&self.gate_moved, waiting, left),
                 Err(error) => break Err(error),
             };
@@ -246,7 +263,7 @@ impl Connection {
     }
 
     /// Changes the flags, then wakes those who wait for them.
-    fn move_gate(&self, change: impl FnOnce() -> u8) -> u8 {
+    fn move_gate(&self, change: impl FnOnce() -> u16) -> u16 {
         let waiting = lock(&self.gate);
         let before = change();
         if *waiting > 0 {
@@ -256,7 +273,7 @@ impl Connection {
     }
 
     /// Sets a flag that somebody may wait for; gives the flags before.
-    pub(crate) fn set(&self, flag: u8) -> u8 {
+    pub(crate) fn set(&self, flag: u16) -> u16 {
         self.move_gate(|| self.flags.fetch_or(flag, SeqCst))
     }
 
@@ -438,6 +455,24 @@ impl Connection {
     }
 
     // ---- settings
+
+    /// Changes the timers, from the next call on.
+    pub(crate) fn set_timers(&self, change: impl FnOnce(&mut Set)) {
+        self.timers.set(change, |is_on| self.mark_timed(is_on));
+    }
+
+    /// After a call that may have blocked: whether it may have been ended by a time of ours.
+    pub(crate) fn leave(&self, limits: &Limits, entry: Entry) -> bool {
+        self.timers.leave(limits, entry, || self.mark_timed(false))
+    }
+
+    /// Under the lock of the timers, so that it is so.
+    fn mark_timed(&self, is_on: bool) {
+        match is_on || sys::SLICE.is_some() {
+            true => self.flags.fetch_or(TIMED, SeqCst),
+            false => self.flags.fetch_and(!TIMED, SeqCst),
+        };
+    }
 
     /// Makes a setting if it differs from the last one made.
     pub(crate) fn change<T: PartialEq>(

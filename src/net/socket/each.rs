@@ -147,14 +147,22 @@ impl Socket {
     ) -> io::Result<()> {
         let mut chunks = Chunks::new(&self.connection, &stream, CHUNK);
         loop {
+            if self.connection.is_paused() {
+                self.hold(f, Connection::wait_while_paused)?;
+                if self.connection.is_closed() {
+                    return Ok(());
+                }
+            }
             match chunks.next() {
                 Ok(chunk) => {
                     if chunk.is_empty() {
                         break;
                     }
                 }
-                Err(error) if Cause::Idle.is_of(&error) => {
-                    chunks.idle_was_told();
+                Err(error) if Error::is_tick(&error) => {
+                    if Cause::Idle.is_of(&error) {
+                        chunks.idle_was_told();
+                    }
                     f(self, SocketEvent::Timeout)?;
                     continue;
                 }
@@ -168,7 +176,9 @@ impl Socket {
                 Err(error) => return Err(error),
             }
             if self.connection.is_paused() {
-                self.hold(f, Connection::wait_while_paused)?;
+                // It was read while the pause began: blocking reads get it, or this loop when it is resumed.
+                chunks.put_back();
+                continue;
             }
             if !self.connection.is_closed() {
                 f(self, SocketEvent::Data(chunks.last()))?;

@@ -1,11 +1,11 @@
 //! A connection: the handle to it.
 
+pub(crate) mod buffered;
 pub(crate) mod carried;
 pub(crate) mod channel;
 pub(crate) mod connection;
 pub(crate) mod each;
 pub(crate) mod keep_alive;
-pub(crate) mod lines;
 pub(crate) mod lingering;
 pub(crate) mod outbox;
 pub(crate) mod pipe;
@@ -17,7 +17,7 @@ pub(crate) mod write;
 
 use std::fmt::{self, Display};
 use std::hash::{Hash, Hasher};
-use std::io::{self, IoSlice, Read, Write};
+use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -27,6 +27,7 @@ use crate::address::{Address, Family};
 use crate::error::{Error, Result};
 use crate::net::socket::connection::{CloseMode, Connection, Owner};
 use crate::net::socket::stream::{Options, Settings, plain};
+use crate::net::socket::write::Data;
 use crate::report::{ConnectionId, Outcome, Reporter};
 use crate::sys;
 
@@ -40,6 +41,7 @@ use crate::sys;
 /// A write is whole: no other thread's bytes come between those of one call.
 ///
 /// ```
+/// use std::io;
 /// use landline::net::{Server, Socket};
 ///
 /// let server = Server::listen("127.0.0.1:0")?;
@@ -47,7 +49,7 @@ use crate::sys;
 ///
 /// let socket = Socket::connect(server.address())?;
 /// socket.write_end("hello")?;
-/// assert_eq!(socket.read_to_string()?, "hello");
+/// assert_eq!(io::read_to_string(&socket)?, "hello");
 ///
 /// server.close();
 /// echo.join()?;
@@ -57,7 +59,7 @@ use crate::sys;
 /// # When it can be read and written
 ///
 /// Both directions end separately. [`end`](Socket::end) ends ours; the peer's end is a read of 0 bytes. Reading 0 bytes
-/// closes nothing: after [`read_to_end`](Socket::read_to_end) a reply can still be written.
+/// closes nothing: after [`read_to_end`](Read::read_to_end) a reply can still be written.
 /// [`ready_state`](Socket::ready_state) tells where things stand.
 #[derive(Clone)]
 pub struct Socket {
@@ -97,19 +99,24 @@ impl Socket {
     /// [`destroy`](Self::destroy) from any thread ends it.
     ///
     /// # Errors
-    /// `ConnectionReset` if the peer reset the connection; every later read says so again. `NotConnected` once the
-    /// socket is closed. `TimedOut` once the [timeout](Self::set_timeout) or the [deadline](Self::set_deadline) is
-    /// over; nothing is lost by that. `ConnectionAborted`, `ERR_SERVER_SHUTTING_DOWN`, when the server that has accepted the
-    /// connection [shuts down](crate::net::Server::shutdown): what had arrived was read, and the socket can still be
-    /// written to. `TimedOut` with the code `ETIMEDOUT` if the system has given the peer up: see
-    /// [keep-alive](Self::set_keep_alive) and [user timeout](Self::set_user_timeout).
+    /// Ticks, of kind `TimedOut`: the [read timeout](Self::set_read_timeout) or the [idle timeout](Self::set_timeout) is
+    /// over. Nothing is lost, and the next read waits anew; [`Error::is_tick`] tells them. `TimedOut` too, with the code
+    /// `ERR_SOCKET_DEADLINE`, once the [deadline](Self::set_deadline) has passed: every call says so until it is changed.
+    ///
+    /// Ends, after which every later read says the same: `ConnectionReset` if the peer has reset the connection.
+    /// `ConnectionAborted` with the code `ETIMEDOUT` if the system has given the peer up, see
+    /// [keep-alive](Self::set_keep_alive) and [user timeout](Self::set_user_timeout). `ConnectionAborted`,
+    /// `ERR_SERVER_SHUTTING_DOWN`, when the server that has accepted the connection
+    /// [shuts down](crate::net::Server::shutdown): what had arrived was read, and the socket can still be written to.
+    /// `NotConnected` once the socket is closed.
+    ///
+    /// `WouldBlock` if other code has made the descriptor non-blocking and nothing has arrived.
     #[doc(alias = "onread")]
     pub fn read(&self, buf: &mut [u8]) -> io::Result<usize> {
-        if buf.is_empty() {
-            return Ok(0);
+        match buf.is_empty() {
+            true => self.connection.check_open("read").map(|()| 0),
+            false => self.connection.read(buf),
         }
-        let stream = self.connection.stream("read")?;
-        self.connection.receive(&stream, None, || (&*stream).read(buf))
     }
 
     /// As [`read`](Self::read), but leaves what it gives to be read again: recv(2) with MSG_PEEK.
@@ -117,39 +124,49 @@ impl Socket {
     /// # Errors
     /// Those of `read`.
     pub fn peek(&self, buf: &mut [u8]) -> io::Result<usize> {
-        if buf.is_empty() {
-            return Ok(0);
+        match buf.is_empty() {
+            true => self.connection.check_open("read").map(|()| 0),
+            false => self.connection.peek(buf),
         }
-        let stream = self.connection.stream("read")?;
-        self.connection.peek(&stream, buf)
     }
 
     /// Fills `buf`. Blocks until that many bytes have arrived.
     ///
     /// # Errors
-    /// `UnexpectedEof` if the peer ends before; how much of `buf` is filled is not told. Those of [`read`](Self::read).
+    /// `UnexpectedEof` if the peer ends before. Those of [`read`](Self::read). What had arrived is put back: the next
+    /// read, of whatever kind, begins with it.
     pub fn read_exact(&self, buf: &mut [u8]) -> io::Result<()> {
-        let mut reader = self;
-        Read::read_exact(&mut reader, buf)
+        self.connection.check_open("read")?;
+        self.connection.read_exact(buf)
     }
 
-    /// Reads until the peer ends. Blocks until then, and takes as much memory as the peer sends: for a peer that is not
-    /// trusted, `Read::take` limits it.
+    /// What a read would do now, without waiting: recv(2) with MSG_PEEK and MSG_DONTWAIT.
+    ///
+    /// - `Some(0)`: the peer has ended, and everything before was read.
+    /// - `Some(n)`: it would give bytes, at least `n` of them; `n` is 16,384 at most.
+    /// - `None`: it would wait.
+    ///
+    /// So a pool knows a connection that is still good, on which the peer has neither ended nor sent anything:
+    ///
+    /// ```
+    /// # use landline::net::{Server, Socket};
+    /// # let server = Server::listen("127.0.0.1:0")?;
+    /// # let pooled = Socket::connect(server.address())?;
+    /// let is_good = matches!(pooled.available(), Ok(None));
+    /// # assert!(is_good);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// Never blocks, takes nothing, and asks no timer. A peer whose end stands behind bytes that were not read yet is
+    /// not seen to have ended.
     ///
     /// # Errors
-    /// Those of [`read`](Self::read); what was read before the error is lost.
-    pub fn read_to_end(&self) -> io::Result<Vec<u8>> {
-        let (mut reader, mut all) = (self, Vec::new());
-        Read::read_to_end(&mut reader, &mut all)?;
-        Ok(all)
-    }
-
-    /// As [`read_to_end`](Self::read_to_end), as text.
-    ///
-    /// # Errors
-    /// `InvalidData` if it is not UTF-8. Those of `read_to_end`.
-    pub fn read_to_string(&self) -> io::Result<String> {
-        String::from_utf8(self.read_to_end()?).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+    /// The ends of [`read`](Self::read), which later reads say too.
+    #[doc(alias = "try_read")]
+    #[doc(alias = "try_peek")]
+    #[doc(alias = "readableLength")]
+    pub fn available(&self) -> io::Result<Option<usize>> {
+        self.connection.available()
     }
 }
 
@@ -161,16 +178,18 @@ impl Socket {
 ///
 /// By itself it waits for as long as the peer's system lives, as std and Node do: a peer may have reasons to take its
 /// time, and only the program knows how much it has. On a server that does not trust its clients, set one of these, for
-/// all connections by [`ServerOptions`](crate::net::ServerOptions): a [timeout](Self::set_timeout) ends a write to a
-/// peer that takes nothing at all, a [deadline](Self::set_deadline) any.
+/// every connection: a [write timeout](Self::set_write_timeout) ends a write to a peer that takes nothing, a
+/// [deadline](Self::set_deadline) any.
 ///
 /// # Errors
 /// `BrokenPipe` or `ConnectionReset` if the peer is gone, with Node's text `write EPIPE`; often only the second write
 /// after that says so, since the first is taken by the kernel. `BrokenPipe`, `write after end`, after
 /// [`end`](Self::end); `This socket has been ended by the other party` if the peer has ended too, unless half-open is
-/// allowed. `NotConnected` once the socket is closed. `TimedOut` once the deadline is over, or when for the length of
-/// the timeout nothing moved in either direction; so says too, with the code `ETIMEDOUT`, the system that has given the
-/// peer up. How far a failed write came, [`bytes_written`](Self::bytes_written) says.
+/// allowed. `NotConnected` once the socket is closed. `ConnectionAborted` with the code `ETIMEDOUT` if the system has
+/// given the peer up. `TimedOut` once the deadline has passed; and as a tick, see [`Error::is_tick`], when the peer has
+/// taken nothing for the length of the write timeout, or nothing has moved in either direction for that of the idle
+/// timeout. How far a failed write came, [`bytes_written`](Self::bytes_written) says. `WouldBlock` if other code has made
+/// the descriptor non-blocking and the buffers are full.
 ///
 /// No write raises SIGPIPE, whatever the program has done about the signal.
 impl Socket {
@@ -185,19 +204,6 @@ impl Socket {
         self.connection.turn().write_all(data)
     }
 
-    /// Writes all of several buffers, as one message and with one system call where the system has a safe one. Blocks
-    /// as [`write_all`](Self::write_all) does.
-    ///
-    /// # Errors
-    /// See above.
-    #[doc(alias = "writev")]
-    #[doc(alias = "cork")]
-    #[doc(alias = "uncork")]
-    pub fn write_all_vectored(&self, buffers: &[&[u8]]) -> io::Result<()> {
-        let mut slices: Vec<_> = buffers.iter().map(|buffer| IoSlice::new(buffer)).collect();
-        self.connection.turn().write_all_vectored(&mut slices)
-    }
-
     /// What `write!(socket, …)` and `writeln!` call: the text is put together first, then written as one message.
     /// Blocks as [`write_all`](Self::write_all) does.
     ///
@@ -206,34 +212,8 @@ impl Socket {
     pub fn write_fmt(&self, text: fmt::Arguments<'_>) -> io::Result<()> {
         match text.as_str() {
             Some(text) => self.write_all(text),
-            None => self.write_with(|out| out.write_fmt(text)),
+            None => self.connection.compose(|out| out.write_fmt(text)),
         }
-    }
-
-    /// Lets `compose` put a message together, then writes it whole. The buffer is kept for the next message, so that
-    /// composing allocates nothing once it is large enough (it is let go above 64 KiB). Blocks as
-    /// [`write_all`](Self::write_all) does, though not while `compose` runs: others write meanwhile.
-    ///
-    /// ```
-    /// # use landline::net::{Server, Socket};
-    /// # let server = Server::listen("127.0.0.1:0")?;
-    /// # let socket = Socket::connect(server.address())?;
-    /// # let accepted = server.accept()?.expect("the server is open");
-    /// socket.write_with(|out| {
-    ///     out.extend(3u32.to_be_bytes()); // the length, then the message
-    ///     out.extend(b"abc");
-    ///     Ok(())
-    /// })?;
-    /// # let mut message = [0; 7];
-    /// # accepted.read_exact(&mut message)?;
-    /// # assert_eq!(&message, b"\0\0\0\x03abc");
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    /// What `compose` returns; then nothing is written. Otherwise see above.
-    pub fn write_with(&self, compose: impl FnOnce(&mut Vec<u8>) -> io::Result<()>) -> io::Result<()> {
-        self.connection.compose(compose)
     }
 }
 
@@ -422,18 +402,30 @@ macro_rules! read_and_write {
             fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
                 Socket::read(self, buf)
             }
+
+            fn read_vectored(&mut self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+                match bufs.iter().all(|buf| buf.is_empty()) {
+                    true => Socket::read(self, &mut []),
+                    false => self.connection.read_vectored(bufs),
+                }
+            }
+
+            fn read_exact(&mut self, buf: &mut [u8]) -> io::Result<()> {
+                Socket::read_exact(self, buf)
+            }
         }
 
         impl Write for $socket {
             /// Writes all of `data` and returns its length. It is less only if an error came between, which the next
             /// call meets.
             fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-                let turn = self.connection.turn();
-                turn.flush()?;
-                match turn.write_counted(data) {
-                    (0, Err(error)) => Err(error),
-                    (n, _) => Ok(n),
-                }
+                written(self.connection.turn().write(Data::One(data)))
+            }
+
+            /// Writes all of several buffers as one message, by one system call where the system has a safe one.
+            /// Returns as `write` does.
+            fn write_vectored(&mut self, data: &[IoSlice<'_>]) -> io::Result<usize> {
+                written(self.connection.turn().write(Data::Many(data)))
             }
 
             fn write_all(&mut self, data: &[u8]) -> io::Result<()> {
@@ -444,15 +436,19 @@ macro_rules! read_and_write {
                 Socket::write_fmt(self, text)
             }
 
-            /// Does nothing: nothing is held back.
+            /// Nothing is held back: an error only if the socket is closed.
             fn flush(&mut self) -> io::Result<()> {
-                Ok(())
+                self.connection.check_open("write")
             }
         }
     )*};
 }
 
 read_and_write! { Socket &Socket }
+
+fn written((n, result): (usize, io::Result<()>)) -> io::Result<usize> {
+    if n == 0 { result.map(|()| 0) } else { Ok(n) }
+}
 
 /// Handles to the same connection are equal.
 impl PartialEq for Socket {

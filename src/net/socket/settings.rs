@@ -127,41 +127,113 @@ impl Socket {
         }
     }
 
-    /// How long the connection may be idle: no byte read and none written. Then a blocked read or write fails with
-    /// `TimedOut`, and [`each`](Self::each) tells `Timeout`. Nothing is closed and nothing received is lost. The next
-    /// blocking call waits for the whole time again; `Timeout` is told once, until bytes have moved again. `None` and
-    /// zero switch it off. Default: none.
+    /// How long one read waits: SO_RCVTIMEO. Then [`read`](Self::read), [`peek`](Self::peek) and what is built of them
+    /// fail by a tick, of kind `TimedOut`: nothing is lost, the next call waits anew, and [`Error::is_tick`] tells it
+    /// from the errors that end a connection. [`each`](Self::each) and channels tell `Timeout` each time. What is written
+    /// has no part in it: for a peer that must speak now and then, whatever we send. `None` is for ever. Default: none.
     ///
-    /// It counts from the next call on; one that is blocked already goes by the old time. It is never early, and at
+    /// It counts from the next call on; one that is blocked goes by what was set when it began. It is never early, and
+    /// at most some 10 ms late, the kernel's ticks. [`read_exact`](Self::read_exact) waits so long for each piece.
+    ///
+    /// # Errors
+    /// `InvalidInput`, `ERR_OUT_OF_RANGE`, for zero, as in std. `NotConnected` once the socket is closed.
+    #[doc(alias = "SO_RCVTIMEO")]
+    pub fn set_read_timeout(&self, time: impl Into<Option<Duration>>) -> io::Result<()> {
+        let time = self.check_timeout("read_timeout", time.into())?;
+        self.connection.set_timers(|timers| timers.read = time);
+        Ok(())
+    }
+
+    /// How long one write waits while the peer takes nothing: SO_SNDTIMEO. Then it fails by a tick, of kind `TimedOut`;
+    /// part of its bytes may be written, as [`bytes_written`](Self::bytes_written) tells, and [`Write::write`] returns
+    /// how many. What the peer sends has no part in it. `None` is for ever. Default: none.
+    ///
+    /// It counts from the next call on. It is never early; a write of which the kernel takes a part and then no more is
+    /// an eighth of the time late at most, and another for each time that it finds some room still. The thread that
+    /// writes an [outbox](Self::outbox) goes on; [`send`](crate::net::Outbox::send), which waits for room there, does
+    /// not.
+    ///
+    /// # Errors
+    /// Those of [`set_read_timeout`](Self::set_read_timeout).
+    ///
+    /// [`Write::write`]: std::io::Write::write
+    #[doc(alias = "SO_SNDTIMEO")]
+    pub fn set_write_timeout(&self, time: impl Into<Option<Duration>>) -> io::Result<()> {
+        let time = self.check_timeout("write_timeout", time.into())?;
+        self.connection.set_timers(|timers| timers.write = time);
+        Ok(())
+    }
+
+    fn check_timeout(&self, name: &'static str, time: Option<Duration>) -> io::Result<Option<Duration>> {
+        if time.is_some_and(|time| time.is_zero()) {
+            return Err(Error::option(name, "> 0", "0").into());
+        }
+        self.connection.check_open(name)?;
+        Ok(time)
+    }
+
+    /// How long one read waits.
+    ///
+    /// # Errors
+    /// `NotConnected` once the socket is closed.
+    pub fn read_timeout(&self) -> io::Result<Option<Duration>> {
+        self.connection.check_open("read_timeout")?;
+        Ok(self.connection.timers.get().read)
+    }
+
+    /// How long one write waits.
+    ///
+    /// # Errors
+    /// `NotConnected` once the socket is closed.
+    pub fn write_timeout(&self) -> io::Result<Option<Duration>> {
+        self.connection.check_open("write_timeout")?;
+        Ok(self.connection.timers.get().write)
+    }
+
+    /// How long the connection may be idle: no byte read and none written, as Node counts. Then a blocked read or write
+    /// fails by a tick, of kind `TimedOut`, and [`each`](Self::each) tells `Timeout`. Nothing is closed and nothing
+    /// received is lost. The next blocking call waits for the whole time again; `Timeout` is told once, until bytes have
+    /// moved again. `None` and zero switch it off. Default: none. On a closed socket it does nothing.
+    ///
+    /// Own writes put it off, so it says nothing of a peer that is silent while we write: that is the
+    /// [read timeout](Self::set_read_timeout).
+    ///
+    /// It counts from the next call on; one that is blocked goes by what was set when it began. It is never early, and at
     /// most some 10 ms late, the kernel's ticks; a write of which the kernel takes a part and then no more is an eighth
-    /// of the time late, and another for each time that it finds some room still. To give up a peer that is silent,
+    /// of the time late, and another for each time that it finds some room still. Once `Timeout` was told and bytes were
+    /// moved by writes of other threads alone, the next one is up to 1.6 s late. To give up a peer that is silent,
     /// destroy the connection, or return the error from the handler: [`end`](Self::end) alone would go on waiting for
     /// the peer's end.
     #[doc(alias = "setTimeout")]
     pub fn set_timeout(&self, time: impl Into<Option<Duration>>) {
-        self.connection.timers.set_idle(time.into());
+        let time = time.into().filter(|time| !time.is_zero());
+        self.connection.timers.moved();
+        self.connection.set_timers(|timers| timers.idle = time);
     }
 
-    /// The idle timeout, as last set.
+    /// The idle timeout; `None` if it is off.
     pub fn timeout(&self) -> Option<Duration> {
-        self.connection.timers.idle()
+        self.connection.timers.get().idle
     }
 
     /// When everything on this connection must be done: from then on every read and write fails with `TimedOut`,
-    /// however many bytes a slow peer still sends. It ends the loop of [`each`](Self::each) as an error. Default: none.
+    /// `ERR_SOCKET_DEADLINE`, however many bytes a slow peer still sends, until the deadline is changed. It is no tick:
+    /// the loop of [`each`](Self::each) ends by it as by an error, and so do [lines](crate::net::Buffered::lines).
+    /// Default: none. On a closed socket it does nothing.
     ///
     /// Writes that are queued in the [outbox](Self::outbox) count too, and the end of a connection whose handler has
     /// returned: nothing of the peer is waited for beyond it. While no call reads or writes, nothing happens at the
     /// deadline.
     ///
-    /// It counts from the next call on; one that is blocked already goes by the old deadline.
+    /// It counts from the next call on; one that is blocked goes by what was set when it began.
     pub fn set_deadline(&self, at: impl Into<Option<Instant>>) {
-        self.connection.timers.set_deadline(at.into());
+        let at = at.into();
+        self.connection.set_timers(|timers| timers.deadline = at);
     }
 
-    /// The deadline, as last set.
+    /// The deadline.
     pub fn deadline(&self) -> Option<Instant> {
-        self.connection.timers.deadline()
+        self.connection.timers.get().deadline
     }
 
     /// The descriptor, for what landline has no call for. While a `Raw` is held, the descriptor stays open, even when

@@ -1,28 +1,44 @@
-//! The idle timeout and the deadline of a connection, over blocking calls.
+//! The four timers of a connection, over blocking calls.
 //!
 //! The kernel ends a blocked call after SO_RCVTIMEO or SO_SNDTIMEO. Both measure one call in one direction, so when one
-//! has ended, this file decides whether the connection's own time is up or the call goes on with what is left. Nothing
-//! is asked of the system while no timer is set, and while one is, only when the number it has been given must change.
+//! has ended, this file decides whether the time of one of the timers is up or the call goes on with what is left. A
+//! call goes by the timers as they were when it began. Nothing is asked of the system while no timer is set, and while
+//! one is, only when the number it has been given must change.
 
 use std::io;
 use std::net::TcpStream;
+use std::sync::Mutex;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use crate::error::{Cause, Error};
+use crate::sync::poison::lock;
+use crate::sync::shared_timeout::{Entry, SharedTimeout, Until};
 use crate::sys;
 
-/// All in nanoseconds; the moments since `since`. 0 is none.
 #[derive(Debug)]
 pub(crate) struct Timers {
     since: Instant,
-    idle: AtomicU64,
-    deadline: AtomicU64,
-    /// When a byte was last read or written. Kept only while `idle` is set.
+    /// When a byte was last read or written, in nanoseconds since `since`. Kept only while a timer is set.
     active: AtomicU64,
-    /// What the kernel was last told, for reading and for writing.
-    armed: [AtomicU64; 2],
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    set: Set,
+    /// What the kernel was told, for reading and for writing.
+    kernel: [SharedTimeout; 2],
+}
+
+/// The timers, as they are set.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Set {
+    pub(crate) read: Option<Duration>,
+    pub(crate) write: Option<Duration>,
+    pub(crate) idle: Option<Duration>,
+    pub(crate) deadline: Option<Instant>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,23 +47,32 @@ pub(crate) enum Direction {
     Write,
 }
 
-/// When a call began, if that matters.
+/// What one call goes by.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Start(u64);
+pub(crate) struct Limits {
+    direction: Direction,
+    set: Set,
+    /// When it began, or last wrote something.
+    pub(crate) began: Instant,
+    /// Whether it was woken since: then what is left is told to the kernel as it is.
+    pub(crate) was_woken: bool,
+}
 
 /// The last activity when an idle timeout was told of, so that it is told of once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct IdleMark(u64);
 
+/// How soon a thread looks again, at least, that has told of an idle time and waits for activity, which may be another
+/// thread's writes. A thousand threads that looked ten times a second would take a fifth of a processor.
+const LOOK: Duration = Duration::from_millis(1600);
+
+/// A call that ends sooner was not ended by its time: the kernel counts in milliseconds at the finest.
+const AT_ONCE: Duration = Duration::from_micros(500);
+
 impl Timers {
-    pub(crate) fn new() -> Timers {
-        Timers {
-            since: Instant::now(),
-            idle: AtomicU64::new(0),
-            deadline: AtomicU64::new(0),
-            active: AtomicU64::new(0),
-            armed: [AtomicU64::new(0), AtomicU64::new(0)],
-        }
+    pub(crate) fn new(set: Set) -> Timers {
+        let state = State { set, kernel: [SharedTimeout::NONE, SharedTimeout::NONE] };
+        Timers { since: Instant::now(), active: AtomicU64::new(0), state: Mutex::new(state) }
     }
 
     /// How old the connection is.
@@ -55,110 +80,61 @@ impl Timers {
         self.since.elapsed()
     }
 
-    fn now(&self) -> u64 {
-        nanoseconds(self.since.elapsed())
+    pub(crate) fn get(&self) -> Set {
+        lock(&self.state).set
     }
 
-    pub(crate) fn idle(&self) -> Option<Duration> {
-        Some(self.idle.load(Relaxed)).filter(|time| *time > 0).map(Duration::from_nanos)
-    }
-
-    pub(crate) fn set_idle(&self, time: Option<Duration>) {
-        self.active.store(self.now(), Relaxed);
-        self.idle.store(time.map_or(0, nanoseconds), Relaxed);
-    }
-
-    pub(crate) fn deadline(&self) -> Option<Instant> {
-        Some(self.deadline.load(Relaxed)).filter(|at| *at > 0).map(|at| self.since + Duration::from_nanos(at))
-    }
-
-    pub(crate) fn set_deadline(&self, at: Option<Instant>) {
-        // One that is past already is not none.
-        let at = at.map_or(0, |at| nanoseconds(at.saturating_duration_since(self.since)).max(1));
-        self.deadline.store(at, Relaxed);
+    /// Changes the timers; `mark` is called with whether calls must ask for them, under the lock.
+    pub(crate) fn set(&self, change: impl FnOnce(&mut Set), mark: impl FnOnce(bool)) {
+        let mut state = lock(&self.state);
+        change(&mut state.set);
+        mark(state.is_on());
     }
 
     /// How long it is to the deadline, if there is one.
     pub(crate) fn lifetime_left(&self) -> Duration {
-        self.deadline().map_or(Duration::MAX, |at| at.saturating_duration_since(Instant::now()))
+        self.get().deadline.map_or(Duration::MAX, |at| at.saturating_duration_since(Instant::now()))
     }
 
     /// A call has read or written bytes.
     pub(crate) fn moved(&self) {
-        if self.idle.load(Relaxed) > 0 {
-            self.active.store(self.now(), Relaxed);
-        }
+        self.active.store(nanoseconds(self.since.elapsed()), Relaxed);
     }
 
-    /// When a call begins that waits by itself.
-    pub(crate) fn begin(&self) -> Start {
-        let is_on = self.idle.load(Relaxed) > 0;
-        Start(if is_on { self.now() } else { 0 })
+    /// When a call begins.
+    pub(crate) fn begin(&self, direction: Direction) -> Limits {
+        Limits { direction, set: self.get(), began: Instant::now(), was_woken: false }
     }
 
-    /// Before a call that may block: tells the kernel how long it may.
-    pub(crate) fn arm(&self, stream: &TcpStream, direction: Direction) -> io::Result<Start> {
-        let (idle, deadline) = (self.idle.load(Relaxed), self.deadline.load(Relaxed));
-        let armed = self.armed[direction as usize].load(Relaxed);
-        if idle | deadline | armed == 0 && sys::SLICE.is_none() {
-            return Ok(Start(0));
-        }
-        let now = self.now();
-        let mut left = NEVER;
-        if deadline > 0 {
-            left = deadline.saturating_sub(now);
-            if left == 0 {
-                return Err(past_deadline(direction));
-            }
-        }
-        let idle = if idle == 0 { NEVER } else { slice(idle, idle, direction) };
-        let time = if idle <= left { idle } else { steady(armed, left) };
-        self.tell_kernel(stream, direction, if time == NEVER { 0 } else { time })?;
-        Ok(Start(now))
+    /// Before a system call that may block: tells the kernel how long it may. The error if the time is up; otherwise
+    /// `leave` must follow.
+    pub(crate) fn enter(&self, stream: &TcpStream, limits: &Limits, told: Option<IdleMark>) -> io::Result<Entry> {
+        let now = Instant::now();
+        let until = limits.in_slices(self.until(limits, told, now)?, now);
+        let mut state = lock(&self.state);
+        state.kernel[limits.direction as usize].enter(until, now, |time| match limits.direction {
+            Direction::Read => stream.set_read_timeout(time),
+            Direction::Write => stream.set_write_timeout(time),
+        })
     }
 
-    /// After a call was ended by its time or by a signal: `Ok` if it shall go on, with the time that is left.
-    pub(crate) fn again(
-        &self,
-        stream: &TcpStream,
-        direction: Direction,
-        began: Start,
-        told: Option<IdleMark>,
-    ) -> io::Result<()> {
-        let left = self.left(direction, began, told)?.map_or(NEVER, nanoseconds);
-        let idle = self.idle.load(Relaxed);
-        let left = if idle == 0 { left } else { slice(idle, left, direction) };
-        self.tell_kernel(stream, direction, if left == NEVER { 0 } else { left })
+    /// After the call: whether the kernel may have ended it by a time that it was told here. `rest` is called, under the
+    /// lock, if calls need no longer ask for timers.
+    pub(crate) fn leave(&self, limits: &Limits, entry: Entry, rest: impl FnOnce()) -> bool {
+        let is_soon = entry.entered.elapsed() < AT_ONCE;
+        let mut state = lock(&self.state);
+        let may_be_ours = state.kernel[limits.direction as usize].leave(entry);
+        if !state.is_on() {
+            rest();
+        }
+        may_be_ours && !is_soon
     }
 
-    /// How long a call may still block; the error if its time is up. A call that began after the last activity has a
-    /// whole idle time of its own.
-    pub(crate) fn left(
-        &self,
-        direction: Direction,
-        began: Start,
-        told: Option<IdleMark>,
-    ) -> io::Result<Option<Duration>> {
-        let (idle, deadline, now) = (self.idle.load(Relaxed), self.deadline.load(Relaxed), self.now());
-        let mut left = NEVER;
-        if deadline > 0 {
-            left = deadline.saturating_sub(now);
-            if left == 0 {
-                return Err(past_deadline(direction));
-            }
-        }
-        if idle > 0 {
-            let since = self.active.load(Relaxed);
-            let silent = now.saturating_sub(since.max(began.0));
-            if told == Some(IdleMark(since)) {
-                left = left.min(idle);
-            } else if silent >= idle {
-                return Err(idle_too_long(direction, idle));
-            } else {
-                left = left.min(idle - silent);
-            }
-        }
-        Ok(if left == NEVER { None } else { Some(Duration::from_nanos(left)) })
+    /// How long a call may still block; the error if its time is up.
+    pub(crate) fn left(&self, limits: &Limits, told: Option<IdleMark>) -> io::Result<Option<Duration>> {
+        let now = Instant::now();
+        let until = self.until(&Limits { was_woken: true, ..*limits }, told, now)?;
+        Ok(until.map(|until| until.at.saturating_duration_since(now)))
     }
 
     /// What to hand to later calls once an idle timeout was told of.
@@ -166,20 +142,86 @@ impl Timers {
         IdleMark(self.active.load(Relaxed))
     }
 
-    fn tell_kernel(&self, stream: &TcpStream, direction: Direction, time: u64) -> io::Result<()> {
-        let time = match sys::SLICE.map(nanoseconds) {
-            Some(slice) if time == 0 || slice < time => slice,
-            _ => time,
-        };
-        if self.armed[direction as usize].swap(time, Relaxed) == time {
-            return Ok(());
+    /// When the first timer is up; the error if it is. A call has one try at least, except after the deadline.
+    fn until(&self, limits: &Limits, told: Option<IdleMark>, now: Instant) -> io::Result<Option<Until>> {
+        let Limits { direction, set, began, was_woken } = *limits;
+        if set.deadline.is_some_and(|at| at <= now) {
+            return Err(past_deadline(direction));
         }
-        // The kernel rounds up to its own ticks, and takes 0 for none.
-        let time =
-            Some(time).filter(|time| *time > 0).map(|time| Duration::from_nanos(time).max(Duration::from_micros(1)));
-        match direction {
-            Direction::Read => stream.set_read_timeout(time),
-            Direction::Write => stream.set_write_timeout(time),
+        let own = limits.own().and_then(|time| began.checked_add(time));
+        if was_woken && own.is_some_and(|at| at <= now) {
+            return Err(waited_too_long(direction, limits.own()));
+        }
+        let mut idle = None;
+        if let Some(time) = set.idle {
+            let active = self.active.load(Relaxed);
+            if told == Some(IdleMark(active)) {
+                idle = now.checked_add(time.max(LOOK));
+            } else {
+                // A call that began after the last activity has a whole idle time of its own.
+                let since = began.max(self.since + Duration::from_nanos(active));
+                idle = since.checked_add(time);
+                if was_woken && idle.is_some_and(|at| at <= now) {
+                    return Err(idle_too_long(direction, time));
+                }
+            }
+        }
+        let first = own.into_iter().chain(idle).min().map(|at| Until { at, is_exact: true });
+        Ok(match set.deadline {
+            Some(at) if first.is_none_or(|first| at < first.at) => Some(Until { at, is_exact: was_woken }),
+            _ => first,
+        })
+    }
+}
+
+impl State {
+    fn is_on(&self) -> bool {
+        let Set { read, write, idle, deadline } = self.set;
+        let is_set = read.or(write).or(idle).is_some() || deadline.is_some();
+        is_set || self.kernel.iter().any(|kernel| !kernel.is_none())
+    }
+}
+
+impl Set {
+    pub(crate) fn of(idle: Option<Duration>, deadline: Option<Instant>) -> Set {
+        Set { idle: idle.filter(|time| !time.is_zero()), deadline, ..Set::default() }
+    }
+
+    pub(crate) fn is_none(&self) -> bool {
+        self.read.or(self.write).or(self.idle).is_none() && self.deadline.is_none()
+    }
+}
+
+impl Limits {
+    /// The same without the timeout of a single call: for a wait in which nothing is read or written.
+    pub(crate) fn of_connection(mut self) -> Limits {
+        self.set.read = None;
+        self.set.write = None;
+        self
+    }
+
+    /// The timeout of its direction.
+    fn own(&self) -> Option<Duration> {
+        match self.direction {
+            Direction::Read => self.set.read,
+            Direction::Write => self.set.write,
+        }
+    }
+
+    /// How far one system call may go.
+    ///
+    /// A write that the kernel takes a part of does not return before its time is up, and then says nothing of when the
+    /// part was taken; who reads at the same time would take the connection for idle. So it is asked several times.
+    fn in_slices(&self, until: Option<Until>, now: Instant) -> Option<Until> {
+        let shortest = match self.direction {
+            Direction::Read => None,
+            Direction::Write => self.set.write.into_iter().chain(self.set.idle).min().map(|time| time / 8),
+        };
+        let slice = shortest.into_iter().chain(sys::SLICE).min().and_then(|time| now.checked_add(time));
+        match (until, slice) {
+            (Some(until), Some(at)) if at < until.at => Some(Until { at, is_exact: true }),
+            (None, Some(at)) => Some(Until { at, is_exact: true }),
+            (until, _) => until,
         }
     }
 }
@@ -193,39 +235,22 @@ impl Direction {
     }
 }
 
-/// Longer than any time that can be set.
-const NEVER: u64 = u64::MAX;
-
-/// How much of the time that is left of `whole` one call may take. A write that the kernel takes a part of does not
-/// return before its time is up, and then says nothing of when the part was taken; who reads meanwhile would take the
-/// connection for idle. So it is asked several times.
-fn slice(whole: u64, left: u64, direction: Direction) -> u64 {
-    match direction {
-        Direction::Read => left,
-        Direction::Write => left.min(whole / 8).max(1),
-    }
-}
-
-/// What to tell the kernel if a call may last for `left`, and `armed` is what it was told last.
-///
-/// What is left changes with every call. A number that is too small is put right when it has run out, so it is halved
-/// now and then instead of being set each time.
-fn steady(armed: u64, left: u64) -> u64 {
-    if armed > 0 && armed <= left && armed >= left / 4 {
-        return armed;
-    }
-    if left == NEVER { left } else { 1 << left.ilog2() }
-}
-
 fn nanoseconds(time: Duration) -> u64 {
-    // Half the range, some 290 years, is as good as never and leaves room to add.
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX / 2).min(u64::MAX / 2)
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
-fn idle_too_long(direction: Direction, idle: u64) -> io::Error {
-    let text =
-        format!("{} timed out: nothing was read or written for {:?}", direction.call(), Duration::from_nanos(idle));
+fn idle_too_long(direction: Direction, time: Duration) -> io::Error {
+    let text = format!("{} timed out: nothing was read or written for {time:?}", direction.call());
     Error::of_cause(Cause::Idle, text).into()
+}
+
+fn waited_too_long(direction: Direction, time: Option<Duration>) -> io::Error {
+    let what = match direction {
+        Direction::Read => "arrived",
+        Direction::Write => "could be written",
+    };
+    let text = format!("{} timed out: nothing {what} for {:?}", direction.call(), time.unwrap_or_default());
+    Error::of_cause(Cause::Waited, text).into()
 }
 
 fn past_deadline(direction: Direction) -> io::Error {

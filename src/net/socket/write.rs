@@ -4,11 +4,12 @@ use std::io::{self, IoSlice, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::error::Error;
-use crate::net::socket::connection::{CLOSED, Connection, PEER_ENDED, WE_ENDED, destroyed};
+use crate::net::socket::connection::{CLOSED, Connection, PEER_ENDED, TIMED, WE_ENDED, destroyed};
 use crate::net::socket::outbox::queue::Queue;
-use crate::net::socket::read::is_passing;
 use crate::net::socket::stream::CHUNK;
 use crate::net::socket::timers::Direction;
 use crate::sync::poison::{Guard, lock, read, try_lock};
@@ -66,6 +67,125 @@ impl Connection {
     }
 }
 
+/// What one call writes.
+#[derive(Clone, Copy)]
+pub(crate) enum Data<'a> {
+    One(&'a [u8]),
+    Many(&'a [IoSlice<'a>]),
+}
+
+impl Data<'_> {
+    fn length(self) -> usize {
+        match self {
+            Data::One(data) => data.len(),
+            Data::Many(buffers) => buffers.iter().map(|buffer| buffer.len()).sum(),
+        }
+    }
+
+    /// One system call, for what is left after `done` bytes.
+    fn write(self, mut stream: &TcpStream, done: usize) -> io::Result<usize> {
+        match self {
+            Data::One(data) => stream.write(&data[done..]),
+            Data::Many(buffers) if done == 0 => sys::write_vectored(stream, buffers),
+            Data::Many(buffers) => {
+                let (mut rest, mut count, mut skip) = ([IoSlice::new(&[]); 64], 0, done);
+                for buffer in buffers {
+                    let skipped = skip.min(buffer.len());
+                    skip -= skipped;
+                    if skipped < buffer.len() && count < rest.len() {
+                        rest[count] = IoSlice::new(&buffer[skipped..]);
+                        count += 1;
+                    }
+                }
+                sys::write_vectored(stream, &rest[..count])
+            }
+        }
+    }
+
+    /// The same, without blocking.
+    fn write_now(self, stream: &TcpStream, mut done: usize) -> io::Result<usize> {
+        let buffers = match self {
+            Data::One(data) => return sys::write_now(stream, &data[done..]),
+            Data::Many(buffers) => buffers,
+        };
+        let mut left = buffers.iter().filter_map(|buffer| {
+            let skipped = done.min(buffer.len());
+            done -= skipped;
+            Some(&buffer[skipped..]).filter(|rest| !rest.is_empty())
+        });
+        left.next().map_or(Ok(0), |first| sys::write_now(stream, first))
+    }
+}
+
+impl Connection {
+    fn wrote(&self, n: usize) {
+        self.bytes_written.fetch_add(n as u64, Relaxed);
+        if self.may_have(TIMED) {
+            self.timers.moved();
+        }
+    }
+
+    /// Writes all of `data`. `first` is what a call gave that was made without a look at the timers.
+    #[cold]
+    fn write_in_time(
+        &self,
+        stream: &TcpStream,
+        data: Data<'_>,
+        length: usize,
+        mut first: Option<io::Result<usize>>,
+    ) -> (usize, io::Result<()>) {
+        let mut limits = self.timers.begin(Direction::Write);
+        let (mut done, mut pause) = (0, SHORTEST_PAUSE);
+        loop {
+            let (result, may_be_timeout) = match first.take() {
+                Some(result) => (result, true),
+                None if sys::WRITES_ARE_POLLED => {
+                    let left = match self.timers.left(&limits, None) {
+                        Ok(left) => left.unwrap_or(LONGEST_PAUSE),
+                        Err(error) => return (done, Err(error)),
+                    };
+                    let result = data.write_now(stream, done);
+                    if result.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
+                        thread::sleep(pause.min(left));
+                        pause = (pause * 2).min(LONGEST_PAUSE);
+                    }
+                    (result, true)
+                }
+                None => match self.timers.enter(stream, &limits, None) {
+                    Ok(entry) => (data.write(stream, done), self.leave(&limits, entry)),
+                    Err(error) => return (done, Err(error)),
+                },
+            };
+            limits.was_woken = true;
+            let error: io::Error = match result {
+                Ok(n) => {
+                    done += n;
+                    self.wrote(n);
+                    if done == length {
+                        return (done, Ok(()));
+                    }
+                    limits.began = Instant::now();
+                    pause = SHORTEST_PAUSE;
+                    match n {
+                        _ if self.is_closed() => destroyed("write").into(),
+                        0 => io::ErrorKind::WriteZero.into(),
+                        _ => continue,
+                    }
+                }
+                Err(_) if self.is_closed() => destroyed("write").into(),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) if sys::is_timeout(&error) && may_be_timeout => continue,
+                Err(error) => self.broke("write", &error).into(),
+            };
+            return (done, Err(error));
+        }
+    }
+}
+
+/// How long a write that is polled pauses.
+const SHORTEST_PAUSE: Duration = Duration::from_micros(500);
+const LONGEST_PAUSE: Duration = Duration::from_millis(16);
+
 /// The turn to write: while one thread has it, no other's bytes come between.
 pub(crate) struct WriteGuard<'a> {
     connection: &'a Connection,
@@ -75,8 +195,15 @@ pub(crate) struct WriteGuard<'a> {
 impl WriteGuard<'_> {
     /// Writes what was queued before, then all of `data`.
     pub(crate) fn write_all(&self, data: &[u8]) -> io::Result<()> {
-        self.flush()?;
-        self.write_counted(data).1
+        self.write(Data::One(data)).1
+    }
+
+    /// The same; gives how much of it was written too.
+    pub(crate) fn write(&self, data: Data<'_>) -> (usize, io::Result<()>) {
+        match self.flush() {
+            Ok(()) => self.write_counted(data),
+            Err(error) => (0, Err(error)),
+        }
     }
 
     /// Writes what is queued.
@@ -102,7 +229,7 @@ impl WriteGuard<'_> {
                 state.begun = true;
                 next
             };
-            let (n, result) = if end { (0, self.end_now()) } else { self.write_counted(&data[offset..]) };
+            let (n, result) = if end { (0, self.end_now()) } else { self.write_counted(Data::One(&data[offset..])) };
             let mut state = queue.state();
             if state.closed {
                 return Err(destroyed("write").into());
@@ -125,8 +252,7 @@ impl WriteGuard<'_> {
             match sys::write_now(&stream, &data[done..]) {
                 Ok(n) => {
                     done += n;
-                    self.connection.bytes_written.fetch_add(n as u64, Relaxed);
-                    self.connection.timers.moved();
+                    self.connection.wrote(n);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -138,58 +264,28 @@ impl WriteGuard<'_> {
     }
 
     /// How much was written, and why not more.
-    pub(crate) fn write_counted(&self, data: &[u8]) -> (usize, io::Result<()>) {
-        if data.is_empty() {
-            return (0, self.connection.check_writable());
+    pub(crate) fn write_counted(&self, data: Data<'_>) -> (usize, io::Result<()>) {
+        let connection = self.connection;
+        if let Err(error) = connection.check_writable() {
+            return (0, Err(error));
         }
-        let mut done = 0;
-        let result = self.send(|mut stream| {
-            let n = stream.write(&data[done..])?;
-            done += n;
-            Ok((n, done == data.len()))
-        });
-        (done, result)
-    }
-
-    pub(crate) fn write_all_vectored(&self, mut buffers: &mut [IoSlice<'_>]) -> io::Result<()> {
-        self.flush()?;
-        IoSlice::advance_slices(&mut buffers, 0);
-        if buffers.is_empty() {
-            return self.connection.check_writable();
+        let length = data.length();
+        if length == 0 {
+            return (0, Ok(()));
         }
-        self.send(|stream| {
-            let n = sys::write_vectored(stream, buffers)?;
-            IoSlice::advance_slices(&mut buffers, n);
-            Ok((n, buffers.is_empty()))
-        })
-    }
-
-    /// Repeats `call` until it says that it has written everything.
-    fn send(&self, mut call: impl FnMut(&TcpStream) -> io::Result<(usize, bool)>) -> io::Result<()> {
-        self.connection.check_writable()?;
-        let stream = self.connection.stream("write")?;
-        let timers = &self.connection.timers;
-        let mut began = timers.arm(&stream, Direction::Write)?;
-        loop {
-            match call(&stream) {
-                Ok((n, done)) => {
-                    self.connection.bytes_written.fetch_add(n as u64, Relaxed);
-                    timers.moved();
-                    if done {
-                        return Ok(());
-                    }
-                    if self.connection.is_closed() {
-                        return Err(destroyed("write").into());
-                    }
-                    if n == 0 {
-                        return Err(io::ErrorKind::WriteZero.into());
-                    }
-                    began = timers.arm(&stream, Direction::Write)?;
-                }
-                Err(_) if self.connection.is_closed() => return Err(destroyed("write").into()),
-                Err(error) if is_passing(&error) => timers.again(&stream, Direction::Write, began, None)?,
-                Err(error) => return Err(self.connection.broke("write", &error).into()),
+        let stream = match connection.stream("write") {
+            Ok(stream) => stream,
+            Err(error) => return (0, Err(error)),
+        };
+        if connection.may_have(TIMED) {
+            return connection.write_in_time(&stream, data, length, None);
+        }
+        match data.write(&stream, 0) {
+            Ok(n) if n == length => {
+                connection.wrote(n);
+                (n, Ok(()))
             }
+            result => connection.write_in_time(&stream, data, length, Some(result)),
         }
     }
 

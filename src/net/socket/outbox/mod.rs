@@ -138,10 +138,10 @@ impl Outbox {
 
     fn wait_for_room(&self, length: usize) -> io::Result<()> {
         let (queue, timers) = (self.connection.queue(), &self.connection.timers);
-        let began = timers.begin();
+        let limits = timers.begin(Direction::Write);
         let mut state = queue.state();
         while !state.closed && state.check_room(length, true).is_err() {
-            let left = match timers.left(Direction::Write, began, Some(timers.told())) {
+            let left = match timers.left(&limits, Some(timers.told())) {
                 Ok(left) => left.unwrap_or(Duration::from_secs(3600)),
                 Err(error) => return Err(error),
             };
@@ -151,7 +151,7 @@ impl Outbox {
         }
         if state.closed {
             // The writer may have met the deadline first, and closed it for that.
-            timers.left(Direction::Write, began, Some(timers.told()))?;
+            timers.left(&limits, Some(timers.told()))?;
         }
         Ok(())
     }
@@ -163,7 +163,7 @@ impl Outbox {
         }
         // The writer may have met the deadline first, and closed it for that.
         let timers = &self.connection.timers;
-        timers.left(Direction::Write, timers.begin(), Some(timers.told()))?;
+        timers.left(&timers.begin(Direction::Write), Some(timers.told()))?;
         Err(destroyed("write").into())
     }
 
@@ -259,7 +259,7 @@ fn start_writer(connection: &Arc<Connection>) -> io::Result<()> {
             // since the hook may write to the socket, or end it.
             let result = connection.turn().write_queued(1);
             match result {
-                Err(error) if Cause::Idle.is_of(&error) => {}
+                Err(error) if Error::is_tick(&error) => {}
                 // Closed or ended by us: what was sent too late is given up, and nothing has failed.
                 Err(_) if connection.check_writable().is_err() => queue.abandon(),
                 Err(error) => connection.fail(&Error::told_by(&error)),

@@ -1,0 +1,452 @@
+//! Reading and writing by way of buffers: many small pieces, lines, and messages of a known length.
+
+use std::io::{self, BufRead, IoSlice, Read, Write};
+use std::sync::atomic::Ordering::SeqCst;
+use std::{fmt, thread};
+
+use crate::error::{Cause, Error};
+use crate::net::socket::Socket;
+use crate::net::socket::connection::BUFFERED;
+use crate::net::socket::write::Data;
+
+/// A connection with a buffer for each direction, as std's `BufReader` and `BufWriter` in one. Made by
+/// [`Socket::buffered`].
+///
+/// What is written is kept until the buffer of 8 KiB is full, until [`flush`](Write::flush), until the read buffer is
+/// empty and must be filled again, or until this is dropped. So a program that answers request after request needs no
+/// flush: the answers leave, by one system call, before it waits for the next request.
+///
+/// A tick (see [`Error::is_tick`]) loses nothing, neither in [`read_exact`](Read::read_exact) nor in
+/// [`read_until`](BufRead::read_until) nor in a line: the next call begins with what had arrived. So does an end within
+/// a message.
+///
+/// ```
+/// use std::io::Write;
+/// use landline::net::{Server, Socket};
+///
+/// let server = Server::listen("127.0.0.1:0")?;
+/// let serving = server.spawn(|socket| {
+///     let mut client = socket.buffered()?;
+///     while let Some(line) = client.next_line()? {
+///         let length = line.len();
+///         writeln!(client, "{length}")?;
+///     }
+///     Ok(())
+/// })?;
+///
+/// let socket = Socket::connect(server.address())?;
+/// socket.write_end("one\r\nthree\n")?;
+/// let lengths: Result<Vec<_>, _> = socket.buffered()?.lines().collect();
+/// assert_eq!(lengths?, ["3", "5"]);
+/// server.close();
+/// serving.join()?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
+///
+/// # Other handles
+///
+/// A connection has one `Buffered` at a time. Other handles may write, end and destroy it; what they write goes out
+/// before what is kept here. What they read is missing here, so let one thread read.
+///
+/// Dropping it gives what was received and not read back to the connection, whose next reads, or
+/// [`pipe`](Socket::pipe), or next `Buffered`, begin with it. It also flushes, which blocks as
+/// [`flush`](Write::flush) does, but not while the thread panics; a failure is [reported](crate::Report::Failed).
+/// [`into_inner`](Buffered::into_inner) does the same and returns the failure.
+///
+/// # Errors
+///
+/// Those of [`Socket::read`] and [`Socket::write_all`]. A flush before a read may fail too. If that is a tick, the read
+/// returns it, and the rest is kept. Any other failure is kept, and what was kept to be written is thrown away, while
+/// reading goes on: the next write or flush returns it, or the read that comes to the end. So a client that has sent
+/// two requests and gone away still has its second one read.
+pub struct Buffered {
+    socket: Socket,
+    /// What was received and not given out yet is the part from `start` to `end`.
+    input: Vec<u8>,
+    start: usize,
+    end: usize,
+    output: Vec<u8>,
+    /// Why a flush before a read has failed.
+    failed: Option<io::Error>,
+    line_limit: usize,
+}
+
+/// The size of the buffers, as std's. That for reading grows for a line that is longer.
+const SIZE: usize = 8 * 1024;
+
+/// The buffer for reading is let go, once it is empty, when it has become larger.
+const LARGEST_KEPT: usize = 64 * 1024;
+
+/// The limit of a line, in bytes.
+pub(crate) const LINE_LIMIT: usize = 64 * 1024;
+
+impl Socket {
+    /// The connection with a buffer for each direction; see [`Buffered`].
+    ///
+    /// # Errors
+    /// `ERR_SOCKET_BUFFERED`, of kind `ResourceBusy`, while there is another one of this connection: two would each
+    /// have a part of what arrives. Drop it, or take it apart by [`into_inner`](Buffered::into_inner). `NotConnected`
+    /// once the socket is closed.
+    pub fn buffered(&self) -> io::Result<Buffered> {
+        self.connection.stream("buffered")?;
+        if self.connection.flags.fetch_or(BUFFERED, SeqCst) & BUFFERED != 0 {
+            let text = "The connection has a Buffered already. Drop it first, or take it apart by into_inner()";
+            return Err(Error::fixed(io::ErrorKind::ResourceBusy, "ERR_SOCKET_BUFFERED", text).into());
+        }
+        Ok(Buffered {
+            socket: self.clone(),
+            input: vec![0; SIZE],
+            start: 0,
+            end: 0,
+            output: Vec::new(),
+            failed: None,
+            line_limit: LINE_LIMIT,
+        })
+    }
+}
+
+/// Lines.
+impl Buffered {
+    /// The next line, without its end, LF or CRLF; `None` at the peer's end. What stands before that without a line end
+    /// is the last line. Blocks until a whole line has arrived.
+    ///
+    /// # Errors
+    /// `InvalidData` if the line is longer than the [limit](Self::set_line_limit), not counting its end; it is not
+    /// taken, so each further call says so again. `InvalidData` if it is not UTF-8; the next line follows. Otherwise see
+    /// above; after a tick the next call goes on where this one stopped.
+    pub fn next_line(&mut self) -> io::Result<Option<&str>> {
+        self.next_line_bytes()?.map(|line| str::from_utf8(line).map_err(not_utf8)).transpose()
+    }
+
+    /// As [`next_line`](Self::next_line), in any encoding.
+    ///
+    /// # Errors
+    /// Those of `next_line`, but for UTF-8.
+    pub fn next_line_bytes(&mut self) -> io::Result<Option<&[u8]>> {
+        let (line, end) = match self.whole_line()? {
+            0 => return Ok(None),
+            length => self.take(length),
+        };
+        let line = &self.input[line..end];
+        let line = line.strip_suffix(b"\n").map_or(line, |line| line.strip_suffix(b"\r").unwrap_or(line));
+        Ok(Some(line))
+    }
+
+    /// The lines to come: an iterator of `io::Result<String>`. Each step is a [`next_line`](Self::next_line). It goes
+    /// on after a tick, and after a line that is not UTF-8; any other error is the last step.
+    pub fn lines(mut self) -> impl Iterator<Item = io::Result<String>> {
+        let mut is_over = false;
+        std::iter::from_fn(move || {
+            if is_over {
+                return None;
+            }
+            match self.next_line_bytes() {
+                Ok(line) => {
+                    is_over = line.is_none();
+                    line.map(|line| str::from_utf8(line).map(String::from).map_err(not_utf8))
+                }
+                Err(error) => {
+                    is_over = !Error::is_tick(&error);
+                    Some(Err(error))
+                }
+            }
+        })
+    }
+
+    /// How long a line may be, in bytes, its end not counted. Default: 65,536.
+    pub fn set_line_limit(&mut self, bytes: usize) {
+        self.line_limit = bytes;
+    }
+
+    /// The length of the next line with its end, which is in the buffer then; 0 at the peer's end.
+    fn whole_line(&mut self) -> io::Result<usize> {
+        let mut searched = 0;
+        loop {
+            let held = self.buffer();
+            let length = find(b'\n', &held[searched..]).map(|at| searched + at);
+            // A CR at the end may be part of the line's.
+            let text = length.unwrap_or(held.len());
+            let text = text - usize::from(held[..text].ends_with(b"\r"));
+            if text > self.line_limit {
+                return Err(self.too_long());
+            }
+            if let Some(at) = length {
+                return Ok(at + 1);
+            }
+            searched = held.len();
+            if self.fill()? == 0 {
+                // The CR was none.
+                return if searched > self.line_limit { Err(self.too_long()) } else { Ok(searched) };
+            }
+        }
+    }
+
+    fn too_long(&self) -> io::Error {
+        io::Error::new(io::ErrorKind::InvalidData, format!("a line is longer than {} bytes", self.line_limit))
+    }
+}
+
+/// The connection below.
+impl Buffered {
+    /// What was received and not read yet. Never blocks, and reads nothing.
+    pub fn buffer(&self) -> &[u8] {
+        &self.input[self.start..self.end]
+    }
+
+    /// The connection. Reading from it misses what is in the [buffer](Self::buffer).
+    pub fn get_ref(&self) -> &Socket {
+        &self.socket
+    }
+
+    /// Flushes, and takes it apart. What was received and not read stays with the connection: whatever reads from it
+    /// next begins with that, also [`pipe`](Socket::pipe) and [`relay`](crate::net::relay), as after a CONNECT, a
+    /// STARTTLS or an upgrade. Blocks as [`flush`](Write::flush) does.
+    ///
+    /// # Errors
+    /// Those of `flush`. What could not be written is lost then; what was received is not.
+    pub fn into_inner(mut self) -> io::Result<Socket> {
+        self.flush().inspect_err(|_| self.output.clear())?;
+        Ok(self.socket.clone())
+    }
+
+    /// Flushes, then ends our direction: [`Socket::end`].
+    ///
+    /// # Errors
+    /// Those of `flush` and `end`.
+    pub fn end(&mut self) -> io::Result<()> {
+        self.flush()?;
+        self.socket.end()
+    }
+
+    /// What a read would do now, as [`Socket::available`] says; what is in the [buffer](Self::buffer) counts. Flushes
+    /// nothing, and never blocks.
+    ///
+    /// # Errors
+    /// Those of `Socket::available`.
+    pub fn available(&self) -> io::Result<Option<usize>> {
+        match self.end - self.start {
+            0 => self.socket.available(),
+            held => Ok(Some(held)),
+        }
+    }
+
+    /// Reads more behind what is held, which may be in another place then. 0 at the peer's end.
+    fn fill(&mut self) -> io::Result<usize> {
+        self.flush_before_read()?;
+        if self.start > 0 {
+            self.input.copy_within(self.start..self.end, 0);
+            (self.start, self.end) = (0, self.end - self.start);
+        }
+        if self.end == self.input.len() {
+            self.input.resize(self.end * 2, 0);
+        } else if self.end == 0 && self.input.len() > LARGEST_KEPT {
+            self.input = vec![0; SIZE];
+        }
+        let n = self.socket.connection.read(&mut self.input[self.end..])?;
+        self.end += n;
+        self.check_end(n)
+    }
+
+    fn flush_before_read(&mut self) -> io::Result<()> {
+        if self.output.is_empty() {
+            return Ok(());
+        }
+        match self.write_out(&[]) {
+            Err(error) if !Error::is_tick(&error) => self.failed = Some(error),
+            result => return result.map(drop),
+        }
+        Ok(())
+    }
+
+    /// After a read of `n` bytes: a flush that has failed is told at the end.
+    fn check_end(&mut self, n: usize) -> io::Result<usize> {
+        match self.failed.take_if(|_| n == 0) {
+            Some(error) => Err(error),
+            None => Ok(n),
+        }
+    }
+
+    /// Takes `length` bytes of what is held, and says where they are.
+    fn take(&mut self, length: usize) -> (usize, usize) {
+        let start = self.start;
+        self.start += length;
+        (start, self.start)
+    }
+
+    /// Writes what is kept, then `more`, by one call; gives how much of `more` was written. After a tick the rest is
+    /// kept; after any other error it is thrown away.
+    fn write_out(&mut self, more: &[IoSlice<'_>]) -> io::Result<usize> {
+        let mut buffers = [IoSlice::new(&[]); 64];
+        let count = more.len().min(buffers.len() - 1);
+        buffers[0] = IoSlice::new(&self.output);
+        buffers[1..=count].copy_from_slice(&more[..count]);
+        let (n, result) = match count {
+            0 => self.socket.connection.turn().write(Data::One(&self.output)),
+            _ => self.socket.connection.turn().write(Data::Many(&buffers[..=count])),
+        };
+        let kept = self.output.len();
+        self.output.drain(..n.min(kept));
+        match result {
+            Err(error) if n <= kept => {
+                if !Error::is_tick(&error) {
+                    self.output.clear();
+                }
+                Err(error)
+            }
+            _ => Ok(n - kept),
+        }
+    }
+
+    /// Keeps what is to be written if there is room, or else writes it behind what is kept.
+    fn keep_or_write(&mut self, data: &[IoSlice<'_>]) -> io::Result<usize> {
+        if let Some(error) = self.failed.take() {
+            return Err(error);
+        }
+        self.socket.connection.check_writable()?;
+        let length: usize = data.iter().map(|data| data.len()).sum();
+        if self.output.len() + length > SIZE {
+            return self.write_out(data);
+        }
+        if self.output.capacity() == 0 {
+            self.output.reserve_exact(SIZE);
+        }
+        data.iter().for_each(|data| self.output.extend_from_slice(data));
+        Ok(length)
+    }
+}
+
+impl Read for Buffered {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        if self.start == self.end && buf.len() >= self.input.len() {
+            self.flush_before_read()?;
+            let n = self.socket.read(buf)?;
+            return self.check_end(n);
+        }
+        if buf.is_empty() {
+            return self.socket.read(buf);
+        }
+        let n = self.fill_buf()?.read(buf)?;
+        self.start += n;
+        Ok(n)
+    }
+
+    /// What was read before an error is not lost: the next read begins with it.
+    fn read_exact(&mut self, buf: &mut [u8]) -> io::Result<()> {
+        while self.end - self.start < buf.len() && buf.len() <= self.input.len() {
+            if self.fill()? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+        let mut filled = self.buffer().len().min(buf.len());
+        buf[..filled].copy_from_slice(&self.buffer()[..filled]);
+        self.take(filled);
+        while filled < buf.len() {
+            let read = self.flush_before_read().and_then(|()| self.socket.read(&mut buf[filled..]));
+            match read.and_then(|n| self.check_end(n)) {
+                Ok(n) if n > 0 => filled += n,
+                result => {
+                    self.input.resize(filled.max(SIZE), 0);
+                    self.input[..filled].copy_from_slice(&buf[..filled]);
+                    (self.start, self.end) = (0, filled);
+                    return Err(result.err().unwrap_or(io::ErrorKind::UnexpectedEof.into()));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl BufRead for Buffered {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        if self.start == self.end {
+            self.fill()?;
+        }
+        Ok(self.buffer())
+    }
+
+    fn consume(&mut self, n: usize) {
+        // As std's do: never more than there is.
+        self.take(n.min(self.end - self.start));
+    }
+
+    /// Takes nothing before the byte has arrived, or the peer's end.
+    fn read_until(&mut self, byte: u8, buf: &mut Vec<u8>) -> io::Result<usize> {
+        let mut searched = 0;
+        let length = loop {
+            let held = self.buffer();
+            if let Some(at) = find(byte, &held[searched..]) {
+                break searched + at + 1;
+            }
+            searched = held.len();
+            if self.fill()? == 0 {
+                break searched;
+            }
+        };
+        let (start, end) = self.take(length);
+        buf.extend_from_slice(&self.input[start..end]);
+        Ok(length)
+    }
+
+    /// Takes nothing before the whole line has arrived, or the peer's end. A line that is longer than the
+    /// [limit](Buffered::set_line_limit) is an error, as in [`next_line`](Buffered::next_line).
+    fn read_line(&mut self, buf: &mut String) -> io::Result<usize> {
+        let length = self.whole_line()?;
+        let (start, end) = self.take(length);
+        buf.push_str(str::from_utf8(&self.input[start..end]).map_err(not_utf8)?);
+        Ok(length)
+    }
+}
+
+impl Write for Buffered {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        self.keep_or_write(&[IoSlice::new(data)])
+    }
+
+    fn write_vectored(&mut self, data: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.keep_or_write(data)
+    }
+
+    /// Writes what is kept: send(2). Blocks as [`Socket::write_all`] does.
+    fn flush(&mut self) -> io::Result<()> {
+        match self.failed.take() {
+            Some(error) => Err(error),
+            None if self.output.is_empty() => self.socket.connection.check_open("write"),
+            None => self.write_out(&[]).map(drop),
+        }
+    }
+}
+
+impl Drop for Buffered {
+    fn drop(&mut self) {
+        let is_kept = self.failed.is_some() || !self.output.is_empty();
+        let flushed = if is_kept && !thread::panicking() { self.flush() } else { Ok(()) };
+        let connection = &self.socket.connection;
+        connection.unread(&self.input[self.start..self.end]);
+        connection.flags.fetch_and(!BUFFERED, SeqCst);
+        if let Err(error) = flushed
+            && !Cause::Destroyed.is_of(&error)
+        {
+            let owner = connection.owner();
+            let _frame = owner.as_ref().map(|owner| owner.frame());
+            connection.tell_failed(&Error::told_by(&error));
+        }
+    }
+}
+
+impl fmt::Debug for Buffered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (received, kept) = (self.end - self.start, self.output.len());
+        write!(f, "Buffered({:?}, {received} bytes received, {kept} bytes kept)", self.socket)
+    }
+}
+
+/// Where a byte first is. By std's reader of a slice, which looks at several at once.
+fn find(byte: u8, mut bytes: &[u8]) -> Option<usize> {
+    let all = bytes;
+    let length = bytes.skip_until(byte).unwrap_or(0);
+    (length > 0 && all[length - 1] == byte).then(|| length - 1)
+}
+
+fn not_utf8(error: std::str::Utf8Error) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, error)
+}
