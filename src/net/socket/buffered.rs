@@ -251,11 +251,13 @@ impl Buffered {
         if self.output.is_empty() {
             return Ok(());
         }
-        match self.write_out(&[]) {
-            Err(error) if !Error::is_tick(&error) => self.failed = Some(error),
-            result => return result.map(drop),
+        match self.write_out() {
+            Err(error) if !Error::is_tick(&error) => {
+                self.failed = Some(error);
+                Ok(())
+            }
+            result => result,
         }
-        Ok(())
     }
 
     /// After a read of `n` bytes: a flush that has failed is told at the end.
@@ -273,17 +275,24 @@ impl Buffered {
         (start, self.start)
     }
 
-    /// Writes what is kept, then `more`, by one call; gives how much of `more` was written. After a tick the rest is
-    /// kept; after any other error it is thrown away.
-    fn write_out(&mut self, more: &[IoSlice<'_>]) -> io::Result<usize> {
+    /// Writes what is kept. After a tick the rest is kept; after any other error it is thrown away.
+    fn write_out(&mut self) -> io::Result<()> {
+        let (n, result) = self.socket.connection.turn().write(Data::One(&self.output));
+        self.written(n, result).map(drop)
+    }
+
+    /// Writes what is kept, then `more`, by one call; gives how much of `more` was written.
+    fn write_out_with(&mut self, more: &[IoSlice<'_>]) -> io::Result<usize> {
         let mut buffers = [IoSlice::new(&[]); 64];
         let count = more.len().min(buffers.len() - 1);
         buffers[0] = IoSlice::new(&self.output);
         buffers[1..=count].copy_from_slice(&more[..count]);
-        let (n, result) = match count {
-            0 => self.socket.connection.turn().write(Data::One(&self.output)),
-            _ => self.socket.connection.turn().write(Data::Many(&buffers[..=count])),
-        };
+        let (n, result) = self.socket.connection.turn().write(Data::Many(&buffers[..=count]));
+        self.written(n, result)
+    }
+
+    /// After a write of `n` bytes of what is kept and of more: how many of these.
+    fn written(&mut self, n: usize, result: io::Result<()>) -> io::Result<usize> {
         let kept = self.output.len();
         self.output.drain(..n.min(kept));
         match result {
@@ -305,7 +314,7 @@ impl Buffered {
         self.socket.connection.check_writable()?;
         let length: usize = data.iter().map(|data| data.len()).sum();
         if self.output.len() + length > SIZE {
-            return self.write_out(data);
+            return self.write_out_with(data);
         }
         if self.output.capacity() == 0 {
             self.output.reserve_exact(SIZE);
@@ -411,7 +420,7 @@ impl Write for Buffered {
         match self.failed.take() {
             Some(error) => Err(error),
             None if self.output.is_empty() => self.socket.connection.check_open("write"),
-            None => self.write_out(&[]).map(drop),
+            None => self.write_out(),
         }
     }
 }

@@ -179,6 +179,7 @@ impl Connection {
     }
 
     /// The stream, unless the connection is closed: the error then names `call`.
+    #[inline]
     pub(crate) fn stream(&self, call: &'static str) -> io::Result<Arc<TcpStream>> {
         read(&self.stream).clone().ok_or_else(|| io::Error::from(destroyed(call)))
     }

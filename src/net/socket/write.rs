@@ -17,6 +17,7 @@ use crate::sys;
 
 impl Connection {
     /// Waits for the turn to write.
+    #[inline]
     pub(crate) fn turn(&self) -> WriteGuard<'_> {
         self.turn_of(lock(&self.writing))
     }
@@ -200,10 +201,12 @@ impl WriteGuard<'_> {
 
     /// The same; gives how much of it was written too.
     pub(crate) fn write(&self, data: Data<'_>) -> (usize, io::Result<()>) {
-        match self.flush() {
-            Ok(()) => self.write_counted(data),
-            Err(error) => (0, Err(error)),
+        if self.connection.queue.get().is_some()
+            && let Err(error) = self.flush()
+        {
+            return (0, Err(error));
         }
+        self.write_counted(data)
     }
 
     /// Writes what is queued.
@@ -266,12 +269,12 @@ impl WriteGuard<'_> {
     /// How much was written, and why not more.
     pub(crate) fn write_counted(&self, data: Data<'_>) -> (usize, io::Result<()>) {
         let connection = self.connection;
-        if let Err(error) = connection.check_writable() {
-            return (0, Err(error));
-        }
         let length = data.length();
-        if length == 0 {
-            return (0, Ok(()));
+        if length == 0 || connection.may_have(CLOSED | WE_ENDED) {
+            let result = connection.check_writable();
+            if length == 0 || result.is_err() {
+                return (0, result);
+            }
         }
         let stream = match connection.stream("write") {
             Ok(stream) => stream,
@@ -282,7 +285,7 @@ impl WriteGuard<'_> {
         }
         match data.write(&stream, 0) {
             Ok(n) if n == length => {
-                connection.wrote(n);
+                connection.bytes_written.fetch_add(n as u64, Relaxed);
                 (n, Ok(()))
             }
             result => connection.write_in_time(&stream, data, length, Some(result)),
