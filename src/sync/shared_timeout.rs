@@ -53,7 +53,7 @@ impl SharedTimeout {
         }
         let at = until.map(|until| until.at);
         self.ends.extend(at);
-        Ok(Entry { at, entered: now, tells: self.tells })
+        Ok(Entry { at, tells: self.tells })
     }
 
     /// After the call. Gives whether the kernel may have ended it by a time that it was told here.
@@ -74,7 +74,6 @@ impl SharedTimeout {
 #[derive(Debug)]
 pub(crate) struct Entry {
     at: Option<Instant>,
-    pub(crate) entered: Instant,
     tells: u32,
 }
 

@@ -16,7 +16,7 @@ use crate::net::socket::connection::{
     CLOSED, Connection, INTERRUPTED, PEER_ENDED, TIMED, UNREAD, destroyed, shutting_down,
 };
 use crate::net::socket::stream::CHUNK;
-use crate::net::socket::timers::{Direction, IdleMark};
+use crate::net::socket::timers::{Direction, IdleMark, is_timeout};
 use crate::sync::deadline::Deadline;
 use crate::sync::poison::lock;
 use crate::sys;
@@ -130,7 +130,7 @@ impl Connection {
                 Ok(0) => return self.check_end(stream).map(|()| 0),
                 Ok(n) => return Ok(n),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if sys::is_timeout(&error) && may_be_timeout => {}
+                Err(error) if is_timeout(stream, &error, may_be_timeout) => {}
                 // Another thread's call has made the socket non-blocking for a moment.
                 Err(error) if sys::SLICE.is_some() && error.kind() == io::ErrorKind::WouldBlock => {
                     thread::sleep(Duration::from_millis(1));

@@ -12,6 +12,8 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
+use socket2::SockRef;
+
 use crate::error::{Cause, Error};
 use crate::sync::poison::lock;
 use crate::sync::shared_timeout::{Entry, SharedTimeout, Until};
@@ -66,9 +68,6 @@ pub(crate) struct IdleMark(u64);
 /// thread's writes. A thousand threads that looked ten times a second would take a fifth of a processor.
 const LOOK: Duration = Duration::from_millis(1600);
 
-/// A call that ends sooner was not ended by its time: the kernel counts in milliseconds at the finest.
-const AT_ONCE: Duration = Duration::from_micros(500);
-
 impl Timers {
     pub(crate) fn new(set: Set) -> Timers {
         let state = State { set, kernel: [SharedTimeout::NONE, SharedTimeout::NONE] };
@@ -121,13 +120,12 @@ impl Timers {
     /// After the call: whether the kernel may have ended it by a time that it was told here. `rest` is called, under the
     /// lock, if calls need no longer ask for timers.
     pub(crate) fn leave(&self, limits: &Limits, entry: Entry, rest: impl FnOnce()) -> bool {
-        let is_soon = entry.entered.elapsed() < AT_ONCE;
         let mut state = lock(&self.state);
         let may_be_ours = state.kernel[limits.direction as usize].leave(entry);
         if !state.is_on() {
             rest();
         }
-        may_be_ours && !is_soon
+        may_be_ours
     }
 
     /// How long a call may still block; the error if its time is up.
@@ -233,6 +231,12 @@ impl Direction {
             Direction::Write => "write",
         }
     }
+}
+
+/// Whether a call that failed was ended by a time of ours, if it `may_be` that. The clock does not tell: the kernel's may
+/// be behind, on a virtual machine that was stopped for a moment, and a time of its be over at once.
+pub(crate) fn is_timeout(stream: &TcpStream, error: &io::Error, may_be: bool) -> bool {
+    sys::is_timeout(error) && may_be && !sys::is_nonblocking(&SockRef::from(stream)).unwrap_or(false)
 }
 
 fn nanoseconds(time: Duration) -> u64 {

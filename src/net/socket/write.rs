@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::net::socket::connection::{CLOSED, Connection, PEER_ENDED, TIMED, WE_ENDED, destroyed};
 use crate::net::socket::outbox::queue::Queue;
 use crate::net::socket::stream::CHUNK;
-use crate::net::socket::timers::Direction;
+use crate::net::socket::timers::{Direction, is_timeout};
 use crate::sync::poison::{Guard, lock, read, try_lock};
 use crate::sys;
 
@@ -175,7 +175,7 @@ impl Connection {
                 }
                 Err(_) if self.is_closed() => destroyed("write").into(),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) if sys::is_timeout(&error) && may_be_timeout => continue,
+                Err(error) if is_timeout(stream, &error, may_be_timeout) => continue,
                 Err(error) => self.broke("write", &error).into(),
             };
             return (done, Err(error));

@@ -18,10 +18,10 @@ mod encodings;
 mod error;
 #[path = "../../../src/net/proxy/header.rs"]
 mod header;
-mod lines;
 #[path = "../../../src/one_line.rs"]
 mod one_line;
 mod proxy_headers;
+mod schedules;
 #[allow(dead_code, reason = "what the library's other files use")]
 #[path = "../../../src/sys.rs"]
 mod sys;
