@@ -14,6 +14,7 @@ mod options;
 mod outbox;
 mod pause;
 mod reset;
+mod ticks;
 mod timeouts;
 mod unix;
 mod vanished;
