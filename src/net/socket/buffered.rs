@@ -55,8 +55,8 @@ use crate::net::socket::write::Data;
 ///
 /// # Errors
 ///
-/// Those of [`Socket::read`] and [`Socket::write_all`]. A flush before a read may fail too. If that is a tick, the read
-/// returns it, and the rest is kept. Any other failure is kept, and what was kept to be written is thrown away, while
+/// Those of [`Socket::read`] and [`Socket::write_all`]. A flush before a read may fail too. If its time is over,
+/// the read returns that, and the rest is kept. Any other failure is kept, and what was kept to be written is thrown away, while
 /// reading goes on: the next write or flush returns it, or the read that comes to the end. So a client that has sent
 /// two requests and gone away still has its second one read.
 pub struct Buffered {
@@ -252,7 +252,7 @@ impl Buffered {
             return Ok(());
         }
         match self.write_out() {
-            Err(error) if !Error::is_tick(&error) => {
+            Err(error) if error.kind() != io::ErrorKind::TimedOut => {
                 self.failed = Some(error);
                 Ok(())
             }
@@ -275,7 +275,7 @@ impl Buffered {
         (start, self.start)
     }
 
-    /// Writes what is kept. After a tick the rest is kept; after any other error it is thrown away.
+    /// Writes what is kept. After a timeout the rest is kept; after any other error it is thrown away.
     fn write_out(&mut self) -> io::Result<()> {
         let (n, result) = self.socket.connection.turn().write(Data::One(&self.output));
         self.written(n, result).map(drop)
@@ -297,7 +297,7 @@ impl Buffered {
         self.output.drain(..n.min(kept));
         match result {
             Err(error) if n <= kept => {
-                if !Error::is_tick(&error) {
+                if error.kind() != io::ErrorKind::TimedOut {
                     self.output.clear();
                 }
                 Err(error)

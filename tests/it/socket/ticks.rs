@@ -54,17 +54,9 @@ enum Way {
     Send,
 }
 
-const READS: [Way; 7] =
-    [Way::Read, Way::Peek, Way::ReadExact, Way::ReadVectored, Way::Line, Way::Until, Way::Pipe];
-const WRITES: [Way; 7] = [
-    Way::WriteAll,
-    Way::Write,
-    Way::WriteVectored,
-    Way::Format,
-    Way::Flush,
-    Way::PipeInto,
-    Way::Send,
-];
+const READS: [Way; 7] = [Way::Read, Way::Peek, Way::ReadExact, Way::ReadVectored, Way::Line, Way::Until, Way::Pipe];
+const WRITES: [Way; 7] =
+    [Way::WriteAll, Way::Write, Way::WriteVectored, Way::Format, Way::Flush, Way::PipeInto, Way::Send];
 
 /// What a timer does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -207,7 +199,7 @@ fn try_cell(timer: Timer, way: Way, at: &str) {
         }
         Effect::Tick => {
             for n in 1..=2 {
-                let error = call(way, &mut ends).expect_err("the peer does nothing");
+                let error = call(way, &mut ends).expect_err(&cell);
                 assert_eq!(error.kind(), ErrorKind::TimedOut, "{cell}: a tick is of this kind: {error}");
                 assert!(Error::is_tick(&error), "{cell}: the predicate says so: {error}");
                 assert!(begun.elapsed() >= TIME * n, "{cell}: it is never early");
@@ -219,7 +211,7 @@ fn try_cell(timer: Timer, way: Way, at: &str) {
         }
         Effect::End => {
             for _ in 0..2 {
-                let error = call(way, &mut ends).expect_err("the peer does nothing");
+                let error = call(way, &mut ends).expect_err(&cell);
                 assert_eq!(error.kind(), ErrorKind::TimedOut, "{cell}: a deadline is of this kind: {error}");
                 assert!(!Error::is_tick(&error), "{cell}: a deadline is no tick: {error}");
                 assert!(begun.elapsed() >= TIME, "{cell}: it is never early");
@@ -265,7 +257,11 @@ fn told(timer: Timer, by_channel: bool, at: &str) -> (usize, io::Result<()>) {
     let (tell, told) = mpsc::channel();
     let looping = socket.clone();
     let running = thread::spawn(move || {
-        let tell_one = |event: &dyn Fn() -> bool| if event() { tell.send(begun.elapsed()).expect("the test waits") };
+        let tell_one = |event: &dyn Fn() -> bool| {
+            if event() {
+                tell.send(begun.elapsed()).expect("the test waits")
+            }
+        };
         if !by_channel {
             return looping.each(|_, event| {
                 tell_one(&|| matches!(event, SocketEvent::Timeout));
