@@ -13,6 +13,7 @@ use landline::net::{Server, ServerOptions, Socket, SocketOptions};
 use landline::{Cancel, Report, dgram};
 
 use crate::race::{HOUR, Hole, Place, Tape, ms, named, timed};
+use crate::support::Whole;
 use crate::support::{
     HANG, blocked, descriptors, differs, each_ip, eventually, in_child, numbered, threads, until_asleep, within,
 };
@@ -149,7 +150,7 @@ fn cancelling_closes_a_server() {
     let (first, second) = (options.listen("127.0.0.1:0"), options.listen("127.0.0.1:0"));
     let (first, second) = (first.expect("port 0 can be listened on"), second.expect("port 0 can be listened on"));
     let serving = first.spawn(|socket| socket.write_end("hello")).expect("a thread can be started");
-    let hello = Socket::connect(first.address()).and_then(|socket| Ok(socket.read_to_string()?));
+    let hello = Socket::connect(first.address()).and_then(|socket| Ok(socket.read_text()?));
     assert_eq!(hello.expect("it is served"), "hello");
     let accepting = {
         let second = second.clone();
@@ -195,7 +196,7 @@ fn cancelling_destroys_a_connected_socket() {
     cancel.cancel();
     let read = within("read returns", move || reading.join()).expect("no panic");
     assert_eq!(read.expect_err("it was destroyed").kind(), io::ErrorKind::NotConnected, "as after destroy()");
-    assert_eq!(accepted.read_to_end().map_err(|error| error.kind()).unwrap_or_default(), b"", "the peer is told");
+    assert_eq!(accepted.read_all().map_err(|error| error.kind()).unwrap_or_default(), b"", "the peer is told");
     assert!(tape.lines().contains(&"error ABORT_ERR".to_owned()), "the log says why: {:?}", tape.lines());
 }
 

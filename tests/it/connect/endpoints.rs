@@ -8,6 +8,7 @@ use std::thread;
 use landline::net::{Server, ServerOptions, Socket, SocketOptions};
 use landline::{Address, Endpoint, Family, Report};
 
+use crate::support::Whole;
 use crate::support::fixtures::{Refusing, Served, accept, port_of_no_client};
 use crate::support::{descriptors, each_ip, eventually, in_child, within};
 
@@ -194,7 +195,7 @@ fn every_form_of_endpoint_connects_and_a_bad_port_does_not() {
                 let socket = options.connect(form).unwrap_or_else(|error| panic!("{shown}: {error}"));
                 assert_eq!(*socket.remote_address(), address, "{shown} leads to the server");
                 socket.write_end(shown.as_str()).expect("it is connected");
-                assert_eq!(socket.read_to_string().expect("no reset"), shown, "{shown} is a working connection");
+                assert_eq!(socket.read_text().expect("no reset"), shown, "{shown} is a working connection");
                 connected += 1;
             }
         }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use landline::net::{Server as LandlineServer, Socket, relay};
 
+use crate::support::Whole;
 use crate::support::fixtures::noise;
 use crate::support::process::Server;
 use crate::support::within;
@@ -88,7 +89,7 @@ fn proxy_survives_a_target_that_is_not_there() {
     let server = Server::start("proxy", &["127.0.0.1:0", &to.to_string()]);
     for _ in 0..3 {
         let client = Socket::connect(server.address).expect("the proxy listens");
-        assert_eq!(client.read_to_end().unwrap_or_default(), b"", "it is turned away");
+        assert_eq!(client.read_all().unwrap_or_default(), b"", "it is turned away");
     }
 }
 

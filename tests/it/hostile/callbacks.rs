@@ -9,6 +9,7 @@ use landline::net::{Server, ServerOptions, Socket, SocketOptions};
 use landline::{Cancel, Report};
 use socket2::SockRef;
 
+use crate::support::Whole;
 use crate::support::fixtures::{Served, noise, pair, pair_with};
 use crate::support::time::fastest;
 use crate::support::{HANG, blocked, eventually, in_child, within};
@@ -112,7 +113,7 @@ fn times_without_end_are_just_long() {
     let client = client.connect_timeout(Duration::MAX);
     for _ in 0..3 {
         let client = client.connect(served.server.address()).expect("the server listens");
-        assert_eq!(client.read_to_string().expect("an answer comes"), "hello");
+        assert_eq!(client.read_text().expect("an answer comes"), "hello");
     }
     let server = served.server.clone();
     let report = within("a shutdown without end ends when nobody is left", move || server.shutdown(Duration::MAX));
@@ -127,7 +128,7 @@ fn a_single_write_does_not_overtake_what_is_queued() {
     accepted.outbox().try_send(noise(MUCH, 7)).expect("it fits");
     accepted.outbox().try_send(*b"first").expect("it fits");
     let writing = blocked(move || (&accepted).write(b"last").and_then(|written| accepted.end().map(|()| written)));
-    let all = within("all arrives", move || client.read_to_end()).expect("an orderly end");
+    let all = within("all arrives", move || client.read_all()).expect("an orderly end");
     assert_eq!(String::from_utf8_lossy(&all[MUCH..]), "firstlast", "in the order they were given");
     assert_eq!(within("the write ends", || writing.join()).expect("no panic").expect("it is written"), 4);
 }
@@ -149,7 +150,7 @@ fn a_shutdown_loses_nothing_that_was_queued() {
         let server = served.server.clone();
         let shutdown = std::thread::spawn(move || server.shutdown(HANG));
         eventually("the shutdown has begun", || !served.server.is_listening());
-        let all = within("all arrives", move || client.read_to_end()).expect("an orderly end");
+        let all = within("all arrives", move || client.read_all()).expect("an orderly end");
         assert_eq!(all.len(), MUCH, "by events: {by_events}; what was queued arrives before the end");
         let report = shutdown.join().expect("the shutdown returns");
         assert_eq!((report.finished, report.forced, report.still_running), (1, 0, 0), "{report}");
@@ -205,7 +206,7 @@ fn interrupted_accepts_are_no_failures() {
             }
         });
         let served = Served::start(AT, &options, |socket| socket.write_end("hello"));
-        assert_eq!(served.connect().read_to_string().expect("it is served"), "hello");
+        assert_eq!(served.connect().read_text().expect("it is served"), "hello");
         assert_eq!(paused.load(SeqCst), 0, "nothing is paused");
         assert_eq!(served.server.stats().accept_errors, 0, "and nothing has failed");
         served.stop();

@@ -9,6 +9,7 @@ use std::thread;
 use landline::net::{ServerOptions, Socket, WhenFull, relay};
 use landline::{Endpoint, RefusedBy, dgram};
 
+use crate::support::Whole;
 use crate::support::fixtures::{Served, pair};
 use crate::support::{eventually, in_child, within};
 
@@ -38,8 +39,12 @@ type Way = fn(&Socket) -> io::Result<()>;
 const WAYS: [(&str, Way); 15] = [
     ("write_all", |socket| socket.write_all("x")),
     ("write_fmt", |socket| write!(socket, "{}", 1)),
-    ("write_with", |socket| socket.write_with(|out| out.write_all(b"x"))),
-    ("write_all_vectored", |socket| socket.write_all_vectored(&[b"x", b"y"])),
+    ("Buffered", |socket| {
+        let mut buffered = socket.buffered()?;
+        buffered.write_all(b"x")?;
+        buffered.flush()
+    }),
+    ("a Buffered that is full", |socket| socket.buffered()?.write_all(&[0; 100_000])),
     ("write_end", |socket| socket.write_end("x")),
     ("Write::write", |mut socket| Write::write(&mut socket, b"x").map(drop)),
     ("Write::write of an owned one", |socket| Write::write(&mut socket.clone(), b"x").map(drop)),
@@ -121,7 +126,7 @@ fn no_write_that_is_cut_raises_sigpipe() {
     type Blocking = fn(&Socket, &[u8]) -> io::Result<()>;
     let ways: [(&str, Blocking); 3] = [
         ("write_all", |socket, data| socket.write_all(data)),
-        ("write_all_vectored", |socket, data| socket.write_all_vectored(&[data, data])),
+        ("write_vectored", |socket, data| socket.write_slices(&[data, data])),
         ("outbox", |socket, data| {
             socket.outbox().send(data)?;
             socket.outbox().flush()

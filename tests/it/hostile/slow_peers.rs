@@ -10,6 +10,7 @@ use landline::Error;
 use landline::net::{ServerOptions, Socket};
 use socket2::SockRef;
 
+use crate::support::Whole;
 use crate::support::fixtures::{accept, pair};
 use crate::support::time::some_round;
 use crate::support::{HANG, each_ip, eventually, families, within};
@@ -76,7 +77,7 @@ const READERS: [(&str, Work); 5] = [
         }
     }),
     ("read_exact", |s, _| s.read_exact(&mut [0; 4096])),
-    ("lines", |s, _| s.lines().try_for_each(|line| line.map(drop))),
+    ("lines", |s, _| s.buffered()?.lines().try_for_each(|line| line.map(drop))),
     ("each", |s, _| s.each(|_, _| Ok(()))),
     ("pipe", |s, to| s.pipe(to).map(drop)),
 ];
@@ -221,7 +222,7 @@ fn a_slow_reader_is_ended_by_the_deadline() {
     type Write = fn(&Socket) -> io::Result<()>;
     const WRITERS: [(&str, Write); 4] = [
         ("write_all", |s| s.write_all(vec![0; MUCH])),
-        ("write_all_vectored", |s| s.write_all_vectored(&[&vec![0; MUCH / 2], &vec![0; MUCH / 2]])),
+        ("write_vectored", |s| s.write_slices(&[&vec![0; MUCH / 2], &vec![0; MUCH / 2]])),
         ("outbox flush", |s| {
             s.outbox().set_limit(MUCH);
             s.outbox().try_send(vec![0; MUCH])?;

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use landline::net::{Server, ServerOptions, Socket, Stats};
 
+use crate::support::Whole;
 use crate::support::clients::{ask, at, client, echo, leave, stop};
 use crate::support::{
     HANG, OtherSide, descriptors, eventually, in_child_for, other_side, start_other_side, status, threads,
@@ -174,14 +175,14 @@ impl Victims {
         socket.read_exact(&mut first)?;
         let [kind] = first;
         let result = match kind {
-            IDLE => socket.read_to_end().map(drop),
+            IDLE => socket.read_all().map(drop),
             ECHOING | RESETTING => echo(socket),
             MID_WRITE | SLOW_READER => loop {
                 if let Err(error) = socket.write_all([7; 16 * 1024]) {
                     break Err(error);
                 }
             },
-            HALF_CLOSED => socket.read_to_end().and_then(|_| {
+            HALF_CLOSED => socket.read_all().and_then(|_| {
                 (0..20).try_for_each(|_| {
                     // Not a bound: in pieces, so that many are in between.
                     thread::park_timeout(Duration::from_millis(50));

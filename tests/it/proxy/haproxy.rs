@@ -14,6 +14,7 @@ use landline::Report;
 use landline::net::Socket;
 
 use crate::header::behind;
+use crate::support::Whole;
 use crate::support::fixtures::{Served, port_of_no_client};
 use crate::support::process::{Program, Server};
 use crate::support::{HANG, eventually, in_child, tool};
@@ -62,7 +63,7 @@ impl Drop for HaProxy {
 }
 
 fn answer(socket: &Socket) -> io::Result<()> {
-    let said = socket.read_to_string()?;
+    let said = socket.read_text()?;
     let proxy = socket.proxy_address().is_some();
     socket.write_end(format!("{} to {}, passed on: {proxy}, {said}", socket.remote_address(), socket.local_address()))
 }
@@ -98,7 +99,7 @@ fn the_client_is_seen_behind_haproxy() {
                 let client = Socket::connect(target).expect("HAProxy listens");
                 client.set_deadline(Instant::now() + HANG);
                 client.write_end("PROXY TCP4 is what the client says").expect("it is connected");
-                let said = client.read_to_string().expect("it is answered");
+                let said = client.read_text().expect("it is answered");
                 let ends = (client.local_address(), client.remote_address());
                 let expected = format!("{} to {}, passed on: true, PROXY TCP4 is what the client says", ends.0, ends.1);
                 assert_eq!(said, expected, "{way}, over {target}");
@@ -126,7 +127,7 @@ fn haproxys_checks_are_let_in() {
             });
             let (seen, checks) = mpsc::channel();
             let served = Served::start("127.0.0.1:0", &options, move |socket| {
-                let mut lines = socket.lines();
+                let mut lines = socket.buffered()?.lines();
                 while let Some(line) = lines.next().transpose()? {
                     socket.write_all("pong\n")?;
                     let is_over = lines.next().is_none_or(|next| next.is_err());
@@ -184,7 +185,7 @@ fn attempt(port: u16) -> Attempt {
         let client = Socket::connect(("127.0.0.1", port))?;
         client.set_deadline(start + HANG);
         client.write_end("hello\n")?;
-        let said = client.read_to_string()?;
+        let said = client.read_text()?;
         let mine = format!("{} said \"hello\" to {}, by way of ", client.local_address(), client.remote_address());
         let by = said.strip_prefix(&mine).and_then(|rest| rest.trim_end().rsplit_once(", at "));
         let by = by.and_then(|(_, by)| by.parse().ok());

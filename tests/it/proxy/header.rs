@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use landline::net::{Server, ServerOptions, Socket};
 use landline::{Address, BlockList, RefusedBy, Report};
 
+use crate::support::Whole;
 use crate::support::fixtures::Served;
 use crate::support::{HANG, each_ip, eventually, within};
 
@@ -90,7 +91,7 @@ pub(crate) fn binary(command: u8, family: u8, rest: &[u8]) -> Vec<u8> {
 
 /// Answers with what it reads of the client, after its addresses.
 pub(crate) fn tell(socket: &Socket) -> io::Result<()> {
-    let said = socket.read_to_string()?;
+    let said = socket.read_text()?;
     let (remote, local, read) = (socket.remote_address(), socket.local_address(), socket.bytes_read());
     let proxy = socket.proxy_address().map_or("nobody".into(), Address::to_string);
     socket.write_end(format!("{remote} to {local} by {proxy}, {read} read: {said}"))

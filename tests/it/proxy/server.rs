@@ -13,6 +13,7 @@ use landline::{Address, RefusedBy, Report};
 use crate::header::{
     AN_HOUR, assert_balanced, balancer, behind, binary, dribble, line, list, long_header, passed_on, rest, tell,
 };
+use crate::support::Whole;
 use crate::support::fixtures::{Served, accept};
 use crate::support::time::some_round;
 use crate::support::{HANG, descriptors, each_ip, eventually, in_child, threads, within};
@@ -112,7 +113,7 @@ fn the_time_of_the_header_does_not_bind_the_client() {
 fn the_limit_per_address_counts_clients() {
     let served = Served::start("127.0.0.1:0", &behind().max_connections_per_address(2), |socket| {
         socket.write_all("in\n")?;
-        socket.read_to_end().map(drop)
+        socket.read_all().map(drop)
     });
     let open = |header: &[u8]| {
         let mut stream = passed_on(&served.server, header);
@@ -198,7 +199,7 @@ fn shutdown_does_not_wait_for_headers() {
     in_child(this_test!(), &[], || {
         let before = (threads(), descriptors());
         each_ip(|at| {
-            let served = Served::start(at, &behind().proxy_timeout(None), |socket| socket.read_to_end().map(drop));
+            let served = Served::start(at, &behind().proxy_timeout(None), |socket| socket.read_all().map(drop));
             let open = passed_on(&served.server, &line("192.0.2.7"));
             eventually("a client is served", || served.server.stats().open == 1);
             let silent: Vec<_> = (0..10).map(|_| balancer(&served.server)).collect();

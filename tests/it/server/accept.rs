@@ -12,6 +12,7 @@ use landline::net::{Server, ServerOptions, Socket};
 use landline::{Outcome, Report};
 use socket2::SockRef;
 
+use crate::support::Whole;
 use crate::support::clients::{ask, at, client, echo, is_turned_away, leave, stop};
 use crate::support::process::Program;
 use crate::support::time::once_below;
@@ -105,7 +106,7 @@ fn a_server_that_is_claimed_while_a_thread_accepts_goes_on_accepting() {
         let accepting = server.clone();
         let (acceptor, id) = numbered(move || accepting.accept().map(drop));
         until_asleep(&id.into_iter().collect::<Vec<_>>());
-        let serving = server.spawn(|socket| socket.read_to_end().map(drop)).expect("a thread can be started");
+        let serving = server.spawn(|socket| socket.read_all().map(drop)).expect("a thread can be started");
         eventually("accept() leaves at the first client that comes to it", || {
             assert!(is_turned_away(&client(server.address())), "there is no room");
             acceptor.is_finished()
@@ -130,7 +131,7 @@ fn one_thread_looks_for_the_clients_of_a_listener_that_does_not_block() {
         let server = ServerOptions::new().lingering_close(None).adopt(listener).expect("it listens");
         twin.set_nonblocking(true).expect("the mode can be set");
         let before = threads();
-        let serving = server.spawn(|socket| socket.read_to_end().map(drop)).expect("a thread can be started");
+        let serving = server.spawn(|socket| socket.read_all().map(drop)).expect("a thread can be started");
         for _ in 0..100 {
             let mut one = client(server.address());
             one.shutdown(Shutdown::Write).expect("it is connected");

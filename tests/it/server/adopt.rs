@@ -5,6 +5,7 @@ use std::net::{TcpListener, TcpStream, UdpSocket};
 
 use landline::net::{ServerOptions, Socket, SocketOptions};
 
+use crate::support::Whole;
 use crate::support::fixtures::{accept, pair, pair_with};
 use crate::support::{differs, each_ip, within};
 
@@ -41,7 +42,7 @@ fn a_listener_from_elsewhere_is_served() {
             assert_eq!(server.address().socket_addr(), Some(bound), "its address is the listener's");
             let running = server.spawn(|socket| socket.write_end("hello")).expect("a thread can be started");
             let client = Socket::connect(bound).expect("the server listens");
-            assert_eq!(client.read_to_string().expect("an orderly end"), "hello", "its clients are served");
+            assert_eq!(client.read_text().expect("an orderly end"), "hello", "its clients are served");
             drop(client);
             server.close();
             within("serve returns", || running.join()).expect("all went well");
@@ -105,7 +106,7 @@ fn a_descriptor_that_is_no_connection_is_an_error() {
     let socket = Socket::try_from(OwnedFd::from(stream)).expect("it is a connection");
     let peer = Socket::from(listener.accept().expect("it comes").0);
     socket.write_end("hello").expect("it is connected");
-    assert_eq!(peer.read_to_string().expect("an orderly end"), "hello", "and is one");
+    assert_eq!(peer.read_text().expect("an orderly end"), "hello", "and is one");
     assert_eq!(peer.remote_address(), socket.local_address(), "both know both ends");
 }
 

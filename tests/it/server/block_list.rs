@@ -7,6 +7,7 @@ use std::sync::mpsc;
 use landline::net::{ServerEvent, ServerOptions, Socket};
 use landline::{BlockList, RefusedBy, Report};
 
+use crate::support::Whole;
 use crate::support::fixtures::Served;
 use crate::support::{HANG, each_ip, eventually, within};
 
@@ -19,7 +20,7 @@ fn list(rules: &[&str]) -> BlockList {
 /// What a client of the server sees: whether it got anything, and that it is over.
 fn is_served(server: &landline::net::Server) -> bool {
     let client = Socket::connect(server.address()).expect("the connect itself succeeds");
-    within("the connection ends", move || client.read_to_end()).is_ok_and(|all| !all.is_empty())
+    within("the connection ends", move || client.read_all()).is_ok_and(|all| !all.is_empty())
 }
 
 /// Ensures that a client on the list is closed without a handler: it only sees the end. Mirrors net-server-blocklist.js.
@@ -89,7 +90,7 @@ fn an_ipv4_rule_matches_on_a_dual_stack_server() {
     let blocked = list(&["127.0.0.1/32"]);
     let served = Served::start(0, &ServerOptions::new().block_list(&blocked), |socket| socket.write_end("served"));
     let port = served.server.address().port();
-    let connect = |at: (&str, u16)| Socket::connect(at).expect("the connect itself succeeds").read_to_end();
+    let connect = |at: (&str, u16)| Socket::connect(at).expect("the connect itself succeeds").read_all();
     assert_eq!(connect(("127.0.0.1", port)).unwrap_or_default(), b"", "blocked");
     if std::net::TcpListener::bind("[::1]:0").is_ok() {
         assert_eq!(connect(("::1", port)).expect("in order"), b"served", "another address is not");

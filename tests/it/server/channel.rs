@@ -9,6 +9,7 @@ use std::time::Duration;
 use landline::net::{Server, ServerEvent, ServerOptions, Socket, SocketEvent, SocketOptions};
 use landline::{Error, Events, RefusedBy};
 
+use crate::support::Whole;
 use crate::support::fixtures::{noise, pair, pair_with};
 use crate::support::{HANG, blocked, descriptors, each_ip, eventually, in_child, threads, within};
 
@@ -96,7 +97,7 @@ fn everything_comes_in_order_and_close_last() {
         assert!(events.try_recv().is_err(), "the connection waits for our end");
         socket.outbox().try_send(*b"bye").and_then(|()| socket.outbox().end()).expect("it is open");
         assert_eq!(word(&next(&events)), "close false", "then both have ended");
-        assert_eq!((client.read_to_string().expect("an orderly end"), server.connections()), ("bye".into(), 0));
+        assert_eq!((client.read_text().expect("an orderly end"), server.connections()), ("bye".into(), 0));
         server.close();
         assert_eq!(word(&next(&events)), "server close", "the server's close");
         assert!(events.recv_timeout(HANG).is_err_and(|error| error.is_disconnected()), "and nothing after it");
@@ -116,7 +117,7 @@ fn a_channel_with_room_for_none_or_one_does() {
                     let sent = noise(100_000, seed);
                     thread::scope(|scope| {
                         scope.spawn(|| client.write_end(&sent).expect("the server reads"));
-                        client.read_to_end().expect("an orderly end") == sent
+                        client.read_all().expect("an orderly end") == sent
                     })
                 })
             })
@@ -292,7 +293,7 @@ fn wait_on_another_thread_loses_nothing() {
             eventually("it is accepted", || closer.connections() == 1);
             closer.close();
             client.write_end(noise(2 << 20, 5)).expect("somebody reads");
-            client.read_to_end().expect("an orderly end").len()
+            client.read_all().expect("an orderly end").len()
         });
         let (go, begin) = mpsc::channel();
         let receiving = thread::spawn(move || {
@@ -346,7 +347,7 @@ fn a_shutdown_answers_what_had_arrived_in_the_channel() {
         let report = server.report().expect("the channel is over");
         assert_eq!((report.finished, report.forced, report.still_running), (20, 0, 0), "all end in order: {report}");
         for client in &clients {
-            assert_eq!(client.read_to_string().expect("in order"), "request", "each is answered, and sees the end");
+            assert_eq!(client.read_text().expect("in order"), "request", "each is answered, and sees the end");
         }
     });
 }
@@ -437,13 +438,13 @@ fn a_panic_in_a_spawned_servers_callbacks_harms_nobody_else() {
     for byte in ["p", "e"] {
         let client = connect();
         eventually("it is admitted", || server.connections() == 1);
-        assert_eq!(connect().read_to_end().unwrap_or_default(), b"", "the second is refused, panic or not");
+        assert_eq!(connect().read_all().unwrap_or_default(), b"", "the second is refused, panic or not");
         client.write_all(byte).expect("it is connected");
-        assert_eq!(client.read_to_end().unwrap_or_default(), b"", "its connection is over");
+        assert_eq!(client.read_all().unwrap_or_default(), b"", "its connection is over");
     }
     let client = connect();
     client.write_all("x").expect("it is connected");
-    assert_eq!(client.read_to_string().expect("an orderly end"), "fine", "the server goes on");
+    assert_eq!(client.read_text().expect("an orderly end"), "fine", "the server goes on");
     server.close();
     let error = within("the thread ends", || running.join()).expect_err("the close panicked");
     assert_eq!(error.to_string(), "callback panicked: on purpose: close", "join tells it");

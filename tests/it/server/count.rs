@@ -6,6 +6,7 @@ use std::sync::mpsc;
 use landline::RefusedBy;
 use landline::net::{ReadyState, Server, ServerOptions, Socket, SocketEvent};
 
+use crate::support::Whole;
 use crate::support::fixtures::Served;
 use crate::support::{each_ip, eventually, within};
 
@@ -25,7 +26,7 @@ fn ten_of_twenty_clients_are_served() {
         each_ip(|at| {
             let served = Served::start(at, &ServerOptions::new().max_connections(10), |socket| {
                 socket.write_all("hello")?;
-                socket.read_to_end().map(drop)
+                socket.read_all().map(drop)
             });
             let server = served.server.clone();
             let clients: Vec<_> = (0..20).map(|_| served.connect()).collect();
@@ -68,7 +69,7 @@ fn a_limit_of_0_refuses_the_first_client_and_of_1_the_second() {
                     .on()
                     .connection(move |socket| {
                         handled.send(format!("handled {}", socket.remote_address())).map_err(io::Error::other)?;
-                        socket.read_to_end().map(drop)
+                        socket.read_all().map(drop)
                     })
                     .refused(move |client| {
                         let text = format!("refused {} -> {}", client.remote, client.local);
@@ -106,7 +107,7 @@ fn the_limit_changes_live() {
         each_ip(|at| {
             let served = Served::start(at, &ServerOptions::new().max_connections(1), |socket| {
                 socket.write_all("x")?;
-                socket.read_to_end().map(drop)
+                socket.read_all().map(drop)
             });
             let server = &served.server;
             assert_eq!(server.max_connections(), 1, "the limit that was set");
@@ -196,7 +197,7 @@ fn a_thousand_pings_are_answered() {
                 assert_eq!(&pong, b"PONG", "the answer");
             }
             client.end().expect("it is connected");
-            assert_eq!(client.read_to_string().expect("no reset"), "BYE", "the server writes after the end");
+            assert_eq!(client.read_text().expect("no reset"), "BYE", "the server writes after the end");
             assert_eq!(told.recv(), Ok((ReadyState::Closed, false, 0)), "after the close neither, and nobody counts");
             server.close();
             running.join().expect("it was closed in order");

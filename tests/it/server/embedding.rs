@@ -13,6 +13,7 @@ use std::{fs, panic, thread};
 use landline::net::{Server, ServerOptions, Socket, SocketEvent, SocketOptions, WhenFull, relay};
 use landline::{BlockList, Cancel, RefusedBy, dgram};
 
+use crate::support::Whole;
 use crate::support::dgram::receiving;
 use crate::support::fixtures::{Refusing, Served, pair};
 use crate::support::{HANG, descriptors, eventually, in_child, in_child_for, threads, within};
@@ -20,7 +21,7 @@ use crate::support::{HANG, descriptors, eventually, in_child, in_child_for, thre
 /// A client that is turned away, or cut off: it sees the end, or a reset.
 fn sees_the_end(client: &Socket) {
     let client = client.clone();
-    let _ = within("the client sees the end", move || client.read_to_end());
+    let _ = within("the client sees the end", move || client.read_all());
 }
 
 /// All that can go wrong in a server, its clients, and datagrams, with nobody told of it.

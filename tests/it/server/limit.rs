@@ -9,6 +9,7 @@ use std::thread;
 use landline::net::{Refused, Server, ServerOptions};
 use landline::{RefusedBy, Report};
 
+use crate::support::Whole;
 use crate::support::clients::{Closes, ask, client, echo, is_turned_away, leave, stop};
 use crate::support::{HANG, each_ip, eventually, within};
 
@@ -256,7 +257,7 @@ fn eight_acceptors_let_in_exactly_as_many_as_there_are_slots() {
                         let held = Held::new(&held, &most);
                         scope.spawn(move || {
                             socket.write_all("!").expect("the client is there");
-                            let _ = socket.read_to_end();
+                            let _ = socket.read_all();
                             // Before the slot is given back, or the next one is counted before this one has gone.
                             drop(held);
                         });
@@ -282,7 +283,7 @@ fn serving_lets_in_exactly_as_many_as_there_are_slots() {
                 server.serve(|socket| {
                     let _held = Held::new(&held, &most);
                     socket.write_all("!")?;
-                    socket.read_to_end().map(drop)
+                    socket.read_all().map(drop)
                 })
             });
             let closes = Closes(&server);

@@ -5,6 +5,7 @@ use std::sync::mpsc;
 use landline::net::{Server, ServerOptions, Socket, SocketEvent};
 use landline::{Error, Family};
 
+use crate::support::Whole;
 use crate::support::fixtures::{Served, accept, pair};
 use crate::support::{HANG, each_ip, in_child, within};
 
@@ -154,7 +155,7 @@ fn a_second_server_on_an_address_is_an_error() {
         let text = format!("listen EADDRINUSE: address already in use {address}");
         assert_eq!(error.to_string(), text, "Node's text");
         let client = first.connect();
-        let told = within("the first server answers", move || client.read_to_string());
+        let told = within("the first server answers", move || client.read_text());
         assert_eq!(told.expect("the answer arrives"), "first", "the first server is not disturbed");
         first.stop();
     });
@@ -280,7 +281,7 @@ fn the_smallest_stack_serves() {
     for (sent, expected) in [("panic\n", ""), ("hello\n", "hello")] {
         let client = served.connect();
         client.write_all(sent).expect("it is connected");
-        let told = within("the server answers or ends", move || client.read_to_string());
+        let told = within("the server answers or ends", move || client.read_text());
         assert_eq!(told.expect("it ends in order"), expected, "after {sent:?}");
     }
     served.stop();

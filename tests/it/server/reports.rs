@@ -9,6 +9,7 @@ use std::thread;
 use landline::net::{Server, ServerOptions, Socket, SocketOptions};
 use landline::{ConnectionId, Outcome, Report};
 
+use crate::support::Whole;
 use crate::support::clients::{client, stop};
 use crate::support::fixtures::{Served, accept};
 use crate::support::{HANG, each_ip, eventually, within};
@@ -58,7 +59,7 @@ fn accepted_is_the_first_report_and_ended_the_last() {
                         socket.write_all("too late")
                     }
                     b"rset" => Ok(socket.reset_and_destroy()?),
-                    _ => socket.read_to_end().map(drop),
+                    _ => socket.read_all().map(drop),
                 }
             });
             let cases: [(&str, u64, Outcome, Option<&str>); 8] = [
@@ -79,7 +80,7 @@ fn accepted_is_the_first_report_and_ended_the_last() {
                 }
                 client.end().expect("it is connected");
                 // Over, one way or the other.
-                let _ = client.read_to_end();
+                let _ = client.read_all();
                 let mut reports = Vec::new();
                 while !matches!(reports.last(), Some(Report::Ended { .. })) {
                     reports.push(told.recv_timeout(HANG).expect("the end is reported"));
@@ -129,7 +130,7 @@ fn a_connection_that_is_destroyed_at_once_was_accepted_first() {
             }
             tell.send((about(report), word)).expect("the test waits");
         });
-        let served = Served::start("127.0.0.1:0", &options, |socket| socket.read_to_end().map(drop));
+        let served = Served::start("127.0.0.1:0", &options, |socket| socket.read_all().map(drop));
         let (server, stop) = (served.server.clone(), Arc::new(Mutex::new(false)));
         let stopped = Arc::clone(&stop);
         let hunting = thread::spawn(move || {
@@ -223,7 +224,7 @@ fn a_hook_may_call_the_server_and_may_panic() {
         let served = Served::start("127.0.0.1:0", &options, |socket| socket.write_all("served"));
         *shared.lock().expect("no panic") = Some(served.server.clone());
         for _ in 0..3 {
-            assert_eq!(served.connect().read_to_string().expect("no reset"), "served", "nobody is harmed");
+            assert_eq!(served.connect().read_text().expect("no reset"), "served", "nobody is harmed");
             eventually("the slot comes back", || served.server.connections() == 0);
         }
         served.stop();
@@ -248,7 +249,7 @@ fn a_printed_report_is_one_line_whatever_text_is_in_it() {
     ];
     let (options, told) = reporting();
     let served = Served::start("127.0.0.1:0", &options, |socket| {
-        let text = socket.read_to_string()?;
+        let text = socket.read_text()?;
         match text.strip_prefix("panic:") {
             Some(text) => panic!("{text}"),
             None => Err(io::Error::other(text)),

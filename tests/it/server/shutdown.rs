@@ -10,6 +10,7 @@ use std::time::Duration;
 use landline::net::{Server, ServerOptions, ShutdownReport, Socket, relay};
 use landline::{Outcome, Report};
 
+use crate::support::Whole;
 use crate::support::clients::{ask, client, echo, is_turned_away};
 use crate::support::fixtures::Served;
 use crate::support::process;
@@ -143,7 +144,7 @@ fn a_handler_that_reads_to_the_end_is_not_told_of_an_end_by_a_shutdown() {
             let mut whole = vec![0; 5];
             socket.read_exact(&mut whole)?;
             tell.send(Ok(whole)).expect("the test waits");
-            let rest = socket.read_to_end();
+            let rest = socket.read_all();
             tell.send(rest.as_ref().map_err(|error| error.kind()).cloned()).expect("the test waits");
             rest.map(drop)
         });
@@ -186,7 +187,7 @@ fn a_handler_may_shut_its_server_down() {
         own.write_all("!").expect("it is connected");
         let report = told.recv_timeout(HANG).expect("shutdown returns");
         assert_eq!(counts(report), (10, 0, 0), "the others end, and the own handler is not waited for");
-        let answer = within("the answer comes", move || own.read_to_string()).expect("it is still connected");
+        let answer = within("the answer comes", move || own.read_text()).expect("it is still connected");
         assert_eq!(answer, "down", "the own connection goes on");
         served.stop();
     });
@@ -383,7 +384,7 @@ fn a_relay_that_a_shutdown_cuts_ends_by_a_reset() {
         let (report, read, end) = relayed(at, HANG, |socket| {
             socket.write_all("x")?;
             // Until the relay has gone.
-            socket.read_to_end().map(drop)
+            socket.read_all().map(drop)
         });
         assert_eq!((read.len(), report.forced), (1, 0), "it is idle, and does not take the whole time: {report}");
         assert_eq!(end.expect_err("half an answer").kind(), ErrorKind::ConnectionReset, "cut for want of bytes");
@@ -425,7 +426,7 @@ fn a_shutdown_lets_a_pipe_run_whose_reader_is_slow() {
 #[test]
 fn a_pipe_into_a_connection_that_is_cut_ends() {
     each_ip(|at| {
-        let silent = Served::start(at, &ServerOptions::new(), |socket| socket.read_to_end().map(drop));
+        let silent = Served::start(at, &ServerOptions::new(), |socket| socket.read_all().map(drop));
         let from = silent.server.address().clone();
         let server = Server::listen(at).expect("port 0 can be listened on");
         let (tell, told) = mpsc::channel();

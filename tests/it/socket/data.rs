@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use landline::RefusedBy;
 use landline::net::{ServerOptions, Socket, SocketEvent, relay};
 
+use crate::support::Whole;
 use crate::support::fixtures::{Served, accept, noise, pair};
 use crate::support::{HANG, each_ip, eventually, within};
 
@@ -30,7 +31,7 @@ fn all_256_byte_values_survive_an_echo() {
                 assert_eq!(back, [*byte], "one at a time");
             }
             client.write_end(&all).expect("it is connected");
-            assert_eq!(client.read_to_end().expect("no reset"), all, "and all at once");
+            assert_eq!(client.read_all().expect("no reset"), all, "and all at once");
             served.stop();
         });
     });
@@ -98,7 +99,7 @@ fn characters_of_three_bytes_survive_being_split() {
             let served = echo(at);
             let client = served.connect();
             client.write_end(&text).expect("it is connected");
-            assert_eq!(client.read_to_string().expect("no reset"), text, "as a whole");
+            assert_eq!(client.read_text().expect("no reset"), text, "as a whole");
             served.stop();
 
             let (_server, client, accepted) = pair(at);
@@ -108,7 +109,9 @@ fn characters_of_three_bytes_survive_being_split() {
                 sent.as_bytes().chunks(1009).try_for_each(|piece| client.write_all(piece))?;
                 client.write_end("\n")
             });
-            let line = accepted.lines_max(text.len()).next().expect("there is a line").expect("it is UTF-8");
+            let mut buffered = accepted.buffered().expect("it is the first");
+            buffered.set_line_limit(text.len());
+            let line = buffered.lines().next().expect("there is a line").expect("it is UTF-8");
             assert_eq!(line, text, "as a line");
             writing.join().expect("no panic").expect("it was written whole");
         });
@@ -155,7 +158,7 @@ fn counters_begin_anew_with_each_connection() {
                 let client = served.connect();
                 assert_eq!((client.bytes_read(), client.bytes_written()), (0, 0), "nothing is counted yet");
                 client.write_end("hello\n").expect("it is connected");
-                client.read_to_end().expect("no reset");
+                client.read_all().expect("no reset");
                 assert_eq!((client.bytes_read(), client.bytes_written()), (6, 6), "the bytes of this one");
                 read += client.bytes_read();
                 written += client.bytes_written();
@@ -172,10 +175,10 @@ fn a_vectored_write_counts_bytes() {
     within("the text arrives", || {
         each_ip(|at| {
             let (_server, client, accepted) = pair(at);
-            client.write_all_vectored(&[b"one", "twø".as_bytes()]).expect("it is connected");
+            client.write_slices(&[b"one", "twø".as_bytes()]).expect("it is connected");
             assert_eq!(client.bytes_written(), 3 + 4, "bytes, not characters");
             client.write_end("three").expect("it is connected");
-            assert_eq!(accepted.read_to_string().expect("no reset"), "onetwøthree", "in order");
+            assert_eq!(accepted.read_text().expect("no reset"), "onetwøthree", "in order");
             client.destroy();
             assert_eq!((client.bytes_written(), accepted.bytes_read()), (12, 12), "both sides count alike, also after");
         });
@@ -196,7 +199,7 @@ fn bytes_written_counts_bytes_of_utf_8() {
             assert_eq!(client.bytes_written(), 15, "14 characters are 15 bytes");
             client.write_end(second).expect("it is connected");
             assert_eq!(client.bytes_written(), 18, "and 3 more");
-            assert_eq!(accepted.read_to_string().expect("no reset"), "L'État, c'est moi", "one exact text");
+            assert_eq!(accepted.read_text().expect("no reset"), "L'État, c'est moi", "one exact text");
             assert_eq!(client.bytes_read(), 0, "nothing came back");
         });
     });
@@ -243,7 +246,7 @@ fn a_writer_waits_for_its_reader() {
         let writing = thread::spawn(move || writer.write_end(vec![b'x'; SIZE]));
         accepted.peek(&mut [0; 1]).expect("the write is under way");
         assert!(!writing.is_finished(), "64 MiB fit into no buffer, so the writer waits");
-        let read = accepted.read_to_end().expect("no reset");
+        let read = accepted.read_all().expect("no reset");
         assert_eq!(read.len(), SIZE, "all of it arrives");
         writing.join().expect("no panic").expect("it was written whole");
         assert_eq!(client.bytes_written(), SIZE as u64, "it is counted when it was taken");
@@ -347,7 +350,7 @@ fn text_that_is_not_utf_8_is_invalid_data() {
     within("the read returns", || {
         let (_server, client, accepted) = pair("127.0.0.1:0");
         client.write_end([0xff, 0xfe]).expect("it is connected");
-        let error = accepted.read_to_string().expect_err("these bytes are no text");
+        let error = accepted.read_text().expect_err("these bytes are no text");
         assert_eq!(error.kind(), io::ErrorKind::InvalidData, "as std has it");
     });
 }
@@ -385,12 +388,12 @@ fn pipe_carries_everything_and_passes_the_end_on() {
             let writing = thread::spawn(move || from.write_end(&sent).map(|()| from));
             let (pipe_in, pipe_out) = (middle_in.clone(), middle_out.clone());
             let piping = thread::spawn(move || pipe_in.pipe(&pipe_out));
-            assert!(to.read_to_end().expect("no reset") == expected, "everything arrives unchanged, then the end");
+            assert!(to.read_all().expect("no reset") == expected, "everything arrives unchanged, then the end");
             assert_eq!(piping.join().expect("no panic").expect("no error"), SIZE as u64, "pipe says how much");
             let from = writing.join().expect("no panic").expect("it was written whole");
             assert_eq!((middle_in.bytes_read(), middle_out.bytes_written()), (SIZE as u64, SIZE as u64), "counted");
             middle_in.write_end("back").expect("the other direction is open");
-            assert_eq!(from.read_to_string().expect("no reset"), "back", "nothing was closed");
+            assert_eq!(from.read_text().expect("no reset"), "back", "nothing was closed");
         });
     });
 }
@@ -408,12 +411,12 @@ fn relay_carries_both_directions() {
             let (to, back) = (noise(SIZE, 1), noise(SIZE / 2, 2));
             thread::scope(|scope| {
                 scope.spawn(|| one.write_end(&to).expect("it is connected"));
-                scope.spawn(|| assert!(two.read_to_end().expect("no reset") == to, "one direction, whole"));
+                scope.spawn(|| assert!(two.read_all().expect("no reset") == to, "one direction, whole"));
             });
             assert!(!relaying.is_finished(), "the other direction is open");
             thread::scope(|scope| {
                 scope.spawn(|| two.write_end(&back).expect("its own direction is open"));
-                scope.spawn(|| assert!(one.read_to_end().expect("no reset") == back, "the other direction, whole"));
+                scope.spawn(|| assert!(one.read_all().expect("no reset") == back, "the other direction, whole"));
             });
             let carried = relaying.join().expect("no panic").expect("no error");
             assert_eq!(carried, (SIZE as u64, SIZE as u64 / 2), "how much went each way");
@@ -452,9 +455,9 @@ fn accepted_sockets_talk() {
             let client = Socket::connect(server.address()).expect("it listens");
             let accepted = accept(&server);
             client.write_end("question").expect("it is connected");
-            assert_eq!(accepted.read_to_string().expect("no reset"), "question", "there");
+            assert_eq!(accepted.read_text().expect("no reset"), "question", "there");
             accepted.write_end("answer").expect("our direction is open");
-            assert_eq!(client.read_to_string().expect("no reset"), "answer", "and back");
+            assert_eq!(client.read_text().expect("no reset"), "answer", "and back");
         });
     });
 }

@@ -8,6 +8,7 @@ use std::thread;
 use landline::net::{ReadyState, Server, ServerOptions, Socket, SocketEvent, SocketOptions};
 use landline::{Error, RefusedBy, Report};
 
+use crate::support::Whole;
 use crate::support::fixtures::{Served, accept, pair, pair_with, watch_only, watch_running, words};
 use crate::support::{HANG, blocked, each_ip, eventually, tool, within};
 
@@ -248,8 +249,8 @@ fn every_read_after_a_reset_says_so_again() {
                     assert_eq!(said(accepted.read(&mut [0; 1])), reset(), "every read after a {name} says it");
                     assert_eq!(said(accepted.peek(&mut [0; 1])), reset(), "every peek after a {name} says it");
                 }
-                assert_eq!(said(accepted.read_to_end()), reset(), "nothing looks like a whole transfer");
-                let line = accepted.lines().next().expect("no end is pretended");
+                assert_eq!(said(accepted.read_all()), reset(), "nothing looks like a whole transfer");
+                let line = accepted.buffered().expect("it is open").lines().next().expect("no end is pretended");
                 assert_eq!(said(line), reset(), "lines say it");
                 assert_eq!(watch_only(&accepted).join().expect("no panic").0, ["error read ECONNRESET", "close true"]);
             }
@@ -276,15 +277,21 @@ fn clones_of_a_closed_socket_are_not_connected() {
                 assert_eq!(said(socket.read(&mut [0; 1])), destroyed("read"), "read");
                 assert_eq!(said(socket.peek(&mut [0; 1])).0, closed, "peek");
                 assert_eq!(said(socket.read_exact(&mut [0; 1])).0, closed, "read_exact");
-                assert_eq!(said(socket.read_to_end()).0, closed, "read_to_end");
-                assert_eq!(said(socket.read_to_string()).0, closed, "read_to_string");
-                assert_eq!(said(socket.lines().next().expect("no end is pretended")).0, closed, "lines");
+                assert_eq!(said(socket.read_all()).0, closed, "read_to_end");
+                assert_eq!(said(socket.read_text()).0, closed, "read_to_string");
+                assert_eq!(said(socket.buffered()).0, closed, "buffered");
+                assert_eq!(said(socket.available()).0, closed, "available");
+                assert_eq!(said(socket.read(&mut [])).0, closed, "an empty read");
+                assert_eq!(said(socket.peek(&mut [])).0, closed, "an empty peek");
+                assert_eq!(said(socket.read_exact(&mut [])).0, closed, "an empty read_exact");
+                assert_eq!(said(socket.set_read_timeout(None)).0, closed, "set_read_timeout");
+                assert_eq!(said(socket.write_timeout()).0, closed, "write_timeout");
+                assert_eq!(said(mutable.flush()).0, closed, "flush");
                 assert_eq!(said(socket.write_all("x")), destroyed("write"), "write_all");
                 assert_eq!(said(socket.write_all("")).0, closed, "an empty write_all");
                 assert_eq!(said(mutable.write(b"x")), destroyed("write"), "Write::write");
                 assert_eq!(said(socket.write_fmt(format_args!("{}", 1))).0, closed, "write_fmt");
-                assert_eq!(said(socket.write_with(|_| Ok(()))).0, closed, "write_with");
-                assert_eq!(said(socket.write_all_vectored(&[b"x", b"y"])).0, closed, "write_all_vectored");
+                assert_eq!(said(socket.write_slices(&[b"x", b"y"])).0, closed, "write_vectored");
                 assert_eq!(said(socket.write_end("x")).0, closed, "write_end");
                 assert_eq!(said(socket.pipe(&accepted)).0, closed, "pipe");
                 assert_eq!(said(socket.raw()).0, closed, "raw");

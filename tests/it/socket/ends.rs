@@ -7,6 +7,7 @@ use std::thread;
 use landline::Error;
 use landline::net::{ReadyState, Server, ServerOptions, Socket, SocketEvent, SocketOptions};
 
+use crate::support::Whole;
 use crate::support::fixtures::{Served, pair, pair_with, watch, watch_only, words};
 use crate::support::{HANG, descriptors, each_ip, eventually, in_child, threads, within};
 
@@ -63,7 +64,7 @@ fn an_end_is_answered_when_what_was_written_is_out() {
             });
             client.write_end("request").expect("it is connected");
             assert_eq!(client.ready_state(), ReadyState::ReadOnly, "we have ended and may still read");
-            let reply = client.read_to_end().expect("no reset");
+            let reply = client.read_all().expect("no reset");
             assert_eq!(reply.len(), REPLY, "the whole reply arrives, then our end's answer");
             assert_eq!(words(tape), ["data", "end", "close false"], "end before close");
             assert_eq!(client.ready_state(), ReadyState::Closed, "both directions have ended");
@@ -83,7 +84,7 @@ fn an_end_is_answered_after_another_threads_write() {
             client.peek(&mut [0; 1]).expect("the write is under way");
             let tape = watch_only(&accepted);
             client.end().expect("it is connected");
-            assert_eq!(client.read_to_end().expect("no reset").len(), REPLY, "the write is not cut off by the end");
+            assert_eq!(client.read_all().expect("no reset").len(), REPLY, "the write is not cut off by the end");
             writing.join().expect("no panic").expect("it was written whole");
             assert_eq!(words(tape), ["end", "close false"], "then the end is answered and the socket closed");
         });
@@ -188,7 +189,7 @@ fn a_write_after_the_answered_end_fails_and_reaches_nobody() {
             let tape = watch_only(&accepted);
             let writer = accepted.clone();
             client.end().expect("it is connected");
-            assert_eq!(client.read_to_string().expect("no reset"), "", "the client reads our end and nothing else");
+            assert_eq!(client.read_text().expect("no reset"), "", "the client reads our end and nothing else");
             let error = writer.write_all("late").expect_err("our direction has ended");
             let text = error.to_string();
             match error.kind() {
@@ -223,7 +224,7 @@ fn a_write_after_the_end_says_who_ended() {
             assert_eq!(error.kind(), ErrorKind::BrokenPipe, "as std has it");
             assert_eq!(error.to_string(), "This socket has been ended by the other party", "Node's text");
             assert_eq!(Error::of(&error).expect("a landline error is inside").code(), "EPIPE", "Node's code");
-            assert_eq!(client.read_to_string().expect("no reset"), "still open", "what was written before arrives");
+            assert_eq!(client.read_text().expect("no reset"), "still open", "what was written before arrives");
         });
     });
 }
@@ -245,7 +246,7 @@ fn ending_succeeds_with_and_without_data_and_twice() {
                 let client = served.connect();
                 end(&client).expect("it is connected");
                 client.end().expect("a second end is harmless");
-                assert_eq!(client.read_to_string().expect("no reset"), expected, "what was given to end arrives");
+                assert_eq!(client.read_text().expect("no reset"), expected, "what was given to end arrives");
             }
             served.stop();
         });
@@ -294,13 +295,13 @@ fn a_reply_after_the_end_was_read_is_heard() {
     within("the reply arrives", || {
         each_ip(|at| {
             let served = Served::start(at, &ServerOptions::new(), |socket| {
-                let request = socket.read_to_string()?;
+                let request = socket.read_text()?;
                 assert_eq!(socket.ready_state(), ReadyState::WriteOnly, "reading the end closes nothing");
                 socket.write_all(request.repeat(100_000))
             });
             let client = served.connect();
             client.write_end("0123456789").expect("it is connected");
-            assert_eq!(client.read_to_end().expect("no reset").len(), 1_000_000, "the whole reply is heard");
+            assert_eq!(client.read_all().expect("no reset").len(), 1_000_000, "the whole reply is heard");
             served.stop();
         });
     });
@@ -319,7 +320,7 @@ fn a_reply_arrives_although_the_clients_input_was_not_read() {
                         scope.spawn(|| {
                             let client = served.connect();
                             client.write_all(vec![b'i'; unread])?;
-                            client.read_to_string()
+                            client.read_text()
                         })
                     })
                     .collect();
@@ -339,10 +340,10 @@ fn a_lingering_connection_holds_no_slot() {
         let options = ServerOptions::new().max_connections(1).lingering_close(HANG);
         let served = Served::start("127.0.0.1:0", &options, |socket| socket.write_all("reply"));
         let first = served.connect();
-        assert_eq!(first.read_to_string().expect("no reset"), "reply", "the reply and the end arrive");
+        assert_eq!(first.read_text().expect("no reset"), "reply", "the reply and the end arrive");
         // It has not ended, so its thread lingers.
         let second = served.connect();
-        assert_eq!(second.read_to_string().expect("no reset"), "reply", "the slot is free while the first lingers");
+        assert_eq!(second.read_text().expect("no reset"), "reply", "the slot is free while the first lingers");
         drop((first, second));
         served.stop();
     });
@@ -383,7 +384,7 @@ fn a_dropped_socket_ends_in_order() {
             assert_eq!(server.connections(), 1, "a handle is left");
             drop(clone);
             assert_eq!(server.connections(), 0, "the last handle closed it");
-            assert_eq!(client.read_to_string().expect("no reset"), "bye", "what was written arrives, then the end");
+            assert_eq!(client.read_text().expect("no reset"), "bye", "what was written arrives, then the end");
         });
     });
 }
@@ -414,7 +415,7 @@ fn ended_connections_leave_no_thread_and_no_descriptor() {
                 kept.extend(served.server.sockets());
                 client.end().expect("it is connected");
                 // Over, one way or the other.
-                let _ = client.read_to_end();
+                let _ = client.read_all();
                 client.destroy();
             }
             served.stop();

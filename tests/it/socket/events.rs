@@ -5,6 +5,7 @@ use std::sync::mpsc::{self, Receiver};
 
 use landline::net::{ReadyState, Server, ServerOptions, Socket, SocketEvent, SocketOptions};
 
+use crate::support::Whole;
 use crate::support::fixtures::{pair, pair_with, watch, watch_only, watch_running, words};
 use crate::support::{HANG, each_ip, within};
 
@@ -310,7 +311,7 @@ fn refused_is_told_and_the_client_does_not_wait_for_it() {
                 .on()
                 .connection(move |socket| {
                     tell.send(format!("connection {}", socket.remote_address())).expect("the test waits");
-                    socket.read_to_end().map(drop)
+                    socket.read_all().map(drop)
                 })
                 .refused(move |client| {
                     let count = counted.connections();

@@ -5,11 +5,12 @@
 mod support;
 
 mod addresses;
+mod buffered;
 mod data;
 mod destroy;
 mod ends;
 mod events;
-mod lines;
+
 mod options;
 mod outbox;
 mod pause;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use landline::net::{KeepAlive, Server, ServerOptions, Socket, SocketOptions};
 use socket2::SockRef;
 
+use crate::support::Whole;
 use crate::support::fixtures::{Served, accept, pair, pair_with, port_of_no_client};
 use crate::support::{each_ip, in_child, tool, within};
 
@@ -184,7 +185,7 @@ fn with_keep_alive_an_idle_connection_stays_open() {
             let states = [&client, &accepted].map(|socket| socket.ready_state().to_string());
             assert_eq!(states, ["open", "open"], "both ends are open");
             client.write_end("still here").expect("it is connected");
-            assert_eq!(accepted.read_to_string().expect("no reset"), "still here", "and work");
+            assert_eq!(accepted.read_text().expect("no reset"), "still here", "and work");
         });
     });
 }
@@ -355,12 +356,12 @@ fn a_connection_of_stds_can_be_taken_over() {
                 assert_eq!((socket.no_delay(), no_delay(&socket)), (on, on), "its settings are left as they are");
                 assert_eq!(socket.local_address().socket_addr(), Some(local), "its address is known");
                 assert_eq!(socket.remote_address().socket_addr(), Some(remote), "the peer's too");
-                let reading = thread::spawn(move || socket.read_to_string().map(|text| (text, socket)));
+                let reading = thread::spawn(move || socket.read_text().map(|text| (text, socket)));
                 peer.write_end("hello").expect("it is connected");
                 let (text, socket) = reading.join().expect("no panic").expect("it blocks until the end");
                 assert_eq!(text, "hello", "it works like any other");
                 socket.write_end("back").expect("our direction is open");
-                assert_eq!(peer.read_to_string().expect("no reset"), "back", "both ways");
+                assert_eq!(peer.read_text().expect("no reset"), "back", "both ways");
             }
         });
     });

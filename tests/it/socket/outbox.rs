@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use landline::net::{Server, ServerOptions, Socket, SocketOptions};
 use socket2::SockRef;
 
+use crate::support::Whole;
 use crate::support::fixtures::{noise, pair_with};
 use crate::support::{blocked, descriptors, each_ip, eventually, in_child, numbered, threads, until_asleep, within};
 
@@ -33,7 +34,7 @@ fn narrow(socket: &Socket) {
 /// All that a peer sends until its end.
 fn all(peer: &Socket) -> Vec<u8> {
     let peer = peer.clone();
-    within("the end comes", move || peer.read_to_end()).expect("an orderly end")
+    within("the end comes", move || peer.read_all()).expect("an orderly end")
 }
 
 /// Ensures that what the kernel takes is not queued.
@@ -62,7 +63,7 @@ fn every_way_to_write_keeps_the_order() {
                 0 => outbox.try_send(piece).expect("the limit is far"),
                 1 => accepted.write_all(piece).expect("somebody reads"),
                 2 => outbox.send(piece).expect("somebody reads"),
-                _ => accepted.write_all_vectored(&[&piece[..7], &piece[7..]]).expect("somebody reads"),
+                _ => accepted.write_slices(&[&piece[..7], &piece[7..]]).expect("somebody reads"),
             }
             sent.extend_from_slice(piece);
         }
@@ -307,7 +308,7 @@ fn an_end_comes_after_everything_queued() {
 fn a_stall_before_the_end_loses_nothing() {
     let (_server, client, accepted) = pair_with(AT, ServerOptions::new(), SocketOptions::new());
     let reader = client.clone();
-    let (reading, thread) = numbered(move || reader.read_to_end());
+    let (reading, thread) = numbered(move || reader.read_all());
     for _ in 0..100 {
         accepted.outbox().try_send([b'x'; 1024]).expect("there is room");
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use landline::Encoding;
 use landline::net::{ReadyState, Server, ServerEvent, ServerOptions, Socket, SocketEvent, SocketOptions};
 
+use crate::support::Whole;
 use crate::support::fixtures::{pair, pair_with, record, watch, words};
 use crate::support::{HANG, blocked, each_ip, eventually, numbered, until_asleep, within};
 
@@ -201,7 +202,7 @@ fn text_gives_whole_characters() {
         client.write_all(piece).expect("it is connected");
     }
     client.write_end([b'!', 0xE6, 0xBC]).expect("it is connected");
-    let came = client.read_to_string().expect("whole characters are UTF-8");
+    let came = client.read_text().expect("whole characters are UTF-8");
     assert_eq!(came, format!("{}!\u{FFFD}.", text.to_uppercase()), "all of it, the torn end marked, before the end");
     server.close();
     within("serve returns", || running.join()).expect("all went well");

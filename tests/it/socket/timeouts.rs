@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use landline::net::{ServerOptions, Socket, SocketEvent, SocketOptions};
 
+use crate::support::Whole;
 use crate::support::fixtures::{pair, pair_with, record, watch, watch_only, words};
 use crate::support::time::some_round;
 use crate::support::{HANG, blocked, each_ip, eventually, in_child, within};
@@ -125,7 +126,7 @@ fn a_timeout_closes_nothing() {
         client.read_exact(&mut question).expect("the handler's write arrives");
         assert_eq!(&question, b"are you there?", "the socket is open when its timeout is told");
         client.write_end("yes").expect("the connection is open");
-        assert_eq!(client.read_to_end().expect("an orderly end"), b"", "and it ends in order");
+        assert_eq!(client.read_all().expect("an orderly end"), b"", "and it ends in order");
         assert_eq!(words(tape), ["timeout", "data", "end", "close false"], "a timeout is no error");
     });
 }
@@ -162,7 +163,7 @@ fn a_timeout_fires_when_the_time_has_passed_since_the_last_byte() {
         if !is_fed {
             return None;
         }
-        assert_eq!(client.read_to_end().expect("an orderly end, and no reset"), b"", "the client sees the end");
+        assert_eq!(client.read_all().expect("an orderly end, and no reset"), b"", "the client sees the end");
         assert_eq!(words(tape), ["data", "timeout", "close false"], "destroying it then is no error");
         Some(())
     });
@@ -325,7 +326,7 @@ fn a_call_that_timed_out_has_lost_nothing() {
         |s| s.read(&mut [0; 8]),
         |s| s.peek(&mut [0; 8]),
         |s| s.read_exact(&mut [0; 8]).map(|()| 8),
-        |s| s.read_to_end().map(|all| all.len()),
+        |s| s.read_all().map(|all| all.len()),
         |s| s.pipe(s).map(|n| n as usize),
     ];
     for call in calls {
@@ -334,7 +335,7 @@ fn a_call_that_timed_out_has_lost_nothing() {
         assert_eq!(kind, ErrorKind::TimedOut, "on every system");
         assert!(time >= millis(30), "each call waits for a whole time: {time:?}");
     }
-    let mut lines = accepted.lines();
+    let mut lines = accepted.buffered().expect("it is the first").lines();
     for piece in ["on", "e\ntw", "o\n"] {
         let step = lines.next().expect("the peer has not ended");
         assert_eq!(step.expect_err("no line is whole").kind(), ErrorKind::TimedOut, "before {piece:?}");
@@ -360,8 +361,8 @@ fn a_trickle_of_bytes_cannot_outlive_a_deadline() {
             s.read(&mut [0])?;
         },
         |s| s.each(|_, _| Ok(())),
-        |s| s.lines().try_for_each(|line| line.map(drop)),
-        |s| s.read_to_end().map(drop),
+        |s| s.buffered()?.lines().try_for_each(|line| line.map(drop)),
+        |s| s.read_all().map(drop),
     ];
     some_round("each ends at the deadline", millis(400), |deadline| {
         let running = readers.map(|reader| {
@@ -402,7 +403,7 @@ fn a_servers_deadline_ends_each_connection() {
     assert!(accepted.deadline().is_some(), "each connection gets one");
     let tape = watch(&accepted, |_, _| Ok(()));
     client.set_timeout(HANG);
-    assert_eq!(client.read_to_end().expect("an orderly end"), b"", "the client sees the end");
+    assert_eq!(client.read_all().expect("an orderly end"), b"", "the client sees the end");
     assert_eq!(words(tape), ["error read timed out: the deadline has passed", "close true"], "it is an error");
     assert_eq!(server.connections(), 0, "the slot is free");
 }
@@ -437,7 +438,7 @@ fn a_write_ends_by_the_deadline_and_tells_how_far_it_came() {
             assert!(time >= deadline, "not before the deadline: {time:?} of {deadline:?}");
             let written = accepted.bytes_written();
             accepted.destroy();
-            let read = within("the end comes", move || client.read_to_end()).expect("an orderly end");
+            let read = within("the end comes", move || client.read_all()).expect("an orderly end");
             assert_eq!(read.len() as u64, written, "what was counted as written arrives, and no more");
             // A write that began after the deadline has written nothing.
             (written > 0 && time < deadline * 2).then_some(())
@@ -478,7 +479,7 @@ fn a_silent_clients_slot_is_free_after_the_timeout() {
         .expect("a thread can be started");
     let start = Instant::now();
     let client = Socket::connect(server.address()).expect("the server listens");
-    let end = within("the client is disconnected", move || client.read_to_end());
+    let end = within("the client is disconnected", move || client.read_all());
     assert_eq!(end.expect("an orderly end"), b"", "by an end");
     let time = start.elapsed();
     assert!(time >= TIMER, "not before the timeout: {time:?}");

@@ -11,6 +11,7 @@ use std::{env, fs, process};
 use landline::net::{ReadyState, Server, ServerEvent, ServerOptions, Socket, SocketEvent, SocketOptions};
 use landline::{Address, Family};
 
+use crate::support::Whole;
 use crate::support::fixtures::{Served, accept, noise};
 use crate::support::{HANG, blocked, descriptors, differs, each_ip, eventually, in_child, threads, tool, within};
 
@@ -98,7 +99,7 @@ fn a_client_connects_by_every_form_of_a_path() {
     ];
     for client in clients {
         let client = client.expect("the server listens");
-        assert_eq!(client.read_to_string().expect("an orderly end"), "hello", "data, then the end");
+        assert_eq!(client.read_text().expect("an orderly end"), "hello", "data, then the end");
         assert_eq!(client.remote_address().path(), Some(path.as_path()), "it knows where it is");
         assert_eq!(client.ready_state(), ReadyState::WriteOnly, "and where things stand");
     }
@@ -202,7 +203,7 @@ fn served_by_an_abstract_name() {
     let client = Socket::connect(&name).expect("the server listens");
     client.outbox().try_send([]).expect("it is connected");
     client.write_end("hello").expect("it is connected");
-    assert_eq!(client.read_to_string().expect("an orderly end"), "hello", "it works");
+    assert_eq!(client.read_text().expect("an orderly end"), "hello", "it works");
     served.stop();
     Server::listen(&name).expect("the name is free as soon as the server is closed");
 }
@@ -275,7 +276,7 @@ fn pings_are_answered_over_every_kind_of_socket() {
             assert_eq!(&answer, b"PONG");
         }
         client.end().expect("it is connected");
-        assert_eq!(client.read_to_end().expect("an orderly end"), b"", "nothing more");
+        assert_eq!(client.read_all().expect("an orderly end"), b"", "nothing more");
         let stats = server.stats();
         server.close();
         within("serve returns", move || running.join()).expect("serving ended in order");
@@ -319,7 +320,7 @@ fn a_unix_socket_does_what_tcp_does() {
         let events = server.events(4).expect("a thread can be started");
         let client = Socket::connect(&place.0).expect("the server listens");
         let reader = client.clone();
-        let reading = std::thread::spawn(move || reader.read_to_end());
+        let reading = std::thread::spawn(move || reader.read_all());
         let sent = noise(4 << 20, 1);
         let writer = (client.clone(), sent.clone());
         let writing = std::thread::spawn(move || writer.0.write_end(&writer.1));

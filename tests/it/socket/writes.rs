@@ -6,6 +6,7 @@ use std::thread;
 
 use landline::net::Socket;
 
+use crate::support::Whole;
 use crate::support::fixtures::{noise, pair};
 use crate::support::{each_ip, within};
 
@@ -30,13 +31,8 @@ fn messages_of_eight_writers_arrive_whole() {
         |socket, text| socket.write_all(text),
         |socket, text| write!(socket, "{}", Pieces(text)),
         |mut socket, text| Write::write_fmt(&mut socket, format_args!("{}", Pieces(text))),
-        |socket, text| {
-            socket.write_with(|out| {
-                text.as_bytes().chunks(100).for_each(|piece| out.extend(piece));
-                Ok(())
-            })
-        },
-        |socket, text| socket.write_all_vectored(&text.as_bytes().chunks(500).collect::<Vec<_>>()),
+        |socket, text| write!(socket, "{:<1}{}", &text[..1], Pieces(&text[1..])),
+        |socket, text| socket.write_slices(&text.as_bytes().chunks(500).collect::<Vec<_>>()),
         |mut socket, text| Write::write_all(&mut socket, text.as_bytes()),
         |mut socket, text| match Write::write(&mut socket, text.as_bytes())? {
             n if n == text.len() => Ok(()),
@@ -63,7 +59,9 @@ fn messages_of_eight_writers_arrive_whole() {
             })
             .collect();
         let mut next = [0; 8];
-        let mut lines = accepted.lines_max(1_000_000);
+        let mut lines = accepted.buffered().expect("it is the first");
+        lines.set_line_limit(1_000_000);
+        let mut lines = lines.lines();
         for _ in 0..8 * MESSAGES {
             let line = lines.next().expect("there are more messages").expect("a message is a line");
             let mut parts = line.split(' ');
@@ -95,7 +93,7 @@ fn write_end_comes_after_writes_under_way() {
         accepted.peek(&mut [0; 1]).expect("the write is under way");
         let ender = client.clone();
         let ending = thread::spawn(move || ender.write_end("bye"));
-        let all = accepted.read_to_end().expect("no reset");
+        let all = accepted.read_all().expect("no reset");
         assert_eq!(all.len(), SIZE + 3, "nothing is cut off");
         assert_eq!(&all[SIZE..], b"bye", "the last bytes are the end's");
         writing.join().expect("no panic").expect("it was written whole");
@@ -125,10 +123,10 @@ fn vectored_writes_arrive_in_order() {
                 let (expected, buffers) = (list.concat(), list.len());
                 thread::scope(|scope| {
                     scope.spawn(|| {
-                        client.write_all_vectored(&list).unwrap_or_else(|error| panic!("{buffers} buffers: {error}"));
+                        client.write_slices(&list).unwrap_or_else(|error| panic!("{buffers} buffers: {error}"));
                         client.end().expect("it is connected");
                     });
-                    let all = accepted.read_to_end().expect("no reset");
+                    let all = accepted.read_all().expect("no reset");
                     assert!(all == expected, "{} bytes of {buffers} buffers arrive in order", expected.len());
                 });
                 assert_eq!(client.bytes_written(), expected.len() as u64, "they are counted");
@@ -137,36 +135,44 @@ fn vectored_writes_arrive_in_order() {
     });
 }
 
-/// Ensures that a message whose composing fails is not written at all, not even in part, and that the next one is whole.
+/// A text that cannot be put together: its type says so, or panics, in the middle.
+struct Fails {
+    panics: bool,
+}
+
+impl fmt::Display for Fails {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("half")?;
+        assert!(!self.panics, "as asked");
+        Err(fmt::Error)
+    }
+}
+
+/// A text that writes another one while it is put together.
+struct Nests<'a>(&'a Socket);
+
+impl fmt::Display for Nests<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(self.0, "{}", Pieces("inner")).expect("it is connected");
+        f.write_str("outer")
+    }
+}
+
+/// Ensures that a message that cannot be put together is not written at all, not even in part, and that the next one is
+/// whole.
 #[test]
 fn a_message_that_cannot_be_composed_is_not_written() {
     within("the text arrives", || {
         each_ip(|at| {
             let (_server, client, accepted) = pair(at);
-            client.write_with(|out| writeln!(out, "first")).expect("it is connected");
-            let result = client.write_with(|out| {
-                out.extend(b"half");
-                Err(io::Error::new(ErrorKind::InvalidData, "cannot be composed"))
-            });
-            let error = result.expect_err("composing failed");
-            assert_eq!(
-                (error.kind(), error.to_string()),
-                (ErrorKind::InvalidData, "cannot be composed".into()),
-                "as it is"
-            );
+            writeln!(client, "{}", Pieces("first")).expect("it is connected");
+            write!(client, "{}", Fails { panics: false }).expect_err("composing failed");
+            let panicking = client.clone();
+            thread::spawn(move || write!(panicking, "{}", Fails { panics: true })).join().expect_err("it panicked");
             // Composing one message while composing another needs a buffer of its own.
-            let nested = client.write_with(|out| {
-                client.write_with(|inner| inner.write_all(b"inner\n"))?;
-                out.write_all(b"outer\n")
-            });
-            nested.expect("it is connected");
-            client.write_with(|_| Ok(())).expect("an empty message is none");
-            client.write_end(vec![b'z'; 3]).expect("it is connected");
-            assert_eq!(
-                accepted.read_to_string().expect("no reset"),
-                "first\ninner\nouter\nzzz",
-                "and nothing of the half"
-            );
+            writeln!(client, "{}", Nests(&client)).expect("it is connected");
+            client.write_end("zzz").expect("it is connected");
+            assert_eq!(accepted.read_text().expect("no reset"), "first\ninner\nouter\nzzz", "and nothing of the half");
         });
     });
 }
@@ -182,30 +188,7 @@ fn the_macros_of_std_write_what_they_format() {
         let writer: &mut dyn Write = &mut client.clone();
         writeln!(writer, "{:>5}", 4).expect("and so will the trait");
         client.end().expect("it is connected");
-        assert_eq!(
-            accepted.read_to_string().expect("no reset"),
-            "1 two three\n    4\n",
-            "nothing more and nothing less"
-        );
-    });
-}
-
-/// Ensures that a panic while a message is composed writes nothing and leaves the socket as it was.
-#[test]
-fn a_panic_while_composing_leaves_the_socket_as_it_was() {
-    within("the text arrives", || {
-        let (_server, client, accepted) = pair("127.0.0.1:0");
-        let composing = client.clone();
-        let panicked = thread::spawn(move || {
-            composing.write_with(|out| {
-                out.extend(b"half");
-                panic!("as asked");
-            })
-        });
-        panicked.join().expect_err("it panicked");
-        client.write_with(|out| out.write_all(b"whole")).expect("the next one is written");
-        client.end().expect("it is connected");
-        assert_eq!(accepted.read_to_string().expect("no reset"), "whole", "and nothing of the half");
+        assert_eq!(accepted.read_text().expect("no reset"), "1 two three\n    4\n", "nothing more and nothing less");
     });
 }
 

@@ -172,3 +172,34 @@ pub(crate) fn port_of_no_client() -> u16 {
         assert!(NEXT.load(Ordering::Relaxed) < 10_000, "one port of ten thousand is free");
     }
 }
+
+/// Calls of the whole of something.
+pub(crate) trait Whole {
+    /// What arrives until the peer's end.
+    fn read_all(&self) -> io::Result<Vec<u8>>;
+
+    /// The same, as text.
+    fn read_text(&self) -> io::Result<String>;
+
+    /// Several buffers as one message.
+    fn write_slices(&self, slices: &[&[u8]]) -> io::Result<()>;
+}
+
+impl Whole for Socket {
+    fn read_all(&self) -> io::Result<Vec<u8>> {
+        let mut all = Vec::new();
+        io::Read::read_to_end(&mut &*self, &mut all)?;
+        Ok(all)
+    }
+
+    fn read_text(&self) -> io::Result<String> {
+        io::read_to_string(self)
+    }
+
+    fn write_slices(&self, slices: &[&[u8]]) -> io::Result<()> {
+        let length: usize = slices.iter().map(|slice| slice.len()).sum();
+        let slices: Vec<_> = slices.iter().map(|slice| io::IoSlice::new(slice)).collect();
+        let n = io::Write::write_vectored(&mut &*self, &slices)?;
+        if n == length { Ok(()) } else { Err(io::ErrorKind::TimedOut.into()) }
+    }
+}

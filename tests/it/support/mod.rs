@@ -19,6 +19,7 @@ use std::sync::{OnceLock, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
+pub(crate) use fixtures::Whole;
 pub(crate) use proc::{blocked, descriptors, numbered, status, threads, threads_named, until_asleep};
 
 /// The bound on every wait: only a hang reaches it.

@@ -4,6 +4,7 @@ use std::time::Duration;
 use std::{io, thread};
 
 use landline::net::{Server, Socket};
+use cases::Whole;
 
 fn main() {
     cases::watchdog(Duration::from_secs(4), "the error has not come out");
@@ -11,7 +12,7 @@ fn main() {
     let result: io::Result<()> = thread::scope(|scope| {
         scope.spawn(|| server.serve(|socket| socket.write_end("hello\n")));
         // The wrong port.
-        Socket::connect("127.0.0.1:1")?.read_to_string()?;
+        Socket::connect("127.0.0.1:1")?.read_text()?;
         server.close();
         Ok(())
     });

@@ -4,6 +4,7 @@ use std::thread;
 use std::time::Duration;
 
 use landline::net::{Server, ServerEvent, Socket, SocketEvent};
+use cases::Whole;
 
 fn main() {
     let server = Server::listen("127.0.0.1:0").unwrap();
@@ -24,7 +25,7 @@ fn main() {
     let ask = move || {
         let client = Socket::connect(&address)?;
         client.write_end("hello")?;
-        client.read_to_string()
+        client.read_text()
     };
     let before = ask();
     thread::spawn(move || {

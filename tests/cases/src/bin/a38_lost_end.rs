@@ -2,6 +2,7 @@
 //! by the idle timeout it takes the end back, and the end that `Ok` promised never comes.
 use std::thread;
 use std::time::Duration;
+use cases::Whole;
 
 const TRIALS: u64 = 40;
 
@@ -24,7 +25,7 @@ fn main() {
         });
         socket.set_timeout(None);
         client.set_timeout(Duration::from_secs(1));
-        let read = client.read_to_end();
+        let read = client.read_all();
         if queued.is_ok() && read.is_err() {
             lost += 1;
             text = format!(
