@@ -2,7 +2,7 @@
 
 use std::io::{self, BufRead, IoSlice, Read, Write};
 use std::sync::atomic::Ordering::SeqCst;
-use std::{fmt, thread};
+use std::{fmt, str, thread};
 
 use crate::error::{Cause, Error};
 use crate::net::socket::Socket;
@@ -456,6 +456,6 @@ fn find(byte: u8, mut bytes: &[u8]) -> Option<usize> {
     (length > 0 && all[length - 1] == byte).then(|| length - 1)
 }
 
-fn not_utf8(error: std::str::Utf8Error) -> io::Error {
+fn not_utf8(error: str::Utf8Error) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, error)
 }
