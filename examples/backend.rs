@@ -57,11 +57,13 @@ fn main() -> landline::Result<()> {
     let server = options.listen(at)?;
     let mut out = io::stdout();
     writeln!(out, "listening on {}", server.address()).and_then(|()| out.flush())?;
-    server.serve(|client| {
-        let (from, to) = (client.remote_address(), client.local_address());
-        let way = client.proxy_address().map(|proxy| format!(", by way of {proxy}")).unwrap_or_default();
-        for line in client.lines() {
-            writeln!(client, "{from} said {:?} to {to}{way}, at {}", line?, server.address())?;
+    server.serve(|socket| {
+        let (from, to) = (socket.remote_address(), socket.local_address());
+        let way = socket.proxy_address().map(|proxy| format!(", by way of {proxy}")).unwrap_or_default();
+        let mut client = socket.buffered()?;
+        while let Some(line) = client.next_line()? {
+            let said = format!("{from} said {line:?}");
+            writeln!(client, "{said} to {to}{way}, at {}", server.address())?;
         }
         Ok(())
     })?;

@@ -41,7 +41,7 @@ fn main() -> landline::Result<()> {
     let everyone = server.clone();
     server.serve(|socket| {
         say(format_args!("{} joined", socket.id()))?;
-        let result = socket.lines().try_for_each(|line| {
+        let result = socket.buffered()?.lines().try_for_each(|line| {
             let line: Arc<[u8]> = format!("{}: {}\n", socket.id(), line?).into_bytes().into();
             let _turn = speaking.lock().unwrap_or_else(PoisonError::into_inner);
             everyone.sockets().iter().filter(|other| *other != socket).for_each(|other| tell(other, &line));

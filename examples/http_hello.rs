@@ -37,7 +37,7 @@
 //! what is not understood to the letter is refused, and the connection ended. It leaves out what a real server has: a
 //! date, chunks, compression.
 
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, Read, Write};
 use std::time::{Duration, Instant};
 
 use landline::net::Server;
@@ -50,11 +50,11 @@ fn main() -> io::Result<()> {
     let server = Server::listen(std::env::args().nth(1).unwrap_or("127.0.0.1:3000".into()))?;
     println!("listening on {0}\nthen: curl --include http://{0}/", server.address());
     server.serve(|socket| {
-        let (mut reader, mut goes_on) = (BufReader::new(socket), true);
+        let (mut client, mut goes_on) = (socket.buffered()?, true);
         while goes_on {
             // Not a timeout: a client that trickles its bytes could put that off for ever.
             socket.set_deadline(Instant::now() + Duration::from_secs(10));
-            let head = head(&mut reader)?;
+            let head = head(&mut client)?;
             if head.is_empty() {
                 return Ok(());
             }
@@ -62,15 +62,12 @@ fn main() -> io::Result<()> {
             let status;
             (status, goes_on) = judge(&head).unwrap_or((bad, false));
             let body = if status == "200 OK" { PAGE } else { status };
-            socket.write_with(|out| {
-                write!(out, "HTTP/1.1 {status}\r\nContent-Type: text/html\r\nContent-Length: {}\r\n", body.len() + 1)?;
-                write!(
-                    out,
-                    "Allow: GET, HEAD\r\nConnection: {}\r\n\r\n",
-                    if goes_on { "keep-alive" } else { "close" }
-                )?;
-                if head.starts_with("HEAD ") { Ok(()) } else { writeln!(out, "{body}") }
-            })?;
+            let connection = if goes_on { "keep-alive" } else { "close" };
+            write!(client, "HTTP/1.1 {status}\r\nContent-Type: text/html\r\nContent-Length: {}\r\n", body.len() + 1)?;
+            write!(client, "Allow: GET, HEAD\r\nConnection: {connection}\r\n\r\n")?;
+            if !head.starts_with("HEAD ") {
+                writeln!(client, "{body}")?;
+            } // all of it leaves before the next read waits
         }
         Ok(()) // what is left of a request is taken in and thrown away, so that the answer arrives
     })

@@ -24,13 +24,13 @@
 //! ```
 //!
 //! Lesson: TCP has no messages, only bytes in order, so the length says where one ends. It is looked at before anything is
-//! allocated: `GET ` is a message of more than a billion bytes. `write_with` puts length and message into one write, so that
-//! threads that share a socket do not mix theirs. An end between two messages is one in order, an end within is an error.
+//! allocated: `GET ` is a message of more than a billion bytes. A `Buffered` keeps both parts of an answer and sends them in
+//! one write, before it waits for the next message. An end between two messages is one in order, an end within is an error.
 
-use std::io::{self, BufRead, BufReader};
+use std::io::{self, BufRead, Read, Write};
 use std::{env, process};
 
-use landline::net::{Server, Socket};
+use landline::net::{Buffered, Server, Socket};
 
 const LONGEST: usize = 64 * 1024;
 
@@ -50,37 +50,33 @@ fn serve(at: &str) -> io::Result<()> {
     let server = Server::listen(at)?;
     println!("listening on {0}\nthen: cargo run --example length_prefix ask {0} one two", server.address());
     server.serve(|socket| {
-        let mut reader = BufReader::new(socket);
-        while let Some(mut message) = receive(&mut reader)? {
+        let mut client = socket.buffered()?;
+        while let Some(mut message) = receive(&mut client)? {
             message.reverse();
-            send(socket, &message)?;
+            send(&mut client, &message)?;
         }
         Ok(())
     })
 }
 
 fn ask(to: &str, words: &[&str]) -> io::Result<()> {
-    let socket = Socket::connect(to)?;
-    let mut reader = BufReader::new(&socket);
+    let mut server = Socket::connect(to)?.buffered()?;
     for word in words {
-        send(&socket, word.as_bytes())?;
-        let answer = receive(&mut reader)?.ok_or(io::ErrorKind::UnexpectedEof)?;
+        send(&mut server, word.as_bytes())?;
+        let answer = receive(&mut server)?.ok_or(io::ErrorKind::UnexpectedEof)?;
         println!("{}", String::from_utf8_lossy(&answer));
     }
     Ok(())
 }
 
-fn send(socket: &Socket, message: &[u8]) -> io::Result<()> {
+fn send(to: &mut Buffered, message: &[u8]) -> io::Result<()> {
     let length = u32::try_from(message.len()).map_err(io::Error::other)?;
-    socket.write_with(|out| {
-        out.extend(length.to_be_bytes());
-        out.extend(message);
-        Ok(())
-    })
+    to.write_all(&length.to_be_bytes())?;
+    to.write_all(message)
 }
 
 /// The next message; none if the peer has ended before it.
-fn receive(from: &mut impl BufRead) -> io::Result<Option<Vec<u8>>> {
+fn receive(from: &mut Buffered) -> io::Result<Option<Vec<u8>>> {
     if from.fill_buf()?.is_empty() {
         return Ok(None);
     }

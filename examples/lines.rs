@@ -25,13 +25,16 @@
 //!
 //! Lesson: the protocol is one loop over lines, and its state is where it belongs: a client's own in local variables, the
 //! common one behind a lock. A line has a limit, 1,000 bytes here, or a client that never ends its line would take all
-//! memory. A timeout loses nothing, so it can be answered; it is the return that ends the connection.
+//! memory. A timeout is a tick: it loses nothing and ends nothing, so it can be answered; it is the return that ends the
+//! connection. Answers are kept and leave together before the next read waits, so a client may send many lines at once.
 
 use std::collections::HashMap;
+use std::io::Write;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use std::{env, io};
 
+use landline::Error;
 use landline::net::ServerOptions;
 
 fn main() -> io::Result<()> {
@@ -43,15 +46,16 @@ fn main() -> io::Result<()> {
     println!("then: cargo run --example echo_client {}", server.address());
     let words = Mutex::new(HashMap::new());
     server.serve(|socket| {
-        for line in socket.lines_max(1000) {
-            let line = match line {
-                Ok(line) => line,
-                Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-                    return socket.write_all(format!("bye: nothing was said for {seconds} s\n"));
+        let mut client = socket.buffered()?;
+        client.set_line_limit(1000);
+        loop {
+            let line = match client.next_line() {
+                Ok(Some(line)) => line,
+                Ok(None) => return Ok(()),
+                Err(error) if Error::is_tick(&error) => {
+                    return writeln!(client, "bye: nothing was said for {seconds} s");
                 }
-                Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-                    return socket.write_all(format!("bye: {error}\n"));
-                }
+                Err(error) if error.kind() == io::ErrorKind::InvalidData => return writeln!(client, "bye: {error}"),
                 Err(error) => return Err(error),
             };
             let mut words = words.lock().unwrap_or_else(PoisonError::into_inner);
@@ -65,8 +69,7 @@ fn main() -> io::Result<()> {
                 _ => "error: set KEY VALUE, get KEY or quit".into(),
             };
             drop(words); // nobody waits for this client
-            writeln!(socket, "{answer}")?;
+            writeln!(client, "{answer}")?;
         }
-        Ok(())
     })
 }

@@ -56,7 +56,7 @@ fn main() -> io::Result<()> {
 fn talk(to: &str, pause: &mut Duration) -> io::Result<()> {
     let socket = SocketOptions::new().connect_timeout(Duration::from_secs(5)).connect(to)?;
     println!("connected to {}", socket.remote_address());
-    for line in socket.lines() {
+    for line in socket.buffered()?.lines() {
         println!("the server says: {}", line?);
         *pause = SHORTEST;
     }

@@ -76,7 +76,7 @@ fn main() -> landline::Result<()> {
     let control = match (args.next(), args.next()) {
         (Some(path), None) => Server::listen(PathBuf::from(path))?,
         (Some(path), Some(word)) if word == "stop" => {
-            eprint!("{}", Socket::connect(PathBuf::from(path))?.read_to_string()?);
+            eprint!("{}", io::read_to_string(Socket::connect(PathBuf::from(path))?)?);
             return Ok(());
         }
         _ => usage(),

@@ -20,12 +20,13 @@
 //! {"error":"unknown variant `sing`, expected `add` or `upper` at line 1 column 7"}
 //! ```
 //!
-//! Lesson: an enum is the protocol, and serde checks what comes against it. `lines` cuts the stream into messages, each
-//! of 64 KiB at most, `write_with` writes an answer whole from a buffer that is used again. What a client gets wrong is
+//! Lesson: an enum is the protocol, and serde checks what comes against it. `next_line` cuts the stream into messages,
+//! each of 64 KiB at most. What is written is kept and leaves before the next read waits. What a client gets wrong is
 //! answered and ends nothing; only what the socket gets wrong ends the connection. The crate is one of its own, so that
 //! the library's dependencies stay as they are.
 
-use std::{env, io};
+use std::env;
+use std::io::{self, Write};
 
 use landline::net::Server;
 use serde::{Deserialize, Serialize};
@@ -49,17 +50,15 @@ fn main() -> io::Result<()> {
     let server = Server::listen(env::args().nth(1).unwrap_or("127.0.0.1:3000".into()))?;
     println!("listening on {0}\nthen: cargo run --example echo_client {0}", server.address());
     server.serve(|socket| {
-        for line in socket.lines() {
-            let answer = match serde_json::from_str(&line?) {
+        let mut client = socket.buffered()?;
+        while let Some(line) = client.next_line()? {
+            let answer = match serde_json::from_str(line) {
                 Ok(Request::Add(numbers)) => Answer::Number(numbers.iter().sum()),
                 Ok(Request::Upper(text)) => Answer::Text(text.to_uppercase()),
                 Err(error) => Answer::Error(error.to_string()),
             };
-            socket.write_with(|out| {
-                serde_json::to_writer(&mut *out, &answer)?;
-                out.push(b'\n');
-                Ok(())
-            })?;
+            serde_json::to_writer(&mut client, &answer)?;
+            client.write_all(b"\n")?;
         }
         Ok(())
     })
