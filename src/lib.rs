@@ -9,7 +9,7 @@
 //!
 //! let client = Socket::connect(server.address())?;
 //! client.write_end("hello")?;
-//! assert_eq!(client.read_to_string()?, "hello");
+//! assert_eq!(std::io::read_to_string(&client)?, "hello");
 //!
 //! server.close();
 //! echo.join()?;
@@ -25,7 +25,7 @@
 //! | | by calls that block | by events | by one channel |
 //! |---|---|---|---|
 //! | [`net::Server`] | [`accept`](net::Server::accept), [`serve`](net::Server::serve), [`spawn`](net::Server::spawn) | [`on`](net::Server::on) | [`events`](net::Server::events) |
-//! | [`net::Socket`] | it is `Read` and `Write`; [`lines`](net::Socket::lines), [`pipe`](net::Socket::pipe), … | [`each`](net::Socket::each) | [`events`](net::Socket::events) |
+//! | [`net::Socket`] | it is `Read` and `Write`; [`buffered`](net::Socket::buffered), [`pipe`](net::Socket::pipe), … | [`each`](net::Socket::each) | [`events`](net::Socket::events) |
 //! | [`dgram::Socket`] | [`recv`](dgram::Socket::recv), [`send_to`](dgram::Socket::send_to), [`send`](dgram::Socket::send) | [`each`](dgram::Socket::each) | [`events`](dgram::Socket::events) |
 //!
 //! Begin with the first column. `each` is a read loop that hands one event at a time to one closure; a server's `on`
@@ -56,7 +56,7 @@
 //!
 //! # What it does not do
 //!
-//! - No TLS, no HTTP, no framing but [lines](net::Lines).
+//! - No TLS, no HTTP, no framing but [lines](net::Buffered).
 //! - No async: whoever waits for a socket is a thread. A channel brings the events of many to one thread, but each of
 //!   them still has its own.
 //! - It catches no signals, and prints nothing: what happens goes to the `report` hook.
@@ -69,7 +69,7 @@
 //!   default. docs/benchmarks.md: how fast, beside what else there is.
 //! - docs/node.md: each option, method and event of Node's, what it is called here, and the test that proves it; where
 //!   landline differs, and why; a Node tutorial's programs and their counterparts.
-//! - docs/recipes.md: TLS, WebSockets, JSON, a GUI, metrics, Ctrl+C, in ten lines each. docs/twins.md: the examples
+//! - docs/recipes.md: TLS, WebSockets, JSON, a GUI, a pool, CONNECT, metrics, Ctrl+C, in few lines each. docs/twins.md: the examples
 //!   beside plain std.
 //! - docs/reliability.md: what was done to break it: loom, fuzzing, a stampede, 10,000 at once, and thirty known
 //!   pitfalls with the test of each.

@@ -23,7 +23,7 @@ impl Server {
     ///     .close(|| println!("closed"))
     ///     .spawn()?;
     ///
-    /// assert_eq!(Socket::connect(server.address())?.read_to_string()?, "hello");
+    /// assert_eq!(std::io::read_to_string(Socket::connect(server.address())?)?, "hello");
     /// server.close();
     /// serving.join()?;
     /// # Ok::<(), std::io::Error>(())

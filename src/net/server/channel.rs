@@ -50,7 +50,7 @@ impl Server {
     ///         _ => {}
     ///     }
     /// }
-    /// assert_eq!(client.read_to_string()?, "hello");
+    /// assert_eq!(std::io::read_to_string(&client)?, "hello");
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///

@@ -39,7 +39,7 @@ use crate::thread::Running;
 /// let server = Server::listen("127.0.0.1:0")?;
 /// let serving = server.spawn(|socket| socket.write_end("hello\n"))?;
 ///
-/// let hello = Socket::connect(server.address())?.read_to_string()?;
+/// let hello = std::io::read_to_string(Socket::connect(server.address())?)?;
 /// assert_eq!(hello, "hello\n");
 ///
 /// server.close();
@@ -196,7 +196,7 @@ impl Server {
     /// let counted = server.clone();
     /// let serving = server.spawn(move |socket| socket.write_end(format!("{} connected", counted.connections())))?;
     ///
-    /// assert_eq!(Socket::connect(server.address())?.read_to_string()?, "1 connected");
+    /// assert_eq!(std::io::read_to_string(Socket::connect(server.address())?)?, "1 connected");
     /// server.close();
     /// serving.join()?;
     /// # Ok::<(), std::io::Error>(())

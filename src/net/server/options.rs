@@ -218,7 +218,7 @@ impl ServerOptions {
     ///
     /// let client = Socket::connect(server.address())?;
     /// client.end()?;
-    /// assert_eq!(client.read_to_string()?, "you have ended, I have not");
+    /// assert_eq!(std::io::read_to_string(&client)?, "you have ended, I have not");
     /// server.close();
     /// serving.join()?;
     /// # Ok::<(), std::io::Error>(())

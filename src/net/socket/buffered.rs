@@ -87,6 +87,9 @@ impl Socket {
     /// `ERR_SOCKET_BUFFERED`, of kind `ResourceBusy`, while there is another one of this connection: two would each
     /// have a part of what arrives. Drop it, or take it apart by [`into_inner`](Buffered::into_inner). `NotConnected`
     /// once the socket is closed.
+    #[doc(alias = "cork")]
+    #[doc(alias = "uncork")]
+    #[doc(alias = "writev")]
     pub fn buffered(&self) -> io::Result<Buffered> {
         self.connection.stream("buffered")?;
         if self.connection.flags.fetch_or(BUFFERED, SeqCst) & BUFFERED != 0 {
@@ -153,7 +156,7 @@ impl Buffered {
         })
     }
 
-    /// How long a line may be, in bytes, its end not counted. Default: 65,536.
+    /// How long a line may be, in bytes, its end not counted: 64 KiB unless it is set here.
     pub fn set_line_limit(&mut self, bytes: usize) {
         self.line_limit = bytes;
     }

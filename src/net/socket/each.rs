@@ -26,9 +26,10 @@ pub enum SocketEvent<D = Vec<u8>> {
     /// answers what has come and calls [`outbox().end()`](crate::net::Outbox::end); a connection that is not ended so is
     /// destroyed when the shutdown's time is up. [`Socket::each`] ends it at once.
     ShuttingDown,
-    /// The idle time is over. Nothing is closed by that, and it is not told again until bytes have moved: to give up,
-    /// call [`destroy`](Socket::destroy) or return an error, since [`end`](Socket::end) alone goes on waiting for the
-    /// peer's end.
+    /// A tick: the [idle timeout](Socket::set_timeout) is over, told once until bytes have moved again, or the
+    /// [read timeout](Socket::set_read_timeout), told each time. Nothing is closed by that. To give up, call
+    /// [`destroy`](Socket::destroy) or return an error, since [`end`](Socket::end) alone goes on waiting for the peer's
+    /// end.
     Timeout,
     /// The connection failed, or the closure returned an error.
     Error(Error),
@@ -93,7 +94,7 @@ impl Socket {
     ///
     /// let socket = Socket::connect(server.address())?;
     /// socket.write_end("hello")?;
-    /// assert_eq!(socket.read_to_string()?, "5 bytes, bye\n");
+    /// assert_eq!(std::io::read_to_string(&socket)?, "5 bytes, bye\n");
     /// server.close();
     /// serving.join()?;
     /// # Ok::<(), std::io::Error>(())

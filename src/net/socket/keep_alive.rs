@@ -19,7 +19,7 @@ use crate::sys;
 /// SocketOptions::new().keep_alive(KeepAlive::new().delay(Duration::from_secs(30)).interval(Duration::from_secs(5)).count(3));
 /// ```
 ///
-/// Whoever reads then gets `ETIMEDOUT`, of kind `TimedOut`.
+/// If no probe is answered, reads and writes fail with `ETIMEDOUT`, of kind `ConnectionAborted`.
 ///
 /// Probes are not sent while data of ours is unacknowledged. Retransmission finds the dead peer then, on Linux after
 /// some 15 minutes, or after the [user timeout](crate::net::Socket::set_user_timeout): set both to find it in any case.

@@ -54,9 +54,9 @@ impl Socket {
     }
 
     /// How long what was written may stay unacknowledged by the peer's system, or, while its receive buffer is full,
-    /// may fail to be taken: TCP_USER_TIMEOUT, tcp(7), RFC 5482. Then the system gives the connection up: whoever reads
-    /// or writes gets `ETIMEDOUT`, of kind `TimedOut`. Whole milliseconds, rounded up; `None` and zero leave it to the
-    /// system, which on Linux goes on sending for some 15 minutes. Default: the system's.
+    /// may fail to be taken: TCP_USER_TIMEOUT, tcp(7), RFC 5482. Then the system gives the connection up: reads and
+    /// writes fail with `ETIMEDOUT`, of kind `ConnectionAborted`. Whole milliseconds, rounded up; `None` and zero leave
+    /// it to the system, which on Linux goes on sending for some 15 minutes. Default: the system's.
     ///
     /// [Keep-alive](KeepAlive) finds a peer that is gone while nothing is under way, but sends no probes while data of
     /// ours is unacknowledged; this finds it then. With both, Linux gives up an idle connection after this time too,
