@@ -122,7 +122,7 @@ fn call(way: Way, ends: &mut Ends) -> io::Result<()> {
         Way::WriteAll => socket.write_all("more"),
         Way::Write => (&mut &*socket).write(b"more").map(drop),
         Way::WriteVectored => (&mut &*socket).write_vectored(&[IoSlice::new(b"mo"), IoSlice::new(b"re")]).map(drop),
-        Way::Format => write!(socket, "{}", "more"),
+        Way::Format => write!(socket, "{}{}", "more".len(), 0),
         Way::Flush => ends.buffered.as_mut().expect("it was made").flush(),
         Way::PipeInto => {
             // What a pipe has read before its write fails is lost, so it is given something for each call.

@@ -75,7 +75,7 @@ table! {
     landline::Report:                        YES  YES  YES   YES        YES,
     landline::Running:                       YES  YES  YES   NO         NO,
     landline::net::KeepAlive:                YES  YES  YES   YES        YES,
-    landline::net::Lines:                    YES  YES  YES   NO         NO,
+    landline::net::Buffered:                 YES  YES  YES   NO         NO,
     landline::net::Outbox:                   YES  YES  YES   NO         NO,
     landline::net::Raw:                      YES  YES  YES   YES        YES,
     landline::net::ReadyState:               YES  YES  YES   YES        YES,
