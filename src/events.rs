@@ -11,6 +11,7 @@ use crossbeam_channel::{
 };
 
 use crate::error::{Error, Result};
+use crate::sync::deadline::Deadline;
 use crate::sync::wait_queue::WaitQueue;
 use crate::thread::Running;
 
@@ -31,7 +32,7 @@ pub struct Events<T> {
     receiver: Receiver<T>,
     /// Dropped first: those who wait for room give up.
     stop: Option<Sender<Infallible>>,
-    queue: Arc<WaitQueue>,
+    queue: Arc<WaitQueue<SENDING>>,
     close: Box<dyn Fn() + Send + Sync>,
     running: Option<Running>,
 }
@@ -69,11 +70,14 @@ pub(crate) struct Feed<T> {
     sender: Sender<T>,
     gone: Receiver<Infallible>,
     /// Those who wait for room.
-    queue: Arc<WaitQueue>,
+    queue: Arc<WaitQueue<SENDING>>,
 }
 
 /// The channel's end will never come to this event.
 pub(crate) struct Disconnected;
+
+/// How many threads of those that wait for room are in a `select!`; the others wait behind them.
+const SENDING: usize = 2;
 
 /// More room than this is a mistake: all of it is allocated at once.
 const MOST: usize = 1 << 20;
@@ -82,7 +86,7 @@ const MOST: usize = 1 << 20;
 pub(crate) struct Unfed<T> {
     receiver: Receiver<T>,
     stop: Sender<Infallible>,
-    queue: Arc<WaitQueue>,
+    queue: Arc<WaitQueue<SENDING>>,
 }
 
 /// A channel for at most `n` events.
@@ -192,7 +196,7 @@ impl<T> Feed<T> {
                 Err(TrySendError::Disconnected(_)) => return Err(Disconnected),
             }
         }
-        let _front = self.queue.enter(is_over).ok_or(Disconnected)?;
+        let _front = self.queue.enter(Deadline::NEVER, is_over).ok_or(Disconnected)?;
         // Again, since `select!` takes any arm that is ready.
         if is_gone() {
             return Err(Disconnected);

@@ -8,6 +8,7 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, Condvar, Mutex};
 
+use crate::sync::deadline::Deadline;
 use crate::sync::poison::{lock, wait};
 
 /// Lowest bit of the word: no client is admitted any more.
@@ -79,15 +80,15 @@ impl Slots {
         self.wake();
     }
 
-    /// Blocks until a slot is free, the slots are closed, or `given_up` says so when the thread is woken for that. The
-    /// slot is not taken by it.
-    pub(crate) fn wait_for_room(&self, given_up: impl Fn() -> bool) {
+    /// Blocks until a slot is free, the slots are closed, the time is up, or `given_up` says so when the thread is woken for
+    /// that. The slot is not taken by it.
+    pub(crate) fn wait_for_room(&self, until: Deadline, given_up: impl Fn() -> bool) {
         let mut waiting = lock(&self.waiting);
         *waiting += 1;
         // Before the look at the count: a slot that comes back after the look finds the bit.
         let mut word = self.word.fetch_or(WAITED, SeqCst);
-        while word & CLOSED == 0 && word / ONE >= self.limit.load(SeqCst) && !given_up() {
-            waiting = wait(&self.freed, waiting, None);
+        while word & CLOSED == 0 && word / ONE >= self.limit.load(SeqCst) && !given_up() && !until.is_over() {
+            waiting = wait(&self.freed, waiting, until.left());
             word = self.word.load(SeqCst);
         }
         *waiting -= 1;

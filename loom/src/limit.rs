@@ -6,7 +6,9 @@ mod library;
 
 use loom::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use loom::thread;
+use real::time::Duration;
 
+use crate::deadline::Deadline;
 use crate::sync::Arc;
 use crate::{Count, Model, Note, both};
 use library::{Denied, Slots};
@@ -27,6 +29,7 @@ pub(crate) const MODELS: &[Model] = &[
     ("a thread that waits for room is woken by a higher limit", None, a_raised_limit_wakes),
     ("a thread that waits for room is woken by close, or to give up", None, close_wakes),
     ("a thread that stops waiting leaves the others to be woken", None, a_wait_ends_while_another_waits),
+    ("a thread whose time is up stops waiting, and leaves the others to be woken", None, a_wait_ends_in_time),
 ];
 
 fn slots(limit: usize) -> Arc<Slots> {
@@ -200,7 +203,7 @@ fn a_denied_thread_sees_what_was_before_close() {
         }
         // Its own slot is never free: it is let go by close alone.
         if slot.is_ok() {
-            slots.wait_for_room(|| false);
+            slots.wait_for_room(Deadline::NEVER, || false);
             note.read();
         }
     });
@@ -209,7 +212,7 @@ fn a_denied_thread_sees_what_was_before_close() {
 /// Waits for room until it gets a slot, and gives it back.
 fn wait_and_take(slots: &Arc<Slots>) {
     loop {
-        slots.wait_for_room(|| false);
+        slots.wait_for_room(Deadline::NEVER, || false);
         if slots.take().is_ok() {
             return;
         }
@@ -241,11 +244,11 @@ fn close_wakes() {
     let (slots, given_up) = (slots(0), Arc::new(AtomicBool::new(false)));
     let waiting = thread::spawn({
         let (slots, given_up) = (Arc::clone(&slots), Arc::clone(&given_up));
-        move || slots.wait_for_room(|| given_up.load(SeqCst))
+        move || slots.wait_for_room(Deadline::NEVER, || given_up.load(SeqCst))
     });
     let closed = thread::spawn({
         let slots = Arc::clone(&slots);
-        move || slots.wait_for_room(|| false)
+        move || slots.wait_for_room(Deadline::NEVER, || false)
     });
     given_up.store(true, SeqCst);
     slots.wake();
@@ -261,7 +264,7 @@ fn a_wait_ends_while_another_waits() {
     let only = slots.take().expect("it is free");
     let gives_up = thread::spawn({
         let (slots, given_up) = (Arc::clone(&slots), Arc::clone(&given_up));
-        move || slots.wait_for_room(|| given_up.load(SeqCst))
+        move || slots.wait_for_room(Deadline::NEVER, || given_up.load(SeqCst))
     });
     let waiting = thread::spawn({
         let slots = Arc::clone(&slots);
@@ -270,6 +273,17 @@ fn a_wait_ends_while_another_waits() {
     given_up.store(true, SeqCst);
     slots.wake();
     gives_up.join().expect("no panic");
+    drop(only);
+    waiting.join().expect("no panic");
+    assert_eq!(slots.taken(), 0, "every slot comes back");
+}
+
+fn a_wait_ends_in_time() {
+    let slots = slots(1);
+    let only = slots.take().expect("it is free");
+    let its = Arc::clone(&slots);
+    let waiting = thread::spawn(move || wait_and_take(&its));
+    slots.wait_for_room(Deadline::after(Duration::ZERO), || false);
     drop(only);
     waiting.join().expect("no panic");
     assert_eq!(slots.taken(), 0, "every slot comes back");

@@ -26,6 +26,13 @@ pub(crate) fn park() {
     *token = false;
 }
 
+/// Time does not pass in a model: it is up at once, or never.
+pub(crate) fn park_timeout(time: real::time::Duration) {
+    if !time.is_zero() {
+        park();
+    }
+}
+
 impl Thread {
     pub(crate) fn unpark(&self) {
         let (token, given) = &*self.0;

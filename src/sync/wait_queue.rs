@@ -7,16 +7,15 @@ use std::collections::{HashSet, VecDeque};
 use std::sync::Mutex;
 use std::thread::{self, Thread};
 
+use crate::sync::deadline::Deadline;
 use crate::sync::poison::lock;
 
-/// How many may be at the front.
-const FRONT: usize = 2;
+/// `FRONT` says how many may be at the front.
+#[derive(Default)]
+pub(crate) struct WaitQueue<const FRONT: usize>(Mutex<State>);
 
 #[derive(Default)]
-pub(crate) struct WaitQueue(Mutex<State>);
-
-#[derive(Default)]
-struct State {
+pub(crate) struct State {
     at_front: usize,
     last: u64,
     waiting: VecDeque<(u64, Thread)>,
@@ -24,14 +23,15 @@ struct State {
     called: HashSet<u64>,
 }
 
-impl WaitQueue {
-    /// Waits for a place at the front; `None` if `given_up` says so when the thread is woken for that.
-    pub(crate) fn enter(&self, given_up: impl Fn() -> bool) -> Option<Ticket<'_>> {
+impl<const FRONT: usize> WaitQueue<FRONT> {
+    /// Waits for a place at the front; `None` if `given_up` says so when the thread is woken for that, or if none is free
+    /// until the time is up. A place that is free is given whatever the time is.
+    pub(crate) fn enter(&self, until: Deadline, given_up: impl Fn() -> bool) -> Option<Ticket<'_>> {
         let number = {
             let mut state = lock(&self.0);
             if state.at_front < FRONT {
                 state.at_front += 1;
-                return Some(Ticket(self));
+                return Some(Ticket(&self.0));
             }
             state.last += 1;
             let number = state.last;
@@ -40,17 +40,20 @@ impl WaitQueue {
         };
         loop {
             // Looked at before every sleep: whoever makes it true wakes this thread after that.
-            let is_over = given_up();
+            let is_over = given_up() || until.is_over();
             let mut state = lock(&self.0);
             if state.called.remove(&number) {
-                return Some(Ticket(self));
+                return Some(Ticket(&self.0));
             }
             if is_over {
                 state.waiting.retain(|(other, _)| *other != number);
                 return None;
             }
             drop(state);
-            thread::park();
+            match until.left() {
+                None => thread::park(),
+                Some(time) => thread::park_timeout(time),
+            }
         }
     }
 
@@ -68,11 +71,11 @@ impl WaitQueue {
 }
 
 /// A place at the front of a [`WaitQueue`]; dropping it calls the next.
-pub(crate) struct Ticket<'a>(&'a WaitQueue);
+pub(crate) struct Ticket<'a>(&'a Mutex<State>);
 
 impl Drop for Ticket<'_> {
     fn drop(&mut self) {
-        let mut state = lock(&self.0.0);
+        let mut state = lock(self.0);
         match state.waiting.pop_front() {
             Some((number, thread)) => {
                 state.called.insert(number);

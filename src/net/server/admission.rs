@@ -18,6 +18,7 @@ use crate::net::server::registry::{Presence, Registration};
 use crate::net::socket::connection::Owner;
 use crate::net::socket::{Socket, stream};
 use crate::report::{RefusedBy, Report};
+use crate::sync::deadline::Deadline;
 use crate::sync::poison::{Guard, lock};
 use crate::sys;
 
@@ -133,7 +134,7 @@ impl Listener {
     }
 
     pub(crate) fn wait_for_room(&self) {
-        self.registry.slots.wait_for_room(|| self.is_closing());
+        self.registry.slots.wait_for_room(Deadline::NEVER, || self.is_closing());
     }
 
     /// What a client needs to be let in: a slot, and one of its address's own.
