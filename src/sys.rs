@@ -31,6 +31,9 @@ pub(crate) const REUSE_ADDRESS_IS_SAFE: bool = cfg!(unix);
 /// Whether shutdown(2) on a listener wakes every thread that is blocked in accept(2) on it, and all that come.
 pub(crate) const SHUTDOWN_WAKES_ACCEPT: bool = LINUX;
 
+/// Whether accept(2) waits no longer than the receive timeout of the listener when the call begins.
+pub(crate) const ACCEPT_TAKES_TIME: bool = LINUX;
+
 /// shutdown(2) of a listener. On Linux it wakes every thread that accepts on it, those to come included; elsewhere it
 /// wakes one or none, or fails.
 pub(crate) fn shut_listener(listener: &socket2::Socket) {

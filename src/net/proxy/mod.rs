@@ -29,37 +29,98 @@ impl Trusted {
     }
 }
 
-/// Reads the header of a connection from `from`, not a byte more, and leaves the stream without a timeout. Blocks until
-/// it is there, at most for `time`; without one, for as long as the sender likes.
-///
-/// # Errors
-/// `TimedOut`; `InvalidData` if it is wrong; the stream's own, its end among them. Each names `from`.
-pub(crate) fn header(stream: &TcpStream, from: &Address, time: Option<Duration>) -> Result<Header> {
-    let time = time.filter(|time| !time.is_zero());
-    let mut timed = Timed { stream, time, end: time.map_or(Deadline::NEVER, Deadline::after) };
-    let header = receive(&mut timed).and_then(|header| {
-        if time.is_some() || sys::SLICE.is_some() {
-            stream.set_read_timeout(None)?;
-        }
-        Ok(header)
-    });
-    header.map_err(|error| Error::call("read", &error).of_peer(from))
+/// A header that is being received, from the moment its connection was accepted.
+pub(crate) struct Receiving {
+    /// How long it may take, and until when.
+    time: Option<Duration>,
+    end: Deadline,
+    /// What was read of it, for callers that may have to stop in the middle.
+    taken: Vec<u8>,
+    /// A caller has stopped before, so the header may have come in time, while none waited for it.
+    is_resumed: bool,
+}
+
+impl Receiving {
+    /// For at most `time`; without one, for as long as the sender likes.
+    pub(crate) fn new(time: Option<Duration>) -> Receiving {
+        let time = time.filter(|time| !time.is_zero());
+        let end = time.map_or(Deadline::NEVER, Deadline::after);
+        Receiving { time, end, taken: Vec::new(), is_resumed: false }
+    }
+
+    /// Reads the header of a connection from `from`, not a byte more, and leaves the stream without a timeout. Blocks
+    /// until it is there, its time is up, or `until`: then it gives `None`, and goes on when it is called again.
+    ///
+    /// # Errors
+    /// `TimedOut`; `InvalidData` if it is wrong; the stream's own, its end among them. Each names `from`.
+    pub(crate) fn receive(&mut self, stream: &TcpStream, from: &Address, until: Deadline) -> Result<Option<Header>> {
+        let is_timed = self.time.is_some() || sys::SLICE.is_some() || until != Deadline::NEVER;
+        let header = match receive(&mut Timed { stream, until, replayed: 0, receiving: self }) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            header => header.map(Some),
+        };
+        let header = header.and_then(|header| {
+            if is_timed {
+                stream.set_read_timeout(None)?;
+            }
+            self.is_resumed = header.is_none();
+            Ok(header)
+        });
+        header.map_err(|error| Error::call("read", &error).of_peer(from))
+    }
 }
 
 struct Timed<'a> {
     stream: &'a TcpStream,
-    time: Option<Duration>,
-    end: Deadline,
+    /// When the caller stops.
+    until: Deadline,
+    /// How much was read again of what had been taken before.
+    replayed: usize,
+    receiving: &'a mut Receiving,
+}
+
+/// No timeout is shorter: zero would be none.
+const SHORTEST: Duration = Duration::from_millis(1);
+
+impl Timed<'_> {
+    /// What was taken before, and is to be read again.
+    fn replay(&mut self, buf: &mut [u8]) -> Option<usize> {
+        let left = &self.receiving.taken[self.replayed..];
+        let length = left.len().min(buf.len());
+        buf[..length].copy_from_slice(&left[..length]);
+        (length > 0).then_some(length)
+    }
+
+    /// Looks once, without waiting.
+    fn look(&self, buf: &mut [u8]) -> io::Result<usize> {
+        self.stream.set_nonblocking(true)?;
+        let seen = self.stream.peek(buf);
+        self.stream.set_nonblocking(false)?;
+        seen
+    }
 }
 
 impl Source for Timed<'_> {
     fn peek(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        if let Some(length) = self.replay(buf) {
+            return Ok(length);
+        }
         loop {
-            if self.end.is_over() {
-                let text = format!("No PROXY header within {:?}", self.time.unwrap_or_default());
+            if self.receiving.end.is_over() {
+                if std::mem::take(&mut self.receiving.is_resumed) {
+                    match self.look(buf) {
+                        Err(error) if is_passing(&error) => {}
+                        result => return result,
+                    }
+                }
+                let text = format!("No PROXY header within {:?}", self.receiving.time.unwrap_or_default());
                 return Err(Error::fixed(io::ErrorKind::TimedOut, "ERR_PROXY_TIMEOUT", text).into());
             }
-            let time = self.end.left().into_iter().chain(sys::SLICE).min();
+            if self.until.is_over() {
+                return self.look(buf);
+            }
+            let times = [self.receiving.end.left(), self.until.left(), sys::SLICE];
+            let time = times.into_iter().flatten().min().map(|time| time.max(SHORTEST));
             if time.is_some() {
                 self.stream.set_read_timeout(time)?;
             }
@@ -71,10 +132,19 @@ impl Source for Timed<'_> {
     }
 
     fn take(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        if let Some(length) = self.replay(buf) {
+            self.replayed += length;
+            return Ok(length);
+        }
         loop {
             // It is there, so this blocks for no time.
             match (&mut self.stream).read(buf) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Ok(length) if self.until != Deadline::NEVER => {
+                    self.receiving.taken.extend(&buf[..length]);
+                    self.replayed += length;
+                    return Ok(length);
+                }
                 result => return result,
             }
         }

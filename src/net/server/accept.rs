@@ -1,134 +1,162 @@
 //! accept(2): the next client, and what is done when none can be accepted.
 
 use std::io;
-use std::net::TcpStream;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use crate::address::Address;
 use crate::callback::guarded;
 use crate::error::Error;
-use crate::limit::{AddressSlot, Slot};
+use crate::net::server::admission::Introduced;
+use crate::net::server::arrival::{Accepted, Incoming};
 use crate::net::server::listener::Listener;
+use crate::net::server::patience::{Caller, Crew};
 use crate::net::server::refuse::{Hooks, refuse};
 use crate::net::server::registry::{Presence, Seat};
-use crate::net::server::served_already;
 use crate::net::socket::Socket;
 use crate::report::{RefusedBy, Report};
 use crate::sync::deadline::Deadline;
 use crate::sync::gate::{NoSeat, Phase};
 
+/// How many clients a caller refuses in a row after its time is over, before it gives up. The next may be one to let in.
+const REFUSED_AT_MOST: u32 = 16;
+
 /// Gives the next client to a caller who serves it himself.
-pub(crate) fn accept(server: &Listener) -> io::Result<Option<Socket>> {
+pub(crate) fn accept(server: &Listener, caller: &Caller) -> io::Result<Option<Socket>> {
+    caller.check(server)?;
     let hooks = Hooks::default();
-    while let Some(seat) = sit(server) {
-        let incoming = match next_client(server, seat, &hooks, &Alone) {
-            Ok(Some(incoming)) => incoming,
-            Ok(None) => break,
-            Err(error) => {
-                server.close();
-                return Err(error);
-            }
-        };
-        let Incoming { stream, remote, slots, presence, .. } = incoming;
+    let mut refused_late = 0;
+    while let Some(incoming) = next_client(server, None, &hooks, caller)? {
+        let Incoming { stream, remote, slots, presence, header } = incoming;
         match slots {
             Ok(slots) => {
-                let client = server.admit(stream, remote, slots, presence);
-                if let Some(client) = client.introduce(server, &hooks) {
-                    return Ok(Some(client.register(server).0));
+                let client = server.admit(stream, remote, slots, presence, header);
+                match client.introduce(server, &hooks, caller.until()) {
+                    Introduced::In(client) => return Ok(Some(client.register(server).0)),
+                    Introduced::NotYet(client) => return Err(keep(server, client, &hooks, caller)),
+                    Introduced::Refused => {}
                 }
             }
             Err(by) => refuse(server, stream, (None, remote), by, presence, &hooks, &|| {}),
         }
-        if server.registry.gate.is_claimed() && !server.is_closing() {
-            return Err(served_already());
+        if caller.until().is_over() {
+            refused_late += 1;
+            if refused_late == REFUSED_AT_MOST {
+                return Err(caller.time_is_over());
+            }
         }
     }
     Ok(None)
 }
 
-/// What a thread that accepts is to the others that do.
-pub(crate) trait Crew {
-    /// Calls code of the program's, while another thread waits for clients.
-    fn away(&self, call: &mut dyn FnMut());
-
-    /// Whether the thread may end instead of pausing, since another waits for clients. Then it counts no more.
-    fn may_end(&self) -> bool;
-}
-
-/// A caller of `accept`.
-struct Alone;
-
-impl Crew for Alone {
-    fn away(&self, call: &mut dyn FnMut()) {
-        call();
+/// Keeps a client for the next call, since the caller's time is over; gives the error that says so. A server that is being
+/// closed keeps none.
+fn keep(server: &Listener, client: Accepted, hooks: &Hooks<'_>, crew: &dyn Crew) -> io::Error {
+    if let Err(client) = server.keep(client) {
+        let Accepted { stream, remote, presence, slots, .. } = *client;
+        drop(slots);
+        refuse(server, stream, (None, remote), RefusedBy::Closing, presence, hooks, &|| {});
     }
-
-    fn may_end(&self) -> bool {
-        false
-    }
+    crew.time_is_over()
 }
 
-/// A client that accept(2) gave.
-pub(crate) struct Incoming {
-    pub(crate) stream: TcpStream,
-    pub(crate) remote: Address,
-    /// What it needs to be let in, or why it is not.
-    pub(crate) slots: Result<(Slot, Option<AddressSlot>), RefusedBy>,
-    pub(crate) presence: Presence,
-}
-
-/// A seat at the listener; `None` once the server is being closed.
-pub(crate) fn sit(server: &Listener) -> Option<Seat<'_>> {
+/// A seat at the listener; `None` once the server is being closed, or the time is up.
+pub(crate) fn sit(server: &Listener, until: Deadline) -> Option<Seat<'_>> {
     loop {
         match Seat::take(&server.registry) {
             Ok(seat) => return Some(seat),
-            Err(NoSeat::Full) => server.pause(FIRST_PAUSE),
+            Err(NoSeat::Full) if !until.is_over() => server.pause(until.or_after(FIRST_PAUSE)),
             Err(_) => return None,
         }
     }
 }
 
-/// Blocks in accept(2) until a client comes; `None` once the server is being closed, or where the thread may end instead
-/// of pausing.
+/// Blocks until a client comes, mostly in accept(2); `None` once the server is being closed, or where the thread may end
+/// instead of pausing.
+///
+/// # Errors
+/// The thread's time is over, or it may not accept. The listener is useless: the server is closed then.
 pub(crate) fn next_client<'a>(
     server: &'a Listener,
-    mut seat: Seat<'a>,
+    mut seat: Option<Seat<'a>>,
     hooks: &Hooks<'_>,
     crew: &dyn Crew,
 ) -> io::Result<Option<Incoming>> {
-    let mut in_a_row = 0;
+    let until = crew.until();
+    let (mut turn, mut in_a_row) = (None, 0);
     loop {
-        let turn = server.turn_to_accept();
+        crew.may_accept(server)?;
+        if let Some(client) = server.next_kept() {
+            return match client.with_slots(server, until, Phase::Listening) {
+                Ok(incoming) => Ok(Some(incoming)),
+                Err(client) => Err(keep(server, *client, hooks, crew)),
+            };
+        }
+        if crew.takes_turns(server) {
+            // A thread that waits for its turn, or for room, is not in accept(2), and `close` waits for those that are.
+            drop(seat.take());
+            if turn.is_none() {
+                turn = server.turn.enter(until, || server.is_closing());
+                match turn {
+                    _ if server.is_closing() => return Ok(None),
+                    None => return Err(crew.time_is_over()),
+                    // Meanwhile the server may have been claimed, or a client kept.
+                    Some(_) => continue,
+                }
+            }
+            let has_room = server.wait_for_room(until);
+            if server.is_closing() {
+                return Ok(None);
+            }
+            if !has_room {
+                return Err(crew.time_is_over());
+            }
+        }
+        let Some(taken) = seat.take().or_else(|| sit(server, until)) else {
+            return if server.is_closing() { Ok(None) } else { Err(crew.time_is_over()) };
+        };
         let began = Instant::now();
         let listener = if server.is_closing() { None } else { server.listener() };
-        let Some(accepted) = listener.as_ref().and_then(|listener| server.accept_client(listener)) else {
-            return Ok(None);
+        let accepted = match listener.as_ref().map(|listener| server.set_wait(listener, until)) {
+            None => return Ok(None),
+            Some(Ok(false)) => continue,
+            Some(Ok(true)) => listener.as_ref().and_then(|listener| server.accept_client(listener)),
+            Some(Err(error)) => Some(Err(error)),
         };
+        let Some(accepted) = accepted else { return Ok(None) };
         // Before the seat: `close` closes the descriptor when none is taken.
         drop(listener);
         let error = match accepted {
             Ok((stream, remote)) => {
-                let (presence, view) = seat.rise();
+                let (presence, view) = taken.rise();
                 let remote = Address::of(&remote).unwrap_or_else(|| PathBuf::new().into());
+                let client = Accepted { stream: stream.into(), remote, presence, slots: None, header: None };
                 // What comes from a listener that others have too is let in while the server closes: no other process
                 // can be given it.
-                let slots =
-                    if view.phase() >= Phase::Closed { Err(RefusedBy::Closing) } else { server.take_slots(&remote) };
+                let incoming = match client.with_slots(server, until, view.phase()) {
+                    Ok(incoming) => incoming,
+                    Err(client) => return Err(keep(server, *client, hooks, crew)),
+                };
                 drop(turn);
-                server.accepting_works(&presence, hooks, crew);
-                return Ok(Some(Incoming { stream: stream.into(), remote, slots, presence }));
+                server.accepting_works(&incoming.presence, hooks, crew);
+                return Ok(Some(incoming));
             }
             Err(error) => error,
         };
-        drop(turn);
         if server.is_closing() {
             return Ok(None);
         }
         let pauses = match verdict(&error, began.elapsed()) {
-            Verdict::Again => continue,
+            Verdict::Again if until.is_over() => return Err(crew.time_is_over()),
+            Verdict::Again => {
+                seat = Some(taken);
+                continue;
+            }
             Verdict::Stop => {
                 server.registry.accept_failed();
+                // `close` waits for the seat.
+                drop((taken, turn));
+                server.close();
                 return Err(Error::call("accept", &error).into());
             }
             Verdict::Pause(pauses) => pauses,
@@ -137,20 +165,23 @@ pub(crate) fn next_client<'a>(
         if pauses.are_told {
             server.registry.accept_failed();
         }
-        let Some(pause) = pauses.after(in_a_row) else { continue };
+        let Some(pause) = pauses.after(in_a_row) else {
+            seat = Some(taken);
+            continue;
+        };
         if pauses.are_told {
-            server.accepting_fails(seat, error, hooks, crew);
+            turn = None;
+            server.accepting_fails(taken, error, hooks, crew);
         } else {
-            drop(seat);
+            drop(taken);
+        }
+        if until.is_over() {
+            return Err(crew.time_is_over());
         }
         if crew.may_end() {
             return Ok(None);
         }
-        server.pause(pause);
-        match sit(server) {
-            Some(again) => seat = again,
-            None => return Ok(None),
-        }
+        server.pause(until.or_after(pause));
     }
 }
 
@@ -264,9 +295,9 @@ impl Listener {
         }
     }
 
-    /// Sleeps, unless the server is being closed.
-    pub(crate) fn pause(&self, time: Duration) {
-        self.registry.gate.wait(Deadline::after(time), &[], &|view| view.phase() != Phase::Listening);
+    /// Sleeps until then, unless the server is being closed.
+    pub(crate) fn pause(&self, until: Deadline) {
+        self.registry.gate.wait(until, &[], &|view| view.phase() != Phase::Listening);
     }
 
     pub(crate) fn is_closing(&self) -> bool {

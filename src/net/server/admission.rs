@@ -9,8 +9,9 @@ use socket2::SockRef;
 use crate::address::Address;
 use crate::error::Result;
 use crate::limit::{AddressSlot, Denied, Slot};
-use crate::net::proxy;
+use crate::net::proxy::Receiving;
 use crate::net::proxy::header::Header;
+use crate::net::server::arrival::Accepted;
 use crate::net::server::listener::Listener;
 use crate::net::server::options::WhenFull;
 use crate::net::server::refuse::{Hooks, refuse};
@@ -19,7 +20,6 @@ use crate::net::socket::connection::Owner;
 use crate::net::socket::{Socket, stream};
 use crate::report::{RefusedBy, Report};
 use crate::sync::deadline::Deadline;
-use crate::sync::poison::{Guard, lock};
 use crate::sys;
 
 /// A client that was let in.
@@ -31,30 +31,50 @@ pub(crate) struct Client {
     pub(crate) presence: Presence,
     /// Where a load balancer has passed it on: the ends of the connection itself. The two above are the client's then.
     pub(crate) proxied: Option<Box<(Address, Address)>>,
+    /// Where a part of its header was waited for before.
+    pub(crate) header: Option<Box<Receiving>>,
+}
+
+/// What became of a client that has to say who it is.
+pub(crate) enum Introduced {
+    In(Client),
+    Refused,
+    /// The caller's time is over before the header is complete.
+    NotYet(Accepted),
 }
 
 impl Client {
     /// Lets a load balancer say whose connection it is, where that is asked for, and refuses the client if it is not
-    /// told in time and in order, or not to be let in. Blocks until then: nobody else may depend on this thread.
-    pub(crate) fn introduce(mut self, server: &Listener, hooks: &Hooks<'_>) -> Option<Client> {
+    /// told in time and in order, or not to be let in. Blocks until then, or until the caller's time is over: nobody else
+    /// may depend on this thread.
+    pub(crate) fn introduce(mut self, server: &Listener, hooks: &Hooks<'_>, until: Deadline) -> Introduced {
         if server.options.trusted.is_none() {
-            return Some(self);
+            return Introduced::In(self);
         }
+        let mut receiving = match self.header.take() {
+            Some(begun) => *begun,
+            None => Receiving::new(server.options.proxy_timeout),
+        };
         let stream = Arc::new(self.stream);
         let awaiting_header = server.registry.awaiting_header(&stream);
-        let header = proxy::header(&stream, &self.remote, server.options.proxy_timeout);
+        let header = receiving.receive(&stream, &self.remote, until);
         drop(awaiting_header);
         self.stream = Arc::into_inner(stream).expect("who finds it registered has it while it is registered only");
         let mut failure = None;
         let by = match header {
-            Ok(Header::Own) => return Some(self),
-            Ok(Header::Passed { client, reached }) => {
+            Ok(None) => {
+                let Client { stream, remote, slots, presence, .. } = self;
+                let (slots, header) = (Some(slots), Some(Box::new(receiving)));
+                return Introduced::NotYet(Accepted { stream, remote, presence, slots, header });
+            }
+            Ok(Some(Header::Own)) => return Introduced::In(self),
+            Ok(Some(Header::Passed { client, reached })) => {
                 let own = (mem::replace(&mut self.local, reached), mem::replace(&mut self.remote, client));
                 self.proxied = Some(Box::new(own));
                 match server.take_address(&self.remote) {
                     Ok(address) => {
                         self.slots.1 = address;
-                        return Some(self);
+                        return Introduced::In(self);
                     }
                     Err(by) => by,
                 }
@@ -77,7 +97,7 @@ impl Client {
             }
         };
         refuse(server, stream, (Some(local), remote), by, presence, hooks, &tell_first);
-        None
+        Introduced::Refused
     }
 
     /// Enters it into the accounts and makes it a socket. The server is not over before what keeps it is dropped too.
@@ -110,6 +130,7 @@ impl Listener {
         remote: Address,
         slots: (Slot, Option<AddressSlot>),
         presence: Presence,
+        header: Option<Box<Receiving>>,
     ) -> Client {
         if !sys::ACCEPTED_INHERITS || self.adopted {
             stream::plain(&stream);
@@ -117,28 +138,33 @@ impl Listener {
             if self.address.path().is_none() {
                 let _ = stream::apply(&SockRef::from(&stream), self.options.connection.settings);
             }
+        } else if self.is_timed() {
+            // The listener's, as it was when the client connected.
+            let _ = stream.set_read_timeout(None);
         }
         let local = self.local_of(&stream);
-        Client { stream, local, remote, slots, presence, proxied: None }
+        Client { stream, local, remote, slots, presence, proxied: None, header }
     }
 
-    /// Where clients are to wait for a slot: the turn to accept, which one thread has at a time, and a slot that is
-    /// free. So no client is accepted in vain, and at most one client is held in hand, if the limit is lowered
-    /// meanwhile.
-    pub(crate) fn turn_to_accept(&self) -> Option<Guard<'_, ()>> {
-        let turn = (self.options.when_full == WhenFull::Wait).then(|| lock(&self.turn));
-        if turn.is_some() {
-            self.wait_for_room();
+    /// Where clients are to wait for a slot: blocks until one is free, the server is being closed, or the time is up,
+    /// and then `false` says that all are taken. For the thread whose turn it is to accept: so no client is accepted in
+    /// vain, and at most one client is held in hand, if the limit is lowered meanwhile.
+    pub(crate) fn wait_for_room(&self, until: Deadline) -> bool {
+        let slots = &self.registry.slots;
+        if self.options.when_full != WhenFull::Wait {
+            return true;
         }
-        turn
+        slots.wait_for_room(until, || self.is_closing());
+        !until.is_over() || slots.taken() < slots.limit()
     }
 
-    pub(crate) fn wait_for_room(&self) {
-        self.registry.slots.wait_for_room(Deadline::NEVER, || self.is_closing());
-    }
-
-    /// What a client needs to be let in: a slot, and one of its address's own.
-    pub(crate) fn take_slots(&self, remote: &Address) -> Result<(Slot, Option<AddressSlot>), RefusedBy> {
+    /// What a client needs to be let in: a slot, and one of its address's own; `None` if all are taken until then where
+    /// clients are to wait for one.
+    pub(crate) fn take_slots(
+        &self,
+        remote: &Address,
+        until: Deadline,
+    ) -> Result<Option<(Slot, Option<AddressSlot>)>, RefusedBy> {
         let address = match &self.options.trusted {
             // Before the slot, which a client that is not let in may not hold, not even for a moment.
             None => self.take_address(remote)?,
@@ -148,11 +174,12 @@ impl Listener {
         };
         loop {
             match self.registry.slots.take() {
-                Ok(slot) => return Ok((slot, address)),
+                Ok(slot) => return Ok(Some((slot, address))),
                 Err(Denied::Closed) => return Err(RefusedBy::Closing),
                 Err(Denied::Full) if self.options.when_full != WhenFull::Wait => return Err(RefusedBy::Full),
                 Err(Denied::Full) if self.is_closing() => return Err(RefusedBy::Closing),
-                Err(Denied::Full) => self.wait_for_room(),
+                Err(Denied::Full) if self.wait_for_room(until) => {}
+                Err(Denied::Full) => return Ok(None),
             }
         }
     }

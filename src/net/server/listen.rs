@@ -1,6 +1,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Condvar, Mutex, RwLock};
 
 use socket2::{Domain, Protocol, SockRef, Type};
@@ -18,6 +19,7 @@ use crate::net::socket::lingering::Lingering;
 use crate::net::socket::stream;
 use crate::net::unix::{self, SocketFile};
 use crate::sync::poison::lock;
+use crate::sync::wait_queue::WaitQueue;
 use crate::sys;
 
 impl ServerOptions {
@@ -137,7 +139,10 @@ impl ServerOptions {
             file: Mutex::new(file),
             spare: Mutex::new(spare),
             shortage: Shortage::default(),
-            turn: Mutex::default(),
+            turn: WaitQueue::default(),
+            timed: AtomicBool::new(false),
+            told: Mutex::default(),
+            kept: Mutex::default(),
             addresses: self.max_per_address.map(Addresses::new),
             goodbye,
             shutdowns: Mutex::default(),

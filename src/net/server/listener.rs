@@ -1,16 +1,21 @@
 //! What the handles of a server share: the listening socket, and what it was made with.
 
+use std::collections::VecDeque;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Condvar, Mutex, RwLock};
 use std::thread::JoinHandle;
 
 use crate::address::Address;
 use crate::cancel::Attached;
 use crate::limit::Addresses;
+use crate::net::server::arrival::Accepted;
 use crate::net::server::options::ServerOptions;
 use crate::net::server::registry::{Registry, ShutdownReport};
 use crate::net::server::shortage::Shortage;
+use crate::net::server::told::Told;
 use crate::net::unix::SocketFile;
 use crate::sync::poison::{read, write};
+use crate::sync::wait_queue::WaitQueue;
 
 /// What [`Server`] handles share.
 pub(crate) struct Listener {
@@ -32,8 +37,14 @@ pub(crate) struct Listener {
     /// A descriptor that is kept for those calls, since they may be needed when there is no other left.
     pub(crate) spare: Mutex<Option<socket2::Socket>>,
     pub(crate) shortage: Shortage,
-    /// Held by the thread that accepts, where clients wait for a slot.
-    pub(crate) turn: Mutex<()>,
+    /// Threads that take turns to accept: all where clients wait for a slot, callers of `accept` once one has had a time.
+    pub(crate) turn: WaitQueue<1>,
+    /// A caller of `accept` has had a time.
+    pub(crate) timed: AtomicBool,
+    /// How accept(2) waits. `answer` holds it, since it needs the mode of the listener for itself.
+    pub(crate) told: Mutex<Told>,
+    /// Clients that were accepted for callers whose time was over.
+    pub(crate) kept: Mutex<VecDeque<Accepted>>,
     /// Where each address has a limit of its own.
     pub(crate) addresses: Option<Arc<Addresses>>,
     /// What clients that are turned away are told, where they are.

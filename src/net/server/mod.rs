@@ -2,18 +2,23 @@
 
 pub(crate) mod accept;
 pub(crate) mod admission;
+pub(crate) mod arrival;
 pub(crate) mod callbacks;
 pub(crate) mod channel;
+pub(crate) mod kept;
 pub(crate) mod listen;
 pub(crate) mod listener;
 pub(crate) mod options;
+pub(crate) mod patience;
 pub(crate) mod refuse;
 pub(crate) mod registry;
 pub(crate) mod shortage;
 pub(crate) mod shutdown;
+pub(crate) mod told;
 pub(crate) mod workers;
 
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 use std::{fmt, io};
 
 use crate::address::Address;
@@ -22,6 +27,7 @@ use crate::endpoint::Endpoint;
 use crate::error::{Cause, Error, Result};
 use crate::net::server::listener::Listener;
 use crate::net::server::options::ServerOptions;
+use crate::net::server::patience::Caller;
 use crate::net::server::refuse::Hooks;
 use crate::net::server::registry::Stats;
 use crate::net::socket::Socket;
@@ -154,10 +160,67 @@ impl Server {
     /// `EBADF` or `ENOTSOCK` if the listening socket has become useless; the server is closed then.
     #[doc(alias = "incoming")]
     pub fn accept(&self) -> io::Result<Option<Socket>> {
-        if self.inner.registry.gate.is_claimed() && self.is_listening() {
-            return Err(served_already());
-        }
-        accept::accept(&self.inner)
+        accept::accept(&self.inner, &Caller::patient())
+    }
+
+    /// The next client if one waits, as std's `try_recv` gives the next message. It does not block. `None` once the server
+    /// is closed. Otherwise as [`accept`](Server::accept).
+    ///
+    /// A client whose [PROXY header](ServerOptions::proxy_protocol) has not arrived is kept for the next call, with its
+    /// slot and its time for the header.
+    ///
+    /// ```
+    /// use landline::net::{Server, Socket};
+    /// use std::io::ErrorKind;
+    ///
+    /// let server = Server::listen("127.0.0.1:0")?;
+    /// assert_eq!(server.try_accept().unwrap_err().kind(), ErrorKind::WouldBlock);
+    ///
+    /// let client = Socket::connect(server.address())?;
+    /// let socket = server.try_accept()?.expect("the server is open");
+    /// assert_eq!(socket.remote_address(), client.local_address());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `WouldBlock`, `accept EAGAIN`, if no client waits, if another thread is accepting, if the server is full and
+    /// clients [wait](crate::net::WhenFull::Wait) for a slot, if accepting fails for the time being, or if the first
+    /// sixteen clients that wait are refused. `ERR_NOT_SUPPORTED` on an [adopted](ServerOptions::adopt) listener, whose
+    /// settings belong to its giver. Those of `accept`.
+    pub fn try_accept(&self) -> io::Result<Option<Socket>> {
+        accept::accept(&self.inner, &Caller::impatient())
+    }
+
+    /// As [`accept`](Server::accept), for `time` at most, whatever it waits for: another thread that accepts, a slot, a
+    /// client, its PROXY header. A client that is refused does not begin the time anew. Zero looks once, as std's
+    /// `recv_timeout` does; a time that is too long for the clock is none.
+    ///
+    /// No client is lost when the time is over: one that has not been accepted waits in the
+    /// [backlog](ServerOptions::backlog), and one whose PROXY header is not complete, or that has no slot because the limit
+    /// was lowered meanwhile, is kept for the next call. [`close`](Server::close) refuses those that are kept.
+    ///
+    /// Several threads may wait, with times or without. Blocked calls end when the server is closed: with `None`, from any
+    /// thread.
+    ///
+    /// From the first call with a time on, each connection costs one more system call on Linux, which takes the time off
+    /// the accepted socket. Other systems know no time for accept(2): there the call looks every 2 to 16 ms.
+    ///
+    /// ```
+    /// use landline::net::Server;
+    /// use std::io::ErrorKind;
+    /// use std::time::Duration;
+    ///
+    /// let server = Server::listen("127.0.0.1:0")?;
+    /// let error = server.accept_timeout(Duration::from_millis(10)).unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::TimedOut);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `TimedOut`, `ERR_SOCKET_TIMEOUT`, if no client came in time; the next call goes on. `ERR_NOT_SUPPORTED` on an
+    /// [adopted](ServerOptions::adopt) listener, whose settings belong to its giver. Those of `accept`.
+    pub fn accept_timeout(&self, time: Duration) -> io::Result<Option<Socket>> {
+        accept::accept(&self.inner, &Caller::with_time(time))
     }
 
     /// Where the server listens, with the port the system chose. Captured when it began to listen, and kept after.

@@ -210,10 +210,12 @@ impl Listener {
         let presence = Arc::new(Presence::counted(registry));
         let mut turned_away = Vec::new();
         registry.slots.wake();
+        self.turn.wake_all();
+        turned_away.extend(self.turn_kept_away());
         if !self.adopted {
             registry.slots.close();
             if self.options.answer_queued {
-                turned_away = self.answer(&presence);
+                turned_away.extend(self.answer(&presence));
             }
             if registry.gate.view().seats() > 0 {
                 if let Some(listener) = self.listener() {
@@ -265,6 +267,8 @@ impl Listener {
     fn answer(&self, presence: &Arc<Presence>) -> Vec<Refused> {
         use io::ErrorKind::{ConnectionAborted, Interrupted};
         let mut turned_away = Vec::new();
+        // Callers with a time change the mode too.
+        let _told = lock(&self.told);
         let listener = self.listener().filter(|listener| listener.set_nonblocking(true).is_ok());
         let Some(listener) = listener else { return turned_away };
         // The kernel keeps one more than it is told.

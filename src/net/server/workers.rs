@@ -14,15 +14,18 @@ use std::thread::{self, Scope};
 
 use crate::callback::{acts_for, dispose, guarded};
 use crate::error::{Cause, Error};
-use crate::net::server::accept::{Crew, FIRST_PAUSE, Incoming, next_client, sit};
-use crate::net::server::admission::Client;
+use crate::net::server::accept::{FIRST_PAUSE, next_client, sit};
+use crate::net::server::admission::{Client, Introduced};
+use crate::net::server::arrival::Incoming;
 use crate::net::server::listener::Listener;
-use crate::net::server::options::ServerOptions;
+use crate::net::server::options::{ServerOptions, WhenFull};
+use crate::net::server::patience::Crew;
 use crate::net::server::refuse::{Hooks, refuse};
 use crate::net::server::registry::Seat;
 use crate::net::socket::Socket;
 use crate::net::socket::connection::{CloseMode, Connection, Owner};
 use crate::report::{Outcome, RefusedBy, Report};
+use crate::sync::deadline::Deadline;
 use crate::sync::poison::lock;
 use crate::thread::{Builder, panic_message};
 
@@ -42,7 +45,8 @@ pub(crate) fn serve(server: &Listener, handler: &Handler<'_>, hooks: &Hooks<'_>)
     server.registry.set_behind(acts_for()?);
     let (waiting, threads) = (AtomicUsize::new(1), AtomicUsize::new(1));
     let workers = Workers { server, handler, hooks, waiting, threads, failure: Mutex::default() };
-    if let Some(seat) = sit(server) {
+    if let Some(seat) = sit(server, Deadline::NEVER) {
+        server.wait_for_ever();
         thread::scope(|scope| workers.work(scope, seat));
     }
     let failure = lock(&workers.failure).take();
@@ -68,17 +72,16 @@ impl<'a> Workers<'a> {
         let crew = Worker { workers: self, scope };
         let mut next = Some(seat);
         while let Some(seat) = next {
-            match next_client(self.server, seat, self.hooks, &crew) {
+            match next_client(self.server, Some(seat), self.hooks, &crew) {
                 Ok(Some(incoming)) => self.take(scope, incoming),
                 Ok(None) => break,
                 Err(error) => {
-                    self.server.close();
                     lock(&self.failure).get_or_insert(error);
                     break;
                 }
             }
             let waits_again = self.waiting.fetch_update(SeqCst, SeqCst, |n| (n < WAITING_AT_MOST).then_some(n + 1));
-            next = waits_again.ok().and_then(|_| sit(self.server));
+            next = waits_again.ok().and_then(|_| sit(self.server, Deadline::NEVER));
         }
         self.threads.fetch_sub(1, SeqCst);
     }
@@ -100,7 +103,7 @@ impl<'a> Workers<'a> {
         // Counted before it runs, so that no other worker starts one too.
         self.waiting.fetch_add(1, SeqCst);
         // Without a seat, the server is being closed.
-        let started = sit(self.server).map_or(Ok(false), |seat| self.start(scope, seat));
+        let started = sit(self.server, Deadline::NEVER).map_or(Ok(false), |seat| self.start(scope, seat));
         if !matches!(started, Ok(true)) {
             self.waiting.fetch_sub(1, SeqCst);
             self.threads.fetch_sub(1, SeqCst);
@@ -116,7 +119,7 @@ impl<'a> Workers<'a> {
     }
 
     fn take<'scope>(&'scope self, scope: &'scope Scope<'scope, '_>, incoming: Incoming) {
-        let Incoming { stream, remote, slots, presence } = incoming;
+        let Incoming { stream, remote, slots, presence, header } = incoming;
         let was_last = self.waiting.fetch_sub(1, SeqCst) == 1;
         let slots = match slots {
             Ok(slots) => slots,
@@ -131,7 +134,7 @@ impl<'a> Workers<'a> {
                 return refuse(self.server, stream, (None, remote), by, presence, self.hooks, &tell_first);
             }
         };
-        let client = self.server.admit(stream, remote, slots, presence);
+        let client = self.server.admit(stream, remote, slots, presence, header);
         match if was_last { self.relieve(scope) } else { Ok(true) } {
             Ok(true) => {}
             Ok(false) => {
@@ -140,7 +143,7 @@ impl<'a> Workers<'a> {
             }
             Err(error) => return self.keep_accepting(client, error),
         }
-        if let Some(client) = client.introduce(self.server, self.hooks) {
+        if let Introduced::In(client) = client.introduce(self.server, self.hooks, Deadline::NEVER) {
             self.serve_one(client);
         }
     }
@@ -166,7 +169,7 @@ impl<'a> Workers<'a> {
         };
         let ends = (Some(local), remote);
         refuse(self.server, stream, ends, RefusedBy::NoThread, presence, self.hooks, &tell_first);
-        self.server.pause(FIRST_PAUSE);
+        self.server.pause(Deadline::after(FIRST_PAUSE));
     }
 
     fn serve_one(&self, client: Client) {
@@ -244,5 +247,21 @@ impl Crew for Worker<'_, '_, '_> {
 
     fn may_end(&self) -> bool {
         self.workers.waiting.fetch_update(SeqCst, SeqCst, |n| (n > 1).then_some(n - 1)).is_ok()
+    }
+
+    fn until(&self) -> Deadline {
+        Deadline::NEVER
+    }
+
+    fn time_is_over(&self) -> io::Error {
+        io::ErrorKind::TimedOut.into()
+    }
+
+    fn takes_turns(&self, server: &Listener) -> bool {
+        server.options.when_full == WhenFull::Wait
+    }
+
+    fn may_accept(&self, _: &Listener) -> io::Result<()> {
+        Ok(())
     }
 }

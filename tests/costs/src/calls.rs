@@ -7,9 +7,10 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Barrier, Mutex};
+use std::time::Duration;
 use std::{env, fs, process as this};
 
-use landline::net::Socket;
+use landline::net::{Server, Socket};
 
 use crate::client::{Client, connect};
 use crate::numbers::Figure;
@@ -38,6 +39,9 @@ const WAITING: [&str; 2] = ["futex", "sched_yield"];
 /// The handler `return` returns at once: then the server ends the connection before it looks for the client's end.
 const ENDS: [&str; 3] = ["first", "last", "never"];
 
+/// How a thread gets its clients itself. The last is `accept` on a server on which there was a call with a time.
+const ACCEPTS: [&str; 3] = ["accept", "accept_timeout", "accept_after_a_time"];
+
 pub fn measure() -> io::Result<Option<Vec<Figure>>> {
     if !process::has("strace")? {
         return Ok(None);
@@ -50,6 +54,11 @@ pub fn measure() -> io::Result<Option<Vec<Figure>>> {
                 figures.push(figure(&name, "a connection", |at, count| connections(end, handler, at, count))?);
             }
         }
+    }
+    for call in ACCEPTS {
+        figures.push(figure(&format!("connection/{call}"), "a connection", |at, count| {
+            one_by_one("first", "read", at, count)
+        })?);
     }
     for name in ways::names() {
         figures.push(figure(&name, "a message", |at, count| Client::of(&name, at)?.ask(count))?);
@@ -109,12 +118,34 @@ fn count(
 /// The other process: serves until its input ends.
 pub fn serve(name: &str) -> io::Result<()> {
     let serving = match name.strip_prefix("connection/") {
+        Some(call) if ACCEPTS.contains(&call) => accept_connections(call)?,
         Some(rest) => serve_connections(rest)?,
         None => Serving::start(name)?,
     };
     println!("{}", serving.address);
     io::stdin().read_to_end(&mut Vec::new())?;
     serving.end()
+}
+
+fn accept_connections(call: &str) -> io::Result<Serving> {
+    const LONG: Duration = Duration::from_secs(3600);
+    let next: fn(&Server) -> io::Result<Option<Socket>> = match call {
+        "accept_timeout" => |server| server.accept_timeout(LONG),
+        _ => |server| server.accept(),
+    };
+    let has_had_a_time = call == "accept_after_a_time";
+    Serving::tcp("", move |server| {
+        if has_had_a_time {
+            // Whether the first client is there already or not.
+            if let Ok(Some(socket)) = server.try_accept() {
+                ways::read(&socket)?;
+            }
+        }
+        while let Some(socket) = next(server)? {
+            ways::read(&socket)?;
+        }
+        Ok(())
+    })
 }
 
 fn serve_connections(name: &str) -> io::Result<Serving> {
@@ -164,6 +195,10 @@ fn connections(end: &str, handler: &str, at: SocketAddr, count: usize) -> io::Re
     for mut stream in crowd {
         stream.read_to_end(&mut Vec::new())?;
     }
+    one_by_one(end, handler, at, count)
+}
+
+fn one_by_one(end: &str, handler: &str, at: SocketAddr, count: usize) -> io::Result<()> {
     let mut open = VecDeque::new();
     for _ in 0..count {
         let mut stream = connect(at)?;

@@ -128,7 +128,7 @@ impl Serving {
     }
 }
 
-fn read(socket: &Socket) -> io::Result<()> {
+pub fn read(socket: &Socket) -> io::Result<()> {
     let mut buffer = [0; 1024];
     loop {
         match socket.read(&mut buffer)? {

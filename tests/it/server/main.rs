@@ -5,6 +5,7 @@
 mod support;
 
 mod accept;
+mod accept_timeout;
 mod adopt;
 mod block_list;
 mod channel;

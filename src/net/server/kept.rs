@@ -1,0 +1,64 @@
+//! Clients that were accepted for a caller whose time was over before they could be let in: for want of a slot, since the
+//! limit was lowered meanwhile, or because their PROXY header is not complete. They are kept for the next call.
+
+use std::sync::Arc;
+
+use crate::net::server::arrival::{Accepted, Incoming};
+use crate::net::server::listener::Listener;
+use crate::net::server::refuse::Refused;
+use crate::report::RefusedBy;
+use crate::sync::deadline::Deadline;
+use crate::sync::gate::Phase;
+use crate::sync::poison::lock;
+
+impl Accepted {
+    /// Takes what it needs to be let in; gives it back where there is no slot until then. In that phase it came.
+    pub(crate) fn with_slots(
+        self,
+        server: &Listener,
+        until: Deadline,
+        phase: Phase,
+    ) -> Result<Incoming, Box<Accepted>> {
+        let slots = match self.slots {
+            Some(slots) => Ok(slots),
+            None if phase >= Phase::Closed => Err(RefusedBy::Closing),
+            None => match server.take_slots(&self.remote, until) {
+                Ok(Some(slots)) => Ok(slots),
+                Ok(None) => return Err(Box::new(Accepted { slots: None, ..self })),
+                Err(by) => Err(by),
+            },
+        };
+        let Accepted { stream, remote, presence, header, .. } = self;
+        Ok(Incoming { stream, remote, slots, presence, header })
+    }
+}
+
+impl Listener {
+    /// Keeps a client for the next call; gives it back if the server is being closed, and then the caller refuses it.
+    pub(crate) fn keep(&self, client: Accepted) -> Result<(), Box<Accepted>> {
+        let mut kept = lock(&self.kept);
+        // Either this sees that the server is being closed, or the thread that closes finds the client.
+        if self.is_closing() {
+            return Err(Box::new(client));
+        }
+        kept.push_back(client);
+        Ok(())
+    }
+
+    /// The client that was kept first.
+    pub(crate) fn next_kept(&self) -> Option<Accepted> {
+        if self.is_timed() { lock(&self.kept).pop_front() } else { None }
+    }
+
+    /// Turns away those that are kept, for the thread that closes; gives what is to be told.
+    pub(crate) fn turn_kept_away(&self) -> Vec<Refused> {
+        let kept = std::mem::take(&mut *lock(&self.kept));
+        let turned_away = kept.into_iter().map(|Accepted { stream, remote, presence, slots, .. }| {
+            drop(slots);
+            let local = self.local_of(&stream);
+            self.turn_away(stream, RefusedBy::Closing, &Arc::new(presence));
+            Refused { local, remote, by: RefusedBy::Closing }
+        });
+        turned_away.collect()
+    }
+}
