@@ -15,7 +15,8 @@ use crate::sync::deadline::Deadline;
 use crate::sync::wait_queue::WaitQueue;
 use crate::thread::Running;
 
-/// The receiving end of a channel of events, made by the `events(n)` of a server or socket.
+/// The receiving end of a channel of events, made by the `events(n)` of a server or socket, and by the
+/// [`incoming(n)`](crate::net::Server::incoming) of a server.
 ///
 /// It keeps what feeds it open. It is an iterator's source: `for event in &events`; and
 /// [`receiver`](Events::receiver) lends it to the `select!` of [`landline::channel`](crate::channel). When what feeds it
@@ -27,13 +28,16 @@ use crate::thread::Running;
 ///
 /// Dropping it closes what feeds it, destroys its connections, and waits for its threads, but for one that drops it: in
 /// a callback of theirs it does not wait. Events that are left are dropped; a clone of the receiver still gives those
-/// that had been sent.
+/// that had been sent. Of [`incoming`](crate::net::Server::incoming) only the connections that are left in it are destroyed,
+/// and a clone of the receiver gives none.
 pub struct Events<T> {
     receiver: Receiver<T>,
     /// Dropped first: those who wait for room give up.
     stop: Option<Sender<Infallible>>,
     queue: Arc<WaitQueue<SENDING>>,
     close: Box<dyn Fn() + Send + Sync>,
+    /// What is done with what nothing has received when this is dropped, where that is more than dropping it.
+    discard: Option<fn(T)>,
     running: Option<Running>,
 }
 
@@ -105,11 +109,17 @@ impl<T> Unfed<T> {
     /// `close` ends what feeds the channel; `running` is the thread that does.
     pub(crate) fn fed_by(self, running: Running, close: impl Fn() + Send + Sync + 'static) -> Events<T> {
         let Unfed { receiver, stop, queue } = self;
-        Events { receiver, stop: Some(stop), queue, close: Box::new(close), running: Some(running) }
+        Events { receiver, stop: Some(stop), queue, close: Box::new(close), discard: None, running: Some(running) }
     }
 }
 
 impl<T> Events<T> {
+    /// Calls `discard` with what is left in the channel when this is dropped.
+    pub(crate) fn discarded_by(mut self, discard: fn(T)) -> Events<T> {
+        self.discard = Some(discard);
+        self
+    }
+
     /// Waits for the next event.
     ///
     /// # Errors
@@ -164,6 +174,9 @@ impl<T> Drop for Events<T> {
         if let Some(running) = self.running.take() {
             // What it ended with went through the channel. On one of its own threads there is nothing to wait for.
             let _ = running.join();
+        }
+        if let Some(discard) = self.discard {
+            self.receiver.try_iter().for_each(discard);
         }
     }
 }

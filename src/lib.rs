@@ -24,7 +24,7 @@
 //!
 //! | | by calls that block | by events | by one channel |
 //! |---|---|---|---|
-//! | [`net::Server`] | [`accept`](net::Server::accept), [`serve`](net::Server::serve), [`spawn`](net::Server::spawn) | [`on`](net::Server::on) | [`events`](net::Server::events) |
+//! | [`net::Server`] | [`accept`](net::Server::accept), [`serve`](net::Server::serve), [`spawn`](net::Server::spawn) | [`on`](net::Server::on) | [`events`](net::Server::events), [`incoming`](net::Server::incoming) |
 //! | [`net::Socket`] | it is `Read` and `Write`; [`buffered`](net::Socket::buffered), [`pipe`](net::Socket::pipe), … | [`each`](net::Socket::each) | [`events`](net::Socket::events) |
 //! | [`dgram::Socket`] | [`recv`](dgram::Socket::recv), [`send_to`](dgram::Socket::send_to), [`send`](dgram::Socket::send) | [`each`](dgram::Socket::each) | [`events`](dgram::Socket::events) |
 //!

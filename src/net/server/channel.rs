@@ -1,15 +1,19 @@
 //! The events of a server, through a channel.
 
-use std::io;
+use std::{io, thread};
 
 use crate::error::Error;
-use crate::events::{Events, channel};
+use crate::events::{Events, Feed, channel};
 use crate::net::server::Server;
+use crate::net::server::accept::accept;
+use crate::net::server::options::ServerOptions;
+use crate::net::server::patience::Caller;
 use crate::net::server::refuse::Refused;
 use crate::net::socket::Socket;
 use crate::net::socket::channel::feed_from;
 use crate::net::socket::each::SocketEvent;
-use crate::report::Outcome;
+use crate::report::{Outcome, Report};
+use crate::thread::Builder;
 
 /// What happens on a [`Server`] whose events go [through a channel](Server::events).
 #[derive(Debug, Clone)]
@@ -94,4 +98,87 @@ impl Server {
             server.inner.registry.cut(Outcome::Destroyed, &[]);
         }))
     }
+
+    /// Accepts on threads of its own, and sends each connection into a channel that holds `n` at most; 0 hands each one
+    /// over. Nothing is read of them: the receiver serves them as those of [`accept`](Server::accept), and each is open
+    /// until it is destroyed or its last handle dropped. For a program that waits in a `select!` for clients and other
+    /// things.
+    ///
+    /// While the channel is full, no client is accepted but the one whose connection is sent next: the others wait in the
+    /// [backlog](crate::net::ServerOptions::backlog). Where a [PROXY header](crate::net::ServerOptions::proxy_protocol) is
+    /// asked for, sixteen threads accept, so that one that is late holds up no other client; each has a connection in
+    /// hand. Clients are refused as in `accept`, and told to the [report](crate::net::ServerOptions::report) hook alone.
+    ///
+    /// The channel is disconnected once the server is [closed](Server::close) and the last connection was taken; the
+    /// connections live on. [`shutdown`](Server::shutdown) interrupts and ends those in the channel too. The receiving
+    /// thread calls [`begin_shutdown`](Server::begin_shutdown) and goes on receiving; [`wait`](Server::wait) from a thread
+    /// that holds none of the connections returns when all have ended, and [`report`](Server::report) says how it went.
+    ///
+    /// Dropping the [`Events`] closes the server and destroys the connections that were not received.
+    ///
+    /// ```
+    /// use landline::net::{Server, Socket};
+    ///
+    /// let server = Server::listen("127.0.0.1:0")?;
+    /// let incoming = server.incoming(16)?;
+    ///
+    /// let client = Socket::connect(server.address())?;
+    /// for socket in &incoming {
+    ///     socket.write_end("hello")?;
+    ///     server.close();
+    /// }
+    /// assert_eq!(client.read_to_string()?, "hello");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `ERR_SERVER_ALREADY_LISTEN` if the server is being served already. `ERR_OUT_OF_RANGE` if `n` is above 1,048,576:
+    /// the room is allocated at once. The thread cannot be started.
+    pub fn incoming(&self, n: usize) -> io::Result<Events<Socket>> {
+        let (feed, incoming) = channel(n)?;
+        self.claim()?;
+        let server = self.clone();
+        let running = self.start(move || {
+            let result = server.accept_for(&feed);
+            if let Err(error) = &result {
+                let error = Error::told_by(error);
+                server.inner.registry.reporter.tell(|| Report::Failed { connection: None, error });
+            }
+            result
+        })?;
+        let server = self.clone();
+        let events = incoming.fed_by(running, move || {
+            server.close();
+            // No thread would receive a client whose header came later.
+            server.inner.registry.interrupt_newcomers();
+        });
+        Ok(events.discarded_by(|socket| socket.destroy()))
+    }
+
+    /// Accepts until the server is closed.
+    fn accept_for(&self, feed: &Feed<Socket>) -> io::Result<()> {
+        let work = || {
+            while let Some(socket) = accept(&self.inner, &Caller::for_channel())? {
+                if feed.send(socket.clone()).is_err() {
+                    socket.destroy();
+                }
+            }
+            Ok(())
+        };
+        let others = if self.inner.options.trusted.is_some() { HEADERS_AT_ONCE - 1 } else { 0 };
+        thread::scope(|scope| {
+            for _ in 0..others {
+                let ServerOptions { thread_name, stack_size, .. } = &self.inner.options;
+                let builder = Builder::new(format!("{thread_name} accept {}", self.address()), *stack_size);
+                // Where none can be started, fewer accept.
+                if builder.and_then(|builder| builder.spawn_scoped(scope, work)).is_err() {
+                    break;
+                }
+            }
+            work()
+        })
+    }
 }
+
+/// How many threads accept for a channel of connections, where each may have to wait for a PROXY header.
+const HEADERS_AT_ONCE: usize = 16;

@@ -158,7 +158,6 @@ impl Server {
     /// # Errors
     /// `ERR_SERVER_ALREADY_LISTEN` if the server is being served: its clients go to the handler. `accept` with `EINVAL`,
     /// `EBADF` or `ENOTSOCK` if the listening socket has become useless; the server is closed then.
-    #[doc(alias = "incoming")]
     pub fn accept(&self) -> io::Result<Option<Socket>> {
         accept::accept(&self.inner, &Caller::patient())
     }

@@ -42,10 +42,12 @@ pub(crate) trait Crew {
     fn may_accept(&self, server: &Listener) -> io::Result<()>;
 }
 
-/// A caller of `accept`, `try_accept` or `accept_timeout`.
+/// A caller of `accept`, `try_accept` or `accept_timeout`, or a thread that accepts for a channel.
 pub(crate) struct Caller {
     patience: Patience,
     until: Deadline,
+    /// The server is claimed for it.
+    serves: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,11 +60,15 @@ enum Patience {
 
 impl Caller {
     pub(crate) fn patient() -> Caller {
-        Caller { patience: Patience::Endless, until: Deadline::NEVER }
+        Caller { patience: Patience::Endless, until: Deadline::NEVER, serves: false }
+    }
+
+    pub(crate) fn for_channel() -> Caller {
+        Caller { serves: true, ..Caller::patient() }
     }
 
     pub(crate) fn with_time(time: Duration) -> Caller {
-        Caller { patience: Patience::Limited, until: Deadline::after(time) }
+        Caller { patience: Patience::Limited, until: Deadline::after(time), serves: false }
     }
 
     pub(crate) fn impatient() -> Caller {
@@ -104,7 +110,7 @@ impl Crew for Caller {
     }
 
     fn may_accept(&self, server: &Listener) -> io::Result<()> {
-        let is_served = server.registry.gate.is_claimed() && !server.is_closing();
+        let is_served = !self.serves && server.registry.gate.is_claimed() && !server.is_closing();
         if is_served { Err(served_already()) } else { Ok(()) }
     }
 }

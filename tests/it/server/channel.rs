@@ -489,3 +489,129 @@ fn a_crowd_that_waits_for_room_gets_through() {
         within("the drop returns", move || drop(events));
     });
 }
+
+/// The addresses of connections, as their clients know them.
+fn remotes<'a>(sockets: impl IntoIterator<Item = &'a Socket>) -> Vec<Option<std::net::SocketAddr>> {
+    sockets.into_iter().map(|socket| socket.remote_address().socket_addr()).collect()
+}
+
+/// Ensures that a channel of connections gives a handle for each client, in the order they came, reads nothing of them, ends
+/// when the server is closed, and leaves them open.
+#[test]
+fn a_channel_of_connections_gives_each_client_once_and_ends_at_close() {
+    each_ip(|at| {
+        for n in [0, 1, 16] {
+            let server = Server::listen(at).expect("port 0 can be listened on");
+            let incoming = server.incoming(n).expect("a thread can be started");
+            let error = server.incoming(n).expect_err("it is served");
+            assert_eq!(error.kind(), ErrorKind::AlreadyExists, "the channel has the clients");
+            let mut clients: Vec<_> = (0..8)
+                .map(|_| TcpStream::connect(server.address().socket_addr().expect("TCP")).expect("it listens"))
+                .collect();
+            clients.iter_mut().for_each(|client| client.write_all(b"hello").expect("it is connected"));
+            let sockets: Vec<_> = (0..8).map(|_| next(&incoming)).collect();
+            let expected: Vec<_> = clients.iter().map(|client| client.local_addr().ok()).collect();
+            assert_eq!(remotes(&sockets), expected, "each comes once, in order");
+            assert!(sockets.iter().all(|socket| socket.bytes_read() == 0), "nothing of them is read");
+            assert!(incoming.try_recv().is_err(), "and no more");
+            server.close();
+            assert!(incoming.recv_timeout(HANG).is_err_and(|error| error.is_disconnected()), "the channel ends");
+            drop(incoming);
+            for (socket, client) in sockets.iter().zip(&mut clients) {
+                let mut word = [0; 5];
+                socket.read_exact(&mut word).expect("it is open");
+                assert_eq!(&word, b"hello", "the connections live on");
+                socket.write_all("x").expect("it is open");
+                io::Read::read_exact(client, &mut [0]).expect("it is open");
+            }
+        }
+    });
+}
+
+/// Ensures that while a channel of connections is full, the clients wait in the backlog, but for one in hand.
+#[test]
+fn a_full_channel_of_connections_lets_the_others_wait() {
+    each_ip(|at| {
+        let server = Server::listen(at).expect("port 0 can be listened on");
+        let incoming = server.incoming(2).expect("a thread can be started");
+        let clients: Vec<_> = (0..8).map(|_| Socket::connect(server.address()).expect("it listens")).collect();
+        eventually("the channel is full, and one is in hand", || server.connections() == 3);
+        assert!(server.queued().is_none_or(|queued| queued == 5), "the others have not been accepted");
+        let sockets: Vec<_> = (0..8).map(|_| next(&incoming)).collect();
+        assert_eq!(server.stats().accepted, 8, "then each is");
+        drop((sockets, clients));
+    });
+}
+
+/// Ensures that dropping a channel of connections closes the server and destroys those that were not received, also where a
+/// clone of the receiver is left; those that were live on, and no thread or descriptor is left.
+#[test]
+fn dropping_a_channel_of_connections_destroys_those_not_received() {
+    in_child(this_test!(), &[], || {
+        let before = (threads(), descriptors());
+        each_ip(|at| {
+            let server = Server::listen(at).expect("port 0 can be listened on");
+            let incoming = server.incoming(2).expect("a thread can be started");
+            let clone = incoming.receiver().clone();
+            let clients: Vec<_> = (0..4).map(|_| Socket::connect(server.address()).expect("it listens")).collect();
+            let first = next(&incoming);
+            eventually("one is received, two in the channel, and one in hand", || server.connections() == 4);
+            within("the threads end", move || drop(incoming));
+            assert!(!server.is_listening(), "the server is closed");
+            assert_eq!(server.connections(), 1, "those that were not received are over");
+            assert!(clone.try_recv().is_err(), "a clone gives none of them");
+            first.write_end("hello").expect("it is open");
+            let mut answers = clients.iter().map(|client| client.read_to_string().unwrap_or_default());
+            assert_eq!(answers.next(), Some("hello".into()), "one that was received lives on");
+            assert!(answers.all(|answer| answer.is_empty()), "the others have ended");
+            drop(first);
+            within("the server is over", move || server.wait()).expect("it ends");
+        });
+        eventually("no thread and no descriptor is left", || threads() <= before.0 && descriptors() <= before.1);
+    });
+}
+
+/// Ensures that a shutdown that the receiver begins interrupts the connections of a channel, those in it included, and is
+/// reported.
+#[test]
+fn a_shutdown_interrupts_the_connections_of_a_channel() {
+    each_ip(|at| {
+        let server = Server::listen(at).expect("port 0 can be listened on");
+        let incoming = server.incoming(4).expect("a thread can be started");
+        let _clients: Vec<_> = (0..3).map(|_| Socket::connect(server.address()).expect("it listens")).collect();
+        eventually("all are accepted", || server.connections() == 3);
+        let first = next(&incoming);
+        server.begin_shutdown(HANG).expect("a thread can be started");
+        let others: Vec<_> = incoming.iter().collect();
+        assert_eq!(others.len(), 2, "those in the channel are received, and then it ends");
+        for socket in others.iter().chain([&first]) {
+            let error = socket.read(&mut [0]).expect_err("it is interrupted");
+            assert_eq!(error.kind(), ErrorKind::ConnectionAborted, "the server is shutting down: {error}");
+        }
+        drop((first, others));
+        let waiting = server.clone();
+        within("the server is over", move || waiting.wait()).expect("it ends");
+        let report = server.report().expect("the shutdown is over");
+        assert_eq!((report.finished, report.forced, report.still_running), (3, 0, 0), "all ended in order");
+    });
+}
+
+/// Ensures that a client whose PROXY header is late holds up no other client of a channel of connections.
+#[test]
+fn a_late_header_holds_up_no_other_connection_of_a_channel() {
+    each_ip(|at| {
+        let balancers = landline::BlockList::new();
+        let options = ServerOptions::new().proxy_protocol(&balancers).proxy_timeout(None);
+        let server = options.listen(at).expect("port 0 can be listened on");
+        balancers.add_address(server.address().ip().expect("it is TCP"));
+        let incoming = server.incoming(4).expect("threads can be started");
+        let late = Socket::connect(server.address()).expect("it listens");
+        eventually("its header is awaited", || server.connections() == 1);
+        let other = Socket::connect(server.address()).expect("it listens");
+        other.write_all("PROXY TCP4 192.0.2.7 192.0.2.1 56324 443\r\n").expect("it is connected");
+        assert_eq!(next(&incoming).remote_address().to_string(), "192.0.2.7:56324", "the other one comes");
+        within("no thread waits for the header", move || drop(incoming));
+        assert_eq!(server.stats().refused(RefusedBy::Closing), 1, "the late one is refused");
+        drop(late);
+    });
+}
