@@ -8,7 +8,7 @@ use std::sync::{Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use landline::net::{Server, ServerOptions, Socket, WhenFull};
+use landline::net::{Server, ServerOptions, Socket, SocketOptions, WhenFull};
 use landline::{BlockList, Error, RefusedBy};
 use socket2::SockRef;
 
@@ -17,6 +17,9 @@ use crate::support::time::some_round;
 use crate::support::{HANG, each_ip, eventually, numbered, until_asleep, within};
 
 const HOUR: Duration = Duration::from_secs(3600);
+
+/// One of the three calls.
+type Call = fn(&Server) -> io::Result<Option<Socket>>;
 
 /// The kind and code of what a call failed with.
 #[track_caller]
@@ -36,7 +39,21 @@ fn would_block() -> (ErrorKind, String) {
 /// The next client, which waits already.
 #[track_caller]
 fn waiting(server: &Server) -> Socket {
-    server.accept_timeout(HANG).expect("a client waits").expect("the server is open")
+    limited(server, HANG / 2).expect("a client waits").expect("the server is open")
+}
+
+/// What a call with a time gives.
+#[track_caller]
+fn limited(server: &Server, time: Duration) -> io::Result<Option<Socket>> {
+    let server = server.clone();
+    within("a call with a time returns", move || server.accept_timeout(time))
+}
+
+/// What a look gives.
+#[track_caller]
+fn tried(server: &Server) -> io::Result<Option<Socket>> {
+    let server = server.clone();
+    within("a look returns", move || server.try_accept())
 }
 
 /// How long a call took, and what it gave.
@@ -96,7 +113,7 @@ fn four_acceptors_wait_each_for_its_own_time() {
 #[test]
 fn close_lets_every_acceptor_go() {
     let closed = |server: &Server| {
-        let calls: [fn(&Server) -> io::Result<Option<Socket>>; 4] = [
+        let calls: [Call; 4] = [
             |server| server.accept(),
             |server| server.accept_timeout(HOUR),
             |server| server.accept_timeout(2 * HOUR),
@@ -143,7 +160,7 @@ fn an_accepted_socket_has_no_time_of_its_listener() {
             assert!(!raw.nonblocking().expect("it can be asked"), "it blocks");
         };
         for look in [false, true] {
-            let calls: [fn(&Server) -> io::Result<Option<Socket>>; 3] =
+            let calls: [Call; 3] =
                 [|server| server.accept(), |server| server.accept_timeout(HANG), |server| server.try_accept()];
             for call in calls {
                 let before = if look { server.try_accept() } else { server.accept_timeout(Duration::from_millis(1)) };
@@ -290,6 +307,20 @@ fn a_refused_client_does_not_begin_the_time_anew() {
         });
         assert!(server.stats().refused(RefusedBy::Blocked) > 0, "the premise: clients were refused");
     });
+    // Up to sixteen that are refused are passed over.
+    let list = BlockList::new();
+    list.add_address([127, 0, 0, 2]);
+    let server = ServerOptions::new().block_list(&list).listen("127.0.0.1:0").expect("port 0 can be listened on");
+    let blocked = |count| -> Vec<_> {
+        let from = SocketOptions::new().local_address("127.0.0.2");
+        (0..count).map(|_| from.connect(server.address()).expect("it listens")).collect()
+    };
+    let (_refused, one) = (blocked(15), client(server.address()));
+    let socket = tried(&server).expect("a client waits").expect("the server is open");
+    assert_eq!(socket.remote_address().socket_addr(), one.local_addr().ok(), "the one behind them is found");
+    let (_refused, _one) = (blocked(16), client(server.address()));
+    assert_eq!(failure(tried(&server)), would_block(), "a flood of them holds up no look");
+    tried(&server).expect("the next look finds it").expect("the server is open");
 }
 
 /// Ensures that a full server that lets its clients wait is waited for within the time, and that the client is let in when
@@ -301,8 +332,8 @@ fn the_time_holds_for_a_slot() {
         let server = options.listen(at).expect("port 0 can be listened on");
         let (_first, second) = (client(server.address()), client(server.address()));
         let socket = waiting(&server);
-        assert_eq!(failure(server.try_accept()), would_block(), "it is full");
-        assert_eq!(failure(server.accept_timeout(Duration::from_millis(20))), timed_out(), "it stays full");
+        assert_eq!(failure(tried(&server)), would_block(), "it is full");
+        assert_eq!(failure(limited(&server, Duration::from_millis(20))), timed_out(), "it stays full");
         drop(socket);
         let socket = waiting(&server);
         assert_eq!(socket.remote_address().socket_addr(), second.local_addr().ok(), "the one that waited is let in");
@@ -317,7 +348,7 @@ fn the_time_holds_for_a_slot() {
             let third = client(server.address());
             let result = within("its time is over", || accepting.join()).expect("no panic");
             assert_eq!(failure(result), timed_out(), "there is no room");
-            assert_eq!(failure(server.try_accept()), would_block(), "and still none");
+            assert_eq!(failure(tried(&server)), would_block(), "and still none");
             let was_kept = server.queued() == Some(0);
             server.set_max_connections(1);
             let socket = waiting(&server);
@@ -344,8 +375,8 @@ fn the_time_holds_for_a_proxy_header() {
         let header = b"PROXY TCP4 192.0.2.7 192.0.2.1 56324 443\r\n";
         for part in [&header[..0], &header[..3], &header[3..20], &header[20..30]] {
             balancer.write_all(part).expect("it is connected");
-            assert_eq!(failure(server.accept_timeout(Duration::from_millis(20))), timed_out(), "it is not complete");
-            assert_eq!(failure(server.try_accept()), would_block(), "nor is it at a look");
+            assert_eq!(failure(limited(&server, Duration::from_millis(20))), timed_out(), "it is not complete");
+            assert_eq!(failure(tried(&server)), would_block(), "nor is it at a look");
             assert_eq!(server.connections(), 1, "it keeps its slot");
         }
         balancer.write_all(&header[30..]).and_then(|()| balancer.write_all(b"hello")).expect("it is connected");
@@ -362,18 +393,18 @@ fn the_time_holds_for_a_proxy_header() {
         some_round("the header is sent in time", Duration::from_millis(1), |_| {
             let began = Instant::now();
             let mut balancer = client(hurried.address());
-            let first = hurried.try_accept();
+            let first = tried(&hurried);
             balancer.write_all(header).expect("it is connected");
             let was_in_time = began.elapsed() < Duration::from_millis(25);
             assert_eq!(failure(first), would_block(), "its header has not come");
             // Not a bound: longer than the time for the header.
             thread::sleep(Duration::from_millis(100));
-            let second = hurried.try_accept();
+            let second = tried(&hurried);
             was_in_time.then(|| second.expect("it came in time").expect("the server is open"))
         });
 
         let late = client(server.address());
-        assert_eq!(failure(server.try_accept()), would_block(), "its header has not come");
+        assert_eq!(failure(tried(&server)), would_block(), "its header has not come");
         assert_eq!(server.connections(), 1, "it is kept");
         server.close();
         assert!(is_turned_away(&late), "a server that is closed keeps none");
@@ -389,8 +420,8 @@ fn the_time_holds_for_a_proxy_header() {
 fn a_unix_socket_takes_a_time_too() {
     let path = std::env::temp_dir().join(format!("landline-accept-{}", std::process::id()));
     let server = Server::listen(path.as_path()).expect("the path is free");
-    assert_eq!(failure(server.accept_timeout(Duration::from_millis(5))), timed_out(), "no client came");
-    assert_eq!(failure(server.try_accept()), would_block(), "none waits");
+    assert_eq!(failure(limited(&server, Duration::from_millis(5))), timed_out(), "no client came");
+    assert_eq!(failure(tried(&server)), would_block(), "none waits");
     let one = Socket::connect(path.as_path()).expect("it listens");
     let socket = waiting(&server);
     one.write_end("hello").expect("it is connected");
