@@ -241,7 +241,7 @@ pub enum Report {
         /// What it panicked with, where that is text.
         message: String,
     },
-    /// Accepting or receiving fails, mostly for want of descriptors or memory, and no other thread waits for clients
+    /// Accepting fails, mostly for want of descriptors or memory, and no other thread waits for clients
     /// that did not fail; it will be tried again and again, after growing pauses. Told once until it works again.
     #[non_exhaustive]
     AcceptPaused {
@@ -271,7 +271,7 @@ pub enum Report {
         /// Its address.
         address: Address,
     },
-    /// A server is closed and its last connection has ended; or a datagram socket is closed.
+    /// A server is closed and its last connection has ended; or a datagram socket is closed, and no receiver holds it.
     #[non_exhaustive]
     Closed {
         /// Its address.

@@ -72,6 +72,44 @@ pub(crate) fn is_nonblocking(_: &socket2::Socket) -> io::Result<bool> {
     Ok(false)
 }
 
+/// Whether a datagram socket is one of UDP, as far as the system says which protocol it has.
+#[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
+pub(crate) fn is_udp(socket: &socket2::Socket) -> bool {
+    !socket.protocol().is_ok_and(|protocol| protocol.is_some_and(|protocol| protocol != socket2::Protocol::UDP))
+}
+#[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd")))]
+pub(crate) fn is_udp(_: &socket2::Socket) -> bool {
+    true
+}
+
+/// Whether others may have the address of a datagram socket too: SO_REUSEADDR, SO_REUSEPORT. Where it cannot be asked,
+/// they may.
+pub(crate) fn may_share_address(socket: &SockRef<'_>) -> bool {
+    #[cfg(all(unix, not(any(target_os = "solaris", target_os = "illumos"))))]
+    if socket.reuse_port().unwrap_or(true) {
+        return true;
+    }
+    socket.reuse_address().unwrap_or(true)
+}
+
+/// Whether a socket hears one network device alone: SO_BINDTODEVICE.
+pub(crate) fn is_bound_to_device(socket: &SockRef<'_>) -> bool {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    return socket.device().map_or(true, |device| device.is_some());
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    {
+        let _ = socket;
+        false
+    }
+}
+
+/// Whether a UDP socket is one of the network that the calling thread is in: another network namespace may have made
+/// it. Without /proc that is unknown, and `false`.
+pub(crate) fn is_of_this_network(socket: &UdpSocket, v6: bool) -> bool {
+    let table = if v6 { "udp6" } else { "udp" };
+    !LINUX || inode(socket).is_some_and(|inode| table_row(inode, table, usize::MAX).is_some())
+}
+
 /// Whether the socket listens. Where that cannot be asked: whether it has an address and no peer, which is also true of
 /// one that is only bound.
 #[cfg(all(any(target_os = "linux", target_os = "android", target_os = "freebsd"), not(landline_portable)))]
@@ -394,28 +432,58 @@ pub(crate) fn inode<T>(_: &T) -> Option<u64> {
     None
 }
 
-/// The row of a socket in a table of /proc/net, such as `udp6`. It is found by the socket's inode: others may have the
-/// same address and port. Reading the table takes long, so the caller holds neither the socket nor a lock meanwhile.
-pub(crate) fn table_row(inode: u64, table: &str) -> Option<String> {
+/// The row of a socket in a table of the network that the calling thread is in, such as `udp6`, if it is among the first
+/// `most` rows. It is found by the socket's inode: others may have the same address and port. Reading a long table takes
+/// long, so the caller holds neither the socket nor a lock meanwhile.
+pub(crate) fn table_row(inode: u64, table: &str, most: usize) -> Option<String> {
     let inode = inode.to_string();
-    let table = std::fs::read_to_string(format!("/proc/net/{table}")).ok()?;
-    table.lines().find(|row| row.split_whitespace().nth(9) == Some(&inode)).map(String::from)
+    let table = std::fs::File::open(format!("/proc/thread-self/net/{table}")).ok()?;
+    let rows = io::BufRead::lines(io::BufReader::with_capacity(32 << 10, table)).map_while(io::Result::ok);
+    rows.take(most).find(|row| row.split_whitespace().nth(9) == Some(&inode))
 }
 
-/// What to give IPv4's multicast calls to name an interface that is known by its number: one of its addresses.
+/// Joins or leaves a group of IPv4 on the interface with a number.
+#[cfg(not(any(
+    target_os = "netbsd",
+    target_os = "openbsd",
+    target_os = "haiku",
+    target_os = "solaris",
+    target_os = "illumos"
+)))]
+pub(crate) fn change_membership_v4(socket: &SockRef<'_>, group: Ipv4Addr, index: u32, join: bool) -> io::Result<()> {
+    let interface = socket2::InterfaceIndexOrAddress::Index(index);
+    if join { socket.join_multicast_v4_n(&group, &interface) } else { socket.leave_multicast_v4_n(&group, &interface) }
+}
+#[cfg(any(
+    target_os = "netbsd",
+    target_os = "openbsd",
+    target_os = "haiku",
+    target_os = "solaris",
+    target_os = "illumos"
+))]
+pub(crate) fn change_membership_v4(socket: &SockRef<'_>, group: Ipv4Addr, index: u32, join: bool) -> io::Result<()> {
+    let interface = Ipv4Addr::from(index);
+    if join { socket.join_multicast_v4(&group, &interface) } else { socket.leave_multicast_v4(&group, &interface) }
+}
+
+/// What to give those of IPv4's multicast calls that take no number for an interface that is known by its number: one of
+/// its addresses.
 ///
 /// A socket that is bound to the device and connected has the address the system would send from; connecting a datagram
 /// socket sends nothing. But for loopback, whose address is valid on this machine alone, the system prefers another
 /// device's. So who has an address is asked by joining by number and leaving by address; of the group of all hosts, of
 /// which no router is told.
 #[cfg(any(target_os = "linux", target_os = "android"))]
-pub(crate) fn multicast_interface_v4(index: u32) -> Option<Ipv4Addr> {
+pub(crate) fn multicast_interface_v4(index: u32, name: Option<&str>) -> Option<Ipv4Addr> {
     const ALL_HOSTS: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 1);
-    let table = std::fs::read_to_string("/proc/net/igmp").ok()?;
-    let name = table.lines().find_map(|line| {
-        let mut fields = line.split_whitespace();
-        (fields.next()?.parse() == Ok(index)).then(|| fields.next())?
-    })?;
+    let name_of = |index| {
+        let table = std::fs::read_to_string("/proc/thread-self/net/igmp").ok()?;
+        table.lines().find_map(|line| {
+            let mut fields = line.split_whitespace();
+            (fields.next()?.parse() == Ok(index)).then(|| fields.next().map(String::from))?
+        })
+    };
+    let name = name.map(String::from).or_else(|| name_of(index))?;
     let probe = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
     let options = SockRef::from(&probe);
     options.join_multicast_v4_n(&ALL_HOSTS, &socket2::InterfaceIndexOrAddress::Index(index)).ok()?;
@@ -429,7 +497,7 @@ pub(crate) fn multicast_interface_v4(index: u32) -> Option<Ipv4Addr> {
 }
 /// RFC 1724, 3.3: an address of the block 0.0.0.0/8 is an interface's number.
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
-pub(crate) fn multicast_interface_v4(index: u32) -> Option<Ipv4Addr> {
+pub(crate) fn multicast_interface_v4(index: u32, _: Option<&str>) -> Option<Ipv4Addr> {
     Some(Ipv4Addr::from(index))
 }
 

@@ -36,13 +36,23 @@ impl SocketOptions {
     /// Takes a socket over that exists already and is bound, such as a [`std::net::UdpSocket`] or one that a service
     /// manager has passed on. Its family is its own; of the options only those are applied that were set.
     ///
-    /// Somebody else may still have it, in this process or another. So it is never shut down: [`close`](Socket::close)
-    /// wakes its receivers by sending empty datagrams to itself, of which one may be left for the others, and closes
-    /// this descriptor alone. But settings are one for all. That includes the timeout that
-    /// [`recv_timeout`](Socket::recv_timeout) sets, and one of 10 ms that it has all the time while it is connected,
-    /// since nothing else could wake its receivers then; when closed it has the one it came with. Nobody else should
-    /// shut it down while it is in use: std's receive is not prepared for that. Our descriptor is not passed on to
-    /// programs that are started (close-on-exec).
+    /// Others may still have it, in this process or another. So it is never shut down and never connected:
+    /// [`connect`](Socket::connect) gives it a peer that this program alone sees to. [`close`](Socket::close) closes this
+    /// descriptor alone. It wakes the receivers by empty datagrams that the socket is sent from this machine, of which
+    /// some may be left for the others.
+    ///
+    /// That is done only where the datagrams are expected to reach this socket and no other. They are not:
+    /// - where it has `SO_REUSEADDR` or `SO_REUSEPORT`, as those of systemd have, or is bound to a group;
+    /// - where it came with a peer;
+    /// - where it is bound to a device (`SO_BINDTODEVICE`), or to an address that this machine does not have;
+    /// - where another network namespace made it, or /proc cannot be read.
+    ///
+    /// There it has a receive timeout of 500 ms instead, and `close` takes as long. The others see that timeout, since it
+    /// belongs to the socket: their receives fail with `EAGAIN`. It is not taken off at the end. Elsewhere the timeout
+    /// is what the giver has set, but while [`recv_timeout`](Socket::recv_timeout) waits, and one descriptor more is
+    /// open. Other settings are one for all, too. No other owner should shut the socket down while it is in use: std's
+    /// receive is not prepared for that. Made non-blocking by another owner, the socket is looked at every 2 to 16 ms.
+    /// Our descriptor is not passed on to programs that are started (close-on-exec).
     ///
     /// # Errors
     /// `ERR_INVALID_FD_TYPE` if it is no UDP socket, `ERR_INVALID_ARG_VALUE` if it is not bound or is in non-blocking
@@ -52,11 +62,11 @@ impl SocketOptions {
         self.check()?;
         let socket = socket2::Socket::from(socket.into());
         let at = socket.local_addr().map_err(|error| Error::call("getsockname", &error))?;
-        let is_datagram = socket.r#type().is_ok_and(|kind| kind == Type::DGRAM);
+        let is = |kind| socket.r#type().is_ok_and(|known| known == kind);
         let at = match at.as_socket() {
-            Some(at) if is_datagram => at,
+            Some(at) if is(Type::DGRAM) && sys::is_udp(&socket) => at,
             at => {
-                let kind = if at.is_some() { "TCP" } else { "UNKNOWN" };
+                let kind = if at.is_some() && is(Type::STREAM) { "TCP" } else { "UNKNOWN" };
                 return Err(Error::invalid("ERR_INVALID_FD_TYPE", format!("Unsupported fd type: {kind}")));
             }
         };
@@ -141,7 +151,11 @@ impl SocketOptions {
         };
         match at {
             Target::Port(port) => Ok(vec![(any, port).into()]),
-            Target::Ip(at) if at.is_ipv4() == any.is_ipv4() => Ok(vec![at]),
+            // An IPv4 address in IPv6's form means the IPv4 address; a socket of IPv6 has no other form for it.
+            Target::Ip(at) if any.is_ipv4() && at.ip().to_canonical().is_ipv4() => {
+                Ok(vec![(at.ip().to_canonical(), at.port()).into()])
+            }
+            Target::Ip(at) if at.is_ipv6() && any.is_ipv6() => Ok(vec![at]),
             Target::Ip(at) => Err(Error::coded("bind", io::ErrorKind::InvalidInput, "EINVAL").at(at)),
             Target::Name { host, port } => resolve(&host, port, Some(self.family)),
             Target::Path(_) => Err(no_path()),

@@ -1,5 +1,5 @@
 use std::io;
-use std::net::UdpSocket;
+use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 
 use socket2::SockRef;
@@ -23,6 +23,11 @@ impl Socket {
     /// Gives the socket a peer: [`send`](Socket::send) goes there, and only what comes from there is received, which
     /// the system sees to. connect(2)
     ///
+    /// The system is not asked for an [adopted](super::SocketOptions::adopt) socket, whose other owners would get the peer
+    /// too, nor where this process may not bind the address again, having given up the right to a reserved port, since
+    /// [`disconnect`](Socket::disconnect) could not be done then. What others send takes up the receive buffer of such a
+    /// socket and is thrown away when it is received, and `ECONNREFUSED` is not told.
+    ///
     /// It sends nothing, so it does not tell whether anybody listens. That shows later: after a send that found nobody,
     /// the next receive or send is told `ECONNREFUSED`, once, and the socket goes on. A name is looked up, which blocks
     /// as long as the resolver does. [`address`](Socket::address) stays; a wildcard is not narrowed.
@@ -35,18 +40,17 @@ impl Socket {
     #[doc(alias = "connectSync")]
     pub fn connect(&self, to: impl Into<Endpoint>) -> Result<()> {
         let to = self.destination("connect", to.into().target()?)?;
-        let _setup = self.setup();
-        let mut open = self.open()?;
-        if open.peer.get().is_some() {
+        let setup = self.setup();
+        let open = self.open()?;
+        if open.peer.exists() {
             return Err(is_connected());
         }
-        let failed = |error: io::Error| Error::call("connect", &error).at(to);
-        if open.adopted {
-            // Its receivers can be woken now, and not once it has a peer. From then on they look around by themselves.
-            open = self.move_receivers(open).map_err(failed)?;
+        if open.adopted || !may_bind_again(setup.local) {
+            open.peer.choose(Some(to));
+            return Ok(());
         }
-        open.socket.connect(to).map_err(failed)?;
-        open.peer.get_or_init(|| to);
+        open.socket.connect(to).map_err(|error| Error::call("connect", &error).at(to))?;
+        open.peer.set_connected(to);
         Ok(())
     }
 
@@ -56,13 +60,20 @@ impl Socket {
     /// There is no safe call for it, so the socket is replaced by another one on the same address, with the same
     /// settings and groups, in the time of some microseconds. What had arrived is kept and received first, in order,
     /// unless there is another peer by then. As much is kept as fits into a receive buffer; what is more, from
-    /// connecting and disconnecting again without receiving, is [`lost`](Socket::lost). Nothing sent to the address
-    /// meanwhile is, but for multicast, and on systems that do not let two sockets have one address for a moment. The
-    /// port stays even where the system had chosen it, which plain connect(2) with `AF_UNSPEC` would give up.
+    /// connecting and disconnecting again without receiving, is [`lost`](Socket::lost).
+    ///
+    /// These may be lost without being counted:
+    /// - multicast that arrives while the sockets change places;
+    /// - what another thread sends at that moment by [`send`](Socket::send), though it is told that it was sent;
+    /// - what arrives meanwhile, on systems that do not let two sockets have one address for a moment.
+    ///
+    /// The port stays even where the system had chosen it, which plain connect(2) with `AF_UNSPEC` would give up.
     ///
     /// # Errors
     /// `ERR_SOCKET_DGRAM_NOT_CONNECTED` if there is no peer, `ENOTSUP` for an [adopted](super::SocketOptions::adopt)
-    /// socket: its giver's would stay connected and get what is sent to this one. `ERR_SOCKET_DGRAM_NOT_RUNNING` once
+    /// socket that came with its peer: its giver's would stay connected and get what is sent to this one. `EACCES` if the
+    /// right to bind a reserved port was given up since [`connect`](Socket::connect): the socket keeps its peer; give the
+    /// right up before, or bind a new socket. `ERR_SOCKET_DGRAM_NOT_RUNNING` once
     /// closed. A code of `bind` is one of a shortage, mostly of descriptors; nothing has changed then. Only where the
     /// old socket has to go first can the port be taken by another program in between, and then the socket is closed.
     pub fn disconnect(&self) -> Result<()> {
@@ -88,17 +99,21 @@ impl Socket {
     /// `ERR_SOCKET_DGRAM_NOT_CONNECTED` if there is none, `ERR_SOCKET_DGRAM_NOT_RUNNING` once closed.
     #[doc(alias = "peer_addr", alias = "remoteAddress")]
     pub fn remote_address(&self) -> Result<Address> {
-        self.open()?.peer.get().map(|peer| Address::from(*peer)).ok_or_else(not_connected)
+        self.open()?.peer.get().map(Address::from).ok_or_else(not_connected)
     }
 
     fn replace(&self, not_rejoined: &mut Vec<Error>) -> std::result::Result<(), Failed> {
         let inner = &*self.0;
-        let mut setup = lock(&inner.setup);
+        let setup = lock(&inner.setup);
         // Held to the end: sends and receives that begin now wait for the new socket.
         let mut slot = write(&inner.slot);
         let old = slot.open.clone().ok_or_else(|| Failed::AsBefore(not_running()))?;
-        if old.peer.get().is_none() {
+        if !old.peer.exists() {
             return Err(Failed::AsBefore(not_connected()));
+        }
+        if !old.peer.is_connected() {
+            old.peer.choose(None);
+            return Ok(());
         }
         if old.adopted {
             return Err(Failed::AsBefore(Error::coded("disconnect", io::ErrorKind::Unsupported, "ENOTSUP")));
@@ -109,41 +124,34 @@ impl Socket {
                 return Err(Failed::AsBefore(error.clone()));
             }
         }
-        // From here on what comes from the peer goes to the new socket, and what the old one has can be counted.
-        let _ = old.socket.local_addr().and_then(|own| old.socket.connect(own));
-        setup.lost_before += drain(&old.socket, &inner.carried_over);
+        // From here on what comes from the peer goes to the new socket, and what the old one has can be counted. If it
+        // cannot be connected to its waker, to itself; then a send that has begun may come back.
+        if old.waker().is_err() {
+            let _ = old.socket.local_addr().and_then(|own| old.socket.connect(own));
+        }
+        let thrown_away = drain(&old.socket, &inner.carried_over);
         let inode = sys::inode(&old.socket);
-        setup.lost_before += inode.and_then(|inode| lost(inode, setup.v6)).unwrap_or(0);
+        lock(&inner.losses).before +=
+            thrown_away + inode.and_then(|inode| lost(inode, setup.v6, usize::MAX)).unwrap_or(0);
         slot.open = None;
-        Draining::new(old).wait();
+        let draining = Draining::new(&old);
+        drop(old);
+        draining.wait();
 
         let socket = match beside {
             Ok(socket) => socket,
             Err(_) => setup.options.open(setup.local).map_err(Failed::Closed)?,
         };
         *not_rejoined = rejoin(&socket, &setup);
-        slot.open = Some(Arc::new(Open::new(socket, setup.local, false, false)));
+        slot.open = Some(Arc::new(Open::new(socket, setup.local, false)));
         Ok(())
     }
+}
 
-    /// Gives an adopted socket a new descriptor, whose receivers look around by themselves, and waits until nobody is
-    /// blocked on the old one.
-    fn move_receivers(&self, old: Arc<Open>) -> io::Result<Arc<Open>> {
-        let mut slot = write(&self.0.slot);
-        if slot.open.take().is_none() {
-            return Err(not_running().into());
-        }
-        let new = match old.renew() {
-            Ok(new) => Arc::new(new),
-            Err(error) => {
-                slot.open = Some(old);
-                return Err(error);
-            }
-        };
-        Draining::new(old).wait();
-        slot.open = Some(new.clone());
-        Ok(new)
-    }
+/// Whether this process may bind its address again, as `disconnect` has to after connect(2). It may not where it has given
+/// up the right to bind a reserved port. No socket is bound: the address is taken.
+fn may_bind_again(local: SocketAddr) -> bool {
+    !UdpSocket::bind(local).is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
 }
 
 /// What a failure has left.

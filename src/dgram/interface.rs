@@ -36,7 +36,7 @@ impl Interface {
 
     /// The one that has this address. The unspecified address is [`ANY`](Interface::ANY).
     pub fn address(address: impl Into<IpAddr>) -> Interface {
-        let address = address.into();
+        let address = address.into().to_canonical();
         if address.is_unspecified() { Interface::ANY } else { Interface(Kind::Address(address)) }
     }
 
@@ -50,14 +50,40 @@ impl Interface {
         Interface(Kind::Name(name.into()))
     }
 
-    /// For IPv4's calls, which take an address.
+    /// For those of IPv4's calls that take an address alone.
     pub(crate) fn v4(&self) -> Result<Ipv4Addr, NoInterface> {
+        match self.number()? {
+            None => self.v4_address(),
+            Some(index) => {
+                let name = if let Kind::Name(name) = &self.0 { Some(&**name) } else { None };
+                sys::multicast_interface_v4(index, name).ok_or(NoInterface::Unknown)
+            }
+        }
+    }
+
+    /// Its number, where it was given by that or by its name.
+    pub(crate) fn number(&self) -> Result<Option<u32>, NoInterface> {
+        match &self.0 {
+            Kind::Any | Kind::Address(_) => Ok(None),
+            Kind::Index(index) => Ok(Some(*index)),
+            Kind::Name(name) => index_of(name).map(Some),
+        }
+    }
+
+    /// Its address, where it was not given by number or name.
+    pub(crate) fn v4_address(&self) -> Result<Ipv4Addr, NoInterface> {
         match &self.0 {
             Kind::Any => Ok(Ipv4Addr::UNSPECIFIED),
             Kind::Address(IpAddr::V4(address)) => Ok(*address),
-            Kind::Address(IpAddr::V6(_)) => Err(NoInterface::Invalid),
-            Kind::Index(index) => sys::multicast_interface_v4(*index).ok_or(NoInterface::Unknown),
-            Kind::Name(name) => sys::multicast_interface_v4(index_of(name)?).ok_or(NoInterface::Unknown),
+            _ => Err(NoInterface::Invalid),
+        }
+    }
+
+    /// For IPv4's calls on a socket that sends by IPv6 too: an address of IPv6 names the interface for both.
+    pub(crate) fn v4_beside_v6(&self) -> Result<Ipv4Addr, NoInterface> {
+        match &self.0 {
+            Kind::Address(IpAddr::V6(_)) => sys::multicast_interface_v4(self.v6()?, None).ok_or(NoInterface::Unknown),
+            _ => self.v4(),
         }
     }
 
@@ -73,7 +99,7 @@ impl Interface {
     }
 }
 
-/// The resolver is who knows the numbers of interfaces: it has to, for the zone of an address.
+/// The resolver knows the numbers of interfaces: it has to, for the zone of an address.
 fn index_of(name: &str) -> Result<u32, NoInterface> {
     let found = (&*format!("fe80::1%{name}"), 0).to_socket_addrs().map_err(|_| NoInterface::Unknown)?;
     let mut zones = found.filter_map(|at| match at {
@@ -156,4 +182,12 @@ pub(crate) struct Membership {
     pub(crate) group: IpAddr,
     pub(crate) source: Option<IpAddr>,
     pub(crate) interface: Interface,
+}
+
+impl Membership {
+    /// IPv4 addresses in IPv6's form are IPv4 addresses.
+    pub(crate) fn new(group: IpAddr, source: Option<IpAddr>, interface: Interface) -> Membership {
+        let source = source.map(|source| source.to_canonical());
+        Membership { group: group.to_canonical(), source, interface }
+    }
 }

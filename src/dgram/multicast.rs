@@ -1,5 +1,5 @@
 use std::io;
-use std::net::{IpAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 
 use socket2::SockRef;
 
@@ -35,21 +35,23 @@ impl Socket {
     /// it is joined already, `ERR_SOCKET_DGRAM_NOT_RUNNING` once closed.
     #[doc(alias = "addMembership", alias = "join_multicast_v4", alias = "join_multicast_v6")]
     pub fn join_multicast(&self, group: impl Into<IpAddr>, interface: impl Into<Interface>) -> Result<()> {
-        let (group, interface) = (group.into(), interface.into());
-        self.change_membership("addMembership", true, Membership { group, source: None, interface })
+        self.change_membership("addMembership", true, Membership::new(group.into(), None, interface.into()))
     }
 
     /// Leaves a group: `IP_DROP_MEMBERSHIP`, `IPV6_LEAVE_GROUP`.
     ///
     /// # Errors
-    /// `EADDRNOTAVAIL` if it is not joined; otherwise as of [`join_multicast`](Socket::join_multicast).
+    /// `EADDRNOTAVAIL` if it is not joined; otherwise as of [`join_multicast`](Socket::join_multicast). The interface may be
+    /// given in another form than when it was joined.
     #[doc(alias = "dropMembership", alias = "leave_multicast_v4", alias = "leave_multicast_v6")]
     pub fn leave_multicast(&self, group: impl Into<IpAddr>, interface: impl Into<Interface>) -> Result<()> {
-        let (group, interface) = (group.into(), interface.into());
-        self.change_membership("dropMembership", false, Membership { group, source: None, interface })
+        self.change_membership("dropMembership", false, Membership::new(group.into(), None, interface.into()))
     }
 
     /// Joins a group for what one source sends to it: `IP_ADD_SOURCE_MEMBERSHIP`. Again for each further source.
+    ///
+    /// The system's call takes an address of the interface and no number. So an interface without an address of IPv4, or
+    /// with one that another interface has too, is `ENODEV`.
     ///
     /// # Errors
     /// `ENOTSUP` for IPv6, and on OpenBSD, NetBSD and DragonFly BSD, where there is no safe call for it; otherwise as
@@ -61,8 +63,8 @@ impl Socket {
         group: impl Into<IpAddr>,
         interface: impl Into<Interface>,
     ) -> Result<()> {
-        let (source, group, interface) = (Some(source.into()), group.into(), interface.into());
-        self.change_membership("addSourceSpecificMembership", true, Membership { group, source, interface })
+        let membership = Membership::new(group.into(), Some(source.into()), interface.into());
+        self.change_membership("addSourceSpecificMembership", true, membership)
     }
 
     /// Leaves a group for one source: `IP_DROP_SOURCE_MEMBERSHIP`.
@@ -77,21 +79,26 @@ impl Socket {
         group: impl Into<IpAddr>,
         interface: impl Into<Interface>,
     ) -> Result<()> {
-        let (source, group, interface) = (Some(source.into()), group.into(), interface.into());
-        self.change_membership("dropSourceSpecificMembership", false, Membership { group, source, interface })
+        let membership = Membership::new(group.into(), Some(source.into()), interface.into());
+        self.change_membership("dropSourceSpecificMembership", false, membership)
     }
 
     /// Sets the interface that multicast datagrams are sent by: `IP_MULTICAST_IF`, `IPV6_MULTICAST_IF`.
     /// [`Interface::ANY`] leaves it to the system again. Default: [`Interface::ANY`].
     ///
+    /// On a socket that reaches both families it is set for both, or for none if one fails, as on macOS and the BSDs,
+    /// where an IPv6 socket has no such setting of IPv4: make the socket [`ipv6_only`](super::SocketOptions::ipv6_only)
+    /// there. The setting of IPv4 takes an address of the interface and no number, as
+    /// [`join_multicast_source`](Socket::join_multicast_source).
+    ///
     /// # Errors
-    /// `EADDRNOTAVAIL` if no interface has the address, `ENODEV` if none has the name or number, `EINVAL` for an
-    /// address of the other family, `ERR_SOCKET_DGRAM_NOT_RUNNING` once closed.
+    /// `EADDRNOTAVAIL` if no interface has the address, `ENODEV` if none has the name or number or, for IPv4, if it has no
+    /// address of its own, `EINVAL` for an address of the other family, `ERR_SOCKET_DGRAM_NOT_RUNNING` once closed.
     #[doc(alias = "setMulticastInterface", alias = "set_multicast_if_v4", alias = "set_multicast_if_v6")]
     pub fn set_multicast_interface(&self, interface: impl Into<Interface>) -> Result<()> {
         let interface = interface.into();
         self.set(|socket, setup| {
-            send_by(socket, setup.v6, &interface)?;
+            send_by(socket, setup, &interface)?;
             setup.interface = Some(interface);
             Ok(())
         })
@@ -99,12 +106,16 @@ impl Socket {
 
     fn change_membership(&self, call: &'static str, join: bool, membership: Membership) -> Result<()> {
         self.set(|socket, setup| {
-            change(socket, setup.v6, call, join, &membership)?;
             if join {
+                change(socket, setup.v6, call, true, &membership)?;
                 setup.memberships.push(membership);
-            } else {
-                setup.memberships.retain(|other| *other != membership);
+                return Ok(());
             }
+            // Asked while the socket is a member, so that no router is told anything by it.
+            let left = left_by(setup, &membership);
+            change(socket, setup.v6, call, false, &membership)?;
+            let mut left = left.into_iter();
+            setup.memberships.retain(|_| left.next() != Some(true));
             Ok(())
         })
     }
@@ -112,7 +123,7 @@ impl Socket {
 
 /// Puts a new socket into the groups of the one before it, and gives what failed.
 pub(crate) fn rejoin(socket: &UdpSocket, setup: &Setup) -> Vec<Error> {
-    let by = setup.interface.iter().map(|interface| send_by(socket, setup.v6, interface));
+    let by = setup.interface.iter().map(|interface| send_by(socket, setup, interface));
     let joined = setup.memberships.iter().map(|membership| {
         let call = if membership.source.is_some() { "addSourceSpecificMembership" } else { "addMembership" };
         change(socket, setup.v6, call, true, membership)
@@ -125,14 +136,17 @@ fn change(socket: &UdpSocket, v6: bool, call: &'static str, join: bool, membersh
     let no_interface = |none: NoInterface| none.error(call);
     let changed = match (membership.group, membership.source) {
         (group, _) if !group.is_multicast() => return Err(NoInterface::Invalid.error(call)),
-        (IpAddr::V4(group), None) => {
-            let interface = membership.interface.v4().map_err(no_interface)?;
-            if join {
-                options.join_multicast_v4(&group, &interface)
-            } else {
-                options.leave_multicast_v4(&group, &interface)
+        (IpAddr::V4(group), None) => match membership.interface.number().map_err(no_interface)? {
+            Some(index) => sys::change_membership_v4(&options, group, index, join),
+            None => {
+                let interface = membership.interface.v4_address().map_err(no_interface)?;
+                if join {
+                    options.join_multicast_v4(&group, &interface)
+                } else {
+                    options.leave_multicast_v4(&group, &interface)
+                }
             }
-        }
+        },
         (IpAddr::V4(group), Some(IpAddr::V4(source))) => {
             let interface = membership.interface.v4().map_err(no_interface)?;
             sys::join_source_v4(socket, [source, group, interface], join)
@@ -151,13 +165,55 @@ fn change(socket: &UdpSocket, v6: bool, call: &'static str, join: bool, membersh
     changed.map_err(|error| Error::call(call, &error))
 }
 
-fn send_by(socket: &UdpSocket, v6: bool, interface: &Interface) -> Result<()> {
+/// Which of the memberships a socket is no more in once it has left by this one: the same interface may have been given in
+/// another form. That is seen by a socket that joins in the one form and leaves in the other.
+fn left_by(setup: &Setup, leaving: &Membership) -> Vec<bool> {
+    let is_one = |member: &Membership| {
+        if member.group != leaving.group || (leaving.source.is_some() && leaving.source != member.source) {
+            return false;
+        }
+        if member.interface == leaving.interface {
+            return true;
+        }
+        let any: IpAddr = if setup.v6 { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
+        let Ok(probe) = UdpSocket::bind((any, 0)) else { return false };
+        let tried = |join, membership| change(&probe, setup.v6, "", join, membership).is_ok();
+        tried(true, member) && tried(false, leaving)
+    };
+    let mut left: Vec<bool> = setup.memberships.iter().map(is_one).collect();
+    if leaving.group.is_ipv6() && leaving.interface == Interface::ANY {
+        // Without an interface the one that was joined last is left.
+        let last = left.iter().rposition(|left| *left);
+        left.iter_mut().enumerate().for_each(|(i, left)| *left = Some(i) == last);
+    }
+    // A group that was joined once is left, whatever its interface is called by now.
+    let mut same = (0..left.len()).filter(|i| {
+        let member = &setup.memberships[*i];
+        member.group == leaving.group && (leaving.source.is_none() || member.source == leaving.source)
+    });
+    if let (Some(only), None) = (same.next(), same.next()) {
+        left[only] = true;
+    }
+    left
+}
+
+/// Sets the interface for each family that the socket sends by, or for none.
+fn send_by(socket: &UdpSocket, setup: &Setup, interface: &Interface) -> Result<()> {
     const CALL: &str = "setMulticastInterface";
     let options = SockRef::from(socket);
-    let set = if v6 {
-        options.set_multicast_if_v6(interface.v6().map_err(|none| none.error(CALL))?)
-    } else {
-        options.set_multicast_if_v4(&interface.v4().map_err(|none| none.error(CALL))?)
-    };
-    set.map_err(|error| Error::call(CALL, &error))
+    let unknown = |none: NoInterface| none.error(CALL);
+    let failed = |error: io::Error| Error::call(CALL, &error);
+    if !setup.v6 {
+        return options.set_multicast_if_v4(&interface.v4().map_err(unknown)?).map_err(failed);
+    }
+    let v6 = interface.v6().map_err(unknown)?;
+    if !setup.dual {
+        return options.set_multicast_if_v6(v6).map_err(failed);
+    }
+    let before = options.multicast_if_v4().map_err(failed)?;
+    options.set_multicast_if_v4(&interface.v4_beside_v6().map_err(unknown)?).map_err(failed)?;
+    options.set_multicast_if_v6(v6).map_err(|error| {
+        let _ = options.set_multicast_if_v4(&before);
+        failed(error)
+    })
 }

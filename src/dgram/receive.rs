@@ -1,10 +1,14 @@
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use socket2::SockRef;
 
 use crate::address::{Address, Family};
 use crate::dgram::shared::{Open, Shared};
 use crate::dgram::socket::Socket;
+use crate::dgram::wake::is_same;
 use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::report::Report;
@@ -14,6 +18,14 @@ use crate::sys;
 
 /// No datagram is larger, so a buffer of this size cuts none.
 pub(crate) const MAX_DATAGRAM: usize = 65_535;
+
+/// How long a receive with a timeout, or one that does not wait, goes on past its time while it throws away what is not
+/// for the program: long enough for hundreds of datagrams, so that one behind them is found.
+const SKIPPING: Duration = Duration::from_millis(1);
+
+/// How long a receive pauses between looks at a socket that others have made non-blocking.
+const LEAST_PAUSE: Duration = Duration::from_millis(2);
+const MOST_PAUSE: Duration = Duration::from_millis(16);
 
 /// Where a datagram came from, and how large it was.
 ///
@@ -86,10 +98,12 @@ impl Socket {
     /// As [`recv`](Socket::recv), but waits no longer than `timeout`.
     ///
     /// Different threads may use different timeouts at once. A timeout that is not like the last one costs a system
-    /// call.
+    /// call, and of an [adopted](super::SocketOptions::adopt) socket each one costs two. Time for which the machine is
+    /// suspended may not count.
     ///
     /// # Errors
-    /// `TimedOut` if nothing arrived in time; nothing is lost by it. Otherwise as of [`recv`](Socket::recv).
+    /// `TimedOut` if nothing arrived in time; nothing is lost by it. Datagrams of blocked senders, or of others than the
+    /// peer, delay it by a millisecond at most. Otherwise as of [`recv`](Socket::recv).
     #[doc(alias = "set_read_timeout")]
     pub fn recv_timeout<'b>(
         &self,
@@ -106,7 +120,8 @@ impl Socket {
     /// clock, 1 to 10 ms.
     ///
     /// # Errors
-    /// `WouldBlock` if nothing is there. Otherwise as of [`recv`](Socket::recv), but without the pauses.
+    /// `WouldBlock` if nothing is there, or nothing but datagrams of blocked senders, or of others than the peer, for a
+    /// millisecond. Otherwise as of [`recv`](Socket::recv), but without the pauses.
     #[doc(alias = "set_nonblocking")]
     pub fn try_recv<'b>(&self, buffer: &'b mut [u8]) -> io::Result<Option<(&'b [u8], RemoteInfo)>> {
         self.receive(buffer, Until::Now)
@@ -152,11 +167,37 @@ impl Until {
     }
 }
 
+/// A receive that is under way.
+struct Waiting {
+    until: Until,
+    /// When it first threw something away.
+    skipping: Option<Instant>,
+    /// How long it pauses next, if it has to.
+    pause: Duration,
+}
+
+impl Waiting {
+    /// After something was thrown away: an error at the end of the time, though a millisecond is left in any case, in which
+    /// what stands behind is found.
+    #[cold]
+    fn goes_on(&mut self) -> io::Result<()> {
+        let (instant, error) = match self.until {
+            Until::Forever => return Ok(()),
+            Until::At(instant) => (Some(instant), io::ErrorKind::TimedOut),
+            Until::Now => (None, io::ErrorKind::WouldBlock),
+        };
+        let now = Instant::now();
+        let end = *self.skipping.get_or_insert(now) + SKIPPING;
+        if now < instant.map_or(end, |instant| instant.max(end)) { Ok(()) } else { Err(error.into()) }
+    }
+}
+
 impl Shared {
     /// Receives one datagram into a buffer that holds any: its size and sender. `None` once closed.
     fn receive(&self, buffer: &mut [u8], until: Until) -> io::Result<Option<(usize, SocketAddr)>> {
+        let mut waiting = Waiting { until, skipping: None, pause: LEAST_PAUSE };
         loop {
-            // The socket comes before what was kept of the one before it: who gets the new one finds all of that.
+            // The socket comes before what was kept of the one before it: a thread with the new one finds all of that.
             let Some(open) = self.open() else { return Ok(None) };
             if let Some((bytes, from)) = self.carried_over.pop() {
                 // There may be another peer by now.
@@ -170,28 +211,44 @@ impl Shared {
             if self.is_closed() {
                 return Ok(None);
             }
-            let error = match received {
-                Ok(received) if !open.hears(received.1) || open.is_wake_up(received) => continue,
-                Ok((_, from)) if self.is_blocked(from) => continue,
-                Ok(received) => return Ok(Some(received)),
-                Err(error) => error,
-            };
-            match error.kind() {
-                io::ErrorKind::Interrupted => continue,
-                io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => match until {
-                    Until::Now => return Err(io::ErrorKind::WouldBlock.into()),
-                    Until::At(instant) if instant <= Instant::now() => return Err(io::ErrorKind::TimedOut.into()),
-                    // It was time to look around, or a timeout of another thread.
-                    _ => continue,
-                },
-                // Some systems tell an unconnected socket what became of its sends, but not to whom they went.
-                io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionRefused if open.peer.get().is_none() => {
-                    continue;
+            match received {
+                Ok(received) if !open.hears(received.1) || open.is_wake_up(received) || self.is_blocked(received.1) => {
+                    waiting.goes_on()?;
                 }
-                _ => drop(open),
+                Ok(received) => return Ok(Some(received)),
+                Err(error) => {
+                    if let Some(error) = self.after_error(open, error, &mut waiting)? {
+                        return self.failed(&error, until);
+                    }
+                }
             }
-            return self.failed(&error, until);
         }
+    }
+
+    /// Gives an error that is to be told. After one that is not, the receive is tried again, or returns another.
+    #[cold]
+    fn after_error(&self, open: Arc<Open>, error: io::Error, waiting: &mut Waiting) -> io::Result<Option<io::Error>> {
+        match error.kind() {
+            io::ErrorKind::Interrupted => {}
+            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => match waiting.until {
+                Until::Now => return Err(io::ErrorKind::WouldBlock.into()),
+                Until::At(instant) if instant <= Instant::now() => return Err(io::ErrorKind::TimedOut.into()),
+                // Others have made the socket non-blocking, which is for them to change.
+                _ if sys::is_nonblocking(&SockRef::from(&open.socket)).unwrap_or(false) => {
+                    drop(open);
+                    self.pause(waiting.pause, waiting.until);
+                    waiting.pause = (waiting.pause * 2).min(MOST_PAUSE);
+                }
+                // It was time to look around, or a timeout of another thread.
+                _ => {}
+            },
+            // Some systems tell an unconnected socket what became of its sends, but not to whom they went.
+            io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionRefused if !open.peer.exists() => {
+                waiting.goes_on()?;
+            }
+            _ => return Ok(Some(error)),
+        }
+        Ok(None)
     }
 
     fn is_blocked(&self, from: SocketAddr) -> bool {
@@ -202,16 +259,19 @@ impl Shared {
     fn failed<T>(&self, error: &io::Error, until: Until) -> io::Result<Option<T>> {
         let error = Error::call("recvmsg", error);
         self.reporter.tell(|| Report::Failed { connection: None, error: error.clone() });
-        let now = Instant::now();
-        let mut pause = lock(&self.backoff).after_error(now);
-        if let Some(instant) = until.instant() {
-            pause = pause.min(instant.saturating_duration_since(now));
-        }
-        if !pause.is_zero() {
-            // Ends early when the other end is dropped, by `close`.
-            let _ = self.closing.recv_timeout(pause);
-        }
+        self.pause(lock(&self.backoff).after_error(Instant::now()), until);
         if self.is_closed() { Ok(None) } else { Err(error.into()) }
+    }
+
+    /// Waits, for no longer than the receive may.
+    fn pause(&self, mut time: Duration, until: Until) {
+        if let Some(instant) = until.instant() {
+            time = time.min(instant.saturating_duration_since(Instant::now()));
+        }
+        if !time.is_zero() {
+            // Ends early when the other end is dropped, by `close`.
+            let _ = self.closing.recv_timeout(time);
+        }
     }
 }
 
@@ -230,19 +290,15 @@ impl Open {
         }
         lock(&self.timeouts).enter(&self.socket, until)?;
         let received = self.socket.recv_from(buffer);
-        lock(&self.timeouts).leave(until);
+        lock(&self.timeouts).leave(&self.socket, until);
         received
     }
 
-    /// Whether a datagram is from whom the socket is connected to. The system sees to that, but not for those that had
-    /// arrived before.
+    /// Whether a datagram is from the peer, if there is one. After connect(2) the system sees to that, but not for those
+    /// that had arrived before.
     fn hears(&self, from: SocketAddr) -> bool {
-        self.peer.get().is_none_or(|peer| peer.port() == from.port() && canonical(*peer) == canonical(from))
+        !self.peer.exists() || self.peer.get().is_none_or(|peer| is_same(peer, from))
     }
-}
-
-fn canonical(at: SocketAddr) -> IpAddr {
-    at.ip().to_canonical()
 }
 
 fn is_timeout(error: &io::Error) -> bool {

@@ -1,18 +1,22 @@
 use std::io::{self, IoSlice};
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 
 use socket2::{SockAddr, SockRef};
 
 use crate::address::{Address, Family};
 use crate::dgram::bind::no_path;
+use crate::dgram::shared::{Open, not_running};
 use crate::dgram::socket::Socket;
+use crate::dgram::udp::{is_unreachable, source_for};
+use crate::dgram::wake::is_same;
 use crate::endpoint::{Endpoint, Target, loopback, reachable, resolve};
 use crate::error::{Error, Result};
 
 impl Socket {
     /// Sends one datagram, an empty one if `data` is, and gives its size: sendto(2).
     ///
-    /// A bare port is this machine, by the socket's family. A name is looked up, each time, which blocks as long as the
+    /// A bare port is this machine, by the socket's family; so is a wildcard. A socket that reaches both families sends by
+    /// IPv4 where this machine has no address of IPv6, not even `::1`. A name is looked up, each time, which blocks as long as the
     /// resolver does; an address costs no memory. It hardly ever waits; that it returned says nothing about arrival,
     /// nor that anybody listens there.
     ///
@@ -35,10 +39,10 @@ impl Socket {
     /// Nothing was sent: `EMSGSIZE` for more than 65,507 bytes, 65,527 by IPv6; `EINVAL` for an address of the other
     /// family; `ERR_SOCKET_BAD_PORT` for port 0; `EACCES` for a broadcast address without
     /// [`set_broadcast`](Socket::set_broadcast); `ENETUNREACH` without a route; `ENOTFOUND` for an unknown name;
-    /// `ERR_SOCKET_DGRAM_IS_CONNECTED` if there is a peer: [`send`](Socket::send) to that; `ERR_IP_BLOCKED` for
+    /// `ERR_SOCKET_DGRAM_IS_CONNECTED` if there is a peer and this is another address; `ERR_IP_BLOCKED` for
     /// an address on the [list](super::SocketOptions::send_block_list); `ERR_SOCKET_DGRAM_NOT_RUNNING` once closed.
     pub fn send_to(&self, data: &[u8], to: impl Into<Endpoint>) -> Result<usize> {
-        self.transmit(to.into(), |socket, to| socket.send_to(data, to))
+        self.transmit(to.into(), |socket| socket.send(data), |socket, to| socket.send_to(data, to))
     }
 
     /// As [`send_to`](Socket::send_to), but of several slices makes one datagram, without copying them together first;
@@ -47,7 +51,10 @@ impl Socket {
     /// # Errors
     /// As of [`send_to`](Socket::send_to).
     pub fn send_vectored_to(&self, data: &[IoSlice<'_>], to: impl Into<Endpoint>) -> Result<usize> {
-        self.transmit(to.into(), |socket, to| SockRef::from(socket).send_to_vectored(data, &SockAddr::from(to)))
+        let to_peer = |socket: &UdpSocket| SockRef::from(socket).send_vectored(data);
+        self.transmit(to.into(), to_peer, |socket, to| {
+            SockRef::from(socket).send_to_vectored(data, &SockAddr::from(to))
+        })
     }
 
     /// Sends one datagram to the peer of a connected socket, and gives its size: send(2). It hardly ever waits.
@@ -57,7 +64,7 @@ impl Socket {
     /// `ERR_IP_BLOCKED` and `ERR_SOCKET_DGRAM_NOT_RUNNING` as of [`send_to`](Socket::send_to). `ECONNREFUSED` tells,
     /// once, that an earlier datagram found nobody listening, unless a receiver was told first; send again.
     pub fn send(&self, data: &[u8]) -> Result<usize> {
-        self.transmit_to_peer(|socket| socket.send(data))
+        self.transmit_to_peer(|socket| socket.send(data), |socket, to| socket.send_to(data, to))
     }
 
     /// As [`send`](Socket::send), but of several slices makes one datagram. At most 1,024 of them. sendmsg(2)
@@ -65,23 +72,46 @@ impl Socket {
     /// # Errors
     /// As of [`send`](Socket::send).
     pub fn send_vectored(&self, data: &[IoSlice<'_>]) -> Result<usize> {
-        self.transmit_to_peer(|socket| SockRef::from(socket).send_vectored(data))
+        let to_peer = |socket: &UdpSocket| SockRef::from(socket).send_vectored(data);
+        self.transmit_to_peer(to_peer, |socket, to| SockRef::from(socket).send_to_vectored(data, &SockAddr::from(to)))
     }
 
-    fn transmit(&self, to: Endpoint, call: impl Fn(&UdpSocket, SocketAddr) -> io::Result<usize>) -> Result<usize> {
+    /// Sends to an address, by `to_peer` if the socket is connected to it by connect(2): some systems then take no other
+    /// call.
+    fn transmit(
+        &self,
+        to: Endpoint,
+        to_peer: impl Fn(&UdpSocket) -> io::Result<usize>,
+        call: impl Fn(&UdpSocket, SocketAddr) -> io::Result<usize>,
+    ) -> Result<usize> {
         let to = self.destination("send", to.target()?)?;
         let open = self.open()?;
-        if open.peer.get().is_some() {
-            return Err(is_connected());
-        }
-        uninterrupted(|| call(&open.socket, to)).map_err(|error| Error::call("send", &error).at(to))
+        let sent = match open.peer.exists() && goes_to_peer(&open, to)? {
+            false => uninterrupted(|| call(&open.socket, to)),
+            true => uninterrupted(|| to_peer(&open.socket)),
+        };
+        sent.map_err(|error| self.failed_to_send(&error, to))
     }
 
-    fn transmit_to_peer(&self, call: impl Fn(&UdpSocket) -> io::Result<usize>) -> Result<usize> {
+    fn transmit_to_peer(
+        &self,
+        to_peer: impl Fn(&UdpSocket) -> io::Result<usize>,
+        call: impl Fn(&UdpSocket, SocketAddr) -> io::Result<usize>,
+    ) -> Result<usize> {
         let open = self.open()?;
-        let peer = *open.peer.get().ok_or_else(not_connected)?;
+        let peer = open.peer.get().ok_or_else(not_connected)?;
         self.check_blocked(peer)?;
-        uninterrupted(|| call(&open.socket)).map_err(|error| Error::call("send", &error).at(peer))
+        let sent = match open.peer.is_connected() {
+            true => uninterrupted(|| to_peer(&open.socket)),
+            false => uninterrupted(|| call(&open.socket, peer)),
+        };
+        sent.map_err(|error| self.failed_to_send(&error, peer))
+    }
+
+    /// Closing connects the socket to what wakes its receivers, and a send that has begun may be told so.
+    #[cold]
+    fn failed_to_send(&self, error: &io::Error, to: SocketAddr) -> Error {
+        if self.0.is_closed() { not_running() } else { Error::call("send", error).at(to) }
     }
 
     /// The address to give to the system for an endpoint: of the socket's family, and one that can be sent to.
@@ -92,7 +122,11 @@ impl Socket {
                 return self.check_blocked(at).map(|()| at);
             }
         }
-        let own = if self.0.v6 { Family::Ipv6 } else { Family::Ipv4 };
+        self.any_destination(call, to)
+    }
+
+    #[inline(never)]
+    fn any_destination(&self, call: &'static str, to: Target) -> Result<SocketAddr> {
         let port = match &to {
             Target::Port(port) | Target::Name { port, .. } => *port,
             Target::Ip(at) => at.port(),
@@ -102,8 +136,12 @@ impl Socket {
             return Err(Error::invalid("ERR_SOCKET_BAD_PORT", "Port should be > 0 and < 65536. Received 0."));
         }
         let at = match to {
+            Target::Ip(at) if at.ip().is_unspecified() && at.is_ipv6() == self.0.v6 => {
+                self.check_blocked(at)?;
+                (self.this_machine(), at.port()).into()
+            }
             Target::Ip(at) => at,
-            Target::Port(port) => (loopback(own), port).into(),
+            Target::Port(port) => (self.this_machine(), port).into(),
             Target::Name { host, port } => self.look_up(&host, port)?,
             Target::Path(_) => return Err(no_path()),
             Target::Invalid(error) => return Err(error),
@@ -127,7 +165,20 @@ impl Socket {
         }
     }
 
-    /// The first address of a name that the socket can send to: on a dual-stack socket one of IPv6, if there is any.
+    /// The address that a bare port or a wildcard means. A socket that reaches both families sends to IPv4's where this
+    /// machine has no address of IPv6.
+    fn this_machine(&self) -> IpAddr {
+        if !self.0.dual {
+            return loopback(if self.0.v6 { Family::Ipv6 } else { Family::Ipv4 });
+        }
+        *self.0.this_machine.get_or_init(|| {
+            let v6 = loopback(Family::Ipv6);
+            if can_be_sent_to((v6, DISCARD).into()) { v6 } else { loopback(Family::Ipv4) }
+        })
+    }
+
+    /// The first address of a name that the socket can send to: on a dual-stack socket one of IPv6, if there is any that
+    /// this machine has a way to.
     fn look_up(&self, host: &str, port: u16) -> Result<SocketAddr> {
         let family = match (self.0.v6, self.0.dual) {
             (false, _) => Some(Family::Ipv4),
@@ -135,9 +186,29 @@ impl Socket {
             (true, true) => None,
         };
         let found = resolve(host, port, family)?;
-        found.iter().find(|at| at.is_ipv6()).or(found.first()).copied().ok_or_else(|| Error::not_found(host))
+        let v6 = found.iter().find(|at| at.is_ipv6() && (!self.0.dual || can_be_sent_to(**at)));
+        let v4 = || found.iter().find(|at| at.is_ipv4());
+        v6.or_else(v4).or(found.first()).copied().ok_or_else(|| Error::not_found(host))
     }
 }
+
+/// Whether a socket with a peer sends by its connection; an error if not to the peer.
+#[cold]
+fn goes_to_peer(open: &Open, to: SocketAddr) -> Result<bool> {
+    if open.peer.get().is_some_and(|peer| !is_same(peer, to)) {
+        Err(is_connected())
+    } else {
+        Ok(open.peer.is_connected())
+    }
+}
+
+/// Whether there is a way to an address, as far as that is known.
+fn can_be_sent_to(at: SocketAddr) -> bool {
+    !source_for(at).is_err_and(|error| is_unreachable(&error))
+}
+
+/// A port to ask for a way to: any would do.
+const DISCARD: u16 = 9;
 
 pub(crate) fn is_connected() -> Error {
     Error::fixed(io::ErrorKind::InvalidInput, "ERR_SOCKET_DGRAM_IS_CONNECTED", "Already connected")

@@ -2,11 +2,10 @@
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
-use std::io;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, RwLock};
-use std::time::Duration;
+use std::{io, process};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
@@ -16,11 +15,13 @@ use crate::cancel::Attached;
 use crate::dgram::interface::{Interface, Membership};
 use crate::dgram::options::SocketOptions;
 use crate::dgram::timeouts::Timeouts;
+use crate::dgram::udp::lost;
 use crate::dgram::wake::{Draining, Waker, receive_timeout};
 use crate::error::Error;
 use crate::report::{Report, Reporter};
 use crate::sync::backoff::Backoff;
-use crate::sync::poison::{lock, read, write};
+use crate::sync::poison::{lock, read, try_lock, write};
+use crate::sys;
 
 /// What the handles share.
 pub(crate) struct Shared {
@@ -45,7 +46,25 @@ pub(crate) struct Shared {
     pub(crate) attached: Mutex<Option<Attached>>,
     /// Held while anything but sending and receiving is done, so that two changes never mix.
     pub(crate) setup: Mutex<Setup>,
+    pub(crate) losses: Mutex<Losses>,
+    /// The address of this machine that an IPv6 socket which reaches IPv4 too sends to, once it was looked for.
+    pub(crate) this_machine: OnceLock<IpAddr>,
 }
+
+/// How many datagrams were lost. Locked after `Shared::setup`.
+#[derive(Default)]
+pub(crate) struct Losses {
+    /// By sockets that were in the place of this one before.
+    pub(crate) before: u64,
+    /// In all, when they were counted last.
+    pub(crate) counted: Option<u64>,
+    /// Whether the program has asked for the number.
+    pub(crate) asked: bool,
+}
+
+/// How many rows of the system's table `close` looks at for a last count of losses that the program has not asked for:
+/// 1,000 take about a millisecond.
+const ROWS_AT_CLOSE: usize = 1000;
 
 /// Where the socket is taken from by every call, and out of by `close`, so that a forgotten handle keeps no descriptor.
 pub(crate) struct Slot {
@@ -60,11 +79,10 @@ pub(crate) struct Setup {
     /// The address it was bound to, with the port it got.
     pub(crate) local: SocketAddr,
     pub(crate) v6: bool,
+    pub(crate) dual: bool,
     pub(crate) options: SocketOptions,
     pub(crate) interface: Option<Interface>,
     pub(crate) memberships: Vec<Membership>,
-    /// What sockets that were in its place before had lost.
-    pub(crate) lost_before: u64,
 }
 
 impl Shared {
@@ -77,49 +95,77 @@ impl Shared {
     }
 
     pub(crate) fn close(&self) {
+        self.end(true);
+    }
+
+    /// Closes the socket. `called` says whether by a call, and not because the last handle was dropped; nothing that is
+    /// done then reaches another process that has the socket too.
+    fn end(&self, called: bool) {
         let first = !self.closed.swap(true, Ordering::SeqCst);
         lock(&self.closer).take();
         drop(lock(&self.attached).take());
         if first {
             self.reporter.tell(|| Report::Closing { address: self.address.clone() });
         }
-        let draining = {
+        let (open, draining) = {
             let mut slot = write(&self.slot);
-            if let Some(open) = slot.open.take() {
+            let open = slot.open.take();
+            if let Some(open) = &open {
                 slot.draining = Some(Draining::new(open));
             }
-            slot.draining.clone()
+            (open, slot.draining.clone())
         };
-        if let Some(draining) = draining {
-            draining.wait();
+        if let Some(open) = open {
+            if called {
+                self.count_losses(&open);
+            }
         }
+        let gone = draining.is_none_or(|draining| draining.wait());
         if first {
             self.carried_over.clear();
-            self.reporter.tell(|| Report::Closed { address: self.address.clone() });
+            self.reporter.tell(|| match gone {
+                true => Report::Closed { address: self.address.clone() },
+                false => Report::Failed { connection: None, error: still_receiving(&self.address) },
+            });
         }
     }
+
+    /// Keeps the number of datagrams that were lost, which cannot be had of a socket that is closed.
+    fn count_losses(&self, open: &Open) {
+        // If another thread is counting, its number is the last.
+        let Some(mut losses) = try_lock(&self.losses) else { return };
+        let most = if losses.asked { usize::MAX } else { ROWS_AT_CLOSE };
+        let now = sys::inode(&open.socket).and_then(|inode| lost(inode, self.v6, most));
+        losses.counted = now.map(|now| losses.before + now).or(losses.counted);
+    }
+}
+
+/// The receivers could not be woken in time, so the descriptor is open and the port taken until they return.
+fn still_receiving(address: &Address) -> Error {
+    let error = Error::coded("close", io::ErrorKind::TimedOut, "ETIMEDOUT");
+    address.socket_addr().map_or(error.clone(), |at| error.at(at))
 }
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        self.close();
+        self.end(false);
     }
 }
 
-/// An open socket. Whoever uses it holds it for the time of one call; the last to let go closes the descriptor.
+/// An open socket. A thread that uses it holds it for the time of one call; the last to let go closes the descriptor.
 pub(crate) struct Open {
     pub(crate) socket: UdpSocket,
     /// Its own address, as the system had it when it was new.
     pub(crate) local: SocketAddr,
-    /// Somebody else may have it too.
+    /// Others may have it too.
     pub(crate) adopted: bool,
-    /// The only one it talks to, once connected.
-    pub(crate) peer: OnceLock<SocketAddr>,
+    /// The process that made it: after fork(2) another may have it too.
+    pub(crate) made_by: u32,
+    /// The only one it talks to, if there is one.
+    pub(crate) peer: Peer,
     pub(crate) timeouts: Mutex<Timeouts>,
-    /// The receive timeout its giver had set on an adopted one, to be set again at the end; until a new descriptor of
-    /// the same socket takes its place.
-    giver_timeout: Mutex<Option<Option<Duration>>>,
-    /// Who wakes its receivers, once they are to let go.
+    /// What wakes its receivers: of a socket of our own once they are to let go, of an adopted one from the start, if it is
+    /// expected to reach them.
     pub(crate) waker: OnceLock<Waker>,
     pub(crate) gone: Receiver<Infallible>,
     /// The last field: it is dropped when the descriptor is closed, and `gone` tells.
@@ -127,36 +173,64 @@ pub(crate) struct Open {
 }
 
 impl Open {
-    /// Whether it is going to be connected has to be known before the first receiver sees it.
-    pub(crate) fn new(socket: UdpSocket, local: SocketAddr, adopted: bool, connected: bool) -> Open {
+    pub(crate) fn new(socket: UdpSocket, local: SocketAddr, adopted: bool) -> Open {
         let (held, gone) = bounded(0);
+        let (peer, waker) = (Peer::default(), OnceLock::new());
+        if let Some(its_peer) = socket.peer_addr().ok().filter(|_| adopted) {
+            peer.set_connected(its_peer);
+        }
+        if adopted && !peer.exists() {
+            if let Some(expected) = Waker::of_adopted(&socket, local) {
+                waker.get_or_init(|| expected);
+            }
+        }
+        let look = receive_timeout(local, adopted, waker.get().is_some());
         Open {
-            giver_timeout: Mutex::new(socket.read_timeout().ok().filter(|_| adopted)),
-            timeouts: Mutex::new(Timeouts::new(&socket, receive_timeout(local, adopted, connected))),
+            timeouts: Mutex::new(Timeouts::new(&socket, look, adopted)),
             socket,
             local,
             adopted,
-            peer: OnceLock::new(),
-            waker: OnceLock::new(),
+            made_by: process::id(),
+            peer,
+            waker,
             gone,
             _held: held,
         }
     }
-
-    /// An adopted socket by another descriptor, to be connected.
-    pub(crate) fn renew(&self) -> io::Result<Open> {
-        let new = Open::new(self.socket.try_clone()?, self.local, true, true);
-        *lock(&new.giver_timeout) = lock(&self.giver_timeout).take();
-        Ok(new)
-    }
 }
 
-impl Drop for Open {
-    fn drop(&mut self) {
-        if let Some(timeout) = lock(&self.giver_timeout).take() {
-            // It fails only on a socket that is broken, and then the giver will find out.
-            let _ = self.socket.set_read_timeout(timeout);
-        }
+/// The peer of a socket: connected by connect(2), which lasts as long as the socket, or chosen, which the system knows
+/// nothing of.
+#[derive(Default)]
+pub(crate) struct Peer {
+    any: AtomicBool,
+    connected: OnceLock<SocketAddr>,
+    chosen: Mutex<Option<SocketAddr>>,
+}
+
+impl Peer {
+    /// Asked for each datagram, so it is one load.
+    #[inline]
+    pub(crate) fn exists(&self) -> bool {
+        self.any.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn get(&self) -> Option<SocketAddr> {
+        if self.exists() { self.connected.get().copied().or_else(|| *lock(&self.chosen)) } else { None }
+    }
+
+    pub(crate) fn is_connected(&self) -> bool {
+        self.connected.get().is_some()
+    }
+
+    pub(crate) fn set_connected(&self, peer: SocketAddr) {
+        self.connected.get_or_init(|| peer);
+        self.any.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn choose(&self, peer: Option<SocketAddr>) {
+        *lock(&self.chosen) = peer;
+        self.any.store(peer.is_some(), Ordering::Release);
     }
 }
 

@@ -1,6 +1,6 @@
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, RwLock};
 use std::{fmt, io};
 
 use crossbeam_channel::bounded;
@@ -9,7 +9,7 @@ use crate::address::Address;
 use crate::dgram::options::SocketOptions;
 use crate::dgram::shared::{CarriedOver, Open, Setup, Shared, Slot, not_running};
 use crate::dgram::udp::{is_dual_stack, lost};
-use crate::endpoint::{Endpoint, Target};
+use crate::endpoint::{Endpoint, Target, has_zone};
 use crate::error::{Error, Result};
 use crate::sync::poison::{Guard, lock};
 use crate::sys;
@@ -38,7 +38,8 @@ use crate::sys;
 pub struct Socket(pub(crate) Arc<Shared>);
 
 impl Socket {
-    /// A socket with the default options: of IPv6 for an IPv6 address, otherwise of IPv4. Port 0 has the system choose
+    /// A socket with the default options: of IPv6 for an IPv6 address and for a name that has no address of IPv4,
+    /// otherwise of IPv4. Port 0 has the system choose
     /// a free one; a bare port is on every interface; a name is looked up, which blocks as long as the resolver does.
     /// bind(2)
     ///
@@ -47,11 +48,15 @@ impl Socket {
     #[doc(alias = "bindSync")]
     pub fn bind(at: impl Into<Endpoint>) -> Result<Socket> {
         let at = at.into();
-        let options = match &at.0 {
-            Target::Ip(SocketAddr::V6(_)) => SocketOptions::udp6(),
-            _ => SocketOptions::udp4(),
-        };
-        options.bind(at)
+        match &at.0 {
+            Target::Ip(SocketAddr::V6(v6)) if v6.ip().to_ipv4_mapped().is_none() => SocketOptions::udp6().bind(at),
+            Target::Name { host, .. } if has_zone(host) => SocketOptions::udp6().bind(at),
+            Target::Name { .. } => match SocketOptions::udp4().bind(at.clone()) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => SocketOptions::udp6().bind(at),
+                bound => bound,
+            },
+            _ => SocketOptions::udp4().bind(at),
+        }
     }
 
     /// Where the socket is bound. It stays known after the socket is closed, and stays what was bound while the socket
@@ -67,38 +72,57 @@ impl Socket {
     ///
     /// It blocks until the receivers have let go, so that the descriptor is closed and the port is free when it
     /// returns; or, if a program is being started just then, as soon as that runs: until then it has a copy of every
-    /// descriptor. The receivers are woken by an empty datagram from this machine, which takes some microseconds. It
-    /// takes up to 10 ms for an [adopted](SocketOptions::adopt) socket that is connected and for one bound to a group,
-    /// and up to a second where loopback is down or no descriptor is left to send from. (An adopted socket that is not
-    /// connected stays blocked there; `close` returns after 2 s.) It may be called from anywhere, callbacks included,
-    /// and again.
+    /// descriptor. The receivers are woken by an empty datagram from this machine, which takes some microseconds. The
+    /// socket is connected to its sender first, so no other socket on the same port gets it. It takes:
+    /// - up to 10 ms for a socket that is bound to a group;
+    /// - up to a second where loopback is down, no descriptor is left to send from, or another process has made the
+    ///   socket, before fork(2);
+    /// - up to half a second for an [adopted](SocketOptions::adopt) socket that cannot be reached.
+    ///
+    /// If receivers are blocked even so after 2 s, or after 1.25 s for an adopted socket, `close` returns without them.
+    /// Then the descriptor stays open until they return, and a hook gets [`Report::Failed`](crate::Report::Failed) with
+    /// `close ETIMEDOUT` in place of [`Report::Closed`](crate::Report::Closed). Nothing is received after that.
+    ///
+    /// It may be called from anywhere, callbacks included, and again. Dropping the last handle does nothing but close the
+    /// descriptor. After fork(2), `close` by one process leaves the other's socket deaf: drop it there instead.
     #[doc(alias = "asyncDispose")]
     pub fn close(&self) {
         self.0.close();
     }
 
     /// How many datagrams the system has thrown away that had reached this socket, mostly because its receive buffer
-    /// was full. On Linux, from the last column of /proc/net/udp and udp6; `None` elsewhere, where /proc is not to be
-    /// read, and once closed.
+    /// was full. On Linux, from the last column of /proc/net/udp and udp6; `None` elsewhere and where /proc is not to be
+    /// read.
     ///
-    /// What was lost on the way here is not in it. It takes reading a table of all sockets, so once a second is often
+    /// After [`close`](Socket::close) it is the last count, which `close` takes. A program with more than 1,000 UDP
+    /// sockets has it only of those that it has asked before.
+    ///
+    /// What was lost on the way here is not in it. Each call reads a table of all UDP sockets, so once a second is often
     /// enough.
     pub fn lost(&self) -> Option<u64> {
         let setup = self.setup();
-        // Only its number is kept: `close` waits for the threads that hold the socket.
-        let inode = sys::inode(&self.open().ok()?.socket)?;
-        Some(setup.lost_before + lost(inode, setup.v6)?)
+        let mut losses = lock(&self.0.losses);
+        losses.asked = true;
+        if let Ok(open) = self.open() {
+            // Only its number is kept: `close` waits for the threads that hold the socket.
+            let inode = sys::inode(&open.socket)?;
+            drop(open);
+            match lost(inode, setup.v6, usize::MAX) {
+                Some(now) => losses.counted = Some(losses.before + now),
+                // It may have been closed meanwhile.
+                None if !self.0.is_closed() => return None,
+                None => {}
+            }
+        }
+        losses.counted
     }
 
     pub(crate) fn new(socket: UdpSocket, options: SocketOptions, adopted: bool) -> Result<Socket> {
         let failed = |error: io::Error| Error::call("getsockname", &error);
         let local = socket.local_addr().map_err(failed)?;
-        let dual = is_dual_stack(&socket);
-        let peer = socket.peer_addr().ok().filter(|_| adopted);
-        let open = Open::new(socket, local, adopted, peer.is_some());
-        if let Some(peer) = peer {
-            open.peer.get_or_init(|| peer);
-        }
+        let reaches_v4 = local.ip().is_unspecified() || local.ip().to_canonical().is_ipv4();
+        let dual = is_dual_stack(&socket) && reaches_v4;
+        let open = Open::new(socket, local, adopted);
         let (closer, closing) = bounded(0);
         let cancel = options.cancel.clone();
         let socket = Socket(Arc::new(Shared {
@@ -119,11 +143,13 @@ impl Socket {
             setup: Mutex::new(Setup {
                 local,
                 v6: local.is_ipv6(),
+                dual,
                 options,
                 interface: None,
                 memberships: Vec::new(),
-                lost_before: 0,
             }),
+            losses: Mutex::default(),
+            this_machine: OnceLock::new(),
         }));
         if let Some(cancel) = cancel {
             let inner = Arc::downgrade(&socket.0);

@@ -5,20 +5,32 @@ use std::net::UdpSocket;
 use std::time::{Duration, Instant};
 
 /// The receive timeout, `SO_RCVTIMEO`. There is one for the socket and not one for each thread, so it is kept at the
-/// least that any of them needs; who is woken too early waits again.
+/// least that any of them needs; a thread that is woken too early waits again.
+///
+/// On an adopted socket it belongs to others too. There it is changed only while a receive with a timeout waits, and is
+/// then what it was; what is remembered of it is not relied on, since others change it as well.
 pub(crate) struct Timeouts {
     set: Option<Duration>,
-    /// What it is for those who want none.
+    /// What it is for receives without a timeout.
     most: Option<Duration>,
+    adopted: bool,
     /// One for each thread that is in a receive with a timeout.
     deadlines: Vec<Instant>,
 }
 
 impl Timeouts {
-    pub(crate) fn new(socket: &UdpSocket, most: Option<Duration>) -> Timeouts {
-        // It fails only on a socket that is broken, and then so does receiving.
-        let _ = socket.set_read_timeout(most);
-        Timeouts { set: most, most, deadlines: Vec::new() }
+    /// `look` is after which time receivers look around by themselves, if they have to.
+    pub(crate) fn new(socket: &UdpSocket, look: Option<Duration>, adopted: bool) -> Timeouts {
+        let given = if adopted { socket.read_timeout().unwrap_or(None) } else { None };
+        let most = match (look, given) {
+            (Some(look), Some(given)) => Some(look.min(given)),
+            (look, given) => look.or(given),
+        };
+        if most != given {
+            // It fails only on a socket that is broken, and then so does receiving.
+            let _ = socket.set_read_timeout(most);
+        }
+        Timeouts { set: most, most, adopted, deadlines: Vec::new() }
     }
 
     pub(crate) fn enter(&mut self, socket: &UdpSocket, until: Instant) -> io::Result<()> {
@@ -27,7 +39,7 @@ impl Timeouts {
         let wait = first.saturating_duration_since(Instant::now());
         let millis = wait.as_nanos().div_ceil(1_000_000).clamp(1, u128::from(u32::MAX));
         let needed = Duration::from_millis(millis as u64).min(self.most.unwrap_or(Duration::MAX));
-        if self.set != Some(needed) {
+        if self.adopted || self.set != Some(needed) {
             socket.set_read_timeout(Some(needed))?;
             self.set = Some(needed);
         }
@@ -35,9 +47,12 @@ impl Timeouts {
         Ok(())
     }
 
-    pub(crate) fn leave(&mut self, until: Instant) {
+    pub(crate) fn leave(&mut self, socket: &UdpSocket, until: Instant) {
         if let Some(i) = self.deadlines.iter().position(|deadline| *deadline == until) {
             self.deadlines.swap_remove(i);
+        }
+        if self.adopted {
+            let _ = self.lift(socket);
         }
     }
 

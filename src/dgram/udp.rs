@@ -1,7 +1,7 @@
 //! What is asked of a bare UDP socket: settings that are made, and counts that are read.
 
 use std::io;
-use std::net::UdpSocket;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 use socket2::SockRef;
 
@@ -93,8 +93,22 @@ pub(crate) fn is_dual_stack(socket: &UdpSocket) -> bool {
     SockRef::from(socket).only_v6().is_ok_and(|only| !only)
 }
 
-/// What the one socket with this number has lost.
-pub(crate) fn lost(inode: u64, v6: bool) -> Option<u64> {
-    let row = sys::table_row(inode, if v6 { "udp6" } else { "udp" })?;
+/// What the one socket with this number has lost, if it is among the first `most` of the table.
+pub(crate) fn lost(inode: u64, v6: bool, most: usize) -> Option<u64> {
+    let row = sys::table_row(inode, if v6 { "udp6" } else { "udp" }, most)?;
     row.split_whitespace().last()?.parse().ok()
+}
+
+/// The address that datagrams for this one come from when they are sent from here, if the system knows a way; nothing is
+/// sent.
+pub(crate) fn source_for(to: SocketAddr) -> io::Result<IpAddr> {
+    let any: IpAddr = if to.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let probe = UdpSocket::bind((any, 0))?;
+    probe.connect(to)?;
+    Ok(probe.local_addr()?.ip())
+}
+
+/// Whether a destination cannot be sent to because this machine has no address of its family, or no way there.
+pub(crate) fn is_unreachable(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::AddrNotAvailable | io::ErrorKind::NetworkUnreachable)
 }
