@@ -60,8 +60,32 @@ fn received_and_lost_are_all_that_was_sent() {
             assert_eq!(received + lost, SENT, "{name}: received and lost are all that was sent");
             assert!(name == "default" || lost > 0, "some were to be lost: {received}");
             assert!(twin.lost().unwrap() > 0, "the other socket's are its own");
+            assert_eq!(socket.lost(), Some(lost), "{name}: a last count is there after the close");
         }
     });
+}
+
+/// Ensures that a socket that was never asked has a last count of what it lost, after the close.
+#[cfg(target_os = "linux")]
+#[test]
+fn lost_is_counted_at_the_close() {
+    if counts_no_losses() {
+        return;
+    }
+    for at in families() {
+        let socket = Socket::bind(at).unwrap();
+        socket.set_recv_buffer_size(5000).unwrap();
+        let sender = Socket::bind(at).unwrap();
+        for _ in 0..100 {
+            sender.send_to(&DATA, socket.address()).unwrap();
+        }
+        let mut received = 0;
+        while socket.try_recv(&mut [0; 64]).is_ok() {
+            received += 1;
+        }
+        socket.close();
+        assert_eq!(socket.lost().map(|lost| lost + received), Some(100), "received and lost are all that was sent");
+    }
 }
 
 /// Ensures that what a socket had lost before it was disconnected is not forgotten.

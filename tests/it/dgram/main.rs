@@ -11,6 +11,7 @@ mod connected;
 mod events;
 mod loss;
 mod multicast;
+mod neighbours;
 mod options;
 mod receive;
 mod send;

@@ -269,3 +269,102 @@ fn interfaces_loopback_and_ipv6_groups_in_an_own_network() {
         }
     });
 }
+
+/// Ensures, in a network of its own, that a group is joined on the interface that was named where that has no address of IPv4
+/// or the address of another one; that what was left in any form is not joined again by disconnecting, and the rest is; and
+/// that the form in which IPv6 writes an address of IPv4 means that address.
+#[cfg(target_os = "linux")]
+#[test]
+fn groups_are_joined_by_the_number_of_the_interface() {
+    use crate::support::dgram::{in_own_network, run};
+    in_own_network(this_test!(), || {
+        run("ip link set lo up");
+        run("ip link add va type veth peer name vb");
+        run("ip link add vc type veth peer name vd");
+        ["va", "vb", "vc", "vd"].into_iter().for_each(|name| run(&format!("ip link set {name} up")));
+        run("ip address add 10.7.1.1/24 dev va");
+        run("ip address add 10.7.1.1/24 dev vb");
+        run("ip address add 10.7.3.1/24 dev vc");
+        // The interfaces on which a socket of this machine is in the group.
+        let members = || {
+            let table = std::fs::read_to_string("/proc/net/igmp").unwrap();
+            let (mut on, mut found) = ("", Vec::new());
+            for line in table.lines().skip(1) {
+                match line.starts_with(char::is_whitespace) {
+                    false => on = line.split_whitespace().nth(1).unwrap(),
+                    true if line.contains("0A0DFFEF") => found.push(on.to_owned()),
+                    true => {}
+                }
+            }
+            found.sort();
+            found
+        };
+        let index = |name: &str| {
+            let file = std::fs::read_to_string(format!("/sys/class/net/{name}/ifindex"));
+            file.ok().and_then(|text| text.trim().parse::<u32>().ok())
+        };
+        let group = group(10);
+        let nowhere: Vec<String> = Vec::new();
+        for name in ["va", "vb", "vd"] {
+            let socket = Socket::bind(0).unwrap();
+            socket.join_multicast(group, name).unwrap_or_else(|error| panic!("{name}: {error}"));
+            assert_eq!(members(), [name], "the interface that was named, and no other");
+            assert_eq!(socket.join_multicast(group, name).unwrap_err().code(), "EADDRINUSE");
+            socket.leave_multicast(group, name).unwrap();
+            assert_eq!(members(), nowhere, "it is left");
+        }
+        // Joined in one form, left in another, with a further interface that stays.
+        let mapped = IpAddr::V6(group.to_ipv6_mapped());
+        let forms = [Interface::name("vc"), Interface::address([10, 7, 3, 1]), "::ffff:10.7.3.1".into()];
+        let mut forms: Vec<_> = forms.into_iter().collect();
+        // Not to be had where /sys shows another network.
+        forms.extend(index("vc").map(Interface::index));
+        for join in &forms {
+            for leave in &forms {
+                let socket = Socket::bind(0).unwrap();
+                socket.join_multicast(group, "vd").unwrap();
+                socket.join_multicast(mapped, join.clone()).unwrap_or_else(|error| panic!("{join:?}: {error}"));
+                assert_eq!(members(), ["vc", "vd"], "{join:?}");
+                socket.leave_multicast(group, leave.clone()).unwrap_or_else(|error| panic!("{leave:?}: {error}"));
+                socket.connect("127.0.0.1:9").unwrap();
+                socket.disconnect().unwrap();
+                assert_eq!(members(), ["vd"], "joined as {join:?}, left as {leave:?}");
+            }
+        }
+        // Of two with one address, the system sends by one; the other is not taken for it.
+        let sender = Socket::bind(0).unwrap();
+        let set =
+            ["va", "vb"].map(|name| sender.set_multicast_interface(name).map_err(|error| error.code().to_owned()));
+        assert!(set.contains(&Ok(())) && set.contains(&Err("ENODEV".to_owned())), "one of the two: {set:?}");
+    });
+}
+
+/// Ensures, in a network of its own, that the interface to send by is set for both families of a socket or for none.
+#[cfg(target_os = "linux")]
+#[test]
+fn the_interface_to_send_by_is_set_for_both_families_or_none() {
+    use crate::support::dgram::{in_own_network, run};
+    in_own_network(this_test!(), || {
+        run("ip link set lo up");
+        let Ok(socket) = SocketOptions::udp6().bind(0) else { return println!("skipped: no IPv6") };
+        run("ip link add va type veth peer name vb");
+        run("ip link set va up");
+        let to = (group(11), socket.address().port());
+        socket.join_multicast(group(11), "lo").unwrap();
+        assert!(socket.send_to(b"x", to).is_err(), "the premise: there is no route");
+        for interface in ["lo", "::1", "1"].map(|text| text.parse().map_or_else(|_| text.into(), Interface::index)) {
+            if matches!(&interface, named if *named == Interface::from("::1")) && differs("no list of addresses") {
+                continue;
+            }
+            socket.set_multicast_interface(interface.clone()).unwrap();
+            socket.send_to(b"by IPv4", to).unwrap();
+            assert_eq!(receive(&socket).0, b"by IPv4", "{interface:?} is the interface of IPv4 too");
+        }
+        let error = socket.set_multicast_interface("va").unwrap_err();
+        assert_eq!(error.to_string(), "setMulticastInterface ENODEV", "it has no address of IPv4");
+        socket.send_to(b"as before", to).unwrap();
+        assert_eq!(receive(&socket).0, b"as before", "nothing has changed");
+        let only = SocketOptions::udp6().ipv6_only(true).bind(0).unwrap();
+        only.set_multicast_interface("va").expect("a socket of IPv6 alone needs no address of IPv4");
+    });
+}
