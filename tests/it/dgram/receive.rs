@@ -302,6 +302,7 @@ fn receives_keep_their_time_while_what_comes_is_thrown_away() {
             let receiving = socket.clone();
             within("all receives return during the flood", move || {
                 for _ in 0..20 {
+                    // Not a bound: the timeout that is tested.
                     let timed_out = receiving.recv_timeout(&mut [0; 100], Duration::from_millis(5)).unwrap_err();
                     assert_eq!(timed_out.kind(), ErrorKind::TimedOut);
                     assert_eq!(receiving.try_recv(&mut [0; 100]).unwrap_err().kind(), ErrorKind::WouldBlock);
