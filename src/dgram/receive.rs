@@ -169,19 +169,18 @@ impl Until {
 
 /// A receive that is under way.
 struct Waiting {
-    until: Until,
     /// When it first threw something away.
     skipping: Option<Instant>,
-    /// How long it pauses next, if it has to.
-    pause: Duration,
+    /// How often it has paused, up to three times.
+    pauses: u32,
 }
 
 impl Waiting {
     /// After something was thrown away: an error at the end of the time, though a millisecond is left in any case, in which
     /// what stands behind is found.
     #[cold]
-    fn goes_on(&mut self) -> io::Result<()> {
-        let (instant, error) = match self.until {
+    fn goes_on(&mut self, until: Until) -> io::Result<()> {
+        let (instant, error) = match until {
             Until::Forever => return Ok(()),
             Until::At(instant) => (Some(instant), io::ErrorKind::TimedOut),
             Until::Now => (None, io::ErrorKind::WouldBlock),
@@ -195,7 +194,7 @@ impl Waiting {
 impl Shared {
     /// Receives one datagram into a buffer that holds any: its size and sender. `None` once closed.
     fn receive(&self, buffer: &mut [u8], until: Until) -> io::Result<Option<(usize, SocketAddr)>> {
-        let mut waiting = Waiting { until, skipping: None, pause: LEAST_PAUSE };
+        let mut waiting = Waiting { skipping: None, pauses: 0 };
         loop {
             // The socket comes before what was kept of the one before it: a thread with the new one finds all of that.
             let Some(open) = self.open() else { return Ok(None) };
@@ -213,11 +212,11 @@ impl Shared {
             }
             match received {
                 Ok(received) if !open.hears(received.1) || open.is_wake_up(received) || self.is_blocked(received.1) => {
-                    waiting.goes_on()?;
+                    waiting.goes_on(until)?;
                 }
                 Ok(received) => return Ok(Some(received)),
                 Err(error) => {
-                    if let Some(error) = self.after_error(open, error, &mut waiting)? {
+                    if let Some(error) = self.after_error(open, error, until, &mut waiting)? {
                         return self.failed(&error, until);
                     }
                 }
@@ -227,24 +226,30 @@ impl Shared {
 
     /// Gives an error that is to be told. After one that is not, the receive is tried again, or returns another.
     #[cold]
-    fn after_error(&self, open: Arc<Open>, error: io::Error, waiting: &mut Waiting) -> io::Result<Option<io::Error>> {
+    fn after_error(
+        &self,
+        open: Arc<Open>,
+        error: io::Error,
+        until: Until,
+        waiting: &mut Waiting,
+    ) -> io::Result<Option<io::Error>> {
         match error.kind() {
             io::ErrorKind::Interrupted => {}
-            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => match waiting.until {
+            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => match until {
                 Until::Now => return Err(io::ErrorKind::WouldBlock.into()),
                 Until::At(instant) if instant <= Instant::now() => return Err(io::ErrorKind::TimedOut.into()),
                 // Others have made the socket non-blocking, which is for them to change.
                 _ if sys::is_nonblocking(&SockRef::from(&open.socket)).unwrap_or(false) => {
                     drop(open);
-                    self.pause(waiting.pause, waiting.until);
-                    waiting.pause = (waiting.pause * 2).min(MOST_PAUSE);
+                    self.pause(MOST_PAUSE.min(LEAST_PAUSE * (1 << waiting.pauses)), until);
+                    waiting.pauses = (waiting.pauses + 1).min(3);
                 }
                 // It was time to look around, or a timeout of another thread.
                 _ => {}
             },
             // Some systems tell an unconnected socket what became of its sends, but not to whom they went.
             io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionRefused if !open.peer.exists() => {
-                waiting.goes_on()?;
+                waiting.goes_on(until)?;
             }
             _ => return Ok(Some(error)),
         }
