@@ -279,41 +279,47 @@ fn errors_of_receiving_are_events_and_the_loop_goes_on() {
 #[test]
 fn receives_keep_their_time_while_what_comes_is_thrown_away() {
     use std::net::UdpSocket;
-    let list = landline::BlockList::new();
-    list.add_address([127, 0, 0, 2]);
-    let blocking = SocketOptions::udp4().receive_block_list(&list).bind("127.0.0.1:0").unwrap();
-    let peer = Socket::bind("127.0.0.1:0").unwrap();
-    let filtering = SocketOptions::udp4().adopt(UdpSocket::bind("127.0.0.1:0").unwrap()).unwrap();
-    filtering.connect(peer.address()).unwrap();
-    for (socket, from) in [(blocking, "127.0.0.2:0"), (filtering, "127.0.0.1:0")] {
-        let Ok(flooding) = UdpSocket::bind(from) else {
-            println!("skipped: {from} cannot be bound here");
-            continue;
-        };
-        let (stop, at) = (AtomicBool::new(false), socket.address().socket_addr().unwrap());
-        thread::scope(|scope| {
-            for _ in 0..2 {
-                scope.spawn(|| {
-                    while !stop.load(Relaxed) {
-                        let _ = flooding.send_to(b"not for the program", at);
+    // Each receive takes a millisecond, so that the receiver never finds its buffer empty.
+    let strace = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=recvfrom"];
+    in_child(this_test!(), &[&strace[..], &["-e", "inject=recvfrom:delay_exit=1000"]].concat(), || {
+        let list = landline::BlockList::new();
+        list.add_address([127, 0, 0, 2]);
+        let blocking = SocketOptions::udp4().receive_block_list(&list).bind("127.0.0.1:0").unwrap();
+        let peer = Socket::bind("127.0.0.1:0").unwrap();
+        let filtering = SocketOptions::udp4().adopt(UdpSocket::bind("127.0.0.1:0").unwrap()).unwrap();
+        filtering.connect(peer.address()).unwrap();
+        for (socket, from) in [(blocking, "127.0.0.2:0"), (filtering, "127.0.0.1:0")] {
+            // Some dozens, which are soon thrown away at the end.
+            socket.set_recv_buffer_size(20_000).unwrap();
+            let Ok(flooding) = UdpSocket::bind(from) else {
+                println!("skipped: {from} cannot be bound here");
+                continue;
+            };
+            let (stop, at) = (AtomicBool::new(false), socket.address().socket_addr().unwrap());
+            thread::scope(|scope| {
+                for _ in 0..2 {
+                    scope.spawn(|| {
+                        while !stop.load(Relaxed) {
+                            let _ = flooding.send_to(b"not for the program", at);
+                        }
+                    });
+                }
+                let receiving = socket.clone();
+                within("all receives return during the flood", move || {
+                    for _ in 0..20 {
+                        // Not a bound: the timeout that is tested.
+                        let timed_out = receiving.recv_timeout(&mut [0; 100], Duration::from_millis(5)).unwrap_err();
+                        assert_eq!(timed_out.kind(), ErrorKind::TimedOut);
+                        assert_eq!(receiving.try_recv(&mut [0; 100]).unwrap_err().kind(), ErrorKind::WouldBlock);
                     }
                 });
-            }
-            let receiving = socket.clone();
-            within("all receives return during the flood", move || {
-                for _ in 0..20 {
-                    // Not a bound: the timeout that is tested.
-                    let timed_out = receiving.recv_timeout(&mut [0; 100], Duration::from_millis(5)).unwrap_err();
-                    assert_eq!(timed_out.kind(), ErrorKind::TimedOut);
-                    assert_eq!(receiving.try_recv(&mut [0; 100]).unwrap_err().kind(), ErrorKind::WouldBlock);
-                }
+                stop.store(true, Relaxed);
             });
-            stop.store(true, Relaxed);
-        });
-        // The buffer may be full of the flood.
-        eventually("what stands behind is found", || {
-            peer.send_to(b"for the program", socket.address()).unwrap();
-            matches!(socket.try_recv(&mut [0; 100]), Ok(Some((b"for the program", _))))
-        });
-    }
+            // The buffer may be full of the flood.
+            eventually("what stands behind is found", || {
+                peer.send_to(b"for the program", socket.address()).unwrap();
+                matches!(socket.try_recv(&mut [0; 100]), Ok(Some((b"for the program", _))))
+            });
+        }
+    });
 }
