@@ -373,6 +373,11 @@ pub(crate) fn is_timeout(error: &io::Error) -> bool {
     error.kind() == if cfg!(windows) { io::ErrorKind::TimedOut } else { io::ErrorKind::WouldBlock }
 }
 
+/// Whether a call was ended by its time or by a signal: neither says anything of the connection.
+pub(crate) fn is_passing(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::Interrupted || is_timeout(error)
+}
+
 /// How long a blocked read or write may last before it looks whether its socket was closed, where shutdown(2) does not
 /// wake it.
 pub(crate) const SLICE: Option<std::time::Duration> =

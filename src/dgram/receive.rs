@@ -10,7 +10,7 @@ use crate::dgram::shared::{Open, Shared};
 use crate::dgram::socket::Socket;
 use crate::dgram::wake::is_same;
 use crate::endpoint::Endpoint;
-use crate::error::Error;
+use crate::error::{Cause, Error};
 use crate::report::Report;
 use crate::sync::deadline::Deadline;
 use crate::sync::poison::lock;
@@ -180,14 +180,18 @@ impl Waiting {
     /// what stands behind is found.
     #[cold]
     fn goes_on(&mut self, until: Until) -> io::Result<()> {
-        let (instant, error) = match until {
+        let instant = match until {
             Until::Forever => return Ok(()),
-            Until::At(instant) => (Some(instant), io::ErrorKind::TimedOut),
-            Until::Now => (None, io::ErrorKind::WouldBlock),
+            Until::At(instant) => Some(instant),
+            Until::Now => None,
         };
         let now = Instant::now();
         let end = *self.skipping.get_or_insert(now) + SKIPPING;
-        if now < instant.map_or(end, |instant| instant.max(end)) { Ok(()) } else { Err(error.into()) }
+        match instant {
+            _ if now < instant.map_or(end, |instant| instant.max(end)) => Ok(()),
+            Some(_) => Err(timed_out()),
+            None => Err(io::ErrorKind::WouldBlock.into()),
+        }
     }
 }
 
@@ -237,7 +241,7 @@ impl Shared {
             io::ErrorKind::Interrupted => {}
             io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => match until {
                 Until::Now => return Err(io::ErrorKind::WouldBlock.into()),
-                Until::At(instant) if instant <= Instant::now() => return Err(io::ErrorKind::TimedOut.into()),
+                Until::At(instant) if instant <= Instant::now() => return Err(timed_out()),
                 // Others have made the socket non-blocking, which is for them to change.
                 _ if sys::is_nonblocking(&SockRef::from(&open.socket)).unwrap_or(false) => {
                     drop(open);
@@ -308,4 +312,8 @@ impl Open {
 
 fn is_timeout(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
+}
+
+fn timed_out() -> io::Error {
+    Error::of_cause(Cause::Waited, "recv timed out: nothing arrived in time").into()
 }

@@ -109,7 +109,7 @@ impl Source for Timed<'_> {
             if self.receiving.end.is_over() {
                 if std::mem::take(&mut self.receiving.is_resumed) {
                     match self.look(buf) {
-                        Err(error) if is_passing(&error) => {}
+                        Err(error) if sys::is_passing(&error) => {}
                         result => return result,
                     }
                 }
@@ -125,7 +125,7 @@ impl Source for Timed<'_> {
                 self.stream.set_read_timeout(time)?;
             }
             match self.stream.peek(buf) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted || sys::is_timeout(&error) => {}
+                Err(error) if sys::is_passing(&error) => {}
                 result => return result,
             }
         }

@@ -101,7 +101,7 @@ impl Crew for Caller {
     fn time_is_over(&self) -> io::Error {
         match self.patience {
             Patience::None => Error::call("accept", &io::ErrorKind::WouldBlock.into()).into(),
-            _ => Error::of_cause(Cause::Idle, "No client came in time").into(),
+            _ => Error::of_cause(Cause::Waited, "No client came in time").into(),
         }
     }
 

@@ -12,6 +12,7 @@ use landline::net::{Server, ServerOptions, Socket, SocketOptions, WhenFull};
 use landline::{BlockList, Error, RefusedBy};
 use socket2::SockRef;
 
+use crate::support::Whole;
 use crate::support::clients::{Closes, client, is_turned_away, stop};
 use crate::support::time::some_round;
 use crate::support::{HANG, each_ip, eventually, numbered, until_asleep, within};
@@ -425,7 +426,7 @@ fn a_unix_socket_takes_a_time_too() {
     let one = Socket::connect(path.as_path()).expect("it listens");
     let socket = waiting(&server);
     one.write_end("hello").expect("it is connected");
-    assert_eq!(socket.read_to_string().expect("an orderly end"), "hello", "it is served");
+    assert_eq!(socket.read_text().expect("an orderly end"), "hello", "it is served");
     let accepting = server.clone();
     let (accepting, id) = numbered(move || accepting.accept_timeout(HOUR));
     until_asleep(id.as_slice());

@@ -561,7 +561,7 @@ fn dropping_a_channel_of_connections_destroys_those_not_received() {
             assert_eq!(server.connections(), 1, "those that were not received are over");
             assert!(clone.try_recv().is_err(), "a clone gives none of them");
             first.write_end("hello").expect("it is open");
-            let mut answers = clients.iter().map(|client| client.read_to_string().unwrap_or_default());
+            let mut answers = clients.iter().map(|client| client.read_text().unwrap_or_default());
             assert_eq!(answers.next(), Some("hello".into()), "one that was received lives on");
             assert!(answers.all(|answer| answer.is_empty()), "the others have ended");
             drop(first);
