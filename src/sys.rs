@@ -242,6 +242,20 @@ pub(crate) fn await_data(stream: &TcpStream) -> io::Result<()> {
     if SLICE.is_some() { stream.peek(&mut [0]).map(drop) } else { Ok(()) }
 }
 
+/// The same of several buffers, by one system call where there is a flag against SIGPIPE; otherwise of the first.
+#[cfg(all(any(target_os = "linux", target_os = "android", target_os = "freebsd"), not(landline_portable)))]
+pub(crate) fn write_vectored_now(stream: &TcpStream, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
+    const MSG_DONTWAIT: i32 = if cfg!(target_os = "freebsd") { 0x80 } else { 0x40 };
+    const MSG_NOSIGNAL: i32 = if cfg!(target_os = "freebsd") { 0x2_0000 } else { 0x4000 };
+    const IOV_MAX: usize = 1024;
+    let buffers = &buffers[..buffers.len().min(IOV_MAX)];
+    SockRef::from(stream).send_vectored_with_flags(buffers, MSG_DONTWAIT | MSG_NOSIGNAL)
+}
+#[cfg(not(all(any(target_os = "linux", target_os = "android", target_os = "freebsd"), not(landline_portable))))]
+pub(crate) fn write_vectored_now(stream: &TcpStream, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
+    write_now(stream, buffers.first().map_or(&[], |buffer| buffer))
+}
+
 /// Of a connection that only ends, and that no other thread uses: its calls do not wait from here on, where that cannot
 /// be asked of each.
 pub(crate) fn end_without_waiting(stream: &TcpStream) {

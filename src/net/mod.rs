@@ -22,7 +22,7 @@ pub use socket::buffered::Buffered;
 pub use socket::each::SocketEvent;
 pub use socket::keep_alive::KeepAlive;
 pub use socket::outbox::Outbox;
-pub use socket::outbox::queue::TrySendError;
+pub use socket::outbox::error::SendError;
 pub use socket::pipe::relay;
 pub use socket::{ReadyState, Socket};
 

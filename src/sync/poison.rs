@@ -74,7 +74,7 @@ pub(crate) fn assert_none_held() {
 }
 
 /// One of the locks that the thread holds.
-struct Counted(());
+pub(crate) struct Counted(());
 
 #[cfg(debug_assertions)]
 thread_local! {
@@ -82,7 +82,7 @@ thread_local! {
 }
 
 impl Counted {
-    fn one() -> Counted {
+    pub(crate) fn one() -> Counted {
         #[cfg(debug_assertions)]
         HELD.with(|held| held.set(held.get() + 1));
         Counted(())

@@ -290,7 +290,7 @@ impl Buffered {
         let count = more.len().min(buffers.len() - 1);
         buffers[0] = IoSlice::new(&self.output);
         buffers[1..=count].copy_from_slice(&more[..count]);
-        let (n, result) = self.socket.connection.turn().write(Data::Many(&buffers[..=count]));
+        let (n, result) = self.socket.connection.turn().write(Data::Many(&buffers[..=count], 0));
         self.written(n, result)
     }
 

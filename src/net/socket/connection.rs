@@ -28,6 +28,7 @@ use crate::report::{ConnectionId, ConnectionInfo, Outcome, Report, Reporter};
 use crate::sync::deadline::Deadline;
 use crate::sync::poison::{lock, read, wait, write};
 use crate::sync::shared_timeout::Entry;
+use crate::sync::turn::Turn;
 use crate::sys;
 
 /// Our FIN is out: `end()`, or the peer's end answered.
@@ -68,7 +69,7 @@ pub(crate) struct Connection {
     /// Taken out by `close`.
     pub(crate) stream: RwLock<Option<Arc<TcpStream>>>,
     /// Whose turn it is to write. Held over a whole message, so it may be held for as long as the peer does not read.
-    pub(crate) writing: Mutex<()>,
+    pub(crate) writing: Turn,
     /// Writes that wait for their turn; made when the first is queued.
     pub(crate) queue: OnceLock<Box<Queue>>,
     pub(crate) queue_limit: usize,
@@ -157,7 +158,7 @@ impl Connection {
             carried: Carried::default(),
             flags: AtomicU16::new(flags),
             stream: RwLock::new(Some(Arc::new(stream))),
-            writing: Mutex::new(()),
+            writing: Turn::default(),
             queue: OnceLock::new(),
             queue_limit: options.outbox_limit,
             scratch: Mutex::default(),

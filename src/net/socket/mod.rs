@@ -425,7 +425,7 @@ macro_rules! read_and_write {
             /// Writes all of several buffers as one message, by one system call where the system has a safe one.
             /// Returns as `write` does.
             fn write_vectored(&mut self, data: &[IoSlice<'_>]) -> io::Result<usize> {
-                written(self.connection.turn().write(Data::Many(data)))
+                written(self.connection.turn().write(Data::Many(data, 0)))
             }
 
             fn write_all(&mut self, data: &[u8]) -> io::Result<()> {

@@ -2,33 +2,29 @@
 
 use std::io::{self, IoSlice, Write};
 use std::net::{Shutdown, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::error::Error;
 use crate::net::socket::connection::{CLOSED, Connection, PEER_ENDED, TIMED, WE_ENDED, destroyed};
-use crate::net::socket::outbox::queue::Queue;
+use crate::net::socket::outbox::queue::{Message, Queue};
 use crate::net::socket::stream::CHUNK;
 use crate::net::socket::timers::{Direction, is_timeout};
-use crate::sync::poison::{Guard, lock, read, try_lock};
+use crate::sync::poison::{lock, read};
+use crate::sync::turn::Taken;
 use crate::sys;
 
 impl Connection {
     /// Waits for the turn to write.
     #[inline]
     pub(crate) fn turn(&self) -> WriteGuard<'_> {
-        self.turn_of(lock(&self.writing))
+        WriteGuard { connection: self, turn: self.writing.take() }
     }
 
-    /// The turn to write, if nobody has it.
+    /// The turn to write, unless another thread has it.
     pub(crate) fn try_turn(&self) -> Option<WriteGuard<'_>> {
-        try_lock(&self.writing).map(|turn| self.turn_of(turn))
-    }
-
-    fn turn_of<'a>(&'a self, turn: Guard<'a, ()>) -> WriteGuard<'a> {
-        WriteGuard { connection: self, _turn: turn }
+        Some(WriteGuard { connection: self, turn: self.writing.try_take()? })
     }
 
     /// The writes that wait for their turn.
@@ -72,14 +68,15 @@ impl Connection {
 #[derive(Clone, Copy)]
 pub(crate) enum Data<'a> {
     One(&'a [u8]),
-    Many(&'a [IoSlice<'a>]),
+    /// Several buffers, of the first of which so many bytes are written already.
+    Many(&'a [IoSlice<'a>], usize),
 }
 
 impl Data<'_> {
     fn length(self) -> usize {
         match self {
             Data::One(data) => data.len(),
-            Data::Many(buffers) => buffers.iter().map(|buffer| buffer.len()).sum(),
+            Data::Many(buffers, offset) => buffers.iter().map(|buffer| buffer.len()).sum::<usize>() - offset,
         }
     }
 
@@ -87,35 +84,38 @@ impl Data<'_> {
     fn write(self, mut stream: &TcpStream, done: usize) -> io::Result<usize> {
         match self {
             Data::One(data) => stream.write(&data[done..]),
-            Data::Many(buffers) if done == 0 => sys::write_vectored(stream, buffers),
-            Data::Many(buffers) => {
-                let (mut rest, mut count, mut skip) = ([IoSlice::new(&[]); 64], 0, done);
-                for buffer in buffers {
-                    let skipped = skip.min(buffer.len());
-                    skip -= skipped;
-                    if skipped < buffer.len() && count < rest.len() {
-                        rest[count] = IoSlice::new(&buffer[skipped..]);
-                        count += 1;
-                    }
-                }
+            Data::Many(buffers, 0) if done == 0 => sys::write_vectored(stream, buffers),
+            Data::Many(buffers, offset) => {
+                let (rest, count) = rest(buffers, offset + done);
                 sys::write_vectored(stream, &rest[..count])
             }
         }
     }
 
     /// The same, without blocking.
-    fn write_now(self, stream: &TcpStream, mut done: usize) -> io::Result<usize> {
-        let buffers = match self {
-            Data::One(data) => return sys::write_now(stream, &data[done..]),
-            Data::Many(buffers) => buffers,
-        };
-        let mut left = buffers.iter().filter_map(|buffer| {
-            let skipped = done.min(buffer.len());
-            done -= skipped;
-            Some(&buffer[skipped..]).filter(|rest| !rest.is_empty())
-        });
-        left.next().map_or(Ok(0), |first| sys::write_now(stream, first))
+    fn write_now(self, stream: &TcpStream, done: usize) -> io::Result<usize> {
+        match self {
+            Data::One(data) => sys::write_now(stream, &data[done..]),
+            Data::Many(buffers, offset) => {
+                let (rest, count) = rest(buffers, offset + done);
+                sys::write_vectored_now(stream, &rest[..count])
+            }
+        }
     }
+}
+
+/// The next buffers after `skip` bytes, and how many these are.
+fn rest<'a>(buffers: &'a [IoSlice<'a>], mut skip: usize) -> ([IoSlice<'a>; 64], usize) {
+    let (mut rest, mut count) = ([IoSlice::new(&[]); 64], 0);
+    for buffer in buffers {
+        let skipped = skip.min(buffer.len());
+        skip -= skipped;
+        if skipped < buffer.len() && count < rest.len() {
+            rest[count] = IoSlice::new(&buffer[skipped..]);
+            count += 1;
+        }
+    }
+    (rest, count)
 }
 
 impl Connection {
@@ -190,7 +190,7 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(16);
 /// The turn to write: while one thread has it, no other's bytes come between.
 pub(crate) struct WriteGuard<'a> {
     connection: &'a Connection,
-    _turn: Guard<'a, ()>,
+    turn: Taken<'a>,
 }
 
 impl WriteGuard<'_> {
@@ -209,50 +209,61 @@ impl WriteGuard<'_> {
         self.write_counted(data)
     }
 
-    /// Writes what is queued.
+    /// Writes what is queued at this moment, and sends our end if it is queued behind that. An error leaves the queue as
+    /// it is, as far as it is written.
     pub(crate) fn flush(&self) -> io::Result<()> {
-        self.write_queued(usize::MAX)
-    }
-
-    /// Writes what is queued at this moment, `at_most` that many messages of it. An error leaves the queue as it is, as
-    /// far as it is written.
-    pub(crate) fn write_queued(&self, at_most: usize) -> io::Result<()> {
         let Some(queue) = self.connection.queue.get() else {
             return Ok(());
         };
-        let count = queue.state().messages.len().min(at_most);
-        for _ in 0..count {
-            let (data, offset, end) = {
-                let mut state = queue.state();
-                let offset = state.offset;
-                let Some(first) = state.messages.front() else {
-                    break;
-                };
-                let next = (Arc::clone(&first.data), offset, first.end);
-                state.begun = true;
-                next
-            };
-            let (n, result) = if end { (0, self.end_now()) } else { self.write_counted(Data::One(&data[offset..])) };
-            let mut state = queue.state();
-            if state.closed {
-                return Err(destroyed("write").into());
+        let mut left = queue.state().len();
+        while left > 0 {
+            match self.write_batch(queue, left)? {
+                0 => break,
+                written => left -= written,
             }
-            state.bytes -= n;
-            state.offset += n;
-            result?;
-            state.pop();
-            drop(state);
-            queue.tell_moved();
         }
-        Ok(())
+        if queue.takes_end() { self.end_now() } else { Ok(()) }
     }
 
-    /// Writes what the kernel takes without blocking.
-    pub(crate) fn write_now(&self, data: &[u8]) -> io::Result<usize> {
-        let mut done = 0;
-        while done < data.len() {
+    /// As `flush`, as much as leaves in one write.
+    pub(crate) fn write_next(&self) -> io::Result<()> {
+        let queue = self.connection.queue();
+        self.write_batch(queue, usize::MAX)?;
+        if queue.takes_end() { self.end_now() } else { Ok(()) }
+    }
+
+    /// Writes the next messages of the queue, `most` of them at most; gives how many these were.
+    fn write_batch(&self, queue: &Queue, most: usize) -> io::Result<usize> {
+        let (batch, offset) = queue.begin(most);
+        if batch.is_empty() {
+            return Ok(0);
+        }
+        let slices: Vec<_> = batch.iter().map(|message| IoSlice::new(message)).collect();
+        let (n, result) = self.write_counted(Data::Many(&slices, offset));
+        queue.wrote(n);
+        result?;
+        if self.connection.is_closed() { Err(destroyed("write").into()) } else { Ok(batch.len()) }
+    }
+
+    /// Gives the turn to a thread that waits for it, if one does.
+    pub(crate) fn hand_over(self) {
+        self.turn.hand_over();
+    }
+
+    /// Writes what the kernel takes of several messages without blocking.
+    pub(crate) fn write_now(&self, messages: &[Message]) -> io::Result<usize> {
+        let slices: Vec<_>;
+        let data = match messages {
+            [message] => Data::One(message),
+            messages => {
+                slices = messages.iter().map(|message| IoSlice::new(message)).collect();
+                Data::Many(&slices, 0)
+            }
+        };
+        let (length, mut done) = (data.length(), 0);
+        while done < length {
             let stream = self.connection.stream("write")?;
-            match sys::write_now(&stream, &data[done..]) {
+            match data.write_now(&stream, done) {
                 Ok(n) => {
                     done += n;
                     self.connection.wrote(n);

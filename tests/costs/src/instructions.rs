@@ -74,7 +74,7 @@ const EXCHANGES: &[(&str, Exchange)] = &[
     }),
     ("tcp/outbox.send", |n| {
         let message: Arc<[u8]> = MESSAGE.into();
-        Ends::new("")?.write_by(n, |client| client.outbox().send(Arc::clone(&message)))
+        Ends::new("")?.write_by(n, |client| Ok(client.outbox().send(Arc::clone(&message))?))
     }),
     ("std/udp/recv", |n| {
         let [sender, receiver] = [UdpSocket::bind("127.0.0.1:0")?, UdpSocket::bind("127.0.0.1:0")?];

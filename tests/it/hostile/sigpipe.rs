@@ -57,7 +57,7 @@ const WAYS: [(&str, Way); 15] = [
         Write::write_vectored(&mut socket.clone(), &[IoSlice::new(b"x"), IoSlice::new(b"y")]).map(drop)
     }),
     ("Outbox::try_send", |socket| socket.outbox().try_send(*b"x").map_err(io::Error::from)),
-    ("Outbox::send", |socket| socket.outbox().send(*b"x")),
+    ("Outbox::send", |socket| Ok(socket.outbox().send(*b"x")?)),
     ("pipe", |socket| {
         let (_server, from, to) = pair("127.0.0.1:0");
         from.write_end("x")?;

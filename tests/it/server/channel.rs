@@ -95,7 +95,8 @@ fn everything_comes_in_order_and_close_last() {
         client.end().expect("it is connected");
         assert_eq!(word(&next(&events)), "end", "its end");
         assert!(events.try_recv().is_err(), "the connection waits for our end");
-        socket.outbox().try_send(*b"bye").and_then(|()| socket.outbox().end()).expect("it is open");
+        socket.outbox().try_send(*b"bye").expect("it is open");
+        socket.outbox().end().expect("it is open");
         assert_eq!(word(&next(&events)), "close false", "then both have ended");
         assert_eq!((client.read_text().expect("an orderly end"), server.connections()), ("bye".into(), 0));
         server.close();

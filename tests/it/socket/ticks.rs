@@ -71,8 +71,6 @@ enum Effect {
 fn effect(timer: Timer, way: Way) -> Effect {
     match timer {
         Timer::Deadline => Effect::End,
-        // It waits for the thread that writes, which passes idle times over.
-        Timer::Idle if way == Way::Send => Effect::None,
         Timer::Idle => Effect::Tick,
         Timer::Read if READS.contains(&way) => Effect::Tick,
         Timer::Write if WRITES.contains(&way) => Effect::Tick,
@@ -129,7 +127,7 @@ fn call(way: Way, ends: &mut Ends) -> io::Result<()> {
             let _ = ends.other_peer.write_all([b'.'; 1000]);
             ends.other.pipe(socket).map(drop)
         }
-        Way::Send => socket.outbox().send(*b"more"),
+        Way::Send => socket.outbox().send(*b"more").map_err(io::Error::from),
     }
 }
 

@@ -89,7 +89,7 @@ table! {
     landline::net::SocketEvent<()>:          YES  YES  YES   YES        YES,
     landline::net::SocketOptions:            YES  YES  YES   NO         NO,
     landline::net::Stats:                    YES  YES  YES   YES        YES,
-    landline::net::TrySendError:             YES  YES  YES   YES        YES,
+    landline::net::SendError:             YES  YES  YES   YES        YES,
     landline::net::WhenFull:                 YES  YES  YES   YES        YES,
     landline::dgram::Interface:              YES  YES  YES   YES        YES,
     landline::dgram::RemoteInfo:             YES  YES  YES   YES        YES,

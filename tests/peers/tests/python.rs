@@ -319,7 +319,7 @@ mod general {
                 client.write_all("spam"),
                 client.write_all_vectored(&[b"spam"]),
                 client.write_end("spam"),
-                client.outbox().send(*b"spam"),
+                client.outbox().send(*b"spam").map_err(io::Error::from),
                 client.write_with(|out| out.write_all(b"spam")),
             ] {
                 assert_eq!(result.unwrap_err().kind(), ErrorKind::NotConnected);

@@ -4,26 +4,28 @@
 //! The queue belongs to the thread that has the turn to write: the writer thread, or any other writer, which first
 //! writes what was queued before. So everything goes out in the order it was given, each message whole.
 
+pub(crate) mod error;
 pub(crate) mod queue;
 
 use std::sync::Arc;
-use std::time::Duration;
-use std::{fmt, io};
+use std::{fmt, io, slice};
 
-use crate::error::{Cause, Error, Result};
+use crate::error::{Cause, Error};
 use crate::net::socket::Socket;
 use crate::net::socket::connection::{Connection, destroyed};
-use crate::net::socket::outbox::queue::{Message, TrySendError};
-use crate::net::socket::timers::Direction;
-use crate::net::socket::write::{WriteGuard, written_after_end};
-use crate::sync::poison::wait;
+use crate::net::socket::outbox::error::SendError;
+use crate::net::socket::outbox::queue::{Message, NotTaken, State};
+use crate::net::socket::timers::{Direction, Limits};
+use crate::net::socket::write::written_after_end;
+use crate::sync::poison::lock;
 use crate::thread::Builder;
 
 /// The queue of writes of a [`Socket`], made by [`Socket::outbox`]: for those who must not block, or write to many.
 ///
 /// A message is handed over to the kernel at once if it has room and nothing is queued. What is left is queued, up to a
-/// limit in bytes, and written by a thread that lives only while something is queued. Blocking writes of the same
-/// socket wait until what was queued before them is out, and so does [`end`](Socket::end).
+/// limit in bytes, and written by a thread that lives only while something is queued: in order, each message whole, many
+/// small messages by one system call. Blocking writes of the same socket wait until what was queued before them is out,
+/// and so does [`end`](Socket::end).
 ///
 /// ```
 /// use landline::net::{Server, Socket};
@@ -58,187 +60,173 @@ impl Socket {
 
 impl Outbox {
     /// Sends a message without blocking: all of it, part at once and the rest queued, or none. Of text these are its
-    /// `as_bytes()`; one `Arc<[u8]>` for many receivers is not copied.
+    /// `as_bytes()`; one `Arc<[u8]>` for many receivers is not copied. While nothing is queued a message is taken that is
+    /// longer than the limit.
     ///
     /// # Errors
-    /// `TrySendError` if it does not fit in the queue's limit together with what is queued, if a thread to write it
-    /// cannot be started, or if the socket is closed or ended; [`TrySendError::is_full`] tells.
+    /// There is no room beside what is queued, a thread that writes cannot be started, or the socket is closed or ended:
+    /// [`SendError::is_full`] tells whether to try again, and [`SendError::into_message`] gives the message back.
     #[doc(alias = "write")]
-    pub fn try_send(&self, message: impl Into<Arc<[u8]>>) -> Result<(), TrySendError> {
-        self.push(Message::data(message.into()), false)
+    pub fn try_send(&self, message: impl Into<Arc<[u8]>>) -> Result<(), SendError> {
+        let message = message.into();
+        match self.push(slice::from_ref(&message), None) {
+            Ok(()) => Ok(()),
+            Err(error) => Err(SendError::new(error, message)),
+        }
+    }
+
+    /// Sends several messages as [`try_send`](Self::try_send) does, all of them or none, with no other thread's bytes
+    /// between: by one system call where nothing is queued and the system has a safe one.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// # use landline::net::{Server, Socket};
+    /// # let server = Server::listen("127.0.0.1:0")?;
+    /// # let socket = Socket::connect(server.address())?;
+    ///
+    /// let body: Arc<[u8]> = (*b"for everyone").into(); // not copied, however many receive it
+    /// let head = body.len().to_string() + ":";
+    /// socket.outbox().try_send_all(&[head.as_bytes().into(), body])?;
+    /// # socket.end()?;
+    /// # assert_eq!(server.accept()?.expect("the server is open").read_to_end()?, b"12:for everyone");
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `WouldBlock` if there is no room or a thread that writes cannot be started: try again. `BrokenPipe` or
+    /// `NotConnected` if nothing can be written any more.
+    #[doc(alias = "writev")]
+    pub fn try_send_all(&self, messages: &[Arc<[u8]>]) -> io::Result<()> {
+        if messages.iter().all(|message| !message.is_empty()) {
+            return Ok(self.push(messages, None)?);
+        }
+        let messages: Vec<_> = messages.iter().filter(|message| !message.is_empty()).cloned().collect();
+        Ok(self.push(&messages, None)?)
     }
 
     /// Sends a message, waiting for room in the queue; a message that is longer than the limit waits until nothing is
     /// queued. Blocks until then, and no longer: it does not wait until the message is written.
     ///
     /// # Errors
-    /// `BrokenPipe` or `NotConnected` if nothing can be written any more; `TimedOut` once the socket's deadline is
-    /// over. `WouldBlock` if a thread to write it cannot be started.
-    pub fn send(&self, message: impl Into<Arc<[u8]>>) -> io::Result<()> {
+    /// `BrokenPipe`, `ConnectionReset` or `NotConnected` if nothing can be written any more. `TimedOut` as of
+    /// [`Socket::write_all`], by the timeout and the deadline that are set when the call begins; it can be tried again.
+    /// `WouldBlock` if a thread that writes cannot be started. [`SendError::into_message`] gives the message back.
+    pub fn send(&self, message: impl Into<Arc<[u8]>>) -> Result<(), SendError> {
         let message = message.into();
-        loop {
-            self.wait_for_room(message.len())?;
-            match self.push(Message::data(Arc::clone(&message)), true) {
-                Err(full) if full.0.has(Cause::Full) => {}
-                result => return Ok(result?),
-            }
+        match self.push(slice::from_ref(&message), Some(self.connection.timers.begin(Direction::Write))) {
+            Ok(()) => Ok(()),
+            Err(error) => Err(SendError::new(error, message)),
         }
     }
 
-    /// Blocks until nothing is queued, writing on this thread what is.
+    /// Blocks until nothing is queued, an end included. A blocking write of another thread is not waited for, unless
+    /// something is queued behind it.
     ///
     /// # Errors
-    /// Those of [`Socket::write_all`]; `NotConnected`, or `TimedOut` once the socket's deadline is over, too if the
-    /// connection was closed before all was out.
+    /// `TimedOut` as of [`Socket::write_all`], by the timeout and the deadline that are set when the call begins: what is
+    /// queued stays queued. If the connection was closed before all was out: what the system said of it,
+    /// such as `ConnectionReset`, or `NotConnected`.
     #[doc(alias = "drain")]
     pub fn flush(&self) -> io::Result<()> {
-        self.connection.turn().flush()?;
-        self.check_kept()
+        let (queue, limits) = (self.connection.queue(), self.connection.timers.begin(Direction::Write));
+        let mut state = queue.state();
+        while state.has_work() {
+            let time = self.connection.timers.left(&limits, None)?;
+            state = queue.wait(state, time);
+        }
+        let gave_up = state.gave_up();
+        drop(state);
+        if gave_up { Err(self.why_closed(destroyed("write").into())) } else { Ok(()) }
     }
 
-    /// Ends our direction when all that is queued is out, without blocking: [`Socket::end`] later.
+    /// Ends our direction when all that is queued is out, without blocking: [`Socket::end`] later. It is kept, also when
+    /// an [`end`](Socket::end) of another thread that is under way fails.
     ///
     /// # Errors
-    /// `TrySendError` if a thread to do it cannot be started. A socket that is ended or closed already is no error.
+    /// `WouldBlock` if a thread that does it cannot be started. A socket that is ended or closed already is no error.
     #[doc(alias = "destroySoon")]
-    pub fn end(&self) -> Result<(), TrySendError> {
+    pub fn end(&self) -> io::Result<()> {
         if self.connection.we_ended() || self.connection.is_closed() {
             return Ok(());
         }
-        self.push(Message::end(), true)
+        let end_now = || match self.connection.try_turn() {
+            Some(turn) => turn.end_now().map(|()| true),
+            None => Ok(false),
+        };
+        self.connection.queue().push_end(end_now, || start_writer(&self.connection))
     }
 
-    /// How many bytes are queued, those of the message that is being written included.
+    /// How much of the limit is used: the bytes that are queued and not written yet. A message counts as 64 bytes at
+    /// least, about what it takes of memory by itself. 0 means that nothing is queued.
     #[doc(alias = "writableLength")]
     #[doc(alias = "bufferSize")]
     pub fn pending(&self) -> usize {
-        self.connection.queue().state().bytes
+        self.connection.queue().state().bytes()
     }
 
     /// Throws away the messages that no thread has begun to write, as a game does with the last frame when it has a new
-    /// one.
+    /// one. A thread begins with one message, or with several of 16 KiB together.
     pub fn clear(&self) {
-        let queue = self.connection.queue();
-        queue.state().clear();
-        queue.tell_moved();
+        self.connection.queue().clear();
     }
 
-    /// How many bytes may be queued.
+    /// How many bytes may be queued; a message that is longer is taken while nothing is queued.
     #[doc(alias = "writableHighWaterMark")]
     pub fn limit(&self) -> usize {
-        self.connection.queue().state().limit
+        self.connection.queue().state().limit()
     }
 
     /// Changes how many bytes may be queued, from the next message on. Default: 1 MiB, or what
     /// [`outbox_limit`](crate::net::SocketOptions::outbox_limit) set.
     pub fn set_limit(&self, bytes: usize) {
-        self.connection.queue().state().limit = bytes;
-        self.connection.queue().tell_moved();
+        self.connection.queue().set_limit(bytes);
     }
 
-    fn wait_for_room(&self, length: usize) -> io::Result<()> {
-        let (queue, timers) = (self.connection.queue(), &self.connection.timers);
-        let limits = timers.begin(Direction::Write);
-        let mut state = queue.state();
-        while !state.closed && state.check_room(length, true).is_err() {
-            let left = match timers.left(&limits, Some(timers.told())) {
-                Ok(left) => left.unwrap_or(Duration::from_secs(3600)),
-                Err(error) => return Err(error),
-            };
-            state.senders += 1;
-            state = wait(&queue.moved, state, Some(left));
-            state.senders -= 1;
+    /// Hands messages to the kernel, as far as that goes at once, and queues the rest. Without `waits` there must be room.
+    fn push(&self, messages: &[Message], waits: Option<Limits>) -> crate::Result<()> {
+        if messages.iter().all(|message| message.is_empty()) {
+            // Nothing to write, and nothing to keep.
+            return Ok(self.connection.check_writable()?);
         }
-        if state.closed {
-            // The writer may have met the deadline first, and closed it for that.
-            timers.left(&limits, Some(timers.told()))?;
-        }
-        Ok(())
+        let connection = &self.connection;
+        let ask = |state: &State, has_room: bool| {
+            let ending = |()| if state.is_ending() { Err(written_after_end()) } else { Ok(()) };
+            if let Err(error) = connection.check_writable().and_then(ending) {
+                return Err(if waits.is_some() { self.why_closed(error) } else { error });
+            }
+            match waits {
+                _ if has_room => Ok(None),
+                Some(limits) => connection.timers.left(&limits, None),
+                None => Err(full(messages, state)),
+            }
+        };
+        let write_now = || connection.try_turn().map_or(Ok(0), |turn| turn.write_now(messages));
+        connection.queue().push(messages, ask, write_now, || start_writer(connection)).map_err(|error| match error {
+            NotTaken::Whole(error) => Error::told_by(&error),
+            NotTaken::Torn(error) => {
+                // The connection cannot be kept.
+                let error = Error::told_by(&error);
+                connection.fail(&error);
+                error
+            }
+        })
     }
 
-    /// The error if the connection was closed before all was out.
-    fn check_kept(&self) -> io::Result<()> {
-        if !self.connection.queue().state().gave_up {
-            return Ok(());
-        }
-        // The writer may have met the deadline first, and closed it for that.
+    /// What a call gets that waited for a connection that is closed: the deadline's error or the system's, if the writer
+    /// thread has met one of them first and closed it for that.
+    fn why_closed(&self, error: io::Error) -> io::Error {
         let timers = &self.connection.timers;
-        timers.left(&timers.begin(Direction::Write), Some(timers.told()))?;
-        Err(destroyed("write").into())
+        if let Err(deadline) = timers.left(&timers.begin(Direction::Write).of_connection(), Some(timers.told())) {
+            return deadline;
+        }
+        lock(&self.connection.broken).clone().map_or(error, io::Error::from)
     }
+}
 
-    /// Hands the message to the kernel, as far as that goes at once, and queues the rest.
-    fn push(&self, message: Message, any_size: bool) -> Result<(), TrySendError> {
-        let queue = self.connection.queue();
-        let turn = self.connection.try_turn();
-        {
-            let mut state = queue.state();
-            let ending = |()| if state.ending { Err(written_after_end()) } else { Ok(()) };
-            match self.connection.check_writable().and_then(ending) {
-                Err(_) if message.end => return Ok(()),
-                Err(error) => return Err(TrySendError(Error::told_by(&error))),
-                Ok(()) => state.check_room(message.data.len(), any_size)?,
-            }
-            state.ending = message.end;
-            if turn.is_none() || !state.messages.is_empty() {
-                // Behind the others. Under the lock: the writer that finds the queue empty leaves under it too.
-                drop(turn);
-                let length = message.data.len();
-                state.bytes += length;
-                state.messages.push_back(message);
-                if !state.has_writer {
-                    if let Err(error) = start_writer(&self.connection) {
-                        state.messages.pop_back();
-                        state.bytes -= length;
-                        state.ending = false;
-                        return Err(TrySendError(Error::call("spawn", &error)));
-                    }
-                    state.has_writer = true;
-                }
-                return Ok(());
-            }
-        }
-        let turn = turn.expect("without the turn, the message was queued");
-        self.write_at_once(turn, message)
-    }
-
-    /// With the turn and an empty queue.
-    fn write_at_once(&self, turn: WriteGuard<'_>, message: Message) -> Result<(), TrySendError> {
-        let queue = self.connection.queue();
-        if message.end {
-            // Nothing was queued, and nothing is from here on.
-            return turn.end_now().map_err(|error| TrySendError(Error::told_by(&error)));
-        }
-        let written = turn.write_now(&message.data).map_err(|error| TrySendError(Error::told_by(&error)))?;
-        if written == message.data.len() {
-            return Ok(());
-        }
-        let mut state = queue.state();
-        if state.closed {
-            return Err(TrySendError(destroyed("write")));
-        }
-        // To the front: others may have queued theirs meanwhile, since this one holds the turn.
-        state.bytes += message.data.len() - written;
-        state.begun = written > 0;
-        state.offset = written;
-        state.messages.push_front(message);
-        if !state.has_writer {
-            if let Err(error) = start_writer(&self.connection) {
-                let error = Error::call("spawn", &error);
-                if written == 0 {
-                    state.pop();
-                    return Err(TrySendError(error));
-                }
-                // Part of a message is out and nobody will write the rest: the connection cannot be kept.
-                drop(state);
-                drop(turn);
-                self.connection.fail(&error);
-                return Err(TrySendError(error));
-            }
-            state.has_writer = true;
-        }
-        Ok(())
-    }
+fn full(messages: &[Message], state: &State) -> io::Error {
+    let length: usize = messages.iter().map(|message| message.len()).sum();
+    let text = format!("{length} bytes do not fit: {} of {} are queued", state.bytes(), state.limit());
+    Error::of_cause(Cause::Full, text).into()
 }
 
 /// Starts the thread that writes as long as there is anything queued. It ends with the queue or with the connection.
@@ -248,29 +236,34 @@ fn start_writer(connection: &Arc<Connection>) -> io::Result<()> {
     // It may tell the report hook of a failed write when its connection has long ended, and then the server is not
     // over.
     let owner = connection.owner();
-    Builder::new(name, Some(128 * 1024))?.spawn(move || {
-        // Dropped last, after the connection.
-        let owner = owner;
-        let connection = connection;
-        let _frame = owner.as_ref().map(|owner| owner.frame());
-        let queue = connection.queue();
-        loop {
-            // One message a turn, so that other writers get theirs. The turn is over before a failure is reported,
-            // since the hook may write to the socket, or end it.
-            let result = connection.turn().write_queued(1);
-            match result {
-                Err(error) if Error::is_tick(&error) => {}
-                // Closed or ended by us: what was sent too late is given up, and nothing has failed.
-                Err(_) if connection.check_writable().is_err() => queue.abandon(),
-                Err(error) => connection.fail(&Error::told_by(&error)),
-                Ok(()) => {}
+    let start = |builder: Builder| {
+        builder.spawn(move || {
+            // Dropped last, after the connection.
+            let owner = owner;
+            let connection = connection;
+            let _frame = owner.as_ref().map(|owner| owner.frame());
+            let queue = connection.queue();
+            loop {
+                // One batch a turn, and a thread that waits for the turn is next. The turn is over before a failure is
+                // reported, since the hook may write to the socket, or end it.
+                let turn = connection.turn();
+                let result = turn.write_next();
+                turn.hand_over();
+                match result {
+                    Err(error) if Error::is_tick(&error) => {}
+                    // Closed or ended by us: what was sent too late is given up, and nothing has failed.
+                    Err(_) if connection.check_writable().is_err() => queue.abandon(),
+                    Err(error) => connection.fail(&Error::told_by(&error)),
+                    Ok(()) => {}
+                }
+                if queue.leave() {
+                    return;
+                }
             }
-            let mut state = queue.state();
-            if state.messages.is_empty() {
-                state.has_writer = false;
-                return;
-            }
-        }
-    })?;
-    Ok(())
+        })
+    };
+    match Builder::new(name, Some(128 * 1024)).and_then(start) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(Error::call("spawn", &error).into()),
+    }
 }

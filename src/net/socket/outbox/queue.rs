@@ -1,78 +1,78 @@
-//! The queue of an outbox, as data: what is queued, how much of it is written, and how many bytes may be.
+//! The queue of an outbox: what is queued, how much of it is written, how much may be, and who waits.
+//!
+//! While there is work in it, a writer thread runs: it is started under the lock of the queue, and leaves under it. It
+//! uses std alone, so that loom can try every order of threads.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::sync::{Arc, Condvar, Mutex};
-use std::{fmt, io};
+use std::time::Duration;
 
-use crate::error::{Cause, Error, Result};
-use crate::sync::poison::{Guard, lock};
+use crate::sync::poison::{Guard, lock, wait};
 
-/// Why [`Outbox::try_send`](crate::net::Outbox::try_send) did not take a message: nothing of it was sent or queued.
-#[derive(Debug, Clone)]
-pub struct TrySendError(pub(crate) Error);
+/// A message counts as so many bytes at least: about what it takes of memory by itself.
+const LEAST: usize = 64;
 
-impl TrySendError {
-    /// Whether it is for want of room, so that it can be tried again; otherwise nothing can be written any more.
-    pub fn is_full(&self) -> bool {
-        self.0.kind() == io::ErrorKind::WouldBlock
-    }
-}
+/// How many messages leave in one write at most.
+const BATCH: usize = 64;
 
-impl fmt::Display for TrySendError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
+/// How many bytes leave in one write of several messages at most. Room comes when the write is over, and what is being
+/// written cannot be cleared.
+const BATCH_BYTES: usize = 16 * 1024;
 
-impl std::error::Error for TrySendError {}
+/// For how many messages an empty queue keeps memory.
+const KEPT: usize = 64;
 
-impl From<TrySendError> for io::Error {
-    fn from(full: TrySendError) -> io::Error {
-        full.0.into()
-    }
-}
+pub(crate) type Message = Arc<[u8]>;
 
-/// The queue itself. Only who has the turn to write takes messages out.
 pub(crate) struct Queue {
-    pub(crate) state: Mutex<State>,
-    /// There is more room, or there will never be any.
-    pub(crate) moved: Condvar,
+    state: Mutex<State>,
+    /// Threads wait for room, or for the end of the work.
+    moved: Condvar,
 }
 
 pub(crate) struct State {
-    pub(crate) messages: VecDeque<Message>,
+    messages: VecDeque<Message>,
     /// How much of the first message is written.
-    pub(crate) offset: usize,
-    /// The first message is being written, or part of it is.
-    pub(crate) begun: bool,
-    /// What is left of all messages.
-    pub(crate) bytes: usize,
-    pub(crate) limit: usize,
-    /// A writer thread runs, and will look at the queue before it ends.
-    pub(crate) has_writer: bool,
-    /// How many threads wait for room.
-    pub(crate) senders: usize,
-    pub(crate) closed: bool,
-    /// Messages were given up.
-    pub(crate) gave_up: bool,
-    /// Our end is queued: nothing can be written behind it.
-    pub(crate) ending: bool,
+    offset: usize,
+    /// How many messages a thread is writing, or has begun to.
+    begun: usize,
+    /// What the messages count, without what is written.
+    bytes: usize,
+    limit: usize,
+    end: End,
+    life: Life,
+    has_writer: bool,
+    /// How many threads wait for it to move.
+    waiting: usize,
 }
 
-pub(crate) struct Message {
-    pub(crate) data: Arc<[u8]>,
-    /// Not data, but our end.
-    pub(crate) end: bool,
+/// Our end, behind which nothing is queued.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    Open,
+    /// A thread has the turn and ends, or has ended.
+    Begun,
+    /// It is queued.
+    Queued,
 }
 
-impl Message {
-    pub(crate) fn data(data: Arc<[u8]>) -> Message {
-        Message { data, end: false }
-    }
+/// Whether the connection is open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Life {
+    Open,
+    /// Closed, with nothing queued.
+    Closed,
+    /// Closed, and messages were given up.
+    GaveUp,
+}
 
-    pub(crate) fn end() -> Message {
-        Message { data: Arc::new([]), end: true }
-    }
+/// Why a message was not taken.
+#[derive(Debug)]
+pub(crate) enum NotTaken<E> {
+    Whole(E),
+    /// Part of it is out, and there is no thread that writes the rest.
+    Torn(E),
 }
 
 impl Queue {
@@ -80,14 +80,13 @@ impl Queue {
         let state = State {
             messages: VecDeque::new(),
             offset: 0,
-            begun: false,
+            begun: 0,
             bytes: 0,
             limit,
+            end: End::Open,
+            life: Life::Open,
             has_writer: false,
-            senders: 0,
-            closed: false,
-            gave_up: false,
-            ending: false,
+            waiting: 0,
         };
         Queue { state: Mutex::new(state), moved: Condvar::new() }
     }
@@ -96,65 +95,241 @@ impl Queue {
         lock(&self.state)
     }
 
-    /// Nothing more is queued, since our end follows.
-    pub(crate) fn begin_end(&self) {
-        self.state().ending = true;
+    // ---- for threads that send
+
+    /// Takes messages, all or none, none of them empty.
+    ///
+    /// `ask` gets the state, and whether there is room: it gives how long to wait for room, or the error. `write_now` is
+    /// called where nothing is queued, and gives how much of the messages it has written. `start` starts a writer.
+    pub(crate) fn push<E>(
+        &self,
+        messages: &[Message],
+        mut ask: impl FnMut(&State, bool) -> Result<Option<Duration>, E>,
+        write_now: impl FnOnce() -> Result<usize, E>,
+        start: impl FnOnce() -> Result<(), E>,
+    ) -> Result<(), NotTaken<E>> {
+        let needed = messages.iter().map(|message| size(message.len())).sum();
+        let mut state = self.state();
+        loop {
+            let has_room = state.has_room(needed);
+            let time = ask(&state, has_room).map_err(NotTaken::Whole)?;
+            if has_room {
+                break;
+            }
+            state = self.wait(state, time);
+        }
+        // Under the lock, so that none comes between, and none sees more queued than there may be.
+        let mut written = if state.messages.is_empty() { write_now().map_err(NotTaken::Whole)? } else { 0 };
+        let is_torn = written > 0;
+        let mut left = messages.iter();
+        while let Some(first) = left.as_slice().first().filter(|first| first.len() <= written) {
+            written -= first.len();
+            left.next();
+        }
+        if left.len() == 0 {
+            return Ok(());
+        }
+        if !state.has_writer {
+            start().map_err(if is_torn { NotTaken::Torn } else { NotTaken::Whole })?;
+            state.has_writer = true;
+        }
+        for message in left {
+            state.bytes += size(message.len());
+            state.messages.push_back(Arc::clone(message));
+        }
+        if written > 0 {
+            state.begun = 1;
+            state.advance(written);
+        }
+        Ok(())
     }
 
-    /// It does not follow after all, unless it is queued.
+    /// Queues our end; `end_now` gives whether it has ended, where nothing is queued. Nothing happens where it is queued,
+    /// or where the connection is closed.
+    pub(crate) fn push_end<E>(
+        &self,
+        end_now: impl FnOnce() -> Result<bool, E>,
+        start: impl FnOnce() -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut state = self.state();
+        if state.end == End::Queued || state.life != Life::Open {
+            return Ok(());
+        }
+        if state.messages.is_empty() && end_now()? {
+            state.end = End::Begun;
+            return Ok(());
+        }
+        if !state.has_writer {
+            start()?;
+            state.has_writer = true;
+        }
+        state.end = End::Queued;
+        Ok(())
+    }
+
+    /// Waits for a move; for `time` at most, if there is one.
+    pub(crate) fn wait<'a>(&'a self, mut state: Guard<'a, State>, time: Option<Duration>) -> Guard<'a, State> {
+        state.waiting += 1;
+        state = wait(&self.moved, state, time);
+        state.waiting -= 1;
+        state
+    }
+
+    pub(crate) fn set_limit(&self, limit: usize) {
+        let mut state = self.state();
+        state.limit = limit;
+        self.tell_moved(&state);
+    }
+
+    /// Throws away the messages that are not begun. An end stays.
+    pub(crate) fn clear(&self) {
+        let mut state = self.state();
+        let begun = state.begun;
+        let dropped = state.messages.split_off(begun);
+        state.bytes -= dropped.iter().map(|message| size(message.len())).sum::<usize>();
+        self.tell_moved(&state);
+        drop(state);
+        drop(dropped);
+    }
+
+    // ---- for the thread that has the turn
+
+    /// The next messages to write, `most` of them at most, and how much of the first is written.
+    pub(crate) fn begin(&self, most: usize) -> (Vec<Message>, usize) {
+        let mut state = self.state();
+        let (mut batch, mut bytes) = (Vec::new(), 0);
+        for message in state.messages.iter().take(most.min(BATCH)) {
+            bytes += message.len();
+            if !batch.is_empty() && bytes > BATCH_BYTES {
+                break;
+            }
+            batch.push(Arc::clone(message));
+        }
+        state.begun = batch.len();
+        (batch, state.offset)
+    }
+
+    /// So many bytes of them are written.
+    pub(crate) fn wrote(&self, bytes: usize) {
+        let mut state = self.state();
+        state.advance(bytes);
+        self.tell_moved(&state);
+    }
+
+    /// Whether our end is to be sent now.
+    pub(crate) fn takes_end(&self) -> bool {
+        let mut state = self.state();
+        let takes_end = state.end == End::Queued && state.messages.is_empty();
+        if takes_end {
+            state.end = End::Begun;
+            self.tell_moved(&state);
+        }
+        takes_end
+    }
+
+    /// The thread is about to end our direction: nothing more is queued.
+    pub(crate) fn begin_end(&self) {
+        let mut state = self.state();
+        if state.end == End::Open {
+            state.end = End::Begun;
+        }
+    }
+
+    /// It does not end after all. An end that was queued stays.
     pub(crate) fn take_back_end(&self) {
         let mut state = self.state();
-        state.ending = state.messages.iter().any(|message| message.end);
+        if state.end == End::Begun {
+            state.end = End::Open;
+        }
+    }
+
+    /// For the writer thread: whether it leaves, since there is no work.
+    pub(crate) fn leave(&self) -> bool {
+        let mut state = self.state();
+        state.has_writer = state.has_work();
+        !state.has_writer
     }
 
     /// The connection is closed: nothing of the queue will be written.
     pub(crate) fn abandon(&self) {
-        {
-            let mut state = self.state();
-            state.closed = true;
-            state.gave_up |= state.messages.iter().any(|message| !message.end);
-            state.bytes = 0;
-            state.offset = 0;
-            state.begun = false;
-            state.messages.clear();
+        let mut state = self.state();
+        let dropped = std::mem::take(&mut state.messages);
+        if state.life != Life::GaveUp {
+            state.life = if dropped.is_empty() { Life::Closed } else { Life::GaveUp };
         }
-        self.tell_moved();
+        (state.bytes, state.offset, state.begun) = (0, 0, 0);
+        self.tell_moved(&state);
+        drop(state);
+        drop(dropped);
     }
 
-    /// Wakes those who wait for room. Waking is a system call, so not if nobody does: every connection that ends comes
-    /// here.
-    pub(crate) fn tell_moved(&self) {
-        if self.state().senders > 0 {
+    /// Wakes the threads that wait. Waking is a system call, so not if none does: every connection that ends comes here.
+    fn tell_moved(&self, state: &State) {
+        if state.waiting > 0 {
             self.moved.notify_all();
         }
     }
 }
 
 impl State {
-    pub(crate) fn check_room(&self, length: usize, any_size: bool) -> Result<(), TrySendError> {
-        if self.bytes + length <= self.limit || length == 0 || (any_size && self.messages.is_empty()) {
-            return Ok(());
-        }
-        let text = format!("{length} bytes do not fit: {} of {} are queued", self.bytes, self.limit);
-        Err(TrySendError(Error::of_cause(Cause::Full, text)))
+    pub(crate) fn len(&self) -> usize {
+        self.messages.len()
     }
 
-    /// Takes the first message out.
-    pub(crate) fn pop(&mut self) {
-        if let Some(first) = self.messages.pop_front() {
-            self.bytes -= first.data.len() - self.offset;
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(crate) fn limit(&self) -> usize {
+        self.limit
+    }
+
+    /// Whether our end is queued, or a thread ends.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.end != End::Open
+    }
+
+    pub(crate) fn gave_up(&self) -> bool {
+        self.life == Life::GaveUp
+    }
+
+    /// Whether anything is queued.
+    pub(crate) fn has_work(&self) -> bool {
+        self.life == Life::Open && (!self.messages.is_empty() || self.end == End::Queued)
+    }
+
+    /// Where nothing is queued, there is room for whatever comes.
+    fn has_room(&self, size: usize) -> bool {
+        self.messages.is_empty() || self.bytes.saturating_add(size) <= self.limit
+    }
+
+    fn advance(&mut self, mut bytes: usize) {
+        while let Some(first) = self.messages.front() {
+            let left = first.len() - self.offset;
+            self.bytes -= size(left);
+            if bytes < left {
+                self.offset += bytes;
+                self.bytes += size(left - bytes);
+                return;
+            }
+            bytes -= left;
+            // The thread that writes has a clone, which it drops without the lock.
+            self.messages.pop_front();
             self.offset = 0;
-            self.begun = false;
+            self.begun -= 1;
+            if bytes == 0 {
+                break;
+            }
+        }
+        if self.messages.is_empty() && self.messages.capacity() > KEPT {
+            self.messages = VecDeque::new();
         }
     }
+}
 
-    /// Throws away the messages that are not begun. An end stays.
-    pub(crate) fn clear(&mut self) {
-        let keep = usize::from(self.begun);
-        let (ends, dropped): (Vec<_>, Vec<_>) = self.messages.drain(keep..).partition(|message| message.end);
-        self.messages.extend(ends);
-        self.bytes -= dropped.iter().map(|message| message.data.len()).sum::<usize>();
-    }
+/// What so many bytes of a message count.
+fn size(length: usize) -> usize {
+    length.max(LEAST)
 }
 
 impl fmt::Debug for Queue {

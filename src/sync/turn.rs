@@ -1,0 +1,84 @@
+//! A turn that one thread has at a time, and that a thread which comes back for it again and again can hand over.
+//!
+//! A std mutex would let that thread take it again before a waiting thread is awake.
+
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::SeqCst;
+use std::sync::{Condvar, Mutex};
+
+use crate::sync::poison::{Counted, lock, wait};
+
+const FREE: usize = 0;
+const TAKEN: usize = 1;
+/// Taken, and the thread that gives it back wakes another.
+const WANTED: usize = 2;
+
+#[derive(Debug, Default)]
+pub(crate) struct Turn {
+    word: AtomicUsize,
+    waiting: Mutex<Waiting>,
+    freed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    threads: usize,
+    /// It belongs to the next of them that wakes.
+    is_handed_over: bool,
+}
+
+impl Turn {
+    /// Waits for the turn.
+    pub(crate) fn take(&self) -> Taken<'_> {
+        if let Some(taken) = self.try_take() {
+            return taken;
+        }
+        let mut waiting = lock(&self.waiting);
+        waiting.threads += 1;
+        while !waiting.is_handed_over && self.word.swap(WANTED, SeqCst) != FREE {
+            waiting = wait(&self.freed, waiting, None);
+        }
+        waiting.is_handed_over = false;
+        waiting.threads -= 1;
+        Taken::of(self)
+    }
+
+    /// The turn, unless another thread has it.
+    pub(crate) fn try_take(&self) -> Option<Taken<'_>> {
+        self.word.compare_exchange(FREE, TAKEN, SeqCst, SeqCst).ok().map(|_| Taken::of(self))
+    }
+}
+
+/// The turn, given back when dropped.
+pub(crate) struct Taken<'a> {
+    /// None once it is handed over.
+    turn: Option<&'a Turn>,
+    _counted: Counted,
+}
+
+impl<'a> Taken<'a> {
+    fn of(turn: &'a Turn) -> Taken<'a> {
+        Taken { turn: Some(turn), _counted: Counted::one() }
+    }
+
+    /// Gives it to a thread that waits, if one does: no other thread comes between, this one included.
+    pub(crate) fn hand_over(mut self) {
+        let Some(turn) = self.turn else { return };
+        let mut waiting = lock(&turn.waiting);
+        if waiting.threads > 0 {
+            self.turn = None;
+            waiting.is_handed_over = true;
+            turn.freed.notify_one();
+        }
+    }
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        let Some(turn) = self.turn else { return };
+        if turn.word.swap(FREE, SeqCst) == WANTED {
+            let _waiting = lock(&turn.waiting);
+            turn.freed.notify_one();
+        }
+    }
+}
