@@ -9,7 +9,9 @@ extern crate std as real;
 
 mod gate;
 mod limit;
+mod queue;
 mod thread;
+mod turn;
 mod wait_queue;
 
 #[allow(dead_code, reason = "what the models do not use")]
@@ -21,13 +23,13 @@ mod deadline;
 mod poison;
 
 /// What the library's files and loom's macros use of std.
-pub use real::{cell, collections, marker, net, ops, time};
+pub use real::{cell, collections, fmt, marker, mem, net, ops, time};
 
 /// What they use of std's locks, and of the library's.
 pub mod sync {
     pub(crate) use crate::{deadline, poison};
     pub use loom::sync::{Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard, atomic};
-    pub use real::sync::{Arc, PoisonError, TryLockError};
+    pub use real::sync::{Arc, PoisonError};
 }
 
 use real::io::{Write, stdout};
@@ -43,7 +45,13 @@ type Model = (&'static str, Option<usize>, fn());
 
 fn main() {
     static ORDERS: Count = Count::new(0);
-    let subjects = [("limit", limit::MODELS), ("gate", gate::MODELS), ("wait_queue", wait_queue::MODELS)];
+    let subjects = [
+        ("limit", limit::MODELS),
+        ("gate", gate::MODELS),
+        ("wait_queue", wait_queue::MODELS),
+        ("turn", turn::MODELS),
+        ("queue", queue::MODELS),
+    ];
     let wanted: Vec<String> = real::env::args().skip(1).collect();
     let mut passed = 0;
     for (subject, models) in subjects {

@@ -2,6 +2,7 @@
 //!
 //! A std mutex would let that thread take it again before a waiting thread is awake.
 
+use std::mem;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Condvar, Mutex};
@@ -35,10 +36,13 @@ impl Turn {
         }
         let mut waiting = lock(&self.waiting);
         waiting.threads += 1;
-        while !waiting.is_handed_over && self.word.swap(WANTED, SeqCst) != FREE {
+        while self.word.swap(WANTED, SeqCst) != FREE {
             waiting = wait(&self.freed, waiting, None);
+            // Not before: what is handed over is for a thread that waits already.
+            if mem::take(&mut waiting.is_handed_over) {
+                break;
+            }
         }
-        waiting.is_handed_over = false;
         waiting.threads -= 1;
         Taken::of(self)
     }
@@ -46,6 +50,12 @@ impl Turn {
     /// The turn, unless another thread has it.
     pub(crate) fn try_take(&self) -> Option<Taken<'_>> {
         self.word.compare_exchange(FREE, TAKEN, SeqCst, SeqCst).ok().map(|_| Taken::of(self))
+    }
+
+    /// How many threads wait for it.
+    #[allow(dead_code, reason = "asked by the models alone")]
+    pub(crate) fn waiting(&self) -> usize {
+        lock(&self.waiting).threads
     }
 }
 
