@@ -20,6 +20,7 @@ pub(crate) const MODELS: &[Model] = &[
     ("of two senders no message is torn that leaves at once", Some(3), two_senders::<2>),
     ("a flush returns when what was queued before it is out", Some(3), a_flush_waits),
     ("a blocking write comes behind what was queued before it, and tears nothing", Some(3), a_blocking_write),
+    ("a message that could leave at once comes behind what is queued", Some(3), in_order),
     ("a writer that has left is followed by another", Some(3), a_writer_leaves),
     ("senders that wait for room are woken by each message that is out", Some(3), senders_wait_for_room),
     ("closing wakes threads that wait, and says what was given up", Some(3), closing_wakes),
@@ -229,6 +230,16 @@ fn a_blocking_write() {
     assert_eq!(all, [1, 2, 3], "each once");
 }
 
+/// The first is queued since another thread has the turn, and not for want of room in the kernel.
+fn in_order() {
+    let link = Link::new(1000, 2);
+    let blocked = link.turn.take();
+    link.send(1);
+    drop(blocked);
+    link.send(2);
+    assert_eq!(link.all(), [1, 2], "in order");
+}
+
 fn a_writer_leaves() {
     let link = Link::new(1000, 0);
     for byte in 1..=3 {
@@ -285,6 +296,7 @@ fn a_limit_wakes() {
     let sender = link.spawn(|link| link.send(2));
     link.queue.set_limit(128);
     sender.join().expect("no panic");
+    assert_eq!(link.writers.lock().unwrap().len(), 1, "one writer is enough");
     drop(blocked);
     assert_eq!(link.all(), [1, 2], "each once");
 }
@@ -330,16 +342,19 @@ fn an_end_that_fails() {
 }
 
 fn no_writer() {
-    let link = Link::new(1000, 0);
     let message: Message = [1; 2].into();
-    let push = |written| {
+    let push = |link: &Link, written| {
         let messages = [Arc::clone(&message), Arc::clone(&message)];
         link.queue.push(&messages, |_, _| Ok(None), || Ok(written), || Err(Refused::NoWriter))
     };
-    assert!(matches!(push(0), Err(NotTaken::Whole(Refused::NoWriter))), "none of it is out");
-    assert!(matches!(push(1), Err(NotTaken::Torn(Refused::NoWriter))), "part of a message is out");
-    assert!(matches!(push(2), Err(NotTaken::Torn(Refused::NoWriter))), "one of two is out");
-    assert!(push(4).is_ok(), "all of it is out, and no writer is needed");
+    for written in [1, 2] {
+        let torn = Link::new(1000, 0);
+        assert!(matches!(push(&torn, written), Err(NotTaken::Torn(Refused::NoWriter))), "part of it is out");
+        assert!(torn.queue.state().gave_up(), "a flush says that it is not out");
+    }
+    let link = Link::new(1000, 0);
+    assert!(matches!(push(&link, 0), Err(NotTaken::Whole(Refused::NoWriter))), "none of it is out");
+    assert!(push(&link, 4).is_ok(), "all of it is out, and no writer is needed");
     assert!(link.queue.push_end(|| Ok(false), || Err(Refused::NoWriter)).is_err(), "the end is not taken");
     assert!(!link.queue.state().has_work() && link.queue.state().bytes() == 0, "nothing is left in the queue");
     assert_eq!(Arc::strong_count(&message), 1, "no message is kept");

@@ -31,9 +31,11 @@ struct Waiting {
 impl Turn {
     /// Waits for the turn.
     pub(crate) fn take(&self) -> Taken<'_> {
-        if let Some(taken) = self.try_take() {
-            return taken;
-        }
+        self.try_take().unwrap_or_else(|| self.wait())
+    }
+
+    #[cold]
+    fn wait(&self) -> Taken<'_> {
         let mut waiting = lock(&self.waiting);
         waiting.threads += 1;
         while self.word.swap(WANTED, SeqCst) != FREE {
@@ -45,6 +47,13 @@ impl Turn {
         }
         waiting.threads -= 1;
         Taken::of(self)
+    }
+
+    /// Wakes one of the threads that wait.
+    #[cold]
+    fn wake(&self) {
+        let _waiting = lock(&self.waiting);
+        self.freed.notify_one();
     }
 
     /// The turn, unless another thread has it.
@@ -87,8 +96,7 @@ impl Drop for Taken<'_> {
     fn drop(&mut self) {
         let Some(turn) = self.turn else { return };
         if turn.word.swap(FREE, SeqCst) == WANTED {
-            let _waiting = lock(&turn.waiting);
-            turn.freed.notify_one();
+            turn.wake();
         }
     }
 }

@@ -240,6 +240,7 @@ impl WriteGuard<'_> {
         }
         let slices: Vec<_> = batch.iter().map(|message| IoSlice::new(message)).collect();
         let (n, result) = self.write_counted(Data::Many(&slices, offset));
+        // Once it is counted: a flush that is woken by this finds it in `bytes_written`.
         queue.wrote(n);
         result?;
         if self.connection.is_closed() { Err(destroyed("write").into()) } else { Ok(batch.len()) }

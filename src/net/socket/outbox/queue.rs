@@ -130,8 +130,14 @@ impl Queue {
             return Ok(());
         }
         if !state.has_writer {
-            start().map_err(if is_torn { NotTaken::Torn } else { NotTaken::Whole })?;
-            state.has_writer = true;
+            match start() {
+                Ok(()) => state.has_writer = true,
+                Err(error) if is_torn => {
+                    state.life = Life::GaveUp;
+                    return Err(NotTaken::Torn(error));
+                }
+                Err(error) => return Err(NotTaken::Whole(error)),
+            }
         }
         for message in left {
             state.bytes += size(message.len());
