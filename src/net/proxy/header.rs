@@ -14,6 +14,7 @@
 use std::fmt::Display;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::ops::Range;
 use std::str::FromStr;
 
 use crate::address::{Address, Family};
@@ -79,6 +80,7 @@ const LONGEST: usize = 4096;
 const LONGEST_LINE: usize = 107;
 const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 const LINE: &[u8] = b"PROXY ";
+const UNKNOWN: &[u8] = b"PROXY UNKNOWN";
 /// The part of a binary header that is always there.
 const FIXED: usize = 16;
 const CRC32C: u8 = 3;
@@ -104,18 +106,26 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Option<(Header, usize)>> {
 
 fn line(bytes: &[u8]) -> Result<Option<(Header, usize)>> {
     let most = &bytes[..bytes.len().min(LONGEST_LINE)];
+    let is_unknown = most.strip_prefix(UNKNOWN).is_some_and(|rest| matches!(rest.first(), Some(b' ' | b'\r')));
     let end = match most.iter().position(|byte| matches!(byte, b'\r' | b'\n')) {
-        Some(end) if most[end..].starts_with(b"\r\n") => end,
+        // What comes before CRLF is to be ignored, whatever it is.
+        Some(_) if is_unknown => most.windows(2).position(|pair| pair == b"\r\n"),
+        Some(end) if most[end..].starts_with(b"\r\n") => Some(end),
         Some(end) if most[end] == b'\n' || end + 1 < most.len() => {
             return Err(wrong("a CR or LF stands alone"));
         }
-        _ if most.len() < LONGEST_LINE => return Ok(None),
-        _ => return Err(wrong(format_args!("no line of at most {LONGEST_LINE} bytes"))),
+        _ => None,
     };
+    let end = match end {
+        Some(end) => end,
+        None if most.len() < LONGEST_LINE => return Ok(None),
+        None => return Err(wrong(format_args!("no line of at most {LONGEST_LINE} bytes"))),
+    };
+    if is_unknown {
+        return Ok(Some((Header::Own, end + 2)));
+    }
     let words: Vec<&[u8]> = most[..end].split(|byte| *byte == b' ').collect();
     let header = match words[..] {
-        // What may follow is to be ignored.
-        [_, b"UNKNOWN", ..] => Header::Own,
         [_, b"TCP4", client, reached, from, to] => passed::<Ipv4Addr>([client, reached], [from, to])?,
         [_, b"TCP6", client, reached, from, to] => passed::<Ipv6Addr>([client, reached], [from, to])?,
         [_, b"TCP4" | b"TCP6", ..] => {
@@ -169,7 +179,7 @@ fn binary(bytes: &[u8]) -> Result<Option<(Header, usize)>> {
         return Err(wrong(format_args!("version {version} behind the signature of version 2")));
     }
     let family = match command {
-        // Whatever it says of addresses is to be ignored.
+        // Whatever it says of addresses is to be ignored, but not the sum of its bytes.
         0 => None,
         1 => family(family_and_protocol)?,
         other => return Err(wrong(format_args!("command {other}, not 0 (LOCAL) or 1 (PROXY)"))),
@@ -179,12 +189,7 @@ fn binary(bytes: &[u8]) -> Result<Option<(Header, usize)>> {
     if length > LONGEST {
         return Err(wrong(format_args!("{length} bytes, more than {LONGEST}")));
     }
-    let needed = match family {
-        None => 0,
-        Some(Family::Ipv4) => 2 * (4 + 2),
-        Some(Family::Ipv6) => 2 * (16 + 2),
-        Some(Family::Unix) => 2 * UNIX_NAME,
-    };
+    let needed = family.map_or(0, addresses_length);
     if rest < needed {
         return Err(wrong(format_args!("{rest} bytes of addresses, where its family has {needed}")));
     }
@@ -192,6 +197,7 @@ fn binary(bytes: &[u8]) -> Result<Option<(Header, usize)>> {
         return Ok(None);
     };
     let Some(family) = family else {
+        check_unnamed(all, family_and_protocol)?;
         return Ok(Some((Header::Own, length)));
     };
     check_additions(all, FIXED + needed)?;
@@ -210,17 +216,60 @@ fn binary(bytes: &[u8]) -> Result<Option<(Header, usize)>> {
 /// The length of the field for the name of a Unix socket.
 const UNIX_NAME: usize = 108;
 
-/// The family of a client that is named; none if the sender cannot say.
+/// How many bytes both addresses have, with their ports.
+fn addresses_length(family: Family) -> usize {
+    match family {
+        Family::Ipv4 => 2 * (4 + 2),
+        Family::Ipv6 => 2 * (16 + 2),
+        Family::Unix => 2 * UNIX_NAME,
+    }
+}
+
+/// The family of a client that is named; none if the sender cannot say, or tells of datagrams: those combinations are
+/// valid, but name nobody who could be at the end of a stream.
 fn family(byte: u8) -> Result<Option<Family>> {
     Ok(match halves(byte) {
         (4.., _) => return Err(wrong(format_args!("address family {}", byte >> 4))),
         (_, 3..) => return Err(wrong(format_args!("transport protocol {}", byte & 15))),
-        (0, _) | (_, 0) => None,
-        (_, 2) => return Err(wrong("it tells of datagrams")),
-        (1, _) => Some(Family::Ipv4),
-        (2, _) => Some(Family::Ipv6),
-        (3, _) => Some(Family::Unix),
+        (_, 1) => family_of(byte),
+        _ => None,
     })
+}
+
+/// What a byte says of the family, whatever it says of the protocol.
+fn family_of(byte: u8) -> Option<Family> {
+    match byte >> 4 {
+        1 => Some(Family::Ipv4),
+        2 => Some(Family::Ipv6),
+        3 => Some(Family::Unix),
+        _ => None,
+    }
+}
+
+/// Checks the sum of a header that names no client, where it has one. Everything else in it is to be ignored. But a sum
+/// is there to find damage, and one bit of damage makes of a client's header one of the balancer itself.
+///
+/// The sum is found behind the addresses of the family that is stated. Where none is, since that may be the damage, it
+/// is looked for behind those of each family: additions end exactly where the header does.
+fn check_unnamed(header: &[u8], family_and_protocol: u8) -> Result<()> {
+    let stated = family_of(family_and_protocol).map(addresses_length).filter(|length| FIXED + length <= header.len());
+    let any = [Family::Ipv4, Family::Ipv6, Family::Unix].map(addresses_length);
+    let places: &[usize] = match &stated {
+        Some(length) => std::slice::from_ref(length),
+        None => &[0, any[0], any[1], any[2]],
+    };
+    let mut damaged = None;
+    for length in places {
+        match additions(header, FIXED + length) {
+            Ok(Some(value)) => match check_sum(header, value) {
+                Ok(()) => return Ok(()),
+                Err(error) => damaged = damaged.or(Some(error)),
+            },
+            // No additions, or none with a sum.
+            Ok(None) | Err(_) => {}
+        }
+    }
+    damaged.map_or(Ok(()), Err)
 }
 
 /// One of the two addresses, each of `N` bytes; their ports follow them.
@@ -246,9 +295,15 @@ fn unix_address(field: &[u8]) -> Address {
 }
 
 /// What follows the addresses is passed over, but has to end where the header ends; and the checksum, where there is
-/// one, has to be right. What a value holds inside is nobody's business here.
-fn check_additions(header: &[u8], mut at: usize) -> Result<()> {
-    let mut has_sum = false;
+/// one, has to be right.
+fn check_additions(header: &[u8], at: usize) -> Result<()> {
+    additions(header, at)?.map_or(Ok(()), |value| check_sum(header, value))
+}
+
+/// Where the value of the checksum stands, if there is one among the additions that begin at `at`. What other values
+/// hold inside does not matter here.
+fn additions(header: &[u8], mut at: usize) -> Result<Option<Range<usize>>> {
+    let mut sum = None;
     while at < header.len() {
         let rest = &header[at..];
         let &[kind, high, low, ..] = rest else {
@@ -259,24 +314,27 @@ fn check_additions(header: &[u8], mut at: usize) -> Result<()> {
             return Err(wrong(format_args!("an addition of type {kind} with {length} bytes, where {left} are left")));
         }
         let value = at + 3..at + 3 + length;
+        at = value.end;
         if kind == CRC32C {
-            let Ok(said) = header[value.clone()].try_into().map(u32::from_be_bytes) else {
+            if length != 4 {
                 return Err(wrong(format_args!("a checksum of {length} bytes, not 4")));
-            };
-            // Each one takes a walk over the whole header.
-            if has_sum {
+            }
+            if sum.replace(value).is_some() {
                 return Err(wrong("two checksums"));
             }
-            has_sum = true;
-            // It is the sum of the header with zeros in its own place.
-            let sum = crc32c(header.iter().enumerate().map(|(i, byte)| if value.contains(&i) { 0 } else { *byte }));
-            if sum != said {
-                return Err(wrong(format_args!("its checksum is {said:08x}, where {sum:08x} would be right")));
-            }
         }
-        at = value.end;
     }
-    Ok(())
+    Ok(sum)
+}
+
+/// Checks the sum, which is that of the header with zeros in its own place.
+fn check_sum(header: &[u8], value: Range<usize>) -> Result<()> {
+    let said = header[value.clone()].iter().fold(0, |said, byte| said << 8 | u32::from(*byte));
+    let sum = crc32c(header.iter().enumerate().map(|(i, byte)| if value.contains(&i) { 0 } else { *byte }));
+    if sum == said {
+        return Ok(());
+    }
+    Err(wrong(format_args!("its checksum is {said:08x}, where {sum:08x} would be right")))
 }
 
 /// RFC 4960, appendix B: the polynomial 0x1EDC6F41, its bits reflected.

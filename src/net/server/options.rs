@@ -338,8 +338,8 @@ impl ServerOptions {
     /// those in reports. [`proxy_address`](crate::net::Socket::proxy_address) is the load balancer's. The
     /// [`block_list`](Self::block_list) and [`max_connections_per_address`](Self::max_connections_per_address) are for
     /// clients, and never for load balancers. Where the header names no client (`LOCAL`, which a load balancer's own
-    /// checks say, `UNKNOWN`, an unspecified family), the addresses are those of the connection, and both lists are
-    /// passed over.
+    /// checks say, `UNKNOWN`, an unspecified family, datagrams), the addresses are those of the connection, and both lists
+    /// are passed over.
     ///
     /// A connection from any other address is closed as soon as it is accepted, before anything of it is read: whoever
     /// can write a header could take any address. An empty list so refuses everybody. A Unix socket has no addresses;
@@ -357,7 +357,8 @@ impl ServerOptions {
     /// behind the header, and [`bytes_read`](crate::net::Socket::bytes_read), like the connection's
     /// [`timeout`](Self::timeout) and [`deadline`](Self::deadline), begins there.
     ///
-    /// What a header of version 2 says besides is passed over, but for a checksum (CRC32C), which has to be right.
+    /// What a header of version 2 says besides is passed over, but for a checksum (CRC32C), which has to be right, also
+    /// where no client is named.
     ///
     /// ```
     /// use landline::BlockList;

@@ -254,7 +254,7 @@ mod version_1 {
     /// proxy-protocol: test_valid_unknown_cases (a CR within what is to be ignored). The text: "the receiver must
     /// ignore anything presented before the CRLF is found"; HAProxy itself takes nothing but a bare UNKNOWN.
     #[test]
-    fn fails_a_lone_cr_in_the_ignored_rest_of_an_unknown_line_is_ignored_too() {
+    fn a_lone_cr_in_the_ignored_rest_of_an_unknown_line_is_ignored_too() {
         within(|| Behind::judge_all(&[(line("PROXY UNKNOWN whatever one likes\r\r"), Own)]));
     }
 
@@ -473,7 +473,7 @@ mod version_2 {
     /// ranch: parse_v2_test, v2_test (dgram); proxy-protocol: test_ipv6. doc: "A receiver is not required to implement
     /// other ones, provided that it automatically falls back to the UNSPEC mode for the valid combinations above".
     #[test]
-    fn fails_a_client_that_came_by_datagrams_is_accepted_as_one_of_an_unspecified_family() {
+    fn a_client_that_came_by_datagrams_is_accepted_as_one_of_an_unspecified_family() {
         let unix = [field(b"/run/source.sock"), field(b"/run/destination.sock")].concat();
         let headers = [binary(0x21, 0x12, &v4()), binary(0x21, 0x22, &v6()), binary(0x21, 0x32, &unix)];
         within(move || Behind::judge_all(&headers.map(|header| (header, Own))));
@@ -550,7 +550,7 @@ mod version_2 {
     /// doc 2.2.3 and haproxy's own receiver: the checksum of a LOCAL header counts too. landline documents
     /// that a checksum has to be right.
     #[test]
-    fn fails_a_wrong_checksum_of_a_local_header_is_refused() {
+    fn a_wrong_checksum_of_a_local_header_is_refused() {
         let mut header = summed(0x20, 0x00, &[], &[], &[]);
         let last = header.len() - 1;
         header[last] ^= 1;
@@ -559,7 +559,7 @@ mod version_2 {
 
     /// As above, with what the checksum is for: a changed bit must not turn a client's header into the balancer's own
     #[test]
-    fn fails_a_client_whose_header_lost_a_bit_does_not_become_the_balancer_itself() {
+    fn a_client_whose_header_lost_a_bit_does_not_become_the_balancer_itself() {
         let mut header = summed(0x21, 0x11, &v4(), &[], &[]);
         header[12] ^= 1;
         within(move || Behind::judge_all(&[(header, WRONG)]));
