@@ -1,5 +1,5 @@
 use std::fmt::{self, Write};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -32,6 +32,8 @@ impl fmt::Display for Family {
 ///
 /// Addresses are canonical: a client that reached a dual-stack server over IPv4 is `127.0.0.1`, never
 /// `::ffff:127.0.0.1`, so that one peer has one name in logs, maps and lists.
+///
+/// The zone of an IPv6 address, the number of the interface it belongs to, is part of it: `[fe80::1%2]:3000`.
 ///
 /// It prints as `127.0.0.1:3000` or `[::1]:3000`, and parses from the same. A path prints as it is, but for
 /// control characters, which are escaped, `\n`, and the NUL of a Linux abstract name, which is `@`: so it is one line.
@@ -123,11 +125,11 @@ impl Address {
     }
 
     /// What Node's `JSON.stringify(server.address())` prints: `{"address":"127.0.0.1","family":"IPv4","port":3000}`,
-    /// or the path as a JSON string.
+    /// or the path as a JSON string. A zone is a number here, `fe80::1%2`, and the name of the interface in Node.
     pub fn to_json(&self) -> String {
         match &self.0 {
             Repr::Ip(at) => {
-                let (ip, family, port) = (at.ip(), self.family(), at.port());
+                let (ip, family, port) = (zoned(at), self.family(), at.port());
                 format!(r#"{{"address":"{ip}","family":"{family}","port":{port}}}"#)
             }
             Repr::Path(path) => json_string(&path.to_string_lossy()),
@@ -137,10 +139,26 @@ impl Address {
     /// As Node's error messages write it: `127.0.0.1:3000`, `::1:3000`, and the address alone where the port is 0.
     pub(crate) fn in_messages(&self) -> String {
         match &self.0 {
-            Repr::Ip(at) if at.port() == 0 => at.ip().to_string(),
-            Repr::Ip(at) => format!("{}:{}", at.ip(), at.port()),
+            Repr::Ip(at) if at.port() == 0 => zoned(at),
+            Repr::Ip(at) => format!("{}:{}", zoned(at), at.port()),
             Repr::Path(path) => printed(path),
         }
+    }
+}
+
+/// The address without its port, with its zone.
+fn zoned(at: &SocketAddr) -> String {
+    match at {
+        SocketAddr::V6(v6) if v6.scope_id() != 0 => format!("{}%{}", v6.ip(), v6.scope_id()),
+        _ => at.ip().to_string(),
+    }
+}
+
+/// The same with the IPv4 address that an IPv4-mapped one means.
+pub(crate) fn canonical(at: SocketAddr) -> SocketAddr {
+    match at.ip().to_canonical() {
+        IpAddr::V4(ip) => SocketAddr::from((ip, at.port())),
+        IpAddr::V6(_) => at,
     }
 }
 
@@ -184,11 +202,36 @@ impl fmt::Debug for Address {
 impl From<SocketAddr> for Address {
     /// IPv4-mapped IPv6 addresses become IPv4.
     fn from(at: SocketAddr) -> Address {
-        Address(Repr::Ip(match at.ip().to_canonical() {
-            IpAddr::V4(ip) => SocketAddr::from((ip, at.port())),
-            IpAddr::V6(_) => at,
-        }))
+        Address(Repr::Ip(canonical(at)))
     }
+}
+
+impl From<IpAddr> for Address {
+    /// With port 0.
+    fn from(ip: IpAddr) -> Address {
+        SocketAddr::from((ip, 0)).into()
+    }
+}
+
+/// The other forms of an IP address, each by way of one above.
+macro_rules! address_from {
+    ($($given:ty, $as:ty;)*) => {$(
+        impl From<$given> for Address {
+            fn from(given: $given) -> Address {
+                <$as>::from(given).into()
+            }
+        }
+    )*};
+}
+
+address_from! {
+    SocketAddrV4, SocketAddr;
+    SocketAddrV6, SocketAddr;
+    Ipv4Addr, IpAddr;
+    Ipv6Addr, IpAddr;
+    [u8; 4], IpAddr;
+    [u8; 16], IpAddr;
+    [u16; 8], IpAddr;
 }
 
 impl From<PathBuf> for Address {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 
-use crate::address::{Address, Family, Repr};
+use crate::address::{Address, Family, Repr, canonical};
 use crate::error::{Error, Result};
 
 /// Where to listen, connect or send: a port, an address, or a name that has not been looked up yet.
@@ -19,6 +19,9 @@ use crate::error::{Error, Result};
 /// | `("localhost", 3000)`, `([127, 0, 0, 1], 3000)`, `(ip, 3000)` | that host and port |
 /// | a [`SocketAddr`], an [`Address`] or a reference to one | that address |
 /// | a [`Path`] or [`PathBuf`] | a Unix socket |
+///
+/// An IPv6 address may have a zone, the name or the number of an interface: `"[fe80::1%eth0]:3000"`. An IPv4-mapped one
+/// means the IPv4 address. A name is ASCII: of `bücher.example` its encoded form is given, `xn--bcher-kva.example`.
 ///
 /// A text is never a path. A text that is none of these is an error from the call it was given to, which names it.
 /// An endpoint that holds an address allocates nothing.
@@ -107,8 +110,16 @@ pub(crate) fn has_zone(host: &str) -> bool {
 /// Asks the system's resolver, getaddrinfo(3), in the order it answers. Blocks as long as the resolver does; there is
 /// no way to limit or cancel that.
 pub(crate) fn resolve(host: &str, port: u16, family: Option<Family>) -> Result<Vec<SocketAddr>> {
+    if !host.is_ascii() && !has_zone(host) {
+        // Some resolvers encode it, others ask for the bytes as they are, and one name would be two.
+        let text = format!(
+            "The host {host:?} is invalid: a name is ASCII. Give its encoded form (IDNA), in which a part that is not \
+             begins with xn--"
+        );
+        return Err(Error::invalid("ERR_INVALID_ARG_VALUE", text).of_host(host));
+    }
     let mut found: Vec<SocketAddr> = Vec::new();
-    for at in (host, port).to_socket_addrs().map_err(|error| Error::lookup(host, &error))? {
+    for at in (host, port).to_socket_addrs().map_err(|error| Error::lookup(host, &error))?.map(canonical) {
         let wanted = family.is_none_or(|family| Address::from(at).family() == family);
         if wanted && !found.contains(&at) {
             found.push(at);

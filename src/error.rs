@@ -279,18 +279,17 @@ impl Error {
         Error::invalid("ERR_SOCKET_BAD_PORT", text)
     }
 
-    /// A name look-up that failed. std keeps the resolver's own code to itself, so it is told by the resolver's text.
+    /// A name look-up that failed. Only what is known to mean that there is no such name is `NotFound`.
     pub(crate) fn lookup(host: &str, error: &io::Error) -> Error {
-        let text = error.to_string();
-        let code = match () {
-            () if error.raw_os_error().is_some() => sys::code(error),
-            () if text.contains("emporary failure") => "EAI_AGAIN".into(),
-            () if text.contains("on-recoverable failure") => "EAI_FAIL".into(),
-            () => "ENOTFOUND".into(),
-        };
-        let mut this = Error::not_found(host);
-        this.0.code = code;
+        let code = sys::lookup_code(error);
+        if code == "ENOTFOUND" {
+            return Error::not_found(host);
+        }
+        let text = format!("getaddrinfo {code} {host}: {}", sys::lookup_text(error));
+        let mut this = Error::new(io::ErrorKind::Other, code).of_host(host);
         this.0.os = error.raw_os_error();
+        this.0.syscall = Some("getaddrinfo");
+        this.0.text = Some(text.into());
         this
     }
 

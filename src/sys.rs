@@ -560,6 +560,28 @@ pub(crate) fn descriptor_limit() -> Option<usize> {
     line.split_whitespace().next()?.parse().ok()
 }
 
+/// The ports that the system chooses from for connections that are not bound, where it says so.
+pub(crate) fn local_ports() -> Option<Vec<u16>> {
+    if !LINUX {
+        return None;
+    }
+    let setting = |name: &str| std::fs::read_to_string(format!("/proc/sys/net/ipv4/{name}")).ok();
+    let range = setting("ip_local_port_range")?;
+    let (first, last) = range.trim().split_once(char::is_whitespace)?;
+    let (first, last): (u16, u16) = (first.parse().ok()?, last.trim().parse().ok()?);
+    // `8080,9148-9150`
+    let reserved: Vec<(u16, u16)> = setting("ip_local_reserved_ports")?
+        .trim()
+        .split(',')
+        .filter_map(|range| {
+            let (first, last) = range.split_once('-').unwrap_or((range, range));
+            Some((first.parse().ok()?, last.parse().ok()?))
+        })
+        .collect();
+    let is_reserved = |port: &u16| reserved.iter().any(|(first, last)| (first..=last).contains(&port));
+    Some((first..=last).filter(|port| !is_reserved(port)).collect())
+}
+
 /// How long a backlog may be, whatever was asked for; a bound that will do where the system does not say.
 pub(crate) fn longest_backlog() -> u32 {
     let longest = std::fs::read_to_string("/proc/sys/net/core/somaxconn").ok();
@@ -620,6 +642,76 @@ pub(crate) fn code(error: &io::Error) -> Cow<'static, str> {
             name => name.into(),
         },
     }
+}
+
+/// What the resolver said of a look-up that failed: gai_strerror(3), in the language of this program.
+pub(crate) fn lookup_text(error: &io::Error) -> String {
+    let text = error.to_string();
+    text.strip_prefix("failed to lookup address information: ").unwrap_or(&text).to_owned()
+}
+
+/// Node's code of a failed getaddrinfo(3). std keeps its number to itself on Unix, so it is told by the text. What is not
+/// known to be final is `EAI_AGAIN`: a program that tries again loses less than one that gives up a name that exists.
+pub(crate) fn lookup_code(error: &io::Error) -> Cow<'static, str> {
+    let text = lookup_text(error);
+    let said = text.as_str();
+    match error.raw_os_error() {
+        // Windows: WSAHOST_NOT_FOUND, WSANO_DATA, WSATRY_AGAIN, WSANO_RECOVERY.
+        Some(11001 | 11004) => "ENOTFOUND".into(),
+        Some(11002) => "EAI_AGAIN".into(),
+        Some(11003) => "EAI_FAIL".into(),
+        Some(_) => code(error),
+        None if NO_SUCH_NAME.contains(&said) => "ENOTFOUND".into(),
+        None if FINAL.contains(&said) => "EAI_FAIL".into(),
+        None if TRY_AGAIN.contains(&said) => "EAI_AGAIN".into(),
+        None if no_such_name_here().is_some_and(|text| text == said) => "ENOTFOUND".into(),
+        None => "EAI_AGAIN".into(),
+    }
+}
+
+/// EAI_NONAME and EAI_NODATA.
+const NO_SUCH_NAME: &[&str] = &[
+    // glibc
+    "Name or service not known",
+    "No address associated with hostname",
+    // musl, and the first FreeBSD too
+    "Name does not resolve",
+    "Name has no usable address",
+    // macOS
+    "nodename nor servname provided, or not known",
+    "No address associated with nodename",
+    // NetBSD, Android, FreeBSD before 13; their EAI_NODATA is glibc's
+    "hostname nor servname provided, or not known",
+    // OpenBSD
+    "name or service is not known",
+    "no address associated with name",
+    // illumos
+    "node name or service name not known",
+];
+
+/// EAI_FAIL.
+const FINAL: &[&str] = &[
+    "Non-recoverable failure in name resolution",
+    "non-recoverable failure in name resolution",
+    "Non-recoverable error",
+];
+
+/// EAI_AGAIN.
+const TRY_AGAIN: &[&str] = &[
+    "Temporary failure in name resolution",
+    "temporary failure in name resolution",
+    "Name could not be resolved at this time",
+    "Try again",
+];
+
+/// How EAI_NONAME is said in the language of this program. glibc alone translates. It knows that there is no such
+/// interface without asking a name server, since none has a name of more than 15 bytes.
+fn no_such_name_here() -> Option<String> {
+    if !cfg!(target_env = "gnu") {
+        return None;
+    }
+    let error = std::net::ToSocketAddrs::to_socket_addrs(&("fe80::1%no-such-interface", 0)).err()?;
+    error.raw_os_error().is_none().then(|| lookup_text(&error))
 }
 
 fn code_of_kind(kind: io::ErrorKind) -> &'static str {

@@ -1,6 +1,6 @@
 //! Looking names up, with a limit on the time where the resolver has none.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, Condvar, Mutex};
 use std::{fmt, io};
@@ -23,7 +23,7 @@ impl Resolver {
     pub(crate) fn new<I>(f: impl Fn(&str, Option<Family>) -> io::Result<I> + Send + Sync + 'static) -> Resolver
     where
         I: IntoIterator,
-        I::Item: Into<IpAddr>,
+        I::Item: Into<Address>,
     {
         Resolver(Arc::new(move |host, port, family| {
             let answers = f(host, family).map_err(|error| failed(host, &error))?;
@@ -50,16 +50,19 @@ fn failed(host: &str, error: &io::Error) -> Error {
 fn usable<I>(host: &str, port: u16, family: Option<Family>, answers: I) -> Result<Vec<SocketAddr>>
 where
     I: IntoIterator,
-    I::Item: Into<IpAddr>,
+    I::Item: Into<Address>,
 {
     let (mut found, mut wrong) = (Vec::new(), None);
     for answer in answers {
-        let at = SocketAddr::from((answer.into(), port));
-        let its = Address::from(at).family();
-        if family.is_some_and(|family| family != its) {
-            wrong.get_or_insert(its);
-        } else if !found.contains(&at) {
-            found.push(at);
+        let answer: Address = answer.into();
+        match answer.socket_addr() {
+            Some(mut at) if family.is_none_or(|family| family == answer.family()) => {
+                at.set_port(port);
+                if !found.contains(&at) {
+                    found.push(at);
+                }
+            }
+            _ => _ = wrong.get_or_insert(answer.family()),
         }
     }
     match wrong {

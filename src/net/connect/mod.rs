@@ -3,6 +3,7 @@
 pub(crate) mod lookup;
 pub(crate) mod race;
 
+use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::path::PathBuf;
@@ -11,13 +12,13 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockRef, Type};
 
-use crate::address::{Address, Family};
+use crate::address::{Address, Family, canonical};
 use crate::block_list::BlockList;
 use crate::cancel::{Cancel, Limits};
 use crate::endpoint::{Endpoint, Target, has_zone, loopback, reachable, resolve};
 use crate::error::{Error, Result};
 use crate::net::connect::lookup::{Question, Resolver};
-use crate::net::connect::race::{End, FOREVER, RaceConfig, timed_out};
+use crate::net::connect::race::{End, FOREVER, RaceConfig, is_to_itself, timed_out};
 use crate::net::socket::Socket;
 use crate::net::socket::connection::Origin;
 use crate::net::socket::keep_alive::KeepAlive;
@@ -25,6 +26,7 @@ use crate::net::socket::stream::{Options, apply};
 use crate::net::unix;
 use crate::report::{Report, Reporter};
 use crate::sync::deadline::Deadline;
+use crate::sys;
 
 /// How to connect: options for a [`Socket`], then [`connect`](SocketOptions::connect).
 ///
@@ -99,8 +101,9 @@ impl SocketOptions {
     }
 
     /// Looks names up by `f`, which gets the name and the family asked for, if one is. IP addresses, with a zone too,
-    /// never reach it. It answers with addresses in the order they are to be tried; with none, or with an error of kind
-    /// `NotFound`, if there is no such name. Its other errors are those of the connect. It may run on a thread of its
+    /// never reach it. It answers with addresses in the order they are to be tried, of which the zone counts and the port
+    /// does not; with none, or with an error of kind `NotFound`, if there is no such name. Its other errors are those of
+    /// the connect. Names that are not ASCII reach it as they are; the system's resolver is not asked for them. It may run on a thread of its
     /// own, see [`connect_timeout`](Self::connect_timeout); 16 of them that each wait for a look-up of their own would
     /// wait for ever, so it should not connect by name without a time limit. Default: the system's resolver,
     /// getaddrinfo(3).
@@ -120,7 +123,7 @@ impl SocketOptions {
     pub fn lookup<I>(self, f: impl Fn(&str, Option<Family>) -> io::Result<I> + Send + Sync + 'static) -> SocketOptions
     where
         I: IntoIterator,
-        I::Item: Into<IpAddr>,
+        I::Item: Into<Address>,
     {
         SocketOptions { resolver: Some(Resolver::new(f)), ..self }
     }
@@ -135,7 +138,8 @@ impl SocketOptions {
     }
 
     /// How long an address has before the next one is tried too. Unlike Node's, an attempt is not given up then: it may
-    /// still be the first to succeed. One that fails is followed by the next at once. With
+    /// still be the first to succeed. One that fails is followed by the next at once. At most 8 are under way at a time,
+    /// each of which has a thread; before a ninth begins, the oldest is given up, after 2 s by default. With
     /// [`local_port`](Self::local_port) there can be but one attempt at a time, and each but the last is given up after
     /// this. At least 10 ms; less is taken as that. Default: 250 ms.
     #[doc(alias = "autoSelectFamilyAttemptTimeout")]
@@ -155,14 +159,17 @@ impl SocketOptions {
         SocketOptions { family: Some(family), ..self }
     }
 
-    /// The address of ours to connect from, an IP address as text or as [`IpAddr`]: bind(2). Of a name's addresses only
-    /// those of its family are used then, and of several the first. Default: the system's choice.
+    /// The address of ours to connect from, an IP address as text or as [`IpAddr`]: bind(2). It may have a zone, the name
+    /// or the number of an interface: `fe80::1%eth0`. Of a name's addresses only those of its family are used then, and of
+    /// several the first. `::` and `0.0.0.0` mean any, in both families. Default: the system's choice.
     #[doc(alias = "BoundSocket")]
     pub fn local_address(self, ip: impl ToString) -> SocketOptions {
         SocketOptions { local_address: Some(ip.to_string()), ..self }
     }
 
-    /// The port of ours to connect from: bind(2). Default: 0, the system's choice.
+    /// The port of ours to connect from: bind(2), on Unix with SO_REUSEADDR, as Node does. So a port can be used again at
+    /// once, and for connections to several peers; a second one to the same is `connect EADDRNOTAVAIL`, as long as the
+    /// system remembers the first. Default: 0, the system's choice.
     pub fn local_port(self, port: u16) -> SocketOptions {
         SocketOptions { local_port: port, ..self }
     }
@@ -224,6 +231,9 @@ impl SocketOptions {
     /// [`attempt_timeout`](Self::attempt_timeout). The first to connect wins, and the others are closed. A path is that
     /// of a Unix socket.
     ///
+    /// This machine is `127.0.0.1`, or else `::1`. The address `::`, which a server on every interface has, means the same,
+    /// with `::1` first; `0.0.0.0` means `127.0.0.1`.
+    ///
     /// Blocks as long as the look-up and the attempts take, but no longer than
     /// [`connect_timeout`](Self::connect_timeout) and [`cancel`](Self::cancel) allow. Without them, the system gives up
     /// an attempt that nobody answers after about two minutes.
@@ -239,8 +249,12 @@ impl SocketOptions {
     ///   one's.
     /// - `ETIMEDOUT` of the kind `TimedOut`: the time for connecting is up.
     /// - `ABORT_ERR`: it was cancelled.
-    /// - `getaddrinfo ENOTFOUND host`: the name has no address, or none of the family asked for. `EAI_AGAIN`: the
-    ///   resolver did not answer, or too many look-ups are stuck; try again later.
+    /// - `getaddrinfo ENOTFOUND host`, of the kind `NotFound`: the name has no address, or none of the family asked for.
+    /// - `getaddrinfo EAI_AGAIN host: …`: the resolver did not answer, or too many look-ups are stuck; try again later. So
+    ///   is every failure that is not known to be final. `EAI_FAIL` and the codes of the system, such as `EMFILE`, are the
+    ///   others. All are of the kind `Other` and have the system's text, in the language of the program; only the one of
+    ///   stuck look-ups is `WouldBlock`.
+    /// - `ERR_INVALID_ARG_VALUE`: the name is not ASCII; give its encoded form, `xn--…`.
     /// - `ERR_INVALID_ADDRESS_FAMILY`: what [`lookup`](Self::lookup) answered is not of the family asked for.
     /// - `ERR_IP_BLOCKED`: the address is on the [`block_list`](Self::block_list).
     /// - `connect ENOENT /path`: no such Unix socket; `ECONNREFUSED`: it is stale, or no socket.
@@ -260,23 +274,31 @@ impl SocketOptions {
         let limits = Limits { deadline, cancel: self.cancel.as_ref() };
         let local = self.local()?;
         self.connection.check()?;
-        let family = self.family.or(local.map(|local| Address::from(SocketAddr::from((local, 0))).family()));
+        let family = self.family.or(local.map(|local| Address::from(local).family()));
         let target = to.target()?;
         if limits.is_cancelled() {
             return Err(Cancel::error());
         }
         match target {
-            Target::Port(port) => {
-                let at = SocketAddr::from((loopback(family.unwrap_or(Family::Ipv4)), port));
-                self.connect_to(at, local, limits)
-            }
-            Target::Ip(at) => self.connect_to(at, local, limits),
+            Target::Port(port) => match family {
+                None => self.connect_here(port, [Family::Ipv4, Family::Ipv6], local, limits),
+                Some(family) => self.connect_to((loopback(family), port).into(), local, limits),
+            },
+            Target::Ip(at) => match canonical(at) {
+                // It stands for every address of this machine, in both families.
+                SocketAddr::V6(at) if at.ip().is_unspecified() => match local.map(|local| local.is_ipv4()) {
+                    None => self.connect_here(at.port(), [Family::Ipv6, Family::Ipv4], local, limits),
+                    Some(true) => self.connect_to((loopback(Family::Ipv4), at.port()).into(), local, limits),
+                    Some(false) => self.connect_to(reachable(at.into()), local, limits),
+                },
+                at => self.connect_to(reachable(at), local, limits),
+            },
             Target::Name { host, port } => {
                 let addresses = self.look_up(&host, port, family, limits)?;
                 match addresses[..] {
                     [at] => self.connect_to(at, local, limits),
                     _ if family.is_some() || !self.auto_select_family => self.connect_to(addresses[0], local, limits),
-                    _ => self.race(&interleave(addresses), &format!("{host}:{port}"), local, limits),
+                    _ => self.race(&interleave(addresses), &format!("{host}:{port}"), local, limits, &self.reporter),
                 }
             }
             Target::Path(path) => {
@@ -295,26 +317,88 @@ impl SocketOptions {
         let addresses = Question { host, port, family, resolver: self.resolver.as_ref() }.look_up(limits)?;
         self.reporter.tell(|| Report::LookedUp {
             host: host.into(),
-            addresses: addresses.iter().map(|at| SocketAddr::from((at.ip(), 0)).into()).collect(),
+            addresses: addresses.iter().map(|at| with_port(*at, 0).into()).collect(),
         });
         Ok(addresses)
     }
 
-    /// Connects to one address.
-    fn connect_to(&self, at: SocketAddr, local: Option<IpAddr>, limits: Limits<'_>) -> Result<Socket> {
-        if !limits.is_none() {
-            return self.race(&[at], "", local, limits);
+    /// Connects to this machine, over the one family or else the other. If neither answers, the error is that of the first
+    /// which this machine has: in many containers it has no address of IPv6.
+    fn connect_here(
+        &self,
+        port: u16,
+        families: [Family; 2],
+        local: Option<SocketAddr>,
+        limits: Limits<'_>,
+    ) -> Result<Socket> {
+        let addresses = families.map(|family| SocketAddr::from((loopback(family), port)));
+        if !self.auto_select_family {
+            return self.connect_to(addresses[0], local, limits);
         }
-        self.reporter.tell(|| Report::Attempt { address: at.into() });
+        let result = self.race(&addresses, &format!("localhost:{port}"), local, limits, &self.reporter);
+        result.map_err(|error| match error.causes() {
+            [first, second] if error.kind() != io::ErrorKind::TimedOut => {
+                let is_there = !matches!(first.code(), "EADDRNOTAVAIL" | "EAFNOSUPPORT" | "ENETUNREACH");
+                if is_there { first.clone() } else { second.clone() }
+            }
+            _ => error,
+        })
+    }
+
+    /// Connects to one address.
+    fn connect_to(&self, at: SocketAddr, local: Option<SocketAddr>, limits: Limits<'_>) -> Result<Socket> {
+        let result = self.connect_from(at, local, limits, &self.reporter);
+        match (&result, local) {
+            (Err(error), Some(local))
+                if local.port() == 0 && (error.syscall(), error.code()) == (Some("bind"), "EADDRINUSE") =>
+            {
+                self.connect_from_a_shared_port(at, local, limits).unwrap_or(result)
+            }
+            _ => result,
+        }
+    }
+
+    /// bind(2) to an address without a port takes a port that no other connection of this machine has, until none is
+    /// left; but connections to different peers can share one, as those do that are not bound. So those ports are tried
+    /// that the system would take for these. `None` if that is not known, or no port will do.
+    fn connect_from_a_shared_port(
+        &self,
+        at: SocketAddr,
+        local: SocketAddr,
+        limits: Limits<'_>,
+    ) -> Option<Result<Socket>> {
+        let ports = sys::local_ports()?;
+        // At random, so that connects at the same time do not try the same ones.
+        let begin = RandomState::new().hash_one(()) as usize % ports.len().max(1);
+        for port in ports[begin..].iter().chain(&ports[..begin]) {
+            match self.connect_from(at, Some(with_port(local, *port)), limits, &Reporter::default()) {
+                Err(error) if matches!(error.code(), "EADDRINUSE" | "EADDRNOTAVAIL") => {}
+                result => return Some(result),
+            }
+        }
+        None
+    }
+
+    fn connect_from(
+        &self,
+        at: SocketAddr,
+        local: Option<SocketAddr>,
+        limits: Limits<'_>,
+        reporter: &Reporter,
+    ) -> Result<Socket> {
+        if !limits.is_none() {
+            return self.race(&[at], "", local, limits, reporter);
+        }
+        reporter.tell(|| Report::Attempt { address: at.into() });
         let result = self.connect_freely(at, local).and_then(|stream| self.socket(stream, at, &[]));
         if let Err(error) = &result {
-            self.reporter.tell(|| Report::AttemptFailed { address: at.into(), error: error.clone() });
+            reporter.tell(|| Report::AttemptFailed { address: at.into(), error: error.clone() });
         }
         result
     }
 
     /// Connects to one address, without a limit.
-    fn connect_freely(&self, at: SocketAddr, local: Option<IpAddr>) -> Result<TcpStream> {
+    fn connect_freely(&self, at: SocketAddr, local: Option<SocketAddr>) -> Result<TcpStream> {
         let failed = |error| Error::call("connect", &error).at(at);
         match self.bind_to(at, local) {
             None => {
@@ -333,13 +417,20 @@ impl SocketOptions {
     }
 
     /// Connects to the first address that answers. `to` is what all of them stand for.
-    fn race(&self, addresses: &[SocketAddr], to: &str, local: Option<IpAddr>, limits: Limits<'_>) -> Result<Socket> {
+    fn race(
+        &self,
+        addresses: &[SocketAddr],
+        to: &str,
+        local: Option<SocketAddr>,
+        limits: Limits<'_>,
+        reporter: &Reporter,
+    ) -> Result<Socket> {
         let course = RaceConfig {
             addresses,
             stagger: self.attempt_timeout,
             serial: self.local_port != 0,
             limits,
-            reporter: &self.reporter,
+            reporter,
             open: &|at| self.open(at, local),
         };
         let outcome = course.run();
@@ -365,11 +456,16 @@ impl SocketOptions {
     }
 
     /// A socket to connect with, bound if that was asked for.
-    fn open(&self, at: SocketAddr, local: Option<IpAddr>) -> Result<socket2::Socket> {
+    fn open(&self, at: SocketAddr, local: Option<SocketAddr>) -> Result<socket2::Socket> {
         self.check_blocked(at)?;
         let socket = socket2::Socket::new(Domain::for_address(at), Type::STREAM, Some(Protocol::TCP))
             .map_err(|error| Error::call("connect", &error).at(at))?;
         if let Some(bind_to) = self.bind_to(at, local) {
+            if sys::REUSE_ADDRESS_IS_SAFE {
+                // As libuv does: a port whose last connection is in TIME_WAIT, or which has one to another peer, can be
+                // connected from.
+                socket.set_reuse_address(true).map_err(|error| Error::call("bind", &error).at(bind_to))?;
+            }
             socket.bind(&bind_to.into()).map_err(|error| Error::call("bind", &error).at(bind_to))?;
         }
         Ok(socket)
@@ -390,9 +486,7 @@ impl SocketOptions {
     fn socket(&self, stream: TcpStream, at: SocketAddr, attempted: &[SocketAddr]) -> Result<Socket> {
         let failed = |error| Error::call("connect", &error).at(at);
         let local = stream.local_addr().map_err(failed)?;
-        if local == at && self.local_port == 0 {
-            // By chance it has the very port that it calls, and TCP lets it meet itself (RFC 9293, 3.5): nobody
-            // listens.
+        if local.port() == at.port() && is_to_itself(&SockRef::from(&stream), at.port()) {
             return Err(failed(io::ErrorKind::ConnectionRefused.into()));
         }
         apply(&SockRef::from(&stream), self.connection.settings).map_err(failed)?;
@@ -421,24 +515,38 @@ impl SocketOptions {
         }
     }
 
-    /// The local address as an address: a name would have to be looked up, and may have several.
-    fn local(&self) -> Result<Option<IpAddr>> {
+    /// The local address as an address: a name would have to be looked up, and may have several. `None` for a wildcard,
+    /// which means any, in both families.
+    fn local(&self) -> Result<Option<SocketAddr>> {
         let Some(text) = &self.local_address else {
             return Ok(None);
         };
-        match text.parse() {
-            Ok(ip) => Ok(Some(ip)),
-            Err(_) => {
-                Err(Error::invalid("ERR_INVALID_IP_ADDRESS", format!("Invalid IP address: {text} (local_address)")))
-            }
-        }
+        let invalid =
+            || Error::invalid("ERR_INVALID_IP_ADDRESS", format!("Invalid IP address: {text} (local_address)"));
+        let at = match text.parse::<IpAddr>() {
+            Ok(ip) => SocketAddr::from((ip, 0)),
+            Err(_) if has_zone(text) => match resolve(text, 0, None) {
+                Ok(found) => found[0],
+                // There is no such interface.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(invalid()),
+                Err(error) => return Err(error),
+            },
+            Err(_) => return Err(invalid()),
+        };
+        let at = with_port(canonical(at), self.local_port);
+        Ok((!at.ip().is_unspecified()).then_some(at))
     }
 
     /// What to bind to before connecting, if anything.
-    fn bind_to(&self, at: SocketAddr, local: Option<IpAddr>) -> Option<SocketAddr> {
-        let wildcard = || if at.is_ipv4() { IpAddr::from([0; 4]) } else { IpAddr::from([0; 16]) };
-        (local.is_some() || self.local_port != 0).then(|| (local.unwrap_or_else(wildcard), self.local_port).into())
+    fn bind_to(&self, at: SocketAddr, local: Option<SocketAddr>) -> Option<SocketAddr> {
+        let wildcard = if at.is_ipv4() { IpAddr::from([0; 4]) } else { IpAddr::from([0; 16]) };
+        local.or_else(|| (self.local_port != 0).then(|| (wildcard, self.local_port).into()))
     }
+}
+
+fn with_port(mut at: SocketAddr, port: u16) -> SocketAddr {
+    at.set_port(port);
+    at
 }
 
 /// The order to try addresses in (RFC 8305, 4): the families take turns, beginning with that of the first address; in

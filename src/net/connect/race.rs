@@ -2,7 +2,8 @@
 //!
 //! The attempts are staggered, and each next one begins early when one fails. While no attempt is under way, the next
 //! is made on the caller's own thread: where the first address answers, as it nearly always does, no thread is started.
-//! One that is not decided when the next should begin goes on, on a thread of its own.
+//! One that is not decided when the next should begin goes on, on a thread of its own. Of those there are a few at a
+//! time: a name with a hundred addresses that never answer is dialled in turn, until the deadline.
 
 use std::io;
 use std::net::{Shutdown, SocketAddr};
@@ -21,6 +22,11 @@ use crate::thread::Builder;
 
 /// Stands for no limit; every system gives an attempt up long before.
 pub(crate) const FOREVER: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// So many attempts are under way at once, each of which has a thread and a descriptor. Before the next begins, the oldest
+/// is given up. It has had so many staggers by then, 2 s by default: enough for its first packet to be lost, since Linux
+/// sends the next after 1 s. Names with more addresses than this are rare.
+const MOST: usize = 8;
 
 /// A thread that connects needs little stack, but the printing of a panic has to fit.
 const STACK: usize = 64 * 1024;
@@ -122,6 +128,9 @@ impl Race<'_> {
         let last = self.config.addresses.len().saturating_sub(1);
         for index in 0..self.config.addresses.len() {
             self.check()?;
+            if let Some(won) = self.make_room()? {
+                return Ok(won);
+            }
             let at = self.config.addresses[index];
             self.attempted += 1;
             self.config.reporter.tell(|| Report::Attempt { address: at.into() });
@@ -147,6 +156,19 @@ impl Race<'_> {
             }
         }
         Err(Ended::Failed)
+    }
+
+    /// Gives the oldest attempts up, until there is room for one more. Gives the attempt that has won meanwhile.
+    fn make_room(&mut self) -> Result<Option<Attempt>, Ended> {
+        while self.under_way >= MOST {
+            self.in_flight.give_up_oldest();
+            // Where that wakes nothing, its own time is over by now.
+            let until = if sys::SHUTDOWN_WAKES_CONNECT { Deadline::after(AGAIN) } else { Deadline::NEVER };
+            if let Some(won) = self.wait(until)? {
+                return Ok(Some(won));
+            }
+        }
+        Ok(None)
     }
 
     /// Begins an attempt: here as long as nothing else is under way, else on a thread, or here if none can be had.
@@ -188,9 +210,13 @@ impl Race<'_> {
 
     /// Makes an attempt, or waits for one under way, on a thread; gives it back if there is none to be had.
     fn send_off(&mut self, attempt: Attempt) -> Option<Attempt> {
-        let at = self.config.addresses[attempt.index];
-        let left = self.config.limits.deadline.left().unwrap_or(FOREVER);
         let Attempt { index, socket } = attempt;
+        let at = self.config.addresses[index];
+        let mut left = self.config.limits.deadline.left().unwrap_or(FOREVER);
+        if index + MOST < self.config.addresses.len() {
+            // Where it cannot be given up from outside.
+            left = left.min(self.config.stagger.saturating_mul(MOST as u32));
+        }
         let (in_flight, tell, its) = (Arc::clone(&self.in_flight), self.tell.clone(), Arc::clone(&socket));
         let fly = move || {
             let result = in_flight.fly(&its, || connect(&its, at, left));
@@ -230,7 +256,7 @@ impl Race<'_> {
             return Err(Ended::Cancelled);
         }
         let at = self.config.addresses[attempt.index];
-        let result = result.and_then(|()| match is_to_itself(&attempt.socket, at) && !self.config.serial {
+        let result = result.and_then(|()| match is_to_itself(&attempt.socket, at.port()) {
             true => Err(io::ErrorKind::ConnectionRefused.into()),
             false => Ok(()),
         });
@@ -302,10 +328,18 @@ fn connect(socket: &socket2::Socket, at: SocketAddr, left: Duration) -> io::Resu
     }
 }
 
-/// Whether a connection leads from an address to the same: on one machine, TCP lets a client that happens to get the
-/// very port that it calls as its own meet itself (RFC 9293, 3.5, simultaneous open). Nobody listens there.
-pub(crate) fn is_to_itself(socket: &socket2::Socket, at: SocketAddr) -> bool {
-    socket.local_addr().is_ok_and(|local| local.as_socket() == Some(at))
+/// Whether a connection to `port` leads from an address to the same: on one machine, TCP lets a client that happens to get
+/// the very port that it calls as its own meet itself (RFC 9293, 3.5, simultaneous open). Nobody listens there. The
+/// system says which address was reached: that of a wildcard or with a zone is not the one that was asked for. Such a
+/// connection is reset when it is dropped, since an orderly end would keep the port from its server for a minute.
+pub(crate) fn is_to_itself(socket: &socket2::Socket, port: u16) -> bool {
+    let same_port = || socket.local_addr().ok()?.as_socket().filter(|local| local.port() == port);
+    let is_to_itself =
+        same_port().is_some_and(|local| socket.peer_addr().is_ok_and(|peer| peer.as_socket() == Some(local)));
+    if is_to_itself {
+        let _ = socket.set_linger(Some(Duration::ZERO));
+    }
+    is_to_itself
 }
 
 /// The system waits for whole milliseconds: the next one, so that nothing ends before its time.
@@ -332,7 +366,10 @@ struct InFlight {
 #[derive(Default)]
 struct InProgress {
     called_off: bool,
+    /// The oldest first.
     sockets: Vec<Arc<socket2::Socket>>,
+    /// One of them.
+    given_up: Option<Arc<socket2::Socket>>,
 }
 
 /// How long a call is given to return before it is woken again, and how often that is tried.
@@ -354,7 +391,21 @@ impl InFlight {
         let mut state = lock(&self.state);
         state.sockets.retain(|other| !Arc::ptr_eq(other, socket));
         self.landed.notify_all();
+        if state.given_up.take_if(|given_up| Arc::ptr_eq(given_up, socket)).is_some() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
         if state.called_off { called_off() } else { result }
+    }
+
+    /// Wakes the oldest call under way, which then is one that has timed out. To be repeated until one has returned.
+    fn give_up_oldest(&self) {
+        let mut state = lock(&self.state);
+        if sys::SHUTDOWN_WAKES_CONNECT {
+            state.given_up = state.given_up.take().or_else(|| state.sockets.first().cloned());
+            if let Some(socket) = &state.given_up {
+                let _ = socket.shutdown(Shutdown::Both);
+            }
+        }
     }
 
     /// Ends the calls under way and those to come. Gives whether every one has returned.
