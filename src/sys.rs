@@ -292,6 +292,9 @@ pub(crate) fn prepare(stream: &TcpStream) {
 /// Whether there are Unix sockets that a program of this library can use.
 pub(crate) const UNIX_SOCKETS: bool = cfg!(unix);
 
+/// Whether a path that begins with a NUL is a name without a file.
+pub(crate) const ABSTRACT_NAMES: bool = cfg!(any(target_os = "linux", target_os = "android"));
+
 /// The path a Unix socket's address names: empty for none, with a leading NUL for an abstract one.
 #[cfg(unix)]
 pub(crate) fn path_of(address: &socket2::SockAddr) -> Option<PathBuf> {
@@ -339,12 +342,25 @@ pub(crate) fn bind_to_any_name(_: &socket2::Socket) -> io::Result<Option<PathBuf
 pub(crate) type FileIdentity = (u64, u64);
 
 #[cfg(unix)]
-pub(crate) fn file_identity(path: &Path) -> Option<FileIdentity> {
+pub(crate) fn file_identity(path: &Path) -> io::Result<FileIdentity> {
     use std::os::unix::fs::MetadataExt;
-    std::fs::symlink_metadata(path).ok().map(|file| (file.dev(), file.ino()))
+    std::fs::symlink_metadata(path).map(|file| (file.dev(), file.ino()))
 }
 #[cfg(not(unix))]
-pub(crate) fn file_identity(_: &Path) -> Option<FileIdentity> {
+pub(crate) fn file_identity(_: &Path) -> io::Result<FileIdentity> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// The file of a Unix socket, and when it was made; `None` for a file of another kind, a link included. The number of a
+/// file that was removed is given to the next one, so the time tells them apart.
+#[cfg(unix)]
+pub(crate) fn socket_file(path: &Path) -> Option<(FileIdentity, std::time::SystemTime)> {
+    use std::os::unix::fs::{FileTypeExt, MetadataExt};
+    let file = std::fs::symlink_metadata(path).ok().filter(|file| file.file_type().is_socket())?;
+    Some(((file.dev(), file.ino()), file.modified().ok()?))
+}
+#[cfg(not(unix))]
+pub(crate) fn socket_file(_: &Path) -> Option<(FileIdentity, std::time::SystemTime)> {
     None
 }
 

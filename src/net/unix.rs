@@ -30,6 +30,7 @@ pub(crate) fn listen(
     path: &Path,
     backlog: u32,
     (readable, writable): (bool, bool),
+    remove_stale: bool,
 ) -> Result<(Socket, Option<SocketFile>)> {
     let failed = |error: io::Error| {
         // A missing directory, as libuv tells it.
@@ -38,11 +39,20 @@ pub(crate) fn listen(
         Error::call("listen", &error).at(path.to_path_buf())
     };
     let socket = unix_socket().map_err(failed)?;
-    socket.bind(&address(path).map_err(failed)?).map_err(failed)?;
+    let at = address(path).map_err(failed)?;
+    match socket.bind(&at) {
+        Err(error) if remove_stale && error.kind() == io::ErrorKind::AddrInUse && !is_abstract(path) => {
+            if !remove_if_stale(path, &at).map_err(failed)? {
+                return Err(failed(error));
+            }
+            socket.bind(&at).map_err(failed)?;
+        }
+        bound => bound.map_err(failed)?,
+    }
     let file = (!is_abstract(path)).then(|| SocketFile {
         // Found again even if the program goes to another directory.
-        path: std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf()),
-        made: sys::file_identity(path),
+        path: absolute(path),
+        made: sys::file_identity(path).ok(),
         made_by: std::process::id(),
     });
     if readable || writable {
@@ -50,6 +60,48 @@ pub(crate) fn listen(
     }
     socket.listen(backlog.try_into().unwrap_or(i32::MAX)).map_err(failed)?;
     Ok((socket, file))
+}
+
+/// The same path from every directory.
+pub(crate) fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf())
+}
+
+/// How long a program that has bound a socket has to listen on it, before its file counts as left by a crash.
+const TIME_TO_LISTEN: Duration = Duration::from_millis(20);
+
+/// Removes the file of a socket on which nothing listens, and gives whether it did.
+///
+/// Another program may do the same at this moment, and then listen on a file of its own, which must not be removed. So
+/// the file is moved aside first. What was moved is removed if it is what was looked at, and moved back if not.
+fn remove_if_stale(path: &Path, at: &SockAddr) -> io::Result<bool> {
+    let Some(seen) = sys::socket_file(path) else {
+        return Ok(false);
+    };
+    if !is_refused(at)? {
+        return Ok(false);
+    }
+    std::thread::sleep(TIME_TO_LISTEN);
+    if !is_refused(at)? || sys::socket_file(path) != Some(seen) {
+        return Ok(false);
+    }
+    let mut aside = path.as_os_str().to_owned();
+    aside.push(format!(".stale-{}", std::process::id()));
+    std::fs::rename(path, &aside)?;
+    if sys::socket_file(Path::new(&aside)) == Some(seen) {
+        return std::fs::remove_file(&aside).map(|()| true);
+    }
+    if std::fs::symlink_metadata(path).is_err() {
+        std::fs::rename(&aside, path)?;
+    }
+    Ok(false)
+}
+
+/// Whether a connect is refused, since nothing listens. It does not wait for room in a backlog.
+fn is_refused(at: &SockAddr) -> io::Result<bool> {
+    let socket = unix_socket()?;
+    socket.set_nonblocking(true)?;
+    Ok(socket.connect(at).is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused))
 }
 
 /// How long a connect that may be cancelled waits between two looks: nothing wakes it.
@@ -106,20 +158,40 @@ fn unix_socket() -> io::Result<Socket> {
 }
 
 fn address(path: &Path) -> io::Result<SockAddr> {
-    if path.as_os_str().is_empty() {
+    let bytes = path.as_os_str().as_encoded_bytes();
+    // The kernel would end the path at a NUL, and mean another file. An abstract name may hold any.
+    if bytes.is_empty() || (bytes.contains(&0) && !(sys::ABSTRACT_NAMES && is_abstract(path))) {
         return Err(io::ErrorKind::InvalidInput.into());
     }
     // Too long a path is `InvalidInput` here, before anything is cut off.
     SockAddr::unix(path)
 }
 
+impl SocketFile {
+    /// Removes the file, if it still is the one that was made, and this process made it.
+    pub(crate) fn remove(&mut self) -> Result<()> {
+        let Some(made) = self.made.take().filter(|_| self.made_by == std::process::id()) else {
+            return Ok(());
+        };
+        let removed = match sys::file_identity(&self.path) {
+            Ok(found) if found != made => Ok(()),
+            Ok(_) => std::fs::remove_file(&self.path),
+            Err(error) => Err(error),
+        };
+        match removed {
+            // Another program may have removed it.
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(Error::call("unlink", &error).at(self.path.clone()))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        let is_ours = self.made_by == std::process::id() && self.made.is_some();
-        if is_ours && sys::file_identity(&self.path) == self.made {
-            // Somebody else may have removed it just now.
-            let _ = std::fs::remove_file(&self.path);
-        }
+        // `close` has removed it, and told if that failed.
+        let _ = self.remove();
     }
 }
 
@@ -132,7 +204,7 @@ mod tests {
     #[test]
     fn a_file_is_removed_by_the_process_that_made_it_alone() {
         let path = std::env::temp_dir().join(format!("landline-made-by-{}.sock", std::process::id()));
-        let (_socket, file) = listen(&path, 1, (false, false)).expect("no file is there");
+        let (_socket, file) = listen(&path, 1, (false, false), false).expect("no file is there");
         let mut file = file.expect("a path that is no abstract name has a file");
         let (made, made_by) = (file.made, file.made_by);
 

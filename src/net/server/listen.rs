@@ -6,7 +6,7 @@ use std::sync::{Arc, Condvar, Mutex, RwLock};
 
 use socket2::{Domain, Protocol, SockRef, Type};
 
-use crate::address::Address;
+use crate::address::{Address, canonical};
 use crate::endpoint::{Endpoint, Target, resolve};
 use crate::error::{Error, Result};
 use crate::limit::{Addresses, Slots};
@@ -25,18 +25,19 @@ use crate::sys;
 impl ServerOptions {
     /// Listens: socket(2), bind(2), listen(2). A bare port listens on every interface, over IPv6 and IPv4, or over IPv4
     /// alone where there is no IPv6; port 0 is the system's choice, which [`Server::address`] tells. A name is looked
-    /// up, which may block; its first address that is not link-local counts.
+    /// up, which may block; its first address that is not link-local, and that this machine has, counts.
     ///
     /// A path makes a Unix socket, unix(7): its file is made here and removed by `close`, or when the last handle is
-    /// dropped, in the process that made it. A child that was forked leaves it. After a crash it is left too, and has to
-    /// be removed before the next time. On Linux a path that starts with a NUL is an abstract name, without a file.
+    /// dropped, in the process that made it, also from another directory. That it could not be removed is
+    /// [reported](crate::Report::Failed), as `unlink EACCES /path`. A child that was forked leaves it. After a crash it is
+    /// left too: see [`remove_stale`](Self::remove_stale). On Linux a path that starts with a NUL is an abstract name, without a file.
     ///
     /// # Errors
     /// - `listen EADDRINUSE: address already in use 127.0.0.1:3000`: another socket listens there.
     /// - `listen EADDRNOTAVAIL`: the address is not this machine's. `listen EACCES`: the port is for root (below 1024).
     /// - `getaddrinfo ENOTFOUND host`: the name has no address.
     /// - `listen EADDRINUSE: address already in use /path`: there is a file; `EACCES`: there is no such directory, or
-    ///   it is not to be written; `EINVAL`: the path is longer than 107 bytes on Linux, 103 elsewhere.
+    ///   it is not to be written; `EINVAL`: the path is longer than 107 bytes on Linux, 103 elsewhere, or holds a NUL.
     /// - `ERR_OUT_OF_RANGE`, `ERR_INVALID_ARG_VALUE`, `ERR_SOCKET_BAD_PORT`: the option or endpoint that the text names
     ///   is wrong. No socket exists then.
     #[doc(alias = "createServer")]
@@ -55,12 +56,8 @@ impl ServerOptions {
                     listener => (listener?, v6),
                 }
             }
-            Target::Ip(at) => (self.open(at)?, at),
-            Target::Name { host, port } => {
-                let found = resolve(&host, port, None)?;
-                let at = *found.iter().find(|at| !is_link_local(at)).unwrap_or(&found[0]);
-                (self.open(at)?, at)
-            }
+            Target::Ip(at) => (self.open(canonical(at))?, at),
+            Target::Name { host, port } => self.open_first(resolve(&host, port, None)?)?,
             Target::Path(path) => return self.listen_on_path(path, limit),
             Target::Invalid(error) => return Err(error),
         };
@@ -73,7 +70,8 @@ impl ServerOptions {
             let text = "readable_all and writable_all need a file: an abstract name has none";
             return Err(Error::invalid("ERR_INVALID_ARG_VALUE", text));
         }
-        let (listener, file) = unix::listen(&path, self.backlog, (self.readable_all, self.writable_all))?;
+        let (listener, file) =
+            unix::listen(&path, self.backlog, (self.readable_all, self.writable_all), self.remove_stale)?;
         Ok(self.server(listener, path.into(), file, false, limit))
     }
 
@@ -132,6 +130,7 @@ impl ServerOptions {
             options: self.clone(),
             inode: sys::inode(&listener),
             listener: RwLock::new(Some(Arc::new(listener))),
+            path: address.path().map(|path| if unix::is_abstract(path) { path.into() } else { unix::absolute(path) }),
             local: (!is_wildcard).then(|| address.clone()),
             address,
             adopted,
@@ -160,6 +159,22 @@ impl ServerOptions {
             *lock(&server.inner.attached) = Some(attached);
         }
         server
+    }
+
+    /// Of a name's addresses the first that is not link-local, or else the next that this machine has: `localhost` may be
+    /// `::1` where there is no such address, as in many containers.
+    fn open_first(&self, mut found: Vec<SocketAddr>) -> Result<(socket2::Socket, SocketAddr)> {
+        found.sort_by_key(is_link_local);
+        let mut missing = None;
+        for at in found {
+            match self.open(at) {
+                Err(error) if matches!(error.code(), "EADDRNOTAVAIL" | "EAFNOSUPPORT") => {
+                    _ = missing.get_or_insert(error)
+                }
+                listener => return Ok((listener?, at)),
+            }
+        }
+        Err(missing.unwrap_or_else(|| Error::call("listen", &io::ErrorKind::AddrNotAvailable.into())))
     }
 
     fn open(&self, at: SocketAddr) -> Result<socket2::Socket> {

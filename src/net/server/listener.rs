@@ -1,6 +1,7 @@
 //! What the handles of a server share: the listening socket, and what it was made with.
 
 use std::collections::VecDeque;
+use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Condvar, Mutex, RwLock};
 use std::thread::JoinHandle;
@@ -26,6 +27,8 @@ pub(crate) struct Listener {
     /// The number of the listening socket in the system's tables, where it has such tables.
     pub(crate) inode: Option<u64>,
     pub(crate) address: Address,
+    /// Of a Unix socket: its path as it can be called in whatever directory the program is by then.
+    pub(crate) path: Option<PathBuf>,
     /// The end a client reaches, where that is the same for all: not so on a wildcard address.
     pub(crate) local: Option<Address>,
     /// Somebody else may have the listener too: it is never shut down and its settings are left alone.

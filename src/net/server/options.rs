@@ -43,6 +43,7 @@ pub struct ServerOptions {
     pub(crate) reuse_port: bool,
     pub(crate) readable_all: bool,
     pub(crate) writable_all: bool,
+    pub(crate) remove_stale: bool,
     pub(crate) connection: Options,
     pub(crate) lingering_close: Duration,
     pub(crate) stack_size: Option<usize>,
@@ -81,6 +82,7 @@ impl ServerOptions {
             reuse_port: false,
             readable_all: false,
             writable_all: false,
+            remove_stale: false,
             connection: Options::default(),
             lingering_close: LINGERING_CLOSE,
             stack_size: None,
@@ -169,6 +171,30 @@ impl ServerOptions {
     /// umask says.
     pub fn writable_all(self, all: bool) -> ServerOptions {
         ServerOptions { writable_all: all, ..self }
+    }
+
+    /// Whether the file of a Unix socket that is in the way is removed, if it was left by a program that crashed: if it is
+    /// a socket, no link to one, and a connect to it is refused, twice within 20 ms. What anything listens on, and what is
+    /// no socket, stays, and is `listen EADDRINUSE` as without this. A server that listens there gets a client that ends at
+    /// once. Several programs may do this at the same time: one of them listens then. Default: no.
+    ///
+    /// ```
+    /// # #[cfg(unix)] {
+    /// use landline::net::ServerOptions;
+    /// use std::os::unix::net::UnixListener;
+    ///
+    /// let path = std::env::temp_dir().join(format!("stale-{}.sock", std::process::id()));
+    /// drop(UnixListener::bind(&path)?); // std leaves the file, as a crash does
+    ///
+    /// assert_eq!(ServerOptions::new().listen(&path).unwrap_err().code(), "EADDRINUSE");
+    /// let server = ServerOptions::new().remove_stale(true).listen(&path)?;
+    /// assert_eq!(ServerOptions::new().remove_stale(true).listen(&path).unwrap_err().code(), "EADDRINUSE");
+    /// server.close();
+    /// # }
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn remove_stale(self, remove: bool) -> ServerOptions {
+        ServerOptions { remove_stale: remove, ..self }
     }
 
     /// For each connection, see [`Socket::set_no_delay`](crate::net::Socket::set_no_delay). Default: yes.

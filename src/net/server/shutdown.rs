@@ -225,7 +225,7 @@ impl Listener {
         }
         // On an adopted listener, an acceptor that gets a client instead of our call still serves it.
         self.call_acceptors_back();
-        drop(lock(&self.file).take());
+        let file = lock(&self.file).take().map_or(Ok(()), |mut file| file.remove());
         drop(lock(&self.spare).take());
         drop(lock(&self.attached).take());
         self.drop_listener();
@@ -233,6 +233,9 @@ impl Listener {
         registry.gate.closed();
         let _frame = presence.frame();
         registry.reporter.tell(|| Report::Closing { address: self.address.clone() });
+        if let Err(error) = file {
+            registry.reporter.tell(|| Report::Failed { connection: None, error });
+        }
         for refused in turned_away {
             self.tell_refused(refused);
         }
@@ -332,7 +335,7 @@ impl Listener {
 
     /// Connects to ourselves; gives the address by which the acceptor knows the connection.
     fn call_once(&self) -> io::Result<Option<Address>> {
-        if let Some(path) = self.address.path() {
+        if let Some(path) = &self.path {
             return unix::call(path);
         }
         let Some(at) = self.address.socket_addr().map(reachable) else {
