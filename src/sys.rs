@@ -797,7 +797,46 @@ const CODES: &[(i32, &str)] = &[
 
 #[cfg(test)]
 mod tests {
-    use super::threads_beside;
+    use std::io;
+
+    use super::{lookup_code, threads_beside};
+
+    /// Ensures that only what is known to mean that there is no such name says so, on each system, and that a text that is
+    /// not known, in another language say, is no proof of it.
+    #[test]
+    fn each_failure_of_a_look_up_has_its_code() {
+        let unknown = [
+            "Name or service not known",
+            "No address associated with hostname",
+            "Name does not resolve",
+            "Name has no usable address",
+            "nodename nor servname provided, or not known",
+            "No address associated with nodename",
+            "hostname nor servname provided, or not known",
+            "name or service is not known",
+            "no address associated with name",
+        ];
+        let again = [
+            "Temporary failure in name resolution",
+            "Try again",
+            "Name could not be resolved at this time",
+            "Tempor\u{e4}rer Fehler bei der Namensaufl\u{f6}sung",
+            "System error",
+            "",
+        ];
+        let failed = ["Non-recoverable failure in name resolution", "Non-recoverable error"];
+        for (texts, code) in [(&unknown[..], "ENOTFOUND"), (&again, "EAI_AGAIN"), (&failed, "EAI_FAIL")] {
+            for text in texts {
+                let error = io::Error::other(format!("failed to lookup address information: {text}"));
+                assert_eq!(lookup_code(&error), code, "{text}");
+            }
+        }
+        for (number, code) in [(11001, "ENOTFOUND"), (11004, "ENOTFOUND"), (11002, "EAI_AGAIN"), (11003, "EAI_FAIL")] {
+            assert_eq!(lookup_code(&io::Error::from_raw_os_error(number)), code, "Windows' {number}");
+        }
+        #[cfg(target_os = "linux")]
+        assert_eq!(lookup_code(&io::Error::from_raw_os_error(24)), "EMFILE", "a number is the system's own error");
+    }
 
     /// Ensures that threads have what the mappings of the host leave, but for a thousand threads' worth; that mappings of
     /// threads that run are not the host's; and that there are 16 as long as there is room for them.

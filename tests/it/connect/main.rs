@@ -7,3 +7,5 @@ mod support;
 mod cancel;
 mod endpoints;
 mod race;
+mod resolver;
+mod this_machine;

@@ -20,8 +20,8 @@ use socket2::{Domain, Protocol, SockAddr, Type};
 use crate::support::fixtures::port_of_no_client;
 use crate::support::time::some_round;
 use crate::support::{
-    HANG, PORTABLE, blocked, descriptors, differs, each_ip, eventually, in_child, network_of_its_own, threads, tool,
-    within,
+    HANG, PORTABLE, blocked, descriptors, differs, each_ip, eventually, in_child, in_surroundings, network_of_its_own,
+    threads, tool, within,
 };
 
 const STAGGER: Duration = Duration::from_millis(250);
@@ -624,6 +624,52 @@ fn a_neighbour_that_never_answers_costs_one_stagger() {
         }
         eventually("no thread is left", || threads() <= threads_before);
         eventually("no descriptor is left", || descriptors() <= descriptors_before);
+    });
+}
+
+/// Ensures that of a hundred addresses that never answer eight at most are dialled at a time, in turn, so that the last one is
+/// reached; and that a deadline ends them all.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_hundred_black_holes_are_dialled_a_few_at_a_time() {
+    // Nothing behind the link answers, and no address of it is looked for.
+    let script = "ip link add near type veth peer name far; ip link set near arp off; ip addr add 10.9.9.1/24 dev near; \
+        ip link set near up; ip link set far up";
+    in_surroundings(this_test!(), script, || {
+        let live = TcpListener::bind("127.0.0.1:0").expect("port 0 can be listened on");
+        let port = live.local_addr().expect("it is bound").port();
+        let mut addresses: Vec<String> = (2..102).map(|last| format!("10.9.9.{last}")).collect();
+        let holes = addresses.iter().map(String::as_str).collect::<Vec<_>>();
+        let (threads_before, most) = (threads(), Arc::new(AtomicUsize::new(0)));
+        let seen = most.clone();
+        let tape = Tape::default();
+        let hook = Arc::new(tape.hook());
+        let report = move |report: &Report| {
+            seen.fetch_max(threads(), SeqCst);
+            hook(report);
+        };
+        let options = named(&holes).attempt_timeout(ms(10));
+        let error = options.connect_timeout(ms(60)).report(report.clone()).connect(("name", port));
+        let error = error.expect_err("none answers");
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut, "the deadline ends it: {error}");
+
+        addresses.push("127.0.0.1".into());
+        let all = addresses.iter().map(String::as_str).collect::<Vec<_>>();
+        let begun = tape.lines().len();
+        let options = named(&all).attempt_timeout(ms(10)).report(report);
+        let socket = within("connecting ends", move || options.connect(("name", port)));
+        let socket = socket.expect("the last address answers");
+        assert_eq!(socket.attempted_addresses().len(), 101, "each has its turn");
+        let given_up = tape.lines()[begun..].iter().filter(|line| line.starts_with("timed out")).count();
+        assert!(given_up >= 92, "the oldest of eight gives way to the next: {given_up}");
+        let most = most.load(SeqCst) - threads_before;
+        println!("measured: 100 black holes, {most} threads");
+        // The thread of one that was given up may still be about to end.
+        assert!((1..=8 + 4).contains(&most), "eight are dialled at a time, not {most}");
+        if differs("a connect under way cannot be called off: its thread stays until it has failed") {
+            return;
+        }
+        eventually("no thread is left", || threads() <= threads_before);
     });
 }
 

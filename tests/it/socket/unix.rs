@@ -13,7 +13,9 @@ use landline::{Address, Family};
 
 use crate::support::Whole;
 use crate::support::fixtures::{Served, accept, noise};
-use crate::support::{HANG, blocked, descriptors, differs, each_ip, eventually, in_child, threads, tool, within};
+use crate::support::{
+    HANG, blocked, descriptors, differs, each_ip, eventually, in_child, in_surroundings, threads, tool, within,
+};
 
 /// A path that nothing else uses; removed when dropped.
 struct Place(PathBuf);
@@ -230,6 +232,178 @@ fn close_removes_the_servers_own_file() {
     assert_eq!(Server::listen(&place.0).expect_err("std leaves its file").code(), "EADDRINUSE", "as after a crash");
     fs::remove_file(&place.0).expect("it is ours");
     Server::listen(&place.0).expect("then it is free");
+}
+
+/// Ensures that with `remove_stale` a server takes over a file on which nothing listens, and nothing else: not one on which a
+/// server, a full one or a datagram socket listens, not a link, and no other kind of file.
+#[test]
+fn only_a_stale_socket_is_taken_over() {
+    let taking_over = ServerOptions::new().remove_stale(true);
+    let place = Place::new();
+    for _ in 0..3 {
+        drop(UnixListener::bind(&place.0).expect("std leaves its file, as a crash does"));
+        assert_eq!(Server::listen(&place.0).expect_err("there is a file").code(), "EADDRINUSE", "without the option");
+        let server = taking_over.listen(&place.0).expect("nothing listens there");
+        Socket::connect(&place.0).expect("the new server listens");
+        let error = taking_over.listen(&place.0).expect_err("a server listens there");
+        assert_eq!(error.to_string(), format!("listen EADDRINUSE: address already in use {}", place.0.display()));
+        Socket::connect(&place.0).expect("it still does");
+        server.close();
+        assert!(!place.0.exists(), "its file is its own");
+    }
+    let folder = place.0.parent().expect("it has a folder");
+    let beside = || {
+        let name = place.0.file_name().expect("it has a name").to_string_lossy().into_owned();
+        let files = fs::read_dir(folder).expect("it can be read").flatten();
+        files.filter(|file| file.file_name().to_string_lossy().starts_with(&name)).count()
+    };
+    assert_eq!(beside(), 0, "no file is left beside it");
+
+    // A backlog without room: a connect would wait.
+    let full = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None).expect("a socket");
+    full.bind(&socket2::SockAddr::unix(&place.0).expect("a short path")).expect("the path is free");
+    full.listen(0).expect("it is bound");
+    let queued = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None).expect("a socket");
+    queued.connect(&socket2::SockAddr::unix(&place.0).expect("a short path")).expect("there is room for one");
+    let path = place.0.clone();
+    let options = taking_over.clone();
+    let error = within("listening does not wait", move || options.listen(path).map(drop)).expect_err("it is in use");
+    assert_eq!(error.code(), "EADDRINUSE", "a full server listens too");
+    drop((full, queued));
+    fs::remove_file(&place.0).expect("it is ours");
+
+    let datagrams = std::os::unix::net::UnixDatagram::bind(&place.0).expect("the path is free");
+    assert_eq!(
+        taking_over.listen(&place.0).expect_err("it is in use").code(),
+        "EADDRINUSE",
+        "a datagram socket is alive"
+    );
+    drop(datagrams);
+    fs::remove_file(&place.0).expect("the file of another program stays");
+
+    let real = Place::new();
+    drop(UnixListener::bind(&real.0).expect("the path is free"));
+    std::os::unix::fs::symlink(&real.0, &place.0).expect("the path is free");
+    assert_eq!(taking_over.listen(&place.0).expect_err("it is a link").code(), "EADDRINUSE", "a link is no socket");
+    fs::remove_file(&place.0).expect("the link stays");
+    fs::write(&place.0, "of another program").expect("the path is free");
+    assert_eq!(taking_over.listen(&place.0).expect_err("it is a file").code(), "EADDRINUSE", "no socket");
+    assert_eq!(fs::read(&place.0).expect("it stays"), b"of another program", "a file stays as it is");
+    assert_eq!(beside(), 1, "no file is left beside it");
+}
+
+/// Ensures that of several servers that take over one file at the same time, one listens, and is reached.
+#[test]
+fn one_of_several_servers_takes_a_stale_socket_over() {
+    for _ in 0..10 {
+        let place = Place::new();
+        drop(UnixListener::bind(&place.0).expect("std leaves its file, as a crash does"));
+        let all = std::sync::Barrier::new(8);
+        let servers: Vec<Server> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..8)
+                .map(|_| {
+                    scope.spawn(|| {
+                        all.wait();
+                        ServerOptions::new().remove_stale(true).listen(&place.0)
+                    })
+                })
+                .collect();
+            threads.into_iter().filter_map(|thread| thread.join().expect("no panic").ok()).collect()
+        });
+        assert_eq!(servers.len(), 1, "one of them listens");
+        let client = Socket::connect(&place.0).expect("its file is there");
+        client.write_end("hello").expect("it is connected");
+        // The others have looked whether it listens.
+        let said = (0..64).find_map(|_| {
+            let text = accept(&servers[0]).read_to_string().expect("no reset");
+            (!text.is_empty()).then_some(text)
+        });
+        assert_eq!(said.as_deref(), Some("hello"), "it is reached there");
+    }
+}
+
+/// Ensures that a path with a NUL in it is an error, and no other file is made or connected to; an abstract name may hold any.
+#[test]
+fn a_path_with_a_nul_is_an_error() {
+    let place = Place::new();
+    for path in [format!("{}\0", place.0.display()), format!("{}\0.suffix", place.0.display())].map(PathBuf::from) {
+        for options in [ServerOptions::new(), ServerOptions::new().remove_stale(true)] {
+            assert_eq!(options.listen(&path).expect_err("it holds a NUL").code(), "EINVAL", "listening");
+        }
+        let _other = UnixListener::bind(&place.0).expect("no file was made");
+        for options in [SocketOptions::new(), SocketOptions::new().connect_timeout(HANG)] {
+            assert_eq!(options.connect(&path).expect_err("it holds a NUL").code(), "EINVAL", "connecting");
+        }
+        fs::remove_file(&place.0).expect("it is ours");
+    }
+    #[cfg(target_os = "linux")]
+    {
+        let name = PathBuf::from(format!("\0landline-{}\0name", process::id()));
+        let server = Server::listen(&name).expect("an abstract name may hold a NUL");
+        Socket::connect(server.address()).expect("it is the whole name");
+    }
+}
+
+/// Ensures that a server that was bound or adopted by a relative path is woken and removes its own file after the program has
+/// gone to another directory.
+#[test]
+fn a_relative_path_is_kept_when_the_directory_changes() {
+    in_child(this_test!(), &[], || {
+        let place = Place::new();
+        let base = &place.0;
+        for folder in ["a", "b"] {
+            fs::create_dir_all(base.join(folder)).expect("the folder can be written");
+        }
+        env::set_current_dir(base.join("a")).expect("it was made");
+        let own = Server::listen(std::path::Path::new("own.sock")).expect("the path is free");
+        let given = UnixListener::bind("given.sock").expect("the path is free");
+        let adopted = ServerOptions::new().adopt(given).expect("it listens");
+        let waiting = [&own, &adopted].map(|server| {
+            let server = server.clone();
+            blocked(move || server.accept().map(|socket| socket.is_none()))
+        });
+        env::set_current_dir(base.join("b")).expect("it was made");
+        let _other = UnixListener::bind("own.sock").expect("the path is free here");
+        own.close();
+        adopted.close();
+        for accept in waiting {
+            let ended = within("accept is woken", move || accept.join()).expect("no panic").expect("no error");
+            assert!(ended, "the server is closed");
+        }
+        assert!(!base.join("a/own.sock").exists(), "its own file is removed");
+        assert!(base.join("b/own.sock").exists(), "the file of another program stays");
+        fs::remove_dir_all(base).expect("it is ours");
+    });
+}
+
+/// Ensures that a file that cannot be removed is reported, with its path.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_file_that_cannot_be_removed_is_reported() {
+    let place = Place::new();
+    fs::create_dir(&place.0).expect("the folder can be written");
+    let script = format!("mount -t tmpfs tmpfs {}", place.0.display());
+    in_surroundings(this_test!(), &script, || {
+        // The folder of the parent process, whose number is another.
+        let rows = fs::read_to_string("/proc/self/mounts").expect("/proc is there");
+        let folder =
+            rows.lines().rev().find_map(|row| row.split(' ').nth(1).filter(|at| at.contains("landline-unix-")));
+        let folder = PathBuf::from(folder.expect("it is mounted"));
+        let path = folder.join("socket");
+        let (tell, told) = std::sync::mpsc::channel();
+        let options = ServerOptions::new().report(move |report| tell.send(report.to_string()).expect("the test waits"));
+        let server = options.listen(&path).expect("the path is free");
+        let mounted =
+            process::Command::new("mount").args(["-o", "remount,ro"]).arg(&folder).status().expect("mount starts");
+        assert!(mounted.success(), "nothing is open for writing");
+        server.close();
+        drop((server, options));
+        let lines: Vec<_> = told.iter().collect();
+        let text = format!("failed: unlink EROFS {}", path.display());
+        assert!(lines.contains(&text), "it is reported as {text}: {lines:?}");
+        assert!(path.exists(), "the file is still there: the premise");
+    });
+    fs::remove_dir(&place.0).ok();
 }
 
 /// Ensures that a path that is too long is an error and not another path.

@@ -178,6 +178,26 @@ pub(crate) fn network_of_its_own() -> &'static [&'static str] {
     })
 }
 
+/// Runs `body` in a process of its own, in a network and with mounts of its own, which `script` sets up: `ip`, `mount`. Where
+/// those may not be made, the test is skipped.
+#[track_caller]
+pub(crate) fn in_surroundings(test: &str, script: &str, body: impl FnOnce()) {
+    if is_child(test) {
+        return body();
+    }
+    let script = format!("set -e; {script}; exec \"$@\"");
+    let wrapper = [network_of_its_own(), &["unshare", "-m", "--", "sh", "-c", &script, "sh"]].concat();
+    if network_of_its_own().is_empty() || tool("ip").is_none() {
+        println!("skipped: no network namespace may be made here");
+        return;
+    }
+    let tried = Command::new(wrapper[0]).args(&wrapper[1..]).arg("true").output().expect("unshare starts");
+    match tried.status.success() {
+        true => run_child(2 * HANG, test, &wrapper),
+        false => println!("skipped: surroundings: {}", String::from_utf8_lossy(&tried.stderr).trim()),
+    }
+}
+
 /// What names the server's address to the process that plays its clients.
 const OTHER_SIDE: &str = "LANDLINE_TEST_OTHER_SIDE";
 

@@ -27,6 +27,45 @@ fn an_address_prints_what_it_parses_from() {
     }
 }
 
+/// Ensures that the zone of an address is kept: in what it prints and parses from, in JSON, in std's type and in an endpoint.
+#[test]
+fn a_zone_is_part_of_an_address() {
+    for text in ["[fe80::1%7]:3000", "[ff02::1%7]:3000", "[fe80::1%7]:0"] {
+        let address: Address = text.parse().expect("it is an address");
+        assert_eq!(address.to_string(), text, "it prints as it is written");
+        assert_eq!(Endpoint::from(&address).to_string(), text, "as an endpoint too");
+        let Some(SocketAddr::V6(at)) = address.socket_addr() else { panic!("{text} is IPv6") };
+        assert_eq!((at.scope_id(), Address::from(at)), (7, address.clone()), "std's type and back");
+        let ip = at.ip();
+        let json = format!(r#"{{"address":"{ip}%7","family":"IPv6","port":{}}}"#, at.port());
+        assert_eq!(address.to_json(), json, "in JSON");
+        assert_ne!(address, SocketAddr::from((*ip, at.port())).into(), "without the zone it is another");
+    }
+}
+
+/// Ensures that an IP address without a port is made into one with port 0, from each of its forms.
+#[test]
+fn an_ip_address_is_an_address_with_port_0() {
+    let loopback = IpAddr::from(Ipv4Addr::LOCALHOST);
+    let forms: [Address; 4] = [
+        loopback.into(),
+        Ipv4Addr::LOCALHOST.into(),
+        [127, 0, 0, 1].into(),
+        Ipv4Addr::LOCALHOST.to_ipv6_mapped().into(),
+    ];
+    for address in forms {
+        assert_eq!((address.ip(), address.port()), (Some(loopback), 0), "{address}");
+    }
+    let forms: [Address; 3] = [Ipv6Addr::LOCALHOST.into(), [0, 0, 0, 0, 0, 0, 0, 1_u16].into(), {
+        let mut bytes = [0_u8; 16];
+        bytes[15] = 1;
+        bytes.into()
+    }];
+    for address in forms {
+        assert_eq!((address.ip(), address.port()), (Some(Ipv6Addr::LOCALHOST.into()), 0), "{address}");
+    }
+}
+
 /// Ensures that IPv4 written as IPv6 is IPv4: one peer has one name.
 #[test]
 fn a_mapped_address_is_its_ipv4_address() {
