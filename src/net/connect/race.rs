@@ -26,7 +26,7 @@ pub(crate) const FOREVER: Duration = Duration::from_secs(24 * 60 * 60);
 /// So many attempts are under way at once, each of which has a thread and a descriptor. Before the next begins, the oldest
 /// is given up. It has had so many staggers by then, 2 s by default: enough for its first packet to be lost, since Linux
 /// sends the next after 1 s. Names with more addresses than this are rare.
-const MOST: usize = 8;
+const AT_MOST: usize = 8;
 
 /// A thread that connects needs little stack, but the printing of a panic has to fit.
 const STACK: usize = 64 * 1024;
@@ -160,7 +160,7 @@ impl Race<'_> {
 
     /// Gives the oldest attempts up, until there is room for one more. Gives the attempt that has won meanwhile.
     fn make_room(&mut self) -> Result<Option<Attempt>, Ended> {
-        while self.under_way >= MOST {
+        while self.under_way >= AT_MOST {
             self.in_flight.give_up_oldest();
             // Where that wakes nothing, its own time is over by now.
             let until = if sys::SHUTDOWN_WAKES_CONNECT { Deadline::after(AGAIN) } else { Deadline::NEVER };
@@ -213,9 +213,9 @@ impl Race<'_> {
         let Attempt { index, socket } = attempt;
         let at = self.config.addresses[index];
         let mut left = self.config.limits.deadline.left().unwrap_or(FOREVER);
-        if index + MOST < self.config.addresses.len() {
+        if index + AT_MOST < self.config.addresses.len() {
             // Where it cannot be given up from outside.
-            left = left.min(self.config.stagger.saturating_mul(MOST as u32));
+            left = left.min(self.config.stagger.saturating_mul(AT_MOST as u32));
         }
         let (in_flight, tell, its) = (Arc::clone(&self.in_flight), self.tell.clone(), Arc::clone(&socket));
         let fly = move || {

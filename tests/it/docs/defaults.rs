@@ -235,8 +235,15 @@ fn the_page_of_defaults_is_right_about_what_no_option_changes() {
             [name, file] if by.contains("` in `") => {
                 constants += 1;
                 let name = name.rsplit("::").next().expect("there is a last part");
-                let unit = if ["WAITING_AT_MOST", "SPARE", "LINGERING_AT_MOST", "REFUSED_AT_MOST", "HEADERS_AT_ONCE"]
-                    .contains(&name)
+                let unit = if [
+                    "AT_MOST",
+                    "WAITING_AT_MOST",
+                    "SPARE",
+                    "LINGERING_AT_MOST",
+                    "REFUSED_AT_MOST",
+                    "HEADERS_AT_ONCE",
+                ]
+                .contains(&name)
                 {
                     Unit::None
                 } else {
