@@ -260,13 +260,12 @@ fn check_unnamed(header: &[u8], family_and_protocol: u8) -> Result<()> {
     };
     let mut damaged = None;
     for length in places {
-        match additions(header, FIXED + length) {
-            Ok(Some(value)) => match check_sum(header, value) {
+        // Otherwise there are no additions, or none with a sum.
+        if let Ok(Some(value)) = additions(header, FIXED + length) {
+            match check_sum(header, value) {
                 Ok(()) => return Ok(()),
                 Err(error) => damaged = damaged.or(Some(error)),
-            },
-            // No additions, or none with a sum.
-            Ok(None) | Err(_) => {}
+            }
         }
     }
     damaged.map_or(Ok(()), Err)

@@ -3,7 +3,7 @@
 //! `relay`, channels) are not here.
 
 use std::cell::Cell;
-use std::io::{self, BufRead, BufReader, IoSlice, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use landline::net::{self, Socket};
 
 use crate::numbers::Figure;
 use crate::process;
-use crate::ways::{MESSAGE, PATIENCE, SIZE, datagram_options, server_options};
+use crate::ways::{MESSAGE, PATIENCE, SIZE, datagram_options, in_three, server_options};
 
 const FEW: usize = 1000;
 const MANY: usize = 11 * FEW;
@@ -35,24 +35,26 @@ const EXCHANGES: &[(&str, Exchange)] = &[
     ("tcp/read_exact", |n| Ends::new("")?.read_by(n, |served, buffer| served.read_exact(buffer).map(|()| SIZE))),
     ("std/tcp/peek", |n| std_tcp(n, |mut stream, buffer| stream.peek(buffer).and_then(|_| stream.read(buffer)))),
     ("tcp/peek", |n| Ends::new("")?.read_by(n, |served, buffer| served.peek(buffer).and_then(|_| served.read(buffer)))),
-    ("std/tcp/lines", |n| {
-        let mut lines = None;
+    ("std/tcp/read_line", |n| {
+        let (mut reader, mut line) = (None, String::new());
         std_tcp(n, |stream, _| {
-            let lines = lines.get_or_insert_with(|| BufReader::new(stream.try_clone().expect("it is open")).lines());
-            length(lines.next())
+            let reader = reader.get_or_insert_with(|| BufReader::new(stream.try_clone().expect("it is open")));
+            line.clear();
+            reader.read_line(&mut line)
         })
     }),
-    ("tcp/lines", |n| {
+    ("tcp/next_line", |n| {
         let ends = Ends::new("")?;
-        let mut lines = ends.served.lines();
-        ends.read_by(n, |_, _| length(lines.next()))
+        let mut buffered = ends.served.buffered()?;
+        // With its end.
+        ends.read_by(n, |_, _| Ok(buffered.next_line()?.expect("it does not end").len() + 1))
     }),
     ("tcp/read_line", |n| {
         let ends = Ends::new("")?;
-        let (mut lines, mut line) = (ends.served.lines(), String::new());
+        let (mut buffered, mut line) = (ends.served.buffered()?, String::new());
         ends.read_by(n, |_, _| {
             line.clear();
-            lines.read_line(&mut line)
+            buffered.read_line(&mut line)
         })
     }),
     ("tcp/each", |n| each("", n)),
@@ -63,10 +65,7 @@ const EXCHANGES: &[(&str, Exchange)] = &[
         Ends::new("")?.write_by(n, |client| write!(client, "{text}"))
     }),
     ("tcp/write_vectored", |n| {
-        Ends::new("")?.write_by(n, |mut client| client.write_vectored(&[IoSlice::new(&MESSAGE)]).map(drop))
-    }),
-    ("tcp/write_all_vectored", |n| {
-        Ends::new("")?.write_by(n, |client| client.write_all_vectored(&[&MESSAGE[..32], &MESSAGE[32..]]))
+        Ends::new("")?.write_by(n, |mut client| client.write_vectored(&in_three(&MESSAGE)).map(drop))
     }),
     ("tcp/outbox.try_send", |n| {
         let message: Arc<[u8]> = MESSAGE.into();
@@ -149,11 +148,6 @@ fn chain(
         send()
     })?;
     Ok(received.get())
-}
-
-/// The length of a line, with its end.
-fn length(line: Option<io::Result<String>>) -> io::Result<usize> {
-    line.expect("it does not end").map(|line| line.len() + 1)
 }
 
 /// Both ends of a connection. The served one has the setting.

@@ -32,7 +32,7 @@ pub const WAYS: &[(&str, Way)] = &[
     ("tcp/read", Handler(read)),
     ("tcp/read_exact", Handler(read_exact)),
     ("tcp/peek", Handler(peek)),
-    ("tcp/lines", Handler(lines)),
+    ("tcp/next_line", Handler(next_line)),
     ("tcp/read_line", Handler(read_line)),
     ("tcp/each", Handler(each)),
     ("tcp/pipe", Handler(pipe)),
@@ -41,7 +41,6 @@ pub const WAYS: &[(&str, Way)] = &[
     ("tcp/server.events", Way::Server(server_events)),
     ("tcp/write!", Handler(write_formatted)),
     ("tcp/write_vectored", Handler(write_vectored)),
-    ("tcp/write_all_vectored", Handler(write_all_vectored)),
     ("tcp/outbox.try_send", Handler(outbox_try_send)),
     ("tcp/outbox.send", Handler(outbox_send)),
     ("udp/recv", Datagrams(recv)),
@@ -159,17 +158,19 @@ fn peek(socket: &Socket) -> io::Result<()> {
     }
 }
 
-fn lines(socket: &Socket) -> io::Result<()> {
-    for line in socket.lines() {
-        writeln!(socket, "{}", line?)?;
+fn next_line(socket: &Socket) -> io::Result<()> {
+    let mut buffered = socket.buffered()?;
+    while let Some(line) = buffered.next_line()? {
+        writeln!(socket, "{line}")?;
     }
     Ok(())
 }
 
+/// What is written is kept until the next line must be waited for.
 fn read_line(socket: &Socket) -> io::Result<()> {
-    let (mut lines, mut line) = (socket.lines(), String::new());
-    while lines.read_line(&mut line)? > 0 {
-        socket.write_all(&line)?;
+    let (mut buffered, mut line) = (socket.buffered()?, String::new());
+    while buffered.read_line(&mut line)? > 0 {
+        buffered.write_all(line.as_bytes())?;
         line.clear();
     }
     Ok(())
@@ -240,19 +241,15 @@ fn write_formatted(socket: &Socket) -> io::Result<()> {
 fn write_vectored(mut socket: &Socket) -> io::Result<()> {
     let mut buffer = [0; SIZE];
     while socket.read_exact(&mut buffer).is_ok() {
-        let written = Write::write_vectored(&mut socket, &[IoSlice::new(&buffer)])?;
-        assert_eq!(written, SIZE, "a write hands over all of the buffer");
+        let written = socket.write_vectored(&in_three(&buffer))?;
+        assert_eq!(written, SIZE, "a write hands over all of the buffers");
     }
     Ok(())
 }
 
-fn write_all_vectored(socket: &Socket) -> io::Result<()> {
-    let mut buffer = [0; SIZE];
-    while socket.read_exact(&mut buffer).is_ok() {
-        let (one, two) = buffer.split_at(SIZE / 2);
-        socket.write_all_vectored(&[one, two])?;
-    }
-    Ok(())
+/// A message as it is often put together: of a head, a body and an end.
+pub fn in_three(message: &[u8; SIZE]) -> [IoSlice<'_>; 3] {
+    [&message[..8], &message[8..SIZE - 1], &message[SIZE - 1..]].map(IoSlice::new)
 }
 
 /// What the kernel takes at once is not copied.
