@@ -81,6 +81,7 @@ played! {
     proxy: ["nc"];
     proxy_std: ["nc"];
     reconnect: ["nc"];
+    redis: ["nc"];
     select_loop: ["nc"];
     shutdown: ["nc"];
     states: ["nc"];
@@ -258,7 +259,7 @@ fn play_alone(name: &str, tools: &[&str]) {
         return;
     }
     let source = sources().remove(name).expect("the list is of examples");
-    let is_nested = !source.starts_with(root().join("examples").join(format!("{name}.rs")));
+    let is_nested = root().join("examples").join(name).join("Cargo.toml").is_file();
     if is_nested && !is_built(name) {
         return;
     }

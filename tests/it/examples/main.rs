@@ -15,6 +15,7 @@ mod player;
 mod ports;
 mod processes;
 mod proxy;
+mod redis;
 mod select_loop;
 mod served;
 mod states;

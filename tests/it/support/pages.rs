@@ -60,7 +60,7 @@ pub(crate) fn files(folder: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// The source file of each example that has one of its own, by name: those of the library, and the crates in folders.
+/// The source file of each example that has one of its own, by name: those of the library, and the crates and larger examples in folders.
 pub(crate) fn sources() -> BTreeMap<String, PathBuf> {
     let entries = fs::read_dir(root().join("examples")).expect("there are examples");
     let found = entries.map(|entry| entry.expect("a folder can be read").path()).filter_map(|path| {
@@ -68,7 +68,7 @@ pub(crate) fn sources() -> BTreeMap<String, PathBuf> {
         if path.extension().is_some_and(|extension| extension == "rs") {
             return Some((name, path));
         }
-        ["src/main.rs", "src/lib.rs"]
+        ["main.rs", "src/main.rs", "src/lib.rs"]
             .map(|file| path.join(file))
             .into_iter()
             .find(|file| file.is_file())
