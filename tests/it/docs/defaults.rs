@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 
 use landline::dgram;
-use landline::net::{KeepAlive, Server, ServerOptions, SocketOptions};
+use landline::net::{KeepAlive, Server, ServerOptions, Socket, SocketOptions};
 
 use crate::node::word;
 use crate::support::pages::{files, read, root};
@@ -118,6 +118,9 @@ fn real(setter: &str) -> String {
     let value = match setter {
         // Without a limit of descriptors, which the test of the page takes into account.
         "ServerOptions::max_connections" | "Server::set_max_connections" => return "10,000".into(),
+        // No options: a new connection is asked.
+        "Socket::set_read_timeout" => return said(&debug_of_new(Socket::read_timeout), Unit::None),
+        "Socket::set_write_timeout" => return said(&debug_of_new(Socket::write_timeout), Unit::None),
         // Not of the options: the system's own.
         "dgram::Socket::set_multicast_interface" => return "ANY".into(),
         "dgram::SocketOptions::recv_buffer_size" | "dgram::Socket::set_recv_buffer_size" => {
@@ -131,6 +134,13 @@ fn real(setter: &str) -> String {
         _ if ["limit", "outbox_limit", "recv_buffer_size"].contains(&name) => said(&value, Unit::Bytes),
         _ => said(&value, Unit::None),
     }
+}
+
+/// A setting that a new connection has.
+fn debug_of_new<T: std::fmt::Debug>(setting: fn(&Socket) -> std::io::Result<T>) -> String {
+    let server = Server::listen("127.0.0.1:0").expect("port 0 can be listened on");
+    let socket = Socket::connect(server.address()).expect("the server listens");
+    format!("{:?}", setting(&socket).expect("it is open"))
 }
 
 /// The value that a stated default begins with, without markup: of "`None`, or what was set" `None`.

@@ -12,7 +12,7 @@ fn what_the_page_on_reliability_names_exists() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let tests = tests();
     assert!(
-        tests.len() > 400 && tests.contains("socket::lines::a_step_that_timed_out_loses_nothing"),
+        tests.len() > 400 && tests.contains("socket::buffered::a_step_that_timed_out_loses_nothing"),
         "the tests are read"
     );
     let page = fs::read_to_string(root.join("docs/reliability.md")).expect("it is text");
