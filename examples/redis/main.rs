@@ -47,7 +47,7 @@
 //!
 //! Lesson: a client may send many requests before it reads an answer. A `Buffered` keeps the answers while there are requests
 //! to be read, and sends them in one write before it waits. What one client publishes goes to others by their outboxes, which
-//! never block: one that does not read is dropped, and holds up nobody. No answer is written while the store is locked.
+//! never block: one that does not read is dropped, and holds up no other. No answer is written while the store is locked.
 
 mod resp;
 

@@ -93,7 +93,7 @@ fn what_is_no_request_ends_its_connection_alone() {
 }
 
 /// Ensures that each message comes to every subscriber, in order, between whole answers, and that a subscriber that never
-/// reads is dropped and holds up nobody.
+/// reads is dropped and holds up no other.
 #[test]
 fn a_subscriber_that_never_reads_is_dropped_and_holds_up_no_other() {
     let server = Server::start("redis", &["127.0.0.1:0"]);
