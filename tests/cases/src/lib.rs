@@ -163,34 +163,3 @@ pub fn limit_descriptors(to: u64) {
 pub fn all_descriptors() -> Vec<std::fs::File> {
     std::iter::from_fn(|| std::fs::File::open("/dev/null").ok()).collect()
 }
-
-/// Calls of the whole of something.
-pub trait Whole {
-    /// What arrives until the peer's end.
-    fn read_all(&self) -> std::io::Result<Vec<u8>>;
-
-    /// The same, as text.
-    fn read_text(&self) -> std::io::Result<String>;
-
-    /// Several buffers as one message.
-    fn write_slices(&self, slices: &[&[u8]]) -> std::io::Result<()>;
-}
-
-impl Whole for landline::net::Socket {
-    fn read_all(&self) -> std::io::Result<Vec<u8>> {
-        let mut all = Vec::new();
-        std::io::Read::read_to_end(&mut &*self, &mut all)?;
-        Ok(all)
-    }
-
-    fn read_text(&self) -> std::io::Result<String> {
-        std::io::read_to_string(self)
-    }
-
-    fn write_slices(&self, slices: &[&[u8]]) -> std::io::Result<()> {
-        let length: usize = slices.iter().map(|slice| slice.len()).sum();
-        let slices: Vec<_> = slices.iter().map(|slice| std::io::IoSlice::new(slice)).collect();
-        let n = std::io::Write::write_vectored(&mut &*self, &slices)?;
-        if n == length { Ok(()) } else { Err(std::io::ErrorKind::TimedOut.into()) }
-    }
-}

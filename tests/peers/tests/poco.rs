@@ -15,7 +15,6 @@ use landline::net::{KeepAlive, Server, ServerOptions, Socket, SocketOptions, Whe
 use landline::{Address, BlockList, Endpoint, Family, dgram};
 use landline_peers::*;
 use socket2::SockRef;
-use landline_peers::Whole;
 
 mod tcp_server {
     use super::*;
@@ -351,7 +350,7 @@ mod socket {
         let got = Arc::new(Mutex::new(Vec::new()));
         let shared = Arc::clone(&got);
         let served = Served::new(move |socket| {
-            *shared.lock().unwrap() = socket.read_all()?;
+            *shared.lock().unwrap() = socket.read_to_end()?;
             Ok(())
         });
         let client = served.client();

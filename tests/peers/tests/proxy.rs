@@ -29,7 +29,6 @@ enum Verdict {
     Refused(RefusedBy),
 }
 use Verdict::{Own, Passed, Refused};
-use landline_peers::Whole;
 
 struct Behind {
     server: Server,
@@ -51,7 +50,7 @@ impl Behind {
         let running = server
             .on()
             .connection(move |socket| {
-                let rest = socket.read_all()?;
+                let rest = socket.read_to_end()?;
                 let verdict = match socket.proxy_address() {
                     Some(_) => Passed {
                         client: socket.remote_address().to_string(),
@@ -393,7 +392,7 @@ mod version_2 {
                 assert_eq!(socket.remote_address().to_string(), V4[0]);
                 assert_eq!(socket.local_address().to_string(), V4[1]);
                 assert!(socket.proxy_address().is_some());
-                assert_eq!(socket.read_all().unwrap(), PAYLOAD);
+                assert_eq!(socket.read_to_end().unwrap(), PAYLOAD);
             }
         });
     }

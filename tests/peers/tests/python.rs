@@ -18,7 +18,6 @@ use landline::net::{Server, ServerEvent, ServerOptions, Socket, SocketOptions};
 use landline::{Address, BlockList, Error, Family, Report, dgram};
 use landline_peers::*;
 use socket2::SockRef;
-use landline_peers::Whole;
 
 const MSG: &str = "a line and no more \u{1234}\r\n";
 const LINE: &str = "a line and no more \u{1234}";
@@ -38,7 +37,7 @@ mod socketserver {
         for _ in 0..3 {
             let client = served.client();
             client.write_all("hello world\n").unwrap();
-            assert_eq!(client.read_text().unwrap(), "hello world\n");
+            assert_eq!(client.read_to_string().unwrap(), "hello world\n");
         }
         let server = served.server.clone();
         server.close();
@@ -489,7 +488,7 @@ mod basic_tcp {
         within(|| {
             let (_server, client, socket) = pair("127.0.0.1:0");
             let sender = thread::spawn(move || socket.write_all([b'f'; 2048]).unwrap());
-            assert_eq!(client.read_all().unwrap(), [b'f'; 2048]);
+            assert_eq!(client.read_to_end().unwrap(), [b'f'; 2048]);
             sender.join().unwrap();
         });
     }
@@ -516,7 +515,7 @@ mod basic_tcp {
             let (_server, client, socket) = pair("127.0.0.1:0");
             socket.write_all(MSG).unwrap();
             SockRef::from(&socket.raw().unwrap()).shutdown(std::net::Shutdown::Both).unwrap();
-            assert_eq!(client.read_text().unwrap(), MSG);
+            assert_eq!(client.read_to_string().unwrap(), MSG);
         });
     }
 
@@ -1058,7 +1057,7 @@ mod connecting {
                 let client = client;
                 client.write_all("foo").unwrap();
             }
-            assert_eq!(socket.read_text().unwrap(), "foo");
+            assert_eq!(socket.read_to_string().unwrap(), "foo");
         });
     }
 }
@@ -1086,7 +1085,7 @@ mod unix {
                 assert_eq!(client.remote_address().path(), Some(&*name));
                 assert_eq!(socket.local_address().path(), Some(&*name));
                 client.write_end(MSG).unwrap();
-                assert_eq!(socket.read_text().unwrap(), MSG);
+                assert_eq!(socket.read_to_string().unwrap(), MSG);
             }
         });
     }
@@ -1173,7 +1172,7 @@ mod create_server {
             let both = Served::on(Server::listen(0).unwrap(), name);
             for (server, ip) in [(&v4, "127.0.0.1"), (&v6, "::1"), (&both, "127.0.0.1"), (&both, "::1")] {
                 let client = Socket::connect((ip, server.server.address().port())).unwrap();
-                assert_eq!(client.read_text().unwrap(), ip);
+                assert_eq!(client.read_to_string().unwrap(), ip);
             }
         });
     }
@@ -1211,7 +1210,7 @@ mod sendfile {
             {
                 let (_server, client, socket) = pair("127.0.0.1:0");
                 client.set_timeout(time);
-                let receiver = thread::spawn(move || socket.read_all().unwrap());
+                let receiver = thread::spawn(move || socket.read_to_end().unwrap());
                 let mut file = std::fs::File::open(folder.join("file")).unwrap();
                 io::Seek::seek(&mut file, io::SeekFrom::Start(from)).unwrap();
                 let sent = io::copy(&mut file.take(most), &mut &client).unwrap();

@@ -13,7 +13,6 @@ use landline::net::{ReadyState, Server, ServerOptions, Socket, SocketOptions};
 use landline::{Address, Endpoint, Family, dgram};
 use landline_peers::*;
 use socket2::SockRef;
-use landline_peers::Whole;
 
 mod tcp {
     use super::*;
@@ -144,12 +143,12 @@ mod tcp {
                 connect(i + 1, to);
                 client.write_all([i as u8]).unwrap();
                 client.end().unwrap();
-                assert_eq!(client.read_all().unwrap(), [i as u8, i as u8]);
+                assert_eq!(client.read_to_end().unwrap(), [i as u8, i as u8]);
             }
         }
         let server = Server::listen(at).unwrap();
         let answer = |socket: &Socket| {
-            let got = socket.read_all()?;
+            let got = socket.read_to_end()?;
             socket.write_end([got[0], got[0]])
         };
         if served_by_handler {
@@ -236,7 +235,7 @@ mod tcp {
                 let n =
                     client.write_vectored(&[IoSlice::new(&[]), IoSlice::new(&[10]), IoSlice::new(&[11, 12])]).unwrap();
                 client.end().unwrap();
-                let got = socket.read_all().unwrap();
+                let got = socket.read_to_end().unwrap();
                 assert!(n == 1 || n == 3);
                 assert_eq!(got, &[10, 11, 12][..n]);
             });
@@ -251,7 +250,7 @@ mod tcp {
             let n =
                 client.write_vectored(&[IoSlice::new(&[10]), IoSlice::new(&[11, 12]), IoSlice::new(b"xyz")]).unwrap();
             client.end().unwrap();
-            assert_eq!(socket.read_all().unwrap().len(), n);
+            assert_eq!(socket.read_to_end().unwrap().len(), n);
             assert_eq!(n, 6, "one call writes all buffers");
         });
     }
@@ -300,7 +299,7 @@ mod tcp {
                 });
                 // This paces the reader, so that the kernel gives up at least once.
                 thread::sleep(Duration::from_secs(3));
-                let got = socket.read_all().unwrap();
+                let got = socket.read_to_end().unwrap();
                 assert_eq!(writer.join().unwrap(), 18 << 20);
                 assert!(got == expected, "{} bytes", got.len());
             });
@@ -446,7 +445,7 @@ mod tcp {
                 assert_eq!(reader.join().unwrap(), 0);
                 assert_eq!(client.read(&mut [0]).unwrap(), 0);
                 client.write_end("still").unwrap();
-                assert_eq!(socket.read_text().unwrap(), "still");
+                assert_eq!(socket.read_to_string().unwrap(), "still");
             });
         });
     }
@@ -1024,7 +1023,7 @@ mod unix {
             let client = Socket::connect(&path).unwrap();
             assert_eq!(client.remote_address().path(), Some(&*path));
             client.write_all("hello").unwrap();
-            assert_eq!(client.read_text().unwrap(), "world!");
+            assert_eq!(client.read_to_string().unwrap(), "world!");
         });
     }
 
@@ -1059,7 +1058,7 @@ mod unix {
                 a.write_all("world!").unwrap();
             });
             b.write_all("hello").unwrap();
-            assert_eq!(b.read_text().unwrap(), "world!");
+            assert_eq!(b.read_to_string().unwrap(), "world!");
             peer.join().unwrap();
         });
     }
@@ -1171,7 +1170,7 @@ mod unix {
             assert_eq!(client.remote_address().path(), Some(&*name));
             assert_eq!(client.remote_address().to_string(), format!("@peers-{}-name", std::process::id()));
             client.write_all("hello").unwrap();
-            assert_eq!(client.read_text().unwrap(), "world");
+            assert_eq!(client.read_to_string().unwrap(), "world");
             drop(served);
         });
     }

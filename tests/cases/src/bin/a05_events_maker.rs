@@ -4,7 +4,6 @@ use std::thread;
 use std::time::Duration;
 
 use landline::net::{Server, ServerEvent, Socket, SocketEvent};
-use cases::Whole;
 
 fn main() {
     let server = Server::listen("127.0.0.1:0").unwrap();
@@ -24,7 +23,7 @@ fn main() {
     thread::spawn(move || {
         thread::sleep(Duration::from_secs(2));
         let client = Socket::connect(&address).unwrap();
-        let answer = client.write_end("hello").and_then(|()| client.read_text());
+        let answer = client.write_end("hello").and_then(|()| client.read_to_string());
         cases::verdict(answer.as_ref().is_ok_and(|text| text == "hello"), format!("a client is answered {answer:?}"))
     });
     let _ = server.wait();

@@ -6,7 +6,6 @@ use std::thread;
 use std::time::Duration;
 
 use landline::net::{Server, Socket};
-use cases::Whole;
 
 fn main() {
     let mut wrong = Vec::new();
@@ -37,7 +36,7 @@ fn main() {
             });
         let _running = serving.spawn().unwrap();
         let client = Socket::connect(server.address()).unwrap();
-        thread::spawn(move || client.read_all());
+        thread::spawn(move || client.read_to_end());
         match told.recv_timeout(Duration::from_secs(6)) {
             Ok(0) => {}
             Ok(running) => wrong.push(format!("{what}: {running} still running")),

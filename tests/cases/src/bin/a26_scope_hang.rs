@@ -4,7 +4,6 @@ use std::time::Duration;
 use std::{io, thread};
 
 use landline::net::{Server, Socket};
-use cases::Whole;
 
 fn main() {
     cases::watchdog(Duration::from_secs(4), "the error has not come out");
@@ -12,7 +11,7 @@ fn main() {
     let result: io::Result<()> = thread::scope(|scope| {
         scope.spawn(|| server.serve(|socket| socket.write_end("hello\n")));
         // The wrong port.
-        Socket::connect("127.0.0.1:1")?.read_text()?;
+        Socket::connect("127.0.0.1:1")?.read_to_string()?;
         server.close();
         Ok(())
     });

@@ -3,7 +3,6 @@ use std::thread;
 use std::time::Duration;
 
 use landline::net::{Server, Socket, relay};
-use cases::Whole;
 
 fn main() {
     let backend = Server::listen("127.0.0.1:0").unwrap();
@@ -15,7 +14,7 @@ fn main() {
     let proxy = Server::listen("127.0.0.1:0").unwrap();
     let to = backend.address().clone();
     let _proxy = proxy.spawn(move |client| relay(client, &Socket::connect(&to)?).map(drop));
-    let read = |server: &Server| Socket::connect(server.address()).unwrap().read_all().map(|bytes| bytes.len());
+    let read = |server: &Server| Socket::connect(server.address()).unwrap().read_to_end().map(|bytes| bytes.len());
     let (straight, relayed) = (read(&backend), read(&proxy));
     cases::verdict(straight.is_err() && relayed.is_err(), format!("straight {straight:?}, by relay {relayed:?}"))
 }

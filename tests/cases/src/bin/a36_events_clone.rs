@@ -4,7 +4,6 @@ use std::thread;
 use std::time::Duration;
 
 use landline::net::{Server, ServerEvent, Socket, SocketEvent};
-use cases::Whole;
 
 fn main() {
     let server = Server::listen("127.0.0.1:0").unwrap();
@@ -25,7 +24,7 @@ fn main() {
     let ask = move || {
         let client = Socket::connect(&address)?;
         client.write_end("hello")?;
-        client.read_text()
+        client.read_to_string()
     };
     let before = ask();
     thread::spawn(move || {

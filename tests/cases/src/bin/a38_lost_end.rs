@@ -2,7 +2,6 @@
 //! by the idle timeout it takes the end back, and the end that `Ok` promised never comes.
 use std::thread;
 use std::time::Duration;
-use cases::Whole;
 
 const TRIALS: u64 = 40;
 
@@ -25,7 +24,7 @@ fn main() {
         });
         socket.set_timeout(None);
         client.set_timeout(Duration::from_secs(1));
-        let read = client.read_all();
+        let read = client.read_to_end();
         if queued.is_ok() && read.is_err() {
             lost += 1;
             text = format!(

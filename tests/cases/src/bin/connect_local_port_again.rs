@@ -1,7 +1,6 @@
 //! A client with a local port that closes first cannot connect again for a minute, not even to another server: bind
 //! EADDRINUSE. Node can, since libuv sets SO_REUSEADDR before it binds.
 use landline::net::{Server, SocketOptions};
-use cases::Whole;
 
 fn main() {
     let (one, other) = (Server::listen("127.0.0.1:0").unwrap(), Server::listen("127.0.0.1:0").unwrap());
@@ -10,9 +9,9 @@ fn main() {
     let client = options.connect(one.address()).unwrap();
     let accepted = one.accept().unwrap().expect("it is open");
     client.end().unwrap();
-    accepted.read_all().unwrap();
+    accepted.read_to_end().unwrap();
     accepted.end().unwrap();
-    client.read_all().unwrap();
+    client.read_to_end().unwrap();
     drop((client, accepted));
     let again = options.connect(other.address()).map(drop);
     cases::verdict(again.is_ok(), format!("from the same port to another server: {again:?}"))

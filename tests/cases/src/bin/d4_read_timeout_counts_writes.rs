@@ -2,12 +2,11 @@
 //! puts it off, so a thread that publishes to a silent peer hides the silence. A deadline ends the publisher too.
 use std::thread;
 use std::time::{Duration, Instant};
-use cases::Whole;
 
 fn main() {
     let (client, socket) = cases::pair();
     // It takes everything and says nothing.
-    thread::spawn(move || client.read_all());
+    thread::spawn(move || client.read_to_end());
     let publisher = socket.clone();
     let publishing = thread::spawn(move || {
         (0..40).try_for_each(|_| {

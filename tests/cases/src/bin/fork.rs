@@ -8,7 +8,6 @@ use landline::net::{Server, ServerOptions, Socket};
 use std::io::Read;
 use std::net::TcpStream;
 use std::time::Duration;
-use cases::Whole;
 
 /// A child that lives for a while and does `work` first.
 fn forked(work: impl FnOnce()) -> libc::pid_t {
@@ -59,8 +58,8 @@ fn main() {
             let _serving = server
                 .spawn(move |socket| match what.as_str() {
                     "each" => socket.each(|_, _| Ok(())),
-                    "error" => socket.read_all().and(Err(std::io::Error::other("no"))),
-                    _ => socket.read_all().map(drop),
+                    "error" => socket.read_to_end().and(Err(std::io::Error::other("no"))),
+                    _ => socket.read_to_end().map(drop),
                 })
                 .unwrap();
             std::thread::sleep(Duration::from_millis(200));

@@ -8,7 +8,6 @@ use landline::dgram;
 use landline::net::{Server, ServerOptions, Socket};
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
-use cases::Whole;
 
 fn main() {
     cases::inside(
@@ -22,8 +21,8 @@ fn main() {
             let server = Server::listen(0).unwrap();
             println!("listening on {}", server.address());
             let _serving = server.spawn(|socket| socket.write_end("hello")).unwrap();
-            let by_port = Socket::connect(server.address().port()).and_then(|s| Ok(s.read_text()?));
-            let by_address = Socket::connect(server.address()).and_then(|s| Ok(s.read_text()?));
+            let by_port = Socket::connect(server.address().port()).and_then(|s| Ok(s.read_to_string()?));
+            let by_address = Socket::connect(server.address()).and_then(|s| Ok(s.read_to_string()?));
             println!("by port {by_port:?}, by server.address() {by_address:?}");
             verdict(by_address.is_ok(), "connecting to server.address()");
         }

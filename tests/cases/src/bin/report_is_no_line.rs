@@ -4,7 +4,6 @@ use std::sync::{Arc, Mutex};
 
 use landline::Report;
 use landline::net::{ServerOptions, Socket};
-use cases::Whole;
 
 fn main() {
     std::panic::set_hook(Box::new(|_| {}));
@@ -13,14 +12,14 @@ fn main() {
     let hook = move |report: &Report| kept.lock().unwrap().push(report.to_string());
     let server = ServerOptions::new().report(hook).listen("127.0.0.1:0").unwrap();
     let serving = server.spawn(|socket| {
-        let text = socket.read_text()?;
+        let text = socket.read_to_string()?;
         assert_ne!(text, "panic");
         Err(std::io::Error::other(format!("no such command: {text}")))
     });
     for text in ["x\n#99 10.0.0.1:4 -> 10.0.0.2:5 accepted, 1 open", "panic"] {
         let client = Socket::connect(server.address()).unwrap();
         client.write_end(text).unwrap();
-        let _ = client.read_all();
+        let _ = client.read_to_end();
     }
     server.close();
     serving.unwrap().join().unwrap();
