@@ -28,8 +28,7 @@ use crate::net::socket::write::Data;
 /// let serving = server.spawn(|socket| {
 ///     let mut client = socket.buffered()?;
 ///     while let Some(line) = client.next_line()? {
-///         let length = line.len();
-///         writeln!(client, "{length}")?;
+///         writeln!(client, "{}", line.len())?;
 ///     }
 ///     Ok(())
 /// })?;
@@ -117,11 +116,13 @@ impl Buffered {
     /// `InvalidData` if the line is longer than the [limit](Self::set_line_limit), not counting its end; it is not
     /// taken, so each further call says so again. `InvalidData` if it is not UTF-8; the next line follows. Otherwise see
     /// above; after a tick the next call goes on where this one stopped.
-    pub fn next_line(&mut self) -> io::Result<Option<&str>> {
-        self.next_line_bytes()?.map(|line| str::from_utf8(line).map_err(not_utf8)).transpose()
+    pub fn next_line(&mut self) -> io::Result<Option<String>> {
+        let line = self.next_line_bytes()?;
+        line.map(|line| str::from_utf8(line).map(String::from).map_err(not_utf8)).transpose()
     }
 
-    /// As [`next_line`](Self::next_line), in any encoding.
+    /// As [`next_line`](Self::next_line), in any encoding, and lent from the buffer: nothing is copied or allocated. For
+    /// text, so does [`read_line`](BufRead::read_line), into a `String` that is used again.
     ///
     /// # Errors
     /// Those of `next_line`, but for UTF-8.
@@ -143,16 +144,12 @@ impl Buffered {
             if is_over {
                 return None;
             }
-            match self.next_line_bytes() {
-                Ok(line) => {
-                    is_over = line.is_none();
-                    line.map(|line| str::from_utf8(line).map(String::from).map_err(not_utf8))
-                }
-                Err(error) => {
-                    is_over = !Error::is_tick(&error);
-                    Some(Err(error))
-                }
-            }
+            let line = self.next_line_bytes();
+            is_over = match &line {
+                Ok(line) => line.is_none(),
+                Err(error) => !Error::is_tick(error),
+            };
+            line.transpose().map(|line| Ok(str::from_utf8(line?).map_err(not_utf8)?.to_owned()))
         })
     }
 

@@ -7,6 +7,7 @@ use crate::error::Cause;
 use crate::net::socket::Socket;
 use crate::net::socket::carried::Carrying;
 use crate::net::socket::read::Chunks;
+use crate::net::socket::write::Data;
 use crate::thread::Builder;
 
 /// What is read at most at a time. Nobody sees the pieces, and larger ones take fewer system calls for each megabyte;
@@ -26,7 +27,8 @@ impl Socket {
     /// destroying `to` does; destroying the other one ends it when that read or write is over.
     ///
     /// # Errors
-    /// Those of [`read`](Self::read) here and of [`write_all`](Self::write_all) there. Nothing is closed then.
+    /// Those of [`read`](Self::read) here and of [`write_all`](Self::write_all) there. Nothing is closed then, and what was
+    /// read and not written is put back: after a tick another `pipe` goes on where this one stopped.
     pub fn pipe(&self, to: &Socket) -> io::Result<u64> {
         let stream = self.connection.stream("read")?;
         let carrying = Carrying::begin(&self.connection, &to.connection);
@@ -38,8 +40,12 @@ impl Socket {
                 to.end()?;
                 return Ok(total);
             }
-            carrying.writing(|| to.write_all(chunk))?;
-            total += chunk.len() as u64;
+            let (n, written) = carrying.writing(|| to.connection.turn().write(Data::One(chunk)));
+            total += n as u64;
+            if written.is_err() {
+                self.connection.unread(&chunk[n..]);
+            }
+            written?;
         }
     }
 }

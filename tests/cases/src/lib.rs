@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Display;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::{Command, Stdio, exit};
 use std::sync::mpsc;
@@ -88,6 +88,12 @@ pub fn pair() -> (Socket, Socket) {
     let server = Server::listen("127.0.0.1:0").expect("it listens");
     let client = Socket::connect(server.address()).expect("it connects");
     (client, server.accept().expect("it accepts").expect("the server is open"))
+}
+
+/// Everything until the peer's end.
+pub fn all(mut socket: &Socket) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    socket.read_to_end(&mut bytes).map(|_| bytes)
 }
 
 /// Receives on a thread of its own until the socket closes.

@@ -50,7 +50,7 @@ impl Behind {
         let running = server
             .on()
             .connection(move |socket| {
-                let rest = socket.read_to_end()?;
+                let rest = all(socket)?;
                 let verdict = match socket.proxy_address() {
                     Some(_) => Passed {
                         client: socket.remote_address().to_string(),
@@ -392,7 +392,7 @@ mod version_2 {
                 assert_eq!(socket.remote_address().to_string(), V4[0]);
                 assert_eq!(socket.local_address().to_string(), V4[1]);
                 assert!(socket.proxy_address().is_some());
-                assert_eq!(socket.read_to_end().unwrap(), PAYLOAD);
+                assert_eq!(all(&socket).unwrap(), PAYLOAD);
             }
         });
     }

@@ -26,7 +26,7 @@ mod socketserver {
     use super::*;
 
     fn a_line_back(socket: &Socket) -> io::Result<()> {
-        match socket.lines().next() {
+        match socket.buffered()?.lines().next() {
             Some(line) => socket.write_all(format!("{}\n", line?)),
             None => Ok(()),
         }
@@ -37,7 +37,7 @@ mod socketserver {
         for _ in 0..3 {
             let client = served.client();
             client.write_all("hello world\n").unwrap();
-            assert_eq!(client.read_to_string().unwrap(), "hello world\n");
+            assert_eq!(io::read_to_string(&client).unwrap(), "hello world\n");
         }
         let server = served.server.clone();
         server.close();
@@ -206,18 +206,18 @@ mod socketserver {
             let options = ServerOptions::new().timeout(Duration::from_secs(40));
             let served = Served::with(&options, "127.0.0.1:0", |socket| {
                 socket.write_all("write data\n")?;
-                assert_eq!(socket.lines().next().unwrap()?, "client response");
+                assert_eq!(socket.buffered()?.lines().next().unwrap()?, "client response");
                 socket.write_all(vec![7; BIG])
             });
             let client = served.client();
-            let mut lines = client.lines();
-            assert_eq!(lines.next().unwrap().unwrap(), "write data");
+            let mut reader = client.buffered().unwrap();
+            assert_eq!(reader.next_line().unwrap(), Some("write data"));
             client.write_all("client response\n").unwrap();
             ready();
             // This paces the reader: the handler is still writing while the signals come.
             thread::sleep(Duration::from_secs(2));
             let mut rest = Vec::new();
-            lines.read_to_end(&mut rest).unwrap();
+            reader.read_to_end(&mut rest).unwrap();
             assert_eq!(rest.len(), BIG);
             assert!(rest.iter().all(|byte| *byte == 7));
         });
@@ -316,10 +316,10 @@ mod general {
             client.destroy();
             for result in [
                 client.write_all("spam"),
-                client.write_all_vectored(&[b"spam"]),
+                write_all_vectored(&client, &[b"spam"]),
                 client.write_end("spam"),
                 client.outbox().send(*b"spam").map_err(io::Error::from),
-                client.write_with(|out| out.write_all(b"spam")),
+                client.buffered().and_then(|mut buffered| buffered.write_all(b"spam")),
             ] {
                 assert_eq!(result.unwrap_err().kind(), ErrorKind::NotConnected);
             }
@@ -488,7 +488,7 @@ mod basic_tcp {
         within(|| {
             let (_server, client, socket) = pair("127.0.0.1:0");
             let sender = thread::spawn(move || socket.write_all([b'f'; 2048]).unwrap());
-            assert_eq!(client.read_to_end().unwrap(), [b'f'; 2048]);
+            assert_eq!(all(&client).unwrap(), [b'f'; 2048]);
             sender.join().unwrap();
         });
     }
@@ -515,7 +515,7 @@ mod basic_tcp {
             let (_server, client, socket) = pair("127.0.0.1:0");
             socket.write_all(MSG).unwrap();
             SockRef::from(&socket.raw().unwrap()).shutdown(std::net::Shutdown::Both).unwrap();
-            assert_eq!(client.read_to_string().unwrap(), MSG);
+            assert_eq!(io::read_to_string(&client).unwrap(), MSG);
         });
     }
 
@@ -691,12 +691,12 @@ mod basic_tcp {
         within(|| {
             let (_server, client, socket) = pair("127.0.0.1:0");
             let (a, b) = MSG.as_bytes().split_at(3);
-            client.write_all_vectored(&[a, b]).unwrap();
+            write_all_vectored(&client, &[a, b]).unwrap();
             let mut buffer = [0; 100];
             assert_eq!(socket.read(&mut buffer).unwrap(), MSG.len());
             client.set_timeout(Duration::from_secs(1));
             let error = loop {
-                if let Err(error) = client.write_all_vectored(&[&[b'a'; 40_000], &[b'b'; 40_000]]) {
+                if let Err(error) = write_all_vectored(&client, &[&[b'a'; 40_000], &[b'b'; 40_000]]) {
                     break error;
                 }
             };
@@ -759,11 +759,11 @@ mod file_object {
             for step in [1, 2, MSG.len() - 3, MSG.len(), 1000] {
                 let (_server, client, socket) = pair("127.0.0.1:0");
                 socket.write_end(MSG).unwrap();
-                let mut lines = client.lines();
+                let mut reader = client.buffered().unwrap();
                 let mut got: Vec<u8> = Vec::new();
                 let mut buffer = vec![0; step];
                 loop {
-                    match lines.read(&mut buffer).unwrap() {
+                    match reader.read(&mut buffer).unwrap() {
                         0 => break,
                         n => got.extend(&buffer[..n]),
                     }
@@ -780,32 +780,32 @@ mod file_object {
             let (_server, client, socket) = pair("127.0.0.1:0");
             socket.write_all(MSG).unwrap();
             socket.write_all("begun").unwrap();
-            let mut lines = client.lines();
-            assert_eq!(lines.next().unwrap().unwrap(), LINE);
+            let mut reader = client.buffered().unwrap();
+            assert_eq!(reader.next_line().unwrap(), Some(LINE));
             socket.write_end(" and ended").unwrap();
-            assert_eq!(lines.next().unwrap().unwrap(), "begun and ended");
-            assert!(lines.next().is_none());
+            assert_eq!(reader.next_line().unwrap(), Some("begun and ended"));
+            assert_eq!(reader.next_line().unwrap(), None);
         });
     }
 
     /// testReadline, by `BufRead`, which leaves the line's end on
     #[test]
-    fn lines_are_bufread_too_with_line_ends_and_in_turns_with_the_iterator() {
+    fn lines_are_bufread_too_with_line_ends_and_in_turns_with_those_without() {
         within(|| {
             let (_server, client, socket) = pair("127.0.0.1:0");
             socket.write_end(format!("{MSG}two\nthree\r\nfour")).unwrap();
-            let mut lines = client.lines();
+            let mut reader = client.buffered().unwrap();
             let mut line = String::new();
-            lines.read_line(&mut line).unwrap();
+            reader.read_line(&mut line).unwrap();
             assert_eq!(line, MSG);
-            assert_eq!(Iterator::next(&mut lines).unwrap().unwrap(), "two");
-            assert_eq!(lines.fill_buf().unwrap(), b"three\r\nfour");
-            lines.consume(2);
-            assert_eq!(Iterator::next(&mut lines).unwrap().unwrap(), "ree");
+            assert_eq!(reader.next_line().unwrap(), Some("two"));
+            assert_eq!(reader.fill_buf().unwrap(), b"three\r\nfour");
+            reader.consume(2);
+            assert_eq!(reader.next_line().unwrap(), Some("ree"));
             let mut rest = String::new();
-            lines.read_to_string(&mut rest).unwrap();
+            reader.read_to_string(&mut rest).unwrap();
             assert_eq!(rest, "four");
-            assert!(Iterator::next(&mut lines).is_none());
+            assert_eq!(reader.next_line().unwrap(), None);
         });
     }
 
@@ -817,7 +817,7 @@ mod file_object {
             let (_server, client, socket) = pair("127.0.0.1:0");
             client.set_timeout(Duration::from_secs(1));
             socket.write_all("half").unwrap();
-            let mut lines = client.lines();
+            let mut lines = client.buffered().unwrap().lines();
             assert_eq!(lines.next().unwrap().unwrap_err().kind(), ErrorKind::TimedOut);
             assert_eq!(lines.next().unwrap().unwrap_err().kind(), ErrorKind::TimedOut);
             socket.write_all(" and half\nnext\n").unwrap();
@@ -833,10 +833,10 @@ mod file_object {
             let (_server, client, socket) = pair("127.0.0.1:0");
             client.set_timeout(Duration::from_secs(1));
             socket.write_all("half").unwrap();
-            let (mut lines, mut line) = (client.lines(), String::new());
-            assert_eq!(lines.read_line(&mut line).unwrap_err().kind(), ErrorKind::TimedOut);
+            let (mut reader, mut line) = (client.buffered().unwrap(), String::new());
+            assert_eq!(reader.read_line(&mut line).unwrap_err().kind(), ErrorKind::TimedOut);
             socket.write_all(" and half\nnext\n").unwrap();
-            lines.read_line(&mut line).unwrap();
+            reader.read_line(&mut line).unwrap();
             assert_eq!(line, "half and half\n");
         });
     }
@@ -846,7 +846,7 @@ mod file_object {
     fn lines_keep_the_connection_open_when_the_socket_is_dropped() {
         within(|| {
             let (_server, client, socket) = pair("127.0.0.1:0");
-            let mut lines = client.lines();
+            let mut lines = client.buffered().unwrap().lines();
             drop(client);
             socket.write_all(MSG).unwrap();
             assert_eq!(lines.next().unwrap().unwrap(), LINE);
@@ -861,7 +861,7 @@ mod file_object {
         within(|| {
             let (_server, client, socket) = pair("127.0.0.1:0");
             socket.write_all(MSG).unwrap();
-            drop(client.lines());
+            drop(client.buffered().unwrap());
             let mut buffer = [0; 100];
             assert_eq!(client.read(&mut buffer).unwrap(), MSG.len());
         });
@@ -872,7 +872,7 @@ mod file_object {
     fn lines_of_a_closed_socket_fail_and_end() {
         within(|| {
             let (_server, client, _socket) = pair("127.0.0.1:0");
-            let mut lines = client.lines();
+            let mut lines = client.buffered().unwrap().lines();
             client.destroy();
             assert_eq!(lines.next().unwrap().unwrap_err().kind(), ErrorKind::NotConnected);
             assert!(lines.next().is_none());
@@ -880,17 +880,17 @@ mod file_object {
     }
 
     /// UnbufferedFileObjectClassTestCase.testUnbufferedReadline. Differs: what was received beyond the line
-    /// is in the `Lines` and not in the socket.
+    /// is in the `Buffered`, of which there is one at a time, until that is dropped.
     #[test]
-    fn a_second_line_that_came_with_the_first_is_in_the_same_lines_and_nowhere_else() {
+    fn a_second_line_that_came_with_the_first_is_left_to_the_next_reader() {
         within(|| {
             let (_server, client, socket) = pair("127.0.0.1:0");
             socket.write_all(format!("A. {MSG}B. {MSG}")).unwrap();
-            let mut lines = client.lines();
-            assert_eq!(lines.next().unwrap().unwrap(), format!("A. {LINE}"));
-            client.set_timeout(Duration::from_secs(1));
-            assert_eq!(client.lines().next().unwrap().unwrap_err().kind(), ErrorKind::TimedOut);
-            assert_eq!(lines.next().unwrap().unwrap(), format!("B. {LINE}"));
+            let mut reader = client.buffered().unwrap();
+            assert_eq!(reader.next_line().unwrap().unwrap(), format!("A. {LINE}"));
+            assert_eq!(client.buffered().unwrap_err().kind(), ErrorKind::ResourceBusy);
+            drop(reader);
+            assert_eq!(client.buffered().unwrap().next_line().unwrap().unwrap(), format!("B. {LINE}"));
         });
     }
 
@@ -901,7 +901,7 @@ mod file_object {
         within(|| {
             let (_server, client, socket) = pair("127.0.0.1:0");
             socket.write_end(b"\xff\xfe\n\xe1\x88\xb4\n\xe1\x88\n".as_slice()).unwrap();
-            let mut lines = client.lines();
+            let mut lines = client.buffered().unwrap().lines();
             assert_eq!(lines.next().unwrap().unwrap_err().kind(), ErrorKind::InvalidData);
             assert_eq!(lines.next().unwrap().unwrap(), "\u{1234}");
             assert_eq!(lines.next().unwrap().unwrap_err().kind(), ErrorKind::InvalidData);
@@ -921,7 +921,9 @@ mod file_object {
                         text.as_bytes().chunks(pieces).for_each(|piece| socket.write_all(piece).unwrap());
                         socket
                     });
-                    let mut lines = client.lines_max(10);
+                    let mut reader = client.buffered().unwrap();
+                    reader.set_line_limit(10);
+                    let mut lines = reader.lines();
                     assert_eq!(lines.next().unwrap().unwrap(), "a".repeat(10));
                     assert_eq!(lines.next().unwrap().unwrap(), "");
                     assert_eq!(lines.next().unwrap().unwrap_err().kind(), ErrorKind::InvalidData);
@@ -938,7 +940,7 @@ mod file_object {
         within(|| {
             let (_server, client, socket) = pair("127.0.0.1:0");
             let flood = thread::spawn(move || while socket.write_all([b'x'; 4096]).is_ok() {});
-            let mut lines = client.lines();
+            let mut lines = client.buffered().unwrap().lines();
             assert_eq!(lines.next().unwrap().unwrap_err().kind(), ErrorKind::InvalidData);
             assert!(client.bytes_read() <= 64 * 1024 + 8 * 1024 + 1);
             client.destroy();
@@ -952,7 +954,7 @@ mod file_object {
         within(|| {
             let (_server, client, socket) = pair("127.0.0.1:0");
             socket.write_end("a\rb\r\r\nc\r").unwrap();
-            let lines: Result<Vec<_>, _> = client.lines().collect();
+            let lines: Result<Vec<_>, _> = client.buffered().unwrap().lines().collect();
             assert_eq!(lines.unwrap(), ["a\rb\r", "c\r"]);
         });
     }
@@ -1057,7 +1059,7 @@ mod connecting {
                 let client = client;
                 client.write_all("foo").unwrap();
             }
-            assert_eq!(socket.read_to_string().unwrap(), "foo");
+            assert_eq!(io::read_to_string(&socket).unwrap(), "foo");
         });
     }
 }
@@ -1085,7 +1087,7 @@ mod unix {
                 assert_eq!(client.remote_address().path(), Some(&*name));
                 assert_eq!(socket.local_address().path(), Some(&*name));
                 client.write_end(MSG).unwrap();
-                assert_eq!(socket.read_to_string().unwrap(), MSG);
+                assert_eq!(io::read_to_string(&socket).unwrap(), MSG);
             }
         });
     }
@@ -1172,7 +1174,7 @@ mod create_server {
             let both = Served::on(Server::listen(0).unwrap(), name);
             for (server, ip) in [(&v4, "127.0.0.1"), (&v6, "::1"), (&both, "127.0.0.1"), (&both, "::1")] {
                 let client = Socket::connect((ip, server.server.address().port())).unwrap();
-                assert_eq!(client.read_to_string().unwrap(), ip);
+                assert_eq!(io::read_to_string(&client).unwrap(), ip);
             }
         });
     }
@@ -1210,7 +1212,7 @@ mod sendfile {
             {
                 let (_server, client, socket) = pair("127.0.0.1:0");
                 client.set_timeout(time);
-                let receiver = thread::spawn(move || socket.read_to_end().unwrap());
+                let receiver = thread::spawn(move || all(&socket).unwrap());
                 let mut file = std::fs::File::open(folder.join("file")).unwrap();
                 io::Seek::seek(&mut file, io::SeekFrom::Start(from)).unwrap();
                 let sent = io::copy(&mut file.take(most), &mut &client).unwrap();

@@ -26,7 +26,7 @@ fn notify_and_wait(options: &ServerOptions) -> Notify {
     let tell = Mutex::new(tell);
     let served = Served::with(options, "127.0.0.1:0", move |socket| {
         tell.lock().unwrap().send(socket.id().get()).unwrap();
-        socket.read_to_end().map(drop)
+        all(socket).map(drop)
     });
     Notify { served, connected }
 }
@@ -289,7 +289,7 @@ mod acceptor {
                 let options = SockRef::from(&raw);
                 socket.write_end(format!("{} {}", options.recv_buffer_size()?, options.keepalive()?))
             });
-            let said = served.client().read_to_string().unwrap();
+            let said = io::read_to_string(&served.client()).unwrap();
             assert!(
                 said.ends_with(" false") && said.split(' ').next().unwrap().parse::<usize>().unwrap() > 0,
                 "{said}"
@@ -308,7 +308,7 @@ mod acceptor {
             });
             let client = served.client();
             client.write_all("getstat/1").unwrap();
-            assert_eq!(client.read_to_string().unwrap(), "12345 9 5");
+            assert_eq!(io::read_to_string(&client).unwrap(), "12345 9 5");
         });
     }
 
@@ -734,7 +734,7 @@ mod sendfile {
     /// Sends a part of a file by std's copy, since there is no call for files, and gives what arrived.
     fn send(mut file: File, offset: u64, most: u64) -> (u64, Vec<u8>) {
         let (_server, client, socket) = pair("127.0.0.1:0");
-        let receiver = thread::spawn(move || socket.read_to_end().unwrap());
+        let receiver = thread::spawn(move || all(&socket).unwrap());
         file.seek(SeekFrom::Start(offset)).unwrap();
         let sent = io::copy(&mut file.take(most), &mut &client).unwrap();
         client.end().unwrap();
@@ -778,9 +778,9 @@ fn a_handler_sees_what_the_program_changes_for_the_next_client() {
         let word = Arc::new(Mutex::new("connected"));
         let shared = Arc::clone(&word);
         let served = Served::new(move |socket| socket.write_end(*shared.lock().unwrap()));
-        assert_eq!(served.client().read_to_string().unwrap(), "connected");
+        assert_eq!(io::read_to_string(&served.client()).unwrap(), "connected");
         *word.lock().unwrap() = "upgraded";
-        assert_eq!(served.client().read_to_string().unwrap(), "upgraded");
+        assert_eq!(io::read_to_string(&served.client()).unwrap(), "upgraded");
         let _ = (io::sink().flush(), dgram::Socket::bind("127.0.0.1:0"));
     });
 }

@@ -143,12 +143,12 @@ mod tcp {
                 connect(i + 1, to);
                 client.write_all([i as u8]).unwrap();
                 client.end().unwrap();
-                assert_eq!(client.read_to_end().unwrap(), [i as u8, i as u8]);
+                assert_eq!(all(&client).unwrap(), [i as u8, i as u8]);
             }
         }
         let server = Server::listen(at).unwrap();
         let answer = |socket: &Socket| {
-            let got = socket.read_to_end()?;
+            let got = all(socket)?;
             socket.write_end([got[0], got[0]])
         };
         if served_by_handler {
@@ -235,7 +235,7 @@ mod tcp {
                 let n =
                     client.write_vectored(&[IoSlice::new(&[]), IoSlice::new(&[10]), IoSlice::new(&[11, 12])]).unwrap();
                 client.end().unwrap();
-                let got = socket.read_to_end().unwrap();
+                let got = all(&socket).unwrap();
                 assert!(n == 1 || n == 3);
                 assert_eq!(got, &[10, 11, 12][..n]);
             });
@@ -250,7 +250,7 @@ mod tcp {
             let n =
                 client.write_vectored(&[IoSlice::new(&[10]), IoSlice::new(&[11, 12]), IoSlice::new(b"xyz")]).unwrap();
             client.end().unwrap();
-            assert_eq!(socket.read_to_end().unwrap().len(), n);
+            assert_eq!(all(&socket).unwrap().len(), n);
             assert_eq!(n, 6, "one call writes all buffers");
         });
     }
@@ -274,7 +274,7 @@ mod tcp {
         within(|| {
             each_ip(|at| {
                 let (_server, client, socket) = pair(at);
-                client.write_all_vectored(&[&[], &[10], &[11, 12]]).unwrap();
+                write_all_vectored(&client, &[&[], &[10], &[11, 12]]).unwrap();
                 let mut buffer = [0; 4];
                 assert_eq!(socket.read(&mut buffer).unwrap(), 3);
                 assert_eq!(buffer, [10, 11, 12, 0]);
@@ -294,12 +294,12 @@ mod tcp {
                 // taken.
                 client.set_timeout(Duration::from_secs(16));
                 let writer = thread::spawn(move || {
-                    client.write_all_vectored(&[&buffers[0], &[], &buffers[1], &buffers[2]]).unwrap();
+                    write_all_vectored(&client, &[&buffers[0], &[], &buffers[1], &buffers[2]]).unwrap();
                     client.bytes_written()
                 });
                 // This paces the reader, so that the kernel gives up at least once.
                 thread::sleep(Duration::from_secs(3));
-                let got = socket.read_to_end().unwrap();
+                let got = all(&socket).unwrap();
                 assert_eq!(writer.join().unwrap(), 18 << 20);
                 assert!(got == expected, "{} bytes", got.len());
             });
@@ -445,7 +445,7 @@ mod tcp {
                 assert_eq!(reader.join().unwrap(), 0);
                 assert_eq!(client.read(&mut [0]).unwrap(), 0);
                 client.write_end("still").unwrap();
-                assert_eq!(socket.read_to_string().unwrap(), "still");
+                assert_eq!(io::read_to_string(&socket).unwrap(), "still");
             });
         });
     }
@@ -1023,7 +1023,7 @@ mod unix {
             let client = Socket::connect(&path).unwrap();
             assert_eq!(client.remote_address().path(), Some(&*path));
             client.write_all("hello").unwrap();
-            assert_eq!(client.read_to_string().unwrap(), "world!");
+            assert_eq!(io::read_to_string(&client).unwrap(), "world!");
         });
     }
 
@@ -1037,7 +1037,7 @@ mod unix {
     fn a_message_of_several_buffers_arrives_by_a_unix_socket() {
         within(|| {
             let (a, b) = unix_pair();
-            a.write_all_vectored(&[b"hello", b" ", b"world!"]).unwrap();
+            write_all_vectored(&a, &[b"hello", b" ", b"world!"]).unwrap();
             let mut buffer = [0; 13];
             assert_eq!(b.read(&mut buffer).unwrap(), 12);
             assert_eq!(&buffer, b"hello world!\0");
@@ -1058,7 +1058,7 @@ mod unix {
                 a.write_all("world!").unwrap();
             });
             b.write_all("hello").unwrap();
-            assert_eq!(b.read_to_string().unwrap(), "world!");
+            assert_eq!(io::read_to_string(&b).unwrap(), "world!");
             peer.join().unwrap();
         });
     }
@@ -1170,7 +1170,7 @@ mod unix {
             assert_eq!(client.remote_address().path(), Some(&*name));
             assert_eq!(client.remote_address().to_string(), format!("@peers-{}-name", std::process::id()));
             client.write_all("hello").unwrap();
-            assert_eq!(client.read_to_string().unwrap(), "world");
+            assert_eq!(io::read_to_string(&client).unwrap(), "world");
             drop(served);
         });
     }

@@ -269,7 +269,7 @@ fn run(schedule: Schedule) {
                                     .write_vectored(&parts)
                                     .map(|n| assert_eq!(n, message.len(), "a write is whole"))
                             }
-                            1 if random.one_in(2) => socket.outbox().send(message.clone()),
+                            1 if random.one_in(2) => socket.outbox().send(message.clone()).map_err(io::Error::from),
                             _ => socket.write_all(&message),
                         };
                         match result {

@@ -36,7 +36,7 @@ fn main() {
             });
         let _running = serving.spawn().unwrap();
         let client = Socket::connect(server.address()).unwrap();
-        thread::spawn(move || client.read_to_end());
+        thread::spawn(move || cases::all(&client));
         match told.recv_timeout(Duration::from_secs(6)) {
             Ok(0) => {}
             Ok(running) => wrong.push(format!("{what}: {running} still running")),

@@ -11,7 +11,7 @@ fn main() {
     let result: io::Result<()> = thread::scope(|scope| {
         scope.spawn(|| server.serve(|socket| socket.write_end("hello\n")));
         // The wrong port.
-        Socket::connect("127.0.0.1:1")?.read_to_string()?;
+        io::read_to_string(&Socket::connect("127.0.0.1:1")?)?;
         server.close();
         Ok(())
     });

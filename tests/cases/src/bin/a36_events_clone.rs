@@ -1,5 +1,6 @@
 //! Several threads receive from clones of the receiver, as with crossbeam's channels, and the thread that made the
 //! clones waits for the server. That thread counts as the receiver, so its wait takes the channel from the others.
+use std::io;
 use std::thread;
 use std::time::Duration;
 
@@ -24,7 +25,7 @@ fn main() {
     let ask = move || {
         let client = Socket::connect(&address)?;
         client.write_end("hello")?;
-        client.read_to_string()
+        io::read_to_string(&client)
     };
     let before = ask();
     thread::spawn(move || {

@@ -24,7 +24,7 @@ fn main() {
         });
         socket.set_timeout(None);
         client.set_timeout(Duration::from_secs(1));
-        let read = client.read_to_end();
+        let read = cases::all(&client);
         if queued.is_ok() && read.is_err() {
             lost += 1;
             text = format!(

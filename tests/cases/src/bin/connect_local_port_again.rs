@@ -9,9 +9,9 @@ fn main() {
     let client = options.connect(one.address()).unwrap();
     let accepted = one.accept().unwrap().expect("it is open");
     client.end().unwrap();
-    accepted.read_to_end().unwrap();
+    cases::all(&accepted).unwrap();
     accepted.end().unwrap();
-    client.read_to_end().unwrap();
+    cases::all(&client).unwrap();
     drop((client, accepted));
     let again = options.connect(other.address()).map(drop);
     cases::verdict(again.is_ok(), format!("from the same port to another server: {again:?}"))

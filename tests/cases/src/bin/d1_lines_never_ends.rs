@@ -1,4 +1,4 @@
-//! Lines: "any other error is the last step". But ETIMEDOUT, by which the system says that the peer is gone, comes for
+//! `lines`: "any other error is the last step". But ETIMEDOUT, by which the system says that the peer is gone, comes for
 //! ever. A loop that takes `TimedOut` for a tick, as the documentation suggests, spins. In std a read of 0 bytes
 //! follows.
 use std::io::ErrorKind;
@@ -17,7 +17,7 @@ fn main() {
     );
 
     let (start, mut ticks, mut dead) = (Instant::now(), 0, 0);
-    for line in socket.lines() {
+    for line in socket.buffered().unwrap().lines() {
         if let Err(error) = line
             && error.kind() == ErrorKind::TimedOut
         {

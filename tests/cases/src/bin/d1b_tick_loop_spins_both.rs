@@ -1,4 +1,4 @@
-//! A reader takes `TimedOut` for a tick, as the documentation of `Lines` suggests. It spins when the system gives the
+//! A reader takes `TimedOut` for a tick, as the documentation of `lines` suggests. It spins when the system gives the
 //! connection up (ETIMEDOUT), and when the connection's deadline has passed.
 use std::io::ErrorKind;
 use std::thread;
@@ -9,7 +9,7 @@ use landline::net::Socket;
 /// The last error, if lines have not ended after two seconds.
 fn spins(socket: &Socket) -> Option<String> {
     let (start, before, mut ticks) = (Instant::now(), cases::cpu(), 0_u64);
-    for line in socket.lines() {
+    for line in socket.buffered().unwrap().lines() {
         let error = line.err()?;
         if error.kind() != ErrorKind::TimedOut {
             return None;

@@ -1,4 +1,4 @@
-//! README: "a timeout ... loses nothing". `read_exact`, of `Socket` and of `Lines`, loses the part that it had read
+//! README: "a timeout ... loses nothing". `read_exact`, of `Socket` and of its lines, loses the part that it had read
 //! when the time was up.
 use std::thread;
 use std::time::Duration;

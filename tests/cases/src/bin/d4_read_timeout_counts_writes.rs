@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 fn main() {
     let (client, socket) = cases::pair();
     // It takes everything and says nothing.
-    thread::spawn(move || client.read_to_end());
+    thread::spawn(move || cases::all(&client));
     let publisher = socket.clone();
     let publishing = thread::spawn(move || {
         (0..40).try_for_each(|_| {

@@ -58,8 +58,8 @@ fn main() {
             let _serving = server
                 .spawn(move |socket| match what.as_str() {
                     "each" => socket.each(|_, _| Ok(())),
-                    "error" => socket.read_to_end().and(Err(std::io::Error::other("no"))),
-                    _ => socket.read_to_end().map(drop),
+                    "error" => cases::all(socket).and(Err(std::io::Error::other("no"))),
+                    _ => cases::all(socket).map(drop),
                 })
                 .unwrap();
             std::thread::sleep(Duration::from_millis(200));

@@ -1,5 +1,5 @@
-//! After a connection's deadline, `Lines` never ends: each step fails at once, even if the peer is gone. A loop that
-//! skips errors, as `flatten` does, or that reads on after `TimedOut` as the documentation of `Lines` says, spins and
+//! After a connection's deadline, `lines` never ends: each step fails at once, even if the peer is gone. A loop that
+//! skips errors, as `flatten` does, or that reads on after `TimedOut` as the documentation of `lines` says, spins and
 //! keeps the slot.
 use std::io::ErrorKind;
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ fn main() {
     let accepted = server.accept().unwrap().expect("it is open");
     client.write_all("half a line").unwrap();
     let begun = Instant::now();
-    let mut lines = accepted.lines();
+    let mut lines = accepted.buffered().unwrap().lines();
     let (mut steps, mut client) = (0_u64, Some(client));
     let ended = loop {
         match lines.next() {

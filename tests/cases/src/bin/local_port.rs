@@ -10,7 +10,7 @@ fn main() {
     cases::inside("ip link set lo up; sysctl -qw net.ipv4.ip_local_port_range='40000 40009'");
     let server = || {
         let server = Server::listen("127.0.0.1:0").unwrap();
-        let _ = server.spawn(|socket| socket.read_to_end().map(drop)).unwrap();
+        let _ = server.spawn(|socket| cases::all(socket).map(drop)).unwrap();
         server
     };
     match cases::mode().as_str() {
@@ -21,7 +21,7 @@ fn main() {
             let talk = |to: &Server| -> Result<(), landline::Error> {
                 let socket: Socket = options.connect(to.address())?;
                 socket.end()?;
-                socket.read_to_end()?;
+                cases::all(&socket)?;
                 Ok(())
             };
             let first = talk(&one);
@@ -44,7 +44,7 @@ fn main() {
             let servers: Vec<_> = (0..3)
                 .map(|i| {
                     let server = Server::listen(("127.0.0.1", 20_000 + i)).unwrap();
-                    let _ = server.spawn(|socket| socket.read_to_end().map(drop)).unwrap();
+                    let _ = server.spawn(|socket| cases::all(socket).map(drop)).unwrap();
                     server
                 })
                 .collect();

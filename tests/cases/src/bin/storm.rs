@@ -5,7 +5,7 @@
 use landline::net::{Server, ServerEvent, ServerOptions, Socket, SocketEvent, SocketOptions, WhenFull, relay};
 use landline::{Cancel, Report};
 use std::collections::HashMap;
-use std::io::{self, Read, Write};
+use std::io::{self, IoSlice, Read, Write};
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
@@ -125,7 +125,7 @@ fn act(socket: &Socket, r: &mut Rng, others: &Mutex<Vec<Socket>>, server: &Serve
                 let _ = socket.outbox().flush();
             }
             18 => {
-                let _ = socket.write_all_vectored(&[b"abc", &[7; 1000], b""]);
+                let _ = { socket }.write_vectored(&[IoSlice::new(b"abc"), IoSlice::new(&[7; 1000]), IoSlice::new(b"")]);
             }
             22 if depth == 0 => {
                 if let Ok(other) =
