@@ -68,12 +68,12 @@ fn an_unknown_name_is_not_found() {
         assert_eq!(error.syscall(), Some("getaddrinfo"), "the call");
         assert_eq!(error.host(), Some(host), "the name");
         assert_eq!(error.address(), None, "there is no address");
-        assert_eq!(error.to_string(), format!("getaddrinfo {} {host}", error.code()), "Node's text");
         if error.code() == "EAI_AGAIN" {
             println!("skipped: no name server answers");
-        } else {
-            assert_eq!((error.code(), error.kind()), ("ENOTFOUND", ErrorKind::NotFound), "there is no such host");
+            continue;
         }
+        assert_eq!((error.code(), error.kind()), ("ENOTFOUND", ErrorKind::NotFound), "there is no such host");
+        assert_eq!(error.to_string(), format!("getaddrinfo ENOTFOUND {host}"), "Node's text");
     }
 }
 
@@ -88,7 +88,8 @@ fn a_name_with_a_part_of_64_characters_is_an_error_of_the_look_up() {
     let error = error.expect_err("a part of a name has 63 characters at most");
     assert!(["ENOTFOUND", "EAI_FAIL"].contains(&error.code()), "there can be no such host: {error}");
     assert_eq!((error.syscall(), error.host()), (Some("getaddrinfo"), Some(&*host)), "call and name");
-    assert_eq!(error.to_string(), format!("getaddrinfo {} {host}", error.code()), "Node's text");
+    let text = format!("getaddrinfo {} {host}", error.code());
+    assert!(error.to_string().starts_with(&text), "Node's text, and that of the system: {error}");
 }
 
 /// Ensures that fifty connects at a time to a port nobody listens on all fail with `ECONNREFUSED`, and that no descriptor

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use landline::dgram::{Interface, Socket, SocketOptions};
 
 use crate::support::dgram::receive;
-use crate::support::differs;
+use crate::support::{differs, families};
 
 const LOOPBACK: &str = "127.0.0.1";
 
@@ -74,7 +74,8 @@ fn interface_is_named_by_address_index_or_name() {
     sender.set_multicast_interface(Interface::ANY).unwrap();
     sender.set_multicast_interface("0.0.0.0").expect("the unspecified address is any interface");
     if let Ok(v6) = SocketOptions::udp6().bind(0) {
-        let by_address = !differs("an interface of IPv6 cannot be named by an address: there is no list of them");
+        let by_address = families().len() == 2
+            && !differs("an interface of IPv6 cannot be named by an address: there is no list of them");
         for interface in ["::%lo", "lo", "::1", "::"].into_iter().filter(|name| *name != "::1" || by_address) {
             v6.set_multicast_interface(interface).unwrap_or_else(|error| panic!("{interface}: {error}"));
         }

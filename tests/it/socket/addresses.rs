@@ -7,7 +7,7 @@ use landline::Family;
 use landline::net::{Server, Socket};
 
 use crate::support::fixtures::{pair, watch};
-use crate::support::{each_ip, within};
+use crate::support::{each_ip, families, within};
 
 /// Ensures that both ends of a connection know both addresses, each the other's counterpart, with the right family, and
 /// know them still in the close and after (net-remote-address-port.js).
@@ -57,7 +57,7 @@ fn the_local_end_on_every_interface_is_the_one_the_client_reached() {
         if cfg!(target_os = "linux") {
             hosts.push(("127.0.0.3", Family::Ipv4));
         }
-        if server.address().family() == Family::Ipv6 {
+        if server.address().family() == Family::Ipv6 && families().len() == 2 {
             hosts.push(("::1", Family::Ipv6));
         }
         for (host, family) in hosts {
