@@ -21,6 +21,9 @@ fn main() {
                 mount --bind /tmp/resolv.$$ /etc/resolv.conf; rm /tmp/resolv.$$",
             );
             if what == "locale" {
+                // Translated where the texts of German are installed. No locale has to be.
+                unsafe { std::env::set_var("LC_ALL", "C.UTF-8") };
+                unsafe { std::env::set_var("LANGUAGE", "de") };
                 let set = unsafe { libc::setlocale(libc::LC_ALL, c"".as_ptr()) };
                 println!("locale {:?}", unsafe { (!set.is_null()).then(|| std::ffi::CStr::from_ptr(set)) });
             }
@@ -28,6 +31,11 @@ fn main() {
             let error = SocketOptions::new().connect(("example.com", 80)).unwrap_err();
             println!("std: {std_error} ({:?})\nlandline: {}", std_error.kind(), told(&error));
             let kind = io::Error::from(error.clone()).kind();
+            let unknown = SocketOptions::new().connect("[fe80::1%no-interface]:80").unwrap_err();
+            println!("an interface that does not exist: {}", told(&unknown));
+            if (unknown.code(), unknown.kind()) != ("ENOTFOUND", io::ErrorKind::NotFound) {
+                verdict(false, "a name that cannot exist is not found");
+            }
             verdict(error.code() == "EAI_AGAIN" && kind != io::ErrorKind::NotFound, "a look-up that failed for now");
         }
         // No descriptor for the resolver.
