@@ -141,13 +141,13 @@ pub(crate) fn timed<T>(call: impl FnOnce() -> T) -> (T, Duration) {
 }
 
 /// A port on which every address of this machine, of both families where there are two, refuses.
-struct Refusing {
+pub(crate) struct Refusing {
     _bound: socket2::Socket,
-    port: u16,
+    pub(crate) port: u16,
 }
 
 impl Refusing {
-    fn new() -> Refusing {
+    pub(crate) fn new() -> Refusing {
         let v6 = SocketAddr::from(([0; 16], 0));
         let socket = socket2::Socket::new(Domain::IPV6, Type::STREAM, None).and_then(|socket| {
             socket.set_only_v6(false)?;
