@@ -62,8 +62,7 @@ fn main() -> landline::Result<()> {
         let way = socket.proxy_address().map(|proxy| format!(", by way of {proxy}")).unwrap_or_default();
         let mut client = socket.buffered()?;
         while let Some(line) = client.next_line()? {
-            let said = format!("{from} said {line:?}");
-            writeln!(client, "{said} to {to}{way}, at {}", server.address())?;
+            writeln!(client, "{from} said {line:?} to {to}{way}, at {}", server.address())?;
         }
         Ok(())
     })?;

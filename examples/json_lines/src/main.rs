@@ -52,7 +52,7 @@ fn main() -> io::Result<()> {
     server.serve(|socket| {
         let mut client = socket.buffered()?;
         while let Some(line) = client.next_line()? {
-            let answer = match serde_json::from_str(line) {
+            let answer = match serde_json::from_str(&line) {
                 Ok(Request::Add(numbers)) => Answer::Number(numbers.iter().sum()),
                 Ok(Request::Upper(text)) => Answer::Text(text.to_uppercase()),
                 Err(error) => Answer::Error(error.to_string()),

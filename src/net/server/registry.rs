@@ -14,6 +14,7 @@ use crate::limit::{AddressSlot, Slot, Slots};
 use crate::net::socket::connection::{Connection, Ended, Owner};
 use crate::net::socket::lingering::{Lingering, Place};
 use crate::report::{ConnectionId, Outcome, RefusedBy, Report, Reporter};
+use crate::sync::deadline::Deadline;
 use crate::sync::gate::{Gate, NoSeat, View};
 use crate::sync::poison::lock;
 
@@ -266,9 +267,11 @@ impl Registry {
 
     /// Ends all connections but those of `spared`, all waiting for headers, and all lingering, now; then tells of it.
     pub(crate) fn cut(&self, outcome: Outcome, spared: &[usize]) {
+        // For all of them together, since many may be blocked in a write.
+        let patience = Deadline::after(Duration::from_millis(100));
         let cut = |other: Weak<Connection>| {
             let connection = other.upgrade()?;
-            let ended = connection.end(outcome, connection.mode_of_cut());
+            let ended = connection.end(outcome, connection.mode_of_cut(patience.left().unwrap_or_default()));
             connection.interrupt_sources();
             ended
         };

@@ -27,7 +27,9 @@ const TIMERS: [Timer; 4] = [Timer::Read, Timer::Write, Timer::Idle, Timer::Deadl
 impl Timer {
     fn set(self, socket: &Socket, time: Option<Duration>) {
         match self {
+            // Not a bound: the timer that is tested.
             Timer::Read => socket.set_read_timeout(time).expect("it is open"),
+            // Not a bound: the timer that is tested.
             Timer::Write => socket.set_write_timeout(time).expect("it is open"),
             Timer::Idle => socket.set_timeout(time),
             Timer::Deadline => socket.set_deadline(time.map(|time| Instant::now() + time)),

@@ -199,7 +199,10 @@ impl Whole for Socket {
     fn write_slices(&self, slices: &[&[u8]]) -> io::Result<()> {
         let length: usize = slices.iter().map(|slice| slice.len()).sum();
         let slices: Vec<_> = slices.iter().map(|slice| io::IoSlice::new(slice)).collect();
-        let n = io::Write::write_vectored(&mut &*self, &slices)?;
-        if n == length { Ok(()) } else { Err(io::ErrorKind::TimedOut.into()) }
+        match io::Write::write_vectored(&mut &*self, &slices)? {
+            n if n == length => Ok(()),
+            // An error came between, which the next call meets.
+            _ => self.write_all("never whole").and(Err(io::Error::other("a write was not whole, without an error"))),
+        }
     }
 }
