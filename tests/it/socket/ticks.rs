@@ -92,6 +92,7 @@ struct Ends {
 
 /// Writes until the buffers of both systems are full: until nothing was taken three times.
 fn fill(socket: &Socket) {
+    // Not a bound: how long nothing is taken.
     socket.set_write_timeout(Duration::from_millis(20)).expect("it is open");
     let mut full = 0;
     while full < 3 {
@@ -169,6 +170,7 @@ fn release(way: Way, ends: &Ends) {
 /// Waits as long as a connection like this takes to tick twice.
 fn two_ticks() {
     let (_server, _peer, control) = pair("127.0.0.1:0");
+    // Not a bound: the control's timer.
     control.set_read_timeout(TIME).expect("it is open");
     for _ in 0..2 {
         assert!(control.read(&mut [0]).is_err_and(|error| Error::is_tick(&error)), "the control ticks");
