@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 /// do not part.
 #[derive(Debug)]
 pub(crate) struct SharedTimeout {
-    told: Option<Duration>,
+    /// In milliseconds; 0 is none.
+    told: u64,
     /// How often it was told.
     tells: u32,
     /// When the calls are over that may block no longer.
@@ -27,7 +28,7 @@ pub(crate) struct Until {
 
 impl SharedTimeout {
     /// Of a descriptor that has none.
-    pub(crate) const NONE: SharedTimeout = SharedTimeout { told: None, tells: 0, ends: Vec::new() };
+    pub(crate) const NONE: SharedTimeout = SharedTimeout { told: 0, tells: 0, ends: Vec::new() };
 
     /// Before a call that may block until then; without an end, for as long as it takes. `tell` tells the kernel.
     /// What it gives is for `leave`, which must follow.
@@ -38,16 +39,16 @@ impl SharedTimeout {
         tell: impl FnOnce(Option<Duration>) -> Result<(), E>,
     ) -> Result<Entry, E> {
         let first = self.ends.iter().copied().chain(until.map(|until| until.at)).min();
-        let needed = first.map(|first| milliseconds(first.saturating_duration_since(now)));
+        let needed = first.map_or(0, |first| milliseconds(first.saturating_duration_since(now)));
         let is_exact = until.is_some_and(|until| until.is_exact && Some(until.at) == first);
-        let time = match (needed, self.told) {
-            (None, _) => None,
-            (Some(needed), _) if is_exact => Some(needed),
-            (Some(needed), Some(told)) if told <= needed && needed <= told * 4 => Some(told),
-            (Some(needed), _) => Some(Duration::from_millis(1 << needed.as_millis().ilog2())),
+        let time = match needed {
+            0 => 0,
+            _ if is_exact => needed,
+            _ if self.told <= needed && needed / 4 <= self.told => self.told,
+            _ => 1 << needed.ilog2(),
         };
         if time != self.told {
-            tell(time)?;
+            tell((time > 0).then(|| Duration::from_millis(time)))?;
             self.told = time;
             self.tells = self.tells.wrapping_add(1);
         }
@@ -61,12 +62,12 @@ impl SharedTimeout {
         if let Some(at) = entry.at.and_then(|at| self.ends.iter().position(|end| *end == at)) {
             self.ends.swap_remove(at);
         }
-        self.told.is_some() || self.tells != entry.tells
+        self.told > 0 || self.tells != entry.tells
     }
 
     /// Whether the kernel has none, and no thread needs one.
     pub(crate) fn is_none(&self) -> bool {
-        self.told.is_none() && self.ends.is_empty()
+        self.told == 0 && self.ends.is_empty()
     }
 }
 
@@ -78,8 +79,9 @@ pub(crate) struct Entry {
 }
 
 /// Whole, rounded up, so that the same time again is the same number; the kernel takes zero for none.
-fn milliseconds(time: Duration) -> Duration {
+fn milliseconds(time: Duration) -> u64 {
     /// Some kernels count milliseconds in 31 bits.
-    const MOST: u128 = i32::MAX as u128;
-    Duration::from_millis(time.as_nanos().div_ceil(1_000_000).clamp(1, MOST) as u64)
+    const MOST: u64 = i32::MAX as u64;
+    let whole = time.as_secs().saturating_mul(1000);
+    whole.saturating_add(u64::from(time.subsec_nanos().div_ceil(1_000_000))).clamp(1, MOST)
 }

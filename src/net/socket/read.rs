@@ -16,7 +16,7 @@ use crate::net::socket::connection::{
     CLOSED, Connection, INTERRUPTED, PEER_ENDED, TIMED, UNREAD, destroyed, shutting_down,
 };
 use crate::net::socket::stream::CHUNK;
-use crate::net::socket::timers::{Direction, IdleMark, is_timeout};
+use crate::net::socket::timers::{Direction, IdleMark, Limits, is_timeout};
 use crate::sync::deadline::Deadline;
 use crate::sync::poison::lock;
 use crate::sys;
@@ -112,7 +112,7 @@ impl Connection {
         call: Call<'_>,
         mut first: Option<io::Result<usize>>,
     ) -> io::Result<usize> {
-        let mut limits = self.timers.begin(Direction::Read);
+        let mut limits = Limits::new(Direction::Read);
         loop {
             if self.is_closed() {
                 return Err(destroyed("read").into());
@@ -120,7 +120,7 @@ impl Connection {
             let (result, may_be_timeout) = match first.take() {
                 Some(result) => (result, true),
                 None => {
-                    let entry = self.timers.enter(stream, &limits, told)?;
+                    let entry = self.timers.enter(stream, &mut limits, told)?;
                     let result = sys::await_data(stream).and_then(|()| call());
                     (result, self.leave(&limits, entry))
                 }

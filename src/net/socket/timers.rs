@@ -53,7 +53,8 @@ pub(crate) enum Direction {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
     direction: Direction,
-    set: Set,
+    /// None before the first system call.
+    set: Option<Set>,
     /// When it began, or last wrote something.
     pub(crate) began: Instant,
     /// Whether it was woken since: then what is left is told to the kernel as it is.
@@ -102,15 +103,16 @@ impl Timers {
 
     /// When a call begins.
     pub(crate) fn begin(&self, direction: Direction) -> Limits {
-        Limits { direction, set: self.get(), began: Instant::now(), was_woken: false }
+        Limits { set: Some(self.get()), ..Limits::new(direction) }
     }
 
     /// Before a system call that may block: tells the kernel how long it may. The error if the time is up; otherwise
     /// `leave` must follow.
-    pub(crate) fn enter(&self, stream: &TcpStream, limits: &Limits, told: Option<IdleMark>) -> io::Result<Entry> {
-        let now = Instant::now();
-        let until = limits.in_slices(self.until(limits, told, now)?, now);
+    pub(crate) fn enter(&self, stream: &TcpStream, limits: &mut Limits, told: Option<IdleMark>) -> io::Result<Entry> {
+        let now = if limits.set.is_some() { Instant::now() } else { limits.began };
         let mut state = lock(&self.state);
+        let set = *limits.set.get_or_insert(state.set);
+        let until = limits.in_slices(set, self.until(limits, set, told, now)?, now);
         state.kernel[limits.direction as usize].enter(until, now, |time| match limits.direction {
             Direction::Read => stream.set_read_timeout(time),
             Direction::Write => stream.set_write_timeout(time),
@@ -131,7 +133,8 @@ impl Timers {
     /// How long a call may still block; the error if its time is up.
     pub(crate) fn left(&self, limits: &Limits, told: Option<IdleMark>) -> io::Result<Option<Duration>> {
         let now = Instant::now();
-        let until = self.until(&Limits { was_woken: true, ..*limits }, told, now)?;
+        let set = limits.set.unwrap_or_default();
+        let until = self.until(&Limits { was_woken: true, ..*limits }, set, told, now)?;
         Ok(until.map(|until| until.at.saturating_duration_since(now)))
     }
 
@@ -141,14 +144,15 @@ impl Timers {
     }
 
     /// When the first timer is up; the error if it is. A call has one try at least, except after the deadline.
-    fn until(&self, limits: &Limits, told: Option<IdleMark>, now: Instant) -> io::Result<Option<Until>> {
-        let Limits { direction, set, began, was_woken } = *limits;
+    fn until(&self, limits: &Limits, set: Set, told: Option<IdleMark>, now: Instant) -> io::Result<Option<Until>> {
+        let Limits { direction, began, was_woken, .. } = *limits;
         if set.deadline.is_some_and(|at| at <= now) {
             return Err(past_deadline(direction));
         }
-        let own = limits.own().and_then(|time| began.checked_add(time));
+        let own_time = set.own(direction);
+        let own = own_time.and_then(|time| began.checked_add(time));
         if was_woken && own.is_some_and(|at| at <= now) {
-            return Err(waited_too_long(direction, limits.own()));
+            return Err(waited_too_long(direction, own_time));
         }
         let mut idle = None;
         if let Some(time) = set.idle {
@@ -185,35 +189,41 @@ impl Set {
         Set { idle: idle.filter(|time| !time.is_zero()), deadline, ..Set::default() }
     }
 
+    /// How long one call in this direction waits.
+    fn own(&self, direction: Direction) -> Option<Duration> {
+        match direction {
+            Direction::Read => self.read,
+            Direction::Write => self.write,
+        }
+    }
+
     pub(crate) fn is_none(&self) -> bool {
         self.read.or(self.write).or(self.idle).is_none() && self.deadline.is_none()
     }
 }
 
 impl Limits {
-    /// The same without the timeout of a single call: for a wait in which nothing is read or written.
-    pub(crate) fn of_connection(mut self) -> Limits {
-        self.set.read = None;
-        self.set.write = None;
-        self
+    /// Of a call that begins now. It goes by the timers as they are at its first system call.
+    pub(crate) fn new(direction: Direction) -> Limits {
+        Limits { direction, set: None, began: Instant::now(), was_woken: false }
     }
 
-    /// The timeout of its direction.
-    fn own(&self) -> Option<Duration> {
-        match self.direction {
-            Direction::Read => self.set.read,
-            Direction::Write => self.set.write,
+    /// The same without the timeout of a single call: for a wait in which nothing is read or written.
+    pub(crate) fn of_connection(mut self) -> Limits {
+        if let Some(set) = &mut self.set {
+            (set.read, set.write) = (None, None);
         }
+        self
     }
 
     /// How far one system call may go.
     ///
     /// A write that the kernel takes a part of does not return before its time is up, and then says nothing of when the
     /// part was taken; who reads at the same time would take the connection for idle. So it is asked several times.
-    fn in_slices(&self, until: Option<Until>, now: Instant) -> Option<Until> {
+    fn in_slices(&self, set: Set, until: Option<Until>, now: Instant) -> Option<Until> {
         let shortest = match self.direction {
             Direction::Read => None,
-            Direction::Write => self.set.write.into_iter().chain(self.set.idle).min().map(|time| time / 8),
+            Direction::Write => set.write.into_iter().chain(set.idle).min().map(|time| time / 8),
         };
         let slice = shortest.into_iter().chain(sys::SLICE).min().and_then(|time| now.checked_add(time));
         match (until, slice) {

@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::net::socket::connection::{CLOSED, Connection, PEER_ENDED, TIMED, WE_ENDED, destroyed};
 use crate::net::socket::outbox::queue::{Message, Queue};
 use crate::net::socket::stream::CHUNK;
-use crate::net::socket::timers::{Direction, is_timeout};
+use crate::net::socket::timers::{Direction, Limits, is_timeout};
 use crate::sync::poison::{lock, read};
 use crate::sync::turn::Taken;
 use crate::sys;
@@ -135,7 +135,8 @@ impl Connection {
         length: usize,
         mut first: Option<io::Result<usize>>,
     ) -> (usize, io::Result<()>) {
-        let mut limits = self.timers.begin(Direction::Write);
+        let mut limits =
+            if sys::WRITES_ARE_POLLED { self.timers.begin(Direction::Write) } else { Limits::new(Direction::Write) };
         let (mut done, mut pause) = (0, SHORTEST_PAUSE);
         loop {
             let (result, may_be_timeout) = match first.take() {
@@ -152,7 +153,7 @@ impl Connection {
                     }
                     (result, true)
                 }
-                None => match self.timers.enter(stream, &limits, None) {
+                None => match self.timers.enter(stream, &mut limits, None) {
                     Ok(entry) => (data.write(stream, done), self.leave(&limits, entry)),
                     Err(error) => return (done, Err(error)),
                 },
