@@ -435,7 +435,13 @@ impl Connection {
 
     /// An error ended the connection: closes it, and tells of both.
     pub(crate) fn fail(&self, error: &Error) {
-        if let Some(ended) = self.end(Outcome::Failed, CloseMode::Cut) {
+        let ended = self.end(Outcome::Failed, CloseMode::Cut);
+        self.tell_end_by(error, ended);
+    }
+
+    /// Tells of the error, if it has ended the connection, and of the end.
+    pub(crate) fn tell_end_by(&self, error: &Error, ended: Option<Ended>) {
+        if let Some(ended) = ended {
             let _frame = ended.owner.as_ref().map(|owner| owner.frame());
             self.tell_failed(error);
             drop(_frame);

@@ -248,6 +248,16 @@ fn messages_given_together_stay_together() {
         assert_eq!((error.kind(), outbox.pending()), (ErrorKind::WouldBlock, pending), "none is taken");
         outbox.try_send_all(&[]).expect("nothing always fits");
         accepted.destroy();
+
+        let (_server, client, accepted) = narrow_pair(at);
+        let outbox = accepted.outbox();
+        outbox.try_send_all(&[vec![1; MUCH].into(), vec![2; 100_000].into()]).expect("nothing is queued");
+        outbox.try_send_all(&[vec![3; 10].into(), vec![4; 10].into()]).expect("the limit is far");
+        outbox.clear();
+        outbox.end().expect("it is open");
+        let came = all(&client);
+        let count = |byte| came.iter().filter(|other| **other == byte).count();
+        assert_eq!([1, 2, 3, 4].map(count), [MUCH, 100_000, 0, 0], "what follows a begun message is not cleared");
     });
 }
 

@@ -12,11 +12,12 @@ use std::{fmt, io, slice};
 
 use crate::error::{Cause, Error};
 use crate::net::socket::Socket;
-use crate::net::socket::connection::{Connection, destroyed};
+use crate::net::socket::connection::{CloseMode, Connection, destroyed};
 use crate::net::socket::outbox::error::SendError;
 use crate::net::socket::outbox::queue::{Message, NotTaken, State};
 use crate::net::socket::timers::{Direction, Limits};
 use crate::net::socket::write::written_after_end;
+use crate::report::Outcome;
 use crate::sync::poison::lock;
 use crate::thread::Builder;
 
@@ -165,7 +166,8 @@ impl Outbox {
     }
 
     /// Throws away the messages that no thread has begun to write, as a game does with the last frame when it has a new
-    /// one. A thread begins with one message, or with several of 16 KiB together.
+    /// one. A thread begins with one message, or with several of 16 KiB together. Messages that were given together stay
+    /// together.
     pub fn clear(&self) {
         self.connection.queue().clear();
     }
@@ -200,16 +202,23 @@ impl Outbox {
                 None => Err(full(messages, state)),
             }
         };
-        let write_now = || connection.try_turn().map_or(Ok(0), |turn| turn.write_now(messages));
-        connection.queue().push(messages, ask, write_now, || start_writer(connection)).map_err(|error| match error {
-            NotTaken::Whole(error) => Error::told_by(&error),
-            NotTaken::Torn(error) => {
-                // The connection cannot be kept.
+        // Kept until the rest is queued or the connection closed, so that no other bytes come behind part of a message.
+        let mut turn = None;
+        let write_now = || {
+            turn = connection.try_turn();
+            turn.as_ref().map_or(Ok(0), |turn| turn.write_now(messages))
+        };
+        match connection.queue().push(messages, ask, write_now, || start_writer(connection)) {
+            Ok(()) => Ok(()),
+            Err(NotTaken::Whole(error)) => Err(Error::told_by(&error)),
+            Err(NotTaken::Torn(error)) => {
                 let error = Error::told_by(&error);
-                connection.fail(&error);
-                error
+                let ended = connection.end(Outcome::Failed, CloseMode::Cut);
+                drop(turn);
+                connection.tell_end_by(&error, ended);
+                Err(error)
             }
-        })
+        }
     }
 
     /// What a call gets that waited for a connection that is closed: the deadline's error or the system's, if the writer

@@ -32,7 +32,7 @@ pub(crate) struct Queue {
 }
 
 pub(crate) struct State {
-    messages: VecDeque<Message>,
+    messages: VecDeque<Queued>,
     /// How much of the first message is written.
     offset: usize,
     /// How many messages a thread is writing, or has begun to.
@@ -45,6 +45,12 @@ pub(crate) struct State {
     has_writer: bool,
     /// How many threads wait for it to move.
     waiting: usize,
+}
+
+struct Queued {
+    message: Message,
+    /// It was given together with the one before, and is not thrown away without it.
+    follows: bool,
 }
 
 /// Our end, behind which nothing is queued.
@@ -139,9 +145,10 @@ impl Queue {
                 Err(error) => return Err(NotTaken::Whole(error)),
             }
         }
-        for message in left {
+        let first = messages.len() - left.len();
+        for (nth, message) in messages.iter().enumerate().skip(first) {
             state.bytes += size(message.len());
-            state.messages.push_back(Arc::clone(message));
+            state.messages.push_back(Queued { message: Arc::clone(message), follows: nth > 0 });
         }
         if written > 0 {
             state.begun = 1;
@@ -187,12 +194,13 @@ impl Queue {
         self.tell_moved(&state);
     }
 
-    /// Throws away the messages that are not begun. An end stays.
+    /// Throws away the messages that are not begun, nor follow one that is. An end stays.
     pub(crate) fn clear(&self) {
         let mut state = self.state();
-        let begun = state.begun;
-        let dropped = state.messages.split_off(begun);
-        state.bytes -= dropped.iter().map(|message| size(message.len())).sum::<usize>();
+        let following = state.messages.iter().skip(state.begun).take_while(|queued| queued.follows).count();
+        let kept = state.begun + following;
+        let dropped = state.messages.split_off(kept);
+        state.bytes -= dropped.iter().map(|queued| size(queued.message.len())).sum::<usize>();
         self.tell_moved(&state);
         drop(state);
         drop(dropped);
@@ -204,7 +212,7 @@ impl Queue {
     pub(crate) fn begin(&self, most: usize) -> (Vec<Message>, usize) {
         let mut state = self.state();
         let (mut batch, mut bytes) = (Vec::new(), 0);
-        for message in state.messages.iter().take(most.min(BATCH)) {
+        for Queued { message, .. } in state.messages.iter().take(most.min(BATCH)) {
             bytes += message.len();
             if !batch.is_empty() && bytes > BATCH_BYTES {
                 break;
@@ -311,7 +319,7 @@ impl State {
 
     fn advance(&mut self, mut bytes: usize) {
         while let Some(first) = self.messages.front() {
-            let left = first.len() - self.offset;
+            let left = first.message.len() - self.offset;
             self.bytes -= size(left);
             if bytes < left {
                 self.offset += bytes;
