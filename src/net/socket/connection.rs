@@ -23,7 +23,7 @@ use crate::net::socket::carried::Carried;
 use crate::net::socket::lingering::{Last, Place, tell_given_up};
 use crate::net::socket::outbox::queue::Queue;
 use crate::net::socket::stream::{Options, Settings};
-use crate::net::socket::timers::{Direction, IdleMark, Limits, Set, Timers};
+use crate::net::socket::timers::{IdleMark, Limits, Timer, Timers};
 use crate::report::{ConnectionId, ConnectionInfo, Outcome, Report, Reporter};
 use crate::sync::deadline::Deadline;
 use crate::sync::poison::{lock, read, wait, write};
@@ -141,8 +141,8 @@ impl Connection {
         reporter: Reporter,
         owner: Option<Arc<dyn Owner>>,
     ) -> Connection {
-        let set = Set::of(options.timeout, options.deadline.and_then(|time| Deadline::after(time).instant()));
-        let is_timed = !set.is_none() || sys::SLICE.is_some();
+        let timers = Timers::new(options.timeout, options.deadline.and_then(|time| Deadline::after(time).instant()));
+        let is_timed = timers.is_on() || sys::SLICE.is_some();
         let flags = if options.paused { PAUSED } else { 0 } | if is_timed { TIMED } else { 0 };
         Connection {
             id: ConnectionId::next(),
@@ -154,7 +154,7 @@ impl Connection {
             bytes_read: AtomicU64::new(0),
             bytes_written: AtomicU64::new(0),
             written_at_interrupt: AtomicU64::new(0),
-            timers: Timers::new(set),
+            timers,
             carried: Carried::default(),
             flags: AtomicU16::new(flags),
             stream: RwLock::new(Some(Arc::new(stream))),
@@ -248,7 +248,7 @@ impl Connection {
 
     /// Blocks until `done` gives something, or until the time of the connection is up.
     fn wait_until(&self, told: Option<IdleMark>, done: impl Fn(u16) -> Option<io::Result<()>>) -> io::Result<()> {
-        let limits = self.timers.begin(Direction::Read).of_connection();
+        let limits = self.timers.begin_waiting_idly();
         let mut waiting = lock(&self.gate);
         *waiting += 1;
         let result = loop {
@@ -465,9 +465,13 @@ impl Connection {
 
     // ---- settings
 
-    /// Changes the timers, from the next call on.
-    pub(crate) fn set_timers(&self, change: impl FnOnce(&mut Set)) {
-        self.timers.set(change, |is_on| self.mark_timed(is_on));
+    /// Sets a timer, from the next call on.
+    pub(crate) fn set_timer(&self, timer: Timer, time: Option<Duration>) {
+        self.timers.set(timer, time, |is_on| self.mark_timed(is_on));
+    }
+
+    pub(crate) fn set_deadline(&self, at: Option<Instant>) {
+        self.timers.set_deadline(at, |is_on| self.mark_timed(is_on));
     }
 
     /// After a call that may have blocked: whether it may have been ended by a time of ours.

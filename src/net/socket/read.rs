@@ -16,7 +16,7 @@ use crate::net::socket::connection::{
     CLOSED, Connection, INTERRUPTED, PEER_ENDED, TIMED, UNREAD, destroyed, shutting_down,
 };
 use crate::net::socket::stream::CHUNK;
-use crate::net::socket::timers::{Direction, IdleMark, Limits, is_timeout};
+use crate::net::socket::timers::{Direction, IdleMark, is_timeout};
 use crate::sync::deadline::Deadline;
 use crate::sync::poison::lock;
 use crate::sys;
@@ -112,7 +112,7 @@ impl Connection {
         call: Call<'_>,
         mut first: Option<io::Result<usize>>,
     ) -> io::Result<usize> {
-        let mut limits = Limits::new(Direction::Read);
+        let mut limits = self.timers.begin(Direction::Read);
         loop {
             if self.is_closed() {
                 return Err(destroyed("read").into());
@@ -137,7 +137,7 @@ impl Connection {
                 }
                 Err(error) => return Err(self.broke("read", &error).into()),
             }
-            limits.was_woken = true;
+            self.timers.go_on(&mut limits, false);
         }
     }
 

@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::net::socket::Socket;
 use crate::net::socket::keep_alive::KeepAlive;
 use crate::net::socket::stream::check_user_timeout;
+use crate::net::socket::timers::Timer;
 use crate::sys::{self, Raw};
 
 /// Settings.
@@ -140,7 +141,7 @@ impl Socket {
     #[doc(alias = "SO_RCVTIMEO")]
     pub fn set_read_timeout(&self, time: impl Into<Option<Duration>>) -> io::Result<()> {
         let time = self.check_timeout("read_timeout", time.into())?;
-        self.connection.set_timers(|timers| timers.read = time);
+        self.connection.set_timer(Timer::Read, time);
         Ok(())
     }
 
@@ -160,7 +161,7 @@ impl Socket {
     #[doc(alias = "SO_SNDTIMEO")]
     pub fn set_write_timeout(&self, time: impl Into<Option<Duration>>) -> io::Result<()> {
         let time = self.check_timeout("write_timeout", time.into())?;
-        self.connection.set_timers(|timers| timers.write = time);
+        self.connection.set_timer(Timer::Write, time);
         Ok(())
     }
 
@@ -178,7 +179,7 @@ impl Socket {
     /// `NotConnected` once the socket is closed.
     pub fn read_timeout(&self) -> io::Result<Option<Duration>> {
         self.connection.check_open("read_timeout")?;
-        Ok(self.connection.timers.get().read)
+        Ok(self.connection.timers.get(Timer::Read))
     }
 
     /// How long one write waits.
@@ -187,7 +188,7 @@ impl Socket {
     /// `NotConnected` once the socket is closed.
     pub fn write_timeout(&self) -> io::Result<Option<Duration>> {
         self.connection.check_open("write_timeout")?;
-        Ok(self.connection.timers.get().write)
+        Ok(self.connection.timers.get(Timer::Write))
     }
 
     /// How long the connection may be idle: no byte read and none written, as Node counts. Then a blocked read or write
@@ -206,14 +207,12 @@ impl Socket {
     /// the peer's end.
     #[doc(alias = "setTimeout")]
     pub fn set_timeout(&self, time: impl Into<Option<Duration>>) {
-        let time = time.into().filter(|time| !time.is_zero());
-        self.connection.timers.moved();
-        self.connection.set_timers(|timers| timers.idle = time);
+        self.connection.set_timer(Timer::Idle, time.into());
     }
 
     /// The idle timeout; `None` if it is off.
     pub fn timeout(&self) -> Option<Duration> {
-        self.connection.timers.get().idle
+        self.connection.timers.get(Timer::Idle)
     }
 
     /// When everything on this connection must be done: from then on every read and write fails with `TimedOut`,
@@ -227,13 +226,12 @@ impl Socket {
     ///
     /// It counts from the next call on; one that is blocked goes by what was set when it began.
     pub fn set_deadline(&self, at: impl Into<Option<Instant>>) {
-        let at = at.into();
-        self.connection.set_timers(|timers| timers.deadline = at);
+        self.connection.set_deadline(at.into());
     }
 
     /// The deadline.
     pub fn deadline(&self) -> Option<Instant> {
-        self.connection.timers.get().deadline
+        self.connection.timers.deadline()
     }
 
     /// The descriptor, for what landline has no call for. While a `Raw` is held, the descriptor stays open, even when

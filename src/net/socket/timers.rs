@@ -16,13 +16,14 @@ use socket2::SockRef;
 
 use crate::error::{Cause, Error};
 use crate::sync::poison::lock;
-use crate::sync::shared_timeout::{Entry, SharedTimeout, Until};
+use crate::sync::shared_timeout::{Entry, NEVER, SharedTimeout, Until};
 use crate::sys;
 
+/// Moments are nanoseconds since `since`.
 #[derive(Debug)]
 pub(crate) struct Timers {
     since: Instant,
-    /// When a byte was last read or written, in nanoseconds since `since`. Kept only while a timer is set.
+    /// When a byte was last read or written. Kept only while a timer is set.
     active: AtomicU64,
     state: Mutex<State>,
 }
@@ -34,13 +35,21 @@ struct State {
     kernel: [SharedTimeout; 2],
 }
 
-/// The timers, as they are set.
+/// The timers, as they are set, in nanoseconds; 0 is none.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Set {
-    pub(crate) read: Option<Duration>,
-    pub(crate) write: Option<Duration>,
-    pub(crate) idle: Option<Duration>,
-    pub(crate) deadline: Option<Instant>,
+struct Set {
+    read: u64,
+    write: u64,
+    idle: u64,
+    deadline: u64,
+}
+
+/// One of the timers that are a length of time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Timer {
+    Read,
+    Write,
+    Idle,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,12 +62,13 @@ pub(crate) enum Direction {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
     direction: Direction,
-    /// None before the first system call.
-    set: Option<Set>,
+    set: Set,
+    /// No system call was made yet: the timers are asked at the first one.
+    is_new: bool,
     /// When it began, or last wrote something.
-    pub(crate) began: Instant,
+    began: u64,
     /// Whether it was woken since: then what is left is told to the kernel as it is.
-    pub(crate) was_woken: bool,
+    was_woken: bool,
 }
 
 /// The last activity when an idle timeout was told of, so that it is told of once.
@@ -66,13 +76,16 @@ pub(crate) struct Limits {
 pub(crate) struct IdleMark(u64);
 
 /// How soon a thread looks again, at least, that has told of an idle time and waits for activity, which may be another
-/// thread's writes. A thousand threads that looked ten times a second would take a fifth of a processor.
-const LOOK: Duration = Duration::from_millis(1600);
+/// thread's writes: 1.6 s. A thousand threads that looked ten times a second would take a fifth of a processor.
+const LOOK: u64 = 1_600_000_000;
 
 impl Timers {
-    pub(crate) fn new(set: Set) -> Timers {
+    pub(crate) fn new(idle: Option<Duration>, deadline: Option<Instant>) -> Timers {
+        let since = Instant::now();
+        let deadline = deadline.map_or(0, |at| nanoseconds(at.saturating_duration_since(since)).max(1));
+        let set = Set { idle: idle.map_or(0, nanoseconds), deadline, ..Set::default() };
         let state = State { set, kernel: [SharedTimeout::NONE, SharedTimeout::NONE] };
-        Timers { since: Instant::now(), active: AtomicU64::new(0), state: Mutex::new(state) }
+        Timers { since, active: AtomicU64::new(0), state: Mutex::new(state) }
     }
 
     /// How old the connection is.
@@ -80,39 +93,87 @@ impl Timers {
         self.since.elapsed()
     }
 
-    pub(crate) fn get(&self) -> Set {
-        lock(&self.state).set
+    pub(crate) fn is_on(&self) -> bool {
+        lock(&self.state).is_on()
     }
 
-    /// Changes the timers; `mark` is called with whether calls must ask for them, under the lock.
-    pub(crate) fn set(&self, change: impl FnOnce(&mut Set), mark: impl FnOnce(bool)) {
+    pub(crate) fn get(&self, timer: Timer) -> Option<Duration> {
+        let time = *lock(&self.state).set.timer(timer);
+        (time > 0).then(|| Duration::from_nanos(time))
+    }
+
+    /// Sets one of the timers; `mark` is called with whether calls must ask for them, under the lock.
+    pub(crate) fn set(&self, timer: Timer, time: Option<Duration>, mark: impl FnOnce(bool)) {
+        if timer == Timer::Idle {
+            self.moved();
+        }
         let mut state = lock(&self.state);
-        change(&mut state.set);
+        *state.set.timer(timer) = time.map_or(0, nanoseconds);
+        mark(state.is_on());
+    }
+
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        let at = lock(&self.state).set.deadline;
+        if at > 0 { self.since.checked_add(Duration::from_nanos(at)) } else { None }
+    }
+
+    /// As `set`, of the deadline.
+    pub(crate) fn set_deadline(&self, at: Option<Instant>, mark: impl FnOnce(bool)) {
+        let mut state = lock(&self.state);
+        // One that is past already is not none.
+        state.set.deadline = at.map_or(0, |at| nanoseconds(at.saturating_duration_since(self.since)).max(1));
         mark(state.is_on());
     }
 
     /// How long it is to the deadline, if there is one.
     pub(crate) fn lifetime_left(&self) -> Duration {
-        self.get().deadline.map_or(Duration::MAX, |at| at.saturating_duration_since(Instant::now()))
+        self.deadline().map_or(Duration::MAX, |at| at.saturating_duration_since(Instant::now()))
     }
 
     /// A call has read or written bytes.
     pub(crate) fn moved(&self) {
-        self.active.store(nanoseconds(self.since.elapsed()), Relaxed);
+        self.active.store(self.now(), Relaxed);
     }
 
-    /// When a call begins.
+    fn now(&self) -> u64 {
+        nanoseconds(self.since.elapsed())
+    }
+
+    /// When a call begins that reads or writes. It goes by the timers as they are at its first system call.
     pub(crate) fn begin(&self, direction: Direction) -> Limits {
-        Limits { set: Some(self.get()), ..Limits::new(direction) }
+        Limits { direction, set: Set::default(), is_new: true, began: self.now(), was_woken: false }
+    }
+
+    /// When a call begins that waits by itself. It goes by the timers as they are now.
+    pub(crate) fn begin_waiting(&self, direction: Direction) -> Limits {
+        let set = lock(&self.state).set;
+        Limits { set, is_new: false, was_woken: true, ..self.begin(direction) }
+    }
+
+    /// The same without the timeouts of a single call: for a wait in which nothing is read or written.
+    pub(crate) fn begin_waiting_idly(&self) -> Limits {
+        let mut limits = self.begin_waiting(Direction::Read);
+        (limits.set.read, limits.set.write) = (0, 0);
+        limits
+    }
+
+    /// After a system call that did not end the call: whether it has moved anything.
+    pub(crate) fn go_on(&self, limits: &mut Limits, has_moved: bool) {
+        if has_moved {
+            limits.began = self.now();
+        }
+        limits.was_woken = true;
     }
 
     /// Before a system call that may block: tells the kernel how long it may. The error if the time is up; otherwise
     /// `leave` must follow.
     pub(crate) fn enter(&self, stream: &TcpStream, limits: &mut Limits, told: Option<IdleMark>) -> io::Result<Entry> {
-        let now = if limits.set.is_some() { Instant::now() } else { limits.began };
+        let now = if limits.is_new { limits.began } else { self.now() };
         let mut state = lock(&self.state);
-        let set = *limits.set.get_or_insert(state.set);
-        let until = limits.in_slices(set, self.until(limits, set, told, now)?, now);
+        if std::mem::take(&mut limits.is_new) {
+            limits.set = state.set;
+        }
+        let until = limits.in_slices(self.until(limits, told, now)?, now);
         state.kernel[limits.direction as usize].enter(until, now, |time| match limits.direction {
             Direction::Read => stream.set_read_timeout(time),
             Direction::Write => stream.set_write_timeout(time),
@@ -132,10 +193,9 @@ impl Timers {
 
     /// How long a call may still block; the error if its time is up.
     pub(crate) fn left(&self, limits: &Limits, told: Option<IdleMark>) -> io::Result<Option<Duration>> {
-        let now = Instant::now();
-        let set = limits.set.unwrap_or_default();
-        let until = self.until(&Limits { was_woken: true, ..*limits }, set, told, now)?;
-        Ok(until.map(|until| until.at.saturating_duration_since(now)))
+        let now = self.now();
+        let until = self.until(limits, told, now)?;
+        Ok((until.at != NEVER).then(|| Duration::from_nanos(until.at.saturating_sub(now))))
     }
 
     /// What to hand to later calls once an idle timeout was told of.
@@ -144,34 +204,36 @@ impl Timers {
     }
 
     /// When the first timer is up; the error if it is. A call has one try at least, except after the deadline.
-    fn until(&self, limits: &Limits, set: Set, told: Option<IdleMark>, now: Instant) -> io::Result<Option<Until>> {
-        let Limits { direction, began, was_woken, .. } = *limits;
-        if set.deadline.is_some_and(|at| at <= now) {
+    fn until(&self, limits: &Limits, told: Option<IdleMark>, now: u64) -> io::Result<Until> {
+        let Limits { direction, set, began, was_woken, .. } = *limits;
+        if set.deadline > 0 && set.deadline <= now {
             return Err(past_deadline(direction));
         }
-        let own_time = set.own(direction);
-        let own = own_time.and_then(|time| began.checked_add(time));
-        if was_woken && own.is_some_and(|at| at <= now) {
-            return Err(waited_too_long(direction, own_time));
-        }
-        let mut idle = None;
-        if let Some(time) = set.idle {
-            let active = self.active.load(Relaxed);
-            if told == Some(IdleMark(active)) {
-                idle = now.checked_add(time.max(LOOK));
-            } else {
-                // A call that began after the last activity has a whole idle time of its own.
-                let since = began.max(self.since + Duration::from_nanos(active));
-                idle = since.checked_add(time);
-                if was_woken && idle.is_some_and(|at| at <= now) {
-                    return Err(idle_too_long(direction, time));
-                }
+        let mut first = NEVER;
+        let own = set.own(direction);
+        if own > 0 {
+            first = began.saturating_add(own);
+            if was_woken && first <= now {
+                return Err(waited_too_long(direction, own));
             }
         }
-        let first = own.into_iter().chain(idle).min().map(|at| Until { at, is_exact: true });
-        Ok(match set.deadline {
-            Some(at) if first.is_none_or(|first| at < first.at) => Some(Until { at, is_exact: was_woken }),
-            _ => first,
+        if set.idle > 0 {
+            let active = self.active.load(Relaxed);
+            if told == Some(IdleMark(active)) {
+                first = first.min(now.saturating_add(set.idle.max(LOOK)));
+            } else {
+                // A call that began after the last activity has a whole idle time of its own.
+                let at = began.max(active).saturating_add(set.idle);
+                if was_woken && at <= now {
+                    return Err(idle_too_long(direction, set.idle));
+                }
+                first = first.min(at);
+            }
+        }
+        Ok(if set.deadline > 0 && set.deadline < first {
+            Until { at: set.deadline, is_exact: was_woken }
+        } else {
+            Until { at: first, is_exact: true }
         })
     }
 }
@@ -179,58 +241,41 @@ impl Timers {
 impl State {
     fn is_on(&self) -> bool {
         let Set { read, write, idle, deadline } = self.set;
-        let is_set = read.or(write).or(idle).is_some() || deadline.is_some();
-        is_set || self.kernel.iter().any(|kernel| !kernel.is_none())
+        (read | write | idle | deadline) > 0 || self.kernel.iter().any(|kernel| !kernel.is_none())
     }
 }
 
 impl Set {
-    pub(crate) fn of(idle: Option<Duration>, deadline: Option<Instant>) -> Set {
-        Set { idle: idle.filter(|time| !time.is_zero()), deadline, ..Set::default() }
+    fn timer(&mut self, timer: Timer) -> &mut u64 {
+        match timer {
+            Timer::Read => &mut self.read,
+            Timer::Write => &mut self.write,
+            Timer::Idle => &mut self.idle,
+        }
     }
 
     /// How long one call in this direction waits.
-    fn own(&self, direction: Direction) -> Option<Duration> {
+    fn own(&self, direction: Direction) -> u64 {
         match direction {
             Direction::Read => self.read,
             Direction::Write => self.write,
         }
     }
-
-    pub(crate) fn is_none(&self) -> bool {
-        self.read.or(self.write).or(self.idle).is_none() && self.deadline.is_none()
-    }
 }
 
 impl Limits {
-    /// Of a call that begins now. It goes by the timers as they are at its first system call.
-    pub(crate) fn new(direction: Direction) -> Limits {
-        Limits { direction, set: None, began: Instant::now(), was_woken: false }
-    }
-
-    /// The same without the timeout of a single call: for a wait in which nothing is read or written.
-    pub(crate) fn of_connection(mut self) -> Limits {
-        if let Some(set) = &mut self.set {
-            (set.read, set.write) = (None, None);
-        }
-        self
-    }
-
     /// How far one system call may go.
     ///
     /// A write that the kernel takes a part of does not return before its time is up, and then says nothing of when the
     /// part was taken; who reads at the same time would take the connection for idle. So it is asked several times.
-    fn in_slices(&self, set: Set, until: Option<Until>, now: Instant) -> Option<Until> {
-        let shortest = match self.direction {
-            Direction::Read => None,
-            Direction::Write => set.write.into_iter().chain(set.idle).min().map(|time| time / 8),
-        };
-        let slice = shortest.into_iter().chain(sys::SLICE).min().and_then(|time| now.checked_add(time));
-        match (until, slice) {
-            (Some(until), Some(at)) if at < until.at => Some(Until { at, is_exact: true }),
-            (None, Some(at)) => Some(Until { at, is_exact: true }),
-            (until, _) => until,
+    fn in_slices(&self, until: Until, now: u64) -> Until {
+        let mut slice = sys::SLICE.map_or(NEVER, nanoseconds);
+        if self.direction == Direction::Write {
+            let timers = [self.set.write, self.set.idle];
+            slice = timers.into_iter().filter(|time| *time > 0).fold(slice, |slice, time| slice.min(time / 8));
         }
+        let at = now.saturating_add(slice);
+        if at < until.at { Until { at, is_exact: true } } else { until }
     }
 }
 
@@ -249,21 +294,24 @@ pub(crate) fn is_timeout(stream: &TcpStream, error: &io::Error, may_be: bool) ->
     sys::is_timeout(error) && may_be && !sys::is_nonblocking(&SockRef::from(stream)).unwrap_or(false)
 }
 
+/// Half the range at most, some 290 years, which is as good as never and leaves room to add.
 fn nanoseconds(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+    let whole = time.as_secs().saturating_mul(1_000_000_000);
+    whole.saturating_add(time.subsec_nanos().into()).min(NEVER / 2)
 }
 
-fn idle_too_long(direction: Direction, time: Duration) -> io::Error {
+fn idle_too_long(direction: Direction, time: u64) -> io::Error {
+    let time = Duration::from_nanos(time);
     let text = format!("{} timed out: nothing was read or written for {time:?}", direction.call());
     Error::of_cause(Cause::Idle, text).into()
 }
 
-fn waited_too_long(direction: Direction, time: Option<Duration>) -> io::Error {
+fn waited_too_long(direction: Direction, time: u64) -> io::Error {
     let what = match direction {
         Direction::Read => "arrived",
         Direction::Write => "could be written",
     };
-    let text = format!("{} timed out: nothing {what} for {:?}", direction.call(), time.unwrap_or_default());
+    let text = format!("{} timed out: nothing {what} for {:?}", direction.call(), Duration::from_nanos(time));
     Error::of_cause(Cause::Waited, text).into()
 }
 

@@ -4,13 +4,13 @@ use std::io::{self, IoSlice, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::error::Error;
 use crate::net::socket::connection::{CLOSED, Connection, PEER_ENDED, TIMED, WE_ENDED, destroyed};
 use crate::net::socket::outbox::queue::{Message, Queue};
 use crate::net::socket::stream::CHUNK;
-use crate::net::socket::timers::{Direction, Limits, is_timeout};
+use crate::net::socket::timers::{Direction, is_timeout};
 use crate::sync::poison::{lock, read};
 use crate::sync::turn::Taken;
 use crate::sys;
@@ -135,8 +135,10 @@ impl Connection {
         length: usize,
         mut first: Option<io::Result<usize>>,
     ) -> (usize, io::Result<()>) {
-        let mut limits =
-            if sys::WRITES_ARE_POLLED { self.timers.begin(Direction::Write) } else { Limits::new(Direction::Write) };
+        let mut limits = match sys::WRITES_ARE_POLLED {
+            true => self.timers.begin_waiting(Direction::Write),
+            false => self.timers.begin(Direction::Write),
+        };
         let (mut done, mut pause) = (0, SHORTEST_PAUSE);
         loop {
             let (result, may_be_timeout) = match first.take() {
@@ -158,7 +160,7 @@ impl Connection {
                     Err(error) => return (done, Err(error)),
                 },
             };
-            limits.was_woken = true;
+            self.timers.go_on(&mut limits, result.as_ref().is_ok_and(|n| *n > 0));
             let error: io::Error = match result {
                 Ok(n) => {
                     done += n;
@@ -166,7 +168,6 @@ impl Connection {
                     if done == length {
                         return (done, Ok(()));
                     }
-                    limits.began = Instant::now();
                     pause = SHORTEST_PAUSE;
                     match n {
                         _ if self.is_closed() => destroyed("write").into(),

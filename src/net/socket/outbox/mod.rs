@@ -15,7 +15,7 @@ use crate::net::socket::Socket;
 use crate::net::socket::connection::{CloseMode, Connection, destroyed};
 use crate::net::socket::outbox::error::SendError;
 use crate::net::socket::outbox::queue::{Message, NotTaken, State};
-use crate::net::socket::timers::{Direction, Limits};
+use crate::net::socket::timers::Direction;
 use crate::net::socket::write::written_after_end;
 use crate::report::Outcome;
 use crate::sync::poison::lock;
@@ -70,7 +70,7 @@ impl Outbox {
     #[doc(alias = "write")]
     pub fn try_send(&self, message: impl Into<Arc<[u8]>>) -> Result<(), SendError> {
         let message = message.into();
-        match self.push(slice::from_ref(&message), None) {
+        match self.push(slice::from_ref(&message), false) {
             Ok(()) => Ok(()),
             Err(error) => Err(SendError::new(error, message)),
         }
@@ -99,10 +99,10 @@ impl Outbox {
     #[doc(alias = "writev")]
     pub fn try_send_all(&self, messages: &[Arc<[u8]>]) -> io::Result<()> {
         if messages.iter().all(|message| !message.is_empty()) {
-            return Ok(self.push(messages, None)?);
+            return Ok(self.push(messages, false)?);
         }
         let messages: Vec<_> = messages.iter().filter(|message| !message.is_empty()).cloned().collect();
-        Ok(self.push(&messages, None)?)
+        Ok(self.push(&messages, false)?)
     }
 
     /// Sends a message, waiting for room in the queue; a message that is longer than the limit waits until nothing is
@@ -114,7 +114,7 @@ impl Outbox {
     /// `WouldBlock` if a thread that writes cannot be started. [`SendError::into_message`] gives the message back.
     pub fn send(&self, message: impl Into<Arc<[u8]>>) -> Result<(), SendError> {
         let message = message.into();
-        match self.push(slice::from_ref(&message), Some(self.connection.timers.begin(Direction::Write))) {
+        match self.push(slice::from_ref(&message), true) {
             Ok(()) => Ok(()),
             Err(error) => Err(SendError::new(error, message)),
         }
@@ -129,7 +129,7 @@ impl Outbox {
     /// such as `ConnectionReset`, or `NotConnected`.
     #[doc(alias = "drain")]
     pub fn flush(&self) -> io::Result<()> {
-        let (queue, limits) = (self.connection.queue(), self.connection.timers.begin(Direction::Write));
+        let (queue, limits) = (self.connection.queue(), self.connection.timers.begin_waiting(Direction::Write));
         let mut state = queue.state();
         while state.has_work() {
             let time = self.connection.timers.left(&limits, None)?;
@@ -185,21 +185,26 @@ impl Outbox {
     }
 
     /// Hands messages to the kernel, as far as that goes at once, and queues the rest. Without `waits` there must be room.
-    fn push(&self, messages: &[Message], waits: Option<Limits>) -> crate::Result<()> {
+    fn push(&self, messages: &[Message], waits: bool) -> crate::Result<()> {
         if messages.iter().all(|message| message.is_empty()) {
             // Nothing to write, and nothing to keep.
             return Ok(self.connection.check_writable()?);
         }
         let connection = &self.connection;
+        // When it began to wait.
+        let mut limits = None;
         let ask = |state: &State, has_room: bool| {
             let ending = |()| if state.is_ending() { Err(written_after_end()) } else { Ok(()) };
             if let Err(error) = connection.check_writable().and_then(ending) {
-                return Err(if waits.is_some() { self.why_closed(error) } else { error });
+                return Err(if waits { self.why_closed(error) } else { error });
             }
-            match waits {
-                _ if has_room => Ok(None),
-                Some(limits) => connection.timers.left(&limits, None),
-                None => Err(full(messages, state)),
+            match () {
+                () if has_room => Ok(None),
+                () if !waits => Err(full(messages, state)),
+                () => {
+                    let begin = || connection.timers.begin_waiting(Direction::Write);
+                    connection.timers.left(limits.get_or_insert_with(begin), None)
+                }
             }
         };
         // Kept until the rest is queued or the connection closed, so that no other bytes come behind part of a message.
@@ -225,7 +230,7 @@ impl Outbox {
     /// thread has met one of them first and closed it for that.
     fn why_closed(&self, error: io::Error) -> io::Error {
         let timers = &self.connection.timers;
-        if let Err(deadline) = timers.left(&timers.begin(Direction::Write).of_connection(), Some(timers.told())) {
+        if let Err(deadline) = timers.left(&timers.begin_waiting_idly(), Some(timers.told())) {
             return deadline;
         }
         lock(&self.connection.broken).clone().map_or(error, io::Error::from)
