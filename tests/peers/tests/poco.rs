@@ -148,7 +148,7 @@ mod socket {
         });
     }
 
-    /// testPoll, testAvailable, by a peek with a timeout: there is no poll
+    /// testPoll, by a peek with a timeout; testAvailable
     #[test]
     fn whether_there_is_something_to_read_is_known_by_a_peek_with_a_timeout() {
         within(|| {
@@ -158,10 +158,12 @@ mod socket {
             let began = Instant::now();
             assert_eq!(client.peek(&mut [0]).unwrap_err().kind(), ErrorKind::TimedOut);
             assert!(began.elapsed() >= Duration::from_secs(1));
+            assert_eq!(client.available().unwrap(), None);
             client.write_all("hello").unwrap();
             let mut buffer = [0; 256];
             let available = client.peek(&mut buffer).unwrap();
             assert!(available > 0 && available <= 5);
+            assert!(client.available().unwrap() >= Some(available));
             client.read_exact(&mut buffer[..5]).unwrap();
             assert_eq!(&buffer[..5], b"hello");
         });
@@ -226,12 +228,12 @@ mod socket {
         });
     }
 
-    /// testTimeout, the part about sending: POCO has a timeout of its own for it; here it is the same one
+    /// testTimeout, the part about sending
     #[test]
     fn a_send_timeout_fires_when_the_peer_takes_nothing() {
         within(|| {
             let (_server, client, _socket) = pair("127.0.0.1:0");
-            client.set_timeout(Duration::from_secs(1));
+            client.set_write_timeout(Duration::from_secs(1)).unwrap();
             let error = client.write_all(vec![0; 64 << 20]).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::TimedOut);
             assert!(client.bytes_written() > 0 && client.bytes_written() < 64 << 20);

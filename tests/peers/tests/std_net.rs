@@ -244,7 +244,7 @@ mod tcp {
 
     /// tcp: write_vectored (what std does on Linux, and code that moves from it relies on: one call takes all)
     #[test]
-    fn fails_a_vectored_write_of_a_generic_writer_takes_all_buffers_as_stds_stream_does() {
+    fn a_vectored_write_of_a_generic_writer_takes_all_buffers_as_stds_stream_does() {
         within(|| {
             let (_server, mut client, socket) = pair("127.0.0.1:0");
             let n =
@@ -257,7 +257,7 @@ mod tcp {
 
     /// tcp: read_vectored (as above)
     #[test]
-    fn fails_a_vectored_read_of_a_generic_reader_fills_all_buffers_as_stds_stream_does() {
+    fn a_vectored_read_of_a_generic_reader_fills_all_buffers_as_stds_stream_does() {
         within(|| {
             let (_server, client, mut socket) = pair("127.0.0.1:0");
             client.write_all([10, 11, 12]).unwrap();
@@ -268,7 +268,7 @@ mod tcp {
         });
     }
 
-    /// tcp: write_vectored, by landline's own call
+    /// tcp: write_vectored, of a message
     #[test]
     fn a_message_of_several_buffers_is_written_whole() {
         within(|| {
@@ -282,7 +282,7 @@ mod tcp {
         });
     }
 
-    /// tcp: write_vectored, by landline's own call, with more than the kernel takes at once
+    /// tcp: write_vectored, with more than the kernel takes at once
     #[test]
     fn a_message_of_several_large_buffers_is_written_whole_though_the_kernel_takes_it_in_parts() {
         within(|| {
@@ -524,6 +524,24 @@ mod tcp {
         });
     }
 
+    /// tcp: timeouts, test_timeout_zero_duration
+    #[test]
+    fn a_timeout_for_reading_and_one_for_writing_read_back_and_are_not_zero() {
+        within(|| {
+            let (_server, client, _socket) = pair("127.0.0.1:0");
+            let time = Duration::new(15410, 0);
+            client.set_read_timeout(time).unwrap();
+            assert_eq!((client.read_timeout().unwrap(), client.write_timeout().unwrap()), (Some(time), None));
+            client.set_write_timeout(time).unwrap();
+            client.set_read_timeout(None).unwrap();
+            assert_eq!((client.read_timeout().unwrap(), client.write_timeout().unwrap()), (None, Some(time)));
+            client.set_write_timeout(None).unwrap();
+            assert_eq!(client.write_timeout().unwrap(), None);
+            assert_eq!(client.set_read_timeout(Duration::ZERO).unwrap_err().kind(), ErrorKind::InvalidInput);
+            assert_eq!(client.set_write_timeout(Duration::ZERO).unwrap_err().kind(), ErrorKind::InvalidInput);
+        });
+    }
+
     /// tcp: test_read_timeout
     #[test]
     fn a_read_of_a_silent_peer_times_out_and_never_early() {
@@ -553,7 +571,7 @@ mod tcp {
         });
     }
 
-    /// tcp: test_timeout_zero_duration. Differs: zero switches it off, as `None` does.
+    /// tcp: test_timeout_zero_duration. Differs: zero switches the idle timeout off, as `None` does.
     #[test]
     fn a_timeout_of_zero_is_none() {
         within(|| {
@@ -570,8 +588,7 @@ mod tcp {
         });
     }
 
-    /// tcp: timeouts (one for writing alone). Differs: the one timeout limits how long no byte is read and none
-    /// written.
+    /// tcp: timeouts. Differs: the idle timeout limits how long no byte is read and none written.
     #[test]
     fn a_write_does_not_time_out_while_the_peer_sends() {
         within(|| {
@@ -664,34 +681,30 @@ mod tcp {
         });
     }
 
-    /// tcp: set_nonblocking. There is no read that does not wait; the next best is to set the mode by `raw`, as std's
-    /// user would, and to read. Then a read either says WouldBlock, as std's, or waits; it must not burn a processor.
+    /// tcp: set_nonblocking, by `raw`: a read that would wait says so
     #[test]
-    fn fails_a_read_in_non_blocking_mode_says_so_or_sleeps_but_does_not_spin() {
+    fn a_read_in_non_blocking_mode_says_would_block() {
         within(|| {
             let (_server, client, socket) = pair("127.0.0.1:0");
             SockRef::from(&client.raw().unwrap()).set_nonblocking(true).unwrap();
-            let (tell, told) = channel();
-            let reader = thread::spawn(move || {
-                tell.send(thread_id()).unwrap();
-                client.read(&mut [0])
-            });
-            let id = told.recv().unwrap();
-            // A thread that spins is never asleep, however little of the processor it gets.
-            let looks = 100;
-            let asleep = (0..looks)
-                .filter(|_| {
-                    thread::sleep(Duration::from_millis(20));
-                    reader.is_finished() || sleeps(id)
-                })
-                .count();
+            assert_eq!(client.read(&mut [0]).unwrap_err().kind(), ErrorKind::WouldBlock);
+            assert_eq!(client.peek(&mut [0]).unwrap_err().kind(), ErrorKind::WouldBlock);
             socket.write_all([1]).unwrap();
-            let read = reader.join().unwrap();
-            let says_so = read.as_ref().is_err_and(|error| error.kind() == ErrorKind::WouldBlock);
-            assert!(
-                says_so || asleep > looks / 2,
-                "the read was asleep at {asleep} of {looks} looks and gave {read:?}"
-            );
+            eventually("the byte is read", || client.read(&mut [0]).is_ok_and(|n| n == 1));
+        });
+    }
+
+    /// tcp: set_nonblocking: what a read would do is known without waiting
+    #[test]
+    fn whether_a_read_would_wait_is_known_without_waiting() {
+        within(|| {
+            let (_server, client, socket) = pair("127.0.0.1:0");
+            assert_eq!(client.available().unwrap(), None);
+            socket.write_all([1, 3, 3, 7]).unwrap();
+            eventually("the bytes arrive", || client.available().unwrap() == Some(4));
+            client.read_exact(&mut [0; 4]).unwrap();
+            socket.end().unwrap();
+            eventually("the end arrives", || client.available().unwrap() == Some(0));
         });
     }
 
@@ -1119,9 +1132,9 @@ mod unix {
         });
     }
 
-    /// unix: timeouts, test_unix_stream_timeout_zero_duration. Differs: one timeout for both directions; zero is none.
+    /// unix: timeouts, test_unix_stream_timeout_zero_duration. Differs: zero switches the idle timeout off.
     #[test]
-    fn a_unix_socket_has_the_same_timeout() {
+    fn a_unix_socket_has_the_same_timeouts() {
         within(|| {
             let (a, _b) = unix_pair();
             assert_eq!(a.timeout(), None);
@@ -1129,6 +1142,9 @@ mod unix {
             assert_eq!(a.timeout(), Some(Duration::new(15410, 0)));
             a.set_timeout(Duration::ZERO);
             assert_eq!(a.timeout(), None);
+            a.set_read_timeout(Duration::new(15410, 0)).unwrap();
+            assert_eq!(a.read_timeout().unwrap(), Some(Duration::new(15410, 0)));
+            assert_eq!(a.set_write_timeout(Duration::ZERO).unwrap_err().kind(), ErrorKind::InvalidInput);
         });
     }
 
