@@ -1,6 +1,6 @@
-//! What holds for every input: addresses, endpoints, block lists, encodings, lines and PROXY headers, with inputs that
-//! are made up anew in each run: `cargo test`. An input that breaks a rule is printed in the shortest form that still
-//! does.
+//! What holds for every input: addresses, endpoints, block lists, encodings, buffered reading and PROXY headers, with
+//! inputs that are made up anew in each run: `cargo test`. An input that breaks a rule is printed in the shortest form
+//! that still does.
 //!
 //! A crate of its own, so that the library's tests do not compile proptest. The parser of PROXY headers is private in
 //! the library, so its file is compiled here too, with those it uses.
@@ -12,6 +12,7 @@
 mod address;
 mod addresses;
 mod block_lists;
+mod buffered;
 mod encodings;
 #[allow(dead_code, reason = "what the library's other files use")]
 #[path = "../../../src/error.rs"]
