@@ -46,7 +46,8 @@ fn main() {
         move || socket.recv_timeout(&mut [0; 100], Duration::from_millis(50)).is_err()
     });
     sender.send_to(b"second", socket.address()).unwrap();
-    let received = socket.recv_timeout(&mut buffer, Duration::from_secs(5)).map(|got| got.map(|(bytes, _)| bytes.len()));
+    let received =
+        socket.recv_timeout(&mut buffer, Duration::from_secs(5)).map(|got| got.map(|(bytes, _)| bytes.len()));
     verdict(
         timed_out.is_some_and(|(timed_out, _)| timed_out) && matches!(received, Ok(Some(6))),
         format!("after the child: a timeout of 50 ms {timed_out:?}, then {received:?}"),
