@@ -29,7 +29,7 @@ pub use real::{cell, collections, fmt, marker, mem, net, ops, time};
 pub mod sync {
     pub(crate) use crate::{deadline, poison};
     pub use loom::sync::{Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard, atomic};
-    pub use real::sync::{Arc, PoisonError};
+    pub use real::sync::{Arc, PoisonError, TryLockError};
 }
 
 use real::io::{Write, stdout};

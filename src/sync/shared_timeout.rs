@@ -90,3 +90,79 @@ pub(crate) struct Entry {
 fn milliseconds(time: u64) -> u64 {
     time.div_ceil(1_000_000).clamp(1, i32::MAX as u64)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: u64 = 1_000_000;
+
+    /// Ensures that the kernel never has more than any thread needs that is in a call, or about to make it, however such
+    /// threads come and go, and that it has none once none is needed.
+    #[test]
+    fn the_kernel_has_the_least_that_is_needed() {
+        let mut random = 1_u64;
+        let mut below = |n: u64| {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (random >> 33) % n
+        };
+        let (mut timeout, mut kernel, mut inside, mut now) = (SharedTimeout::NONE, None, Vec::new(), 0);
+        for _ in 0..100_000 {
+            now += below(3 * MS);
+            inside.retain(|(at, _)| *at > now);
+            if below(2) == 0 && !inside.is_empty() {
+                let (_, entry) = inside.swap_remove(below(inside.len() as u64) as usize);
+                timeout.leave(entry);
+                continue;
+            }
+            let at = if below(4) == 0 { NEVER } else { now + 1 + below(500 * MS) };
+            let until = Until { at, is_exact: below(2) == 0 };
+            let tell = |time| {
+                kernel = time;
+                Ok::<_, ()>(())
+            };
+            let entry = timeout.enter(until, now, tell).expect("it is told");
+            if at != NEVER {
+                inside.push((at, entry));
+            }
+            let first = timeout.ends.iter().min();
+            let needed = first.map(|first| Duration::from_millis(first.saturating_sub(now).div_ceil(MS).max(1)));
+            assert!(
+                needed.is_none_or(|needed| kernel.is_some_and(|time| time <= needed)),
+                "the kernel has {kernel:?}, and {needed:?} is needed"
+            );
+            assert!(kernel.is_none_or(|time| !time.is_zero()), "zero is none");
+        }
+    }
+
+    fn tell(tells: &mut Vec<Option<Duration>>) -> impl FnOnce(Option<Duration>) -> Result<(), ()> {
+        |time| {
+            tells.push(time);
+            Ok(())
+        }
+    }
+
+    /// Ensures that a time that is the same for each call is told once, and that a deadline, whose rest is another for each
+    /// call, is told once each time that it has been halved or so.
+    #[test]
+    fn the_same_time_is_told_once() {
+        let (mut timeout, mut tells) = (SharedTimeout::NONE, Vec::new());
+        for now in (0..1000).map(|n| n * MS / 7) {
+            let until = Until { at: now + 250 * MS, is_exact: true };
+            let entry = timeout.enter(until, now, tell(&mut tells)).expect("it is told");
+            assert!(timeout.leave(entry), "the kernel may end the call by it");
+        }
+        assert_eq!(tells, [Some(Duration::from_millis(250))], "once");
+        tells.clear();
+        for now in (0..1000).map(|n| n * MS) {
+            let until = Until { at: 1000 * MS, is_exact: false };
+            let entry = timeout.enter(until, now, tell(&mut tells)).expect("it is told");
+            timeout.leave(entry);
+        }
+        assert!(tells.len() <= 12, "a thousand calls up to a deadline: {tells:?}");
+        let entry = timeout.enter(Until { at: NEVER, is_exact: true }, 0, tell(&mut tells));
+        assert!(!timeout.leave(entry.expect("it is told")), "no time of ours ends a call that has none");
+        assert_eq!(tells.last(), Some(&None), "it is taken off when it is not needed");
+        assert!(timeout.is_none(), "and that is known");
+    }
+}
