@@ -319,11 +319,13 @@ fn loops_tell_of_each_timer_what_it_is_for() {
 fn writes_do_not_put_off_the_read_timeout() {
     each_ip(|at| {
         let (_server, peer, socket) = pair(at);
+        // Not a bound: the timer that is tested.
         socket.set_read_timeout(TIME).expect("it is open");
         let sink = thread::spawn(move || while peer.read(&mut [0; 4096]).is_ok_and(|n| n > 0) {});
         let writer = socket.clone();
         let (stop, is_stopped) = mpsc::channel::<()>();
         let writing = thread::spawn(move || {
+            // Not a bound: the pace of the other side.
             while let Err(mpsc::RecvTimeoutError::Timeout) = is_stopped.recv_timeout(TIME / 20) {
                 writer.write_all("news\n").expect("the peer reads");
             }
@@ -345,11 +347,13 @@ fn reads_do_not_put_off_the_write_timeout() {
     each_ip(|at| {
         let (_server, peer, socket) = pair(at);
         fill(&socket);
+        // Not a bound: the timer that is tested.
         socket.set_write_timeout(TIME).expect("it is open");
         let reader = socket.clone();
         let reading = thread::spawn(move || while reader.read(&mut [0; 100]).is_ok_and(|n| n > 0) {});
         let (stop, is_stopped) = mpsc::channel::<()>();
         let talking = thread::spawn(move || {
+            // Not a bound: the pace of the other side.
             while let Err(mpsc::RecvTimeoutError::Timeout) = is_stopped.recv_timeout(TIME / 20) {
                 peer.write_all("still here\n").expect("it is read");
             }
