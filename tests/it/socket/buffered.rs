@@ -419,7 +419,9 @@ fn a_tick_in_a_flush_keeps_the_rest() {
     within("everything arrives", || {
         let (_server, client, accepted) = pair("127.0.0.1:0");
         let mut served = buffered(&accepted);
+        // Not a bound: the timer that is tested.
         accepted.set_write_timeout(IMPATIENT).expect("it is open");
+        // Not a bound: the timer that is tested.
         accepted.set_read_timeout(IMPATIENT).expect("it is open");
         let mut sent = Vec::new();
         let error = loop {
