@@ -55,6 +55,20 @@ fn buffered(socket: &Socket, limit: usize) -> Buffered {
     reader
 }
 
+/// Takes a step again and again, and lets a piece `come` each time that it would wait.
+fn again<T>(
+    reader: &mut Buffered,
+    mut come: impl FnMut(),
+    mut step: impl FnMut(&mut Buffered) -> io::Result<T>,
+) -> Result<T, ErrorKind> {
+    loop {
+        match step(reader) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => come(),
+            result => return result.map_err(|error| error.kind()),
+        }
+    }
+}
+
 fuzz_target!(|input: Input| {
     let Input { limit, pieces, steps } = input;
     let limit = usize::from(limit);
@@ -74,78 +88,61 @@ fuzz_target!(|input: Input| {
             reader = None;
         }
         let reader = reader.get_or_insert_with(|| buffered(&socket, limit));
-        let mut again = |mut step: Box<dyn FnMut(&mut Buffered) -> io::Result<()> + '_>| loop {
-            match step(reader) {
-                Err(error) if error.kind() == ErrorKind::WouldBlock => come(),
-                result => break result.map_err(|error| error.kind()),
-            }
-        };
         match step {
             Step::Line => {
-                let mut got = None;
-                let result = again(Box::new(|reader| {
-                    got = reader.next_line()?.map(str::to_owned);
-                    Ok(())
-                }));
+                let got = again(reader, &mut come, |reader| Ok(reader.next_line()?.map(str::to_owned)));
                 match line(rest, limit) {
                     Ok((length, line)) => {
-                        let expected = text(line).map(|line| (length > 0).then_some(line));
-                        assert_eq!(result.map(|()| got.as_deref()), expected, "of {rest:?}");
+                        let expected = text(line).map(|line| (length > 0).then(|| line.to_owned()));
+                        assert_eq!(got, expected, "of {rest:?}");
                         rest = &rest[length..];
                     }
-                    Err(error) => assert_eq!(result, Err(error), "of {rest:?}"),
+                    Err(error) => assert_eq!(got, Err(error), "of {rest:?}"),
                 }
             }
             Step::ReadLine => {
-                let mut got = String::new();
-                let result = again(Box::new(|reader| reader.read_line(&mut got).map(drop)));
+                let mut part = String::new();
+                let got = again(reader, &mut come, |reader| reader.read_line(&mut part));
                 match line(rest, limit) {
                     Ok((length, _)) => {
-                        assert_eq!(result.map(|()| &*got), text(&rest[..length]), "of {rest:?}");
+                        assert_eq!(got.map(|_| &*part), text(&rest[..length]), "of {rest:?}");
                         rest = &rest[length..];
                     }
-                    Err(error) => assert_eq!(result, Err(error), "of {rest:?}"),
+                    Err(error) => assert_eq!(got, Err(error), "of {rest:?}"),
                 }
             }
             Step::Until(byte) => {
-                let mut got = Vec::new();
-                let result = again(Box::new(|reader| reader.read_until(byte, &mut got).map(drop)));
+                let mut part = Vec::new();
+                let got = again(reader, &mut come, |reader| reader.read_until(byte, &mut part));
                 let (expected, left) = rest.split_at(until(rest, byte));
-                assert_eq!(result.map(|()| &*got), Ok(expected), "of {rest:?}");
+                assert_eq!(got.map(|_| &*part), Ok(expected), "of {rest:?}");
                 rest = left;
             }
             Step::Read(size) => {
-                let (mut buffer, mut n) = (vec![0; usize::from(size)], 0);
-                let result = again(Box::new(|reader| {
-                    n = reader.read(&mut buffer)?;
-                    Ok(())
-                }));
-                assert_eq!(result.map(|()| &buffer[..n]), Ok(&rest[..n]), "each byte in its place");
+                let mut buffer = vec![0; usize::from(size)];
+                let n = again(reader, &mut come, |reader| reader.read(&mut buffer)).expect("it is no error");
+                assert_eq!(buffer[..n], rest[..n], "each byte in its place");
                 assert!(n > 0 || buffer.is_empty() || rest.is_empty(), "0 is the end");
                 rest = &rest[n..];
             }
             Step::Exact(size) => {
                 let mut buffer = vec![0; usize::from(size)];
-                let result = again(Box::new(|reader| reader.read_exact(&mut buffer)));
+                let got = again(reader, &mut come, |reader| reader.read_exact(&mut buffer));
                 match rest.split_at_checked(buffer.len()) {
                     Some((expected, left)) => {
-                        assert_eq!(result.map(|()| &*buffer), Ok(expected), "of {rest:?}");
+                        assert_eq!(got.map(|()| &*buffer), Ok(expected), "of {rest:?}");
                         rest = left;
                     }
-                    None => assert_eq!(result, Err(ErrorKind::UnexpectedEof), "of {rest:?}"),
+                    None => assert_eq!(got, Err(ErrorKind::UnexpectedEof), "of {rest:?}"),
                 }
             }
             Step::Fill(size) => {
-                let mut n = 0;
-                let result = again(Box::new(|reader| {
-                    let bytes = reader.fill_buf()?;
-                    assert!(rest.starts_with(bytes), "each byte in its place");
-                    assert!(!bytes.is_empty() || rest.is_empty(), "nothing is the end");
-                    n = usize::from(size).min(bytes.len());
-                    reader.consume(n);
-                    Ok(())
-                }));
-                assert_eq!(result, Ok(()), "it is no error");
+                let bytes = again(reader, &mut come, |reader| reader.fill_buf().map(<[u8]>::to_vec));
+                let bytes = bytes.expect("it is no error");
+                assert!(rest.starts_with(&bytes), "each byte in its place");
+                assert!(!bytes.is_empty() || rest.is_empty(), "nothing is the end");
+                let n = usize::from(size).min(bytes.len());
+                reader.consume(n);
                 rest = &rest[n..];
             }
             Step::Anew => {}
