@@ -180,14 +180,15 @@ pub(crate) fn keep_alive_probes(
     settings
 }
 
+/// How many buffers one call takes; more is EMSGSIZE.
+pub(crate) const IOV_MAX: usize = 1024;
+
 /// Writes several buffers by one system call that raises no SIGPIPE. std's own `write_vectored` is writev(2), which
 /// does, and kills a program that has left the signal at its default. Where no flag keeps it back, one buffer by std's
 /// write, which is safe everywhere.
 #[cfg(all(any(target_os = "linux", target_os = "android", target_os = "freebsd"), not(landline_portable)))]
 pub(crate) fn write_vectored(stream: &TcpStream, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
     const MSG_NOSIGNAL: i32 = if cfg!(target_os = "freebsd") { 0x2_0000 } else { 0x4000 };
-    // More in one call is EMSGSIZE.
-    const IOV_MAX: usize = 1024;
     SockRef::from(stream).send_vectored_with_flags(&buffers[..buffers.len().min(IOV_MAX)], MSG_NOSIGNAL)
 }
 #[cfg(not(all(any(target_os = "linux", target_os = "android", target_os = "freebsd"), not(landline_portable))))]
@@ -247,7 +248,6 @@ pub(crate) fn await_data(stream: &TcpStream) -> io::Result<()> {
 pub(crate) fn write_vectored_now(stream: &TcpStream, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
     const MSG_DONTWAIT: i32 = if cfg!(target_os = "freebsd") { 0x80 } else { 0x40 };
     const MSG_NOSIGNAL: i32 = if cfg!(target_os = "freebsd") { 0x2_0000 } else { 0x4000 };
-    const IOV_MAX: usize = 1024;
     let buffers = &buffers[..buffers.len().min(IOV_MAX)];
     SockRef::from(stream).send_vectored_with_flags(buffers, MSG_DONTWAIT | MSG_NOSIGNAL)
 }

@@ -174,7 +174,7 @@ impl Buffered {
                 return Ok(at + 1);
             }
             searched = held.len();
-            if self.fill()? == 0 {
+            if self.fill(self.line_limit.saturating_add(2))? == 0 {
                 // The CR was none.
                 return if searched > self.line_limit { Err(self.too_long()) } else { Ok(searched) };
             }
@@ -230,15 +230,16 @@ impl Buffered {
         }
     }
 
-    /// Reads more behind what is held, which may be in another place then. 0 at the peer's end.
-    fn fill(&mut self) -> io::Result<usize> {
+    /// Reads more behind what is held, which may be in another place then: not much more than `most` bytes in all. 0 at the
+    /// peer's end.
+    fn fill(&mut self, most: usize) -> io::Result<usize> {
         self.flush_before_read()?;
         if self.start > 0 {
             self.input.copy_within(self.start..self.end, 0);
             (self.start, self.end) = (0, self.end - self.start);
         }
         if self.end == self.input.len() {
-            self.input.resize(self.end * 2, 0);
+            self.input.resize((self.end * 2).min(most.max(self.end + 1)), 0);
         } else if self.end == 0 && self.input.len() > LARGEST_KEPT {
             self.input = vec![0; SIZE];
         }
@@ -283,11 +284,13 @@ impl Buffered {
 
     /// Writes what is kept, then `more`, by one call; gives how much of `more` was written.
     fn write_out_with(&mut self, more: &[IoSlice<'_>]) -> io::Result<usize> {
-        let mut buffers = [IoSlice::new(&[]); 64];
-        let count = more.len().min(buffers.len() - 1);
+        let (mut buffers, mut count) = ([IoSlice::new(&[]); 64], 1);
         buffers[0] = IoSlice::new(&self.output);
-        buffers[1..=count].copy_from_slice(&more[..count]);
-        let (n, result) = self.socket.connection.turn().write(Data::Many(&buffers[..=count], 0));
+        for buffer in more.iter().filter(|buffer| !buffer.is_empty()).take(buffers.len() - 1) {
+            buffers[count] = *buffer;
+            count += 1;
+        }
+        let (n, result) = self.socket.connection.turn().write(Data::Many(&buffers[..count], 0));
         self.written(n, result)
     }
 
@@ -342,7 +345,7 @@ impl Read for Buffered {
     /// What was read before an error is not lost: the next read begins with it.
     fn read_exact(&mut self, buf: &mut [u8]) -> io::Result<()> {
         while self.end - self.start < buf.len() && buf.len() <= self.input.len() {
-            if self.fill()? == 0 {
+            if self.fill(usize::MAX)? == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
         }
@@ -368,7 +371,7 @@ impl Read for Buffered {
 impl BufRead for Buffered {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         if self.start == self.end {
-            self.fill()?;
+            self.fill(usize::MAX)?;
         }
         Ok(self.buffer())
     }
@@ -387,7 +390,7 @@ impl BufRead for Buffered {
                 break searched + at + 1;
             }
             searched = held.len();
-            if self.fill()? == 0 {
+            if self.fill(usize::MAX)? == 0 {
                 break searched;
             }
         };

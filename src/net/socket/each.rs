@@ -225,8 +225,11 @@ impl Socket {
     }
 
     /// Holds events back from [`each`](Socket::each) and channels, from the next one on, until
-    /// [`resume`](Socket::resume). What the peer sends fills the buffers between, and then the peer waits. Reading by
-    /// blocking calls goes on.
+    /// [`resume`](Socket::resume): they read nothing. What the peer sends fills the buffers between, and then the peer
+    /// waits. Blocking reads go on, and get every byte in order.
+    ///
+    /// A loop that is in a read just then, since another thread calls this, may take one piece more. It puts it back for
+    /// the reads to come; one that is blocked already does not see it, so call this before.
     ///
     /// An event that is held back is not lost to a [shutdown](crate::net::Server::shutdown) of the server: it comes
     /// with `resume`, if that is within the shutdown's time.

@@ -84,7 +84,9 @@ impl Data<'_> {
     fn write(self, mut stream: &TcpStream, done: usize) -> io::Result<usize> {
         match self {
             Data::One(data) => stream.write(&data[done..]),
-            Data::Many(buffers, 0) if done == 0 => sys::write_vectored(stream, buffers),
+            Data::Many(buffers, 0) if done == 0 && buffers.len() <= sys::IOV_MAX => {
+                sys::write_vectored(stream, buffers)
+            }
             Data::Many(buffers, offset) => {
                 let (rest, count) = rest(buffers, offset + done);
                 sys::write_vectored(stream, &rest[..count])

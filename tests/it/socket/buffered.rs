@@ -475,3 +475,31 @@ fn dropping_reports_a_failure_and_is_silent_in_a_panic() {
         });
     });
 }
+
+/// Ensures that a line without an end costs not much more memory than the limit, and that a vectored write finds its bytes
+/// behind any number of empty buffers.
+#[test]
+fn buffers_are_bounded_and_empty_ones_are_passed_over() {
+    within("it is refused", || {
+        let (_server, client, accepted) = pair("127.0.0.1:0");
+        let sending = thread::spawn(move || client.write_all(vec![b'x'; 1 << 20]));
+        let mut reader = buffered(&accepted);
+        let error = reader.next_line().expect_err("it is too long");
+        assert_eq!(error.kind(), ErrorKind::InvalidData, "{error}");
+        assert!(reader.buffer().len() <= 65_536 + 2, "what is taken in: {}", reader.buffer().len());
+        accepted.destroy();
+        drop(reader);
+        let _ = sending.join();
+
+        let (_server, client, accepted) = pair("127.0.0.1:0");
+        let (empty, large) = (IoSlice::new(&[]), vec![b'y'; 20_000]);
+        let mut many = vec![empty; 3000];
+        many.push(IoSlice::new(&large));
+        let reading = thread::spawn(move || accepted.read_all());
+        assert_eq!((&client).write_vectored(&many).expect("the peer reads"), large.len(), "by the socket");
+        let mut writer = buffered(&client);
+        assert_eq!(writer.write_vectored(&many).expect("the peer reads"), large.len(), "by a Buffered");
+        writer.end().expect("it is connected");
+        assert_eq!(reading.join().expect("no panic").expect("no reset").len(), 2 * large.len(), "it all arrives");
+    });
+}

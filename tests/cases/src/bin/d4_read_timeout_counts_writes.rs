@@ -1,5 +1,6 @@
-//! `set_timeout` has the alias `set_read_timeout`. In std that counts reads alone. Here each write of another thread
-//! puts it off, so a thread that publishes to a silent peer hides the silence. A deadline ends the publisher too.
+//! A read timeout counts what arrives, as in std: what another thread writes does not put it off. The idle timeout, which
+//! was the only one, was put off, so a thread that published to a silent peer hid the silence; a deadline ended the
+//! publisher too.
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -14,7 +15,7 @@ fn main() {
             publisher.write_all("news\n")
         })
     });
-    socket.set_timeout(Duration::from_millis(300));
+    socket.set_read_timeout(Duration::from_millis(300)).unwrap();
     let begun = Instant::now();
     let read = socket.read(&mut [0; 10]);
     let (took, published) = (begun.elapsed(), publishing.join().unwrap());

@@ -1,5 +1,5 @@
-//! Socket, "Writing": "a timeout ends a write to a peer that takes nothing at all". It does not if that peer sends
-//! something now and then.
+//! A write timeout ends a write to a peer that takes nothing at all, also if that peer sends something now and then. The
+//! idle timeout, which was the only one, did not.
 use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
@@ -15,7 +15,7 @@ fn main() {
     });
     let reader = socket.clone();
     thread::spawn(move || while reader.read(&mut [0; 100]).is_ok_and(|n| n > 0) {});
-    socket.set_timeout(Duration::from_millis(300));
+    socket.set_write_timeout(Duration::from_millis(300)).unwrap();
     let (tell, told) = channel();
     let writer = socket.clone();
     thread::spawn(move || tell.send(writer.write_all(vec![0; 64 << 20])));
