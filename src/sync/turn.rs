@@ -2,10 +2,12 @@
 //!
 //! A std mutex would let that thread take it again before a waiting thread is awake.
 
+use std::convert::Infallible;
 use std::mem;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Condvar, Mutex};
+use std::time::Duration;
 
 use crate::sync::poison::{Counted, lock, wait};
 
@@ -31,22 +33,33 @@ struct Waiting {
 impl Turn {
     /// Waits for the turn.
     pub(crate) fn take(&self) -> Taken<'_> {
-        self.try_take().unwrap_or_else(|| self.wait())
+        self.try_take().unwrap_or_else(|| match self.wait(&mut || Ok::<_, Infallible>(None)) {
+            Ok(taken) => taken,
+            Err(never) => match never {},
+        })
     }
 
+    /// Waits for the turn, each time for as long as `left` says; its error is that of the wait.
     #[cold]
-    fn wait(&self) -> Taken<'_> {
+    pub(crate) fn wait<E>(&self, left: &mut dyn FnMut() -> Result<Option<Duration>, E>) -> Result<Taken<'_>, E> {
         let mut waiting = lock(&self.waiting);
         waiting.threads += 1;
-        while self.word.swap(WANTED, SeqCst) != FREE {
-            waiting = wait(&self.freed, waiting, None);
+        let result = loop {
+            if self.word.swap(WANTED, SeqCst) == FREE {
+                break Ok(());
+            }
+            match left() {
+                Ok(time) => waiting = wait(&self.freed, waiting, time),
+                // The word says that a thread waits, which costs one notification if none does.
+                Err(error) => break Err(error),
+            }
             // Not before: what is handed over is for a thread that waits already.
             if mem::take(&mut waiting.is_handed_over) {
-                break;
+                break Ok(());
             }
-        }
+        };
         waiting.threads -= 1;
-        Taken::of(self)
+        result.map(|()| Taken::of(self))
     }
 
     /// Wakes one of the threads that wait.
@@ -59,6 +72,10 @@ impl Turn {
     /// The turn, unless another thread has it.
     pub(crate) fn try_take(&self) -> Option<Taken<'_>> {
         self.word.compare_exchange(FREE, TAKEN, SeqCst, SeqCst).ok().map(|_| Taken::of(self))
+    }
+
+    pub(crate) fn is_taken(&self) -> bool {
+        self.word.load(SeqCst) != FREE
     }
 
     /// How many threads wait for it.

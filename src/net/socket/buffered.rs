@@ -4,7 +4,7 @@ use std::io::{self, BufRead, IoSlice, Read, Write};
 use std::sync::atomic::Ordering::SeqCst;
 use std::{fmt, str, thread};
 
-use crate::error::{Cause, Error};
+use crate::error::Error;
 use crate::net::socket::Socket;
 use crate::net::socket::connection::BUFFERED;
 use crate::net::socket::write::Data;
@@ -344,6 +344,7 @@ impl Read for Buffered {
 
     /// What was read before an error is not lost: the next read begins with it.
     fn read_exact(&mut self, buf: &mut [u8]) -> io::Result<()> {
+        self.socket.connection.check_open("read")?;
         while self.end - self.start < buf.len() && buf.len() <= self.input.len() {
             if self.fill(usize::MAX)? == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
@@ -435,10 +436,11 @@ impl Drop for Buffered {
         let connection = &self.socket.connection;
         connection.unread(&self.input[self.start..self.end]);
         connection.flags.fetch_and(!BUFFERED, SeqCst);
+        let owner = connection.owner();
+        // Of a closed connection the end has been told, and the server may be over.
         if let Err(error) = flushed
-            && !Cause::Destroyed.is_of(&error)
+            && !connection.is_closed()
         {
-            let owner = connection.owner();
             let _frame = owner.as_ref().map(|owner| owner.frame());
             connection.tell_failed(&Error::told_by(&error));
         }

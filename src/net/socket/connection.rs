@@ -22,6 +22,7 @@ use crate::events::CloseSignal;
 use crate::net::socket::carried::Carried;
 use crate::net::socket::lingering::{Last, Place, tell_given_up};
 use crate::net::socket::outbox::queue::Queue;
+use crate::net::socket::read::Unread;
 use crate::net::socket::stream::{Options, Settings};
 use crate::net::socket::timers::{IdleMark, Limits, Timer, Timers};
 use crate::report::{ConnectionId, ConnectionInfo, Outcome, Report, Reporter};
@@ -68,6 +69,9 @@ pub(crate) struct Connection {
     pub(crate) flags: AtomicU16,
     /// Taken out by `close`.
     pub(crate) stream: RwLock<Option<Arc<TcpStream>>>,
+    /// Whose turn it is to read. Held over a system call, so that what was put back is found by the next reader, and an
+    /// error of the connection by the others.
+    pub(crate) reading: Turn,
     /// Whose turn it is to write. Held over a whole message, so it may be held for as long as the peer does not read.
     pub(crate) writing: Turn,
     /// Writes that wait for their turn; made when the first is queued.
@@ -79,7 +83,7 @@ pub(crate) struct Connection {
     /// then pretends an orderly end to readers.
     pub(crate) broken: Mutex<Option<Error>>,
     /// What was read and put back.
-    pub(crate) unread: Mutex<Vec<u8>>,
+    pub(crate) unread: Mutex<Unread>,
     /// The settings last made.
     settings: Mutex<Settings>,
     /// How many threads wait for a flag to change; flags they wait for are changed under this lock.
@@ -158,6 +162,7 @@ impl Connection {
             carried: Carried::default(),
             flags: AtomicU16::new(flags),
             stream: RwLock::new(Some(Arc::new(stream))),
+            reading: Turn::default(),
             writing: Turn::default(),
             queue: OnceLock::new(),
             queue_limit: options.outbox_limit,
@@ -214,12 +219,12 @@ impl Connection {
     // ---- ending
 
     /// Blocks until our side has ended or the connection is closed; the error if its time is up before.
-    pub(crate) fn wait_for_our_end(&self, told: Option<IdleMark>) -> io::Result<()> {
+    pub(crate) fn wait_for_our_end(&self, told: &mut Option<IdleMark>) -> io::Result<()> {
         self.wait_until(told, |flags| (flags & (WE_ENDED | CLOSED) != 0).then_some(Ok(())))
     }
 
     /// The same; the error too if the server shuts down.
-    pub(crate) fn wait_for_our_end_or_shutdown(&self, told: Option<IdleMark>) -> io::Result<()> {
+    pub(crate) fn wait_for_our_end_or_shutdown(&self, told: &mut Option<IdleMark>) -> io::Result<()> {
         self.wait_until(told, |flags| match flags {
             flags if flags & (WE_ENDED | CLOSED) != 0 => Some(Ok(())),
             flags if flags & INTERRUPTED != 0 => Some(Err(shutting_down().into())),
@@ -242,20 +247,20 @@ impl Connection {
     /// Blocks until events may be handed out, or the connection is closed; the error if its time is up before.
     ///
     /// A shutdown of the server does not end it: what is held back was received, and would be lost.
-    pub(crate) fn wait_while_paused(&self, told: Option<IdleMark>) -> io::Result<()> {
+    pub(crate) fn wait_while_paused(&self, told: &mut Option<IdleMark>) -> io::Result<()> {
         self.wait_until(told, |flags| (flags & PAUSED == 0 || flags & CLOSED != 0).then_some(Ok(())))
     }
 
     /// Blocks until `done` gives something, or until the time of the connection is up.
-    fn wait_until(&self, told: Option<IdleMark>, done: impl Fn(u16) -> Option<io::Result<()>>) -> io::Result<()> {
-        let limits = self.timers.begin_waiting_idly();
+    fn wait_until(&self, told: &mut Option<IdleMark>, done: impl Fn(u16) -> Option<io::Result<()>>) -> io::Result<()> {
+        let mut limits = self.timers.begin_waiting();
         let mut waiting = lock(&self.gate);
         *waiting += 1;
         let result = loop {
             if let Some(result) = done(self.flags.load(SeqCst)) {
                 break result;
             }
-            waiting = match self.timers.left(&limits, told) {
+            waiting = match self.timers.left(&mut limits, told) {
                 Ok(left) => wait(&self.gate_moved, waiting, left),
                 Err(error) => break Err(error),
             };

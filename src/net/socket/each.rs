@@ -161,9 +161,6 @@ impl Socket {
                     }
                 }
                 Err(error) if Error::is_tick(&error) => {
-                    if Cause::Idle.is_of(&error) {
-                        chunks.idle_was_told();
-                    }
                     f(self, SocketEvent::Timeout)?;
                     continue;
                 }
@@ -210,15 +207,12 @@ impl Socket {
     fn hold(
         &self,
         f: &mut impl FnMut(&Socket, SocketEvent<&[u8]>) -> io::Result<()>,
-        wait: fn(&Connection, Option<IdleMark>) -> io::Result<()>,
+        wait: fn(&Connection, &mut Option<IdleMark>) -> io::Result<()>,
     ) -> io::Result<()> {
         let mut told = None;
         loop {
-            match wait(&self.connection, told) {
-                Err(error) if Cause::Idle.is_of(&error) => {
-                    told = Some(self.connection.timers.told());
-                    f(self, SocketEvent::Timeout)?;
-                }
+            match wait(&self.connection, &mut told) {
+                Err(error) if Cause::Idle.is_of(&error) => f(self, SocketEvent::Timeout)?,
                 result => return result,
             }
         }

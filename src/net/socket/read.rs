@@ -2,15 +2,15 @@
 //! meaning.
 
 use std::io::{self, BufRead, BufReader};
-use std::mem::{self, MaybeUninit};
+use std::mem::MaybeUninit;
 use std::net::TcpStream;
-use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::thread;
 use std::time::Duration;
 
 use socket2::SockRef;
 
+use crate::address::Family;
 use crate::error::Error;
 use crate::net::socket::connection::{
     CLOSED, Connection, INTERRUPTED, PEER_ENDED, TIMED, UNREAD, destroyed, shutting_down,
@@ -21,63 +21,59 @@ use crate::sync::deadline::Deadline;
 use crate::sync::poison::lock;
 use crate::sys;
 
-/// A system call that reads or peeks, into a buffer that is not empty.
-type Call<'a> = &'a mut dyn FnMut() -> io::Result<usize>;
+/// What reads or peeks, into a buffer that is not empty: what was put back, or by a system call.
+type Call<'a> = &'a mut dyn FnMut(&TcpStream) -> io::Result<usize>;
 
 impl Connection {
     /// Reads into a buffer that is not empty; 0 means that the peer has ended.
     pub(crate) fn read(&self, buf: &mut [u8]) -> io::Result<usize> {
         let stream = self.stream("read")?;
-        if self.may_have(UNREAD) {
-            let n = self.give_unread(buf, true);
-            if n > 0 {
-                return Ok(n);
-            }
-        }
-        self.receive(&stream, None, &mut || io::Read::read(&mut &*stream, buf))
+        self.receive(&stream, &mut None, &mut |mut stream| match self.give_unread(buf, true) {
+            0 => io::Read::read(&mut stream, buf),
+            n => Ok(n),
+        })
     }
 
     /// As `read`, into several buffers that are not all empty.
     pub(crate) fn read_vectored(&self, bufs: &mut [io::IoSliceMut<'_>]) -> io::Result<usize> {
-        if self.may_have(UNREAD) {
-            let first = bufs.iter_mut().find(|buf| !buf.is_empty());
-            return first.map_or(Ok(0), |buf| self.read(buf));
-        }
         let stream = self.stream("read")?;
-        self.receive(&stream, None, &mut || io::Read::read_vectored(&mut &*stream, bufs))
+        self.receive(&stream, &mut None, &mut |mut stream| {
+            let first = bufs.iter_mut().find(|buf| !buf.is_empty());
+            match first.map_or(0, |buf| self.give_unread(buf, true)) {
+                0 => io::Read::read_vectored(&mut stream, bufs),
+                n => Ok(n),
+            }
+        })
     }
 
     pub(crate) fn peek(&self, buf: &mut [u8]) -> io::Result<usize> {
         let stream = self.stream("read")?;
-        if self.may_have(UNREAD) {
-            let n = self.give_unread(buf, false);
-            if n > 0 {
-                return Ok(n);
-            }
-        }
-        self.look(&stream, None, &mut || stream.peek(buf))
+        self.look(&stream, &mut None, &mut |stream| match self.give_unread(buf, false) {
+            0 => stream.peek(buf),
+            n => Ok(n),
+        })
     }
 
     /// Fills the buffer. What was read before an error is put back, so that the next read begins with it.
     pub(crate) fn read_exact(&self, buf: &mut [u8]) -> io::Result<()> {
         let mut filled = 0;
         while filled < buf.len() {
-            match self.read(&mut buf[filled..]) {
-                Ok(0) => return Err(self.put_back(&buf[..filled], io::ErrorKind::UnexpectedEof.into())),
-                Ok(n) => filled += n,
-                Err(error) => return Err(self.put_back(&buf[..filled], error)),
-            }
+            let error = match self.read(&mut buf[filled..]) {
+                Ok(n) if n > 0 => {
+                    filled += n;
+                    continue;
+                }
+                Ok(_) => io::ErrorKind::UnexpectedEof.into(),
+                Err(error) => error,
+            };
+            self.unread(&buf[..filled]);
+            return Err(error);
         }
         Ok(())
     }
 
-    fn put_back(&self, bytes: &[u8], error: io::Error) -> io::Error {
-        self.unread(bytes);
-        error
-    }
-
     /// Reads by `call`. An idle time that was told of already is passed over.
-    pub(crate) fn receive(&self, stream: &Arc<TcpStream>, told: Option<IdleMark>, call: Call<'_>) -> io::Result<usize> {
+    pub(crate) fn receive(&self, stream: &TcpStream, told: &mut Option<IdleMark>, call: Call<'_>) -> io::Result<usize> {
         let n = self.look(stream, told, call)?;
         if n == 0 {
             self.flags.fetch_or(PEER_ENDED, SeqCst);
@@ -90,68 +86,89 @@ impl Connection {
         Ok(n)
     }
 
-    /// What reading and peeking have in common: the call, and what its failures mean.
-    fn look(&self, stream: &Arc<TcpStream>, told: Option<IdleMark>, call: Call<'_>) -> io::Result<usize> {
+    /// What reading and peeking have in common: the turn to do so, the call, and what its failures mean.
+    fn look(&self, stream: &TcpStream, told: &mut Option<IdleMark>, call: Call<'_>) -> io::Result<usize> {
         // Closed before the call: a loop that was busy elsewhere would empty the receive buffer. What is left there
         // makes the close send RST; with nothing left, a peer whose window is shut hears of it minutes later.
         if self.may_have(CLOSED | TIMED) {
-            return self.look_in_time(stream, told, call, None);
+            return self.look_in_time(stream, told, call);
         }
-        match call() {
+        let Some(turn) = self.reading.try_take() else {
+            return self.look_in_time(stream, told, call);
+        };
+        match call(stream) {
             Ok(n) if n > 0 && !self.is_closed() => Ok(n),
-            result => self.look_in_time(stream, told, call, Some(result)),
+            Err(error) if sys::is_passing(&error) && !self.is_closed() => {
+                drop(turn);
+                self.look_in_time(stream, told, call)
+            }
+            result => self.outcome(stream, result),
         }
     }
 
-    /// `first` is what a call gave that was made without a look at the timers.
+    /// The same with a look at the timers, and where another thread reads.
     #[cold]
-    fn look_in_time(
-        &self,
-        stream: &Arc<TcpStream>,
-        told: Option<IdleMark>,
-        call: Call<'_>,
-        mut first: Option<io::Result<usize>>,
-    ) -> io::Result<usize> {
+    fn look_in_time(&self, stream: &TcpStream, told: &mut Option<IdleMark>, call: Call<'_>) -> io::Result<usize> {
         let mut limits = self.timers.begin(Direction::Read);
+        let _turn = match self.reading.try_take() {
+            Some(turn) => turn,
+            None => self.reading.wait(&mut || self.timers.left(&mut limits, told))?,
+        };
         loop {
             if self.is_closed() {
                 return Err(destroyed("read").into());
             }
-            let (result, may_be_timeout) = match first.take() {
-                Some(result) => (result, true),
-                None => {
-                    let entry = self.timers.enter(stream, &mut limits, told)?;
-                    let result = sys::await_data(stream).and_then(|()| call());
-                    (result, self.leave(&limits, entry))
-                }
+            let entry = self.timers.enter(stream, &mut limits, told)?;
+            let result = match self.may_have(UNREAD) {
+                true => call(stream),
+                false => sys::await_data(stream).and_then(|()| call(stream)),
             };
-            match result {
-                _ if self.is_closed() => return Err(destroyed("read").into()),
-                Ok(0) => return self.check_end(stream).map(|()| 0),
-                Ok(n) => return Ok(n),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if is_timeout(stream, &error, may_be_timeout) => {}
+            let may_be_timeout = self.leave(&limits, entry);
+            match &result {
+                Err(_) if self.is_closed() => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                    self.timers.go_on(&mut limits, false);
+                    continue;
+                }
+                Err(error) if is_timeout(stream, error, may_be_timeout) => {
+                    self.timers.go_on(&mut limits, false);
+                    continue;
+                }
                 // Another thread's call has made the socket non-blocking for a moment.
                 Err(error) if sys::SLICE.is_some() && error.kind() == io::ErrorKind::WouldBlock => {
                     thread::sleep(Duration::from_millis(1));
+                    self.timers.go_on(&mut limits, false);
+                    continue;
                 }
-                Err(error) => return Err(self.broke("read", &error).into()),
+                _ => {}
             }
-            self.timers.go_on(&mut limits, false);
+            return self.outcome(stream, result);
+        }
+    }
+
+    /// What the result of a call means, for the thread that has the turn.
+    #[cold]
+    fn outcome(&self, stream: &TcpStream, result: io::Result<usize>) -> io::Result<usize> {
+        match result {
+            _ if self.is_closed() => Err(destroyed("read").into()),
+            Ok(0) => self.check_end(stream, true).map(|()| 0),
+            Ok(n) => Ok(n),
+            Err(error) => Err(self.broke("read", &error).into()),
         }
     }
 
     /// What a read would do now, without waiting: `Some(0)` at the peer's end, at least so many bytes, `None` if it
     /// would wait.
     pub(crate) fn available(&self) -> io::Result<Option<usize>> {
+        const MOST: usize = 16 * 1024;
         let stream = self.stream("read")?;
         if self.may_have(UNREAD) {
-            let unread = lock(&self.unread).len();
+            let unread = lock(&self.unread).bytes().len();
             if unread > 0 {
-                return Ok(Some(unread));
+                return Ok(Some(unread.min(MOST)));
             }
         }
-        let mut buffer = [MaybeUninit::uninit(); 16 * 1024];
+        let mut buffer = [MaybeUninit::uninit(); MOST];
         // An error that the call takes from the socket is kept before a read that gets 0 for it looks here.
         let mut broken = lock(&self.broken);
         let result = loop {
@@ -166,7 +183,7 @@ impl Connection {
                 Some(error) => Err(error.into()),
                 None => {
                     drop(broken);
-                    self.check_end(&stream).map(|()| Some(0))
+                    self.check_end(&stream, false).map(|()| Some(0))
                 }
             },
             Ok(n) => Ok(Some(n)),
@@ -178,9 +195,10 @@ impl Connection {
         }
     }
 
-    /// A read got 0 bytes. That is the peer's end, unless the connection has failed, or was interrupted.
-    fn check_end(&self, stream: &Arc<TcpStream>) -> io::Result<()> {
-        if let Some(error) = self.first_error(stream) {
+    /// A read got 0 bytes. That is the peer's end, unless the connection has failed, or was interrupted. `reads`: whether
+    /// the thread has the turn to read.
+    fn check_end(&self, stream: &TcpStream, reads: bool) -> io::Result<()> {
+        if let Some(error) = self.first_error(stream, reads) {
             return Err(error.into());
         }
         if self.peer_ended() {
@@ -193,24 +211,34 @@ impl Connection {
         Ok(())
     }
 
-    /// The error of the connection. The system tells it once, to any call that is under way, and an end to the others.
-    fn first_error(&self, stream: &Arc<TcpStream>) -> Option<Error> {
-        let known = lock(&self.broken).clone();
-        // One handle is the connection's and one the caller's. A connection that has its peer has not failed.
-        let has_others = || Arc::strong_count(stream) > 2;
-        let has_peer = || SockRef::from(&**stream).peer_addr().is_ok();
-        if known.is_some() || self.peer_ended() || !has_others() || has_peer() {
-            return known;
+    /// The error of the connection. The system tells it once, to any call that is under way, and an end to the others:
+    /// to a read while another thread writes, or to `available` while another thread reads.
+    fn first_error(&self, stream: &TcpStream, reads: bool) -> Option<Error> {
+        let known = || lock(&self.broken).clone();
+        let is_busy = || self.writing.is_taken() || !reads && self.reading.is_taken();
+        if let Some(error) = known() {
+            return Some(error);
         }
-        // No call on it blocks any more. The one that was told the error is about to say so.
-        let patience = Deadline::after(Duration::from_secs(1));
-        let mut known = None;
-        while known.is_none() && has_others() && !patience.is_over() {
-            thread::sleep(Duration::from_micros(100));
-            known = lock(&self.broken).clone();
+        if self.peer_ended() || !is_busy() || self.has_peer(stream) {
+            return None;
         }
-        // Without our own end, both have not ended in order.
-        known.or_else(|| (!self.we_ended()).then(|| failed("read", &io::ErrorKind::ConnectionReset.into())))
+        // No call on it blocks any more. One that was told the error is about to say so.
+        let patience = Deadline::after(Duration::from_millis(100));
+        loop {
+            match known() {
+                None if is_busy() && !patience.is_over() => thread::sleep(Duration::from_micros(50)),
+                error => return error,
+            }
+        }
+    }
+
+    /// Whether the connection has its peer still, whose end may have been read.
+    fn has_peer(&self, stream: &TcpStream) -> bool {
+        match self.family() {
+            // A connected socket keeps its peer's address. Writing nothing fails once the peer is gone.
+            Family::Unix => sys::write_now(stream, &[]).is_ok(),
+            _ => SockRef::from(stream).peer_addr().is_ok(),
+        }
     }
 
     /// Keeps the first error of the connection for the reads to come. EPIPE is none: it comes after another, or it is
@@ -222,34 +250,61 @@ impl Connection {
         failed(call, error)
     }
 
-    /// Puts bytes back that were read: the next reads give them first.
+    /// Puts bytes back that were read: the next reads give them first, and they do not count as read.
     pub(crate) fn unread(&self, bytes: &[u8]) {
         if !bytes.is_empty() {
             let mut unread = lock(&self.unread);
-            unread.splice(..0, bytes.iter().copied());
+            unread.put_back(bytes);
+            self.bytes_read.fetch_sub(bytes.len() as u64, Relaxed);
             self.flags.fetch_or(UNREAD, SeqCst);
         }
     }
 
     /// Gives what was put back, as far as there is room.
     fn give_unread(&self, buf: &mut [u8], take: bool) -> usize {
+        if !self.may_have(UNREAD) {
+            return 0;
+        }
         let mut unread = lock(&self.unread);
-        let n = unread.len().min(buf.len());
-        buf[..n].copy_from_slice(&unread[..n]);
-        if take {
-            unread.drain(..n);
-            if unread.is_empty() {
-                self.flags.fetch_and(!UNREAD, SeqCst);
-            }
+        let n = unread.bytes().len().min(buf.len());
+        buf[..n].copy_from_slice(&unread.bytes()[..n]);
+        if take && unread.take(n) {
+            self.flags.fetch_and(!UNREAD, SeqCst);
         }
         n
     }
+}
 
-    /// Gives all that was put back.
-    pub(crate) fn take_unread(&self) -> Vec<u8> {
-        let mut unread = lock(&self.unread);
-        self.flags.fetch_and(!UNREAD, SeqCst);
-        mem::take(&mut *unread)
+/// Bytes that were read and put back.
+#[derive(Debug, Default)]
+pub(crate) struct Unread {
+    buffer: Vec<u8>,
+    start: usize,
+}
+
+impl Unread {
+    fn bytes(&self) -> &[u8] {
+        &self.buffer[self.start..]
+    }
+
+    fn put_back(&mut self, bytes: &[u8]) {
+        if let Some(start) = self.start.checked_sub(bytes.len()) {
+            self.buffer[start..self.start].copy_from_slice(bytes);
+            self.start = start;
+        } else {
+            self.buffer.splice(..self.start, bytes.iter().copied());
+            self.start = 0;
+        }
+    }
+
+    /// Takes so many from the front; whether that was all.
+    fn take(&mut self, n: usize) -> bool {
+        self.start += n;
+        let is_empty = self.start == self.buffer.len();
+        if is_empty {
+            *self = Unread::default();
+        }
+        is_empty
     }
 }
 
@@ -269,7 +324,6 @@ const SMALL: usize = 2 * 1024;
 /// The received bytes, piece by piece, in a buffer that is reused.
 pub(crate) struct Chunks<'a> {
     connection: &'a Connection,
-    stream: &'a Arc<TcpStream>,
     reader: BufReader<&'a TcpStream>,
     /// How large the buffer may become.
     most: usize,
@@ -281,9 +335,9 @@ pub(crate) struct Chunks<'a> {
 
 impl<'a> Chunks<'a> {
     /// In pieces of at most `most` bytes, [`CHUNK`] or more.
-    pub(crate) fn new(connection: &'a Connection, stream: &'a Arc<TcpStream>, most: usize) -> Chunks<'a> {
-        let reader = BufReader::with_capacity(SMALL, &**stream);
-        Chunks { connection, stream, reader, most, given: 0, back: Vec::new(), told: None }
+    pub(crate) fn new(connection: &'a Connection, stream: &'a TcpStream, most: usize) -> Chunks<'a> {
+        let reader = BufReader::with_capacity(SMALL, stream);
+        Chunks { connection, reader, most, given: 0, back: Vec::new(), told: None }
     }
 
     /// The next piece; empty at the peer's end.
@@ -292,21 +346,24 @@ impl<'a> Chunks<'a> {
         if self.given == capacity && capacity < self.most {
             // There may be much more where this came from.
             let larger = if capacity < CHUNK { CHUNK } else { self.most };
-            self.reader = BufReader::with_capacity(larger, &**self.stream);
+            self.reader = BufReader::with_capacity(larger, *self.reader.get_ref());
         }
         self.reader.consume(self.given);
-        self.given = 0;
-        self.back.clear();
-        if self.connection.may_have(UNREAD) {
-            self.back = self.connection.take_unread();
-            if !self.back.is_empty() {
-                return Ok(&self.back);
+        (self.given, self.back) = (0, Vec::new());
+        let (stream, connection) = (*self.reader.get_ref(), self.connection);
+        let (reader, back) = (&mut self.reader, &mut self.back);
+        self.given = connection.receive(stream, &mut self.told, &mut |_| {
+            if connection.may_have(UNREAD) {
+                back.resize(CHUNK, 0);
+                let n = connection.give_unread(back, true);
+                back.truncate(n);
+                if n > 0 {
+                    return Ok(n);
+                }
             }
-        }
-        let reader = &mut self.reader;
-        let call = &mut || reader.fill_buf().map(<[u8]>::len);
-        self.given = self.connection.receive(self.stream, self.told, call)?;
-        Ok(self.reader.buffer())
+            reader.fill_buf().map(<[u8]>::len)
+        })?;
+        Ok(self.last())
     }
 
     /// The piece that `next` gave last.
@@ -317,10 +374,5 @@ impl<'a> Chunks<'a> {
     /// Puts that piece back.
     pub(crate) fn put_back(&mut self) {
         self.connection.unread(self.last());
-    }
-
-    /// An idle timeout was told of: the next one only after new activity.
-    pub(crate) fn idle_was_told(&mut self) {
-        self.told = Some(self.connection.timers.told());
     }
 }

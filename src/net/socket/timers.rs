@@ -63,7 +63,7 @@ pub(crate) enum Direction {
 pub(crate) struct Limits {
     direction: Direction,
     set: Set,
-    /// No system call was made yet: the timers are asked at the first one.
+    /// The timers were not asked yet.
     is_new: bool,
     /// When it began, or last wrote something.
     began: u64,
@@ -139,22 +139,24 @@ impl Timers {
         nanoseconds(self.since.elapsed())
     }
 
-    /// When a call begins that reads or writes. It goes by the timers as they are at its first system call.
+    /// When a call begins that reads or writes. It goes by the timers as they are when it first asks for them.
     pub(crate) fn begin(&self, direction: Direction) -> Limits {
         Limits { direction, set: Set::default(), is_new: true, began: self.now(), was_woken: false }
     }
 
-    /// When a call begins that waits by itself. It goes by the timers as they are now.
-    pub(crate) fn begin_waiting(&self, direction: Direction) -> Limits {
-        let set = lock(&self.state).set;
-        Limits { set, is_new: false, was_woken: true, ..self.begin(direction) }
-    }
-
-    /// The same without the timeouts of a single call: for a wait in which nothing is read or written.
-    pub(crate) fn begin_waiting_idly(&self) -> Limits {
-        let mut limits = self.begin_waiting(Direction::Read);
+    /// When a call begins that neither reads nor writes: without the timeouts of a single call.
+    pub(crate) fn begin_waiting(&self) -> Limits {
+        let mut limits = self.begin(Direction::Read);
+        self.look_at(&mut limits);
         (limits.set.read, limits.set.write) = (0, 0);
         limits
+    }
+
+    /// Takes the timers as they are, unless that was done.
+    fn look_at(&self, limits: &mut Limits) {
+        if std::mem::take(&mut limits.is_new) {
+            limits.set = lock(&self.state).set;
+        }
     }
 
     /// After a system call that did not end the call: whether it has moved anything.
@@ -167,7 +169,12 @@ impl Timers {
 
     /// Before a system call that may block: tells the kernel how long it may. The error if the time is up; otherwise
     /// `leave` must follow.
-    pub(crate) fn enter(&self, stream: &TcpStream, limits: &mut Limits, told: Option<IdleMark>) -> io::Result<Entry> {
+    pub(crate) fn enter(
+        &self,
+        stream: &TcpStream,
+        limits: &mut Limits,
+        told: &mut Option<IdleMark>,
+    ) -> io::Result<Entry> {
         let now = if limits.is_new { limits.began } else { self.now() };
         let mut state = lock(&self.state);
         if std::mem::take(&mut limits.is_new) {
@@ -191,20 +198,23 @@ impl Timers {
         may_be_ours
     }
 
-    /// How long a call may still block; the error if its time is up.
-    pub(crate) fn left(&self, limits: &Limits, told: Option<IdleMark>) -> io::Result<Option<Duration>> {
+    /// How long a call may still wait; the error if its time is up.
+    pub(crate) fn left(&self, limits: &mut Limits, told: &mut Option<IdleMark>) -> io::Result<Option<Duration>> {
+        self.look_at(limits);
         let now = self.now();
-        let until = self.until(limits, told, now)?;
+        let until = self.until(&Limits { was_woken: true, ..*limits }, told, now)?;
         Ok((until.at != NEVER).then(|| Duration::from_nanos(until.at.saturating_sub(now))))
     }
 
-    /// What to hand to later calls once an idle timeout was told of.
-    pub(crate) fn told(&self) -> IdleMark {
-        IdleMark(self.active.load(Relaxed))
+    /// The error if the deadline has passed.
+    pub(crate) fn check_deadline(&self, direction: Direction) -> io::Result<()> {
+        let is_over = self.deadline().is_some_and(|at| at <= Instant::now());
+        if is_over { Err(past_deadline(direction)) } else { Ok(()) }
     }
 
-    /// When the first timer is up; the error if it is. A call has one try at least, except after the deadline.
-    fn until(&self, limits: &Limits, told: Option<IdleMark>, now: u64) -> io::Result<Until> {
+    /// When the first timer is up; the error if it is. A call has one try at least, except after the deadline. An idle
+    /// time that was `told` is passed over until bytes have moved; one that is told here is noted there.
+    fn until(&self, limits: &Limits, told: &mut Option<IdleMark>, now: u64) -> io::Result<Until> {
         let Limits { direction, set, began, was_woken, .. } = *limits;
         if set.deadline > 0 && set.deadline <= now {
             return Err(past_deadline(direction));
@@ -219,12 +229,13 @@ impl Timers {
         }
         if set.idle > 0 {
             let active = self.active.load(Relaxed);
-            if told == Some(IdleMark(active)) {
+            if *told == Some(IdleMark(active)) {
                 first = first.min(now.saturating_add(set.idle.max(LOOK)));
             } else {
                 // A call that began after the last activity has a whole idle time of its own.
                 let at = began.max(active).saturating_add(set.idle);
                 if was_woken && at <= now {
+                    *told = Some(IdleMark(active));
                     return Err(idle_too_long(direction, set.idle));
                 }
                 first = first.min(at);

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::thread;
 use std::time::Duration;
 
+use crate::address::Family;
 use crate::error::Error;
 use crate::net::socket::connection::{CLOSED, Connection, PEER_ENDED, TIMED, WE_ENDED, destroyed};
 use crate::net::socket::outbox::queue::{Message, Queue};
@@ -64,7 +65,7 @@ impl Connection {
     }
 }
 
-/// What one call writes.
+/// What one call has still to write.
 #[derive(Clone, Copy)]
 pub(crate) enum Data<'a> {
     One(&'a [u8]),
@@ -72,7 +73,10 @@ pub(crate) enum Data<'a> {
     Many(&'a [IoSlice<'a>], usize),
 }
 
-impl Data<'_> {
+/// How many buffers are put together at a time, once the first of them is written in part.
+const TOGETHER: usize = 64;
+
+impl<'a> Data<'a> {
     fn length(self) -> usize {
         match self {
             Data::One(data) => data.len(),
@@ -80,44 +84,58 @@ impl Data<'_> {
         }
     }
 
-    /// One system call, for what is left after `done` bytes.
-    fn write(self, mut stream: &TcpStream, done: usize) -> io::Result<usize> {
+    /// Without the first `n` bytes.
+    fn after(self, n: usize) -> Data<'a> {
         match self {
-            Data::One(data) => stream.write(&data[done..]),
-            Data::Many(buffers, 0) if done == 0 && buffers.len() <= sys::IOV_MAX => {
-                sys::write_vectored(stream, buffers)
+            Data::One(data) => Data::One(&data[n..]),
+            Data::Many(mut buffers, offset) => {
+                let mut offset = offset + n;
+                while let [first, rest @ ..] = buffers
+                    && offset >= first.len()
+                {
+                    offset -= first.len();
+                    buffers = rest;
+                }
+                Data::Many(buffers, offset)
             }
+        }
+    }
+
+    /// One system call, for `most` bytes at most.
+    fn write(self, mut stream: &TcpStream, most: usize) -> io::Result<usize> {
+        match self.after(0) {
+            Data::One(data) => stream.write(&data[..data.len().min(most)]),
+            Data::Many(buffers, 0) if most == usize::MAX => sys::write_vectored(stream, buffers),
             Data::Many(buffers, offset) => {
-                let (rest, count) = rest(buffers, offset + done);
-                sys::write_vectored(stream, &rest[..count])
+                let (next, count) = together(buffers, offset, most);
+                sys::write_vectored(stream, &next[..count])
             }
         }
     }
 
     /// The same, without blocking.
-    fn write_now(self, stream: &TcpStream, done: usize) -> io::Result<usize> {
-        match self {
-            Data::One(data) => sys::write_now(stream, &data[done..]),
+    fn write_now(self, stream: &TcpStream) -> io::Result<usize> {
+        match self.after(0) {
+            Data::One(data) => sys::write_now(stream, data),
+            Data::Many(buffers, 0) => sys::write_vectored_now(stream, buffers),
             Data::Many(buffers, offset) => {
-                let (rest, count) = rest(buffers, offset + done);
-                sys::write_vectored_now(stream, &rest[..count])
+                let (next, count) = together(buffers, offset, usize::MAX);
+                sys::write_vectored_now(stream, &next[..count])
             }
         }
     }
 }
 
-/// The next buffers after `skip` bytes, and how many these are.
-fn rest<'a>(buffers: &'a [IoSlice<'a>], mut skip: usize) -> ([IoSlice<'a>; 64], usize) {
-    let (mut rest, mut count) = ([IoSlice::new(&[]); 64], 0);
-    for buffer in buffers {
-        let skipped = skip.min(buffer.len());
-        skip -= skipped;
-        if skipped < buffer.len() && count < rest.len() {
-            rest[count] = IoSlice::new(&buffer[skipped..]);
-            count += 1;
-        }
+/// The next buffers, of the first of which `offset` bytes are written, and how many these are: `most` bytes in all.
+fn together<'a>(buffers: &'a [IoSlice<'a>], offset: usize, most: usize) -> ([IoSlice<'a>; TOGETHER], usize) {
+    let (mut next, mut count, mut skip, mut left) = ([IoSlice::new(&[]); TOGETHER], 0, offset, most);
+    for buffer in buffers.iter().take(TOGETHER) {
+        let rest = &buffer[skip..];
+        let rest = &rest[..rest.len().min(left)];
+        next[count] = IoSlice::new(rest);
+        (count, skip, left) = (count + 1, 0, left - rest.len());
     }
-    (rest, count)
+    (next, count)
 }
 
 impl Connection {
@@ -128,46 +146,28 @@ impl Connection {
         }
     }
 
-    /// Writes all of `data`. `first` is what a call gave that was made without a look at the timers.
+    /// Writes all of `data`, with a look at the timers; gives how much it was.
     #[cold]
-    fn write_in_time(
-        &self,
-        stream: &TcpStream,
-        data: Data<'_>,
-        length: usize,
-        mut first: Option<io::Result<usize>>,
-    ) -> (usize, io::Result<()>) {
-        let mut limits = match sys::WRITES_ARE_POLLED {
-            true => self.timers.begin_waiting(Direction::Write),
-            false => self.timers.begin(Direction::Write),
-        };
-        let (mut done, mut pause) = (0, SHORTEST_PAUSE);
+    fn write_in_time(&self, stream: &TcpStream, mut data: Data<'_>) -> (usize, io::Result<()>) {
+        // Of a Unix socket the time is not that of the call, but of each piece that the system makes of its bytes.
+        let most = if self.family() == Family::Unix { 32 * 1024 } else { usize::MAX };
+        let mut limits = self.timers.begin(Direction::Write);
+        let (mut left, mut done, mut pause) = (data.length(), 0, SHORTEST_PAUSE);
         loop {
-            let (result, may_be_timeout) = match first.take() {
-                Some(result) => (result, true),
-                None if sys::WRITES_ARE_POLLED => {
-                    let left = match self.timers.left(&limits, None) {
-                        Ok(left) => left.unwrap_or(LONGEST_PAUSE),
-                        Err(error) => return (done, Err(error)),
-                    };
-                    let result = data.write_now(stream, done);
-                    if result.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
-                        thread::sleep(pause.min(left));
-                        pause = (pause * 2).min(LONGEST_PAUSE);
-                    }
-                    (result, true)
-                }
-                None => match self.timers.enter(stream, &mut limits, None) {
-                    Ok(entry) => (data.write(stream, done), self.leave(&limits, entry)),
+            let (result, may_be_timeout) = match sys::WRITES_ARE_POLLED {
+                true => (data.write_now(stream), true),
+                false => match self.timers.enter(stream, &mut limits, &mut None) {
+                    Ok(entry) => (data.write(stream, most), self.leave(&limits, entry)),
                     Err(error) => return (done, Err(error)),
                 },
             };
-            self.timers.go_on(&mut limits, result.as_ref().is_ok_and(|n| *n > 0));
+            let written = *result.as_ref().unwrap_or(&0);
+            self.timers.go_on(&mut limits, written > 0);
             let error: io::Error = match result {
                 Ok(n) => {
-                    done += n;
                     self.wrote(n);
-                    if done == length {
+                    (done, left, data) = (done + n, left - n, data.after(n));
+                    if left == 0 {
                         return (done, Ok(()));
                     }
                     pause = SHORTEST_PAUSE;
@@ -179,6 +179,14 @@ impl Connection {
                 }
                 Err(_) if self.is_closed() => destroyed("write").into(),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) if sys::WRITES_ARE_POLLED && error.kind() == io::ErrorKind::WouldBlock => {
+                    match self.timers.left(&mut limits, &mut None) {
+                        Ok(left) => thread::sleep(left.unwrap_or(pause).min(pause)),
+                        Err(error) => return (done, Err(error)),
+                    }
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                    continue;
+                }
                 Err(error) if is_timeout(stream, &error, may_be_timeout) => continue,
                 Err(error) => self.broke("write", &error).into(),
             };
@@ -258,20 +266,20 @@ impl WriteGuard<'_> {
     /// Writes what the kernel takes of several messages without blocking.
     pub(crate) fn write_now(&self, messages: &[Message]) -> io::Result<usize> {
         let slices: Vec<_>;
-        let data = match messages {
+        let mut data = match messages {
             [message] => Data::One(message),
             messages => {
                 slices = messages.iter().map(|message| IoSlice::new(message)).collect();
                 Data::Many(&slices, 0)
             }
         };
-        let (length, mut done) = (data.length(), 0);
-        while done < length {
+        let (mut left, mut done) = (data.length(), 0);
+        while left > 0 {
             let stream = self.connection.stream("write")?;
-            match data.write_now(&stream, done) {
+            match data.write_now(&stream) {
                 Ok(n) => {
-                    done += n;
                     self.connection.wrote(n);
+                    (done, left, data) = (done + n, left - n, data.after(n));
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -297,15 +305,23 @@ impl WriteGuard<'_> {
             Err(error) => return (0, Err(error)),
         };
         if connection.may_have(TIMED) {
-            return connection.write_in_time(&stream, data, length, None);
+            return connection.write_in_time(&stream, data);
         }
-        match data.write(&stream, 0) {
-            Ok(n) if n == length => {
-                connection.bytes_written.fetch_add(n as u64, Relaxed);
-                (n, Ok(()))
-            }
-            result => connection.write_in_time(&stream, data, length, Some(result)),
+        let n = match data.write(&stream, usize::MAX) {
+            Ok(n) => n,
+            Err(error) if sys::is_passing(&error) => 0,
+            Err(_) if connection.is_closed() => return (0, Err(destroyed("write").into())),
+            Err(error) => return (0, Err(connection.broke("write", &error).into())),
+        };
+        connection.wrote(n);
+        if n == length {
+            return (n, Ok(()));
         }
+        if connection.is_closed() {
+            return (n, Err(destroyed("write").into()));
+        }
+        let (more, result) = connection.write_in_time(&stream, data.after(n));
+        (n + more, result)
     }
 
     /// Writes what is queued, then sends our FIN, once.

@@ -129,10 +129,10 @@ impl Outbox {
     /// such as `ConnectionReset`, or `NotConnected`.
     #[doc(alias = "drain")]
     pub fn flush(&self) -> io::Result<()> {
-        let (queue, limits) = (self.connection.queue(), self.connection.timers.begin_waiting(Direction::Write));
+        let (queue, mut limits) = (self.connection.queue(), self.connection.timers.begin(Direction::Write));
         let mut state = queue.state();
         while state.has_work() {
-            let time = self.connection.timers.left(&limits, None)?;
+            let time = self.connection.timers.left(&mut limits, &mut None)?;
             state = queue.wait(state, time);
         }
         let gave_up = state.gave_up();
@@ -202,8 +202,8 @@ impl Outbox {
                 () if has_room => Ok(None),
                 () if !waits => Err(full(messages, state)),
                 () => {
-                    let begin = || connection.timers.begin_waiting(Direction::Write);
-                    connection.timers.left(limits.get_or_insert_with(begin), None)
+                    let begin = || connection.timers.begin(Direction::Write);
+                    connection.timers.left(limits.get_or_insert_with(begin), &mut None)
                 }
             }
         };
@@ -229,8 +229,7 @@ impl Outbox {
     /// What a call gets that waited for a connection that is closed: the deadline's error or the system's, if the writer
     /// thread has met one of them first and closed it for that.
     fn why_closed(&self, error: io::Error) -> io::Error {
-        let timers = &self.connection.timers;
-        if let Err(deadline) = timers.left(&timers.begin_waiting_idly(), Some(timers.told())) {
+        if let Err(deadline) = self.connection.timers.check_deadline(Direction::Write) {
             return deadline;
         }
         lock(&self.connection.broken).clone().map_or(error, io::Error::from)
