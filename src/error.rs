@@ -198,6 +198,12 @@ impl Error {
         this
     }
 
+    /// The same, told as an end: it is no longer one that the library decides by.
+    pub(crate) fn without_cause(mut self, kind: io::ErrorKind) -> Error {
+        self.0.cause = None;
+        self.of_kind(kind)
+    }
+
     /// The same, of another kind than the system's number has in std.
     pub(crate) fn of_kind(mut self, kind: io::ErrorKind) -> Error {
         self.0.kind = kind;

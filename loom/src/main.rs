@@ -23,7 +23,7 @@ mod deadline;
 mod poison;
 
 /// What the library's files and loom's macros use of std.
-pub use real::{cell, collections, fmt, marker, mem, net, ops, time};
+pub use real::{cell, collections, convert, fmt, marker, mem, net, ops, time};
 
 /// What they use of std's locks, and of the library's.
 pub mod sync {

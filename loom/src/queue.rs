@@ -126,8 +126,9 @@ impl Link {
     }
 
     fn send_end(&self) {
-        if self.queue.takes_end() {
+        if self.queue.ends_now() {
             self.end_now();
+            self.queue.ended();
         }
     }
 

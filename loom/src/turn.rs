@@ -13,6 +13,7 @@ pub(crate) const MODELS: &[Model] = &[
     ("one thread has the turn, and sees what the one before has done", None, one_at_a_time),
     ("three threads have it one after the other", Some(3), three_threads),
     ("a thread that has it is the only one for a thread that tries", None, a_try_does_not_share),
+    ("a thread that gives up waiting loses the turn for no other", Some(3), gives_up),
     ("a turn that is handed over goes to the thread that waits", Some(4), handed_over),
     ("a turn that is handed over wakes one of two, and that one the other", Some(3), handed_over_to_two),
 ];
@@ -47,6 +48,30 @@ fn three_threads() {
     pass(&turn, &note);
     others.into_iter().for_each(|other| other.join().expect("no panic"));
     assert!(turn.try_take().is_some(), "it is free again");
+}
+
+/// One waits until it is told that its time is over, which may be at once, and another for as long as it takes.
+fn gives_up() {
+    let (turn, note) = (turn(), Note::new());
+    let taken = turn.take();
+    let (its, its_note) = (Arc::clone(&turn), note.clone());
+    let impatient = thread::spawn(move || {
+        let mut looks = 0;
+        let mut left = || {
+            looks += 1;
+            if looks == 2 { Err(()) } else { Ok(None) }
+        };
+        if let Ok(taken) = its.wait(&mut left) {
+            its_note.write();
+            drop(taken);
+        }
+    });
+    let (its, its_note) = (Arc::clone(&turn), note.clone());
+    let patient = thread::spawn(move || pass(&its, &its_note));
+    drop(taken);
+    impatient.join().expect("no panic");
+    patient.join().expect("no panic");
+    assert!(!turn.is_taken(), "it is free again");
 }
 
 fn a_try_does_not_share() {

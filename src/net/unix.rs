@@ -59,6 +59,10 @@ pub(crate) fn listen(
         sys::open_to_all(path, readable, writable).map_err(failed)?;
     }
     socket.listen(backlog.try_into().unwrap_or(i32::MAX)).map_err(failed)?;
+    // A program that takes over stale files may have taken this one, which was not listened on yet.
+    if let Some(file) = file.as_ref().filter(|file| file.made.is_none() || sys::file_identity(path).ok() != file.made) {
+        return Err(Error::call("listen", &io::ErrorKind::AddrInUse.into()).at(file.path.clone()));
+    }
     Ok((socket, file))
 }
 
@@ -85,16 +89,31 @@ fn remove_if_stale(path: &Path, at: &SockAddr) -> io::Result<bool> {
     if !is_refused(at)? || sys::socket_file(path) != Some(seen) {
         return Ok(false);
     }
-    let mut aside = path.as_os_str().to_owned();
-    aside.push(format!(".stale-{}", std::process::id()));
-    std::fs::rename(path, &aside)?;
-    if sys::socket_file(Path::new(&aside)) == Some(seen) {
-        return std::fs::remove_file(&aside).map(|()| true);
+    let folder = new_folder_beside(path)?;
+    let aside = folder.join("socket");
+    let removed = match std::fs::rename(path, &aside) {
+        // Another program was first, and has the path.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+        Ok(()) if sys::socket_file(&aside) == Some(seen) => std::fs::remove_file(&aside).map(|()| true),
+        // A link overwrites nothing, unlike a rename.
+        Ok(()) => std::fs::hard_link(&aside, path).and_then(|()| std::fs::remove_file(&aside)).map(|()| false),
+    };
+    let _ = std::fs::remove_dir(&folder);
+    removed
+}
+
+/// Makes a folder of its own for what is moved aside.
+fn new_folder_beside(path: &Path) -> io::Result<PathBuf> {
+    let mut number = 0_u32;
+    loop {
+        let mut folder = path.as_os_str().to_owned();
+        folder.push(format!(".stale-{}-{number}", std::process::id()));
+        match std::fs::create_dir(&folder) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => number += 1,
+            result => return result.map(|()| folder.into()),
+        }
     }
-    if std::fs::symlink_metadata(path).is_err() {
-        std::fs::rename(&aside, path)?;
-    }
-    Ok(false)
 }
 
 /// Whether a connect is refused, since nothing listens. It does not wait for room in a backlog.

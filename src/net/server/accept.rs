@@ -26,18 +26,29 @@ pub(crate) fn accept(server: &Listener, caller: &Caller) -> io::Result<Option<So
     caller.check(server)?;
     let hooks = Hooks::default();
     let mut refused_late = 0;
-    while let Some(incoming) = next_client(server, None, &hooks, caller)? {
-        let Incoming { stream, remote, slots, presence, header } = incoming;
-        match slots {
-            Ok(slots) => {
-                let client = server.admit(stream, remote, slots, presence, header);
-                match client.introduce(server, &hooks, caller.until()) {
-                    Introduced::In(client) => return Ok(Some(client.register(server).0)),
-                    Introduced::NotYet(client) => return Err(keep(server, client, &hooks, caller)),
-                    Introduced::Refused => {}
+    loop {
+        if let Some(client) = kept_client(server, &hooks, caller) {
+            return Ok(Some(client));
+        }
+        let now = caller.until_next_look(server);
+        let incoming = match next_client(server, None, &hooks, &now) {
+            Ok(Some(incoming)) => incoming,
+            Ok(None) => return Ok(None),
+            Err(error) if Error::is_tick(&error) && !caller.until().is_over() => continue,
+            Err(error) => return Err(error),
+        };
+        match let_in(server, incoming, &hooks, caller.until()) {
+            Introduced::In(client) => return Ok(Some(client.register(server).0)),
+            // The server is served by others by now, and keeps none for a caller.
+            Introduced::NotYet(client) if server.registry.gate.is_claimed() => {
+                let incoming = client.with_slots(server, Deadline::NEVER, Phase::Listening);
+                let late = incoming.map(|incoming| let_in(server, incoming, &hooks, Deadline::NEVER));
+                if let Ok(Introduced::In(client)) = late {
+                    return Ok(Some(client.register(server).0));
                 }
             }
-            Err(by) => refuse(server, stream, (None, remote), by, presence, &hooks, &|| {}),
+            Introduced::NotYet(client) => return Err(keep(server, client, &hooks, caller)),
+            Introduced::Refused => {}
         }
         if caller.until().is_over() {
             refused_late += 1;
@@ -46,7 +57,38 @@ pub(crate) fn accept(server: &Listener, caller: &Caller) -> io::Result<Option<So
             }
         }
     }
-    Ok(None)
+}
+
+/// Lets a client in, or refuses it. It may wait for its PROXY header.
+fn let_in(server: &Listener, incoming: Incoming, hooks: &Hooks<'_>, until: Deadline) -> Introduced {
+    let Incoming { stream, remote, slots, presence, header } = incoming;
+    match slots {
+        Ok(slots) => server.admit(stream, remote, slots, presence, header).introduce(server, hooks, until),
+        Err(by) => {
+            refuse(server, stream, (None, remote), by, presence, hooks, &|| {});
+            Introduced::Refused
+        }
+    }
+}
+
+/// The first client of those kept that can be let in now; the others stay. None of them is waited for.
+fn kept_client(server: &Listener, hooks: &Hooks<'_>, caller: &Caller) -> Option<Socket> {
+    if caller.takes_kept() {
+        return None;
+    }
+    let now = Deadline::after(Duration::ZERO);
+    for _ in 0..server.count_kept() {
+        let client = match server.next_kept()?.with_slots(server, now, Phase::Listening) {
+            Ok(incoming) => match let_in(server, incoming, hooks, now) {
+                Introduced::In(client) => return Some(client.register(server).0),
+                Introduced::Refused => continue,
+                Introduced::NotYet(client) => client,
+            },
+            Err(client) => *client,
+        };
+        keep(server, client, hooks, caller);
+    }
+    None
 }
 
 /// Keeps a client for the next call, since the caller's time is over; gives the error that says so. A server that is being
@@ -86,7 +128,7 @@ pub(crate) fn next_client<'a>(
     let (mut turn, mut in_a_row) = (None, 0);
     loop {
         crew.may_accept(server)?;
-        if let Some(client) = server.next_kept() {
+        if let Some(client) = crew.takes_kept().then(|| server.next_kept()).flatten() {
             return match client.with_slots(server, until, Phase::Listening) {
                 Ok(incoming) => Ok(Some(incoming)),
                 Err(client) => Err(keep(server, *client, hooks, crew)),

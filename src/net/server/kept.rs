@@ -45,6 +45,10 @@ impl Listener {
         Ok(())
     }
 
+    pub(crate) fn count_kept(&self) -> usize {
+        if self.is_timed() { lock(&self.kept).len() } else { 0 }
+    }
+
     /// The client that was kept first.
     pub(crate) fn next_kept(&self) -> Option<Accepted> {
         if self.is_timed() { lock(&self.kept).pop_front() } else { None }

@@ -32,6 +32,11 @@ pub(crate) trait Crew {
     /// What the thread says when that is over.
     fn time_is_over(&self) -> io::Error;
 
+    /// Whether it takes clients that were kept before it accepts, and waits for what they lack.
+    fn takes_kept(&self) -> bool {
+        true
+    }
+
     /// Whether it waits for its turn before it accepts.
     fn takes_turns(&self, server: &Listener) -> bool;
 
@@ -41,6 +46,9 @@ pub(crate) trait Crew {
     /// The server is being served by other threads.
     fn may_accept(&self, server: &Listener) -> io::Result<()>;
 }
+
+/// How long a caller waits for a client at most while others are kept, before it looks whether one of them can be let in.
+const LOOK: Duration = Duration::from_millis(16);
 
 /// A caller of `accept`, `try_accept` or `accept_timeout`, or a thread that accepts for a channel.
 pub(crate) struct Caller {
@@ -75,6 +83,16 @@ impl Caller {
         Caller { patience: Patience::None, ..Caller::with_time(Duration::ZERO) }
     }
 
+    /// The same with the time until it looks again at the clients that are kept, if there are any.
+    pub(crate) fn until_next_look(&self, server: &Listener) -> Caller {
+        if self.serves || server.count_kept() == 0 {
+            return Caller { ..*self };
+        }
+        let until = self.until.or_after(LOOK);
+        let patience = if self.patience == Patience::Endless { Patience::Limited } else { self.patience };
+        Caller { until, patience, serves: false }
+    }
+
     /// A call with a time needs a listener of our own: its settings are the giver's too.
     pub(crate) fn check(&self, server: &Listener) -> io::Result<()> {
         if self.patience != Patience::Endless && server.adopted {
@@ -107,6 +125,10 @@ impl Crew for Caller {
 
     fn takes_turns(&self, server: &Listener) -> bool {
         self.patience != Patience::Endless || server.is_timed() || server.options.when_full == WhenFull::Wait
+    }
+
+    fn takes_kept(&self) -> bool {
+        self.serves
     }
 
     fn may_accept(&self, server: &Listener) -> io::Result<()> {

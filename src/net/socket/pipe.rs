@@ -3,7 +3,7 @@
 use std::{io, thread};
 
 use crate::callback::{Frame, acts_for};
-use crate::error::Cause;
+use crate::error::{Cause, Error};
 use crate::net::socket::Socket;
 use crate::net::socket::carried::Carrying;
 use crate::net::socket::read::Chunks;
@@ -59,15 +59,20 @@ impl Socket {
 ///
 /// # Errors
 /// The first error of either direction. Both connections are reset then, by RST, so that neither peer takes half a
-/// conversation for a whole one; so they are by a shutdown, whose error is of kind `ConnectionAborted`. Over a Unix socket, which has no RST, the peer sees an end. An error if the thread cannot
-/// be started; then nothing is touched.
+/// conversation for a whole one; so they are by a shutdown. A timeout is an end here and no tick: its error is of kind
+/// `ConnectionAborted`, as a shutdown's is. Over a Unix socket, which has no RST, the peer sees an end. An error if the
+/// thread cannot be started; then nothing is touched.
 pub fn relay(a: &Socket, b: &Socket) -> io::Result<(u64, u64)> {
     let carry = |from: &Socket, to: &Socket| {
         let result = from.pipe(to);
         if result.is_err() {
             [from, to].into_iter().for_each(reset);
         }
-        result
+        // The time is over for good, since the connections are.
+        result.map_err(|error| match Error::is_tick(&error) {
+            true => Error::told_by(&error).without_cause(io::ErrorKind::ConnectionAborted).into(),
+            false => error,
+        })
     };
     let acts_for = acts_for()?;
     let builder = Builder::new(format!("landline relay {}", b.remote_address()), None)?;

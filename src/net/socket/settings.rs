@@ -133,8 +133,9 @@ impl Socket {
     /// from the errors that end a connection. [`each`](Self::each) and channels tell `Timeout` each time. What is written
     /// has no part in it: for a peer that must speak now and then, whatever we send. `None` is for ever. Default: none.
     ///
-    /// It counts from the next call on; one that is blocked goes by what was set when it began. It is never early, and
-    /// at most some 10 ms late, the kernel's ticks. [`read_exact`](Self::read_exact) waits so long for each piece.
+    /// It counts from the next call on; one that is blocked goes by what was set when it began. It is never early, and it
+    /// is late by the kernel's ticks, 1 to 10 ms; of a long time, Linux' timers are late by up to an eighth of it.
+    /// [`read_exact`](Self::read_exact) waits so long for each piece.
     ///
     /// # Errors
     /// `InvalidInput`, `ERR_OUT_OF_RANGE`, for zero, as in std. `NotConnected` once the socket is closed.
@@ -199,8 +200,9 @@ impl Socket {
     /// Own writes put it off, so it says nothing of a peer that is silent while we write: that is the
     /// [read timeout](Self::set_read_timeout).
     ///
-    /// It counts from the next call on; one that is blocked goes by what was set when it began. It is never early, and at
-    /// most some 10 ms late, the kernel's ticks; a write of which the kernel takes a part and then no more is an eighth
+    /// It counts from the next call on; one that is blocked goes by what was set when it began. It is never early, and it
+    /// is late by the kernel's ticks, 1 to 10 ms; of a long time, Linux' timers are late by up to an eighth of it. A write
+    /// of which the kernel takes a part and then no more is an eighth
     /// of the time late, and another for each time that it finds some room still. Once `Timeout` was told and bytes were
     /// moved by writes of other threads alone, the next one is up to 1.6 s late. To give up a peer that is silent,
     /// destroy the connection, or return the error from the handler: [`end`](Self::end) alone would go on waiting for

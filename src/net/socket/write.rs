@@ -234,14 +234,23 @@ impl WriteGuard<'_> {
                 written => left -= written,
             }
         }
-        if queue.takes_end() { self.end_now() } else { Ok(()) }
+        self.end_if_queued(queue)
     }
 
     /// As `flush`, as much as leaves in one write.
     pub(crate) fn write_next(&self) -> io::Result<()> {
         let queue = self.connection.queue();
         self.write_batch(queue, usize::MAX)?;
-        if queue.takes_end() { self.end_now() } else { Ok(()) }
+        self.end_if_queued(queue)
+    }
+
+    fn end_if_queued(&self, queue: &Queue) -> io::Result<()> {
+        if !queue.ends_now() {
+            return Ok(());
+        }
+        let result = self.end_now();
+        queue.ended();
+        result
     }
 
     /// Writes the next messages of the queue, `most` of them at most; gives how many these were.

@@ -188,7 +188,9 @@ impl Outbox {
     fn push(&self, messages: &[Message], waits: bool) -> crate::Result<()> {
         if messages.iter().all(|message| message.is_empty()) {
             // Nothing to write, and nothing to keep.
-            return Ok(self.connection.check_writable()?);
+            self.connection.check_writable()?;
+            let is_ending = self.connection.queue.get().is_some_and(|queue| queue.state().is_ending());
+            return if is_ending { Err(Error::told_by(&written_after_end())) } else { Ok(()) };
         }
         let connection = &self.connection;
         // When it began to wait.
@@ -217,7 +219,9 @@ impl Outbox {
             Ok(()) => Ok(()),
             Err(NotTaken::Whole(error)) => Err(Error::told_by(&error)),
             Err(NotTaken::Torn(error)) => {
-                let error = Error::told_by(&error);
+                // Not to be tried again: the connection cannot be kept.
+                let text = format!("part of a message is out, and the rest cannot be written: {error}");
+                let error = Error::of_cause(Cause::Destroyed, text);
                 let ended = connection.end(Outcome::Failed, CloseMode::Cut);
                 drop(turn);
                 connection.tell_end_by(&error, ended);

@@ -69,7 +69,7 @@ enum Life {
     Open,
     /// Closed, with nothing queued.
     Closed,
-    /// Closed, and messages were given up.
+    /// Closed, and messages, or our end, were given up.
     GaveUp,
 }
 
@@ -230,15 +230,17 @@ impl Queue {
         self.tell_moved(&state);
     }
 
-    /// Whether our end is to be sent now.
-    pub(crate) fn takes_end(&self) -> bool {
+    /// Whether our end is to be sent now. It stays queued until `ended`.
+    pub(crate) fn ends_now(&self) -> bool {
+        let state = self.state();
+        state.end == End::Queued && state.messages.is_empty()
+    }
+
+    /// Our end that was queued has been sent.
+    pub(crate) fn ended(&self) {
         let mut state = self.state();
-        let takes_end = state.end == End::Queued && state.messages.is_empty();
-        if takes_end {
-            state.end = End::Begun;
-            self.tell_moved(&state);
-        }
-        takes_end
+        state.end = End::Begun;
+        self.tell_moved(&state);
     }
 
     /// The thread is about to end our direction: nothing more is queued.
@@ -269,7 +271,8 @@ impl Queue {
         let mut state = self.state();
         let dropped = std::mem::take(&mut state.messages);
         if state.life != Life::GaveUp {
-            state.life = if dropped.is_empty() { Life::Closed } else { Life::GaveUp };
+            let is_done = dropped.is_empty() && state.end != End::Queued;
+            state.life = if is_done { Life::Closed } else { Life::GaveUp };
         }
         (state.bytes, state.offset, state.begun) = (0, 0, 0);
         self.tell_moved(&state);
