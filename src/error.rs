@@ -158,7 +158,11 @@ impl Error {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn is_tick(error: &io::Error) -> bool {
-        Cause::Idle.is_of(error) || Cause::Waited.is_of(error)
+        Error::of(error).is_some_and(Error::is_waited)
+    }
+
+    pub(crate) fn is_waited(&self) -> bool {
+        self.has(Cause::Idle) || self.has(Cause::Waited)
     }
 
     fn new(kind: io::ErrorKind, code: impl Into<Cow<'static, str>>) -> Error {

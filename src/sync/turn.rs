@@ -70,6 +70,7 @@ impl Turn {
     }
 
     /// The turn, unless another thread has it.
+    #[inline]
     pub(crate) fn try_take(&self) -> Option<Taken<'_>> {
         self.word.compare_exchange(FREE, TAKEN, SeqCst, SeqCst).ok().map(|_| Taken::of(self))
     }
@@ -110,6 +111,7 @@ impl<'a> Taken<'a> {
 }
 
 impl Drop for Taken<'_> {
+    #[inline]
     fn drop(&mut self) {
         let Some(turn) = self.turn else { return };
         if turn.word.swap(FREE, SeqCst) == WANTED {

@@ -127,7 +127,7 @@ impl Server {
     ///     socket.write_end("hello")?;
     ///     server.close();
     /// }
-    /// assert_eq!(client.read_to_string()?, "hello");
+    /// assert_eq!(std::io::read_to_string(&client)?, "hello");
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///

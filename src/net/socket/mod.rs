@@ -13,6 +13,7 @@ pub(crate) mod read;
 pub(crate) mod settings;
 pub(crate) mod stream;
 pub(crate) mod timers;
+pub(crate) mod unread;
 pub(crate) mod write;
 
 use std::fmt::{self, Display};

@@ -60,7 +60,7 @@ impl Socket {
 /// # Errors
 /// The first error of either direction. Both connections are reset then, by RST, so that neither peer takes half a
 /// conversation for a whole one; so they are by a shutdown. A timeout is an end here and no tick: its error is of kind
-/// `ConnectionAborted`, as a shutdown's is. Over a Unix socket, which has no RST, the peer sees an end. An error if the
+/// `ConnectionAborted`, as a shutdown's is: take read timeouts that were set for a head off before. Over a Unix socket, which has no RST, the peer sees an end. An error if the
 /// thread cannot be started; then nothing is touched.
 pub fn relay(a: &Socket, b: &Socket) -> io::Result<(u64, u64)> {
     let carry = |from: &Socket, to: &Socket| {

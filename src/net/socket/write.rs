@@ -103,7 +103,8 @@ impl<'a> Data<'a> {
 
     /// One system call, for `most` bytes at most.
     fn write(self, mut stream: &TcpStream, most: usize) -> io::Result<usize> {
-        match self.after(0) {
+        match self {
+            Data::Many([first, ..], _) if first.is_empty() => self.after(0).write(stream, most),
             Data::One(data) => stream.write(&data[..data.len().min(most)]),
             Data::Many(buffers, 0) if most == usize::MAX => sys::write_vectored(stream, buffers),
             Data::Many(buffers, offset) => {
@@ -115,7 +116,8 @@ impl<'a> Data<'a> {
 
     /// The same, without blocking.
     fn write_now(self, stream: &TcpStream) -> io::Result<usize> {
-        match self.after(0) {
+        match self {
+            Data::Many([first, ..], _) if first.is_empty() => self.after(0).write_now(stream),
             Data::One(data) => sys::write_now(stream, data),
             Data::Many(buffers, 0) => sys::write_vectored_now(stream, buffers),
             Data::Many(buffers, offset) => {
@@ -139,6 +141,7 @@ fn together<'a>(buffers: &'a [IoSlice<'a>], offset: usize, most: usize) -> ([IoS
 }
 
 impl Connection {
+    #[inline]
     fn wrote(&self, n: usize) {
         self.bytes_written.fetch_add(n as u64, Relaxed);
         if self.may_have(TIMED) {
@@ -300,36 +303,54 @@ impl WriteGuard<'_> {
     }
 
     /// How much was written, and why not more.
+    #[inline]
     pub(crate) fn write_counted(&self, data: Data<'_>) -> (usize, io::Result<()>) {
         let connection = self.connection;
         let length = data.length();
-        if length == 0 || connection.may_have(CLOSED | WE_ENDED) {
-            let result = connection.check_writable();
-            if length == 0 || result.is_err() {
-                return (0, result);
-            }
+        if length == 0 || connection.may_have(CLOSED | WE_ENDED | TIMED) {
+            return self.write_carefully(data, length);
         }
         let stream = match connection.stream("write") {
             Ok(stream) => stream,
             Err(error) => return (0, Err(error)),
         };
-        if connection.may_have(TIMED) {
-            return connection.write_in_time(&stream, data);
+        let written = match data {
+            Data::One(data) => (&mut &*stream).write(data),
+            _ => data.write(&stream, usize::MAX),
+        };
+        match written {
+            Ok(n) if n == length => {
+                connection.wrote(n);
+                (n, Ok(()))
+            }
+            written => self.write_rest(&stream, data, written),
         }
-        let n = match data.write(&stream, usize::MAX) {
+    }
+
+    #[cold]
+    fn write_carefully(&self, data: Data<'_>, length: usize) -> (usize, io::Result<()>) {
+        let connection = self.connection;
+        match connection.check_writable().and_then(|()| connection.stream("write")) {
+            Ok(stream) if length > 0 => connection.write_in_time(&stream, data),
+            result => (0, result.map(drop)),
+        }
+    }
+
+    /// After a call that has not written everything.
+    #[cold]
+    fn write_rest(&self, stream: &TcpStream, data: Data<'_>, written: io::Result<usize>) -> (usize, io::Result<()>) {
+        let connection = self.connection;
+        let n = match written {
             Ok(n) => n,
-            Err(error) if sys::is_passing(&error) => 0,
             Err(_) if connection.is_closed() => return (0, Err(destroyed("write").into())),
+            Err(error) if sys::is_passing(&error) => 0,
             Err(error) => return (0, Err(connection.broke("write", &error).into())),
         };
         connection.wrote(n);
-        if n == length {
-            return (n, Ok(()));
-        }
         if connection.is_closed() {
             return (n, Err(destroyed("write").into()));
         }
-        let (more, result) = connection.write_in_time(&stream, data.after(n));
+        let (more, result) = connection.write_in_time(stream, data.after(n));
         (n + more, result)
     }
 

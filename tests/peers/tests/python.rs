@@ -211,7 +211,7 @@ mod socketserver {
             });
             let client = served.client();
             let mut reader = client.buffered().unwrap();
-            assert_eq!(reader.next_line().unwrap(), Some("write data"));
+            assert_eq!(reader.next_line().unwrap().as_deref(), Some("write data"));
             client.write_all("client response\n").unwrap();
             ready();
             // This paces the reader: the handler is still writing while the signals come.
@@ -781,9 +781,9 @@ mod file_object {
             socket.write_all(MSG).unwrap();
             socket.write_all("begun").unwrap();
             let mut reader = client.buffered().unwrap();
-            assert_eq!(reader.next_line().unwrap(), Some(LINE));
+            assert_eq!(reader.next_line().unwrap().as_deref(), Some(LINE));
             socket.write_end(" and ended").unwrap();
-            assert_eq!(reader.next_line().unwrap(), Some("begun and ended"));
+            assert_eq!(reader.next_line().unwrap().as_deref(), Some("begun and ended"));
             assert_eq!(reader.next_line().unwrap(), None);
         });
     }
@@ -798,10 +798,10 @@ mod file_object {
             let mut line = String::new();
             reader.read_line(&mut line).unwrap();
             assert_eq!(line, MSG);
-            assert_eq!(reader.next_line().unwrap(), Some("two"));
+            assert_eq!(reader.next_line().unwrap().as_deref(), Some("two"));
             assert_eq!(reader.fill_buf().unwrap(), b"three\r\nfour");
             reader.consume(2);
-            assert_eq!(reader.next_line().unwrap(), Some("ree"));
+            assert_eq!(reader.next_line().unwrap().as_deref(), Some("ree"));
             let mut rest = String::new();
             reader.read_to_string(&mut rest).unwrap();
             assert_eq!(rest, "four");

@@ -89,7 +89,7 @@ impl Outbox {
     /// let head = body.len().to_string() + ":";
     /// socket.outbox().try_send_all(&[head.as_bytes().into(), body])?;
     /// # socket.end()?;
-    /// # assert_eq!(server.accept()?.expect("the server is open").read_to_end()?, b"12:for everyone");
+    /// # assert_eq!(std::io::read_to_string(server.accept()?.expect("the server is open"))?, "12:for everyone");
     /// # Ok::<(), std::io::Error>(())
     /// ```
     ///
