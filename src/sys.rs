@@ -181,7 +181,8 @@ pub(crate) fn keep_alive_probes(
 }
 
 /// How many buffers one call takes; more is EMSGSIZE.
-pub(crate) const IOV_MAX: usize = 1024;
+#[cfg(all(any(target_os = "linux", target_os = "android", target_os = "freebsd"), not(landline_portable)))]
+const IOV_MAX: usize = 1024;
 
 /// Writes several buffers by one system call that raises no SIGPIPE. std's own `write_vectored` is writev(2), which
 /// does, and kills a program that has left the signal at its default. Where no flag keeps it back, one buffer by std's
