@@ -146,7 +146,7 @@ impl Socket {
         ends: Ends,
         f: &mut impl FnMut(&Socket, SocketEvent<&[u8]>) -> io::Result<()>,
     ) -> io::Result<()> {
-        let mut chunks = Chunks::new(&self.connection, &stream, CHUNK);
+        let mut chunks = Chunks::new(&self.connection, &stream, CHUNK).that_pause();
         loop {
             if self.connection.is_paused() {
                 self.hold(f, Connection::wait_while_paused)?;
@@ -173,8 +173,11 @@ impl Socket {
                 }
                 Err(error) => return Err(error),
             }
+            if chunks.was_put_back() {
+                continue;
+            }
             if self.connection.is_paused() {
-                // It was read while the pause began: blocking reads get it, or this loop when it is resumed.
+                // It was read when the pause began: the next read gets it, here or elsewhere.
                 chunks.put_back();
                 continue;
             }
@@ -222,8 +225,8 @@ impl Socket {
     /// [`resume`](Socket::resume): they read nothing. What the peer sends fills the buffers between, and then the peer
     /// waits. Blocking reads go on, and get every byte in order.
     ///
-    /// A loop that is in a read just then, since another thread calls this, may take one piece more. It puts it back for
-    /// the reads to come; one that is blocked already does not see it, so call this before.
+    /// A loop that is in a read just then, since another thread calls this, may take one piece more, and puts it back for
+    /// the other reads.
     ///
     /// An event that is held back is not lost to a [shutdown](crate::net::Server::shutdown) of the server: it comes
     /// with `resume`, if that is within the shutdown's time.

@@ -271,10 +271,14 @@ impl Connection {
 
     /// Puts bytes back that were read: the next reads give them first, and they do not count as read.
     pub(crate) fn unread(&self, bytes: &[u8]) {
+        self.put_back(bytes);
+        self.bytes_read.fetch_sub(bytes.len() as u64, Relaxed);
+    }
+
+    fn put_back(&self, bytes: &[u8]) {
         if !bytes.is_empty() {
             let mut unread = lock(&self.unread);
             unread.put_back(bytes);
-            self.bytes_read.fetch_sub(bytes.len() as u64, Relaxed);
             self.flags.fetch_or(UNREAD, SeqCst);
         }
     }
@@ -319,6 +323,10 @@ pub(crate) struct Chunks<'a> {
     given: usize,
     /// The piece that `next` gave last, if it had been put back.
     back: Vec<u8>,
+    /// Whether a piece that is read while the connection is paused is put back.
+    pauses: bool,
+    /// The last one was.
+    is_put_back: bool,
     told: Option<IdleMark>,
 }
 
@@ -326,7 +334,18 @@ impl<'a> Chunks<'a> {
     /// In pieces of at most `most` bytes, [`CHUNK`] or more.
     pub(crate) fn new(connection: &'a Connection, stream: &'a TcpStream, most: usize) -> Chunks<'a> {
         let reader = BufReader::with_capacity(SMALL, stream);
-        Chunks { connection, reader, most, given: 0, back: Vec::new(), told: None }
+        Chunks { connection, reader, most, given: 0, back: Vec::new(), pauses: false, is_put_back: false, told: None }
+    }
+
+    /// Of a loop that a pause holds back: what arrives in a read that the pause finds under way is for other reads, one
+    /// that waits for its turn already among them.
+    pub(crate) fn that_pause(self) -> Chunks<'a> {
+        Chunks { pauses: true, ..self }
+    }
+
+    /// Whether the piece that `next` gave is not to be used.
+    pub(crate) fn was_put_back(&self) -> bool {
+        self.is_put_back
     }
 
     /// The next piece; empty at the peer's end.
@@ -338,9 +357,9 @@ impl<'a> Chunks<'a> {
             self.reader = BufReader::with_capacity(larger, *self.reader.get_ref());
         }
         self.reader.consume(self.given);
-        (self.given, self.back) = (0, Vec::new());
-        let (stream, connection) = (*self.reader.get_ref(), self.connection);
-        let (reader, back) = (&mut self.reader, &mut self.back);
+        (self.given, self.back, self.is_put_back) = (0, Vec::new(), false);
+        let (stream, connection, pauses) = (*self.reader.get_ref(), self.connection, self.pauses);
+        let (reader, back, is_put_back) = (&mut self.reader, &mut self.back, &mut self.is_put_back);
         self.given = connection.receive(stream, &mut self.told, &mut |_| {
             if connection.may_have(UNREAD) {
                 back.resize(CHUNK, 0);
@@ -350,8 +369,17 @@ impl<'a> Chunks<'a> {
                     return Ok(n);
                 }
             }
-            reader.fill_buf().map(<[u8]>::len)
+            let piece = reader.fill_buf()?;
+            if pauses && connection.is_paused() {
+                // While this thread has the turn.
+                connection.put_back(piece);
+                *is_put_back = !piece.is_empty();
+            }
+            Ok(piece.len())
         })?;
+        if self.is_put_back {
+            connection.bytes_read.fetch_sub(self.given as u64, Relaxed);
+        }
         Ok(self.last())
     }
 
