@@ -96,8 +96,8 @@ impl Display for ReadyState {
 impl Socket {
     /// Reads what has arrived, at most `buf.len()` bytes: recv(2). 0 is the peer's end, unless `buf` is empty.
     ///
-    /// Blocks until something arrives. Several threads may read; each byte goes to one of them.
-    /// [`destroy`](Self::destroy) from any thread ends it.
+    /// Blocks until something arrives. Several threads may read: they take turns, each waits for its own time, and each
+    /// byte goes to one of them. [`destroy`](Self::destroy) from any thread ends it.
     ///
     /// # Errors
     /// Ticks, of kind `TimedOut`: the [read timeout](Self::set_read_timeout) or the [idle timeout](Self::set_timeout) is
@@ -120,7 +120,8 @@ impl Socket {
         }
     }
 
-    /// As [`read`](Self::read), but leaves what it gives to be read again: recv(2) with MSG_PEEK.
+    /// As [`read`](Self::read), but leaves what it gives to be read again: recv(2) with MSG_PEEK. While another thread
+    /// reads or peeks it waits for its turn; [`available`](Self::available) does not.
     ///
     /// # Errors
     /// Those of `read`.
@@ -134,8 +135,8 @@ impl Socket {
     /// Fills `buf`. Blocks until that many bytes have arrived.
     ///
     /// # Errors
-    /// `UnexpectedEof` if the peer ends before. Those of [`read`](Self::read). What had arrived is put back: the next
-    /// read, of whatever kind, begins with it.
+    /// `UnexpectedEof` if the peer ends before. Those of [`read`](Self::read). What had arrived is put back, and does not
+    /// count as [read](Self::bytes_read): the next read, of whatever kind, begins with it.
     pub fn read_exact(&self, buf: &mut [u8]) -> io::Result<()> {
         self.connection.check_open("read")?;
         self.connection.read_exact(buf)
