@@ -5,6 +5,7 @@
 mod support;
 
 mod addresses;
+mod available;
 mod buffered;
 mod data;
 mod destroy;
