@@ -103,11 +103,10 @@ pub(crate) fn is_bound_to_device(socket: &SockRef<'_>) -> bool {
     }
 }
 
-/// Whether a UDP socket is one of the network that the calling thread is in: another network namespace may have made
-/// it. Without /proc that is unknown, and `false`.
-pub(crate) fn is_of_this_network(socket: &UdpSocket, v6: bool) -> bool {
-    let table = if v6 { "udp6" } else { "udp" };
-    !LINUX || inode(socket).is_some_and(|inode| table_row(inode, table, usize::MAX).is_some())
+/// Whether the socket with that number is in a table of the network that the calling thread is in, such as `udp6`: another
+/// network namespace may have made it. Without /proc that is unknown, and `false`.
+pub(crate) fn is_of_this_network(inode: Option<u64>, table: &str) -> bool {
+    !LINUX || inode.is_some_and(|inode| table_row(inode, table, usize::MAX).is_some())
 }
 
 /// Whether the socket listens. Where that cannot be asked: whether it has an address and no peer, which is also true of

@@ -104,7 +104,7 @@ impl Waker {
         let unexpected = is_group(local)
             || sys::may_share_address(&options)
             || sys::is_bound_to_device(&options)
-            || !sys::is_of_this_network(woken, local.is_ipv6());
+            || !sys::is_of_this_network(sys::inode(woken), if local.is_ipv6() { "udp6" } else { "udp" });
         if unexpected { None } else { Waker::new(woken, local).ok() }
     }
 }

@@ -1,8 +1,9 @@
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Condvar, Mutex, RwLock};
+use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockRef, Type};
 
@@ -62,7 +63,7 @@ impl ServerOptions {
             Target::Invalid(error) => return Err(error),
         };
         let bound = listener.local_addr().map_err(|error| Error::call("listen", &error).at(at))?;
-        Ok(self.server(listener, bound.as_socket().unwrap_or(at).into(), None, false, limit))
+        Ok(self.server(listener, bound.as_socket().unwrap_or(at).into(), None, None, limit))
     }
 
     fn listen_on_path(&self, path: PathBuf, limit: usize) -> Result<Server> {
@@ -72,7 +73,7 @@ impl ServerOptions {
         }
         let (listener, file) =
             unix::listen(&path, self.backlog, (self.readable_all, self.writable_all), self.remove_stale)?;
-        Ok(self.server(listener, path.into(), file, false, limit))
+        Ok(self.server(listener, path.into(), file, None, limit))
     }
 
     /// Serves a socket that listens already: a service manager's, a parent process's, one made by hand. It takes a
@@ -83,13 +84,18 @@ impl ServerOptions {
     /// Its giver may go on using it: [`close`](Server::close) wakes the threads that accept on it by connecting to it,
     /// and closes our descriptor only. A client that is accepted while that goes on is served. If clients come at that
     /// very moment, a call of ours may be left in the queue: the next accept gets a client that ends at once. Our
-    /// descriptor is not passed on to programs that are started (close-on-exec). Backlog and address are the giver's,
+    /// descriptor is not passed on to programs that are started (close-on-exec).
+    ///
+    /// A call of ours is not expected to reach a listener of another network namespace, one that is bound to a device or
+    /// to an address that this machine does not have, or a Unix socket whose file is gone. Such a listener is given a
+    /// receive timeout of 500 ms, SO_RCVTIMEO, and `close` takes 1.5 s at most. The timeout is the giver's too: its own
+    /// accept(2) fails with `EAGAIN` now and then, and it stays when this program is killed. A timeout that a listener has
+    /// already is left as it is. Backlog and address are the giver's,
     /// and so are the options that belong to listening; those of the connections apply.
     ///
     /// # Errors
     /// - `listen EINVAL: invalid argument`: it is no socket that listens for connections.
-    /// - `ERR_INVALID_ARG_VALUE`: it is non-blocking or has a receive timeout; clear that first. Its giver may count on
-    ///   it, so it is not done here.
+    /// - `ERR_INVALID_ARG_VALUE`: it is non-blocking; clear that first. Its giver may count on it, so it is not done here.
     /// - `ERR_OUT_OF_RANGE`: the option that the text names is wrong.
     pub fn adopt(&self, listener: impl Into<sys::OwnedHandle>) -> Result<Server> {
         let limit = self.check()?;
@@ -101,23 +107,29 @@ impl ServerOptions {
             return Err(wrong());
         }
         sys::close_on_exec(&socket).map_err(failed)?;
-        if sys::is_nonblocking(&socket).map_err(failed)? || socket.read_timeout().map_err(failed)?.is_some() {
-            let text = "The listener is non-blocking or has a receive timeout: clear both before it is adopted";
+        if sys::is_nonblocking(&socket).map_err(failed)? {
+            let text = "The listener is non-blocking: clear that before it is adopted";
             return Err(Error::invalid("ERR_INVALID_ARG_VALUE", text));
         }
-        Ok(self.server(socket, bound, None, true, limit))
+        let is_called = is_call_expected(&socket, &bound);
+        if !is_called && socket.read_timeout().map_err(failed)?.is_none() {
+            socket.set_read_timeout(Some(LOOK_AROUND)).map_err(failed)?;
+        }
+        Ok(self.server(socket, bound, None, Some(is_called), limit))
     }
 
+    /// `is_called`: of an adopted one, whether a call of ours reaches it.
     fn server(
         &self,
         listener: socket2::Socket,
         address: Address,
         file: Option<SocketFile>,
-        adopted: bool,
+        is_called: Option<bool>,
         limit: usize,
     ) -> Server {
-        let is_called = adopted || !sys::SHUTDOWN_WAKES_ACCEPT;
-        let spare = if is_called { socket2::Socket::new(Domain::IPV4, Type::DGRAM, None).ok() } else { None };
+        let adopted = is_called.is_some();
+        let may_call = adopted || !sys::SHUTDOWN_WAKES_ACCEPT;
+        let spare = if may_call { socket2::Socket::new(Domain::IPV4, Type::DGRAM, None).ok() } else { None };
         let is_wildcard = address.ip().is_some_and(|ip| ip.is_unspecified());
         let lingering =
             Lingering::new(self.lingering_close, format!("{} linger {address}", self.thread_name), self.stack_size);
@@ -125,7 +137,9 @@ impl ServerOptions {
             WhenFull::RefuseWith(message) => Some(message.as_slice().into()),
             WhenFull::Refuse | WhenFull::Wait => None,
         };
+        let is_called = is_called.unwrap_or(true);
         let inner = Arc::new(Listener {
+            is_called,
             registry: Registry::new(Slots::new(limit), self.reporter.clone(), address.clone(), lingering),
             options: self.clone(),
             inode: sys::inode(&listener),
@@ -207,4 +221,21 @@ fn is_link_local(at: &SocketAddr) -> bool {
         SocketAddr::V4(at) => at.ip().is_link_local(),
         SocketAddr::V6(at) => at.ip().is_unicast_link_local(),
     }
+}
+
+/// How often a thread that accepts looks whether an adopted listener is being closed that no call of ours reaches.
+const LOOK_AROUND: Duration = Duration::from_millis(500);
+
+/// Whether a connection to a listener's address is expected to reach that listener from here.
+fn is_call_expected(listener: &socket2::Socket, address: &Address) -> bool {
+    if let Some(path) = address.path() {
+        return unix::is_abstract(path) || sys::file_identity(path).is_ok();
+    }
+    let Some(mut any_port) = address.socket_addr() else { return false };
+    any_port.set_port(0);
+    let table = if any_port.is_ipv6() { "tcp6" } else { "tcp" };
+    let is_own_address = || UdpSocket::bind(any_port).is_ok();
+    !sys::is_bound_to_device(&SockRef::from(listener))
+        && sys::is_of_this_network(sys::inode(listener), table)
+        && is_own_address()
 }

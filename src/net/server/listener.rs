@@ -33,6 +33,8 @@ pub(crate) struct Listener {
     pub(crate) local: Option<Address>,
     /// Somebody else may have the listener too: it is never shut down and its settings are left alone.
     pub(crate) adopted: bool,
+    /// Whether a call of ours reaches it. Where not, it has a receive timeout.
+    pub(crate) is_called: bool,
     /// Our own ends of the connections that `close` makes to wake acceptors.
     pub(crate) wakers: Mutex<Vec<Address>>,
     /// Of a Unix socket that we made.

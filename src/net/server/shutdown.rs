@@ -1,6 +1,6 @@
 //! Ending a server: how the threads that accept are woken, and how the rest is waited for.
 
-use std::net::TcpStream;
+use std::net::{IpAddr, Ipv4Addr, TcpStream};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -307,6 +307,11 @@ impl Listener {
         if gate.view().seats() == 0 || gone(first) {
             return;
         }
+        if !self.is_called {
+            // They look around by themselves; one that does not is still running.
+            gone(Duration::from_millis(1500));
+            return;
+        }
         for round in 0..ROUNDS {
             self.call();
             if gone(Duration::from_millis(20 << round.min(4)).min(Duration::from_millis(500))) {
@@ -341,7 +346,14 @@ impl Listener {
         let Some(at) = self.address.socket_addr().map(reachable) else {
             return Ok(None);
         };
-        let call = TcpStream::connect_timeout(&at, Duration::from_millis(250))?;
+        let patience = Duration::from_millis(250);
+        let call = TcpStream::connect_timeout(&at, patience).or_else(|error| match self.address.ip() {
+            // The system may have no IPv6, although it can be bound.
+            Some(IpAddr::V6(ip)) if ip.is_unspecified() => {
+                TcpStream::connect_timeout(&(Ipv4Addr::LOCALHOST, at.port()).into(), patience)
+            }
+            _ => Err(error),
+        })?;
         call.local_addr().map(|own| Some(own.into()))
     }
 

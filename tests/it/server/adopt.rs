@@ -1,13 +1,15 @@
 //! Connection attributes: type of service, sockets from elsewhere.
 
 use std::fs::File;
+use std::io::Read;
 use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::time::{Duration, Instant};
 
 use landline::net::{ServerOptions, Socket, SocketOptions};
 
 use crate::support::Whole;
 use crate::support::fixtures::{accept, pair, pair_with};
-use crate::support::{differs, each_ip, within};
+use crate::support::{HANG, differs, each_ip, within};
 
 /// Ensures that the type of service is what was set, that its lowest two bits may be the kernel's, and that a closed socket
 /// says so. Mirrors what Node's documentation says of setTypeOfService.
@@ -130,4 +132,55 @@ fn the_type_of_service_is_an_option() {
     let path = std::env::temp_dir().join(format!("landline-tos-{}", std::process::id()));
     let server = ServerOptions::new().type_of_service(1).listen(path.as_path()).expect("a path can be listened on");
     SocketOptions::new().type_of_service(1).connect(server.address()).expect("on a Unix socket it does nothing");
+}
+
+/// Ensures that a listener that a process left with a receive timeout, as one does that is killed, is taken as it is: accepting
+/// goes on when that time is over, its connections have none, and it is put back in no way.
+#[test]
+fn a_listener_with_a_receive_timeout_is_served_as_it_is() {
+    each_ip(|at| {
+        let listener = TcpListener::bind(at).expect("port 0 can be bound");
+        let address = listener.local_addr().expect("it is bound");
+        let giver = socket2::Socket::from(listener.try_clone().expect("a descriptor"));
+        let time = Duration::from_millis(20);
+        // Not a bound: what the giver has left.
+        giver.set_read_timeout(Some(time)).expect("it is a socket");
+        let server = ServerOptions::new().adopt(listener).expect("it listens");
+        let serving = server.spawn(|socket| socket.pipe(socket).map(drop)).expect("a thread can be started");
+        // Not a bound: several of its times pass.
+        std::thread::sleep(time * 5);
+        let mut client = TcpStream::connect(address).expect("it is served");
+        // Not a bound: several of its times pass.
+        std::thread::sleep(time * 5);
+        std::io::Write::write_all(&mut client, b"x").expect("it is connected");
+        client.set_read_timeout(Some(HANG)).expect("a timeout can be set");
+        client.read_exact(&mut [0]).expect("the connection has no timeout of the listener's");
+        drop(client);
+        within("close returns", move || server.close());
+        within("serving ends", move || serving.join()).expect("in order");
+        assert_eq!(giver.read_timeout().expect("it is a socket"), Some(time), "it is the giver's");
+    });
+}
+
+/// Ensures that the close of an adopted Unix listener whose file is gone, which no call of ours reaches, returns, and that
+/// serving ends.
+#[test]
+#[cfg(unix)]
+fn a_listener_that_no_call_reaches_is_closed() {
+    if differs("nothing but a call wakes its accept") {
+        return;
+    }
+    let path = std::env::temp_dir().join(format!("landline-adopt-gone-{}.sock", std::process::id()));
+    let listener = std::os::unix::net::UnixListener::bind(&path).expect("the path is free");
+    std::fs::remove_file(&path).expect("it is there");
+    let server = ServerOptions::new().adopt(listener).expect("it listens");
+    let serving = server.spawn(|_| Ok(())).expect("a thread can be started");
+    let begun = Instant::now();
+    within("close returns", {
+        let server = server.clone();
+        move || server.close()
+    });
+    println!("measured: a close takes {:?}", begun.elapsed());
+    within("serving ends", move || serving.join()).expect("in order");
+    within("wait returns", move || server.wait()).expect("in order");
 }
