@@ -3,7 +3,7 @@
 
 use std::ffi::OsStr;
 use std::io::{self, BufRead, ErrorKind, Read, Write};
-use std::net::IpAddr;
+use std::net::{IpAddr, TcpStream};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -629,15 +629,17 @@ mod basic_tcp {
             let raw = socket.raw().unwrap();
             assert!(!SockRef::from(&raw).nonblocking().unwrap());
             assert_eq!(SockRef::from(&raw).read_timeout().unwrap(), None);
-            // A listener that has a time limit, or does not block, is not taken over.
-            for prepare in [
-                |listener: &socket2::Socket| listener.set_read_timeout(Some(Duration::from_secs(10))).unwrap(),
-                |listener: &socket2::Socket| listener.set_nonblocking(true).unwrap(),
-            ] {
-                let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-                prepare(&socket2::Socket::from(listener.try_clone().unwrap()));
-                assert_eq!(ServerOptions::new().adopt(listener).unwrap_err().code(), "ERR_INVALID_ARG_VALUE");
-            }
+            // Nor does one of a listener that has a time limit. One that does not block is not taken over.
+            let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            let at = listener.local_addr().unwrap();
+            socket2::SockRef::from(&listener).set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+            let server = ServerOptions::new().adopt(listener).unwrap();
+            let _client = TcpStream::connect(at).unwrap();
+            let socket = server.accept().unwrap().unwrap();
+            assert_eq!(SockRef::from(&socket.raw().unwrap()).read_timeout().unwrap(), None);
+            let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            listener.set_nonblocking(true).unwrap();
+            assert_eq!(ServerOptions::new().adopt(listener).unwrap_err().code(), "ERR_INVALID_ARG_VALUE");
         });
     }
 
