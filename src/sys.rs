@@ -469,7 +469,7 @@ pub(crate) fn inode<T>(_: &T) -> Option<u64> {
 
 /// The row of a socket in a table of the network that the calling thread is in, such as `udp6`, if it is among the first
 /// `most` rows. It is found by the socket's inode: others may have the same address and port. Reading a long table takes
-/// long, so the caller holds neither the socket nor a lock meanwhile.
+/// long, so the caller holds neither the socket nor a lock while it does.
 pub(crate) fn table_row(inode: u64, table: &str, most: usize) -> Option<String> {
     let inode = inode.to_string();
     let table = std::fs::File::open(format!("/proc/thread-self/net/{table}")).ok()?;

@@ -65,7 +65,7 @@ impl Socket {
     /// These may be lost without being counted:
     /// - multicast that arrives while the sockets change places;
     /// - what another thread sends at that moment by [`send`](Socket::send), though it is told that it was sent;
-    /// - what arrives meanwhile, on systems that do not let two sockets have one address for a moment.
+    /// - what arrives during the call, on systems that do not let two sockets have one address for a moment.
     ///
     /// The port stays even where the system had chosen it, which plain connect(2) with `AF_UNSPEC` would give up.
     ///

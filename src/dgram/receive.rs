@@ -251,7 +251,7 @@ impl Shared {
                 // It was time to look around, or a timeout of another thread.
                 _ => {}
             },
-            // Some systems tell an unconnected socket what became of its sends, but not to whom they went.
+            // Some systems tell an unconnected socket what became of its sends, but not which address they went to.
             io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionRefused if !open.peer.exists() => {
                 waiting.goes_on(until)?;
             }

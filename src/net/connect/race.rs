@@ -158,7 +158,7 @@ impl Race<'_> {
         Err(Ended::Failed)
     }
 
-    /// Gives the oldest attempts up, until there is room for one more. Gives the attempt that has won meanwhile.
+    /// Gives the oldest attempts up, until there is room for one more. Gives the attempt that has won in this time, if one has.
     fn make_room(&mut self) -> Result<Option<Attempt>, Ended> {
         while self.under_way >= AT_MOST {
             self.in_flight.give_up_oldest();
@@ -329,7 +329,7 @@ fn connect(socket: &socket2::Socket, at: SocketAddr, left: Duration) -> io::Resu
 }
 
 /// Whether a connection to `port` leads from an address to the same: on one machine, TCP lets a client that happens to get
-/// the very port that it calls as its own meet itself (RFC 9293, 3.5, simultaneous open). Nobody listens there. The
+/// the very port that it calls as its own meet itself (RFC 9293, 3.5, simultaneous open). No program listens there. The
 /// system says which address was reached: that of a wildcard or with a zone is not the one that was asked for. Such a
 /// connection is reset when it is dropped, since an orderly end would keep the port from its server for a minute.
 pub(crate) fn is_to_itself(socket: &socket2::Socket, port: u16) -> bool {

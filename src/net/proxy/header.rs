@@ -226,7 +226,7 @@ fn addresses_length(family: Family) -> usize {
 }
 
 /// The family of a client that is named; none if the sender cannot say, or tells of datagrams: those combinations are
-/// valid, but name nobody who could be at the end of a stream.
+/// valid, but name no client that could be at the end of a stream.
 fn family(byte: u8) -> Result<Option<Family>> {
     Ok(match halves(byte) {
         (4.., _) => return Err(wrong(format_args!("address family {}", byte >> 4))),

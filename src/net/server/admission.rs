@@ -148,7 +148,7 @@ impl Listener {
 
     /// Where clients are to wait for a slot: blocks until one is free, the server is being closed, or the time is up,
     /// and then `false` says that all are taken. For the thread whose turn it is to accept: so no client is accepted in
-    /// vain, and at most one client is held in hand, if the limit is lowered meanwhile.
+    /// vain, and at most one client is held in hand, if the limit is lowered at that moment.
     pub(crate) fn wait_for_room(&self, until: Deadline) -> bool {
         let slots = &self.registry.slots;
         if self.options.when_full != WhenFull::Wait {

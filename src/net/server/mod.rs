@@ -196,7 +196,7 @@ impl Server {
     ///
     /// No client is lost when the time is over: one that has not been accepted waits in the
     /// [backlog](ServerOptions::backlog), and one whose PROXY header is not complete, or that has no slot because the limit
-    /// was lowered meanwhile, is kept for the next call. [`close`](Server::close) refuses those that are kept.
+    /// was lowered before that, is kept for the next call. [`close`](Server::close) refuses those that are kept.
     ///
     /// Several threads may wait, with times or without. Blocked calls end when the server is closed: with `None`, from any
     /// thread.

@@ -283,7 +283,7 @@ impl ServerOptions {
 
     /// How long, when a connection has ended in order and the peer has not, its input is still taken in and thrown away,
     /// at most 1 MiB of it. Closing with input unread would make the kernel send RST, which can destroy the reply on
-    /// its way. The slot and the thread are free meanwhile: one thread of the server does it for all. `None` or zero: not
+    /// its way. The slot and the thread are free by then: one thread of the server does it for all. `None` or zero: not
     /// at all. Default: 1 s; once the server is closed, 100 ms for a peer that has sent nothing since our end.
     ///
     /// As many linger at most as [may be connected](ServerOptions::max_connections), not more than 1,024, and in the whole

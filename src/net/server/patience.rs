@@ -1,4 +1,4 @@
-//! How long a caller of `accept` waits, and what the kernel is told of it.
+//! How long a caller of `accept` waits, and what the kernel is told.
 //!
 //! The time that accept(2) waits is a setting of the listener, SO_RCVTIMEO, which Linux reads when the call begins. So from
 //! the first call with a time on, callers take turns: one at a time makes the setting and is in accept(2), and the others

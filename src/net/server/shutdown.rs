@@ -36,7 +36,8 @@ impl Server {
     /// [`accept`](Server::accept) returns `None`. Open connections live on; [`wait`](Server::wait) waits for them.
     /// Clients whom the kernel had connected but no thread had accepted are reset, unless
     /// [`answer_queued`](crate::net::ServerOptions::answer_queued) says otherwise. Those who have been accepted, and
-    /// whose [PROXY header](crate::net::ServerOptions::proxy_protocol) is awaited, are still served when it comes.
+    /// whose [PROXY header](crate::net::ServerOptions::proxy_protocol) a thread awaits, are still served when it comes;
+    /// those that a caller with a time has left are refused.
     ///
     /// Callable from any thread, from a handler or callback too, but not from a signal handler; calling it twice is
     /// harmless. It blocks until those who were queued are answered, if they are to be, and until every thread that was

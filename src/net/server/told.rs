@@ -1,4 +1,4 @@
-//! What the kernel was told of how accept(2) waits.
+//! How accept(2) waits, as the kernel was told.
 
 use std::io;
 use std::time::Duration;

@@ -85,7 +85,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Reads by `call`. An idle time that was told of already is passed over.
+    /// Reads by `call`. An idle time that was told already is passed over.
     pub(crate) fn receive(&self, stream: &TcpStream, told: &mut Option<IdleMark>, call: Call<'_>) -> io::Result<usize> {
         self.received(self.look(stream, told, call)?)
     }

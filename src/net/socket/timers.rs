@@ -71,11 +71,11 @@ pub(crate) struct Limits {
     was_woken: bool,
 }
 
-/// The last activity when an idle timeout was told of, so that it is told of once.
+/// The last activity when an idle timeout was told, so that it is told once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct IdleMark(u64);
 
-/// How soon a thread looks again, at least, that has told of an idle time and waits for activity, which may be another
+/// How soon a thread looks again, at least, that has told an idle time and waits for activity, which may be another
 /// thread's writes: 1.6 s. A thousand threads that looked ten times a second would take a fifth of a processor.
 const LOOK: u64 = 1_600_000_000;
 
