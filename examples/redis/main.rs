@@ -86,9 +86,11 @@ fn talk(socket: &Socket, values: &Map<Vec<u8>>, subscribers: &Map<Vec<Socket>>) 
             [b"DEL", ref keys @ ..] => number(keys.iter().filter(|key| lock(values).remove(**key).is_some()).count()),
             [b"SUBSCRIBE", channel] => {
                 subscribed += 1;
-                client.write_all(&array(&[bulk(b"subscribe"), bulk(channel), number(subscribed)]))?;
-                client.flush()?; // before the first message
-                lock(subscribers).entry(channel.into()).or_default().push(socket.clone());
+                client.flush()?; // the answers before
+                let mut all = lock(subscribers);
+                // Confirmed and subscribed in one step: no message comes before it, and none after it is missed.
+                socket.outbox().try_send(array(&[bulk(b"subscribe"), bulk(channel), number(subscribed)]))?;
+                all.entry(channel.into()).or_default().push(socket.clone());
                 continue;
             }
             [b"PUBLISH", channel, text] => {
