@@ -26,7 +26,7 @@ use std::{env, process};
 
 use landline::net::{Server, SocketEvent};
 
-fn main() -> landline::Result<()> {
+fn main() -> Result<(), landline::Error> {
     let mut args = env::args().skip(1);
     let at = args.next().unwrap_or("127.0.0.1:3000".into());
     if at.starts_with('-') || args.next().is_some() {

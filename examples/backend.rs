@@ -49,7 +49,7 @@ use std::io::{self, Write};
 use landline::BlockList;
 use landline::net::ServerOptions;
 
-fn main() -> landline::Result<()> {
+fn main() -> Result<(), landline::Error> {
     let at = std::env::args().nth(1).unwrap_or("127.0.0.1:4001".into());
     let balancers = BlockList::new();
     balancers.add_cidrs(["127.0.0.0/8", "::1/128"])?;

@@ -34,7 +34,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use landline::net::{Server, Socket};
 
-fn main() -> landline::Result<()> {
+fn main() -> Result<(), landline::Error> {
     let server = Server::listen(std::env::args().nth(1).unwrap_or("127.0.0.1:3000".into()))?;
     say(format_args!("listening on {}", server.address()))?;
     let speaking = Mutex::new(());

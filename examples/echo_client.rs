@@ -31,7 +31,7 @@ use std::{env, process, thread};
 
 use landline::net::{Socket, SocketEvent, SocketOptions};
 
-fn main() -> landline::Result<()> {
+fn main() -> Result<(), landline::Error> {
     let (to, options) = arguments().unwrap_or_else(|| {
         eprintln!("usage: echo_client [ADDRESS] [--connect-timeout SECONDS]");
         process::exit(2);

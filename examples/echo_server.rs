@@ -45,7 +45,7 @@ use landline::net::{ServerOptions, SocketEvent};
 const USAGE: &str =
     "usage: echo_server [ADDRESS] [--max-connections N] [--timeout SECONDS] [--half-open] [--until-eof]";
 
-fn main() -> landline::Result<()> {
+fn main() -> Result<(), landline::Error> {
     let Some((at, options, until_eof)) = arguments() else {
         eprintln!("{USAGE}");
         process::exit(2);

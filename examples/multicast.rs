@@ -37,7 +37,7 @@ use landline::dgram::{Interface, SocketEvent, SocketOptions};
 const GROUP: Ipv4Addr = Ipv4Addr::new(239, 255, 13, 7);
 const PORT: u16 = 3001;
 
-fn main() -> landline::Result<()> {
+fn main() -> Result<(), landline::Error> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match &*arguments.iter().map(String::as_str).collect::<Vec<_>>() {
         ["receive"] => receive("127.0.0.1")?,

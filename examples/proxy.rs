@@ -34,7 +34,7 @@ use std::io::{self, Write};
 
 use landline::net::{Server, Socket, relay};
 
-fn main() -> landline::Result<()> {
+fn main() -> Result<(), landline::Error> {
     let mut args = std::env::args().skip(1);
     let at = args.next().unwrap_or("127.0.0.1:3000".into());
     let target = args.next().unwrap_or("127.0.0.1:4000".into());

@@ -64,7 +64,7 @@
 use std::{env, io, process};
 
 #[cfg(target_os = "linux")]
-fn main() -> landline::Result<()> {
+fn main() -> Result<(), landline::Error> {
     use std::os::fd::AsFd;
     use std::path::PathBuf;
     use std::thread;

@@ -30,7 +30,7 @@ use std::time::Duration;
 use landline::dgram::SocketOptions;
 use landline::{Address, Family};
 
-fn main() -> landline::Result<()> {
+fn main() -> Result<(), landline::Error> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let (server, message) = match &*arguments {
         [message] => ("127.0.0.1:3000", message),

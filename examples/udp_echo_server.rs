@@ -31,7 +31,7 @@ use std::io::{self, Write};
 
 use landline::dgram::{Socket, SocketEvent};
 
-fn main() -> landline::Result<()> {
+fn main() -> Result<(), landline::Error> {
     let at = std::env::args().nth(1).unwrap_or("127.0.0.1:3000".into());
     let socket = Socket::bind(at)?;
     print(format_args!("listening on {}", socket.address()))?;

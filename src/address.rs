@@ -1,9 +1,10 @@
 use std::fmt::{self, Write};
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use crate::error::{Error, Result};
+use crate::error::Error;
 use crate::one_line::OneLine;
 
 /// The kind of an [`Address`]. Prints as Node does: `IPv4`, `IPv6`, `Unix`.
@@ -241,11 +242,11 @@ impl From<PathBuf> for Address {
 }
 
 impl FromStr for Address {
-    type Err = Error;
+    type Err = io::Error;
 
     /// # Errors
     /// `ERR_INVALID_ADDRESS` for anything but `a.b.c.d:port` and `[ipv6]:port`; names are not looked up.
-    fn from_str(text: &str) -> Result<Address> {
+    fn from_str(text: &str) -> io::Result<Address> {
         let at: SocketAddr =
             text.parse().map_err(|_| Error::invalid("ERR_INVALID_ADDRESS", format!("Invalid address: {text}")))?;
         Ok(at.into())

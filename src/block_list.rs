@@ -1,9 +1,9 @@
 use std::collections::{BTreeMap, HashMap};
-use std::fmt;
 use std::net::IpAddr;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::{fmt, io};
 
-use crate::error::{Error, Result};
+use crate::error::Error;
 
 /// IP addresses, ranges and subnets to keep out, or to find again.
 ///
@@ -89,7 +89,7 @@ impl BlockList {
     /// # Errors
     /// `ERR_INVALID_ARG_VALUE` if `start` comes after `end`, or if they are not of the same family.
     #[doc(alias = "addRange")]
-    pub fn add_range(&self, start: impl Into<IpAddr>, end: impl Into<IpAddr>) -> Result<()> {
+    pub fn add_range(&self, start: impl Into<IpAddr>, end: impl Into<IpAddr>) -> io::Result<()> {
         self.add([Rule::range(start.into(), end.into())])
     }
 
@@ -98,7 +98,7 @@ impl BlockList {
     /// # Errors
     /// `ERR_OUT_OF_RANGE` for a prefix above 32 (IPv4) or 128 (IPv6).
     #[doc(alias = "addSubnet")]
-    pub fn add_subnet(&self, network: impl Into<IpAddr>, prefix: u8) -> Result<()> {
+    pub fn add_subnet(&self, network: impl Into<IpAddr>, prefix: u8) -> io::Result<()> {
         self.add([Rule::subnet(network.into(), prefix)])
     }
 
@@ -108,7 +108,7 @@ impl BlockList {
     /// `ERR_INVALID_ARG_VALUE` without an IP address before a slash and a number after it. Those of
     /// [`add_subnet`](Self::add_subnet).
     #[doc(alias = "addCIDR")]
-    pub fn add_cidr(&self, cidr: impl AsRef<str>) -> Result<()> {
+    pub fn add_cidr(&self, cidr: impl AsRef<str>) -> io::Result<()> {
         self.add([Rule::cidr(cidr)])
     }
 
@@ -117,7 +117,7 @@ impl BlockList {
     /// # Errors
     /// Those of [`add_cidr`](Self::add_cidr).
     #[doc(alias = "addCIDRs")]
-    pub fn add_cidrs<I>(&self, cidrs: I) -> Result<()>
+    pub fn add_cidrs<I>(&self, cidrs: I) -> io::Result<()>
     where
         I: IntoIterator,
         I::Item: AsRef<str>,
@@ -138,7 +138,7 @@ impl BlockList {
     /// # Errors
     /// Those of [`add_range`](Self::add_range).
     #[doc(alias = "removeRange")]
-    pub fn remove_range(&self, start: impl Into<IpAddr>, end: impl Into<IpAddr>) -> Result<bool> {
+    pub fn remove_range(&self, start: impl Into<IpAddr>, end: impl Into<IpAddr>) -> io::Result<bool> {
         self.remove(Rule::range(start.into(), end.into()))
     }
 
@@ -148,7 +148,7 @@ impl BlockList {
     /// # Errors
     /// Those of [`add_subnet`](Self::add_subnet).
     #[doc(alias = "removeSubnet")]
-    pub fn remove_subnet(&self, network: impl Into<IpAddr>, prefix: u8) -> Result<bool> {
+    pub fn remove_subnet(&self, network: impl Into<IpAddr>, prefix: u8) -> io::Result<bool> {
         self.remove(Rule::subnet(network.into(), prefix))
     }
 
@@ -157,7 +157,7 @@ impl BlockList {
     /// # Errors
     /// Those of [`add_cidr`](Self::add_cidr).
     #[doc(alias = "removeCIDR")]
-    pub fn remove_cidr(&self, cidr: impl AsRef<str>) -> Result<bool> {
+    pub fn remove_cidr(&self, cidr: impl AsRef<str>) -> io::Result<bool> {
         self.remove(Rule::cidr(cidr))
     }
 
@@ -212,14 +212,14 @@ impl BlockList {
     }
 
     /// Adds them all or none. What the caller gave is read to its end before the lock is taken.
-    fn add(&self, rules: impl IntoIterator<Item = Result<Rule>>) -> Result<()> {
-        let rules = rules.into_iter().collect::<Result<Vec<Rule>>>()?;
+    fn add(&self, rules: impl IntoIterator<Item = io::Result<Rule>>) -> io::Result<()> {
+        let rules = rules.into_iter().collect::<io::Result<Vec<Rule>>>()?;
         let mut list = self.write();
         rules.into_iter().for_each(|rule| list.add(rule));
         Ok(())
     }
 
-    fn remove(&self, rule: Result<Rule>) -> Result<bool> {
+    fn remove(&self, rule: io::Result<Rule>) -> io::Result<bool> {
         rule.map(|rule| self.write().remove(rule))
     }
 
@@ -290,26 +290,26 @@ struct Covers {
 }
 
 impl Rule {
-    fn range(start: IpAddr, end: IpAddr) -> Result<Rule> {
+    fn range(start: IpAddr, end: IpAddr) -> io::Result<Rule> {
         if start.is_ipv4() != end.is_ipv4() {
             let text = format!("The argument 'end' must be of the family of start, {start}. Received {end}");
-            return Err(Error::invalid("ERR_INVALID_ARG_VALUE", text));
+            return Err(Error::invalid("ERR_INVALID_ARG_VALUE", text).into());
         }
         if start > end {
             let text = format!("The argument 'start' must come before end, {end}. Received {start}");
-            return Err(Error::invalid("ERR_INVALID_ARG_VALUE", text));
+            return Err(Error::invalid("ERR_INVALID_ARG_VALUE", text).into());
         }
         Ok(Rule::Range(start, end))
     }
 
-    fn subnet(network: IpAddr, prefix: u8) -> Result<Rule> {
+    fn subnet(network: IpAddr, prefix: u8) -> io::Result<Rule> {
         if prefix > bits(network) {
-            return Err(bad_prefix(network, prefix));
+            return Err(bad_prefix(network, prefix).into());
         }
         Ok(Rule::Subnet(network, prefix))
     }
 
-    fn cidr(cidr: impl AsRef<str>) -> Result<Rule> {
+    fn cidr(cidr: impl AsRef<str>) -> io::Result<Rule> {
         let cidr = cidr.as_ref();
         let (network, prefix) = cidr
             .rsplit_once('/')

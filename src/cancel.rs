@@ -26,8 +26,8 @@ use crate::sync::poison::lock;
 ///
 /// assert!(!server.is_listening());
 /// let error = SocketOptions::new().cancel(&cancel).connect(server.address()).unwrap_err();
-/// assert_eq!(error.code(), "ABORT_ERR");
-/// # Ok::<(), landline::Error>(())
+/// assert_eq!(landline::Error::of(&error).map(landline::Error::code), Some("ABORT_ERR"));
+/// # Ok::<(), std::io::Error>(())
 /// ```
 #[derive(Clone, Default)]
 #[doc(alias = "AbortController")]

@@ -1,8 +1,8 @@
 use std::borrow::Cow;
-use std::fmt;
 use std::str::FromStr;
+use std::{fmt, io};
 
-use crate::error::{Error, Result};
+use crate::error::Error;
 
 /// How bytes are written as text, and back: Node's encodings under Node's names.
 ///
@@ -85,7 +85,7 @@ impl Encoding {
     /// # Errors
     /// `ERR_INVALID_ARG_VALUE`, with the character and the byte of the text at which it stands.
     #[doc(alias = "from")]
-    pub fn decode(self, text: impl AsRef<str>) -> Result<Vec<u8>> {
+    pub fn decode(self, text: impl AsRef<str>) -> io::Result<Vec<u8>> {
         let text = text.as_ref();
         match self {
             Encoding::Utf8 => Ok(text.as_bytes().to_vec()),
@@ -111,13 +111,13 @@ impl Encoding {
         }
     }
 
-    fn single_bytes(self, text: &str, last: char) -> Result<Vec<u8>> {
+    fn single_bytes(self, text: &str, last: char) -> io::Result<Vec<u8>> {
         text.char_indices()
             .map(|(at, c)| u8::try_from(c).ok().filter(|_| c <= last).ok_or_else(|| self.refuse(c, at)))
             .collect()
     }
 
-    fn read_hex(self, text: &str) -> Result<Vec<u8>> {
+    fn read_hex(self, text: &str) -> io::Result<Vec<u8>> {
         let mut digits = text.char_indices().map(|(at, c)| match c.to_digit(16) {
             Some(digit) => Ok((at, c, digit as u8)),
             None => Err(self.refuse(c, at)),
@@ -133,7 +133,7 @@ impl Encoding {
         Ok(bytes)
     }
 
-    fn read_base64(self, text: &str) -> Result<Vec<u8>> {
+    fn read_base64(self, text: &str) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::with_capacity(text.len() / 4 * 3 + 2);
         let (mut group, mut digits, mut filled, mut last) = (0_u32, 0_u32, false, (0, '='));
         for (at, c) in text.char_indices() {
@@ -169,13 +169,13 @@ impl Encoding {
         Ok(bytes)
     }
 
-    fn refuse(self, c: char, at: usize) -> Error {
-        Error::invalid("ERR_INVALID_ARG_VALUE", format!("The argument 'text' is not {self}: {c:?} at byte {at}"))
+    fn refuse(self, c: char, at: usize) -> io::Error {
+        Error::invalid("ERR_INVALID_ARG_VALUE", format!("The argument 'text' is not {self}: {c:?} at byte {at}")).into()
     }
 
-    fn half(self, c: char, at: usize) -> Error {
+    fn half(self, c: char, at: usize) -> io::Error {
         let text = format!("The argument 'text' is not {self}: it ends in half a byte, {c:?} at byte {at}");
-        Error::invalid("ERR_INVALID_ARG_VALUE", text)
+        Error::invalid("ERR_INVALID_ARG_VALUE", text).into()
     }
 }
 
@@ -194,13 +194,13 @@ impl fmt::Display for Encoding {
 }
 
 impl FromStr for Encoding {
-    type Err = Error;
+    type Err = io::Error;
 
     /// Takes each of Node's names, in any case.
     ///
     /// # Errors
     /// `ERR_UNKNOWN_ENCODING` for any other.
-    fn from_str(name: &str) -> Result<Encoding> {
+    fn from_str(name: &str) -> io::Result<Encoding> {
         Ok(match name.to_ascii_lowercase().as_str() {
             "utf8" | "utf-8" => Encoding::Utf8,
             "utf16le" | "utf-16le" | "ucs2" | "ucs-2" => Encoding::Utf16le,
@@ -209,7 +209,7 @@ impl FromStr for Encoding {
             "hex" => Encoding::Hex,
             "base64" => Encoding::Base64,
             "base64url" => Encoding::Base64url,
-            _ => return Err(Error::invalid("ERR_UNKNOWN_ENCODING", format!("Unknown encoding: {name}"))),
+            _ => return Err(Error::invalid("ERR_UNKNOWN_ENCODING", format!("Unknown encoding: {name}")).into()),
         })
     }
 }

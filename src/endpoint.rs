@@ -119,7 +119,7 @@ pub(crate) fn resolve(host: &str, port: u16, family: Option<Family>) -> Result<V
         return Err(Error::invalid("ERR_INVALID_ARG_VALUE", text).of_host(host));
     }
     let mut found: Vec<SocketAddr> = Vec::new();
-    for at in (host, port).to_socket_addrs().map_err(|error| Error::lookup(host, &error))?.map(canonical) {
+    for at in (host, port).to_socket_addrs().map_err(|error| Error::lookup(host, error))?.map(canonical) {
         let wanted = family.is_none_or(|family| Address::from(at).family() == family);
         if wanted && !found.contains(&at) {
             found.push(at);

@@ -1,29 +1,34 @@
 use std::borrow::Cow;
+use std::panic::{RefUnwindSafe, UnwindSafe};
+use std::sync::Arc;
 use std::{fmt, io};
 
 use crate::address::Address;
 use crate::sys;
 
-/// What the calls that set something up return: `Result<T, landline::Error>`.
-pub type Result<T, E = Error> = std::result::Result<T, E>;
+/// What the library's own code returns: every public call returns [`io::Result`].
+pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What went wrong in `listen`, `connect`, `bind`, `send` or an option: the operation, Node's code, the address.
+/// What an [`io::Error`] of this library says beside its kind: the operation, the code, the address.
 ///
-/// It prints the text Node prints, so it can be searched for:
+/// Every call returns [`io::Result`], and [`Error::of`] finds this in the error of any of them:
 ///
 /// ```
-/// let first = landline::net::Server::listen("127.0.0.1:0")?;
-/// let error = landline::net::Server::listen(first.address()).unwrap_err();
+/// use landline::{Error, net::Server};
 ///
-/// assert_eq!(error.code(), "EADDRINUSE");
+/// let first = Server::listen("127.0.0.1:0")?;
+/// let error = Server::listen(first.address()).unwrap_err();
+///
+/// assert_eq!(Error::of(&error).map(Error::code), Some("EADDRINUSE"));
 /// assert_eq!(error.to_string(), format!("listen EADDRINUSE: address already in use {}", first.address()));
-/// # Ok::<(), landline::Error>(())
+/// # Ok::<(), std::io::Error>(())
 /// ```
 ///
-/// `?` turns it into an [`io::Error`] of the same kind, which keeps it whole inside: [`Error::of`] gets it back. The
-/// `io::Error`s of reading, writing and accepting hold one too.
+/// Its text begins as Node's does for the same failure, so it can be searched for. What the system or the program's own
+/// code has said is kept as its [`source`](std::error::Error::source). Two errors are equal when code, operation and
+/// address are.
 ///
-/// Its `Debug` is the same text, so a `main` that returns [`landline::Result`](Result) ends with
+/// Its `Debug` is the text too, so a `main` that returns `Result<(), landline::Error>` ends with
 /// `Error: listen EADDRINUSE: address already in use 127.0.0.1:3000`. One that returns `io::Result` shows it as std
 /// shows any error inside another: `Error: Custom { kind: AddrInUse, error: … }`.
 #[derive(Clone)]
@@ -34,7 +39,6 @@ struct Inner {
     kind: io::ErrorKind,
     code: Cow<'static, str>,
     cause: Option<Cause>,
-    os: Option<i32>,
     syscall: Option<&'static str>,
     /// The whole text where it does not follow from the other fields.
     text: Option<Cow<'static, str>>,
@@ -42,6 +46,7 @@ struct Inner {
     local_address: Option<Address>,
     host: Option<Box<str>>,
     causes: Vec<Error>,
+    source: Option<Arc<io::Error>>,
 }
 
 /// The errors that the library itself decides by, apart from their texts.
@@ -112,7 +117,7 @@ impl Error {
     /// The system's error number, where the system reported one.
     #[doc(alias = "errno")]
     pub fn raw_os_error(&self) -> Option<i32> {
-        self.0.os
+        self.0.source.as_ref()?.raw_os_error()
     }
 
     /// The address that was listened on, connected to or sent to. Of several that were tried, the first.
@@ -170,13 +175,13 @@ impl Error {
             kind,
             code: code.into(),
             cause: None,
-            os: None,
             syscall: None,
             text: None,
             address: None,
             local_address: None,
             host: None,
             causes: Vec::new(),
+            source: None,
         }))
     }
 
@@ -186,20 +191,14 @@ impl Error {
             return error.clone();
         }
         let mut this = Error::new(error.kind(), sys::code(error));
-        this.0.os = error.raw_os_error();
+        this.0.source = error.raw_os_error().map(|number| Arc::new(io::Error::from_raw_os_error(number)));
         this.0.syscall = Some(syscall);
         this
     }
 
-    /// What an `io::Error` says: the landline error inside, or else its kind, number and text.
-    pub(crate) fn told_by(error: &io::Error) -> Error {
-        if let Some(inside) = Error::of(error) {
-            return inside.clone();
-        }
-        let mut this = Error::new(error.kind(), sys::code(error));
-        this.0.os = error.raw_os_error();
-        this.0.text = Some(error.to_string().into());
-        this
+    pub(crate) fn with_source(mut self, source: io::Error) -> Error {
+        self.0.source = Some(Arc::new(source));
+        self
     }
 
     /// The same, told as an end: it is no longer one that the library decides by.
@@ -253,6 +252,11 @@ impl Error {
         this
     }
 
+    /// The source where it is the program's own error, and its text this one's.
+    fn own_source(&self) -> Option<&io::Error> {
+        self.0.source.as_deref().filter(|_| self.0.syscall.is_none() && self.0.text.is_none())
+    }
+
     pub(crate) fn has(&self, cause: Cause) -> bool {
         self.0.cause == Some(cause)
     }
@@ -269,7 +273,7 @@ impl Error {
         let (code, text) = (error.code(), description(error.code()));
         let text = format!("Could not get or set buffer size: {call} returned {code} ({text})");
         let mut this = Error::fixed(error.kind(), "ERR_SOCKET_BUFFER_SIZE", text);
-        this.0.os = error.raw_os_error();
+        this.0.source = error.0.source.clone();
         this
     }
 
@@ -290,14 +294,13 @@ impl Error {
     }
 
     /// A name look-up that failed. Only what is known to mean that there is no such name is `NotFound`.
-    pub(crate) fn lookup(host: &str, error: &io::Error) -> Error {
-        let code = sys::lookup_code(error);
+    pub(crate) fn lookup(host: &str, error: io::Error) -> Error {
+        let code = sys::lookup_code(&error);
         if code == "ENOTFOUND" {
-            return Error::not_found(host);
+            return Error::not_found(host).with_source(error);
         }
-        let text = format!("getaddrinfo {code} {host}: {}", sys::lookup_text(error));
-        let mut this = Error::new(io::ErrorKind::Other, code).of_host(host);
-        this.0.os = error.raw_os_error();
+        let text = format!("getaddrinfo {code} {host}: {}", sys::lookup_text(&error));
+        let mut this = Error::new(io::ErrorKind::Other, code).of_host(host).with_source(error);
         this.0.syscall = Some("getaddrinfo");
         this.0.text = Some(text.into());
         this
@@ -344,6 +347,9 @@ impl fmt::Display for Error {
         if let Some(text) = &this.text {
             return f.write_str(text);
         }
+        if let Some(source) = self.own_source() {
+            return source.fmt(f);
+        }
         write!(f, "{} {}", this.syscall.unwrap_or("operation"), this.code)?;
         if this.syscall == Some("listen") {
             write!(f, ": {}", description(&this.code))?;
@@ -368,18 +374,51 @@ impl fmt::Debug for Error {
     }
 }
 
-impl std::error::Error for Error {}
+impl std::error::Error for Error {
+    /// What the system said, or the error that the program's own handler, hook or resolver returned.
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        let source = &**self.0.source.as_ref()?;
+        match source.get_ref() {
+            Some(inside) => Some(inside),
+            None => Some(source),
+        }
+    }
+}
+
+// The source, which may be any error, is shown and no more.
+impl UnwindSafe for Error {}
+impl RefUnwindSafe for Error {}
+
+impl PartialEq for Error {
+    /// Whether code, operation and address are the same.
+    fn eq(&self, other: &Error) -> bool {
+        (self.code(), self.syscall(), self.address()) == (other.code(), other.syscall(), other.address())
+    }
+}
+
+impl Eq for Error {}
 
 impl From<Error> for io::Error {
-    fn from(error: Error) -> io::Error {
+    /// An error of the same kind with this inside. What was no error of the library's comes out as it went in, unless a
+    /// clone is kept.
+    fn from(mut error: Error) -> io::Error {
+        if error.own_source().is_some() && error.0.host.is_none() {
+            match error.0.source.take().map(Arc::try_unwrap) {
+                Some(Ok(source)) => return source,
+                shared => error.0.source = shared.and_then(Result::err),
+            }
+        }
         io::Error::new(error.kind(), error)
     }
 }
 
 impl From<io::Error> for Error {
-    /// Gives back the landline error inside, or else keeps kind, number and text.
+    /// Gives back the error of the library inside, or else keeps the whole as the source.
     fn from(error: io::Error) -> Error {
-        Error::told_by(&error)
+        match error.downcast() {
+            Ok(inside) => inside,
+            Err(error) => Error::new(error.kind(), sys::code(&error)).with_source(error),
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::fmt;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 use std::thread::{self, Thread};
 use std::time::Duration;
@@ -40,6 +41,10 @@ pub struct Events<T> {
     discard: Option<fn(T)>,
     running: Option<Running>,
 }
+
+// What the channel and the closures hold is changed by one atomic step or under a lock.
+impl<T> UnwindSafe for Events<T> {}
+impl<T> RefUnwindSafe for Events<T> {}
 
 /// What those who send for one connection hold open. When it is dropped, the thread that made it gives up waiting for
 /// room.

@@ -107,7 +107,7 @@ pub use block_list::BlockList;
 pub use cancel::Cancel;
 pub use encoding::{Decoder, Encoding};
 pub use endpoint::Endpoint;
-pub use error::{Error, Result};
+pub use error::Error;
 pub use events::Events;
 pub use report::{ConnectionId, ConnectionInfo, Outcome, RefusedBy, Report};
 pub use thread::Running;

@@ -1,4 +1,5 @@
 use std::fmt::{self, Write};
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -316,6 +317,10 @@ impl fmt::Display for Report {
 pub(crate) struct Reporter(Option<Arc<Hook>>);
 
 type Hook = dyn Fn(&Report) + Send + Sync;
+
+// A panic of the hook is caught where it is called.
+impl UnwindSafe for Reporter {}
+impl RefUnwindSafe for Reporter {}
 
 impl Reporter {
     pub(crate) fn new(hook: impl Fn(&Report) + Send + Sync + 'static) -> Reporter {

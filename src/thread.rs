@@ -1,5 +1,6 @@
 //! Threads: named, counted, and with a stack that is large enough.
 
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Mutex;
 use std::thread::{self, JoinHandle, Scope, ScopedJoinHandle};
 use std::time::{Duration, Instant};
@@ -21,11 +22,15 @@ pub struct Running {
     close: Box<dyn Fn() + Send + Sync>,
 }
 
+// What the closure holds is changed by one atomic step or under a lock.
+impl UnwindSafe for Running {}
+impl RefUnwindSafe for Running {}
+
 /// What the names of threads begin with, if nobody has said otherwise.
 pub(crate) const NAME: &str = "landline";
 
 /// What a thread cannot be named is an error that names the option.
-pub(crate) fn check_name(name: &str) -> crate::Result<()> {
+pub(crate) fn check_name(name: &str) -> crate::error::Result<()> {
     match name.contains('\0') {
         true => Err(Error::invalid("ERR_INVALID_ARG_VALUE", "thread_name has a NUL in it, which no thread's name may")),
         false => Ok(()),
@@ -36,7 +41,7 @@ pub(crate) fn check_name(name: &str) -> crate::Result<()> {
 const SMALLEST_STACK: usize = 64 * 1024;
 
 /// A stack that is too small is an error that names the option.
-pub(crate) fn check_stack_size(bytes: Option<usize>) -> crate::Result<()> {
+pub(crate) fn check_stack_size(bytes: Option<usize>) -> crate::error::Result<()> {
     match bytes {
         Some(bytes) if bytes < SMALLEST_STACK => {
             Err(Error::option("stack_size", format!(">= {SMALLEST_STACK}"), bytes))
@@ -126,10 +131,11 @@ impl Builder {
         work: impl FnOnce() -> T + Send + 'static,
     ) -> io::Result<JoinHandle<T>> {
         let Builder { builder, permit } = self;
-        builder.spawn(move || {
+        let thread = builder.spawn(move || {
             let _permit = permit;
             work()
-        })
+        });
+        thread.map_err(failed)
     }
 
     pub(crate) fn spawn_scoped<'scope, T: Send + 'scope>(
@@ -138,11 +144,16 @@ impl Builder {
         work: impl FnOnce() -> T + Send + 'scope,
     ) -> io::Result<ScopedJoinHandle<'scope, T>> {
         let Builder { builder, permit } = self;
-        builder.spawn_scoped(scope, move || {
+        let thread = builder.spawn_scoped(scope, move || {
             let _permit = permit;
             work()
-        })
+        });
+        thread.map_err(failed)
     }
+}
+
+fn failed(error: io::Error) -> io::Error {
+    Error::call("spawn", &error).into()
 }
 
 /// Thread starts that fail, for `tests/storm`.
@@ -221,7 +232,7 @@ impl ThreadPermit {
         let ceiling = threads.ceiling();
         if threads.running >= ceiling {
             let text = format!("{} threads are running, as many as vm.max_map_count allows", threads.running);
-            return Err(io::Error::new(io::ErrorKind::WouldBlock, text));
+            return Err(Error::fixed(io::ErrorKind::WouldBlock, "EAGAIN", text).into());
         }
         threads.running += 1;
         threads.started += 1;

@@ -21,7 +21,7 @@ impl SocketOptions {
     /// `EADDRINUSE` if another socket has the address, `EADDRNOTAVAIL` if this machine has no such address, `EACCES`
     /// for a port that is reserved, `EINVAL` for an address of the other family, `ENOTFOUND` for an unknown name;
     /// `ERR_OUT_OF_RANGE`, `ERR_INVALID_ARG_VALUE` and `ERR_SOCKET_BAD_BUFFER_SIZE` name an option that cannot be.
-    pub fn bind(&self, at: impl Into<Endpoint>) -> Result<Socket> {
+    pub fn bind(&self, at: impl Into<Endpoint>) -> io::Result<Socket> {
         self.check()?;
         let mut failed = Vec::new();
         for at in self.candidates(at.into().target()?)? {
@@ -30,7 +30,7 @@ impl SocketOptions {
                 Err(error) => failed.push(error),
             }
         }
-        Err(failed.swap_remove(0))
+        Err(failed.swap_remove(0).into())
     }
 
     /// Takes a socket over that exists already and is bound, such as a [`std::net::UdpSocket`] or one that a service
@@ -58,7 +58,7 @@ impl SocketOptions {
     /// `ERR_INVALID_FD_TYPE` if it is no UDP socket, `ERR_INVALID_ARG_VALUE` if it is not bound or is in non-blocking
     /// mode, which is not changed because that too is shared: call `set_nonblocking(false)` first.
     #[doc(alias = "fd")]
-    pub fn adopt(&self, socket: impl Into<sys::OwnedHandle>) -> Result<Socket> {
+    pub fn adopt(&self, socket: impl Into<sys::OwnedHandle>) -> io::Result<Socket> {
         self.check()?;
         let socket = socket2::Socket::from(socket.into());
         let at = socket.local_addr().map_err(|error| Error::call("getsockname", &error))?;
@@ -67,15 +67,15 @@ impl SocketOptions {
             Some(at) if is(Type::DGRAM) && sys::is_udp(&socket) => at,
             at => {
                 let kind = if at.is_some() && is(Type::STREAM) { "TCP" } else { "UNKNOWN" };
-                return Err(Error::invalid("ERR_INVALID_FD_TYPE", format!("Unsupported fd type: {kind}")));
+                return Err(Error::invalid("ERR_INVALID_FD_TYPE", format!("Unsupported fd type: {kind}")).into());
             }
         };
         if at.port() == 0 {
-            return Err(Error::invalid("ERR_INVALID_ARG_VALUE", "The socket to adopt is not bound"));
+            return Err(Error::invalid("ERR_INVALID_ARG_VALUE", "The socket to adopt is not bound").into());
         }
         if sys::is_nonblocking(&socket).map_err(|error| Error::call("open", &error))? {
             let text = "The socket to adopt is in non-blocking mode: call set_nonblocking(false) first";
-            return Err(Error::invalid("ERR_INVALID_ARG_VALUE", text));
+            return Err(Error::invalid("ERR_INVALID_ARG_VALUE", text).into());
         }
         sys::close_on_exec(&socket).map_err(|error| Error::call("open", &error))?;
         let socket = UdpSocket::from(socket);

@@ -38,12 +38,12 @@ impl Socket {
     /// `ENETUNREACH` without a route, `ERR_IP_BLOCKED` for an address on the
     /// [list](super::SocketOptions::send_block_list), `ERR_SOCKET_DGRAM_NOT_RUNNING` once closed.
     #[doc(alias = "connectSync")]
-    pub fn connect(&self, to: impl Into<Endpoint>) -> Result<()> {
+    pub fn connect(&self, to: impl Into<Endpoint>) -> io::Result<()> {
         let to = self.destination("connect", to.into().target()?)?;
         let setup = self.setup();
         let open = self.open()?;
         if open.peer.exists() {
-            return Err(is_connected());
+            return Err(is_connected().into());
         }
         if open.adopted || !may_bind_again(setup.local) {
             open.peer.choose(Some(to));
@@ -76,7 +76,7 @@ impl Socket {
     /// right up before, or bind a new socket. `ERR_SOCKET_DGRAM_NOT_RUNNING` once
     /// closed. A code of `bind` is one of a shortage, mostly of descriptors; nothing has changed then. Only where the
     /// old socket has to go first can the port be taken by another program in between, and then the socket is closed.
-    pub fn disconnect(&self) -> Result<()> {
+    pub fn disconnect(&self) -> io::Result<()> {
         let mut not_rejoined = Vec::new();
         let done = self.replace(&mut not_rejoined);
         // The hook is called only now, when no lock is held.
@@ -85,10 +85,10 @@ impl Socket {
         }
         match done {
             Ok(()) => Ok(()),
-            Err(Failed::AsBefore(error)) => Err(error),
+            Err(Failed::AsBefore(error)) => Err(error.into()),
             Err(Failed::Closed(error)) => {
                 self.close();
-                Err(error)
+                Err(error.into())
             }
         }
     }
@@ -98,8 +98,8 @@ impl Socket {
     /// # Errors
     /// `ERR_SOCKET_DGRAM_NOT_CONNECTED` if there is none, `ERR_SOCKET_DGRAM_NOT_RUNNING` once closed.
     #[doc(alias = "peer_addr", alias = "remoteAddress")]
-    pub fn remote_address(&self) -> Result<Address> {
-        self.open()?.peer.get().map(Address::from).ok_or_else(not_connected)
+    pub fn remote_address(&self) -> io::Result<Address> {
+        Ok(self.open()?.peer.get().map(Address::from).ok_or_else(not_connected)?)
     }
 
     fn replace(&self, not_rejoined: &mut Vec<Error>) -> std::result::Result<(), Failed> {

@@ -34,7 +34,7 @@ impl Socket {
     /// `EINVAL` if it is no group or one of the other family, `ENODEV` if there is no such interface, `EADDRINUSE` if
     /// it is joined already, `ERR_SOCKET_DGRAM_NOT_RUNNING` once closed.
     #[doc(alias = "addMembership", alias = "join_multicast_v4", alias = "join_multicast_v6")]
-    pub fn join_multicast(&self, group: impl Into<IpAddr>, interface: impl Into<Interface>) -> Result<()> {
+    pub fn join_multicast(&self, group: impl Into<IpAddr>, interface: impl Into<Interface>) -> io::Result<()> {
         self.change_membership("addMembership", true, Membership::new(group.into(), None, interface.into()))
     }
 
@@ -44,7 +44,7 @@ impl Socket {
     /// `EADDRNOTAVAIL` if it is not joined; otherwise as of [`join_multicast`](Socket::join_multicast). The interface may be
     /// given in another form than when it was joined.
     #[doc(alias = "dropMembership", alias = "leave_multicast_v4", alias = "leave_multicast_v6")]
-    pub fn leave_multicast(&self, group: impl Into<IpAddr>, interface: impl Into<Interface>) -> Result<()> {
+    pub fn leave_multicast(&self, group: impl Into<IpAddr>, interface: impl Into<Interface>) -> io::Result<()> {
         self.change_membership("dropMembership", false, Membership::new(group.into(), None, interface.into()))
     }
 
@@ -62,7 +62,7 @@ impl Socket {
         source: impl Into<IpAddr>,
         group: impl Into<IpAddr>,
         interface: impl Into<Interface>,
-    ) -> Result<()> {
+    ) -> io::Result<()> {
         let membership = Membership::new(group.into(), Some(source.into()), interface.into());
         self.change_membership("addSourceSpecificMembership", true, membership)
     }
@@ -78,7 +78,7 @@ impl Socket {
         source: impl Into<IpAddr>,
         group: impl Into<IpAddr>,
         interface: impl Into<Interface>,
-    ) -> Result<()> {
+    ) -> io::Result<()> {
         let membership = Membership::new(group.into(), Some(source.into()), interface.into());
         self.change_membership("dropSourceSpecificMembership", false, membership)
     }
@@ -95,7 +95,7 @@ impl Socket {
     /// `EADDRNOTAVAIL` if no interface has the address, `ENODEV` if none has the name or number or, for IPv4, if it has no
     /// address of its own, `EINVAL` for an address of the other family, `ERR_SOCKET_DGRAM_NOT_RUNNING` once closed.
     #[doc(alias = "setMulticastInterface", alias = "set_multicast_if_v4", alias = "set_multicast_if_v6")]
-    pub fn set_multicast_interface(&self, interface: impl Into<Interface>) -> Result<()> {
+    pub fn set_multicast_interface(&self, interface: impl Into<Interface>) -> io::Result<()> {
         let interface = interface.into();
         self.set(|socket, setup| {
             send_by(socket, setup, &interface)?;
@@ -104,7 +104,7 @@ impl Socket {
         })
     }
 
-    fn change_membership(&self, call: &'static str, join: bool, membership: Membership) -> Result<()> {
+    fn change_membership(&self, call: &'static str, join: bool, membership: Membership) -> io::Result<()> {
         self.set(|socket, setup| {
             if join {
                 change(socket, setup.v6, call, true, &membership)?;

@@ -41,7 +41,7 @@ impl Socket {
     /// [`set_broadcast`](Socket::set_broadcast); `ENETUNREACH` without a route; `ENOTFOUND` for an unknown name;
     /// `ERR_SOCKET_DGRAM_IS_CONNECTED` if there is a peer and this is another address; `ERR_IP_BLOCKED` for
     /// an address on the [list](super::SocketOptions::send_block_list); `ERR_SOCKET_DGRAM_NOT_RUNNING` once closed.
-    pub fn send_to(&self, data: &[u8], to: impl Into<Endpoint>) -> Result<usize> {
+    pub fn send_to(&self, data: &[u8], to: impl Into<Endpoint>) -> io::Result<usize> {
         self.transmit(to.into(), |socket| socket.send(data), |socket, to| socket.send_to(data, to))
     }
 
@@ -50,7 +50,7 @@ impl Socket {
     ///
     /// # Errors
     /// As of [`send_to`](Socket::send_to).
-    pub fn send_vectored_to(&self, data: &[IoSlice<'_>], to: impl Into<Endpoint>) -> Result<usize> {
+    pub fn send_vectored_to(&self, data: &[IoSlice<'_>], to: impl Into<Endpoint>) -> io::Result<usize> {
         let to_peer = |socket: &UdpSocket| SockRef::from(socket).send_vectored(data);
         self.transmit(to.into(), to_peer, |socket, to| {
             SockRef::from(socket).send_to_vectored(data, &SockAddr::from(to))
@@ -63,7 +63,7 @@ impl Socket {
     /// Nothing was sent: `ERR_SOCKET_DGRAM_NOT_CONNECTED` if there is no peer, `EMSGSIZE`, `ENETUNREACH`,
     /// `ERR_IP_BLOCKED` and `ERR_SOCKET_DGRAM_NOT_RUNNING` as of [`send_to`](Socket::send_to). `ECONNREFUSED` tells,
     /// once, that an earlier datagram found nobody listening, unless a receiver was told first; send again.
-    pub fn send(&self, data: &[u8]) -> Result<usize> {
+    pub fn send(&self, data: &[u8]) -> io::Result<usize> {
         self.transmit_to_peer(|socket| socket.send(data), |socket, to| socket.send_to(data, to))
     }
 
@@ -71,7 +71,7 @@ impl Socket {
     ///
     /// # Errors
     /// As of [`send`](Socket::send).
-    pub fn send_vectored(&self, data: &[IoSlice<'_>]) -> Result<usize> {
+    pub fn send_vectored(&self, data: &[IoSlice<'_>]) -> io::Result<usize> {
         let to_peer = |socket: &UdpSocket| SockRef::from(socket).send_vectored(data);
         self.transmit_to_peer(to_peer, |socket, to| SockRef::from(socket).send_to_vectored(data, &SockAddr::from(to)))
     }
@@ -83,21 +83,21 @@ impl Socket {
         to: Endpoint,
         to_peer: impl Fn(&UdpSocket) -> io::Result<usize>,
         call: impl Fn(&UdpSocket, SocketAddr) -> io::Result<usize>,
-    ) -> Result<usize> {
+    ) -> io::Result<usize> {
         let to = self.destination("send", to.target()?)?;
         let open = self.open()?;
         let sent = match open.peer.exists() && goes_to_peer(&open, to)? {
             false => uninterrupted(|| call(&open.socket, to)),
             true => uninterrupted(|| to_peer(&open.socket)),
         };
-        sent.map_err(|error| self.failed_to_send(&error, to))
+        sent.map_err(|error| self.failed_to_send(&error, to).into())
     }
 
     fn transmit_to_peer(
         &self,
         to_peer: impl Fn(&UdpSocket) -> io::Result<usize>,
         call: impl Fn(&UdpSocket, SocketAddr) -> io::Result<usize>,
-    ) -> Result<usize> {
+    ) -> io::Result<usize> {
         let open = self.open()?;
         let peer = open.peer.get().ok_or_else(not_connected)?;
         self.check_blocked(peer)?;
@@ -105,7 +105,7 @@ impl Socket {
             true => uninterrupted(|| to_peer(&open.socket)),
             false => uninterrupted(|| call(&open.socket, peer)),
         };
-        sent.map_err(|error| self.failed_to_send(&error, peer))
+        sent.map_err(|error| self.failed_to_send(&error, peer).into())
     }
 
     /// Closing connects the socket to what wakes its receivers, and a send that has begun may be told so.

@@ -1,6 +1,7 @@
 //! What can be changed on a live socket. The functions at the end do it; the methods also remember it, for the socket
 //! that `disconnect` puts in the place of this one.
 
+use std::io;
 use std::net::UdpSocket;
 
 use socket2::SockRef;
@@ -17,7 +18,7 @@ impl Socket {
     /// # Errors
     /// `ERR_SOCKET_DGRAM_NOT_RUNNING` once closed.
     #[doc(alias = "setBroadcast")]
-    pub fn set_broadcast(&self, allow: bool) -> Result<()> {
+    pub fn set_broadcast(&self, allow: bool) -> io::Result<()> {
         self.set(|socket, setup| {
             udp::broadcast(socket, allow)?;
             setup.options.broadcast = Some(allow);
@@ -31,7 +32,7 @@ impl Socket {
     /// # Errors
     /// `EINVAL` outside of 1 to 255, `ERR_SOCKET_DGRAM_NOT_RUNNING` once closed.
     #[doc(alias = "setTTL", alias = "set_ttl_v4", alias = "set_unicast_hops_v6")]
-    pub fn set_ttl(&self, hops: u32) -> Result<()> {
+    pub fn set_ttl(&self, hops: u32) -> io::Result<()> {
         self.set(|socket, setup| {
             udp::ttl(socket, setup.v6, hops)?;
             setup.options.ttl = Some(hops);
@@ -47,7 +48,7 @@ impl Socket {
     /// # Errors
     /// `EINVAL` for more than 255, `ERR_SOCKET_DGRAM_NOT_RUNNING` once closed.
     #[doc(alias = "setMulticastTTL", alias = "set_multicast_ttl_v4", alias = "set_multicast_hops_v6")]
-    pub fn set_multicast_ttl(&self, hops: u32) -> Result<()> {
+    pub fn set_multicast_ttl(&self, hops: u32) -> io::Result<()> {
         self.set(|socket, setup| {
             udp::multicast_ttl(socket, setup.v6, hops)?;
             setup.options.multicast_ttl = Some(hops);
@@ -62,7 +63,7 @@ impl Socket {
     /// # Errors
     /// `ERR_SOCKET_DGRAM_NOT_RUNNING` once closed.
     #[doc(alias = "setMulticastLoopback", alias = "set_multicast_loop_v4", alias = "set_multicast_loop_v6")]
-    pub fn set_multicast_loop(&self, on: bool) -> Result<()> {
+    pub fn set_multicast_loop(&self, on: bool) -> io::Result<()> {
         self.set(|socket, setup| {
             udp::multicast_loop(socket, setup.v6, on)?;
             setup.options.multicast_loop = Some(on);
@@ -76,9 +77,9 @@ impl Socket {
     /// # Errors
     /// `ERR_SOCKET_DGRAM_NOT_RUNNING` once closed.
     #[doc(alias = "getRecvBufferSize")]
-    pub fn recv_buffer_size(&self) -> Result<usize> {
+    pub fn recv_buffer_size(&self) -> io::Result<usize> {
         let size = SockRef::from(&self.open()?.socket).recv_buffer_size();
-        size.map_err(|error| Error::buffer_size(udp::RECV, &Error::call(udp::RECV, &error)))
+        Ok(size.map_err(|error| Error::buffer_size(udp::RECV, &Error::call(udp::RECV, &error)))?)
     }
 
     /// Asks for another receive buffer, `SO_RCVBUF`. [`recv_buffer_size`](Self::recv_buffer_size) says what was
@@ -88,7 +89,7 @@ impl Socket {
     /// `ERR_SOCKET_BAD_BUFFER_SIZE` for 0, `ERR_SOCKET_BUFFER_SIZE` if the system refuses,
     /// `ERR_SOCKET_DGRAM_NOT_RUNNING` once closed.
     #[doc(alias = "setRecvBufferSize")]
-    pub fn set_recv_buffer_size(&self, bytes: usize) -> Result<()> {
+    pub fn set_recv_buffer_size(&self, bytes: usize) -> io::Result<()> {
         self.set(|socket, setup| {
             udp::recv_buffer_size(socket, bytes)?;
             setup.options.recv_buffer_size = Some(bytes);
@@ -102,9 +103,9 @@ impl Socket {
     /// # Errors
     /// `ERR_SOCKET_DGRAM_NOT_RUNNING` once closed.
     #[doc(alias = "getSendBufferSize")]
-    pub fn send_buffer_size(&self) -> Result<usize> {
+    pub fn send_buffer_size(&self) -> io::Result<usize> {
         let size = SockRef::from(&self.open()?.socket).send_buffer_size();
-        size.map_err(|error| Error::buffer_size(udp::SEND, &Error::call(udp::SEND, &error)))
+        Ok(size.map_err(|error| Error::buffer_size(udp::SEND, &Error::call(udp::SEND, &error)))?)
     }
 
     /// Asks for another send buffer, `SO_SNDBUF`. [`send_buffer_size`](Self::send_buffer_size) says what was granted.
@@ -114,7 +115,7 @@ impl Socket {
     /// `ERR_SOCKET_BAD_BUFFER_SIZE` for 0, `ERR_SOCKET_BUFFER_SIZE` if the system refuses,
     /// `ERR_SOCKET_DGRAM_NOT_RUNNING` once closed.
     #[doc(alias = "setSendBufferSize")]
-    pub fn set_send_buffer_size(&self, bytes: usize) -> Result<()> {
+    pub fn set_send_buffer_size(&self, bytes: usize) -> io::Result<()> {
         self.set(|socket, setup| {
             udp::send_buffer_size(socket, bytes)?;
             setup.options.send_buffer_size = Some(bytes);
@@ -123,9 +124,9 @@ impl Socket {
     }
 
     /// Changes the socket and what is remembered of it, with no other change in between.
-    pub(crate) fn set<T>(&self, change: impl FnOnce(&UdpSocket, &mut Setup) -> Result<T>) -> Result<T> {
+    pub(crate) fn set<T>(&self, change: impl FnOnce(&UdpSocket, &mut Setup) -> Result<T>) -> io::Result<T> {
         let mut setup = self.setup();
         let open = self.open()?;
-        change(&open.socket, &mut setup)
+        Ok(change(&open.socket, &mut setup)?)
     }
 }

@@ -46,7 +46,7 @@ impl Socket {
     /// # Errors
     /// As of [`SocketOptions::bind`].
     #[doc(alias = "bindSync")]
-    pub fn bind(at: impl Into<Endpoint>) -> Result<Socket> {
+    pub fn bind(at: impl Into<Endpoint>) -> io::Result<Socket> {
         let at = at.into();
         match &at.0 {
             Target::Ip(SocketAddr::V6(v6)) if v6.ip().to_ipv4_mapped().is_none() => SocketOptions::udp6().bind(at),
@@ -117,7 +117,7 @@ impl Socket {
         losses.counted
     }
 
-    pub(crate) fn new(socket: UdpSocket, options: SocketOptions, adopted: bool) -> Result<Socket> {
+    pub(crate) fn new(socket: UdpSocket, options: SocketOptions, adopted: bool) -> io::Result<Socket> {
         let failed = |error: io::Error| Error::call("getsockname", &error);
         let local = socket.local_addr().map_err(failed)?;
         let reaches_v4 = local.ip().is_unspecified() || local.ip().to_canonical().is_ipv4();

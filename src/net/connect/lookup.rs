@@ -1,7 +1,7 @@
 //! Looking names up, with a limit on the time where the resolver has none.
 
 use std::net::SocketAddr;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::{AssertUnwindSafe, RefUnwindSafe, UnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, Condvar, Mutex};
 use std::{fmt, io};
 
@@ -17,6 +17,10 @@ use crate::thread::Builder;
 #[derive(Clone)]
 pub(crate) struct Resolver(Arc<Ask>);
 
+// What the closure holds is its own affair after a panic, as with any function that a program calls again.
+impl UnwindSafe for Resolver {}
+impl RefUnwindSafe for Resolver {}
+
 type Ask = dyn Fn(&str, u16, Option<Family>) -> Result<Vec<SocketAddr>> + Send + Sync;
 
 impl Resolver {
@@ -26,7 +30,7 @@ impl Resolver {
         I::Item: Into<Address>,
     {
         Resolver(Arc::new(move |host, port, family| {
-            let answers = f(host, family).map_err(|error| failed(host, &error))?;
+            let answers = f(host, family).map_err(|error| failed(host, error))?;
             usable(host, port, family, answers)
         }))
     }
@@ -39,10 +43,10 @@ impl fmt::Debug for Resolver {
 }
 
 /// An error of the caller's resolver is passed on as it is, unless it says no more than that there is no such name.
-fn failed(host: &str, error: &io::Error) -> Error {
+fn failed(host: &str, error: io::Error) -> Error {
     match error.kind() {
-        io::ErrorKind::NotFound if Error::of(error).is_none() => Error::not_found(host),
-        _ => Error::told_by(error).of_host(host),
+        io::ErrorKind::NotFound if Error::of(&error).is_none() => Error::not_found(host).with_source(error),
+        _ => Error::from(error).of_host(host),
     }
 }
 

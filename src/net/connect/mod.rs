@@ -261,12 +261,12 @@ impl SocketOptions {
     /// - `bind EADDRINUSE`, `bind EADDRNOTAVAIL`: the local address cannot be had.
     /// - An error that names the option or the endpoint that is wrong; no socket exists then.
     #[doc(alias = "createConnection")]
-    pub fn connect(&self, to: impl Into<Endpoint>) -> Result<Socket> {
+    pub fn connect(&self, to: impl Into<Endpoint>) -> io::Result<Socket> {
         let result = self.try_connect(to.into());
         if let Err(error) = &result {
             self.reporter.tell(|| Report::Failed { connection: None, error: error.clone() });
         }
-        result
+        Ok(result?)
     }
 
     fn try_connect(&self, to: Endpoint) -> Result<Socket> {
@@ -591,7 +591,7 @@ impl Socket {
     /// Those of `SocketOptions::connect`.
     #[doc(alias = "createConnection")]
     #[doc(alias = "ready")]
-    pub fn connect(to: impl Into<Endpoint>) -> Result<Socket> {
+    pub fn connect(to: impl Into<Endpoint>) -> io::Result<Socket> {
         SocketOptions::new().connect(to)
     }
 

@@ -67,6 +67,11 @@ impl Server {
         self.claim()?;
         let server = self.clone();
         let running = self.start(move || {
+            let told = |error| {
+                let error = Error::from(error);
+                drop(feed.send(ServerEvent::Error(error.clone())));
+                error.into()
+            };
             let result = server
                 .on()
                 .connection(|socket| {
@@ -83,10 +88,8 @@ impl Server {
                         drop(feed.send(ServerEvent::Error(error.clone())));
                     }
                 })
-                .run_claimed();
-            if let Err(error) = &result {
-                drop(feed.send(ServerEvent::Error(Error::told_by(error))));
-            }
+                .run_claimed()
+                .map_err(told);
             drop(feed.send(ServerEvent::Close));
             result
         })?;
@@ -139,12 +142,11 @@ impl Server {
         self.claim()?;
         let server = self.clone();
         let running = self.start(move || {
-            let result = server.accept_for(&feed);
-            if let Err(error) = &result {
-                let error = Error::told_by(error);
-                server.inner.registry.reporter.tell(|| Report::Failed { connection: None, error });
-            }
-            result
+            server.accept_for(&feed).map_err(|error| {
+                let error = Error::from(error);
+                server.inner.registry.reporter.tell(|| Report::Failed { connection: None, error: error.clone() });
+                error.into()
+            })
         })?;
         let server = self.clone();
         let events = incoming.fed_by(running, move || {

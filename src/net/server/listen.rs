@@ -43,7 +43,7 @@ impl ServerOptions {
     ///   is wrong. No socket exists then.
     #[doc(alias = "createServer")]
     #[doc(alias = "bind")]
-    pub fn listen(&self, at: impl Into<Endpoint>) -> Result<Server> {
+    pub fn listen(&self, at: impl Into<Endpoint>) -> io::Result<Server> {
         let limit = self.check()?;
         let (listener, at) = match at.into().target()? {
             Target::Port(port) => {
@@ -59,8 +59,8 @@ impl ServerOptions {
             }
             Target::Ip(at) => (self.open(canonical(at))?, at),
             Target::Name { host, port } => self.open_first(resolve(&host, port, None)?)?,
-            Target::Path(path) => return self.listen_on_path(path, limit),
-            Target::Invalid(error) => return Err(error),
+            Target::Path(path) => return Ok(self.listen_on_path(path, limit)?),
+            Target::Invalid(error) => return Err(error.into()),
         };
         let bound = listener.local_addr().map_err(|error| Error::call("listen", &error).at(at))?;
         Ok(self.server(listener, bound.as_socket().unwrap_or(at).into(), None, None, limit))
@@ -97,19 +97,19 @@ impl ServerOptions {
     /// - `listen EINVAL: invalid argument`: it is no socket that listens for connections.
     /// - `ERR_INVALID_ARG_VALUE`: it is non-blocking; clear that first. Its giver may count on it, so it is not done here.
     /// - `ERR_OUT_OF_RANGE`: the option that the text names is wrong.
-    pub fn adopt(&self, listener: impl Into<sys::OwnedHandle>) -> Result<Server> {
+    pub fn adopt(&self, listener: impl Into<sys::OwnedHandle>) -> io::Result<Server> {
         let limit = self.check()?;
         let socket = socket2::Socket::from(listener.into());
         let failed = |error| Error::call("listen", &error);
         let wrong = || failed(io::ErrorKind::InvalidInput.into());
         let bound = socket.local_addr().ok().and_then(|bound| Address::of(&bound)).ok_or_else(wrong)?;
         if !sys::is_listener(&socket).map_err(failed)? {
-            return Err(wrong());
+            return Err(wrong().into());
         }
         sys::close_on_exec(&socket).map_err(failed)?;
         if sys::is_nonblocking(&socket).map_err(failed)? {
             let text = "The listener is non-blocking: clear that before it is adopted";
-            return Err(Error::invalid("ERR_INVALID_ARG_VALUE", text));
+            return Err(Error::invalid("ERR_INVALID_ARG_VALUE", text).into());
         }
         let is_called = is_call_expected(&socket, &bound);
         if !is_called && socket.read_timeout().map_err(failed)?.is_none() {

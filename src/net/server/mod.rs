@@ -24,7 +24,7 @@ use std::{fmt, io};
 use crate::address::Address;
 use crate::callback::acts_for;
 use crate::endpoint::Endpoint;
-use crate::error::{Cause, Error, Result};
+use crate::error::{Cause, Error};
 use crate::net::server::listener::Listener;
 use crate::net::server::options::ServerOptions;
 use crate::net::server::patience::Caller;
@@ -66,7 +66,7 @@ impl Server {
     /// # Errors
     /// Those of `ServerOptions::listen`.
     #[doc(alias = "createServer")]
-    pub fn listen(at: impl Into<Endpoint>) -> Result<Server> {
+    pub fn listen(at: impl Into<Endpoint>) -> io::Result<Server> {
         ServerOptions::new().listen(at)
     }
 

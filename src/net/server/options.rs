@@ -186,9 +186,9 @@ impl ServerOptions {
     /// let path = std::env::temp_dir().join(format!("stale-{}.sock", std::process::id()));
     /// drop(UnixListener::bind(&path)?); // std leaves the file, as a crash does
     ///
-    /// assert_eq!(ServerOptions::new().listen(&path).unwrap_err().code(), "EADDRINUSE");
+    /// assert_eq!(ServerOptions::new().listen(&path).unwrap_err().kind(), std::io::ErrorKind::AddrInUse);
     /// let server = ServerOptions::new().remove_stale(true).listen(&path)?;
-    /// assert_eq!(ServerOptions::new().remove_stale(true).listen(&path).unwrap_err().code(), "EADDRINUSE");
+    /// assert_eq!(ServerOptions::new().remove_stale(true).listen(&path).unwrap_err().kind(), std::io::ErrorKind::AddrInUse);
     /// server.close();
     /// # }
     /// # Ok::<(), std::io::Error>(())

@@ -160,7 +160,7 @@ impl<'a> Workers<'a> {
     fn keep_accepting(&self, client: Client, error: io::Error) {
         let Client { stream, local, remote, slots, presence, .. } = client;
         drop(slots);
-        let error = Error::call("spawn", &error);
+        let error = Error::from(error);
         let tell_first = || {
             self.server.registry.reporter.tell(|| Report::Failed { connection: None, error: error.clone() });
             if let Some(hook) = self.hooks.error {
@@ -196,8 +196,9 @@ impl<'a> Workers<'a> {
         match result {
             Ok(Ok(in_order)) => guarded(|| drop(in_order)),
             Ok(Err(error)) => {
+                let error = Error::from(error);
                 // A handler that was cut off by a destroy says no more than that.
-                if ended.is_some() || !Cause::Destroyed.is_of(&error) {
+                if ended.is_some() || !error.has(Cause::Destroyed) {
                     self.tell_failed(connection, &error, ended.is_some());
                 }
                 guarded(|| drop(error));
@@ -216,15 +217,12 @@ impl<'a> Workers<'a> {
     }
 
     /// A handler returned an error, which has ended its connection or not.
-    fn tell_failed(&self, connection: &Connection, error: &io::Error, has_ended_it: bool) {
-        let mut told = None;
-        guarded(|| told = Some(Error::told_by(error)));
-        let told = told.unwrap_or_else(|| Error::fixed(error.kind(), "ERR_UNKNOWN", "an error whose text panicked"));
+    fn tell_failed(&self, connection: &Connection, error: &Error, has_ended_it: bool) {
         if let Some(hook) = self.hooks.error {
-            guarded(|| hook(&told, Some(&connection.name())));
+            guarded(|| hook(error, Some(&connection.name())));
         }
         if has_ended_it {
-            connection.tell_failed(&told);
+            connection.tell_failed(error);
         }
     }
 }

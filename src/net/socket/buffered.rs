@@ -66,7 +66,7 @@ pub struct Buffered {
     end: usize,
     output: Vec<u8>,
     /// Why a flush before a read has failed.
-    failed: Option<io::Error>,
+    failed: Option<Error>,
     line_limit: usize,
 }
 
@@ -254,7 +254,7 @@ impl Buffered {
         }
         match self.write_out() {
             Err(error) if error.kind() != io::ErrorKind::TimedOut => {
-                self.failed = Some(error);
+                self.failed = Some(error.into());
                 Ok(())
             }
             result => result,
@@ -264,7 +264,7 @@ impl Buffered {
     /// After a read of `n` bytes: a flush that has failed is told at the end.
     fn check_end(&mut self, n: usize) -> io::Result<usize> {
         match self.failed.take_if(|_| n == 0) {
-            Some(error) => Err(error),
+            Some(error) => Err(error.into()),
             None => Ok(n),
         }
     }
@@ -312,7 +312,7 @@ impl Buffered {
     /// Keeps what is to be written if there is room, or else writes it behind what is kept.
     fn keep_or_write(&mut self, data: &[IoSlice<'_>]) -> io::Result<usize> {
         if let Some(error) = self.failed.take() {
-            return Err(error);
+            return Err(error.into());
         }
         self.socket.connection.check_writable()?;
         let length: usize = data.iter().map(|data| data.len()).sum();
@@ -422,7 +422,7 @@ impl Write for Buffered {
     /// Writes what is kept: send(2). Blocks as [`Socket::write_all`] does.
     fn flush(&mut self) -> io::Result<()> {
         match self.failed.take() {
-            Some(error) => Err(error),
+            Some(error) => Err(error.into()),
             None if self.output.is_empty() => self.socket.connection.check_open("write"),
             None => self.write_out(),
         }
@@ -442,7 +442,7 @@ impl Drop for Buffered {
             && !connection.is_closed()
         {
             let _frame = owner.as_ref().map(|owner| owner.frame());
-            connection.tell_failed(&Error::told_by(&error));
+            connection.tell_failed(&error.into());
         }
     }
 }

@@ -499,7 +499,7 @@ impl Connection {
         value: T,
         call: &'static str,
         apply: impl FnOnce(&SockRef<'_>, &T) -> io::Result<()>,
-    ) -> crate::Result<()> {
+    ) -> io::Result<()> {
         let stream = read(&self.stream).clone().ok_or_else(|| destroyed(call))?;
         let mut settings = lock(&self.settings);
         let field = field(&mut settings);

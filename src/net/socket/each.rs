@@ -125,16 +125,18 @@ impl Socket {
             // Ours, so it is no error of the connection's.
             result = Ok(());
         }
-        match &result {
+        let result = match result {
             Ok(()) => {
                 self.connection.close(Outcome::Finished, CloseMode::InOrder);
+                Ok(())
             }
             Err(error) => {
-                let error = Error::told_by(error);
+                let error = Error::from(error);
                 let _ = f(self, SocketEvent::Error(error.clone()));
                 self.connection.fail(&error);
+                Err(error.into())
             }
-        }
+        };
         let closed = f(self, SocketEvent::Close { had_error: result.is_err() });
         result.and(closed)
     }

@@ -25,7 +25,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use crate::address::{Address, Family};
-use crate::error::{Error, Result};
+use crate::error::Error;
 use crate::net::socket::connection::{CloseMode, Connection, Owner};
 use crate::net::socket::stream::{Options, Settings, plain};
 use crate::net::socket::write::Data;
@@ -265,15 +265,15 @@ impl Socket {
     /// # Errors
     /// `ERR_SOCKET_CLOSED`, of kind `NotConnected`, if the socket is closed already.
     /// `ERR_INVALID_HANDLE_TYPE` on a Unix socket, which has no RST.
-    pub fn reset_and_destroy(&self) -> Result<()> {
+    pub fn reset_and_destroy(&self) -> io::Result<()> {
         if self.connection.family() == Family::Unix {
             let text = "This handle type cannot be sent";
-            return Err(Error::invalid("ERR_INVALID_HANDLE_TYPE", text));
+            return Err(Error::invalid("ERR_INVALID_HANDLE_TYPE", text).into());
         }
         if self.connection.close(Outcome::Reset, CloseMode::Reset(Duration::from_millis(10))) {
             return Ok(());
         }
-        Err(Error::fixed(io::ErrorKind::NotConnected, "ERR_SOCKET_CLOSED", "Socket is closed"))
+        Err(Error::fixed(io::ErrorKind::NotConnected, "ERR_SOCKET_CLOSED", "Socket is closed").into())
     }
 
     /// Which directions are open.
@@ -349,21 +349,21 @@ impl From<std::os::unix::net::UnixStream> for Socket {
 
 #[cfg(unix)]
 impl TryFrom<std::os::fd::OwnedFd> for Socket {
-    type Error = Error;
+    type Error = io::Error;
 
     /// Takes over a connection that another program has handed on; it is made blocking, and without timeouts of its
     /// own, and is not passed on to programs that are started (close-on-exec).
     ///
     /// # Errors
     /// `ERR_INVALID_FD_TYPE` if it is no TCP or Unix stream socket. The descriptor is closed then.
-    fn try_from(descriptor: std::os::fd::OwnedFd) -> Result<Socket> {
+    fn try_from(descriptor: std::os::fd::OwnedFd) -> io::Result<Socket> {
         let socket = socket2::Socket::from(descriptor);
         let is_stream = socket.r#type().is_ok_and(|kind| kind == socket2::Type::STREAM);
         let is_listener = sys::is_listener(&socket).unwrap_or(false);
         if is_stream && !is_listener && socket.local_addr().is_ok_and(|address| Address::of(&address).is_some()) {
             return Ok(from_any(socket));
         }
-        Err(Error::invalid("ERR_INVALID_FD_TYPE", "Unsupported fd type: not a stream socket"))
+        Err(Error::invalid("ERR_INVALID_FD_TYPE", "Unsupported fd type: not a stream socket").into())
     }
 }
 

@@ -70,7 +70,7 @@ pub fn relay(a: &Socket, b: &Socket) -> io::Result<(u64, u64)> {
         }
         // The time is over for good, since the connections are.
         result.map_err(|error| match Error::is_tick(&error) {
-            true => Error::told_by(&error).without_cause(io::ErrorKind::ConnectionAborted).into(),
+            true => Error::from(error).without_cause(io::ErrorKind::ConnectionAborted).into(),
             false => error,
         })
     };

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use socket2::SockRef;
 
 use crate::address::Family;
-use crate::error::{Error, Result};
+use crate::error::Error;
 use crate::net::socket::Socket;
 use crate::net::socket::keep_alive::KeepAlive;
 use crate::net::socket::stream::check_user_timeout;
@@ -21,7 +21,7 @@ impl Socket {
     /// # Errors
     /// `setNoDelay` with the system's code. `NotConnected` once the socket is closed. On a Unix socket it does nothing.
     #[doc(alias = "set_nodelay")]
-    pub fn set_no_delay(&self, on: bool) -> Result<()> {
+    pub fn set_no_delay(&self, on: bool) -> io::Result<()> {
         if self.connection.family() == Family::Unix {
             return Ok(());
         }
@@ -41,7 +41,7 @@ impl Socket {
     /// `NotConnected` once the socket is closed. On a Unix socket it does nothing.
     #[doc(alias = "keepalive")]
     #[doc(alias = "setKeepAlive")]
-    pub fn set_keep_alive(&self, keep_alive: impl Into<KeepAlive>) -> Result<()> {
+    pub fn set_keep_alive(&self, keep_alive: impl Into<KeepAlive>) -> io::Result<()> {
         if self.connection.family() == Family::Unix {
             return Ok(());
         }
@@ -71,7 +71,7 @@ impl Socket {
     /// # Platform
     /// Linux and Android alone have it: elsewhere a time other than zero is `ENOTSUP`.
     #[doc(alias = "TCP_USER_TIMEOUT")]
-    pub fn set_user_timeout(&self, time: impl Into<Option<Duration>>) -> Result<()> {
+    pub fn set_user_timeout(&self, time: impl Into<Option<Duration>>) -> io::Result<()> {
         let time = time.into().unwrap_or_default();
         check_user_timeout(time)?;
         if self.connection.family() == Family::Unix {
@@ -90,12 +90,12 @@ impl Socket {
     /// # Errors
     /// `getUserTimeout` with the system's code; `ENOTSUP` where there is no such thing, a Unix socket included.
     /// `NotConnected` once the socket is closed.
-    pub fn user_timeout(&self) -> Result<Option<Duration>> {
-        let raw = self.raw().map_err(Error::from)?;
+    pub fn user_timeout(&self) -> io::Result<Option<Duration>> {
+        let raw = self.raw()?;
         if self.connection.family() == Family::Unix {
-            return Err(Error::call("getUserTimeout", &io::ErrorKind::Unsupported.into()));
+            return Err(Error::call("getUserTimeout", &io::ErrorKind::Unsupported.into()).into());
         }
-        sys::user_timeout(&SockRef::from(&raw)).map_err(|error| Error::call("getUserTimeout", &error))
+        Ok(sys::user_timeout(&SockRef::from(&raw)).map_err(|error| Error::call("getUserTimeout", &error))?)
     }
 
     /// The type of service, that is, DSCP and ECN, of what is sent from now on: IP_TOS or IPV6_TCLASS. Linux takes the
@@ -103,10 +103,10 @@ impl Socket {
     ///
     /// # Errors
     /// `setTypeOfService` with the system's code; `ENOTSUP` on a Unix socket. `NotConnected` once the socket is closed.
-    pub fn set_type_of_service(&self, value: u8) -> Result<()> {
-        let raw = self.raw().map_err(Error::from)?;
+    pub fn set_type_of_service(&self, value: u8) -> io::Result<()> {
+        let raw = self.raw()?;
         let set = self.is_v6().and_then(|v6| sys::set_type_of_service(&SockRef::from(&raw), v6, value));
-        set.map_err(|error| Error::call("setTypeOfService", &error))
+        Ok(set.map_err(|error| Error::call("setTypeOfService", &error))?)
     }
 
     /// The type of service.
@@ -114,10 +114,10 @@ impl Socket {
     /// # Errors
     /// `getTypeOfService` with the system's code; `ENOTSUP` on a Unix socket. `NotConnected` once the socket is closed.
     #[doc(alias = "getTypeOfService")]
-    pub fn type_of_service(&self) -> Result<u8> {
-        let raw = self.raw().map_err(Error::from)?;
+    pub fn type_of_service(&self) -> io::Result<u8> {
+        let raw = self.raw()?;
         let value = self.is_v6().and_then(|v6| sys::type_of_service(&SockRef::from(&raw), v6));
-        value.map_err(|error| Error::call("getTypeOfService", &error))
+        Ok(value.map_err(|error| Error::call("getTypeOfService", &error))?)
     }
 
     /// Whether it is a socket of IPv6; `Unsupported` for a Unix socket.

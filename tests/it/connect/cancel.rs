@@ -15,7 +15,7 @@ use landline::{Cancel, Report, dgram};
 use crate::race::{HOUR, Hole, Place, Tape, ms, named, timed};
 use crate::support::Whole;
 use crate::support::{
-    HANG, blocked, descriptors, differs, each_ip, eventually, in_child, numbered, threads, until_asleep, within,
+    HANG, Told, blocked, descriptors, differs, each_ip, eventually, in_child, numbered, threads, until_asleep, within,
 };
 
 /// Starts a connect on a thread of its own; gives it when its `begun`th attempt has begun, and the thread's number.
@@ -23,7 +23,7 @@ fn connecting(
     options: SocketOptions,
     to: impl Into<landline::Endpoint> + Send + 'static,
     begun: usize,
-) -> (thread::JoinHandle<landline::Result<Socket>>, Option<u32>) {
+) -> (thread::JoinHandle<std::io::Result<Socket>>, Option<u32>) {
     let (tell, told) = mpsc::channel();
     let options = options.report(move |report| {
         if let Report::Attempt { .. } = report {
@@ -56,7 +56,7 @@ fn cancelling_wakes_a_blocked_connect() {
             within("a cancelled connect returns", || connecting.join()).expect("no panic")
         });
         let error = result.expect_err("it was cancelled");
-        assert_eq!((error.code(), error.to_string().as_str()), ("ABORT_ERR", "The operation was aborted"));
+        assert_eq!((error.told().code(), error.to_string().as_str()), ("ABORT_ERR", "The operation was aborted"));
         assert_eq!(error.kind(), io::ErrorKind::ConnectionAborted, "not a kind that loops try again on");
         times.push(time);
     }
@@ -80,7 +80,7 @@ fn cancelling_ends_a_race_and_leaves_nothing() {
                 cancel.cancel();
                 within("every attempt is woken", || connecting.join()).expect("no panic")
             });
-            assert_eq!(result.expect_err("it was cancelled").code(), "ABORT_ERR");
+            assert_eq!(result.expect_err("it was cancelled").told().code(), "ABORT_ERR");
             times.push(time);
         }
         times.sort();
@@ -114,7 +114,7 @@ fn cancelling_ends_a_lookup() {
         within("connecting does not wait for the resolver", || connecting.join()).expect("no panic")
     });
     drop(release);
-    assert_eq!(result.expect_err("it was cancelled").code(), "ABORT_ERR");
+    assert_eq!(result.expect_err("it was cancelled").told().code(), "ABORT_ERR");
     println!("measured: cancelled look-up returns after {time:?}");
 }
 
@@ -126,7 +126,7 @@ fn a_handle_fired_before_ends_everything_at_once() {
     assert!(cancel.is_cancelled());
     let tape = Tape::default();
     let error = SocketOptions::new().cancel(&cancel).report(tape.hook()).connect("127.0.0.1:1").expect_err("too late");
-    assert_eq!((error.code(), error.to_string().as_str()), ("ABORT_ERR", "The operation was aborted"));
+    assert_eq!((error.told().code(), error.to_string().as_str()), ("ABORT_ERR", "The operation was aborted"));
     assert_eq!(tape.lines(), ["error ABORT_ERR"], "nothing was tried");
     let asked = Arc::new(AtomicBool::new(false));
     let its = asked.clone();
@@ -134,7 +134,7 @@ fn a_handle_fired_before_ends_everything_at_once() {
         its.store(true, SeqCst);
         Ok([[127, 0, 0, 1]])
     });
-    assert_eq!(options.connect("name:1").expect_err("too late").code(), "ABORT_ERR");
+    assert_eq!(options.connect("name:1").expect_err("too late").told().code(), "ABORT_ERR");
     assert!(!asked.load(SeqCst), "nobody was asked");
 
     let server = ServerOptions::new().cancel(&cancel).listen("127.0.0.1:0").expect("port 0 can be listened on");
@@ -150,7 +150,7 @@ fn cancelling_closes_a_server() {
     let (first, second) = (options.listen("127.0.0.1:0"), options.listen("127.0.0.1:0"));
     let (first, second) = (first.expect("port 0 can be listened on"), second.expect("port 0 can be listened on"));
     let serving = first.spawn(|socket| socket.write_end("hello")).expect("a thread can be started");
-    let hello = Socket::connect(first.address()).and_then(|socket| Ok(socket.read_text()?));
+    let hello = Socket::connect(first.address()).and_then(|socket| socket.read_text());
     assert_eq!(hello.expect("it is served"), "hello");
     let accepting = {
         let second = second.clone();
@@ -282,7 +282,7 @@ fn a_connection_is_reported_as_connected_before_its_end() {
             until_asleep(id.as_slice());
             cancel.cancel();
             match within("connect returns", || connecting.join()).expect("no panic") {
-                Err(error) => assert_eq!(error.code(), "ABORT_ERR", "it was cancelled"),
+                Err(error) => assert_eq!(error.told().code(), "ABORT_ERR", "it was cancelled"),
                 // It had returned before.
                 Ok(_) => return false,
             }
@@ -315,7 +315,7 @@ fn a_report_hook_may_cancel() {
         });
         let port = place.port;
         let result = within("connecting ends", move || options.connect(("name", port)));
-        assert_eq!(result.expect_err("its own hook ended it").code(), "ABORT_ERR", "at {ends_at}");
+        assert_eq!(result.expect_err("its own hook ended it").told().code(), "ABORT_ERR", "at {ends_at}");
     }
 }
 
@@ -356,7 +356,7 @@ fn cancelling_at_any_moment_is_exact() {
                 }
                 Err(error) => {
                     aborted += 1;
-                    assert_eq!(error.code(), "ABORT_ERR");
+                    assert_eq!(error.told().code(), "ABORT_ERR");
                 }
             }
         }

@@ -10,7 +10,7 @@ use landline::{Address, Endpoint, Family, Report};
 
 use crate::support::Whole;
 use crate::support::fixtures::{Refusing, Served, accept, port_of_no_client};
-use crate::support::{descriptors, each_ip, eventually, in_child, within};
+use crate::support::{Told, descriptors, each_ip, eventually, in_child, within};
 
 /// An address as Node's messages write it.
 fn bare(address: impl ToString) -> String {
@@ -22,7 +22,7 @@ fn bare(address: impl ToString) -> String {
 fn connecting_to_a_missing_path_is_an_error_that_names_it() {
     let path = std::path::Path::new("/nowhere/landline.sock");
     let error = Socket::connect(path).expect_err("nobody listens there");
-    let code = error.code();
+    let code = error.told().code();
     assert!(["ENOENT", "ENOTSUP"].contains(&code), "it is not there, or Unix sockets are not: {code}");
     assert_eq!(error.to_string(), format!("connect {code} {}", path.display()), "call, code and path");
 }
@@ -34,13 +34,13 @@ fn a_refused_connect_names_address_and_port() {
         each_ip(|at| {
             let refusing = Refusing::at(at);
             let error = Socket::connect(refusing.address).expect_err("nobody listens there");
-            assert_eq!(error.syscall(), Some("connect"), "the call");
-            assert_eq!(error.code(), "ECONNREFUSED", "the code");
+            assert_eq!(error.told().syscall(), Some("connect"), "the call");
+            assert_eq!(error.told().code(), "ECONNREFUSED", "the code");
             assert_eq!(error.kind(), ErrorKind::ConnectionRefused, "std's kind");
-            assert!(error.raw_os_error().is_some(), "the system's number");
-            assert_eq!(error.address(), Some(&Address::from(refusing.address)), "the address");
-            assert_eq!(error.local_address(), None, "no local address was asked for");
-            assert_eq!(error.host(), None, "no name was looked up");
+            assert!(error.told().raw_os_error().is_some(), "the system's number");
+            assert_eq!(error.told().address(), Some(&Address::from(refusing.address)), "the address");
+            assert_eq!(error.told().local_address(), None, "no local address was asked for");
+            assert_eq!(error.told().host(), None, "no name was looked up");
             let text = format!("connect ECONNREFUSED {}", bare(refusing.address));
             assert_eq!(error.to_string(), text, "Node's text");
         });
@@ -49,9 +49,9 @@ fn a_refused_connect_names_address_and_port() {
         let port = refusing.port;
         for to in [Endpoint::from(port), Endpoint::from(("localhost", port))] {
             let error = Socket::connect(to).expect_err("nobody listens there");
-            assert_eq!(error.code(), "ECONNREFUSED", "the default host refuses too");
+            assert_eq!(error.told().code(), "ECONNREFUSED", "the default host refuses too");
             let address =
-                error.address().expect("the address is named, that of the first attempt if there were several");
+                error.told().address().expect("the address is named, that of the first attempt if there were several");
             assert_eq!(address.port(), port, "with the port");
             assert!(address.ip().is_some_and(|ip| ip.is_loopback()), "this machine was asked: {address}");
         }
@@ -67,14 +67,14 @@ fn an_unknown_name_is_not_found() {
         (Socket::connect((host, 1)).map(drop), Server::listen((host, 1)).map(drop))
     });
     for error in [connect.expect_err("there is no such host"), listen.expect_err("there is no such host")] {
-        assert_eq!(error.syscall(), Some("getaddrinfo"), "the call");
-        assert_eq!(error.host(), Some(host), "the name");
-        assert_eq!(error.address(), None, "there is no address");
-        if error.code() == "EAI_AGAIN" {
+        assert_eq!(error.told().syscall(), Some("getaddrinfo"), "the call");
+        assert_eq!(error.told().host(), Some(host), "the name");
+        assert_eq!(error.told().address(), None, "there is no address");
+        if error.told().code() == "EAI_AGAIN" {
             println!("skipped: no name server answers");
             continue;
         }
-        assert_eq!((error.code(), error.kind()), ("ENOTFOUND", ErrorKind::NotFound), "there is no such host");
+        assert_eq!((error.told().code(), error.kind()), ("ENOTFOUND", ErrorKind::NotFound), "there is no such host");
         assert_eq!(error.to_string(), format!("getaddrinfo ENOTFOUND {host}"), "Node's text");
     }
 }
@@ -88,9 +88,9 @@ fn a_name_with_a_part_of_64_characters_is_an_error_of_the_look_up() {
         within("the look-up returns", move || Socket::connect((host, 1)).map(drop))
     };
     let error = error.expect_err("a part of a name has 63 characters at most");
-    assert!(["ENOTFOUND", "EAI_FAIL"].contains(&error.code()), "there can be no such host: {error}");
-    assert_eq!((error.syscall(), error.host()), (Some("getaddrinfo"), Some(&*host)), "call and name");
-    let text = format!("getaddrinfo {} {host}", error.code());
+    assert!(["ENOTFOUND", "EAI_FAIL"].contains(&error.told().code()), "there can be no such host: {error}");
+    assert_eq!((error.told().syscall(), error.told().host()), (Some("getaddrinfo"), Some(&*host)), "call and name");
+    let text = format!("getaddrinfo {} {host}", error.told().code());
     assert!(error.to_string().starts_with(&text), "Node's text, and that of the system: {error}");
 }
 
@@ -106,7 +106,7 @@ fn refused_connects_leave_no_descriptor() {
                 for _ in 0..50 {
                     scope.spawn(|| {
                         let error = Socket::connect(refusing.address).expect_err("nobody listens there");
-                        assert_eq!(error.code(), "ECONNREFUSED", "every connect is refused");
+                        assert_eq!(error.told().code(), "ECONNREFUSED", "every connect is refused");
                     });
                 }
             });
@@ -131,7 +131,7 @@ fn options_can_fail_again_and_again() {
             let options = SocketOptions::new().report(move |report| tell.send(report.to_string()).expect("it waits"));
             for _ in 0..21 {
                 let error = options.connect(refusing.address).expect_err("nobody listens there");
-                assert_eq!(error.code(), "ECONNREFUSED", "each is refused");
+                assert_eq!(error.told().code(), "ECONNREFUSED", "each is refused");
                 let at = refusing.address;
                 let texts = [
                     format!("connecting to {at}"),
@@ -151,12 +151,16 @@ fn every_form_of_endpoint_connects_and_a_bad_port_does_not() {
     within("every connect returns", || {
         for bad in ["localhost:65536", ":70000", "65536", "127.0.0.1:4294967296"] {
             let error = Socket::connect(bad).expect_err("there is no such port");
-            assert_eq!((error.code(), error.syscall()), ("ERR_SOCKET_BAD_PORT", None), "{bad} is no port");
+            assert_eq!(
+                (error.told().code(), error.told().syscall()),
+                ("ERR_SOCKET_BAD_PORT", None),
+                "{bad} is no port"
+            );
         }
         let error = Socket::connect(("127.0.0.1", 0)).expect_err("nobody listens on port 0");
-        assert_eq!(error.syscall(), Some("connect"), "port 0 is tried");
-        assert!(error.raw_os_error().is_some(), "and the system's error is told");
-        assert_eq!(error.to_string(), format!("connect {} 127.0.0.1", error.code()), "port 0 is not shown");
+        assert_eq!(error.told().syscall(), Some("connect"), "port 0 is tried");
+        assert!(error.told().raw_os_error().is_some(), "and the system's error is told");
+        assert_eq!(error.to_string(), format!("connect {} 127.0.0.1", error.told().code()), "port 0 is not shown");
 
         let served = Served::start("127.0.0.1:0", &ServerOptions::new(), |socket| socket.pipe(socket).map(drop));
         let address = served.server.address().clone();
@@ -222,7 +226,7 @@ fn the_server_sees_the_local_port_that_was_asked_for() {
                 match SocketOptions::new().local_port(port).connect(server.address()) {
                     Ok(client) => break (client, port),
                     Err(error) => {
-                        let taken = ["EADDRINUSE", "EADDRNOTAVAIL"].contains(&error.code());
+                        let taken = ["EADDRINUSE", "EADDRNOTAVAIL"].contains(&error.told().code());
                         assert!(taken && tries < 10, "{error}");
                     }
                 }
@@ -248,14 +252,14 @@ fn the_server_sees_the_local_address_that_was_asked_for() {
             assert_eq!(client.local_address().ip(), Some([127, 0, 0, 2].into()), "it is the one asked for");
         }
         let error = SocketOptions::new().local_address("1.1.1.1").connect(server.address()).expect_err("not ours");
-        assert_eq!((error.syscall(), error.code()), (Some("bind"), "EADDRNOTAVAIL"), "call and code");
+        assert_eq!((error.told().syscall(), error.told().code()), (Some("bind"), "EADDRNOTAVAIL"), "call and code");
         assert_eq!(error.to_string(), "bind EADDRNOTAVAIL 1.1.1.1", "Node's text");
         let held = std::net::TcpListener::bind("127.0.0.1:0").expect("port 0 can be listened on");
         let taken = held.local_addr().expect("it is bound").port();
         let options = SocketOptions::new().local_address("127.0.0.1").local_port(taken);
         let error = options.connect(server.address()).expect_err("somebody listens there");
         assert_eq!(error.to_string(), format!("bind EADDRINUSE 127.0.0.1:{taken}"), "Node's text");
-        let address = error.address().expect("the address is named");
+        let address = error.told().address().expect("the address is named");
         assert_eq!(*address, Address::from(SocketAddr::from(([127, 0, 0, 1], taken))), "the local one");
     });
 }
@@ -272,14 +276,14 @@ fn a_refused_connect_names_the_local_end_that_was_asked_for() {
                 let port = port_of_no_client();
                 let options = SocketOptions::new().local_address("127.0.0.1").local_port(port);
                 let error = options.connect(to).expect_err("nobody listens there");
-                (error.code() != "EADDRINUSE").then_some((port, error))
+                (error.told().code() != "EADDRINUSE").then_some((port, error))
             })
             .expect("one of 20 ports is free");
         let text = format!("connect ECONNREFUSED 127.0.0.1:{} - Local (127.0.0.1:{port})", to.port());
         assert_eq!(error.to_string(), text, "Node's text");
-        assert_eq!(error.local_address().map(Address::port), Some(port), "the local port can be asked for");
+        assert_eq!(error.told().local_address().map(Address::port), Some(port), "the local port can be asked for");
         let error = SocketOptions::new().local_address("127.0.0.1").connect(to).expect_err("nobody listens there");
-        assert_eq!(error.local_address(), None, "only an end that was asked for whole is named");
+        assert_eq!(error.told().local_address(), None, "only an end that was asked for whole is named");
     });
 }
 
@@ -289,7 +293,11 @@ fn a_name_is_no_local_address() {
     let refusing = Refusing::at("127.0.0.1:0");
     for text in ["localhost", "", "127.0.0.1:80", "1.2.3", "[::1]", "::1%"] {
         let error = SocketOptions::new().local_address(text).connect(refusing.address).expect_err("no IP address");
-        assert_eq!((error.code(), error.kind()), ("ERR_INVALID_IP_ADDRESS", ErrorKind::InvalidInput), "{text:?}");
+        assert_eq!(
+            (error.told().code(), error.kind()),
+            ("ERR_INVALID_IP_ADDRESS", ErrorKind::InvalidInput),
+            "{text:?}"
+        );
         assert_eq!(error.to_string(), format!("Invalid IP address: {text} (local_address)"), "value and option");
     }
 }

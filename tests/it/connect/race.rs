@@ -20,8 +20,8 @@ use socket2::{Domain, Protocol, SockAddr, Type};
 use crate::support::fixtures::port_of_no_client;
 use crate::support::time::some_round;
 use crate::support::{
-    HANG, PORTABLE, blocked, descriptors, differs, each_ip, eventually, in_child, in_surroundings, network_of_its_own,
-    threads, tool, within,
+    HANG, PORTABLE, Told, blocked, descriptors, differs, each_ip, eventually, in_child, in_surroundings,
+    network_of_its_own, threads, tool, within,
 };
 
 const STAGGER: Duration = Duration::from_millis(250);
@@ -278,10 +278,14 @@ fn black_holes_alone_end_exactly_at_the_deadline() {
         let options = named(&["127.0.0.2", "127.0.0.3"]).attempt_timeout(stagger).connect_timeout(deadline);
         let (result, time) = timed(|| options.connect(("name", place.port)));
         let error = result.expect_err("no address answers");
-        assert_eq!((error.kind(), error.code()), (io::ErrorKind::TimedOut, "ETIMEDOUT"), "the deadline is the error");
+        assert_eq!(
+            (error.kind(), error.told().code()),
+            (io::ErrorKind::TimedOut, "ETIMEDOUT"),
+            "the deadline is the error"
+        );
         println!("measured: deadline {deadline:?}, black holes only: {time:?}");
         assert!(time >= deadline, "not before the deadline: {time:?} of {deadline:?}");
-        if error.causes().len() < 2 {
+        if error.told().causes().len() < 2 {
             // It was delayed for so long that the deadline came before the second attempt.
             return None;
         }
@@ -302,7 +306,7 @@ fn one_black_hole_ends_at_the_deadline() {
             let error = result.expect_err("the address does not answer");
             assert_eq!(error.kind(), io::ErrorKind::TimedOut, "the deadline is over");
             assert_eq!(error.to_string(), format!("connect ETIMEDOUT {}", hole.at), "it names what was waited for");
-            assert!(error.causes().is_empty(), "a single address is no list");
+            assert!(error.told().causes().is_empty(), "a single address is no list");
             println!("measured: deadline {deadline:?}, one black hole: {time:?}");
             assert!(time >= deadline, "not before the deadline: {time:?} of {deadline:?}");
             (time < deadline * 3 / 2).then_some(())
@@ -359,20 +363,22 @@ fn families_take_turns_and_every_failure_is_kept() {
         format!("127.0.0.3:{port}"),
         format!("127.0.0.4:{port}"),
     ];
-    let tried: Vec<_> = error.causes().iter().map(|cause| cause.address().expect("each has one").to_string()).collect();
+    let tried: Vec<_> =
+        error.told().causes().iter().map(|cause| cause.address().expect("each has one").to_string()).collect();
     assert_eq!(tried, order, "IPv4 first as in the answer, then in turn, each once");
-    assert_eq!(error.code(), "ECONNREFUSED", "the code is the first one's");
-    assert_eq!(error.address().map(Address::to_string), Some(order[0].clone()), "and so is the address");
+    assert_eq!(error.told().code(), "ECONNREFUSED", "the code is the first one's");
+    assert_eq!(error.told().address().map(Address::to_string), Some(order[0].clone()), "and so is the address");
     assert!(
         error
             .to_string()
             .starts_with(&format!("connect ECONNREFUSED name:{port} (127.0.0.2:{port} ECONNREFUSED, [::1]:{port} "))
     );
-    assert!(error.causes()[0].causes().is_empty(), "each is a plain error");
+    assert!(error.told().causes()[0].causes().is_empty(), "each is a plain error");
 
     let told = tape.lines();
     assert!(told[0].starts_with("looked up name: "), "first the look-up is told: {told:?}");
     let expected: Vec<_> = error
+        .told()
         .causes()
         .iter()
         .zip(&order)
@@ -437,7 +443,7 @@ fn selection_is_off_with_family_local_address_or_the_switch() {
             format!("connect ECONNREFUSED 127.0.0.2:{port}"),
             "the first address alone is tried"
         );
-        assert!(error.causes().is_empty(), "a plain error");
+        assert!(error.told().causes().is_empty(), "a plain error");
     }
     let socket = name().auto_select_family(true).connect(("name", port)).expect("the second address listens");
     assert_eq!(socket.attempted_addresses().len(), 2, "on is the default's other name");
@@ -460,7 +466,11 @@ fn with_a_local_port_addresses_are_tried_one_after_the_other() {
             match socket {
                 Ok(socket) => Some((own, socket, time)),
                 Err(error) => {
-                    assert_eq!((error.syscall(), error.code()), (Some("bind"), "EADDRINUSE"), "no other error");
+                    assert_eq!(
+                        (error.told().syscall(), error.told().code()),
+                        (Some("bind"), "EADDRINUSE"),
+                        "no other error"
+                    );
                     None
                 }
             }
@@ -502,7 +512,11 @@ fn without_threads_the_addresses_are_tried_in_turn() {
         let timeouts = tape.lines().iter().filter(|line| line.starts_with("timed out")).count();
         assert_eq!(timeouts, 2, "the others were given up after their turn: {:?}", tape.lines());
         let error = named(&["127.0.0.2", "127.0.0.3"]).connect_timeout(HOUR).connect(("name", place.port));
-        assert_eq!(error.expect_err("it cannot be had").code(), "EAGAIN", "a look-up with a deadline needs its thread");
+        assert_eq!(
+            error.expect_err("it cannot be had").told().code(),
+            "EAGAIN",
+            "a look-up with a deadline needs its thread"
+        );
     });
 }
 
@@ -617,7 +631,7 @@ fn a_neighbour_that_never_answers_costs_one_stagger() {
             cancel.cancel();
             within("a blocked connect is woken", move || connecting.join())
         });
-        assert_eq!(result.expect("no panic").expect_err("it was cancelled").code(), "ABORT_ERR");
+        assert_eq!(result.expect("no panic").expect_err("it was cancelled").told().code(), "ABORT_ERR");
         println!("measured: veth black hole, cancelled after {time:?}");
         if differs("a connect under way cannot be called off: its thread stays until it has failed") {
             return;
@@ -696,7 +710,7 @@ fn a_connection_to_itself_is_a_refusal() {
             for _ in 0..tries {
                 match options.connect(at) {
                     Ok(socket) => panic!("{at} was connected to by {}, but nobody listens", socket.local_address()),
-                    Err(error) => assert_eq!(error.code(), "ECONNREFUSED", "nobody listens"),
+                    Err(error) => assert_eq!(error.told().code(), "ECONNREFUSED", "nobody listens"),
                 }
             }
         }
@@ -721,7 +735,7 @@ fn a_stuck_resolver_ends_at_the_deadline() {
         drop(release);
         println!("measured: deadline {deadline:?}, resolver that does not return: {time:?}");
         assert_eq!(error.to_string(), "getaddrinfo ETIMEDOUT slow.example", "it names what was waited for");
-        assert_eq!((error.kind(), error.host()), (io::ErrorKind::TimedOut, Some("slow.example")));
+        assert_eq!((error.kind(), error.told().host()), (io::ErrorKind::TimedOut, Some("slow.example")));
         assert!(time >= deadline, "not before the deadline: {time:?} of {deadline:?}");
         (time < deadline * 3 / 2).then_some(())
     });
@@ -749,7 +763,8 @@ fn at_most_sixteen_lookups_are_stuck() {
         let before = threads();
         let codes: Vec<_> = thread::scope(|scope| {
             let options = options.clone().connect_timeout(ms(100));
-            let ask = move || options.connect("stuck:80").expect_err("the resolver does not answer").code().to_owned();
+            let ask =
+                move || options.connect("stuck:80").expect_err("the resolver does not answer").told().code().to_owned();
             let asking: Vec<_> = (0..40).map(|_| scope.spawn(ask.clone())).collect();
             asking.into_iter().map(|asking| asking.join().expect("no panic")).collect()
         });
@@ -768,7 +783,7 @@ fn at_most_sixteen_lookups_are_stuck() {
         gate.1.notify_all();
         eventually("the stuck look-ups end", || inside.load(SeqCst) == 0 && threads() == before);
         assert_eq!(
-            options.connect("other:80").expect_err("no such name").code(),
+            options.connect("other:80").expect_err("no such name").told().code(),
             "ENOTFOUND",
             "others are asked again"
         );
@@ -856,9 +871,9 @@ fn an_answer_of_another_family_is_refused() {
         let options =
             SocketOptions::new().connect_timeout(time).family(Family::Ipv6).lookup(|_, _| Ok([[127, 0, 0, 1]]));
         let error = options.connect("localhost:0").expect_err("that is the other family");
-        assert_eq!(error.code(), "ERR_INVALID_ADDRESS_FAMILY");
+        assert_eq!(error.told().code(), "ERR_INVALID_ADDRESS_FAMILY");
         assert_eq!(error.to_string(), "Invalid address family: IPv4 localhost:0", "it shows the answer");
-        assert_eq!(error.host(), Some("localhost"), "and which name was asked for");
+        assert_eq!(error.told().host(), Some("localhost"), "and which name was asked for");
     }
 }
 
@@ -872,8 +887,12 @@ fn the_resolvers_failure_is_the_connects() {
         for none in [|| Ok(vec![]), || Err(io::ErrorKind::NotFound.into())] as [fn() -> io::Result<Vec<IpAddr>>; 2] {
             let error = answer(none).expect_err("there is no such name");
             assert_eq!(error.to_string(), "getaddrinfo ENOTFOUND some.name", "Node's text");
-            assert_eq!((error.code(), error.syscall()), ("ENOTFOUND", Some("getaddrinfo")));
-            assert_eq!((error.host(), error.address()), (Some("some.name"), None), "the name, and no address");
+            assert_eq!((error.told().code(), error.told().syscall()), ("ENOTFOUND", Some("getaddrinfo")));
+            assert_eq!(
+                (error.told().host(), error.told().address()),
+                (Some("some.name"), None),
+                "the name, and no address"
+            );
         }
         let error =
             answer(|| Err(io::Error::new(io::ErrorKind::InvalidData, "the zone is broken"))).expect_err("broken");
@@ -891,8 +910,8 @@ fn a_label_too_long_is_not_found_and_nothing_is_tried() {
     let name = "n".repeat(64);
     for options in [SocketOptions::new(), SocketOptions::new().connect_timeout(Duration::from_secs(60))] {
         let error = options.report(tape.hook()).connect((name.as_str(), 80)).expect_err("no label has 64 characters");
-        assert!(["ENOTFOUND", "EAI_FAIL", "EAI_AGAIN"].contains(&error.code()), "{error}");
-        assert_eq!((error.syscall(), error.host()), (Some("getaddrinfo"), Some(name.as_str())));
+        assert!(["ENOTFOUND", "EAI_FAIL", "EAI_AGAIN"].contains(&error.told().code()), "{error}");
+        assert_eq!((error.told().syscall(), error.told().host()), (Some("getaddrinfo"), Some(name.as_str())));
     }
     assert!(tape.lines().iter().all(|line| line.starts_with("error ")), "only the error is told: {:?}", tape.lines());
 }
@@ -909,7 +928,7 @@ fn a_blocked_address_is_one_failed_attempt() {
     for (options, time) in [(SocketOptions::new(), None), (SocketOptions::new().local_address("127.0.0.1"), Some(HANG))]
     {
         let error = options.connect_timeout(time).block_list(&list).connect(("127.0.0.2", port)).expect_err("blocked");
-        assert_eq!(error.code(), "ERR_IP_BLOCKED");
+        assert_eq!(error.told().code(), "ERR_IP_BLOCKED");
         assert_eq!(error.to_string(), "IP(127.0.0.2) is blocked by net.BlockList", "Node's text");
     }
     let tape = Tape::default();
@@ -920,8 +939,12 @@ fn a_blocked_address_is_one_failed_attempt() {
 
     list.add_address([127, 0, 0, 1]);
     let error = options.connect(("name", port)).expect_err("now both are blocked");
-    let codes: Vec<_> = error.causes().iter().map(Error::code).collect();
-    assert_eq!((error.code(), codes), ("ERR_IP_BLOCKED", vec!["ERR_IP_BLOCKED"; 2]), "each is an attempt of its own");
+    let codes: Vec<_> = error.told().causes().iter().map(Error::code).collect();
+    assert_eq!(
+        (error.told().code(), codes),
+        ("ERR_IP_BLOCKED", vec!["ERR_IP_BLOCKED"; 2]),
+        "each is an attempt of its own"
+    );
 }
 
 // ---- refusals, ports, forms
@@ -940,7 +963,7 @@ fn fifty_parallel_connects_to_a_closed_port_are_all_refused() {
                     for _ in 0..50 {
                         scope.spawn(|| {
                             let error = options.connect(("127.0.0.1", refusing.port)).expect_err("nobody listens");
-                            assert_eq!(error.code(), "ECONNREFUSED", "each one is refused");
+                            assert_eq!(error.told().code(), "ECONNREFUSED", "each one is refused");
                         });
                     }
                 });
@@ -978,11 +1001,11 @@ fn a_port_out_of_range_is_refused_up_front() {
     };
     for bad in ["localhost:65536", "127.0.0.1:65536", "localhost:99999999999999999999", ":65536"] {
         let error = options.connect(bad).expect_err("there is no such port");
-        assert_eq!(error.code(), "ERR_SOCKET_BAD_PORT", "{bad}");
+        assert_eq!(error.told().code(), "ERR_SOCKET_BAD_PORT", "{bad}");
     }
     assert_eq!(count(asked), 0, "the port is looked at before the name is looked up");
     let error = options.connect("127.0.0.1:0").expect_err("nobody can listen on port 0");
-    assert_eq!(error.syscall(), Some("connect"), "port 0 is left to the system: {error}");
+    assert_eq!(error.told().syscall(), Some("connect"), "port 0 is left to the system: {error}");
 }
 
 /// Ensures that every way to say where leads there.
@@ -1047,7 +1070,11 @@ fn the_local_port_is_what_the_server_sees() {
                     match options.connect(server.address()) {
                         Ok(socket) => Some((own, socket)),
                         Err(error) => {
-                            assert_eq!((error.syscall(), error.code()), (Some("bind"), "EADDRINUSE"), "no other error");
+                            assert_eq!(
+                                (error.told().syscall(), error.told().code()),
+                                (Some("bind"), "EADDRINUSE"),
+                                "no other error"
+                            );
                             None
                         }
                     }

@@ -1,17 +1,17 @@
 //! What a look-up that fails says, and what a resolver may answer.
 
 use std::fs::File;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::net::{Ipv6Addr, SocketAddrV6};
 
+use landline::dgram;
 use landline::net::{Server, SocketOptions};
-use landline::{Error, dgram};
 
 use crate::race::Tape;
-use crate::support::{HANG, in_child, in_surroundings, within};
+use crate::support::{HANG, Told, in_child, in_surroundings, within};
 
 /// Looks a name up in every way there is: for a connect, without a limit and with one, to listen, to bind and to send.
-fn in_every_way(host: &'static str) -> Vec<Error> {
+fn in_every_way(host: &'static str) -> Vec<io::Error> {
     within("the look-ups return", move || {
         let sender = dgram::Socket::bind("127.0.0.1:0").expect("port 0 can be bound");
         vec![
@@ -33,9 +33,13 @@ fn a_name_server_that_cannot_be_reached_is_eai_again() {
         mount --bind /tmp/resolv.$$ /etc/resolv.conf; rm /tmp/resolv.$$";
     in_surroundings(this_test!(), script, || {
         for error in in_every_way("landline.example") {
-            assert_eq!((error.code(), error.kind()), ("EAI_AGAIN", ErrorKind::Other), "not now is not never: {error}");
             assert_eq!(
-                (error.syscall(), error.host()),
+                (error.told().code(), error.kind()),
+                ("EAI_AGAIN", ErrorKind::Other),
+                "not now is not never: {error}"
+            );
+            assert_eq!(
+                (error.told().syscall(), error.told().host()),
                 (Some("getaddrinfo"), Some("landline.example")),
                 "call and name"
             );
@@ -58,12 +62,12 @@ fn a_look_up_without_a_descriptor_is_not_an_unknown_name() {
         }
         let error = SocketOptions::new().connect("landline.example:80").map(drop).expect_err("no descriptor is left");
         drop(held);
-        if error.code() == "ENOTFOUND" {
+        if error.told().code() == "ENOTFOUND" {
             println!("skipped: the C library itself says that there is no such name");
             return;
         }
-        assert_eq!((error.code(), error.kind()), ("EMFILE", ErrorKind::Other), "{error}");
-        assert!(error.raw_os_error().is_some(), "the number of the system is kept");
+        assert_eq!((error.told().code(), error.kind()), ("EMFILE", ErrorKind::Other), "{error}");
+        assert!(error.told().raw_os_error().is_some(), "the number of the system is kept");
     });
 }
 
@@ -75,7 +79,7 @@ fn a_zone_of_no_interface_is_not_found() {
         SocketOptions::new().connect_timeout(HANG).connect("[fe80::1%no-interface]:80").map(drop).expect_err("none"),
         Server::listen("[fe80::1%no-interface]:80").map(drop).expect_err("no interface"),
     ] {
-        assert_eq!((error.code(), error.kind()), ("ENOTFOUND", ErrorKind::NotFound), "{error}");
+        assert_eq!((error.told().code(), error.kind()), ("ENOTFOUND", ErrorKind::NotFound), "{error}");
         assert_eq!(error.to_string(), "getaddrinfo ENOTFOUND fe80::1%no-interface", "it names the zone");
     }
 }
@@ -86,8 +90,12 @@ fn a_zone_of_no_interface_is_not_found() {
 fn a_name_that_is_not_ascii_is_refused() {
     for host in ["b\u{fc}cher.example", "\u{ff11}27.0.0.1", "ex\u{e4}mple%lo"] {
         for error in in_every_way(host) {
-            assert_eq!((error.code(), error.kind()), ("ERR_INVALID_ARG_VALUE", ErrorKind::InvalidInput), "{error}");
-            assert_eq!(error.host(), Some(host), "it names the host");
+            assert_eq!(
+                (error.told().code(), error.kind()),
+                ("ERR_INVALID_ARG_VALUE", ErrorKind::InvalidInput),
+                "{error}"
+            );
+            assert_eq!(error.told().host(), Some(host), "it names the host");
             assert!(error.to_string().contains("xn--"), "and says what to give: {error}");
         }
     }
@@ -114,7 +122,11 @@ fn what_a_resolver_answers_is_kept_whole() {
     let zoned =
         zoned.lookup(|_, _| Ok([SocketAddrV6::new(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1), 9, 0, 4_000_000)]));
     let error = zoned.connect(("name", 80)).map(drop).expect_err("there are not so many interfaces");
-    assert_eq!(error.to_string(), format!("connect {} fe80::1%4000000:80", error.code()), "the error has the zone");
+    assert_eq!(
+        error.to_string(),
+        format!("connect {} fe80::1%4000000:80", error.told().code()),
+        "the error has the zone"
+    );
     let lines = tape.lines();
     assert_eq!(lines[0], "looked up name: [[fe80::1%4000000]:0]", "the report too, and the port is the one asked for");
     assert_eq!(lines[1], "attempt [fe80::1%4000000]:80", "of the attempt as well");

@@ -6,7 +6,7 @@ use landline::Family;
 use landline::net::{Server, Socket, SocketOptions};
 
 use crate::support::fixtures::{accept, port_of_no_client};
-use crate::support::{HANG, Whole, each_ip, families, in_surroundings, within};
+use crate::support::{HANG, Told, Whole, each_ip, families, in_surroundings, within};
 
 /// Names for both addresses of this machine, whatever the file of hosts says.
 const HOSTS: &str = "printf '::1 localhost\\n127.0.0.1 localhost\\n' >/tmp/hosts.$$; mount --bind /tmp/hosts.$$ /etc/hosts; \
@@ -27,7 +27,7 @@ fn reaches_this_machine() {
             for options in [SocketOptions::new(), SocketOptions::new().connect_timeout(HANG)] {
                 for to in [landline::Endpoint::from(port), ("::", port).into(), ("0.0.0.0", port).into()] {
                     let error = options.connect(to.clone()).map(drop).expect_err("the server is closed");
-                    assert_eq!(error.code(), "ECONNREFUSED", "no server listens on {to}: {error}");
+                    assert_eq!(error.told().code(), "ECONNREFUSED", "no server listens on {to}: {error}");
                 }
             }
         }
@@ -131,7 +131,11 @@ fn a_zone_is_kept_wherever_an_address_goes() {
             let error = Socket::connect((format!("fe80::1%{zone}"), port)).map(drop).expect_err("it is closed");
             assert_eq!(error.to_string(), format!("connect ECONNREFUSED fe80::1%{index}:{port}"), "errors have it");
             let error = Server::listen((format!("fe80::9%{zone}"), 0)).map(drop).expect_err("nothing has the address");
-            assert_eq!(error.address().map(ToString::to_string), Some(format!("[fe80::9%{index}]:0")), "these too");
+            assert_eq!(
+                error.told().address().map(ToString::to_string),
+                Some(format!("[fe80::9%{index}]:0")),
+                "these too"
+            );
         }
         let none =
             SocketOptions::new().local_address("fe80::1%no-interface").connect(1).map(drop).expect_err("no zone");
@@ -215,7 +219,9 @@ fn a_connect_never_meets_itself() {
                     for _ in 0..200 {
                         match options.connect((host, 40_004)) {
                             Ok(socket) => panic!("{host} is connected to itself: {socket:?}"),
-                            Err(error) => assert_eq!(error.code(), "ECONNREFUSED", "no server listens there: {error}"),
+                            Err(error) => {
+                                assert_eq!(error.told().code(), "ECONNREFUSED", "no server listens there: {error}")
+                            }
                         }
                     }
                 }

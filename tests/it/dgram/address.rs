@@ -8,7 +8,7 @@ use landline::dgram::{Socket, SocketOptions};
 use landline::{Address, Family};
 
 use crate::support::dgram::{receive, receiving};
-use crate::support::{HANG, families};
+use crate::support::{HANG, Told, families};
 
 /// Ensures that the address is what was bound, with the port the system chose. Node's `getsockname EBADF` of an unbound
 /// socket cannot happen: there is none.
@@ -57,9 +57,9 @@ fn bind_gives_a_bound_socket_and_the_address_is_then_taken() {
         let error = Socket::bind(socket.address()).unwrap_err();
         let (ip, port) = (socket.address().ip().unwrap(), socket.address().port());
         assert_eq!(error.to_string(), format!("bind EADDRINUSE {ip}:{port}"), "it prints what Node prints");
-        assert_eq!((error.syscall(), error.code()), (Some("bind"), "EADDRINUSE"));
-        assert_eq!(error.address(), Some(socket.address()), "the error has the address");
-        assert!(error.raw_os_error().is_some(), "the error has the system's number");
+        assert_eq!((error.told().syscall(), error.told().code()), (Some("bind"), "EADDRINUSE"));
+        assert_eq!(error.told().address(), Some(socket.address()), "the error has the address");
+        assert!(error.told().raw_os_error().is_some(), "the error has the system's number");
     }
 }
 
@@ -68,7 +68,11 @@ fn bind_gives_a_bound_socket_and_the_address_is_then_taken() {
 fn bind_to_a_taken_port_may_be_repeated() {
     let first = Socket::bind("127.0.0.1:0").unwrap();
     for _ in 0..20 {
-        assert_eq!(Socket::bind(first.address()).unwrap_err().code(), "EADDRINUSE", "each attempt has one error");
+        assert_eq!(
+            Socket::bind(first.address()).unwrap_err().told().code(),
+            "EADDRINUSE",
+            "each attempt has one error"
+        );
     }
     first.close();
     Socket::bind(first.address()).expect("the port is free when close has returned");
@@ -79,13 +83,13 @@ fn bind_to_a_taken_port_may_be_repeated() {
 fn bind_to_a_foreign_address_is_eaddrnotavail() {
     let error = Socket::bind("1.1.1.1:0").unwrap_err();
     assert_eq!(error.to_string(), "bind EADDRNOTAVAIL 1.1.1.1", "it prints what Node prints");
-    assert_eq!(error.code(), "EADDRNOTAVAIL");
-    assert_eq!(error.address().unwrap().ip(), Some("1.1.1.1".parse().unwrap()));
+    assert_eq!(error.told().code(), "EADDRNOTAVAIL");
+    assert_eq!(error.told().address().unwrap().ip(), Some("1.1.1.1".parse().unwrap()));
 
     let error = Socket::bind("[111::1]:0").unwrap_err();
     let codes = ["EADDRNOTAVAIL", "EAFNOSUPPORT", "EPROTONOSUPPORT"];
-    assert!(codes.contains(&error.code()), "{error}: IPv6 may be off");
-    assert_eq!(error.to_string(), format!("bind {} 111::1", error.code()));
+    assert!(codes.contains(&error.told().code()), "{error}: IPv6 may be off");
+    assert_eq!(error.to_string(), format!("bind {} 111::1", error.told().code()));
 }
 
 /// Ensures that an IPv6-only socket leaves IPv4's port alone, and that another one takes it and hears IPv4.
@@ -100,7 +104,7 @@ fn ipv6_only_leaves_the_port_free_for_ipv4() {
 
     let dual = SocketOptions::udp6().bind(0).unwrap();
     let error = Socket::bind(dual.address().port()).unwrap_err();
-    assert_eq!(error.code(), "EADDRINUSE", "a dual-stack socket has the port in both");
+    assert_eq!(error.told().code(), "EADDRINUSE", "a dual-stack socket has the port in both");
     let client = Socket::bind("127.0.0.1:0").unwrap();
     client.send_to(b"four", dual.address().port()).unwrap();
     let (bytes, from) = receive(&dual);
@@ -123,12 +127,16 @@ fn bind_to_an_address_of_the_other_family_is_einval() {
 /// `udp4()` and there is `udp6()`.
 #[test]
 fn bind_to_what_is_no_address_is_an_error() {
-    assert_eq!(Socket::bind("127.0.0.1:70000").unwrap_err().code(), "ERR_SOCKET_BAD_PORT", "no port wraps around");
-    assert_eq!(Socket::bind("nonsense").unwrap_err().code(), "ERR_INVALID_ARG_VALUE");
-    assert_eq!(Socket::bind(std::path::Path::new("/tmp/socket")).unwrap_err().code(), "ERR_INVALID_ARG_VALUE");
+    assert_eq!(
+        Socket::bind("127.0.0.1:70000").unwrap_err().told().code(),
+        "ERR_SOCKET_BAD_PORT",
+        "no port wraps around"
+    );
+    assert_eq!(Socket::bind("nonsense").unwrap_err().told().code(), "ERR_INVALID_ARG_VALUE");
+    assert_eq!(Socket::bind(std::path::Path::new("/tmp/socket")).unwrap_err().told().code(), "ERR_INVALID_ARG_VALUE");
     let error = Socket::bind(("name.invalid", 0)).unwrap_err();
-    assert!(["ENOTFOUND", "EAI_AGAIN"].contains(&error.code()), "{error}");
-    assert_eq!((error.syscall(), error.host()), (Some("getaddrinfo"), Some("name.invalid")));
+    assert!(["ENOTFOUND", "EAI_AGAIN"].contains(&error.told().code()), "{error}");
+    assert_eq!((error.told().syscall(), error.told().host()), (Some("getaddrinfo"), Some("name.invalid")));
 }
 
 /// Ensures that `reuse_address` and `reuse_port` let two sockets have one address, and that each needs both to ask.
@@ -139,7 +147,7 @@ fn reuse_address_and_reuse_port_let_two_sockets_share() {
         let first = options.bind("127.0.0.1:0").unwrap();
         let second = options.bind(first.address()).expect("both have asked for it");
         assert_eq!(first.address(), second.address());
-        assert_eq!(Socket::bind(first.address()).unwrap_err().code(), "EADDRINUSE", "the third has not");
+        assert_eq!(Socket::bind(first.address()).unwrap_err().told().code(), "EADDRINUSE", "the third has not");
     }
 }
 
@@ -212,13 +220,13 @@ fn adopted_socket_stays_open_for_its_giver() {
 #[test]
 fn adopting_anything_else_is_an_error() {
     let error = SocketOptions::udp4().adopt(TcpListener::bind("127.0.0.1:0").unwrap()).unwrap_err();
-    assert_eq!(error.code(), "ERR_INVALID_FD_TYPE");
+    assert_eq!(error.told().code(), "ERR_INVALID_FD_TYPE");
     assert_eq!(error.to_string(), "Unsupported fd type: TCP", "it prints what Node prints");
     let unix = std::os::unix::net::UnixDatagram::unbound().unwrap();
-    assert_eq!(SocketOptions::udp4().adopt(unix).unwrap_err().code(), "ERR_INVALID_FD_TYPE");
+    assert_eq!(SocketOptions::udp4().adopt(unix).unwrap_err().told().code(), "ERR_INVALID_FD_TYPE");
     let nonblocking = UdpSocket::bind("127.0.0.1:0").unwrap();
     nonblocking.set_nonblocking(true).unwrap();
-    assert_eq!(SocketOptions::udp4().adopt(nonblocking).unwrap_err().code(), "ERR_INVALID_ARG_VALUE");
+    assert_eq!(SocketOptions::udp4().adopt(nonblocking).unwrap_err().told().code(), "ERR_INVALID_ARG_VALUE");
 }
 
 /// Ensures that after `close` the address is still known, that everything else says so, and that closing again does
@@ -250,7 +258,7 @@ fn closed_socket_is_not_running_and_closing_again_is_harmless() {
         socket.send_buffer_size().unwrap_err(),
     ];
     for error in not_running {
-        assert_eq!(error.code(), "ERR_SOCKET_DGRAM_NOT_RUNNING", "{error}");
+        assert_eq!(error.told().code(), "ERR_SOCKET_DGRAM_NOT_RUNNING", "{error}");
     }
     assert!(socket.recv(&mut [0; 10]).unwrap().is_none(), "a receive ends at once");
     assert!(socket.try_recv(&mut [0; 10]).unwrap().is_none());
@@ -263,7 +271,7 @@ fn dropping_the_last_handle_closes() {
     let address = socket.address().clone();
     let clone = socket.clone();
     drop(socket);
-    assert_eq!(Socket::bind(&address).unwrap_err().code(), "EADDRINUSE", "a clone keeps it open");
+    assert_eq!(Socket::bind(&address).unwrap_err().told().code(), "EADDRINUSE", "a clone keeps it open");
     drop(clone);
     Socket::bind(&address).expect("the port is free when the last handle is gone");
 }

@@ -7,7 +7,7 @@ use landline::dgram::{Socket, SocketEvent, SocketOptions};
 use landline::{BlockList, Cancel};
 
 use crate::support::dgram::receiving;
-use crate::support::{HANG, descriptors, each_ip, eventually, in_child, threads, within};
+use crate::support::{HANG, Told, descriptors, each_ip, eventually, in_child, threads, within};
 
 fn sender(at: &str) -> Socket {
     Socket::bind(at).expect("port 0 can be bound")
@@ -80,7 +80,7 @@ fn dropping_the_events_closes_the_socket() {
             }
             drop(events);
             let error = socket.send_to(b"x", from.address()).expect_err("it is closed");
-            assert_eq!(error.code(), "ERR_SOCKET_DGRAM_NOT_RUNNING", "the socket is closed");
+            assert_eq!(error.told().code(), "ERR_SOCKET_DGRAM_NOT_RUNNING", "the socket is closed");
             assert!(socket.events(1).is_err(), "and stays so");
         }
         eventually("every thread and descriptor goes", || (threads(), descriptors()) == before);
@@ -103,7 +103,7 @@ fn block_lists_keep_datagrams_away() {
         let errors = [guarded.send_to(b"x", plain.address()).map(drop), guarded.connect(plain.address())];
         for error in errors {
             let error = error.expect_err("the address is listed");
-            assert_eq!(error.code(), "ERR_IP_BLOCKED", "Node's code");
+            assert_eq!(error.told().code(), "ERR_IP_BLOCKED", "Node's code");
             assert_eq!(error.to_string(), format!("IP({ip}) is blocked by net.BlockList"), "Node's text");
         }
         assert_eq!(plain.try_recv(&mut [0; 9]).expect_err("nothing was sent").kind(), std::io::ErrorKind::WouldBlock);

@@ -10,15 +10,15 @@ use landline::Error;
 use landline::dgram::{Socket, SocketEvent, SocketOptions};
 
 use crate::support::dgram::{receive, receiving};
-use crate::support::{HANG, PORTABLE, eventually, families, within};
+use crate::support::{HANG, PORTABLE, Told, eventually, families, within};
 
 /// Ensures the life of a connection: once, not twice, gone once, not twice, and again.
 #[test]
 fn connect_and_disconnect_go_once_each_and_again() {
     for at in families() {
         let (server, client) = (Socket::bind(at).unwrap(), Socket::bind(at).unwrap());
-        let not_connected = |error: Error| {
-            assert_eq!(error.code(), "ERR_SOCKET_DGRAM_NOT_CONNECTED");
+        let not_connected = |error: io::Error| {
+            assert_eq!(error.told().code(), "ERR_SOCKET_DGRAM_NOT_CONNECTED");
             assert_eq!(error.to_string(), "Not connected", "it prints what Node prints");
         };
         not_connected(client.remote_address().unwrap_err());
@@ -30,7 +30,7 @@ fn connect_and_disconnect_go_once_each_and_again() {
             let elsewhere = (server.address().ip().unwrap(), 9);
             for error in [client.connect(server.address()), client.send_to(b"x", elsewhere).map(drop)] {
                 let error = error.unwrap_err();
-                assert_eq!(error.code(), "ERR_SOCKET_DGRAM_IS_CONNECTED");
+                assert_eq!(error.told().code(), "ERR_SOCKET_DGRAM_IS_CONNECTED");
                 assert_eq!(error.to_string(), "Already connected", "it prints what Node prints");
             }
             assert_eq!(client.send(b"hello").unwrap(), 5);
@@ -53,9 +53,9 @@ fn connect_and_disconnect_go_once_each_and_again() {
 fn connect_to_port_0_or_78960_is_a_bad_port() {
     let socket = Socket::bind("127.0.0.1:0").unwrap();
     let error = socket.connect(0).unwrap_err();
-    assert_eq!(error.code(), "ERR_SOCKET_BAD_PORT");
+    assert_eq!(error.told().code(), "ERR_SOCKET_BAD_PORT");
     assert_eq!(error.to_string(), "Port should be > 0 and < 65536. Received 0.", "it prints what Node prints");
-    assert_eq!(socket.connect("127.0.0.1:78960").unwrap_err().code(), "ERR_SOCKET_BAD_PORT");
+    assert_eq!(socket.connect("127.0.0.1:78960").unwrap_err().told().code(), "ERR_SOCKET_BAD_PORT");
     assert_eq!(socket.connect("[::1]:9").unwrap_err().to_string(), "connect EINVAL ::1:9");
     socket.connect(9).expect("it can still be connected");
 }
@@ -65,7 +65,7 @@ fn connect_to_port_0_or_78960_is_a_bad_port() {
 fn connect_to_an_unknown_name_leaves_the_socket_as_it_was() {
     let (server, client) = (Socket::bind("127.0.0.1:0").unwrap(), Socket::bind("127.0.0.1:0").unwrap());
     let error = client.connect(("name.invalid", 1)).unwrap_err();
-    assert!(["ENOTFOUND", "EAI_AGAIN"].contains(&error.code()), "{error}");
+    assert!(["ENOTFOUND", "EAI_AGAIN"].contains(&error.told().code()), "{error}");
     client.connect(server.address()).unwrap();
     client.send(b"x").unwrap();
     assert_eq!(receive(&server).0, b"x");
@@ -137,10 +137,10 @@ fn disconnect_keeps_what_has_arrived_and_the_port_and_the_settings() {
         assert_eq!(socket.address(), &address, "the address is the same");
         assert_eq!(socket.recv_buffer_size().unwrap(), granted, "the settings are the same");
         let error = Socket::bind(&address).unwrap_err();
-        assert_eq!(error.code(), "EADDRINUSE", "the port is as much its own as before");
+        assert_eq!(error.told().code(), "EADDRINUSE", "the port is as much its own as before");
         let sharing = SocketOptions::udp4().reuse_address(true);
         if at.starts_with('1') {
-            assert_eq!(sharing.bind(&address).unwrap_err().code(), "EADDRINUSE", "and nobody may share it");
+            assert_eq!(sharing.bind(&address).unwrap_err().told().code(), "EADDRINUSE", "and nobody may share it");
         }
     }
 }

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use landline::dgram::{Interface, Socket, SocketOptions};
 
 use crate::support::dgram::receive;
-use crate::support::{differs, families};
+use crate::support::{Told, differs, families};
 
 const LOOPBACK: &str = "127.0.0.1";
 
@@ -80,7 +80,7 @@ fn interface_is_named_by_address_index_or_name() {
             v6.set_multicast_interface(interface).unwrap_or_else(|error| panic!("{interface}: {error}"));
         }
         let error = v6.set_multicast_interface("127.0.0.1").unwrap_err();
-        assert_eq!(error.code(), "EINVAL", "IPv6 has no interface by an address of IPv4");
+        assert_eq!(error.told().code(), "EINVAL", "IPv6 has no interface by an address of IPv4");
     }
 }
 
@@ -88,7 +88,7 @@ fn interface_is_named_by_address_index_or_name() {
 #[test]
 fn wrong_groups_and_interfaces_have_nodes_codes() {
     let socket = Socket::bind("127.0.0.1:0").unwrap();
-    let told = |result: landline::Result<()>| result.unwrap_err().to_string();
+    let told = |result: std::io::Result<()>| result.unwrap_err().to_string();
     assert_eq!(told(socket.join_multicast([127, 0, 0, 1], LOOPBACK)), "addMembership EINVAL", "it is no group");
     assert_eq!(told(socket.join_multicast(Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1), "lo")), "addMembership EINVAL");
     assert_eq!(told(socket.join_multicast(group(3), [1, 2, 3, 4])), "addMembership ENODEV", "nobody has it");
@@ -130,7 +130,7 @@ fn source_specific_member_hears_its_source_alone() {
     other.send_to(b"still", to).unwrap();
     assert_eq!(receive(&member).0, b"still", "the other is still heard");
     let error = member.leave_multicast_source([127, 0, 0, 1], group, LOOPBACK).unwrap_err();
-    assert_eq!((error.syscall(), error.code()), (Some("dropSourceSpecificMembership"), "EADDRNOTAVAIL"));
+    assert_eq!((error.told().syscall(), error.told().code()), (Some("dropSourceSpecificMembership"), "EADDRNOTAVAIL"));
     member.leave_multicast_source([127, 0, 0, 2], group, LOOPBACK).unwrap();
     let error = member.join_multicast_source([127, 0, 0, 1], [127, 0, 0, 1], LOOPBACK).unwrap_err();
     assert_eq!(error.to_string(), "addSourceSpecificMembership EINVAL");
@@ -163,9 +163,9 @@ fn groups_and_interface_are_kept_when_disconnecting() {
         other.send_to(b"x", (to, port)).unwrap();
         assert_eq!(receive(&socket).0, b"x", "it is still in {to}");
     }
-    assert_eq!(socket.join_multicast(group(4), LOOPBACK).unwrap_err().code(), "EADDRINUSE", "it is joined");
+    assert_eq!(socket.join_multicast(group(4), LOOPBACK).unwrap_err().told().code(), "EADDRINUSE", "it is joined");
     assert_eq!(
-        socket.leave_multicast(group(5), LOOPBACK).unwrap_err().code(),
+        socket.leave_multicast(group(5), LOOPBACK).unwrap_err().told().code(),
         "EADDRNOTAVAIL",
         "what it had left it has left"
     );
@@ -310,7 +310,7 @@ fn groups_are_joined_by_the_number_of_the_interface() {
             let socket = Socket::bind(0).unwrap();
             socket.join_multicast(group, name).unwrap_or_else(|error| panic!("{name}: {error}"));
             assert_eq!(members(), [name], "the interface that was named, and no other");
-            assert_eq!(socket.join_multicast(group, name).unwrap_err().code(), "EADDRINUSE");
+            assert_eq!(socket.join_multicast(group, name).unwrap_err().told().code(), "EADDRINUSE");
             socket.leave_multicast(group, name).unwrap();
             assert_eq!(members(), nowhere, "it is left");
         }
@@ -334,8 +334,8 @@ fn groups_are_joined_by_the_number_of_the_interface() {
         }
         // Of two with one address, the system sends by one; the other is not taken for it.
         let sender = Socket::bind(0).unwrap();
-        let set =
-            ["va", "vb"].map(|name| sender.set_multicast_interface(name).map_err(|error| error.code().to_owned()));
+        let set = ["va", "vb"]
+            .map(|name| sender.set_multicast_interface(name).map_err(|error| error.told().code().to_owned()));
         assert!(set.contains(&Ok(())) && set.contains(&Err("ENODEV".to_owned())), "one of the two: {set:?}");
     });
 }

@@ -9,7 +9,7 @@ use landline::dgram::{Interface, Socket, SocketOptions};
 
 use crate::support::dgram::receiving;
 use crate::support::time::nearly_all_below;
-use crate::support::{in_child, within};
+use crate::support::{Told, in_child, within};
 
 /// Less than the time after which a receiver of our own looks around by itself.
 const WOKEN: Duration = Duration::from_millis(500);
@@ -88,7 +88,7 @@ fn the_giver_of_a_socket_sees_nothing_of_its_peer_and_of_its_end() {
         assert_eq!(bytes, b"from the peer", "the peer alone is heard");
         socket.send(b"to the peer").unwrap();
         assert_eq!(crate::support::dgram::receive(&peer).0, b"to the peer");
-        assert_eq!(socket.send_to(b"x", other.address()).unwrap_err().code(), "ERR_SOCKET_DGRAM_IS_CONNECTED");
+        assert_eq!(socket.send_to(b"x", other.address()).unwrap_err().told().code(), "ERR_SOCKET_DGRAM_IS_CONNECTED");
         socket.disconnect().unwrap();
         other.send_to(b"from anywhere", at).unwrap();
         assert_eq!(crate::support::dgram::receive(&socket).0, b"from anywhere", "without a peer all are heard");
@@ -321,7 +321,7 @@ mod networks {
             let _ = std::io::stdin().read_line(&mut String::new());
             assert!(Socket::bind("127.0.0.1:55").is_err(), "the premise: the right is gone");
             let error = connected.disconnect().unwrap_err();
-            assert_eq!(error.code(), "EACCES", "it says why it cannot");
+            assert_eq!(error.told().code(), "EACCES", "it says why it cannot");
             assert_eq!(&connected.remote_address().unwrap(), peer.address(), "and nothing has changed");
             for _ in 0..2 {
                 socket.connect(peer.address()).unwrap();

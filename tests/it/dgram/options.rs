@@ -5,7 +5,7 @@ use std::net::UdpSocket;
 use landline::dgram::{Socket, SocketOptions};
 
 use crate::support::dgram::receive;
-use crate::support::families;
+use crate::support::{Told, families};
 
 /// A socket, and std's handle to the same one, which can be asked what the system has.
 fn observed(options: &SocketOptions) -> (Socket, UdpSocket) {
@@ -42,11 +42,11 @@ fn ttl_is_set_and_1000_is_einval() {
         for bad in [0, 256, 1000] {
             let error = socket.set_ttl(bad).unwrap_err();
             assert_eq!(error.to_string(), "setTTL EINVAL", "it prints what Node prints");
-            assert_eq!((error.syscall(), error.code()), (Some("setTTL"), "EINVAL"));
+            assert_eq!((error.told().syscall(), error.told().code()), (Some("setTTL"), "EINVAL"));
         }
     }
     let error = SocketOptions::udp4().ttl(0).bind(0).unwrap_err();
-    assert_eq!(error.code(), "ERR_OUT_OF_RANGE", "an option is checked before there is a socket");
+    assert_eq!(error.told().code(), "ERR_OUT_OF_RANGE", "an option is checked before there is a socket");
     assert!(error.to_string().contains("\"ttl\""), "and named: {error}");
 }
 
@@ -98,11 +98,11 @@ fn impossible_buffer_sizes_are_refused() {
         SocketOptions::udp4().recv_buffer_size(0).bind(0).unwrap_err(),
         SocketOptions::udp4().send_buffer_size(0).bind(0).unwrap_err(),
     ] {
-        assert_eq!(error.code(), "ERR_SOCKET_BAD_BUFFER_SIZE");
+        assert_eq!(error.told().code(), "ERR_SOCKET_BAD_BUFFER_SIZE");
         assert_eq!(error.to_string(), "Buffer size must be a positive integer", "it prints what Node prints");
     }
     let error = socket.set_recv_buffer_size(1 << 31).unwrap_err();
-    assert_eq!(error.code(), "ERR_SOCKET_BUFFER_SIZE");
+    assert_eq!(error.told().code(), "ERR_SOCKET_BUFFER_SIZE");
     let text = "Could not get or set buffer size: uv_recv_buffer_size returned EINVAL (invalid argument)";
     assert_eq!(error.to_string(), text, "it prints what Node prints");
     assert!(socket.set_send_buffer_size(1 << 31).unwrap_err().to_string().contains("uv_send_buffer_size"));

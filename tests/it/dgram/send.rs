@@ -7,7 +7,7 @@ use landline::Address;
 use landline::dgram::{Socket, SocketOptions};
 
 use crate::support::dgram::receive;
-use crate::support::{HANG, families, within};
+use crate::support::{HANG, Told, families, within};
 
 /// Ensures that a client needs nothing but a bound socket: Node's implicit bind at the first of two sends is the `bind`
 /// that every socket begins with, so both have the same sender.
@@ -134,7 +134,7 @@ fn every_form_of_an_address_is_taken() {
     }
     for wrong in ["", "127.0.0.1", "127.0.0.1:70000", "a b:1"] {
         let error = sender.send_to(b"four", wrong).unwrap_err();
-        assert!(error.code().starts_with("ERR_"), "{error}");
+        assert!(error.told().code().starts_with("ERR_"), "{error}");
     }
     let mut buffer = [0; 10];
     assert!(receiver.try_recv(&mut buffer).is_err(), "nothing was sent");
@@ -166,13 +166,13 @@ fn failed_send_tells_everything() {
     let sender = Socket::bind("127.0.0.1:0").unwrap();
     let error = sender.send_to(&vec![0; 256 * 1024], "127.0.0.1:12345").unwrap_err();
     assert_eq!(error.to_string(), "send EMSGSIZE 127.0.0.1:12345");
-    assert_eq!((error.code(), error.syscall()), ("EMSGSIZE", Some("send")));
-    assert_eq!(error.address().unwrap().to_string(), "127.0.0.1:12345");
-    assert!(error.raw_os_error().is_some());
+    assert_eq!((error.told().code(), error.told().syscall()), ("EMSGSIZE", Some("send")));
+    assert_eq!(error.told().address().unwrap().to_string(), "127.0.0.1:12345");
+    assert!(error.told().raw_os_error().is_some());
 
     let error = sender.send_to(b"x", ("name.invalid", 1)).unwrap_err();
-    assert!(["ENOTFOUND", "EAI_AGAIN"].contains(&error.code()), "a look-up that fails is the caller's: {error}");
-    assert_eq!((error.syscall(), error.host()), (Some("getaddrinfo"), Some("name.invalid")));
+    assert!(["ENOTFOUND", "EAI_AGAIN"].contains(&error.told().code()), "a look-up that fails is the caller's: {error}");
+    assert_eq!((error.told().syscall(), error.told().host()), (Some("getaddrinfo"), Some("name.invalid")));
 }
 
 /// Ensures that the destination is looked at before anything is sent: port 0, and an address of the other family.
@@ -181,7 +181,7 @@ fn port_0_and_the_other_family_are_refused() {
     let v4 = Socket::bind("127.0.0.1:0").unwrap();
     for to in ["127.0.0.1:0", ":0", "localhost:0"] {
         let error = v4.send_to(b"x", to).unwrap_err();
-        assert_eq!(error.code(), "ERR_SOCKET_BAD_PORT");
+        assert_eq!(error.told().code(), "ERR_SOCKET_BAD_PORT");
         assert_eq!(error.to_string(), "Port should be > 0 and < 65536. Received 0.");
     }
     assert_eq!(v4.send_to(b"x", "[::1]:9").unwrap_err().to_string(), "send EINVAL ::1:9");
@@ -215,7 +215,7 @@ fn broadcast_is_eacces_until_it_is_allowed() {
         }
     }
     sender.set_broadcast(false).unwrap();
-    assert_eq!(sender.send_to(b"all", to).unwrap_err().code(), "EACCES", "it is forbidden again");
+    assert_eq!(sender.send_to(b"all", to).unwrap_err().told().code(), "EACCES", "it is forbidden again");
     assert!(SocketOptions::udp4().broadcast(true).bind("127.0.0.1:0").unwrap().send_to(b"all", to).is_ok());
 }
 

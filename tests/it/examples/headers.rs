@@ -114,7 +114,12 @@ fn every_example_is_short_and_has_a_lesson() {
         let length = code_lines(&source);
         assert!(length <= LONGEST, "{name} has at most {LONGEST} lines of code: {length}");
         assert!(source.contains("\n//! Lesson: "), "{name} says what is to be learned");
-        assert!(source.contains("Result<()> {") || name == "c_host", "{name}'s main returns its error");
+        assert!(
+            source.contains("fn main() -> Result<(), landline::Error> {")
+                || source.contains("Result<()> {")
+                || name == "c_host",
+            "{name}'s main returns its error"
+        );
     }
 }
 

@@ -12,7 +12,7 @@ use socket2::SockRef;
 use crate::support::Whole;
 use crate::support::fixtures::{Served, noise, pair, pair_with};
 use crate::support::time::fastest;
-use crate::support::{HANG, blocked, eventually, in_child, within};
+use crate::support::{HANG, Told, blocked, eventually, in_child, within};
 
 const AT: &str = "127.0.0.1:0";
 /// More than the kernel takes of a connection with small buffers.
@@ -172,8 +172,8 @@ fn a_connect_to_a_full_unix_socket_has_its_limits() {
     // Not a bound: the timer that is tested.
     let limited = SocketOptions::new().connect_timeout(Duration::from_millis(50));
     let error = within("connect gives up", move || limited.connect(&to)).expect_err("nobody accepts");
-    assert_eq!((error.kind(), error.code()), (ErrorKind::TimedOut, "ETIMEDOUT"), "{error}");
-    assert_eq!(error.syscall(), Some("connect"), "it says what was waited for");
+    assert_eq!((error.kind(), error.told().code()), (ErrorKind::TimedOut, "ETIMEDOUT"), "{error}");
+    assert_eq!(error.told().syscall(), Some("connect"), "it says what was waited for");
 
     let cancel = Cancel::new();
     let cancelled = SocketOptions::new().cancel(&cancel);
@@ -181,7 +181,7 @@ fn a_connect_to_a_full_unix_socket_has_its_limits() {
     let connecting = blocked(move || cancelled.connect(&to));
     cancel.cancel();
     let error = within("connect is called off", move || connecting.join()).expect("no panic");
-    assert_eq!(error.expect_err("it was cancelled").code(), "ABORT_ERR");
+    assert_eq!(error.expect_err("it was cancelled").told().code(), "ABORT_ERR");
 
     let patient = SocketOptions::new().connect_timeout(HANG);
     let to = path.clone();

@@ -8,7 +8,7 @@ use landline::{BlockList, Cancel};
 
 #[cfg(target_os = "linux")]
 use crate::support::blocked;
-use crate::support::{HANG, within};
+use crate::support::{HANG, Told, within};
 
 /// Ensures that a wildcard, by which Linux reaches this machine, does not get around a list that blocks this machine,
 /// as an address or as what a name stands for.
@@ -24,9 +24,9 @@ fn a_wildcard_is_no_way_around_a_block_list() {
             let options = options.block_list(&list);
             let ip: std::net::IpAddr = host.parse().unwrap();
             let error = options.connect((host, port)).unwrap_err();
-            assert_eq!(error.code(), "ERR_IP_BLOCKED", "{host}: {error}");
+            assert_eq!(error.told().code(), "ERR_IP_BLOCKED", "{host}: {error}");
             let error = options.lookup(move |_, _| Ok([ip])).connect(("name.example", port)).unwrap_err();
-            assert_eq!(error.code(), "ERR_IP_BLOCKED", "a name for {host}: {error}");
+            assert_eq!(error.told().code(), "ERR_IP_BLOCKED", "a name for {host}: {error}");
         }
     }
     listener.set_nonblocking(true).unwrap();
@@ -76,7 +76,7 @@ fn the_time_for_connecting_holds_for_a_path() {
     let begun = std::time::Instant::now();
     let error = within("the connect ends", move || options.connect(path)).unwrap_err();
     assert!(begun.elapsed() >= time, "it took {:?}", begun.elapsed());
-    assert_eq!((error.kind(), error.code()), (std::io::ErrorKind::TimedOut, "ETIMEDOUT"), "{error}");
+    assert_eq!((error.kind(), error.told().code()), (std::io::ErrorKind::TimedOut, "ETIMEDOUT"), "{error}");
 }
 
 /// Ensures that a connect to a path can be called off while it waits, and that nothing is left of it.
@@ -89,7 +89,7 @@ fn cancelling_ends_a_connect_to_a_path() {
     let connecting = blocked(move || options.connect(path));
     cancel.cancel();
     let error = within("the connect ends", || connecting.join().unwrap()).unwrap_err();
-    assert_eq!(error.code(), "ABORT_ERR");
+    assert_eq!(error.told().code(), "ABORT_ERR");
 }
 
 /// Ensures that a connect to a path that had to wait is like any other: it gets in when there is room, and its limit is
@@ -114,7 +114,7 @@ fn a_family_is_asked_of_names_alone() {
     let options = SocketOptions::new().family(landline::Family::Ipv6);
     options.connect(at).expect("an address needs no choice");
     let error = options.lookup(|_, _| Ok([[127, 0, 0, 1]])).connect(("name.example", at.port())).unwrap_err();
-    assert_eq!(error.code(), "ERR_INVALID_ADDRESS_FAMILY");
+    assert_eq!(error.told().code(), "ERR_INVALID_ADDRESS_FAMILY");
 }
 
 /// Ensures that a resolver and a report may cancel the very connect they serve.
@@ -127,6 +127,6 @@ fn a_resolver_may_cancel_its_connect() {
         Ok([[127, 0, 0, 1]])
     });
     let error = within("the connect ends", move || options.connect("name.example:1")).unwrap_err();
-    assert_eq!(error.code(), "ABORT_ERR");
+    assert_eq!(error.told().code(), "ABORT_ERR");
     assert!(format!("{cancel:?}").contains("0 attached"), "nothing is left attached: {cancel:?}");
 }

@@ -10,7 +10,7 @@ use landline::{BlockList, Cancel, Report};
 
 use crate::support::dgram::{receive, receiving};
 use crate::support::time::nearly_all_below;
-use crate::support::{differs, families, within};
+use crate::support::{Told, differs, families, within};
 
 /// Waits until something has arrived, without taking it.
 fn has_arrived(socket: &Socket, sender: &Socket) {
@@ -57,8 +57,8 @@ fn a_wildcard_is_no_way_around_a_block_list() {
         let port = listening.local_addr().unwrap().port();
         for host in hosts {
             let to = format!("{host}:{port}");
-            assert_eq!(socket.send_to(b"x", &to).unwrap_err().code(), "ERR_IP_BLOCKED", "sending to {to}");
-            assert_eq!(socket.connect(&to).unwrap_err().code(), "ERR_IP_BLOCKED", "connecting to {to}");
+            assert_eq!(socket.send_to(b"x", &to).unwrap_err().told().code(), "ERR_IP_BLOCKED", "sending to {to}");
+            assert_eq!(socket.connect(&to).unwrap_err().told().code(), "ERR_IP_BLOCKED", "connecting to {to}");
         }
         listening.set_nonblocking(true).unwrap();
         assert!(listening.recv(&mut [0; 10]).is_err(), "nothing was sent");
@@ -87,8 +87,8 @@ fn a_block_list_holds_for_a_peer_too() {
     own.connect(peer.address()).unwrap();
     list.add_address([127, 0, 0, 1]);
     for socket in [&own, &adopted] {
-        assert_eq!(socket.send(b"x").unwrap_err().code(), "ERR_IP_BLOCKED");
-        assert_eq!(socket.send_vectored(&[IoSlice::new(b"x")]).unwrap_err().code(), "ERR_IP_BLOCKED");
+        assert_eq!(socket.send(b"x").unwrap_err().told().code(), "ERR_IP_BLOCKED");
+        assert_eq!(socket.send_vectored(&[IoSlice::new(b"x")]).unwrap_err().told().code(), "ERR_IP_BLOCKED");
     }
     peer.try_recv(&mut [0; 10]).expect_err("nothing was sent");
 }
@@ -152,7 +152,7 @@ fn a_thousand_and_twenty_five_slices_are_refused() {
     assert_eq!(socket.send_vectored_to(&slices[..1024], peer.address()).unwrap(), 1024);
     assert_eq!(receive(&peer).0.len(), 1024);
     let error = socket.send_vectored_to(&slices, peer.address()).unwrap_err();
-    assert_eq!(error.code(), "EMSGSIZE");
+    assert_eq!(error.told().code(), "EMSGSIZE");
     peer.try_recv(&mut [0; 10]).expect_err("nothing was sent");
 }
 

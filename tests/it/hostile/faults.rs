@@ -87,7 +87,7 @@ fn ten_thousand_random_ends_cost_no_slot_and_harm_nobody() {
                         socket.destroy();
                         resume_unwind(Box::new(17))
                     }
-                    7 => socket.reset_and_destroy().map_err(io::Error::from),
+                    7 => socket.reset_and_destroy(),
                     8 => socket.read_exact(&mut [0; 2]),
                     9 => Err(io::Error::other(Spiteful { when_dropped: None })),
                     10 => Err(io::Error::other(Spiteful { when_dropped: Some(Bomb) })),

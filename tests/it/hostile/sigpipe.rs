@@ -11,7 +11,7 @@ use landline::{Endpoint, RefusedBy, dgram};
 
 use crate::support::Whole;
 use crate::support::fixtures::{Served, pair};
-use crate::support::{eventually, in_child, within};
+use crate::support::{Told, eventually, in_child, within};
 
 /// std's start of every Rust program ignores the signal. Here it is kept from doing that: its call is answered by strace
 /// and never made.
@@ -175,7 +175,7 @@ fn no_datagram_raises_sigpipe() {
                 [socket.send_to(b"x", peer.address()), socket.send_vectored_to(&slices, peer.address())]
             };
             for error in sent.map(|sent| sent.expect_err("it is shut down")) {
-                assert_eq!(error.code(), "EPIPE", "without its signal: {error}");
+                assert_eq!(error.told().code(), "EPIPE", "without its signal: {error}");
             }
         }
     });

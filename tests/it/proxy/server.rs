@@ -16,7 +16,7 @@ use crate::header::{
 use crate::support::Whole;
 use crate::support::fixtures::{Served, accept};
 use crate::support::time::some_round;
-use crate::support::{HANG, descriptors, each_ip, eventually, in_child, threads, within};
+use crate::support::{HANG, Told, descriptors, each_ip, eventually, in_child, threads, within};
 
 /// Ensures that load balancers that send nothing, or half a header, hold up nobody, but take slots; and that each is
 /// counted once when it is over.
@@ -381,7 +381,7 @@ fn on_a_unix_socket_the_rights_of_the_file_are_the_list() {
     let served = Served::start(path.as_path(), &behind(), |socket| {
         socket.set_no_delay(false)?;
         let error = socket.reset_and_destroy().expect_err("a Unix socket has no reset");
-        assert_eq!(error.code(), "ERR_INVALID_HANDLE_TYPE");
+        assert_eq!(error.told().code(), "ERR_INVALID_HANDLE_TYPE");
         tell(socket)
     });
     let say = |bytes: &[u8]| {

@@ -9,7 +9,7 @@ use landline::net::{ServerOptions, Socket, SocketOptions};
 
 use crate::support::Whole;
 use crate::support::fixtures::{accept, pair, pair_with};
-use crate::support::{HANG, differs, each_ip, within};
+use crate::support::{HANG, Told, differs, each_ip, within};
 
 /// Ensures that the type of service is what was set, that its lowest two bits may be the kernel's, and that a closed socket
 /// says so. Mirrors what Node's documentation says of setTypeOfService.
@@ -25,7 +25,7 @@ fn the_type_of_service_is_what_was_set() {
         client.set_type_of_service(0xFF).expect("it can be set");
         assert_eq!(client.type_of_service().expect("it is connected") & 0xFC, 0xFC, "but for the lowest two bits");
         client.destroy();
-        assert_eq!(client.set_type_of_service(0).expect_err("it is closed").code(), "ERR_STREAM_DESTROYED");
+        assert_eq!(client.set_type_of_service(0).expect_err("it is closed").told().code(), "ERR_STREAM_DESTROYED");
     });
 }
 
@@ -84,7 +84,7 @@ fn a_descriptor_that_is_no_listener_is_an_error() {
             continue;
         }
         let error = ServerOptions::new().adopt(descriptor).expect_err("it does not listen");
-        assert_eq!((error.code(), error.syscall()), ("EINVAL", Some("listen")), "{what}");
+        assert_eq!((error.told().code(), error.told().syscall()), ("EINVAL", Some("listen")), "{what}");
         assert_eq!(error.to_string(), "listen EINVAL: invalid argument", "{what}: Node's text");
     }
 }
@@ -102,7 +102,11 @@ fn a_descriptor_that_is_no_connection_is_an_error() {
         ("listener", listener.try_clone().expect("it can be").into()),
     ];
     for (what, descriptor) in wrong {
-        assert_eq!(Socket::try_from(descriptor).expect_err("no connection").code(), "ERR_INVALID_FD_TYPE", "{what}");
+        assert_eq!(
+            Socket::try_from(descriptor).expect_err("no connection").told().code(),
+            "ERR_INVALID_FD_TYPE",
+            "{what}"
+        );
     }
     let stream = TcpStream::connect(at).expect("it listens");
     let socket = Socket::try_from(OwnedFd::from(stream)).expect("it is a connection");

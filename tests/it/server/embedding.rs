@@ -16,7 +16,7 @@ use landline::{BlockList, Cancel, RefusedBy, dgram};
 use crate::support::Whole;
 use crate::support::dgram::receiving;
 use crate::support::fixtures::{Refusing, Served, pair};
-use crate::support::{HANG, descriptors, eventually, in_child, in_child_for, threads, within};
+use crate::support::{HANG, Told, descriptors, eventually, in_child, in_child_for, threads, within};
 
 /// A client that is turned away, or cut off: it sees the end, or a reset.
 fn sees_the_end(client: &Socket) {
@@ -40,7 +40,7 @@ fn everything_goes_wrong() {
                 socket.write_all("never")
             }
             b'o' => {
-                socket.outbox().try_send([0; 100]).map_err(io::Error::from)?;
+                socket.outbox().try_send([0; 100])?;
                 socket.write_all([0; 1 << 20])
             }
             _ => socket.pipe(socket).map(drop),
@@ -267,7 +267,7 @@ fn threads_are_named_as_asked_for() {
             dgram::SocketOptions::udp4().thread_name("a\0b").bind("127.0.0.1:0").map(drop),
         ] {
             let error = error.expect_err("a NUL would be a panic of std's");
-            assert_eq!(error.code(), "ERR_INVALID_ARG_VALUE", "it is an argument that cannot be: {error}");
+            assert_eq!(error.told().code(), "ERR_INVALID_ARG_VALUE", "it is an argument that cannot be: {error}");
             assert!(error.to_string().contains("thread_name"), "it names the option: {error}");
         }
     });
@@ -291,7 +291,7 @@ fn what_is_kept_for_the_process_comes_back() {
         let server = ServerOptions::new().stack_size(1 << 46).listen("127.0.0.1:0").expect("port 0 is free");
         for n in 0..=seats {
             let error = server.spawn(|_| Ok(())).expect_err("no such stack can be had");
-            assert_eq!(error.raw_os_error(), Some(11), "{n}: it is the system that refuses, not the ceiling");
+            assert_eq!(error.told().raw_os_error(), Some(11), "{n}: it is the system that refuses, not the ceiling");
         }
         let (_server, client, accepted) = pair("127.0.0.1:0");
         client.end().expect("it is connected");
@@ -307,7 +307,7 @@ fn what_is_kept_for_the_process_comes_back() {
                 .connect_timeout(HANG)
                 .lookup(|_, _| Err::<Vec<IpAddr>, _>(io::ErrorKind::NotFound.into()));
             let error = options.connect("a.name:1").expect_err("there is no such name");
-            assert_ne!(error.code(), "EAI_AGAIN", "look-up {n} has a place");
+            assert_ne!(error.told().code(), "EAI_AGAIN", "look-up {n} has a place");
         }
         drop((server, client, accepted, _server));
         eventually("threads and descriptors are as before", || {

@@ -7,7 +7,7 @@ use landline::{Error, Family};
 
 use crate::support::Whole;
 use crate::support::fixtures::{Served, accept, pair};
-use crate::support::{HANG, each_ip, in_child, within};
+use crate::support::{HANG, Told, each_ip, in_child, within};
 
 /// Ensures that a server is listening once `listen` has returned, and no longer inside its close callback
 /// (net-listening.js).
@@ -100,15 +100,15 @@ fn every_form_of_no_port_is_the_systems_choice_and_a_bad_one_an_error() {
     }
     for bad in ["127.0.0.1:65536", ":65536", "65536", ":4294967295", ":99999999999999999999"] {
         let error = Server::listen(bad).expect_err("there is no such port");
-        assert_eq!(error.code(), "ERR_SOCKET_BAD_PORT", "{bad} is no port");
+        assert_eq!(error.told().code(), "ERR_SOCKET_BAD_PORT", "{bad} is no port");
         let received = bad.rsplit(':').next().expect("there is always a last part");
         let text = format!("options.port should be >= 0 and < 65536. Received {received}.");
         assert_eq!(error.to_string(), text, "the error says what it got");
-        assert_eq!(error.syscall(), None, "nothing was tried");
+        assert_eq!(error.told().syscall(), None, "nothing was tried");
     }
     for bad in [":-1", ":NaN", ":123.456", ":Infinity", "127.0.0.1", "", ":", "/tmp/socket"] {
         let error = Server::listen(bad).expect_err("that is no endpoint");
-        assert_eq!(error.code(), "ERR_INVALID_ARG_VALUE", "{bad:?} is no endpoint");
+        assert_eq!(error.told().code(), "ERR_INVALID_ARG_VALUE", "{bad:?} is no endpoint");
         assert!(error.to_string().contains(bad), "the error names {bad:?}: {error}");
     }
 }
@@ -118,10 +118,10 @@ fn every_form_of_no_port_is_the_systems_choice_and_a_bad_one_an_error() {
 #[test]
 fn an_address_that_is_not_ours_is_an_error_that_names_it() {
     let error = Server::listen("1.1.1.1:1").expect_err("1.1.1.1 is not this machine");
-    assert_eq!(error.syscall(), Some("listen"), "the call is named");
-    let address = error.address().expect("the address is named");
+    assert_eq!(error.told().syscall(), Some("listen"), "the call is named");
+    let address = error.told().address().expect("the address is named");
     assert_eq!((address.ip(), address.port()), (Some([1, 1, 1, 1].into()), 1), "it is the one asked for");
-    assert_eq!(error.code(), "EADDRNOTAVAIL", "the system's reason is kept");
+    assert_eq!(error.told().code(), "EADDRNOTAVAIL", "the system's reason is kept");
     assert_eq!(error.to_string(), "listen EADDRNOTAVAIL: address not available 1.1.1.1:1", "Node's text");
     let error = Server::listen("1.1.1.1:0").expect_err("1.1.1.1 is not this machine");
     assert_eq!(error.to_string(), "listen EADDRNOTAVAIL: address not available 1.1.1.1", "port 0 is not shown");
@@ -133,14 +133,14 @@ fn a_port_of_every_interface_is_in_use() {
     let first = Server::listen(0).expect("every interface can be listened on");
     let port = first.address().port();
     let error = Server::listen(port).expect_err("the port is taken");
-    assert_eq!(error.code(), "EADDRINUSE", "a port is one server's");
+    assert_eq!(error.told().code(), "EADDRINUSE", "a port is one server's");
     let host = if first.address().family() == Family::Ipv6 { "::" } else { "0.0.0.0" };
     let text = format!("listen EADDRINUSE: address already in use {host}:{port}");
     assert_eq!(error.to_string(), text, "Node's text, without brackets");
 
     let first = Server::listen("127.0.0.1:0").expect("port 0 can be listened on");
     let error = Server::listen(first.address().port()).expect_err("the port is taken on 127.0.0.1");
-    assert_eq!(error.code(), "EADDRINUSE", "a server on 127.0.0.1 keeps the port from one on every interface");
+    assert_eq!(error.told().code(), "EADDRINUSE", "a server on 127.0.0.1 keeps the port from one on every interface");
 }
 
 /// Ensures that a second server on an address is an error, and that the first goes on serving (net-bind-twice.js).
@@ -149,7 +149,7 @@ fn a_second_server_on_an_address_is_an_error() {
     each_ip(|at| {
         let first = Served::start(at, &ServerOptions::new(), |socket| socket.write_end("first"));
         let error = Server::listen(first.server.address()).expect_err("the address is taken");
-        assert_eq!(error.code(), "EADDRINUSE", "an address is one server's");
+        assert_eq!(error.told().code(), "EADDRINUSE", "an address is one server's");
         assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse, "its kind is std's");
         let address = first.server.address().to_string().replace(['[', ']'], "");
         let text = format!("listen EADDRINUSE: address already in use {address}");
@@ -237,24 +237,24 @@ fn a_wrong_option_is_an_error_that_names_it_before_any_socket_exists() {
         || {
             // Premise: in this process socket(2) itself fails, so what gets as far as a socket fails with EXDEV.
             let error = Server::listen("127.0.0.1:0").expect_err("socket(2) fails here");
-            assert_eq!(error.raw_os_error(), Some(18), "the premise: {error}");
+            assert_eq!(error.told().raw_os_error(), Some(18), "the premise: {error}");
             let before = crate::support::descriptors();
 
             let error = ServerOptions::new().stack_size(64 * 1024 - 1).listen("127.0.0.1:0").expect_err("too small");
-            assert_eq!(error.code(), "ERR_OUT_OF_RANGE", "a stack below the floor is out of range");
+            assert_eq!(error.told().code(), "ERR_OUT_OF_RANGE", "a stack below the floor is out of range");
             assert_eq!(
                 error.to_string(),
                 "The value of \"stack_size\" is out of range. It must be >= 65536. Received 65535",
                 "the error names option, bound and value"
             );
             let error = ServerOptions::new().max_connections(usize::MAX).listen("127.0.0.1:0").expect_err("too many");
-            assert_eq!(error.code(), "ERR_OUT_OF_RANGE", "a limit above the ceiling is out of range");
+            assert_eq!(error.told().code(), "ERR_OUT_OF_RANGE", "a limit above the ceiling is out of range");
             let text = error.to_string();
             assert!(text.starts_with("The value of \"max_connections\" is out of range. It must be <= "), "{text}");
             assert!(text.ends_with(&format!("Received {}", usize::MAX)), "the error says what it got: {text}");
             let connect = landline::net::SocketOptions::new().local_address("localhost").connect("127.0.0.1:1");
             let error = connect.expect_err("a name is no local address");
-            assert_eq!(error.code(), "ERR_INVALID_IP_ADDRESS", "a local address is an IP address");
+            assert_eq!(error.told().code(), "ERR_INVALID_IP_ADDRESS", "a local address is an IP address");
             assert_eq!(
                 error.to_string(),
                 "Invalid IP address: localhost (local_address)",
@@ -262,7 +262,10 @@ fn a_wrong_option_is_an_error_that_names_it_before_any_socket_exists() {
             );
             for error in [Server::listen("127.0.0.1:65536").map(drop), Socket::connect("nowhere").map(drop)] {
                 let error = error.expect_err("that is no endpoint");
-                assert!(error.code().starts_with("ERR_"), "a bad endpoint is found before a socket is tried: {error}");
+                assert!(
+                    error.told().code().starts_with("ERR_"),
+                    "a bad endpoint is found before a socket is tried: {error}"
+                );
             }
             assert_eq!(crate::support::descriptors(), before, "no descriptor is left");
         },
@@ -293,7 +296,7 @@ fn a_listen_error_comes_back_out_of_an_io_error() {
     let (server, _client, _accepted) = pair("127.0.0.1:0");
     let error = Server::listen(server.address()).expect_err("the address is taken");
     let text = error.to_string();
-    let io: std::io::Error = error.into();
+    let io: std::io::Error = error;
     assert_eq!(io.kind(), std::io::ErrorKind::AddrInUse, "the kind is kept");
     assert_eq!(io.to_string(), text, "the text is kept");
     assert!(format!("{io:?}").contains(&text), "Debug shows the text, as main would");

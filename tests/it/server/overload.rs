@@ -12,7 +12,7 @@ use landline::{BlockList, RefusedBy, Report};
 use crate::support::clients::{ask, at, client, echo, is_turned_away, leave, measured};
 use crate::support::fixtures::Served;
 use crate::support::{
-    HANG, descriptors, differs, each_ip, eventually, in_child, threads, threads_named, until_asleep, within,
+    HANG, Told, descriptors, differs, each_ip, eventually, in_child, threads, threads_named, until_asleep, within,
 };
 
 const GOODBYE: &str = "server busy\n";
@@ -203,7 +203,7 @@ fn the_number_of_goodbyes_at_once_is_bounded() {
 fn a_goodbye_that_is_too_long_is_an_error() {
     let options = ServerOptions::new().when_full(WhenFull::RefuseWith(vec![0; 64 * 1024 + 1]));
     let error = options.listen("127.0.0.1:0").expect_err("it is one byte too long");
-    assert_eq!(error.code(), "ERR_OUT_OF_RANGE", "it is out of range");
+    assert_eq!(error.told().code(), "ERR_OUT_OF_RANGE", "it is out of range");
     assert!(error.to_string().contains("when_full message"), "the option is named: {error}");
 }
 

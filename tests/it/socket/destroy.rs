@@ -10,7 +10,7 @@ use landline::{Error, RefusedBy, Report};
 
 use crate::support::Whole;
 use crate::support::fixtures::{Served, accept, pair, pair_with, watch_only, watch_running, words};
-use crate::support::{HANG, blocked, each_ip, eventually, tool, within};
+use crate::support::{HANG, Told, blocked, each_ip, eventually, tool, within};
 
 /// What an error says and its code.
 #[track_caller]
@@ -54,7 +54,11 @@ fn a_reset_socket_can_be_destroyed_and_says_so_to_later_calls() {
             client.reset_and_destroy().expect("it is connected");
             client.destroy();
             let again = client.reset_and_destroy().expect_err("it is closed");
-            assert_eq!((again.code(), again.kind()), ("ERR_SOCKET_CLOSED", ErrorKind::NotConnected), "no second reset");
+            assert_eq!(
+                (again.told().code(), again.kind()),
+                ("ERR_SOCKET_CLOSED", ErrorKind::NotConnected),
+                "no second reset"
+            );
             assert_eq!(again.to_string(), "Socket is closed", "Node's text");
             assert_eq!(said(client.write_all("x")), destroyed("write"), "nothing can be written");
             assert_eq!(said(accepted.read(&mut [0; 1])), reset(), "the peer is reset all the same");

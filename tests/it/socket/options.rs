@@ -11,7 +11,7 @@ use socket2::SockRef;
 
 use crate::support::Whole;
 use crate::support::fixtures::{Served, accept, pair, pair_with, port_of_no_client};
-use crate::support::{each_ip, in_child, tool, within};
+use crate::support::{Told, each_ip, in_child, tool, within};
 
 fn no_delay(socket: &Socket) -> bool {
     SockRef::from(&socket.raw().expect("it is open")).tcp_nodelay().expect("it is TCP")
@@ -147,7 +147,11 @@ fn set_keep_alive_leaves_the_numbers_node_leaves() {
     }
     let (_server, client, _accepted) = pair("127.0.0.1:0");
     let error = client.set_keep_alive(Duration::from_secs(40_000)).expect_err("Linux takes 32,767 s at most");
-    assert_eq!((error.syscall(), error.code()), (Some("setKeepAlive"), "EINVAL"), "the call and the system's code");
+    assert_eq!(
+        (error.told().syscall(), error.told().code()),
+        (Some("setKeepAlive"), "EINVAL"),
+        "the call and the system's code"
+    );
     assert_eq!(error.to_string(), "setKeepAlive EINVAL", "Node's text");
     client.set_keep_alive(Duration::from_secs(5)).expect("what failed is not taken for set");
     assert_eq!(keep_alive(&client), (true, 5, 1, 10), "the next one is");
@@ -166,7 +170,7 @@ fn keep_alive_out_of_range_is_an_error_that_names_it() {
         let connect = SocketOptions::new().keep_alive(wrong).connect("127.0.0.1:1").map(drop);
         for result in [listen, connect] {
             let error = result.expect_err("it cannot be set");
-            assert_eq!(error.code(), "ERR_OUT_OF_RANGE", "before the system is asked");
+            assert_eq!(error.told().code(), "ERR_OUT_OF_RANGE", "before the system is asked");
             assert!(error.to_string().contains(&format!("keep_alive {what}")), "{error} names it");
         }
     }
@@ -251,10 +255,10 @@ fn reuse_port_shares_a_port_among_those_that_ask() {
         let second = sharing.listen(first.address()).expect("both ask for it");
         assert_eq!(first.address(), second.address(), "it is one address");
         let error = Server::listen(first.address()).expect_err("this one does not ask");
-        assert_eq!(error.code(), "EADDRINUSE", "so the port is in use for it");
+        assert_eq!(error.told().code(), "EADDRINUSE", "so the port is in use for it");
         let plain = Server::listen(at).expect("port 0 can be listened on");
         let error = sharing.listen(plain.address()).expect_err("that one did not ask");
-        assert_eq!(error.code(), "EADDRINUSE", "by default a port is one server's");
+        assert_eq!(error.told().code(), "EADDRINUSE", "by default a port is one server's");
     });
 }
 
@@ -270,7 +274,7 @@ fn reuse_address_takes_a_port_whose_connections_wait() {
         let address = server.address().clone();
         server.close();
         let error = ServerOptions::new().reuse_address(false).listen(&address).expect_err("a connection waits");
-        assert_eq!(error.code(), "EADDRINUSE", "the premise: the port is not free");
+        assert_eq!(error.told().code(), "EADDRINUSE", "the premise: the port is not free");
         Server::listen(&address).expect("by default it can be listened on");
     });
 }
@@ -331,7 +335,11 @@ fn sockets_of_an_adopted_listener_have_the_options_asked_for() {
             listener.set_nonblocking(true).expect("it is a socket");
             let error =
                 ServerOptions::new().adopt(listener.try_clone().expect("it can be cloned")).expect_err("it polls");
-            assert_eq!((error.code(), error.kind()), ("ERR_INVALID_ARG_VALUE", ErrorKind::InvalidInput), "{error}");
+            assert_eq!(
+                (error.told().code(), error.kind()),
+                ("ERR_INVALID_ARG_VALUE", ErrorKind::InvalidInput),
+                "{error}"
+            );
         });
     });
 }

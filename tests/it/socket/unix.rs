@@ -1,7 +1,7 @@
 //! Unix sockets in the same server and socket.
 #![cfg(unix)]
 
-use std::io::{ErrorKind, Write};
+use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
@@ -14,7 +14,7 @@ use landline::{Address, Family};
 use crate::support::Whole;
 use crate::support::fixtures::{Served, accept, noise};
 use crate::support::{
-    HANG, blocked, descriptors, differs, each_ip, eventually, in_child, in_surroundings, threads, tool, within,
+    HANG, Told, blocked, descriptors, differs, each_ip, eventually, in_child, in_surroundings, threads, tool, within,
 };
 
 /// A path that nothing else uses; removed when dropped.
@@ -78,8 +78,8 @@ fn a_server_listens_on_a_path_and_opens_it_to_all() {
         let server = Server::listen(at).expect("the path is free again");
         let error = Server::listen(&place.0).expect_err("it is taken");
         let text = format!("listen EADDRINUSE: address already in use {}", place.0.display());
-        assert_eq!((error.code(), error.to_string()), ("EADDRINUSE", text), "Node's text");
-        assert_eq!(error.address().and_then(Address::path), Some(place.0.as_path()), "and it names the path");
+        assert_eq!((error.told().code(), error.to_string()), ("EADDRINUSE", text), "Node's text");
+        assert_eq!(error.told().address().and_then(Address::path), Some(place.0.as_path()), "and it names the path");
         assert!(Socket::connect(&place.0).is_ok(), "the first one still listens");
         drop(server);
     }
@@ -113,9 +113,9 @@ fn a_client_connects_by_every_form_of_a_path() {
 fn a_path_in_a_missing_folder_is_an_error_that_names_it() {
     let path = Place::new().0.join("missing").join("socket");
     let error = Server::listen(&path).expect_err("there is no such folder");
-    assert_eq!((error.code(), error.syscall()), ("EACCES", Some("listen")), "as Node says it");
+    assert_eq!((error.told().code(), error.told().syscall()), ("EACCES", Some("listen")), "as Node says it");
     assert_eq!(error.to_string(), format!("listen EACCES: permission denied {}", path.display()), "in Node's text");
-    assert_eq!(error.address().and_then(Address::path), Some(path.as_path()), "with the path");
+    assert_eq!(error.told().address().and_then(Address::path), Some(path.as_path()), "with the path");
 }
 
 /// Runs a test again as a user without rights, and with this in its environment.
@@ -142,7 +142,7 @@ fn connecting_to_what_is_no_socket_is_an_error() {
     if let Some(path) = env::var_os(PATH) {
         return in_child(NAME, &[], || {
             let error = Socket::connect(PathBuf::from(path)).expect_err("nobody may write it");
-            assert_eq!((error.code(), error.kind()), ("EACCES", ErrorKind::PermissionDenied), "{error}");
+            assert_eq!((error.told().code(), error.kind()), ("EACCES", ErrorKind::PermissionDenied), "{error}");
         });
     }
     let place = Place::new();
@@ -150,13 +150,13 @@ fn connecting_to_what_is_no_socket_is_an_error() {
     assert_eq!(error.to_string(), format!("connect ENOENT {}", place.0.display()), "nothing is there");
     fs::write(&place.0, "no socket").expect("the folder can be written");
     let error = Socket::connect(&place.0).expect_err("it is no socket");
-    assert!(matches!(error.code(), "ENOTSOCK" | "ECONNREFUSED"), "a regular file: {error}");
+    assert!(matches!(error.told().code(), "ENOTSOCK" | "ECONNREFUSED"), "a regular file: {error}");
     fs::remove_file(&place.0).expect("it is ours");
 
     let server = Server::listen(&place.0).expect("the path is free");
     fs::set_permissions(&place.0, fs::Permissions::from_mode(0o0)).expect("it is ours");
     match Socket::connect(&place.0) {
-        Err(error) => assert_eq!(error.code(), "EACCES", "its owner may not write it either: {error}"),
+        Err(error) => assert_eq!(error.told().code(), "EACCES", "its owner may not write it either: {error}"),
         // root may write everything, so another user has to try.
         Ok(_) => as_another_user(NAME, &format!("{PATH}={}", place.0.display())),
     }
@@ -191,7 +191,7 @@ fn an_abstract_name_has_no_file() {
     let name = PathBuf::from(format!("\0landline test {}", process::id()));
     for options in [ServerOptions::new().readable_all(true), ServerOptions::new().writable_all(true)] {
         let error = options.listen(&name).expect_err("there is no file to open");
-        assert_eq!(error.code(), "ERR_INVALID_ARG_VALUE", "{error}");
+        assert_eq!(error.told().code(), "ERR_INVALID_ARG_VALUE", "{error}");
     }
     // In a process that starts no program meanwhile, which would have the listener for a moment.
     in_child(this_test!(), &[], served_by_an_abstract_name);
@@ -229,7 +229,11 @@ fn close_removes_the_servers_own_file() {
     drop(other);
 
     drop(UnixListener::bind(&place.0).expect("the path is free"));
-    assert_eq!(Server::listen(&place.0).expect_err("std leaves its file").code(), "EADDRINUSE", "as after a crash");
+    assert_eq!(
+        Server::listen(&place.0).expect_err("std leaves its file").told().code(),
+        "EADDRINUSE",
+        "as after a crash"
+    );
     fs::remove_file(&place.0).expect("it is ours");
     Server::listen(&place.0).expect("then it is free");
 }
@@ -242,7 +246,11 @@ fn only_a_stale_socket_is_taken_over() {
     let place = Place::new();
     for _ in 0..3 {
         drop(UnixListener::bind(&place.0).expect("std leaves its file, as a crash does"));
-        assert_eq!(Server::listen(&place.0).expect_err("there is a file").code(), "EADDRINUSE", "without the option");
+        assert_eq!(
+            Server::listen(&place.0).expect_err("there is a file").told().code(),
+            "EADDRINUSE",
+            "without the option"
+        );
         let server = taking_over.listen(&place.0).expect("nothing listens there");
         Socket::connect(&place.0).expect("the new server listens");
         let error = taking_over.listen(&place.0).expect_err("a server listens there");
@@ -268,13 +276,13 @@ fn only_a_stale_socket_is_taken_over() {
     let path = place.0.clone();
     let options = taking_over.clone();
     let error = within("listening does not wait", move || options.listen(path).map(drop)).expect_err("it is in use");
-    assert_eq!(error.code(), "EADDRINUSE", "a full server listens too");
+    assert_eq!(error.told().code(), "EADDRINUSE", "a full server listens too");
     drop((full, queued));
     fs::remove_file(&place.0).expect("it is ours");
 
     let datagrams = std::os::unix::net::UnixDatagram::bind(&place.0).expect("the path is free");
     assert_eq!(
-        taking_over.listen(&place.0).expect_err("it is in use").code(),
+        taking_over.listen(&place.0).expect_err("it is in use").told().code(),
         "EADDRINUSE",
         "a datagram socket is alive"
     );
@@ -284,10 +292,14 @@ fn only_a_stale_socket_is_taken_over() {
     let real = Place::new();
     drop(UnixListener::bind(&real.0).expect("the path is free"));
     std::os::unix::fs::symlink(&real.0, &place.0).expect("the path is free");
-    assert_eq!(taking_over.listen(&place.0).expect_err("it is a link").code(), "EADDRINUSE", "a link is no socket");
+    assert_eq!(
+        taking_over.listen(&place.0).expect_err("it is a link").told().code(),
+        "EADDRINUSE",
+        "a link is no socket"
+    );
     fs::remove_file(&place.0).expect("the link stays");
     fs::write(&place.0, "of another program").expect("the path is free");
-    assert_eq!(taking_over.listen(&place.0).expect_err("it is a file").code(), "EADDRINUSE", "no socket");
+    assert_eq!(taking_over.listen(&place.0).expect_err("it is a file").told().code(), "EADDRINUSE", "no socket");
     assert_eq!(fs::read(&place.0).expect("it stays"), b"of another program", "a file stays as it is");
     assert_eq!(beside(), 1, "no file is left beside it");
 }
@@ -328,11 +340,11 @@ fn a_path_with_a_nul_is_an_error() {
     let place = Place::new();
     for path in [format!("{}\0", place.0.display()), format!("{}\0.suffix", place.0.display())].map(PathBuf::from) {
         for options in [ServerOptions::new(), ServerOptions::new().remove_stale(true)] {
-            assert_eq!(options.listen(&path).expect_err("it holds a NUL").code(), "EINVAL", "listening");
+            assert_eq!(options.listen(&path).expect_err("it holds a NUL").told().code(), "EINVAL", "listening");
         }
         let _other = UnixListener::bind(&place.0).expect("no file was made");
         for options in [SocketOptions::new(), SocketOptions::new().connect_timeout(HANG)] {
-            assert_eq!(options.connect(&path).expect_err("it holds a NUL").code(), "EINVAL", "connecting");
+            assert_eq!(options.connect(&path).expect_err("it holds a NUL").told().code(), "EINVAL", "connecting");
         }
         fs::remove_file(&place.0).expect("it is ours");
     }
@@ -410,9 +422,9 @@ fn a_file_that_cannot_be_removed_is_reported() {
 #[test]
 fn a_path_that_is_too_long_is_an_error() {
     let long = PathBuf::from("x".repeat(109));
-    assert_eq!(Server::listen(&long).expect_err("it is too long").code(), "EINVAL", "listening");
-    assert_eq!(Socket::connect(&long).expect_err("it is too long").code(), "EINVAL", "connecting");
-    assert_eq!(Server::listen(PathBuf::new()).expect_err("it is empty").code(), "EINVAL", "and none is none");
+    assert_eq!(Server::listen(&long).expect_err("it is too long").told().code(), "EINVAL", "listening");
+    assert_eq!(Socket::connect(&long).expect_err("it is too long").told().code(), "EINVAL", "connecting");
+    assert_eq!(Server::listen(PathBuf::new()).expect_err("it is empty").told().code(), "EINVAL", "and none is none");
 }
 
 /// Ensures that 1,001 pings are answered over a Unix socket, both IP families, by a half-open server: in the handler the count is 1
@@ -470,11 +482,11 @@ fn what_is_tcps_alone_does_nothing_on_a_unix_socket() {
     let accepted = accept(&server);
     for socket in [&client, &accepted] {
         socket.set_no_delay(false).and_then(|()| socket.set_keep_alive(true)).expect("they do nothing");
-        let code = |error: landline::Error| error.code().to_owned();
+        let code = |error: io::Error| error.told().code().to_owned();
         assert_eq!(socket.set_type_of_service(16).map_err(code), Err("ENOTSUP".into()), "there is no such thing");
         let error = socket.reset_and_destroy().expect_err("there is no reset");
         assert_eq!(
-            (error.code(), error.to_string().as_str()),
+            (error.told().code(), error.to_string().as_str()),
             ("ERR_INVALID_HANDLE_TYPE", "This handle type cannot be sent")
         );
         assert_eq!(socket.ready_state(), ReadyState::Open, "and it stays open");

@@ -10,7 +10,7 @@ use landline::net::{KeepAlive, ServerOptions, Socket, SocketOptions};
 
 use crate::support::fixtures::{accept, pair, pair_with};
 use crate::support::time::some_round;
-use crate::support::{differs, each_ip, eventually, in_child, network_of_its_own, tool, within};
+use crate::support::{Told, differs, each_ip, eventually, in_child, network_of_its_own, tool, within};
 
 const AT: &str = "127.0.0.1:0";
 
@@ -313,7 +313,7 @@ fn a_user_timeout_can_be_set_and_read_back() {
     let server = ServerOptions::new().user_timeout(ms(100)).listen(path.as_path()).expect("a path can be listened on");
     let client = SocketOptions::new().user_timeout(ms(100)).connect(path.as_path()).expect("the server listens");
     client.set_user_timeout(ms(50)).expect("on a Unix socket it does nothing");
-    assert_eq!(client.user_timeout().expect_err("there is no such thing").code(), "ENOTSUP", "said so");
+    assert_eq!(client.user_timeout().expect_err("there is no such thing").told().code(), "ENOTSUP", "said so");
     drop(server);
 }
 
@@ -328,7 +328,7 @@ fn a_user_timeout_out_of_range_is_an_error_that_names_the_option() {
         client.set_user_timeout(Duration::MAX),
     ];
     for error in errors.map(|result| result.expect_err("it is out of range")) {
-        assert_eq!(error.code(), "ERR_OUT_OF_RANGE", "{error}");
+        assert_eq!(error.told().code(), "ERR_OUT_OF_RANGE", "{error}");
         let text = "The value of \"user_timeout\" is out of range. It must be <= 2147483.647s. Received";
         assert!(error.to_string().starts_with(text), "{error}");
     }

@@ -11,7 +11,7 @@ pub(crate) mod proc;
 pub(crate) mod process;
 pub(crate) mod time;
 
-use std::io::{BufRead, BufReader, Lines, Write};
+use std::io::{self, BufRead, BufReader, Lines, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Stdio};
@@ -28,6 +28,18 @@ pub(crate) const HANG: Duration = Duration::from_secs(60);
 /// Whether Linux takes the ways of macOS and the BSDs here, by `--cfg landline_portable`. What then differs by design is asserted
 /// as it is there, or the test says so and returns, by [`differs`].
 pub(crate) const PORTABLE: bool = cfg!(landline_portable);
+
+/// What the library says of an error of its own.
+pub(crate) trait Told {
+    #[track_caller]
+    fn told(&self) -> &landline::Error;
+}
+
+impl Told for io::Error {
+    fn told(&self) -> &landline::Error {
+        landline::Error::of(self).unwrap_or_else(|| panic!("each error of the library has a code: {self:?}"))
+    }
+}
 
 /// Says why what the calling test, or the rest of it, claims of Linux does not hold of the other systems, and gives whether this
 /// is one of them.

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use landline::net::Server;
 use landline::{Address, Endpoint, Family};
 
+use crate::support::Told;
+
 /// Ensures that an address prints as it is written, tells its parts, and parses from what it prints.
 #[test]
 fn an_address_prints_what_it_parses_from() {
@@ -97,9 +99,9 @@ fn what_is_no_address_is_an_error_that_names_it() {
         ["", "127.0.0.1", "::1", "::1:80", "[::1]", "localhost:80", "127.0.0.1:", "127.0.0.1:65536", "1.2.3:80", "x"];
     for text in bad {
         let error = text.parse::<Address>().expect_err("that is no address");
-        assert_eq!(error.code(), "ERR_INVALID_ADDRESS", "{text:?}");
+        assert_eq!(error.told().code(), "ERR_INVALID_ADDRESS", "{text:?}");
         assert_eq!(error.to_string(), format!("Invalid address: {text}"), "it names the text");
-        assert_eq!((error.syscall(), error.kind()), (None, std::io::ErrorKind::InvalidInput), "{text:?}");
+        assert_eq!((error.told().syscall(), error.kind()), (None, std::io::ErrorKind::InvalidInput), "{text:?}");
     }
 }
 
@@ -169,12 +171,12 @@ fn what_is_no_endpoint_is_an_error_that_names_it() {
     ];
     for (text, named) in bad {
         let error = Server::listen(text).expect_err("that is no endpoint");
-        assert_eq!((error.code(), error.syscall()), ("ERR_INVALID_ARG_VALUE", None), "{text:?}: {error}");
+        assert_eq!((error.told().code(), error.told().syscall()), ("ERR_INVALID_ARG_VALUE", None), "{text:?}: {error}");
         assert!(error.to_string().contains(named), "{text:?}: the error names {named:?}: {error}");
     }
     for host in ["", "two words", "a/b", "[::1]", "nul\0byte"] {
         let error = Server::listen((host, 80)).expect_err("that is no host");
-        assert_eq!(error.code(), "ERR_INVALID_ARG_VALUE", "{host:?}: {error}");
+        assert_eq!(error.told().code(), "ERR_INVALID_ARG_VALUE", "{host:?}: {error}");
         assert_eq!(error.to_string(), format!("The host {host:?} is invalid: expected a name or an IP address"));
     }
     let shown = Endpoint::from("nonsense").to_string();

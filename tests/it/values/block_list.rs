@@ -1,21 +1,23 @@
+use std::io;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use landline::{Address, BlockList, Result};
+use landline::{Address, BlockList};
 
 use crate::encoding::Random;
+use crate::support::Told;
 
 fn addr(text: &str) -> IpAddr {
     text.parse().expect(text)
 }
 
-fn code<T: std::fmt::Debug>(result: Result<T>) -> String {
-    result.unwrap_err().code().to_string()
+fn code<T: std::fmt::Debug>(result: io::Result<T>) -> String {
+    result.unwrap_err().told().code().to_string()
 }
 
 /// Ensures an address rule matches that address alone, in both families.
 #[test]
-fn address_rules_match_the_address() -> Result<()> {
+fn address_rules_match_the_address() -> io::Result<()> {
     let list = BlockList::new();
     list.add_address(addr("1.1.1.1"));
     list.add_address(addr("8592:757c:efae:4e45:fb5d:d62a:0d00:8e17"));
@@ -30,7 +32,7 @@ fn address_rules_match_the_address() -> Result<()> {
 
 /// Ensures a range matches both its ends and nothing beyond, in both families.
 #[test]
-fn range_rules_include_both_ends() -> Result<()> {
+fn range_rules_include_both_ends() -> io::Result<()> {
     let list = BlockList::new();
     list.add_range(addr("1.1.1.5"), addr("1.1.2.10"))?;
     list.add_range(addr("2001:db8::1"), addr("2001:db8::ff"))?;
@@ -49,7 +51,7 @@ fn range_rules_include_both_ends() -> Result<()> {
 
 /// Ensures subnets match by their prefix, those that end within a byte or cover one address or all included.
 #[test]
-fn subnet_rules_match_by_prefix() -> Result<()> {
+fn subnet_rules_match_by_prefix() -> io::Result<()> {
     for (network, prefix, inside, outside) in [
         ("1.1.1.0", 16, vec!["1.1.0.0", "1.1.255.255"], vec!["1.0.255.255", "1.2.0.0"]),
         ("192.168.1.32", 27, vec!["192.168.1.32", "192.168.1.63"], vec!["192.168.1.31", "192.168.1.64"]),
@@ -82,7 +84,7 @@ fn subnet_rules_match_by_prefix() -> Result<()> {
 
 /// Ensures IPv4 rules of each kind match the mapped form, and rules in mapped form match IPv4.
 #[test]
-fn ipv4_and_mapped_addresses_match_each_other() -> Result<()> {
+fn ipv4_and_mapped_addresses_match_each_other() -> io::Result<()> {
     let plain = BlockList::new();
     plain.add_address(addr("1.1.1.1"));
     plain.add_range(addr("2.2.2.1"), addr("2.2.2.9"))?;
@@ -108,7 +110,7 @@ fn ipv4_and_mapped_addresses_match_each_other() -> Result<()> {
 
 /// Ensures std's types are checked as they are, and a client's address by its IP.
 #[test]
-fn check_takes_what_is_an_ip_address() -> Result<()> {
+fn check_takes_what_is_an_ip_address() -> io::Result<()> {
     let list = BlockList::new();
     list.add_address([1, 2, 3, 4]);
     list.add_address(Ipv6Addr::LOCALHOST);
@@ -124,7 +126,7 @@ fn check_takes_what_is_an_ip_address() -> Result<()> {
 fn reversed_ranges_are_refused() {
     let list = BlockList::new();
     let error = list.add_range(addr("1.1.1.2"), addr("1.1.1.1")).unwrap_err();
-    assert_eq!(error.code(), "ERR_INVALID_ARG_VALUE", "start comes before end");
+    assert_eq!(error.told().code(), "ERR_INVALID_ARG_VALUE", "start comes before end");
     assert_eq!(
         error.to_string(),
         "The argument 'start' must come before end, 1.1.1.1. Received 1.1.1.2",
@@ -141,7 +143,7 @@ fn prefixes_out_of_range_are_refused() {
     let list = BlockList::new();
     let error = list.add_subnet(addr("1.1.1.1"), 33).unwrap_err();
     let text = "The value of \"prefix\" is out of range. It must be >= 0 && <= 32. Received 33";
-    assert_eq!((error.code(), error.to_string().as_str()), ("ERR_OUT_OF_RANGE", text), "the limit is named");
+    assert_eq!((error.told().code(), error.to_string().as_str()), ("ERR_OUT_OF_RANGE", text), "the limit is named");
     assert_eq!(code(list.add_subnet(addr("::"), 129)), "ERR_OUT_OF_RANGE", "IPv6 has 128 bits");
     assert_eq!(code(list.remove_subnet(addr("1.1.1.1"), 33)), "ERR_OUT_OF_RANGE", "removing asks the same");
     assert_eq!(code(list.add_cidr("1.1.1.1/33")), "ERR_OUT_OF_RANGE", "a text too");
@@ -151,7 +153,7 @@ fn prefixes_out_of_range_are_refused() {
 
 /// Ensures subnets in one text are read in both families, and are the same rules as in two arguments.
 #[test]
-fn cidrs_are_subnets() -> Result<()> {
+fn cidrs_are_subnets() -> io::Result<()> {
     let list = BlockList::new();
     list.add_cidr("10.0.0.0/8")?;
     list.add_cidr(String::from("2001:db8::/32"))?;
@@ -181,7 +183,7 @@ fn bad_cidrs_are_refused() {
 
 /// Ensures one wrong entry among several keeps all of them out.
 #[test]
-fn adding_several_adds_all_or_none() -> Result<()> {
+fn adding_several_adds_all_or_none() -> io::Result<()> {
     let list = BlockList::new();
     assert_eq!(code(list.add_cidrs(["10.0.0.0/8", "bad", "1.1.1.0/24"])), "ERR_INVALID_ARG_VALUE", "one is wrong");
     assert!(list.is_empty() && !list.check(addr("10.0.0.1")) && !list.check(addr("1.1.1.1")), "nothing was added");
@@ -199,7 +201,7 @@ fn adding_several_adds_all_or_none() -> Result<()> {
 
 /// Ensures each kind is removed by what it was added with, other rules stay, and the answer says what happened.
 #[test]
-fn removing_takes_back_one_rule() -> Result<()> {
+fn removing_takes_back_one_rule() -> io::Result<()> {
     let list = BlockList::new();
     list.add_address(addr("1.1.1.1"));
     list.add_range(addr("1.1.1.1"), addr("1.1.1.9"))?;
@@ -225,7 +227,7 @@ fn removing_takes_back_one_rule() -> Result<()> {
 
 /// Ensures a rule can be removed in the other form of its addresses, and a subnet by any address of it.
 #[test]
-fn removing_goes_by_what_a_rule_matches() -> Result<()> {
+fn removing_goes_by_what_a_rule_matches() -> io::Result<()> {
     let list = BlockList::new();
     list.add_address(addr("::ffff:1.1.1.1"));
     list.add_subnet(addr("10.1.2.3"), 8)?;
@@ -237,7 +239,7 @@ fn removing_goes_by_what_a_rule_matches() -> Result<()> {
 
 /// Ensures removing a wide subnet leaves the narrow ones in it.
 #[test]
-fn removing_a_wide_subnet_leaves_the_narrow_ones() -> Result<()> {
+fn removing_a_wide_subnet_leaves_the_narrow_ones() -> io::Result<()> {
     let list = BlockList::new();
     list.add_cidrs(["10.0.0.0/8", "10.1.0.0/16"])?;
     list.remove_cidr("10.0.0.0/8")?;
@@ -247,7 +249,7 @@ fn removing_a_wide_subnet_leaves_the_narrow_ones() -> Result<()> {
 
 /// Ensures the list counts its rules, each once, and can be emptied and filled again.
 #[test]
-fn size_counts_rules_and_clear_empties() -> Result<()> {
+fn size_counts_rules_and_clear_empties() -> io::Result<()> {
     let list = BlockList::new();
     assert!(list.is_empty() && list.size() == 0, "a new list has no rules");
     list.add_address(addr("1.1.1.1"));
@@ -269,7 +271,7 @@ fn size_counts_rules_and_clear_empties() -> Result<()> {
 
 /// Ensures rules read as Node's, as they were given, newest first; adding one again makes it the newest.
 #[test]
-fn rules_are_nodes_texts_newest_first() -> Result<()> {
+fn rules_are_nodes_texts_newest_first() -> io::Result<()> {
     let list = BlockList::new();
     list.add_address(addr("1.1.1.1"));
     list.add_subnet(addr("10.1.2.3"), 8)?;
@@ -296,7 +298,7 @@ fn rules_are_nodes_texts_newest_first() -> Result<()> {
 
 /// Ensures the texts of a list make a list with the same rules in the same order.
 #[test]
-fn rules_and_add_rules_keep_the_order() -> Result<()> {
+fn rules_and_add_rules_keep_the_order() -> io::Result<()> {
     let list = BlockList::new();
     list.add_address(addr("10.0.0.5"));
     list.add_address(addr("::"));
@@ -347,7 +349,7 @@ fn family_names_are_case_insensitive() {
 
 /// Ensures the ready-made ranges cover what is private, loopback and link-local, to the last address, and nothing more.
 #[test]
-fn private_ranges_cover_what_is_not_public() -> Result<()> {
+fn private_ranges_cover_what_is_not_public() -> io::Result<()> {
     let list = BlockList::new();
     list.add_cidrs(BlockList::PRIVATE_RANGES)?;
     assert_eq!(list.size(), BlockList::PRIVATE_RANGES.len(), "each range is a rule");
@@ -397,7 +399,7 @@ fn private_ranges_cover_what_is_not_public() -> Result<()> {
 
 /// Ensures a clone is the same list, and rules change while other threads check.
 #[test]
-fn rules_change_live_across_threads() -> Result<()> {
+fn rules_change_live_across_threads() -> io::Result<()> {
     let list = BlockList::new();
     list.add_address(addr("9.9.9.9"));
     let done = AtomicBool::new(false);
@@ -426,7 +428,7 @@ fn rules_change_live_across_threads() -> Result<()> {
 
 /// Ensures that after any adding and removing the list answers as a plain walk over the rules would.
 #[test]
-fn check_equals_a_walk_over_the_rules() -> Result<()> {
+fn check_equals_a_walk_over_the_rules() -> io::Result<()> {
     let mut random = Random(0x9e37_79b9_7f4a_7c15);
     // Few addresses, at the borders of the two families and at both ends of all, so that rules touch and overlap often.
     let ips: Vec<IpAddr> = [
@@ -510,7 +512,7 @@ fn check_equals_a_walk_over_the_rules() -> Result<()> {
 
 /// Ensures Node shows the same rules, and gives the same answers, for the same list.
 #[test]
-fn rules_and_checks_agree_with_node() -> Result<()> {
+fn rules_and_checks_agree_with_node() -> io::Result<()> {
     let list = BlockList::new();
     list.add_address(addr("1.1.1.1"));
     list.add_range(addr("10.0.0.1"), addr("10.0.1.10"))?;

@@ -1,8 +1,10 @@
 use std::borrow::Cow;
-use std::io::Write;
+use std::io::{self, Write};
 use std::process::{Command, Stdio};
 
-use landline::{Decoder, Encoding, Result};
+use landline::{Decoder, Encoding};
+
+use crate::support::Told;
 
 const ALL: [Encoding; 7] = [
     Encoding::Utf8,
@@ -97,7 +99,7 @@ fn samples() -> Vec<Vec<u8>> {
 
 /// Ensures the vectors of RFC 4648 section 10 hold in both directions.
 #[test]
-fn rfc_4648_vectors_hold() -> Result<()> {
+fn rfc_4648_vectors_hold() -> io::Result<()> {
     for (bytes, base64, base16) in [
         ("", "", ""),
         ("f", "Zg==", "66"),
@@ -123,7 +125,7 @@ fn rfc_4648_vectors_hold() -> Result<()> {
 
 /// Ensures bytes come back from every encoding that can hold them.
 #[test]
-fn bytes_come_back_from_text() -> Result<()> {
+fn bytes_come_back_from_text() -> io::Result<()> {
     for bytes in samples() {
         for encoding in [Encoding::Latin1, Encoding::Hex, Encoding::Base64, Encoding::Base64url] {
             assert_eq!(encoding.decode(encoding.encode(&bytes))?, bytes, "{encoding} holds any bytes");
@@ -234,7 +236,7 @@ fn decode_agrees_with_node_or_says_what_is_lost() {
             match encoding.decode(text) {
                 Ok(decoded) => assert_eq!(hex(decoded), bytes, "{encoding} of {text:?}"),
                 Err(error) => {
-                    assert_eq!(error.code(), "ERR_INVALID_ARG_VALUE", "a text that is not {encoding}");
+                    assert_eq!(error.told().code(), "ERR_INVALID_ARG_VALUE", "a text that is not {encoding}");
                     assert_ne!(digits(encoding, &back), digits(encoding, text), "Node loses nothing: {error}");
                 }
             }
@@ -258,13 +260,13 @@ fn decode_errors_name_the_place() {
     ] {
         let error = encoding.decode(text).unwrap_err();
         assert_eq!(error.to_string(), message, "{text:?} is named with its place");
-        assert_eq!(error.code(), "ERR_INVALID_ARG_VALUE", "with Node's code");
+        assert_eq!(error.told().code(), "ERR_INVALID_ARG_VALUE", "with Node's code");
     }
 }
 
 /// Ensures base64 is read in both alphabets, filled or not, with the line ends of mail and PEM files.
 #[test]
-fn base64_is_read_leniently_where_nothing_is_lost() -> Result<()> {
+fn base64_is_read_leniently_where_nothing_is_lost() -> io::Result<()> {
     for encoding in [Encoding::Base64, Encoding::Base64url] {
         for text in ["-_-_YQ", "+/+/YQ==", "-/+_YQ=", "-_-_\r\nYQ==\r\n", " -_ -_\tY Q"] {
             assert_eq!(encoding.decode(text)?, b"\xfb\xff\xbfa", "{text:?} as {encoding}");
@@ -275,7 +277,7 @@ fn base64_is_read_leniently_where_nothing_is_lost() -> Result<()> {
 
 /// Ensures each of Node's names is an encoding, in any case, and is shown under Node's first name.
 #[test]
-fn names_are_nodes() -> Result<()> {
+fn names_are_nodes() -> io::Result<()> {
     for (encoding, name, aliases) in [
         (Encoding::Utf8, "utf8", &["utf-8", "UTF8", "Utf-8"][..]),
         (Encoding::Utf16le, "utf16le", &["utf-16le", "ucs2", "ucs-2", "UCS2"]),
@@ -293,7 +295,7 @@ fn names_are_nodes() -> Result<()> {
     assert_eq!(Encoding::default(), Encoding::Utf8, "UTF-8 is the default, as in Node");
     for name in ["", "utf", "utf-16-le", "us-ascii", "buffer", "utf8 "] {
         let error = name.parse::<Encoding>().unwrap_err();
-        assert_eq!(error.code(), "ERR_UNKNOWN_ENCODING", "{name:?} is none of Node's names");
+        assert_eq!(error.told().code(), "ERR_UNKNOWN_ENCODING", "{name:?} is none of Node's names");
         assert_eq!(error.to_string(), format!("Unknown encoding: {name}"), "it is named");
     }
     Ok(())

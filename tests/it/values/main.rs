@@ -8,3 +8,4 @@ mod address;
 mod auto_traits;
 mod block_list;
 mod encoding;
+mod errors;

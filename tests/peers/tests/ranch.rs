@@ -335,9 +335,12 @@ mod acceptor {
     #[test]
     fn without_asking_for_it_a_port_is_not_shared() {
         let first = ServerOptions::new().reuse_port(true).listen("127.0.0.1:0").unwrap();
-        assert_eq!(Server::listen(first.address()).unwrap_err().code(), "EADDRINUSE");
+        assert_eq!(Server::listen(first.address()).unwrap_err().told().code(), "EADDRINUSE");
         let second = Server::listen("127.0.0.1:0").unwrap();
-        assert_eq!(ServerOptions::new().reuse_port(true).listen(second.address()).unwrap_err().code(), "EADDRINUSE");
+        assert_eq!(
+            ServerOptions::new().reuse_port(true).listen(second.address()).unwrap_err().told().code(),
+            "EADDRINUSE"
+        );
     }
 
     /// tcp_error_eaddrinuse
@@ -345,8 +348,8 @@ mod acceptor {
     fn an_address_in_use_is_an_error_one_can_read_and_match() {
         let first = Server::listen("127.0.0.1:0").unwrap();
         let error = Server::listen(first.address()).unwrap_err();
-        assert_eq!(error.code(), "EADDRINUSE");
-        assert_eq!(error.address(), Some(first.address()));
+        assert_eq!(error.told().code(), "EADDRINUSE");
+        assert_eq!(error.told().address(), Some(first.address()));
         assert_eq!(error.to_string(), format!("listen EADDRINUSE: address already in use {}", first.address()));
     }
 
@@ -359,7 +362,7 @@ mod acceptor {
         const PORT: u16 = 283;
         if is_child(NAME) {
             let error = Server::listen(("127.0.0.1", PORT)).unwrap_err();
-            assert_eq!((error.code(), error.kind()), ("EACCES", ErrorKind::PermissionDenied));
+            assert_eq!((error.told().code(), error.kind()), ("EACCES", ErrorKind::PermissionDenied));
             assert_eq!(error.to_string(), "listen EACCES: permission denied 127.0.0.1:283");
             return;
         }
@@ -502,7 +505,7 @@ mod acceptor {
     #[test]
     fn an_option_that_cannot_be_is_an_error_that_names_it() {
         let error = ServerOptions::new().stack_size(1).listen("127.0.0.1:0").unwrap_err();
-        assert_eq!(error.code(), "ERR_OUT_OF_RANGE");
+        assert_eq!(error.told().code(), "ERR_OUT_OF_RANGE");
         assert!(error.to_string().contains("stack_size"), "{error}");
     }
 

@@ -21,7 +21,7 @@ mod tcp {
     #[test]
     fn listening_on_a_foreign_address_is_not_available() {
         let error = Server::listen("198.51.100.1:9999").unwrap_err();
-        assert_eq!((error.kind(), error.code()), (ErrorKind::AddrNotAvailable, "EADDRNOTAVAIL"));
+        assert_eq!((error.kind(), error.told().code()), (ErrorKind::AddrNotAvailable, "EADDRNOTAVAIL"));
     }
 
     /// tcp: connect_error
@@ -29,7 +29,7 @@ mod tcp {
     fn connecting_to_a_port_without_a_listener_is_refused_even_by_wildcard() {
         within(|| {
             let error = Socket::connect("0.0.0.0:1").unwrap_err();
-            assert_eq!((error.kind(), error.code()), (ErrorKind::ConnectionRefused, "ECONNREFUSED"));
+            assert_eq!((error.kind(), error.told().code()), (ErrorKind::ConnectionRefused, "ECONNREFUSED"));
         });
     }
 
@@ -919,8 +919,8 @@ mod udp {
             let (a, b) = two("127.0.0.1:0");
             let socket = dgram::Socket::bind("127.0.0.1:0").unwrap();
             socket.connect(a.address()).unwrap();
-            assert_eq!(socket.connect(b.address()).unwrap_err().code(), "ERR_SOCKET_DGRAM_IS_CONNECTED");
-            assert_eq!(socket.send_to(b"x", b.address()).unwrap_err().code(), "ERR_SOCKET_DGRAM_IS_CONNECTED");
+            assert_eq!(socket.connect(b.address()).unwrap_err().told().code(), "ERR_SOCKET_DGRAM_IS_CONNECTED");
+            assert_eq!(socket.send_to(b"x", b.address()).unwrap_err().told().code(), "ERR_SOCKET_DGRAM_IS_CONNECTED");
             socket.send(b"to a").unwrap();
             let address = socket.address().clone();
             socket.disconnect().unwrap();
@@ -963,8 +963,8 @@ mod udp {
         assert_eq!(other.ttl().unwrap(), 99);
         socket.set_ttl(100).unwrap();
         assert_eq!(other.ttl().unwrap(), 100);
-        assert_eq!(socket.set_ttl(0).unwrap_err().code(), "EINVAL");
-        assert_eq!(socket.set_ttl(256).unwrap_err().code(), "EINVAL");
+        assert_eq!(socket.set_ttl(0).unwrap_err().told().code(), "EINVAL");
+        assert_eq!(socket.set_ttl(256).unwrap_err().told().code(), "EINVAL");
     }
 
     /// udp: hop_limit

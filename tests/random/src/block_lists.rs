@@ -1,8 +1,9 @@
 //! Block lists, beside a search through all their rules.
 
+use std::io;
 use std::net::{IpAddr, Ipv6Addr};
 
-use landline::{BlockList, Error};
+use landline::BlockList;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -37,7 +38,7 @@ fn change() -> impl Strategy<Value = Change> {
 }
 
 impl Rule {
-    fn add(&self, list: &BlockList) -> Result<(), Error> {
+    fn add(&self, list: &BlockList) -> io::Result<()> {
         match *self {
             Rule::Address(ip) => {
                 list.add_address(ip);
@@ -48,7 +49,7 @@ impl Rule {
         }
     }
 
-    fn remove(&self, list: &BlockList) -> Result<bool, Error> {
+    fn remove(&self, list: &BlockList) -> io::Result<bool> {
         match *self {
             Rule::Address(ip) => Ok(list.remove_address(ip)),
             Rule::Range(start, end) => list.remove_range(start, end),

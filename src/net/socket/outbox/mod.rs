@@ -185,12 +185,12 @@ impl Outbox {
     }
 
     /// Hands messages to the kernel, as far as that goes at once, and queues the rest. Without `waits` there must be room.
-    fn push(&self, messages: &[Message], waits: bool) -> crate::Result<()> {
+    fn push(&self, messages: &[Message], waits: bool) -> crate::error::Result<()> {
         if messages.iter().all(|message| message.is_empty()) {
             // Nothing to write, and nothing to keep.
             self.connection.check_writable()?;
             let is_ending = self.connection.queue.get().is_some_and(|queue| queue.state().is_ending());
-            return if is_ending { Err(Error::told_by(&written_after_end())) } else { Ok(()) };
+            return if is_ending { Err(written_after_end().into()) } else { Ok(()) };
         }
         let connection = &self.connection;
         // When it began to wait.
@@ -217,7 +217,7 @@ impl Outbox {
         };
         match connection.queue().push(messages, ask, write_now, || start_writer(connection)) {
             Ok(()) => Ok(()),
-            Err(NotTaken::Whole(error)) => Err(Error::told_by(&error)),
+            Err(NotTaken::Whole(error)) => Err(error.into()),
             Err(NotTaken::Torn(error)) => {
                 // Not to be tried again: the connection cannot be kept.
                 let text = format!("part of a message is out, and the rest cannot be written: {error}");
@@ -270,7 +270,7 @@ fn start_writer(connection: &Arc<Connection>) -> io::Result<()> {
                     Err(error) if Error::is_tick(&error) => {}
                     // Closed or ended by us: what was sent too late is given up, and nothing has failed.
                     Err(_) if connection.check_writable().is_err() => queue.abandon(),
-                    Err(error) => connection.fail(&Error::told_by(&error)),
+                    Err(error) => connection.fail(&error.into()),
                     Ok(()) => {}
                 }
                 if queue.leave() {
@@ -279,8 +279,5 @@ fn start_writer(connection: &Arc<Connection>) -> io::Result<()> {
             }
         })
     };
-    match Builder::new(name, Some(128 * 1024)).and_then(start) {
-        Ok(_) => Ok(()),
-        Err(error) => Err(Error::call("spawn", &error).into()),
-    }
+    Builder::new(name, Some(128 * 1024)).and_then(start).map(drop)
 }

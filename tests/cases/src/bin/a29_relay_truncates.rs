@@ -9,7 +9,7 @@ fn main() {
     let _backend = backend.spawn(|socket| {
         socket.write_all(vec![7; 100_000])?;
         thread::sleep(Duration::from_millis(100));
-        Ok(socket.reset_and_destroy()?)
+        socket.reset_and_destroy()
     });
     let proxy = Server::listen("127.0.0.1:0").unwrap();
     let to = backend.address().clone();

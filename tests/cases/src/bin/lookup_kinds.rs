@@ -12,7 +12,7 @@ fn main() {
     let all = cases::all_descriptors();
     let result = Socket::connect("nothing.example:80");
     drop(all);
-    let error = result.unwrap_err();
+    let error = landline::Error::from(result.unwrap_err());
     let text = format!("'{error}': code {}, kind {:?}", error.code(), error.kind());
     cases::verdict(error.code() == "ENOTFOUND" || error.kind() != ErrorKind::NotFound, text)
 }

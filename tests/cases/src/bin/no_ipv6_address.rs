@@ -22,8 +22,8 @@ fn main() {
             let server = Server::listen(0).unwrap();
             println!("listening on {}", server.address());
             let _serving = server.spawn(|socket| socket.write_end("hello")).unwrap();
-            let by_port = Socket::connect(server.address().port()).and_then(|s| Ok(io::read_to_string(s)?));
-            let by_address = Socket::connect(server.address()).and_then(|s| Ok(io::read_to_string(s)?));
+            let by_port = Socket::connect(server.address().port()).and_then(io::read_to_string);
+            let by_address = Socket::connect(server.address()).and_then(io::read_to_string);
             println!("by port {by_port:?}, by server.address() {by_address:?}");
             verdict(by_address.is_ok(), "connecting to server.address()");
         }

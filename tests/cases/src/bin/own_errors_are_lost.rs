@@ -21,7 +21,6 @@ fn main() {
     let resolver = |_: &str, _| Err::<Vec<IpAddr>, _>(io::Error::other(Mine));
     let error = SocketOptions::new().lookup(resolver).connect("x.example:1").unwrap_err();
     let by_source = error.source().is_some_and(|source| source.is::<Mine>());
-    let error = io::Error::from(error);
     let inside = error.get_ref().is_some_and(|inside| inside.is::<Mine>());
     cases::verdict(by_source || inside, format!("'{error}': by source() {by_source}, by downcast {inside}"))
 }

@@ -7,8 +7,11 @@ use landline::net::SocketOptions;
 use std::io;
 
 fn told(error: &landline::Error) -> String {
-    let io_error: io::Error = error.clone().into();
-    format!("code {} kind {:?} text {io_error}", error.code(), io_error.kind())
+    format!("code {} kind {:?} text {error}", error.code(), error.kind())
+}
+
+fn error_of(to: impl Into<landline::Endpoint>) -> landline::Error {
+    SocketOptions::new().connect(to).unwrap_err().into()
 }
 
 fn main() {
@@ -28,21 +31,23 @@ fn main() {
                 println!("locale {:?}", unsafe { (!set.is_null()).then(|| std::ffi::CStr::from_ptr(set)) });
             }
             let std_error = std::net::TcpStream::connect(("example.com", 80)).unwrap_err();
-            let error = SocketOptions::new().connect(("example.com", 80)).unwrap_err();
+            let error = error_of(("example.com", 80));
             println!("std: {std_error} ({:?})\nlandline: {}", std_error.kind(), told(&error));
-            let kind = io::Error::from(error.clone()).kind();
-            let unknown = SocketOptions::new().connect("[fe80::1%no-interface]:80").unwrap_err();
+            let unknown = error_of("[fe80::1%no-interface]:80");
             println!("an interface that does not exist: {}", told(&unknown));
             if (unknown.code(), unknown.kind()) != ("ENOTFOUND", io::ErrorKind::NotFound) {
                 verdict(false, "a name that cannot exist is not found");
             }
-            verdict(error.code() == "EAI_AGAIN" && kind != io::ErrorKind::NotFound, "a look-up that failed for now");
+            verdict(
+                error.code() == "EAI_AGAIN" && error.kind() != io::ErrorKind::NotFound,
+                "a look-up that failed for now",
+            );
         }
         // No descriptor for the resolver.
         "files" => {
             cases::limit_descriptors(64);
             let held = cases::all_descriptors();
-            let error = SocketOptions::new().connect(("localhost", 80)).unwrap_err();
+            let error = error_of(("localhost", 80));
             let std_error = std::net::TcpStream::connect(("localhost", 80)).unwrap_err();
             drop(held);
             println!("std: {std_error} ({:?})", std_error.kind());
