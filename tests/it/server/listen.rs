@@ -294,9 +294,8 @@ fn the_smallest_stack_serves() {
 #[test]
 fn a_listen_error_comes_back_out_of_an_io_error() {
     let (server, _client, _accepted) = pair("127.0.0.1:0");
-    let error = Server::listen(server.address()).expect_err("the address is taken");
-    let text = error.to_string();
-    let io: std::io::Error = error;
+    let io = Server::listen(server.address()).expect_err("the address is taken");
+    let text = io.to_string();
     assert_eq!(io.kind(), std::io::ErrorKind::AddrInUse, "the kind is kept");
     assert_eq!(io.to_string(), text, "the text is kept");
     assert!(format!("{io:?}").contains(&text), "Debug shows the text, as main would");
