@@ -62,7 +62,7 @@ fn main() -> io::Result<()> {
                 Err(_) => return say(format_args!("closed")), // the last event was taken
             },
             recv(datagrams.receiver()) -> event => if let Ok(dgram::SocketEvent::Message(bytes, from)) = event {
-                let _ = socket.send_to(&bytes, &from); // a datagram may be lost anyway
+                let _ = socket.send_to(&bytes, from); // a datagram may be lost anyway
             },
             recv(second) -> _ => say(format_args!("{} open", server.connections()))?,
             recv(typed) -> line => match line {

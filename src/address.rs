@@ -241,6 +241,16 @@ impl From<PathBuf> for Address {
     }
 }
 
+impl TryFrom<&Address> for SocketAddr {
+    type Error = io::Error;
+
+    /// `ERR_INVALID_ADDRESS_FAMILY` for a Unix socket.
+    fn try_from(address: &Address) -> io::Result<SocketAddr> {
+        let is_path = || Error::invalid("ERR_INVALID_ADDRESS_FAMILY", format!("A path is no IP address: {address}"));
+        Ok(address.socket_addr().ok_or_else(is_path)?)
+    }
+}
+
 impl FromStr for Address {
     type Err = io::Error;
 

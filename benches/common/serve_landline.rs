@@ -65,7 +65,7 @@ pub(crate) fn udp(mode: &str, way: &str) -> io::Result<()> {
     match (mode, way) {
         ("sink", _) => socket.each(|socket, event| match event {
             dgram::SocketEvent::Message([_], from) => {
-                Ok(socket.send_to(count.to_string().as_bytes(), &from).map(drop)?)
+                Ok(socket.send_to(count.to_string().as_bytes(), from).map(drop)?)
             }
             dgram::SocketEvent::Message(..) => {
                 count += 1;
@@ -76,20 +76,20 @@ pub(crate) fn udp(mode: &str, way: &str) -> io::Result<()> {
         (_, "read") => {
             let mut buffer = vec![0; 65_535];
             while let Some((bytes, from)) = socket.recv(&mut buffer)? {
-                socket.send_to(bytes, &from)?;
+                socket.send_to(bytes, from)?;
             }
             Ok(())
         }
         (_, "channel") => {
             for event in socket.events(1024)?.iter() {
                 if let dgram::SocketEvent::Message(bytes, from) = event {
-                    socket.send_to(&bytes, &from)?;
+                    socket.send_to(&bytes, from)?;
                 }
             }
             Ok(())
         }
         _ => socket.each(|socket, event| match event {
-            dgram::SocketEvent::Message(bytes, from) => Ok(socket.send_to(bytes, &from).map(drop)?),
+            dgram::SocketEvent::Message(bytes, from) => Ok(socket.send_to(bytes, from).map(drop)?),
             _ => Ok(()),
         }),
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use socket2::SockRef;
 
-use crate::address::Address;
+use crate::address::canonical;
 use crate::dgram::multicast::rejoin;
 use crate::dgram::options::RECV_BUFFER;
 use crate::dgram::receive::MAX_DATAGRAM;
@@ -98,8 +98,8 @@ impl Socket {
     /// # Errors
     /// `ERR_SOCKET_DGRAM_NOT_CONNECTED` if there is none, `ERR_SOCKET_DGRAM_NOT_RUNNING` once closed.
     #[doc(alias = "peer_addr", alias = "remoteAddress")]
-    pub fn remote_address(&self) -> io::Result<Address> {
-        Ok(self.open()?.peer.get().map(Address::from).ok_or_else(not_connected)?)
+    pub fn remote_address(&self) -> io::Result<SocketAddr> {
+        Ok(self.open()?.peer.get().map(canonical).ok_or_else(not_connected)?)
     }
 
     fn replace(&self, not_rejoined: &mut Vec<Error>) -> std::result::Result<(), Failed> {

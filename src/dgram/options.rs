@@ -21,7 +21,7 @@ pub(crate) const SEND_BUFFER: usize = 65_535;
 /// use landline::dgram::SocketOptions;
 ///
 /// let socket = SocketOptions::udp6().ipv6_only(true).ttl(8).bind("[::1]:0")?;
-/// assert_eq!(socket.address().ip(), Some("::1".parse().unwrap()));
+/// assert_eq!(socket.address().ip(), std::net::Ipv6Addr::LOCALHOST);
 /// # Ok::<(), landline::Error>(())
 /// ```
 #[derive(Debug, Clone)]

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use socket2::SockRef;
 
-use crate::address::{Address, Family};
+use crate::address::canonical;
 use crate::dgram::shared::{Open, Shared};
 use crate::dgram::socket::Socket;
 use crate::dgram::wake::is_same;
@@ -30,28 +30,19 @@ const MOST_PAUSE: Duration = Duration::from_millis(16);
 /// Where a datagram came from, and how large it was.
 ///
 /// It goes wherever an [`Endpoint`] does, so `socket.send_to(reply, &from)` answers.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[doc(alias = "rinfo")]
 pub struct RemoteInfo {
-    address: Address,
+    address: SocketAddr,
     size: usize,
     is_truncated: bool,
 }
 
 impl RemoteInfo {
     /// The sender. IPv4 senders have their IPv4 address on a dual-stack socket too; link-local ones have a zone.
-    pub fn address(&self) -> &Address {
-        &self.address
-    }
-
-    /// The sender's family.
-    pub fn family(&self) -> Family {
-        self.address.family()
-    }
-
-    /// The sender's port.
-    pub fn port(&self) -> u16 {
-        self.address.port()
+    #[doc(alias = "port")]
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// The datagram's size in bytes, also where the buffer was smaller.
@@ -144,7 +135,7 @@ impl Socket {
         };
         Ok(received.map(|(size, from)| {
             let fits = size.min(buffer.len());
-            (&buffer[..fits], RemoteInfo { address: from.into(), size, is_truncated: fits < size })
+            (&buffer[..fits], RemoteInfo { address: canonical(from), size, is_truncated: fits < size })
         }))
     }
 }

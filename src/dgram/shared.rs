@@ -9,7 +9,6 @@ use std::{io, process};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use crate::address::Address;
 use crate::block_list::BlockList;
 use crate::cancel::Attached;
 use crate::dgram::interface::{Interface, Membership};
@@ -25,7 +24,7 @@ use crate::sys;
 
 /// What the handles share.
 pub(crate) struct Shared {
-    pub(crate) address: Address,
+    pub(crate) address: SocketAddr,
     pub(crate) v6: bool,
     /// Whether it is of IPv6 and reaches IPv4 too.
     pub(crate) dual: bool,
@@ -105,7 +104,7 @@ impl Shared {
         lock(&self.closer).take();
         drop(lock(&self.attached).take());
         if first {
-            self.reporter.tell(|| Report::Closing { address: self.address.clone() });
+            self.reporter.tell(|| Report::Closing { address: self.address.into() });
         }
         let (open, draining) = {
             let mut slot = write(&self.slot);
@@ -124,8 +123,8 @@ impl Shared {
         if first {
             self.carried_over.clear();
             self.reporter.tell(|| match gone {
-                true => Report::Closed { address: self.address.clone() },
-                false => Report::Failed { connection: None, error: still_receiving(&self.address) },
+                true => Report::Closed { address: self.address.into() },
+                false => Report::Failed { connection: None, error: still_receiving(self.address) },
             });
         }
     }
@@ -141,9 +140,8 @@ impl Shared {
 }
 
 /// The receivers could not be woken in time, so the descriptor is open and the port taken until they return.
-fn still_receiving(address: &Address) -> Error {
-    let error = Error::coded("close", io::ErrorKind::TimedOut, "ETIMEDOUT");
-    address.socket_addr().map_or(error.clone(), |at| error.at(at))
+fn still_receiving(address: SocketAddr) -> Error {
+    Error::coded("close", io::ErrorKind::TimedOut, "ETIMEDOUT").at(address)
 }
 
 impl Drop for Shared {

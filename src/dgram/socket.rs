@@ -5,7 +5,7 @@ use std::{fmt, io};
 
 use crossbeam_channel::bounded;
 
-use crate::address::Address;
+use crate::address::canonical;
 use crate::dgram::options::SocketOptions;
 use crate::dgram::shared::{CarriedOver, Open, Setup, Shared, Slot, not_running};
 use crate::dgram::udp::{is_dual_stack, lost};
@@ -62,8 +62,8 @@ impl Socket {
     /// Where the socket is bound. It stays known after the socket is closed, and stays what was bound while the socket
     /// is connected: a wildcard remains a wildcard.
     #[doc(alias = "local_addr")]
-    pub fn address(&self) -> &Address {
-        &self.0.address
+    pub fn address(&self) -> SocketAddr {
+        self.0.address
     }
 
     /// Closes the socket, now: a blocked [`recv`](Socket::recv) returns `None`, a loop over it ends, and nothing more
@@ -126,7 +126,7 @@ impl Socket {
         let (closer, closing) = bounded(0);
         let cancel = options.cancel.clone();
         let socket = Socket(Arc::new(Shared {
-            address: local.into(),
+            address: canonical(local),
             v6: local.is_ipv6(),
             dual,
             slot: RwLock::new(Slot { open: Some(Arc::new(open)), draining: None }),

@@ -98,7 +98,7 @@ impl Serving {
             Way::Server(serve) => Serving::tcp(setting, serve),
             Way::Datagrams(serve) => {
                 let socket = datagram_options(setting).bind("127.0.0.1:0")?;
-                let address = socket.address().socket_addr().expect("it is a UDP socket");
+                let address = socket.address();
                 let served = socket.clone();
                 let thread = thread::spawn(move || serve(&served));
                 Ok(Serving { address, close: Box::new(move || socket.close()), thread })
@@ -274,7 +274,7 @@ fn outbox_send(socket: &Socket) -> io::Result<()> {
 fn recv(socket: &dgram::Socket) -> io::Result<()> {
     let mut buffer = vec![0; 65_535];
     while let Some((bytes, from)) = socket.recv(&mut buffer)? {
-        socket.send_to(bytes, &from)?;
+        socket.send_to(bytes, from)?;
     }
     Ok(())
 }
@@ -283,7 +283,7 @@ fn recv(socket: &dgram::Socket) -> io::Result<()> {
 fn recv_small(socket: &dgram::Socket) -> io::Result<()> {
     let mut buffer = [0; 100];
     while let Some((bytes, from)) = socket.recv(&mut buffer)? {
-        socket.send_to(bytes, &from)?;
+        socket.send_to(bytes, from)?;
     }
     Ok(())
 }
@@ -291,14 +291,14 @@ fn recv_small(socket: &dgram::Socket) -> io::Result<()> {
 fn recv_timeout(socket: &dgram::Socket) -> io::Result<()> {
     let mut buffer = vec![0; 65_535];
     while let Some((bytes, from)) = socket.recv_timeout(&mut buffer, PATIENCE)? {
-        socket.send_to(bytes, &from)?;
+        socket.send_to(bytes, from)?;
     }
     Ok(())
 }
 
 fn datagrams_each(socket: &dgram::Socket) -> io::Result<()> {
     socket.each(|socket, event| match event {
-        dgram::SocketEvent::Message(bytes, from) => Ok(socket.send_to(bytes, &from).map(drop)?),
+        dgram::SocketEvent::Message(bytes, from) => Ok(socket.send_to(bytes, from).map(drop)?),
         _ => Ok(()),
     })
 }
@@ -306,7 +306,7 @@ fn datagrams_each(socket: &dgram::Socket) -> io::Result<()> {
 fn datagrams_events(socket: &dgram::Socket) -> io::Result<()> {
     for event in &socket.events(16)? {
         if let dgram::SocketEvent::Message(bytes, from) = event {
-            socket.send_to(&bytes, &from)?;
+            socket.send_to(&bytes, from)?;
         }
     }
     Ok(())

@@ -144,13 +144,13 @@ fn close_stops_a_flooded_loop() {
                 let target = std::sync::RwLock::new(None);
                 thread::scope(|scope| {
                     let sender = Socket::bind("127.0.0.1:0").unwrap();
-                    let from = sender.address().clone();
+                    let from = sender.address();
                     let flood = scope.spawn(|| {
                         let sender = sender;
                         while !stop.load(Ordering::Relaxed) {
-                            let to = target.read().unwrap().clone();
+                            let to = *target.read().unwrap();
                             match to {
-                                Some(to) => (0..16).for_each(|_| drop(sender.send_to(&[1; 64], &to))),
+                                Some(to) => (0..16).for_each(|_| drop(sender.send_to(&[1; 64], to))),
                                 None => thread::yield_now(),
                             }
                         }
@@ -158,7 +158,7 @@ fn close_stops_a_flooded_loop() {
                     for _ in 0..20 {
                         let socket = make("127.0.0.1:0");
                         if connected {
-                            socket.connect(&from).unwrap();
+                            socket.connect(from).unwrap();
                         }
                         let messages = Arc::new(AtomicUsize::new(0));
                         let count = messages.clone();
@@ -167,7 +167,7 @@ fn close_stops_a_flooded_loop() {
                             Ok(())
                         };
                         let running = receiving(&socket, message);
-                        *target.write().unwrap() = Some(socket.address().clone());
+                        *target.write().unwrap() = Some(socket.address());
                         eventually("the flood arrives", || messages.load(Ordering::SeqCst) > 0);
                         socket.close();
                         // Only now does the flood pause: until then a loop that has missed the close would go on for ever.

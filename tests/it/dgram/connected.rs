@@ -26,8 +26,8 @@ fn connect_and_disconnect_go_once_each_and_again() {
         not_connected(client.send(b"x").unwrap_err());
         for _ in 0..3 {
             client.connect(server.address()).unwrap();
-            assert_eq!(&client.remote_address().unwrap(), server.address(), "the peer is known");
-            let elsewhere = (server.address().ip().unwrap(), 9);
+            assert_eq!(client.remote_address().unwrap(), server.address(), "the peer is known");
+            let elsewhere = (server.address().ip(), 9);
             for error in [client.connect(server.address()), client.send_to(b"x", elsewhere).map(drop)] {
                 let error = error.unwrap_err();
                 assert_eq!(error.told().code(), "ERR_SOCKET_DGRAM_IS_CONNECTED");
@@ -121,7 +121,7 @@ fn disconnect_keeps_what_has_arrived_and_the_port_and_the_settings() {
         let (peer, socket) = (Socket::bind(at).unwrap(), Socket::bind(at).unwrap());
         socket.set_recv_buffer_size(100_000).unwrap();
         let granted = socket.recv_buffer_size().unwrap();
-        let address = socket.address().clone();
+        let address = socket.address();
         for round in 0..3u8 {
             socket.connect(peer.address()).unwrap();
             for i in 0..20u8 {
@@ -134,13 +134,13 @@ fn disconnect_keeps_what_has_arrived_and_the_port_and_the_settings() {
             }
             assert_eq!(receive(&socket).0, b"new");
         }
-        assert_eq!(socket.address(), &address, "the address is the same");
+        assert_eq!(socket.address(), address, "the address is the same");
         assert_eq!(socket.recv_buffer_size().unwrap(), granted, "the settings are the same");
-        let error = Socket::bind(&address).unwrap_err();
+        let error = Socket::bind(address).unwrap_err();
         assert_eq!(error.told().code(), "EADDRINUSE", "the port is as much its own as before");
         let sharing = SocketOptions::udp4().reuse_address(true);
         if at.starts_with('1') {
-            assert_eq!(sharing.bind(&address).unwrap_err().told().code(), "EADDRINUSE", "and nobody may share it");
+            assert_eq!(sharing.bind(address).unwrap_err().told().code(), "EADDRINUSE", "and nobody may share it");
         }
     }
 }
@@ -154,7 +154,7 @@ fn disconnect_gives_a_wildcard_back() {
     socket.disconnect().unwrap();
     let other = Socket::bind("127.0.0.2:0");
     let other = other.unwrap_or_else(|_| Socket::bind("127.0.0.1:0").unwrap());
-    other.send_to(b"hello", (other.address().ip().unwrap(), socket.address().port())).unwrap();
+    other.send_to(b"hello", (other.address().ip(), socket.address().port())).unwrap();
     assert_eq!(receive(&socket).1.address(), other.address(), "it is reached at every address");
 }
 
@@ -192,10 +192,10 @@ fn blocked_receivers_go_on_through_connect_and_disconnect() {
 fn disconnect_during_a_stream_loses_nothing() {
     let (peer, socket) = (Socket::bind("127.0.0.1:0").unwrap(), Socket::bind("127.0.0.1:0").unwrap());
     const SENT: u32 = 5_000;
-    let to = socket.address().clone();
+    let to = socket.address();
     let sender = thread::spawn(move || {
         for i in 0..SENT {
-            peer.send_to(&i.to_be_bytes(), &to).unwrap();
+            peer.send_to(&i.to_be_bytes(), to).unwrap();
             if i % 100 == 0 {
                 // Not a bound: the pace of the sender.
                 thread::sleep(Duration::from_millis(1));
@@ -208,7 +208,7 @@ fn disconnect_during_a_stream_loses_nothing() {
     let (first, from) = socket.recv_timeout(&mut buffer, HANG).unwrap().expect("the socket is open");
     let mut received = vec![u32::from_be_bytes(first.try_into().unwrap())];
     while received.len() < SENT as usize {
-        socket.connect(&from).unwrap();
+        socket.connect(from).unwrap();
         socket.disconnect().unwrap();
         for _ in 0..10.min(SENT as usize - received.len()) {
             let (bytes, _) = socket.recv_timeout(&mut buffer, HANG).expect("all arrive").expect("it is open");
@@ -245,14 +245,14 @@ fn refusal_is_told_once_and_the_socket_works_once_the_peer_is_there() {
             told = client.send(b"anybody?").err();
             told.is_some()
         });
-        let (ip, port) = (gone.address().ip().unwrap(), gone.address().port());
+        let (ip, port) = (gone.address().ip(), gone.address().port());
         assert_eq!(told.expect("a send is told").to_string(), format!("send ECONNREFUSED {ip}:{port}"));
 
         let server = Socket::bind(gone.address()).unwrap();
         let sent = client.send(b"hello").or_else(|_| client.send(b"hello"));
         assert_eq!(sent.expect("at most one more refusal was pending"), 5);
         let (_, from) = receive(&server);
-        server.send_to(b"welcome", &from).unwrap();
+        server.send_to(b"welcome", from).unwrap();
         let mut again = buffer;
         let answer = client.recv_timeout(&mut buffer, HANG).or_else(|_| client.recv_timeout(&mut again, HANG));
         assert_eq!(answer.unwrap().unwrap().0, b"welcome", "the socket works once the peer is there");
@@ -268,7 +268,7 @@ fn refusal_is_an_event_and_the_loop_goes_on() {
         let client = Socket::bind(at).unwrap();
         client.connect(server.address()).unwrap();
         client.send(b"anybody?").unwrap();
-        let address = server.address().clone();
+        let address = server.address();
         let events = within("the loop ends", move || {
             let mut events = Vec::new();
             let mut server = None;
@@ -277,7 +277,7 @@ fn refusal_is_an_event_and_the_loop_goes_on() {
                     match event {
                         SocketEvent::Error(error) => {
                             events.push(error.to_string());
-                            let server = server.get_or_insert_with(|| Socket::bind(&address).unwrap());
+                            let server = server.get_or_insert_with(|| Socket::bind(address).unwrap());
                             server.send_to(b"now I am", client.address()).unwrap();
                         }
                         SocketEvent::Message(bytes, _) => {
@@ -303,9 +303,9 @@ fn adopted_socket_connects_and_disconnects_from_its_own_peer_alone() {
     for at in families() {
         let peer = Socket::bind(at).unwrap();
         let std = UdpSocket::bind(at).unwrap();
-        std.connect(peer.address().socket_addr().unwrap()).unwrap();
+        std.connect(peer.address()).unwrap();
         let socket = SocketOptions::udp4().adopt(std).unwrap();
-        assert_eq!(&socket.remote_address().unwrap(), peer.address(), "it has its peer");
+        assert_eq!(socket.remote_address().unwrap(), peer.address(), "it has its peer");
         assert_eq!(socket.disconnect().unwrap_err().to_string(), "disconnect ENOTSUP");
 
         let socket = SocketOptions::udp4().adopt(UdpSocket::bind(at).unwrap()).unwrap();

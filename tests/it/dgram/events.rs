@@ -26,14 +26,14 @@ fn each_hands_over_every_event_and_ends_with_close() {
         for text in ["one", "", "three"] {
             sender.send_to(text.as_bytes(), socket.address()).unwrap();
         }
-        let from = sender.address().clone();
+        let from = sender.address();
         let events = within("the loop ends", move || {
             let mut events = Vec::new();
             socket
                 .each(|socket, event| {
                     events.push(match event {
                         SocketEvent::Message(bytes, info) => {
-                            assert_eq!((info.address(), info.size()), (&from, bytes.len()));
+                            assert_eq!((info.address(), info.size()), (from, bytes.len()));
                             String::from_utf8(bytes.to_vec()).unwrap()
                         }
                         other => format!("{other:?}"),
@@ -88,12 +88,12 @@ fn error_of_the_closure_closes_the_socket_and_is_returned() {
 fn a_loop_on_a_thread_serves_until_close() {
     for at in families() {
         let socket = Socket::bind(at).unwrap();
-        let (address, control) = (socket.address().clone(), socket.clone());
+        let (address, control) = (socket.address(), socket.clone());
         let running = receiving(&socket, |socket, bytes, from| socket.send_to(bytes, from).map(drop));
         drop(socket);
         let client = Socket::bind(at).unwrap();
         for _ in 0..3 {
-            client.send_to(b"hello", &address).unwrap();
+            client.send_to(b"hello", address).unwrap();
             assert_eq!(receive(&client).0, b"hello");
         }
         assert!(!running.is_finished(), "it serves");

@@ -258,7 +258,7 @@ fn interfaces_loopback_and_ipv6_groups_in_an_own_network() {
             if group == IpAddr::from([0xff02, 0, 0, 0, 0, 0, 0, 0x1307]) {
                 let zone = from.address().to_string();
                 assert!(zone.starts_with("[fe80:") && zone.contains('%'), "a link-local sender has a zone: {zone}");
-                member.send_to(b"reply", &from).expect("and can be replied to by it");
+                member.send_to(b"reply", from).expect("and can be replied to by it");
             }
             if group.is_ipv4() {
                 // Linux looks at the TTL of what it sends only where it is a member; for IPv6 only with loopback, too.

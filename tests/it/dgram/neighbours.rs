@@ -45,7 +45,7 @@ fn closing_one_of_many_on_a_port_sends_the_others_nothing() {
             let foreign = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::DGRAM, None).unwrap();
             foreign.set_reuse_address(kind != "pool").unwrap();
             foreign.set_reuse_port(kind == "pool").unwrap();
-            foreign.bind(&first.address().socket_addr().unwrap().into()).unwrap();
+            foreign.bind(&first.address().into()).unwrap();
             let foreign = UdpSocket::from(foreign);
             foreign.set_nonblocking(true).unwrap();
             let loops: Vec<_> = stay.iter().map(|socket| counting(socket, &strays)).collect();
@@ -322,7 +322,7 @@ mod networks {
             assert!(Socket::bind("127.0.0.1:55").is_err(), "the premise: the right is gone");
             let error = connected.disconnect().unwrap_err();
             assert_eq!(error.told().code(), "EACCES", "it says why it cannot");
-            assert_eq!(&connected.remote_address().unwrap(), peer.address(), "and nothing has changed");
+            assert_eq!(connected.remote_address().unwrap(), peer.address(), "and nothing has changed");
             for _ in 0..2 {
                 socket.connect(peer.address()).unwrap();
                 other.send_to(b"not from the peer", socket.address()).unwrap();

@@ -295,7 +295,7 @@ fn receives_keep_their_time_while_what_comes_is_thrown_away() {
                 println!("skipped: {from} cannot be bound here");
                 continue;
             };
-            let (stop, at) = (AtomicBool::new(false), socket.address().socket_addr().unwrap());
+            let (stop, at) = (AtomicBool::new(false), socket.address());
             thread::scope(|scope| {
                 for _ in 0..2 {
                     scope.spawn(|| {

@@ -15,7 +15,7 @@ use crate::support::{Told, differs, families, within};
 /// Waits until something has arrived, without taking it.
 fn has_arrived(socket: &Socket, sender: &Socket) {
     // Loopback delivers in order and at once: what another socket gets of the same sender came later.
-    let witness = Socket::bind((socket.address().ip().unwrap(), 0)).unwrap();
+    let witness = Socket::bind((socket.address().ip(), 0)).unwrap();
     sender.send_to(b"after", witness.address()).unwrap();
     receive(&witness);
 }
@@ -71,7 +71,7 @@ fn a_mapped_wildcard_is_a_peer_that_is_heard() {
     let peer = Socket::bind("127.0.0.1:0").unwrap();
     let socket = Socket::bind("127.0.0.1:0").unwrap();
     socket.connect(format!("[::ffff:0.0.0.0]:{}", peer.address().port())).unwrap();
-    assert_eq!(socket.remote_address().unwrap(), *peer.address());
+    assert_eq!(socket.remote_address().unwrap(), peer.address());
     peer.send_to(b"x", socket.address()).unwrap();
     assert_eq!(receive(&socket).0, b"x");
 }
@@ -81,7 +81,7 @@ fn a_mapped_wildcard_is_a_peer_that_is_heard() {
 fn a_block_list_holds_for_a_peer_too() {
     let (list, peer) = (BlockList::new(), Socket::bind("127.0.0.1:0").unwrap());
     let given = UdpSocket::bind("127.0.0.1:0").unwrap();
-    given.connect(peer.address().socket_addr().unwrap()).unwrap();
+    given.connect(peer.address()).unwrap();
     let adopted = SocketOptions::udp4().send_block_list(&list).adopt(given).unwrap();
     let own = SocketOptions::udp4().send_block_list(&list).bind("127.0.0.1:0").unwrap();
     own.connect(peer.address()).unwrap();
@@ -131,7 +131,7 @@ fn close_beside_connect_wakes_the_receivers() {
         nearly_all_below("closing beside connecting", Duration::from_millis(500), || {
             let socket = Socket::bind("127.0.0.1:0").unwrap();
             let running = receiving(&socket, |_, _, _| Ok(()));
-            let (connecting, to) = (socket.clone(), peer.address().clone());
+            let (connecting, to) = (socket.clone(), peer.address());
             let connect = std::thread::spawn(move || drop(connecting.connect(to)));
             within("the close", move || {
                 let begun = std::time::Instant::now();

@@ -71,7 +71,7 @@ fn a_socket_bound_to_one_address_answers_from_it() {
         let mut buffer = [0; 8];
         let (bytes, info): (&[u8], RemoteInfo) =
             socket.recv_timeout(&mut buffer, HANG).expect("it arrives").expect("the socket is open");
-        socket.send_to(bytes, &info).expect("it can be answered");
+        socket.send_to(bytes, info).expect("it can be answered");
         let (_, answered) = asking.recv_from(&mut [0; 8]).expect("the answer arrives");
         assert_eq!(answered.ip().to_string(), from, "a socket bound to {bound}");
     }

@@ -604,16 +604,16 @@ mod datagram {
     fn a_closed_port_is_reported_once_and_harms_nothing() {
         within(|| {
             let closed = dgram::Socket::bind("127.0.0.1:0").unwrap();
-            let to = closed.address().clone();
+            let to = closed.address();
             closed.close();
             let client = dgram::Socket::bind("127.0.0.1:0").unwrap();
-            client.connect(&to).unwrap();
+            client.connect(to).unwrap();
             client.send(&[0; 5]).unwrap();
             let error = client.recv_timeout(&mut [0; 9], LONG).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
             let error = client.recv_timeout(&mut [0; 9], Duration::from_secs(1)).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::TimedOut);
-            let echo = Echo::on(dgram::Socket::bind(&to).unwrap());
+            let echo = Echo::on(dgram::Socket::bind(to).unwrap());
             client.send(b"hello").unwrap();
             assert_eq!(receive(&client), b"hello");
             drop(echo);
@@ -627,14 +627,14 @@ mod datagram {
         within(|| {
             for loops in [1, 10] {
                 let server = dgram::Socket::bind("127.0.0.1:0").unwrap();
-                let senders: Arc<Mutex<HashMap<Address, usize>>> = Arc::default();
+                let senders: Arc<Mutex<HashMap<SocketAddr, usize>>> = Arc::default();
                 let count = Arc::new(AtomicUsize::new(0));
                 let running: Vec<_> = (0..loops)
                     .map(|_| {
                         let (senders, count) = (Arc::clone(&senders), Arc::clone(&count));
                         receiving(&server, move |_, bytes, from| {
                             let messages = bytes.split(|byte| *byte == b'\n').filter(|part| *part == b"hello").count();
-                            *senders.lock().unwrap().entry(from.address().clone()).or_default() += messages;
+                            *senders.lock().unwrap().entry(from.address()).or_default() += messages;
                             count.fetch_add(messages, SeqCst);
                             Ok(())
                         })
@@ -646,7 +646,7 @@ mod datagram {
                     client.send_to(batch.as_bytes(), server.address()).unwrap();
                 }
                 eventually("all have arrived", || count.load(SeqCst) == 10_000);
-                assert_eq!(senders.lock().unwrap()[client.address()], 10_000);
+                assert_eq!(senders.lock().unwrap()[&client.address()], 10_000);
                 server.close();
                 running.into_iter().for_each(|running| running.join().unwrap().unwrap());
             }

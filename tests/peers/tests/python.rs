@@ -1192,7 +1192,7 @@ mod create_server {
                 let mut buffer = [0; 9];
                 let (bytes, from) = server.recv(&mut buffer).unwrap().unwrap();
                 assert_eq!((bytes, from.address()), (&b"foo"[..], client.address()));
-                server.send_to(b"bar", &from).unwrap();
+                server.send_to(b"bar", from).unwrap();
                 assert_eq!(client.recv(&mut buffer).unwrap().unwrap().0, b"bar");
             }
         });

@@ -779,8 +779,8 @@ mod udp {
             assert_eq!(a.remote_address().unwrap_err().kind(), ErrorKind::NotConnected);
             a.connect(b.address()).unwrap();
             b.connect(a.address()).unwrap();
-            assert_eq!(&a.remote_address().unwrap(), b.address());
-            assert_eq!(&b.remote_address().unwrap(), a.address());
+            assert_eq!(a.remote_address().unwrap(), b.address());
+            assert_eq!(b.remote_address().unwrap(), a.address());
         });
     }
 
@@ -790,14 +790,14 @@ mod udp {
         within(|| {
             each_ip(|at| {
                 let (a, b) = two(at);
-                let (clone, to) = (a.clone(), b.address().clone());
+                let (clone, to) = (a.clone(), b.address());
                 let answering = thread::spawn(move || {
                     let mut buffer = [0; 2];
                     let (bytes, from) = b.recv(&mut buffer).unwrap().unwrap();
                     assert_eq!(bytes, [1]);
-                    b.send_to(&[2], &from).unwrap();
+                    b.send_to(&[2], from).unwrap();
                 });
-                let sending = thread::spawn(move || clone.send_to(&[1], &to).unwrap());
+                let sending = thread::spawn(move || clone.send_to(&[1], to).unwrap());
                 let mut buffer = [0; 2];
                 assert_eq!(a.recv(&mut buffer).unwrap().unwrap().0, [2]);
                 answering.join().unwrap();
@@ -834,8 +834,8 @@ mod udp {
         within(|| {
             each_ip(|at| {
                 let (a, b) = two(at);
-                let (clone, to) = (a.clone(), b.address().clone());
-                let sending = thread::spawn(move || clone.send_to(&[1], &to).unwrap());
+                let (clone, to) = (a.clone(), b.address());
+                let sending = thread::spawn(move || clone.send_to(&[1], to).unwrap());
                 a.send_to(&[2], b.address()).unwrap();
                 sending.join().unwrap();
                 let mut got: Vec<_> = (0..2).map(|_| b.recv(&mut [0; 2]).unwrap().unwrap().0[0]).collect();
@@ -922,14 +922,14 @@ mod udp {
             assert_eq!(socket.connect(b.address()).unwrap_err().told().code(), "ERR_SOCKET_DGRAM_IS_CONNECTED");
             assert_eq!(socket.send_to(b"x", b.address()).unwrap_err().told().code(), "ERR_SOCKET_DGRAM_IS_CONNECTED");
             socket.send(b"to a").unwrap();
-            let address = socket.address().clone();
+            let address = socket.address();
             socket.disconnect().unwrap();
             socket.connect(b.address()).unwrap();
             socket.send(b"to b").unwrap();
             let mut buffer = [0; 9];
             for (peer, text) in [(a, b"to a"), (b, b"to b")] {
                 let (bytes, from) = peer.recv(&mut buffer).unwrap().unwrap();
-                assert_eq!((bytes, from.address()), (&text[..], &address));
+                assert_eq!((bytes, from.address()), (&text[..], address));
             }
         });
     }

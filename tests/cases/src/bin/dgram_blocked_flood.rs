@@ -11,7 +11,7 @@ fn main() {
     let list = BlockList::new();
     list.add_address([127, 0, 0, 2]);
     let socket = SocketOptions::udp4().receive_block_list(&list).bind("127.0.0.1:0").unwrap();
-    let to = socket.address().socket_addr().unwrap();
+    let to = socket.address();
     let end = Instant::now() + Duration::from_secs(5);
     for _ in 0..4 {
         thread::spawn(move || {
