@@ -26,5 +26,5 @@ use landline::net::Server;
 fn main() -> std::io::Result<()> {
     let server = Server::listen(std::env::args().nth(1).unwrap_or("127.0.0.1:3000".into()))?;
     println!("listening on {}", server.address());
-    server.serve(|socket| socket.pipe(socket).map(drop))
+    server.serve(|socket| socket.pipe(socket))
 }

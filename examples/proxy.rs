@@ -41,7 +41,8 @@ fn main() -> Result<(), landline::Error> {
     let server = Server::listen(at)?;
     say(format_args!("listening on {}", server.address()))?;
     server.serve(|client| {
-        let (there, back) = relay(client, &Socket::connect(&target)?)?;
+        relay(client, &Socket::connect(&target)?)?;
+        let (there, back) = (client.bytes_read(), client.bytes_written());
         say(format_args!("{} {}: {there} bytes there, {back} back", client.id(), client.remote_address()))
     })?;
     Ok(())

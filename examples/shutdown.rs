@@ -36,7 +36,7 @@ fn main() -> io::Result<()> {
     let at = env::args().nth(1).unwrap_or("127.0.0.1:3000".into());
     let server = ServerOptions::new().report(|report| println!("{report}")).listen(at)?;
     println!("listening on {}\nEnter shuts it down", server.address());
-    let serving = server.spawn(|socket| socket.pipe(socket).map(drop))?;
+    let serving = server.spawn(|socket| socket.pipe(socket))?;
 
     io::stdin().read_line(&mut String::new())?;
     let report = server.shutdown(Duration::from_secs(5));

@@ -85,7 +85,7 @@ fn main() -> Result<(), landline::Error> {
     let listener = io::stdin().as_fd().try_clone_to_owned()?;
     let server = ServerOptions::new().report(|report| eprintln!("{report}")).adopt(listener)?;
     eprintln!("listening on {}", server.address());
-    let serving = server.spawn(|socket| socket.pipe(socket).map(drop))?;
+    let serving = server.spawn(|socket| socket.pipe(socket))?;
     notify("READY=1")?;
 
     let caller = control.accept()?; // until somebody says stop

@@ -5,7 +5,7 @@
 //! use landline::net::{Server, Socket};
 //!
 //! let server = Server::listen("127.0.0.1:0")?;
-//! let echo = server.spawn(|socket| socket.pipe(socket).map(drop))?; // on each connection's own thread
+//! let echo = server.spawn(|socket| socket.pipe(socket))?; // on each connection's own thread
 //!
 //! let client = Socket::connect(server.address())?;
 //! client.write_end("hello")?;

@@ -16,10 +16,10 @@ pub(crate) fn tcp(mode: &str, target: Option<SocketAddr>, way: &str) -> io::Resu
     };
     println!("listening on {}", server.address().port());
     if let Some(target) = target {
-        return server.serve(|socket| relay(socket, &Socket::connect(target)?).map(drop));
+        return server.serve(|socket| relay(socket, &Socket::connect(target)?));
     }
     match way {
-        "pipe" => server.serve(|socket| socket.pipe(socket).map(drop)),
+        "pipe" => server.serve(|socket| socket.pipe(socket)),
         "read" => server.serve(by_reading),
         "each" => server.serve(by_events),
         "channel" => by_channel(&server),

@@ -41,7 +41,7 @@ pub extern "C" fn landline_echo_start(port: u16) -> i32 {
         return -1;
     }
     let Ok(server) = Server::listen((Ipv4Addr::LOCALHOST, port)) else { return -1 };
-    let Ok(serving) = server.spawn(|socket| socket.pipe(socket).map(drop)) else { return -1 };
+    let Ok(serving) = server.spawn(|socket| socket.pipe(socket)) else { return -1 };
     let port = i32::from(server.address().port());
     *running = Some((server, serving));
     port

@@ -49,7 +49,7 @@ fn main() -> io::Result<()> {
         flag::register(*signal, Arc::clone(&is_second))?;
     }
     let mut signals = Signals::new(TERM_SIGNALS)?;
-    let serving = server.spawn(|socket| socket.pipe(socket).map(drop))?;
+    let serving = server.spawn(|socket| socket.pipe(socket))?;
     signals.forever().next();
     let report = server.shutdown(Duration::from_secs(10));
     serving.join()?;

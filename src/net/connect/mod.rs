@@ -570,7 +570,7 @@ impl Socket {
     /// use landline::net::{Server, Socket, SocketEvent};
     ///
     /// let server = Server::listen("127.0.0.1:0")?;
-    /// let echo = server.spawn(|socket| socket.pipe(socket).map(drop))?;
+    /// let echo = server.spawn(|socket| socket.pipe(socket))?;
     ///
     /// let client = Socket::connect(("localhost", server.address().port()))?;
     /// client.write_all("message of the client")?;

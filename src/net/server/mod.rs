@@ -84,6 +84,25 @@ impl Server {
     /// destroyed and the error reported. When it panics, the same; no other connection is harmed, as long as the program
     /// is not built with `panic = "abort"`. Clones of the socket that outlive the handler are closed sockets.
     ///
+    /// An error of another crate, or of a `parse()`, becomes the handler's by [`io::Error::other`]:
+    ///
+    /// ```
+    /// use std::io;
+    /// use landline::net::Server;
+    ///
+    /// let server = Server::listen("127.0.0.1:0")?;
+    /// let serving = server.spawn(|socket| {
+    ///     let number: u32 = io::read_to_string(socket)?.trim().parse().map_err(io::Error::other)?;
+    ///     socket.write_end(format!("{}\n", number / 2))
+    /// })?;
+    /// # let client = landline::net::Socket::connect(server.address())?;
+    /// # client.write_end("42\n")?;
+    /// # assert_eq!(io::read_to_string(&client)?, "21\n");
+    /// # server.close();
+    /// # serving.join()?;
+    /// # Ok::<(), io::Error>(())
+    /// ```
+    ///
     /// Passing errors of accept(2), a shortage of descriptors, memory or threads end nothing: they are reported, and
     /// after a pause it goes on.
     ///

@@ -112,7 +112,7 @@ impl Server {
     /// use std::time::Duration;
     ///
     /// let server = Server::listen("127.0.0.1:0")?;
-    /// let serving = server.spawn(|socket| socket.pipe(socket).map(drop))?;
+    /// let serving = server.spawn(|socket| socket.pipe(socket))?;
     /// let idle = Socket::connect(server.address())?;
     /// idle.write_all("x")?;
     /// idle.read_exact(&mut [0])?;

@@ -46,7 +46,7 @@ use crate::sys;
 /// use landline::net::{Server, Socket};
 ///
 /// let server = Server::listen("127.0.0.1:0")?;
-/// let echo = server.spawn(|socket| socket.pipe(socket).map(drop))?;
+/// let echo = server.spawn(|socket| socket.pipe(socket))?;
 ///
 /// let socket = Socket::connect(server.address())?;
 /// socket.write_end("hello")?;

@@ -15,8 +15,22 @@ use crate::thread::Builder;
 const LARGEST: usize = 256 * 1024;
 
 impl Socket {
-    /// Writes to `to` whatever arrives here, until the peer's end, and passes the end on: `to` is ended too. Gives the
-    /// number of bytes. `to` may be the socket itself: that is an echo.
+    /// Writes to `to` whatever arrives here, until the peer's end, and passes the end on: `to` is ended too. `to` may be
+    /// the socket itself: that is an echo. How much it was, [`bytes_read`](Self::bytes_read) tells.
+    ///
+    /// ```
+    /// use landline::net::{Server, Socket};
+    ///
+    /// let server = Server::listen("127.0.0.1:0")?;
+    /// let echo = server.spawn(|socket| socket.pipe(socket))?;
+    ///
+    /// let socket = Socket::connect(server.address())?;
+    /// socket.write_end("hello")?;
+    /// assert_eq!(std::io::read_to_string(&socket)?, "hello");
+    /// # server.close();
+    /// # echo.join()?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     ///
     /// The end that it passes on is the peer's to see at once, while the handler goes on: a client can see it before
     /// its slot is free. Where that matters, as when a server is full, read and return, or use [`each`](Self::each).
@@ -29,19 +43,16 @@ impl Socket {
     /// # Errors
     /// Those of [`read`](Self::read) here and of [`write_all`](Self::write_all) there. Nothing is closed then, and what was
     /// read and not written is put back: after a tick another `pipe` goes on where this one stopped.
-    pub fn pipe(&self, to: &Socket) -> io::Result<u64> {
+    pub fn pipe(&self, to: &Socket) -> io::Result<()> {
         let stream = self.connection.stream("read")?;
         let carrying = Carrying::begin(&self.connection, &to.connection);
         let mut chunks = Chunks::new(&self.connection, &stream, LARGEST);
-        let mut total = 0;
         loop {
             let chunk = chunks.next()?;
             if chunk.is_empty() {
-                to.end()?;
-                return Ok(total);
+                return to.end();
             }
             let (n, written) = carrying.writing(|| to.connection.turn().write(Data::One(chunk)));
-            total += n as u64;
             if written.is_err() {
                 self.connection.unread(&chunk[n..]);
             }
@@ -51,7 +62,7 @@ impl Socket {
 }
 
 /// Carries bytes both ways between two sockets until both have ended, each end passed on as it comes, as a proxy does.
-/// Gives the bytes carried from `a` to `b` and from `b` to `a`.
+/// How many they were, [`bytes_read`](Socket::bytes_read) and [`bytes_written`](Socket::bytes_written) of either tell.
 ///
 /// Blocks until then. One direction runs on the calling thread, the other on a thread of its own. When a server that has
 /// accepted one of the connections [shuts down](crate::net::Server::shutdown), it goes on while bytes pass, for the
@@ -62,7 +73,7 @@ impl Socket {
 /// conversation for a whole one; so they are by a shutdown. A timeout is an end here and no tick: its error is of kind
 /// `ConnectionAborted`, as a shutdown's is: take read timeouts that were set for a head off before. Over a Unix socket, which has no RST, the peer sees an end. An error if the
 /// thread cannot be started; then nothing is touched.
-pub fn relay(a: &Socket, b: &Socket) -> io::Result<(u64, u64)> {
+pub fn relay(a: &Socket, b: &Socket) -> io::Result<()> {
     let carry = |from: &Socket, to: &Socket| {
         let result = from.pipe(to);
         if result.is_err() {
@@ -84,7 +95,7 @@ pub fn relay(a: &Socket, b: &Socket) -> io::Result<(u64, u64)> {
         let there = carry(a, b);
         let back = back.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         match (there, back) {
-            (Ok(there), Ok(back)) => Ok((there, back)),
+            (Ok(()), Ok(())) => Ok(()),
             (Err(error), Ok(_)) | (Ok(_), Err(error)) => Err(error),
             // The direction that was cut by the other one's error says only that.
             (Err(there), Err(back)) => Err(if says_less(&there) < says_less(&back) { there } else { back }),

@@ -184,7 +184,7 @@ fn each(socket: &Socket) -> io::Result<()> {
 }
 
 fn pipe(socket: &Socket) -> io::Result<()> {
-    socket.pipe(socket).map(drop)
+    socket.pipe(socket)
 }
 
 /// To a target over std in the same process, whose read and write are counted too.

@@ -162,7 +162,7 @@ fn every_form_of_endpoint_connects_and_a_bad_port_does_not() {
         assert!(error.told().raw_os_error().is_some(), "and the system's error is told");
         assert_eq!(error.to_string(), format!("connect {} 127.0.0.1", error.told().code()), "port 0 is not shown");
 
-        let served = Served::start("127.0.0.1:0", &ServerOptions::new(), |socket| socket.pipe(socket).map(drop));
+        let served = Served::start("127.0.0.1:0", &ServerOptions::new(), |socket| socket.pipe(socket));
         let address = served.server.address().clone();
         let port = address.port();
         let at = address.socket_addr().expect("it is TCP");

@@ -43,7 +43,7 @@ fn everything_goes_wrong() {
                 socket.outbox().try_send([0; 100])?;
                 socket.write_all([0; 1 << 20])
             }
-            _ => socket.pipe(socket).map(drop),
+            _ => socket.pipe(socket),
         }
     });
     for kind in ["e", "p", "d", "o"] {
@@ -168,14 +168,14 @@ fn every_thread_says_what_it_is_for() {
             socket.outbox().try_send(vec![0; 1 << 20])?;
             socket.outbox().set_limit(64 << 20);
             socket.outbox().send(vec![0; 32 << 20])?;
-            socket.pipe(socket).map(drop)
+            socket.pipe(socket)
         });
         let unread = served.connect(); // its outbox has a thread as long as nobody reads
         let (_one, client, accepted) = pair("127.0.0.1:0");
         let events = accepted.events(0).expect("a thread starts");
         let (_two, a, b) = pair("127.0.0.1:0");
         let (_three, c, d) = pair("127.0.0.1:0");
-        let relaying = thread::spawn(move || relay(&b, &c).map(drop));
+        let relaying = thread::spawn(move || relay(&b, &c));
         let datagrams = dgram::Socket::bind("127.0.0.1:0").expect("port 0 is free");
         let received = datagrams.events(0).expect("a thread starts");
         let (answer, asked) = mpsc::channel::<()>();
@@ -325,7 +325,7 @@ fn nothing_runs_after_a_shutdown_that_says_so() {
         let before = threads();
         let mut late = 0;
         for _ in 0..20 {
-            let served = Served::start("127.0.0.1:0", &ServerOptions::new(), |socket| socket.pipe(socket).map(drop));
+            let served = Served::start("127.0.0.1:0", &ServerOptions::new(), |socket| socket.pipe(socket));
             let clients: Vec<_> = (0..10).map(|_| served.connect()).collect();
             let mut reply = [0];
             for client in &clients {

@@ -60,7 +60,7 @@ fn no_socket_is_inherited() {
         let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("inherit-{}", std::process::id()));
 
         let server = Server::listen("127.0.0.1:0").expect("port 0 is free");
-        let serving = server.spawn(|socket| socket.pipe(socket).map(drop)).expect("a thread starts");
+        let serving = server.spawn(|socket| socket.pipe(socket)).expect("a thread starts");
         let adopted = ServerOptions::new().adopt(given).expect("it listens");
         let on_path = Server::listen(path).expect("the path is free");
         let mut open = Vec::new();

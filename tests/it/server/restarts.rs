@@ -307,7 +307,7 @@ fn twenty_shutdowns_refuse_no_client() {
             let start = || {
                 let ours = listener.try_clone().expect("a descriptor is free");
                 let server = ServerOptions::new().adopt(ours).expect("it listens");
-                let serving = server.spawn(|socket: &Socket| socket.pipe(socket).map(drop)).expect("a thread starts");
+                let serving = server.spawn(|socket: &Socket| socket.pipe(socket)).expect("a thread starts");
                 (server, serving)
             };
             let mut running = start();

@@ -329,7 +329,7 @@ fn relayed(
     let backend = Served::start(at, &ServerOptions::new(), answer);
     let to = backend.server.address().clone();
     let proxy = Server::listen(at).expect("port 0 can be listened on");
-    let serving = proxy.spawn(move |client| relay(client, &Socket::connect(&to)?).map(drop)).expect("a thread");
+    let serving = proxy.spawn(move |client| relay(client, &Socket::connect(&to)?)).expect("a thread");
     let client = Socket::connect(proxy.address()).expect("it listens");
     client.write_all("?").expect("it is connected");
     let mut read = vec![0; 1];
@@ -423,7 +423,7 @@ fn a_shutdown_lets_a_pipe_run_whose_reader_is_slow() {
         let source = Served::start(at, &ServerOptions::new(), |socket| socket.write_end(vec![b'x'; SIZE]));
         let from = source.server.address().clone();
         let server = Server::listen(at).expect("port 0 can be listened on");
-        let serving = server.spawn(move |socket| Socket::connect(&from)?.pipe(socket).map(drop)).expect("a thread");
+        let serving = server.spawn(move |socket| Socket::connect(&from)?.pipe(socket)).expect("a thread");
         let client = Socket::connect(server.address()).expect("it listens");
         client.read_exact(&mut [0]).expect("the download begins");
         let reading = thread::spawn(move || {
@@ -459,7 +459,7 @@ fn a_pipe_into_a_connection_that_is_cut_ends() {
         let serving = server.spawn(move |socket| {
             let _ = tell.send(());
             let _ = going.lock().expect("nobody panics here").recv();
-            Socket::connect(&from)?.pipe(socket).map(drop)
+            Socket::connect(&from)?.pipe(socket)
         });
         let serving = serving.expect("a thread can be started");
         let _client = client(server.address());

@@ -234,7 +234,7 @@ fn a_write_after_the_end_says_who_ended() {
 fn ending_succeeds_with_and_without_data_and_twice() {
     within("every end arrives", || {
         each_ip(|at| {
-            let served = Served::start(at, &ServerOptions::new(), |socket| socket.pipe(socket).map(drop));
+            let served = Served::start(at, &ServerOptions::new(), |socket| socket.pipe(socket));
             type End = fn(&Socket) -> io::Result<()>;
             let ends: [(End, &str); 4] = [
                 (Socket::end, ""),
@@ -403,7 +403,7 @@ fn ended_connections_leave_no_thread_and_no_descriptor() {
                     b"fail" => Err(io::Error::other("as asked")),
                     b"boom" => panic!("as asked"),
                     b"rset" => Ok(socket.reset_and_destroy()?),
-                    _ => socket.pipe(socket).map(drop),
+                    _ => socket.pipe(socket),
                 }
             });
             // Clones that are forgotten hold nothing.

@@ -298,7 +298,7 @@ fn the_stack_size_is_what_was_asked_for() {
         let about = |sizes: Vec<u64>| sizes.iter().filter(|size| (ODD..ODD + 32_768).contains(size)).count();
         assert_eq!(about(stacks()), 0, "the premise: no mapping is that large by itself");
         let options = ServerOptions::new().stack_size(ODD as usize);
-        let served = Served::start("127.0.0.1:0", &options, |socket| socket.pipe(socket).map(drop));
+        let served = Served::start("127.0.0.1:0", &options, |socket| socket.pipe(socket));
         let clients = [0, 1, 2].map(|_| served.connect());
         for client in &clients {
             client.write_all("x").expect("it is connected");

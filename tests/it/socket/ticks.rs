@@ -119,7 +119,7 @@ fn call(way: Way, ends: &mut Ends) -> io::Result<()> {
         }
         Way::Line => ends.buffered.as_mut().expect("it was made").next_line().map(drop),
         Way::Until => ends.buffered.as_mut().expect("it was made").read_until(b'\n', &mut Vec::new()).map(drop),
-        Way::Pipe => socket.pipe(&ends.other).map(drop),
+        Way::Pipe => socket.pipe(&ends.other),
         Way::WriteAll => socket.write_all("more"),
         Way::Write => (&mut &*socket).write(b"more").map(drop),
         Way::WriteVectored => (&mut &*socket).write_vectored(&[IoSlice::new(b"mo"), IoSlice::new(b"re")]).map(drop),
@@ -128,7 +128,7 @@ fn call(way: Way, ends: &mut Ends) -> io::Result<()> {
         Way::PipeInto => {
             // What a pipe has read before its write fails is lost, so it is given something for each call.
             let _ = ends.other_peer.write_all([b'.'; 1000]);
-            ends.other.pipe(socket).map(drop)
+            ends.other.pipe(socket)
         }
         Way::Send => socket.outbox().send(*b"more").map_err(io::Error::from),
     }

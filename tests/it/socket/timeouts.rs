@@ -327,7 +327,7 @@ fn a_call_that_timed_out_has_lost_nothing() {
         |s| s.peek(&mut [0; 8]),
         |s| s.read_exact(&mut [0; 8]).map(|()| 8),
         |s| s.read_all().map(|all| all.len()),
-        |s| s.pipe(s).map(|n| n as usize),
+        |s| s.pipe(s).map(|()| 0),
     ];
     for call in calls {
         let socket = accepted.clone();

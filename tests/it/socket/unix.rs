@@ -200,7 +200,7 @@ fn an_abstract_name_has_no_file() {
 #[cfg(target_os = "linux")]
 fn served_by_an_abstract_name() {
     let name = PathBuf::from(format!("\0landline test {}", process::id()));
-    let served = Served::start(&name, &ServerOptions::new(), |socket| socket.pipe(socket).map(drop));
+    let served = Served::start(&name, &ServerOptions::new(), |socket| socket.pipe(socket));
     assert!(served.server.address().to_string().starts_with("@landline test"), "its NUL is shown");
     let client = Socket::connect(&name).expect("the server listens");
     client.outbox().try_send([]).expect("it is connected");

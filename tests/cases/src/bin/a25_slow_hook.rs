@@ -9,7 +9,7 @@ const LOOK_UP: Duration = Duration::from_secs(2);
 
 fn main() {
     let server = ServerOptions::new().max_connections(2).max_connections_per_address(1).listen("127.0.0.1:0").unwrap();
-    let serving = server.on().connection(|socket| socket.pipe(socket).map(drop)).refused(|_| thread::sleep(LOOK_UP));
+    let serving = server.on().connection(|socket| socket.pipe(socket)).refused(|_| thread::sleep(LOOK_UP));
     let _running = serving.spawn().unwrap();
     let ask = |socket: &Socket| {
         socket.write_all("x").unwrap();

@@ -13,7 +13,7 @@ fn main() {
     });
     let proxy = Server::listen("127.0.0.1:0").unwrap();
     let to = backend.address().clone();
-    let _proxy = proxy.spawn(move |client| relay(client, &Socket::connect(&to)?).map(drop));
+    let _proxy = proxy.spawn(move |client| relay(client, &Socket::connect(&to)?));
     let read = |server: &Server| cases::all(&Socket::connect(server.address()).unwrap()).map(|bytes| bytes.len());
     let (straight, relayed) = (read(&backend), read(&proxy));
     cases::verdict(straight.is_err() && relayed.is_err(), format!("straight {straight:?}, by relay {relayed:?}"))

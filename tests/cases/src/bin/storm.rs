@@ -101,7 +101,7 @@ fn act(socket: &Socket, r: &mut Rng, others: &Mutex<Vec<Socket>>, server: &Serve
                     Ok(())
                 });
             }
-            15 if depth == 0 => return socket.pipe(socket).map(drop),
+            15 if depth == 0 => return socket.pipe(socket),
             13 if r.chance(3) => panic!("handler"),
             14 if r.chance(3) => return Err(io::Error::other("handler's")),
             15 => {
