@@ -33,8 +33,7 @@ pub enum SocketEvent<D = Vec<u8>> {
     Timeout,
     /// The connection failed, or the closure returned an error.
     Error(Error),
-    /// It is over: the slot is free and the socket closed. To be matched as `Close { had_error, .. }`.
-    #[non_exhaustive]
+    /// It is over: the slot is free and the socket closed.
     Close {
         /// Whether an `Error` came before.
         had_error: bool,

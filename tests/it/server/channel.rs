@@ -39,7 +39,7 @@ fn socket_word(event: &SocketEvent) -> String {
         SocketEvent::End => "end".into(),
         SocketEvent::Timeout => "timeout".into(),
         SocketEvent::Error(error) => format!("error {}", error.code()),
-        SocketEvent::Close { had_error, .. } => format!("close {had_error}"),
+        SocketEvent::Close { had_error } => format!("close {had_error}"),
         other => format!("{other:?}"),
     }
 }

@@ -176,7 +176,7 @@ fn a_thousand_pings_are_answered() {
                             assert_eq!(socket.ready_state(), ReadyState::WriteOnly, "not readable, but writable");
                             socket.write_end("BYE")
                         }
-                        SocketEvent::Close { had_error, .. } => {
+                        SocketEvent::Close { had_error } => {
                             let state = socket.ready_state();
                             tell.send((state, had_error, counted.connections())).map_err(std::io::Error::other)
                         }

@@ -190,7 +190,7 @@ fn a_closed_server_tells_close_once_after_its_sockets_were_destroyed() {
             .connection(move |socket| {
                 socket.each(|socket, event| match event {
                     SocketEvent::Data(_) => open.send(socket.clone()).map_err(std::io::Error::other),
-                    SocketEvent::Close { had_error, .. } => {
+                    SocketEvent::Close { had_error } => {
                         socket_close.send(format!("socket {had_error}")).map_err(std::io::Error::other)
                     }
                     _ => Ok(()),

@@ -271,7 +271,7 @@ fn many_clients_get_all_their_bytes() {
                                     assert!(bytes.iter().all(|byte| *byte == b'C'), "the bytes are the server's");
                                     total += bytes.len();
                                 }
-                                SocketEvent::Close { had_error, .. } => assert!(!had_error, "no error"),
+                                SocketEvent::Close { had_error } => assert!(!had_error, "no error"),
                                 _ => {}
                             }
                             Ok(())

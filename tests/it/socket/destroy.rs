@@ -112,7 +112,7 @@ fn a_closed_server_resets_its_connections_and_then_is_over() {
                 .connection(move |socket| {
                     socket.each(|socket, event| match event {
                         SocketEvent::Data(_) => open.send(socket.clone()).map_err(std::io::Error::other),
-                        SocketEvent::Close { had_error, .. } => {
+                        SocketEvent::Close { had_error } => {
                             tell.send(format!("close {had_error}")).map_err(std::io::Error::other)
                         }
                         _ => Ok(()),

@@ -39,7 +39,7 @@ fn a_reset_that_a_write_met_is_no_end() -> io::Result<()> {
         let result = socket.each(|_, event| {
             events.push(match event {
                 SocketEvent::Error(error) => error.to_string(),
-                SocketEvent::Close { had_error, .. } => format!("close({had_error})"),
+                SocketEvent::Close { had_error } => format!("close({had_error})"),
                 event => format!("{event:?}"),
             });
             Ok(())

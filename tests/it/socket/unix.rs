@@ -447,7 +447,7 @@ fn pings_are_answered_over_every_kind_of_socket() {
                     assert_eq!(socket.ready_state(), ReadyState::WriteOnly, "it can still be written");
                     socket.end()
                 }
-                SocketEvent::Close { had_error, .. } => {
+                SocketEvent::Close { had_error } => {
                     assert_eq!((had_error, socket.ready_state()), (false, ReadyState::Closed), "and now neither");
                     Ok(())
                 }

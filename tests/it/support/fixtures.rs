@@ -91,7 +91,7 @@ impl Tape {
             SocketEvent::End => "end".into(),
             SocketEvent::Timeout => "timeout".into(),
             SocketEvent::Error(error) => format!("error {error}"),
-            SocketEvent::Close { had_error, .. } => format!("close {had_error}"),
+            SocketEvent::Close { had_error } => format!("close {had_error}"),
             other => format!("{other:?}"),
         };
         if word != "data" || self.0.last() != Some(&word) {
