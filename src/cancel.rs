@@ -51,9 +51,13 @@ impl Cancel {
         Cancel::default()
     }
 
-    /// Ends all that this was given to: a connect in progress fails with `ABORT_ERR`, `The operation was aborted`; a
-    /// connected socket is destroyed; a server is closed as by [`Server::close`](crate::net::Server::close), and a
-    /// datagram socket as by [`Socket::close`](crate::dgram::Socket::close).
+    /// Ends all that this was given to:
+    ///
+    /// - A connect in progress fails with `ABORT_ERR`, `The operation was aborted`.
+    /// - A connected socket is destroyed. Its reads and writes, blocked ones and later ones, fail with the same error;
+    ///   [`each`](crate::net::Socket::each) and channels tell `Error` with it, then `Close { had_error: true }`.
+    /// - A server is closed as by [`Server::close`](crate::net::Server::close), and a datagram socket as by
+    ///   [`Socket::close`](crate::dgram::Socket::close): no error. Connections that the server has accepted go on.
     ///
     /// Blocks until each has noticed, which takes well below a millisecond on Linux; where the system cannot wake a
     /// connect(2), the call that made it returns all the same. Callable from any thread, from callbacks too, but not

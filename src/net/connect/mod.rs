@@ -93,8 +93,8 @@ impl SocketOptions {
 
     /// Lets `cancel` end this, at any time: a connect in progress fails with `ABORT_ERR`, on Linux well within a
     /// millisecond, or some 10 ms if it waits for room in the backlog of a Unix socket; a connected socket is
-    /// destroyed, so that calls that are blocked on it fail with `NotConnected`. If it was fired before, the connect
-    /// fails at once. Default: none.
+    /// destroyed, so that calls that are blocked on it, and later ones, fail with `ABORT_ERR` too. If it was fired
+    /// before, the connect fails at once. Default: none.
     #[doc(alias = "signal")]
     pub fn cancel(self, cancel: &Cancel) -> SocketOptions {
         SocketOptions { cancel: Some(cancel.clone()), ..self }
@@ -502,7 +502,7 @@ impl SocketOptions {
             let attached = self.cancel.as_ref().map(|cancel| {
                 let connection = Arc::downgrade(&socket.connection);
                 cancel.attach(move || match connection.upgrade() {
-                    Some(connection) if !connection.is_closed() => connection.fail(&Cancel::error()),
+                    Some(connection) if !connection.is_closed() => connection.abort(),
                     _ => {}
                 })
             });

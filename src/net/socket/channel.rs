@@ -2,7 +2,7 @@
 
 use std::io;
 
-use crate::error::Cause;
+use crate::error::{Cause, Error};
 use crate::events::{CloseSignal, Events, Feed, channel};
 use crate::net::socket::Socket;
 use crate::net::socket::connection::destroyed;
@@ -38,23 +38,27 @@ pub(crate) fn feed_from<T>(socket: &Socket, feed: &Feed<T>, wrap: impl Fn(Socket
     socket.connection.tell_closed(signal);
     let mut is_close_told = false;
     let result = socket.each_until(Ends::ByReceiver, |socket, event| {
-        let is_close = matches!(event, SocketEvent::Close { .. });
-        is_close_told |= is_close;
+        is_close_told |= matches!(event, SocketEvent::Close { .. });
+        // These two are sent even so.
+        let is_last = matches!(event, SocketEvent::Error(_) | SocketEvent::Close { .. });
         let event = wrap(event.into_owned());
-        // The close is sent even so.
-        let sent = if is_close { feed.send(event) } else { feed.send_unless(event, &closed) };
+        let sent = if is_last { feed.send(event) } else { feed.send_unless(event, &closed) };
         sent.map_err(|_| {
             socket.destroy();
             destroyed("send").into()
         })
     });
+    // The end of the receiver is no error.
+    let result = match result {
+        Err(error) if Cause::Destroyed.is_of(&error) => Ok(()),
+        result => result.map_err(Error::from),
+    };
     if !is_close_told {
         // It was closed before the first event.
-        let _ = feed.send(wrap(SocketEvent::Close { had_error: false }));
+        let had_error = result.is_err();
+        let error = result.as_ref().err().cloned().map(SocketEvent::Error);
+        let _ =
+            error.into_iter().chain([SocketEvent::Close { had_error }]).try_for_each(|event| feed.send(wrap(event)));
     }
-    // An error went through the channel, and the end of the receiver is none.
-    match result {
-        Err(error) if Cause::Destroyed.is_of(&error) => Ok(()),
-        result => result,
-    }
+    Ok(result?)
 }

@@ -16,7 +16,7 @@ use socket2::SockRef;
 
 use crate::address::{Address, Family};
 use crate::callback::Frame;
-use crate::cancel::Attached;
+use crate::cancel::{Attached, Cancel};
 use crate::error::{Cause, Error};
 use crate::events::CloseSignal;
 use crate::net::socket::carried::Carried;
@@ -50,6 +50,8 @@ pub(crate) const INTERRUPTED: u16 = 32;
 pub(crate) const UNREAD: u16 = 128;
 /// There is a `Buffered` of it.
 pub(crate) const BUFFERED: u16 = 256;
+/// It was closed by a `Cancel`. Set together with `CLOSED`.
+const ABORTED: u16 = 512;
 
 #[derive(Debug)]
 pub(crate) struct Connection {
@@ -133,6 +135,8 @@ pub(crate) enum CloseMode {
     InOrder,
     /// Both ways, now, waking whoever is blocked.
     Cut,
+    /// The same, by a `Cancel`, whose error every call gets from then on.
+    Abort,
     /// RST. A thread that writes has so long to leave by itself.
     Reset(Duration),
 }
@@ -187,12 +191,22 @@ impl Connection {
     /// The stream, unless the connection is closed: the error then names `call`.
     #[inline]
     pub(crate) fn stream(&self, call: &'static str) -> io::Result<Arc<TcpStream>> {
-        read(&self.stream).clone().ok_or_else(|| io::Error::from(destroyed(call)))
+        read(&self.stream).clone().ok_or_else(|| io::Error::from(self.gone(call)))
     }
 
     /// The error if the connection is closed: it names `call`.
     pub(crate) fn check_open(&self, call: &'static str) -> io::Result<()> {
-        if self.is_closed() { Err(destroyed(call).into()) } else { Ok(()) }
+        if self.is_closed() { Err(self.gone(call).into()) } else { Ok(()) }
+    }
+
+    /// What a call on the closed connection gets.
+    pub(crate) fn gone(&self, call: &'static str) -> Error {
+        if self.is_aborted() { Cancel::error() } else { destroyed(call) }
+    }
+
+    /// Whether a `Cancel` has closed it.
+    pub(crate) fn is_aborted(&self) -> bool {
+        self.has(ABORTED)
     }
 
     /// Whether any of the flags is set, without order: a call that begins after one was set sees it.
@@ -332,7 +346,9 @@ impl Connection {
             }
             _ => None,
         };
-        let before = self.set(CLOSED);
+        let flags = if matches!(mode, CloseMode::Abort) { CLOSED | ABORTED } else { CLOSED };
+        let close = |before| (before & CLOSED == 0).then_some(before | flags);
+        let before = self.move_gate(|| self.flags.fetch_update(SeqCst, SeqCst, close).unwrap_or_else(|before| before));
         if before & CLOSED != 0 {
             return None;
         }
@@ -403,7 +419,7 @@ impl Connection {
         let others = Arc::strong_count(&stream) > 1;
         // shutdown(2) fails only if the connection is gone already, which is what it is for.
         match mode {
-            CloseMode::Plain | CloseMode::InOrder | CloseMode::Cut => {
+            CloseMode::Plain | CloseMode::InOrder | CloseMode::Cut | CloseMode::Abort => {
                 if others {
                     let _ = stream.shutdown(Shutdown::Both);
                 }
@@ -442,6 +458,12 @@ impl Connection {
     pub(crate) fn fail(&self, error: &Error) {
         let ended = self.end(Outcome::Failed, CloseMode::Cut);
         self.tell_end_by(error, ended);
+    }
+
+    /// A `Cancel` was fired: closes the connection, and tells of it.
+    pub(crate) fn abort(&self) {
+        let ended = self.end(Outcome::Failed, CloseMode::Abort);
+        self.tell_end_by(&Cancel::error(), ended);
     }
 
     /// Tells of the error, if it has ended the connection, and of the end.
@@ -500,7 +522,7 @@ impl Connection {
         call: &'static str,
         apply: impl FnOnce(&SockRef<'_>, &T) -> io::Result<()>,
     ) -> io::Result<()> {
-        let stream = read(&self.stream).clone().ok_or_else(|| destroyed(call))?;
+        let stream = read(&self.stream).clone().ok_or_else(|| self.gone(call))?;
         let mut settings = lock(&self.settings);
         let field = field(&mut settings);
         if *field != value {
@@ -554,7 +576,7 @@ impl Drop for Connection {
     }
 }
 
-/// What a call on a closed socket gets.
+/// What a call on a socket gets that this program has closed.
 pub(crate) fn destroyed(call: &'static str) -> Error {
     let text = format!("Cannot call {call} after a stream was destroyed");
     Error::of_cause(Cause::Destroyed, text)

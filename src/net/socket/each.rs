@@ -4,6 +4,7 @@ use std::io;
 use std::net::TcpStream;
 use std::sync::Arc;
 
+use crate::cancel::Cancel;
 use crate::error::{Cause, Error};
 use crate::net::socket::Socket;
 use crate::net::socket::connection::{CloseMode, Connection};
@@ -73,7 +74,7 @@ impl Socket {
     ///   the meantime is sent. With `allow_half_open` that waits until [`end`](Socket::end) or
     ///   [`destroy`](Socket::destroy) is called, on whatever thread.
     /// - An error that `f` returns destroys the connection: `Error` with it and `Close` follow, and `each` returns it.
-    /// - `destroy()` from anywhere is followed by `Close` alone.
+    /// - `destroy()` from anywhere is followed by `Close` alone. A [`Cancel`](crate::Cancel) that is fired is an error.
     /// - When the server [shuts down](crate::net::Server::shutdown), the connection is ended in order, and `Close`
     ///   follows.
     /// - While `f` runs nothing is read, so a peer that sends too fast is slowed down.
@@ -123,6 +124,9 @@ impl Socket {
         if self.connection.is_closed() && result.as_ref().is_err_and(|error| Cause::Destroyed.is_of(error)) {
             // Ours, so it is no error of the connection's.
             result = Ok(());
+        }
+        if self.connection.is_aborted() && result.is_ok() {
+            result = Err(Cancel::error().into());
         }
         let result = match result {
             Ok(()) => {

@@ -36,8 +36,9 @@ use crate::sys;
 ///
 /// It is [`Read`] and [`Write`], owned or by reference, and has their methods on `&self`, so that one thread can read
 /// while another writes. Clones are handles to the same connection. Closing acts on the connection, whatever handles
-/// are left: their calls then fail with `NotConnected`. When the last handle of a connection that nobody has closed is
-/// dropped, it is closed as std closes, by close(2), as soon as what its [outbox](Socket::outbox) holds is out.
+/// are left: their calls then fail with `NotConnected`, or with `ABORT_ERR` where a [`Cancel`](crate::Cancel) has closed
+/// it. When the last handle of an open connection is dropped, it is closed as std closes, by close(2), as soon as what
+/// its [outbox](Socket::outbox) holds is out.
 ///
 /// A write is whole: no other thread's bytes come between those of one call.
 ///

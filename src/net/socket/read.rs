@@ -12,9 +12,7 @@ use socket2::SockRef;
 
 use crate::address::Family;
 use crate::error::Error;
-use crate::net::socket::connection::{
-    CLOSED, Connection, INTERRUPTED, PEER_ENDED, TIMED, UNREAD, destroyed, shutting_down,
-};
+use crate::net::socket::connection::{CLOSED, Connection, INTERRUPTED, PEER_ENDED, TIMED, UNREAD, shutting_down};
 use crate::net::socket::stream::CHUNK;
 use crate::net::socket::timers::{Direction, IdleMark, is_timeout};
 use crate::sync::deadline::Deadline;
@@ -135,7 +133,7 @@ impl Connection {
         };
         loop {
             if self.is_closed() {
-                return Err(destroyed("read").into());
+                return Err(self.gone("read").into());
             }
             let entry = self.timers.enter(stream, &mut limits, told)?;
             let result = match self.may_have(UNREAD) {
@@ -169,7 +167,7 @@ impl Connection {
     #[cold]
     fn outcome(&self, stream: &TcpStream, result: io::Result<usize>) -> io::Result<usize> {
         match result {
-            _ if self.is_closed() => Err(destroyed("read").into()),
+            _ if self.is_closed() => Err(self.gone("read").into()),
             Ok(0) => self.check_end(stream, true).map(|()| 0),
             Ok(n) => Ok(n),
             Err(error) => Err(self.broke("read", &error).into()),
@@ -197,7 +195,7 @@ impl Connection {
             }
         };
         match result {
-            _ if self.is_closed() => Err(destroyed("read").into()),
+            _ if self.is_closed() => Err(self.gone("read").into()),
             Ok(0) => match broken.clone() {
                 Some(error) => Err(error.into()),
                 None => {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::address::Family;
 use crate::error::Error;
-use crate::net::socket::connection::{CLOSED, Connection, PEER_ENDED, TIMED, WE_ENDED, destroyed};
+use crate::net::socket::connection::{CLOSED, Connection, PEER_ENDED, TIMED, WE_ENDED};
 use crate::net::socket::outbox::queue::{Message, Queue};
 use crate::net::socket::stream::CHUNK;
 use crate::net::socket::timers::{Direction, is_timeout};
@@ -48,7 +48,7 @@ impl Connection {
     pub(crate) fn check_writable(&self) -> io::Result<()> {
         let flags = self.flags.load(SeqCst);
         if flags & CLOSED != 0 {
-            return Err(destroyed("write").into());
+            return Err(self.gone("write").into());
         }
         if flags & WE_ENDED != 0 && flags & PEER_ENDED != 0 && !self.allow_half_open {
             return Err(Error::fixed(
@@ -175,12 +175,12 @@ impl Connection {
                     }
                     pause = SHORTEST_PAUSE;
                     match n {
-                        _ if self.is_closed() => destroyed("write").into(),
+                        _ if self.is_closed() => self.gone("write").into(),
                         0 => io::ErrorKind::WriteZero.into(),
                         _ => continue,
                     }
                 }
-                Err(_) if self.is_closed() => destroyed("write").into(),
+                Err(_) if self.is_closed() => self.gone("write").into(),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) if sys::WRITES_ARE_POLLED && error.kind() == io::ErrorKind::WouldBlock => {
                     match self.timers.left(&mut limits, &mut None) {
@@ -267,7 +267,7 @@ impl WriteGuard<'_> {
         // Once it is counted: a flush that is woken by this finds it in `bytes_written`.
         queue.wrote(n);
         result?;
-        if self.connection.is_closed() { Err(destroyed("write").into()) } else { Ok(batch.len()) }
+        if self.connection.is_closed() { Err(self.connection.gone("write").into()) } else { Ok(batch.len()) }
     }
 
     /// Gives the turn to a thread that waits for it, if one does.
@@ -295,7 +295,7 @@ impl WriteGuard<'_> {
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) if self.connection.is_closed() => return Err(destroyed("write").into()),
+                Err(_) if self.connection.is_closed() => return Err(self.connection.gone("write").into()),
                 Err(error) => return Err(self.connection.broke("write", &error).into()),
             }
         }
@@ -342,13 +342,13 @@ impl WriteGuard<'_> {
         let connection = self.connection;
         let n = match written {
             Ok(n) => n,
-            Err(_) if connection.is_closed() => return (0, Err(destroyed("write").into())),
+            Err(_) if connection.is_closed() => return (0, Err(self.connection.gone("write").into())),
             Err(error) if sys::is_passing(&error) => 0,
             Err(error) => return (0, Err(connection.broke("write", &error).into())),
         };
         connection.wrote(n);
         if connection.is_closed() {
-            return (n, Err(destroyed("write").into()));
+            return (n, Err(self.connection.gone("write").into()));
         }
         let (more, result) = connection.write_in_time(stream, data.after(n));
         (n + more, result)

@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Barrier, Mutex, mpsc};
 use std::thread;
 
-use landline::net::{Server, ServerOptions, Socket, SocketOptions};
-use landline::{Cancel, Report, dgram};
+use landline::net::{Server, ServerOptions, Socket, SocketEvent, SocketOptions};
+use landline::{Cancel, Error, Report, dgram};
 
 use crate::race::{HOUR, Hole, Place, Tape, ms, named, timed};
 use crate::support::Whole;
@@ -180,7 +180,8 @@ fn cancelling_what_is_closed_does_nothing() {
     assert_eq!(tape.lines(), told, "nothing more happens");
 }
 
-/// Ensures that a connected socket is destroyed: a thread that reads from it is woken, and the log says why.
+/// Ensures that a connected socket is destroyed: a thread that reads from it is woken, later reads and writes get the
+/// same error, and the log says why.
 #[test]
 fn cancelling_destroys_a_connected_socket() {
     let cancel = Cancel::new();
@@ -195,9 +196,75 @@ fn cancelling_destroys_a_connected_socket() {
     };
     cancel.cancel();
     let read = within("read returns", move || reading.join()).expect("no panic");
-    assert_eq!(read.expect_err("it was destroyed").kind(), io::ErrorKind::NotConnected, "as after destroy()");
+    assert_eq!(code(read.expect_err("it was cancelled")), "ABORT_ERR", "the blocked read says what has ended it");
+    let later = [
+        socket.read(&mut [0; 8]).map(drop),
+        socket.peek(&mut [0; 8]).map(drop),
+        socket.available().map(drop),
+        socket.write_all("late"),
+        socket.outbox().try_send(*b"late").map_err(io::Error::from),
+        socket.each(|_, _| Ok(())),
+    ];
+    for error in later.map(|result| result.expect_err("it was cancelled")) {
+        assert_eq!(code(error), "ABORT_ERR", "and so does each later call");
+    }
     assert_eq!(accepted.read_all().map_err(|error| error.kind()).unwrap_or_default(), b"", "the peer is told");
     assert!(tape.lines().contains(&"error ABORT_ERR".to_owned()), "the log says why: {:?}", tape.lines());
+}
+
+/// Ensures that `each` and a channel tell a cancelled connection as a failed one: `Error`, then `Close`, also when it was
+/// cancelled before the first event; and that a destroyed one stays one, whatever is cancelled later.
+#[test]
+fn a_cancelled_connection_is_told_as_a_failed_one() {
+    let server = Server::listen("127.0.0.1:0").expect("port 0 can be listened on");
+    let connect = |cancel: &Cancel| {
+        let options = SocketOptions::new().cancel(cancel).allow_half_open(true);
+        (options.connect(server.address()).expect("it listens"), server.accept().expect("accepting works"))
+    };
+    for is_ended in [false, true] {
+        let cancel = Cancel::new();
+        let (socket, accepted) = connect(&cancel);
+        let (tell, told) = mpsc::channel();
+        let reading = blocked({
+            let socket = socket.clone();
+            move || socket.each(|_, event| tell.send(label(&event)).map_err(io::Error::other))
+        });
+        if is_ended {
+            accepted.expect("the server is open").end().expect("it is connected");
+            assert_eq!(told.recv_timeout(HANG).as_deref(), Ok("end"), "our own end is waited for");
+        }
+        cancel.cancel();
+        let result = within("each returns", move || reading.join()).expect("no panic");
+        assert_eq!(code(result.expect_err("it was cancelled")), "ABORT_ERR", "each gives the error");
+        assert_eq!(told.iter().collect::<Vec<_>>(), ["error ABORT_ERR", "close true"], "it is told as a failure");
+    }
+    for room in [0, 8] {
+        let cancel = Cancel::new();
+        let (socket, _accepted) = connect(&cancel);
+        let events = socket.events(room).expect("a thread can be started");
+        cancel.cancel();
+        let told = within("the channel ends", move || events.iter().map(|event| label(&event)).collect::<Vec<_>>());
+        assert_eq!(told, ["error ABORT_ERR", "close true"], "with room for {room}");
+    }
+    let cancel = Cancel::new();
+    let (socket, _accepted) = connect(&cancel);
+    socket.destroy();
+    cancel.cancel();
+    let error = socket.read(&mut [0; 8]).expect_err("it was destroyed");
+    assert_eq!(error.kind(), io::ErrorKind::NotConnected, "what has closed it first counts");
+}
+
+fn code(error: io::Error) -> String {
+    Error::of(&error).map(|error| error.code().to_owned()).unwrap_or_default()
+}
+
+fn label<D: std::fmt::Debug>(event: &SocketEvent<D>) -> String {
+    match event {
+        SocketEvent::End => "end".to_owned(),
+        SocketEvent::Error(error) => format!("error {}", error.code()),
+        SocketEvent::Close { had_error } => format!("close {had_error}"),
+        other => format!("{other:?}"),
+    }
 }
 
 /// Ensures that a handle which lives as long as the program forgets each connect and each server that is gone.
@@ -351,7 +418,7 @@ fn cancelling_at_any_moment_is_exact() {
                 Ok(socket) => {
                     connected += 1;
                     let error = socket.write_all("x").expect_err("cancelled while or after it was connected");
-                    assert_eq!(error.kind(), io::ErrorKind::NotConnected, "it is destroyed");
+                    assert_eq!(code(error), "ABORT_ERR", "it is destroyed, and says by what");
                     drop(server.accept());
                 }
                 Err(error) => {

@@ -120,8 +120,7 @@ fn relay_is_no_slower_than_a_copy_by_std() {
     let target = TcpListener::bind("127.0.0.1:0").expect("port 0 can be listened on");
     let to = target.local_addr().expect("it is bound");
     let server = LandlineServer::listen("127.0.0.1:0").expect("port 0 can be listened on");
-    let running =
-        server.spawn(move |client| relay(client, &Socket::connect(to)?)).expect("a thread can be started");
+    let running = server.spawn(move |client| relay(client, &Socket::connect(to)?)).expect("a thread can be started");
     let at = server.address().socket_addr().expect("it is TCP");
     let (mut ours, mut stds) = (Duration::MAX, Duration::MAX);
     for round in 0..3 {

@@ -12,7 +12,7 @@ use std::{fmt, io, slice};
 
 use crate::error::{Cause, Error};
 use crate::net::socket::Socket;
-use crate::net::socket::connection::{CloseMode, Connection, destroyed};
+use crate::net::socket::connection::{CloseMode, Connection};
 use crate::net::socket::outbox::error::SendError;
 use crate::net::socket::outbox::queue::{Message, NotTaken, State};
 use crate::net::socket::timers::Direction;
@@ -137,7 +137,7 @@ impl Outbox {
         }
         let gave_up = state.gave_up();
         drop(state);
-        if gave_up { Err(self.why_closed(destroyed("write").into())) } else { Ok(()) }
+        if gave_up { Err(self.why_closed(self.connection.gone("write").into())) } else { Ok(()) }
     }
 
     /// Ends our direction when all that is queued is out, without blocking: [`Socket::end`] later. It is kept, also when
