@@ -68,7 +68,7 @@ pub struct Socket {
     pub(crate) connection: Arc<Connection>,
 }
 
-/// Which directions of a [`Socket`] are open. Prints as Node's `readyState`.
+/// Which directions of a [`Socket`] are open, as far as this program knows. Prints as Node's `readyState`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ReadyState {
@@ -78,7 +78,7 @@ pub enum ReadyState {
     ReadOnly,
     /// The peer has ended, and a read has come to its end; we may still write.
     WriteOnly,
-    /// Neither.
+    /// Neither: both sides have ended, or the socket is [destroyed](Socket::is_destroyed).
     Closed,
 }
 
@@ -277,7 +277,10 @@ impl Socket {
         Err(Error::fixed(io::ErrorKind::NotConnected, "ERR_SOCKET_CLOSED", "Socket is closed").into())
     }
 
-    /// Which directions are open.
+    /// Which directions are open. Makes no system call: the peer's end counts once a read, a [`peek`](Self::peek) or
+    /// [`available`](Self::available) has come to it, behind all that was sent before. So a socket that nothing reads
+    /// stays `Open` after the peer's end, as in Node; `available` asks.
+    #[doc(alias = "readyState")]
     pub fn ready_state(&self) -> ReadyState {
         match (self.connection.we_ended(), self.connection.peer_ended()) {
             _ if self.connection.is_closed() => ReadyState::Closed,
@@ -286,6 +289,32 @@ impl Socket {
             (false, true) => ReadyState::WriteOnly,
             (true, true) => ReadyState::Closed,
         }
+    }
+
+    /// Whether the connection is closed for good: by [`destroy`](Self::destroy), by an error, by the end of its handler
+    /// or of [`each`](Self::each). Its calls fail then, and its slot in the server is free. A connection of which both
+    /// sides have ended is not destroyed by that: [`ready_state`](Self::ready_state) is `Closed`, and it still has its
+    /// slot.
+    ///
+    /// ```
+    /// use landline::net::{ReadyState, Server, Socket};
+    ///
+    /// let server = Server::listen("127.0.0.1:0")?;
+    /// let socket = Socket::connect(server.address())?;
+    /// server.accept()?.expect("the server is open").end()?;
+    /// socket.end()?;
+    /// assert_eq!(socket.read(&mut [0; 8])?, 0);
+    /// assert_eq!((socket.ready_state(), socket.is_destroyed()), (ReadyState::Closed, false));
+    ///
+    /// socket.destroy();
+    /// assert!(socket.is_destroyed());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    #[doc(alias = "destroyed")]
+    #[doc(alias = "closed")]
+    #[doc(alias = "is_closed")]
+    pub fn is_destroyed(&self) -> bool {
+        self.connection.is_closed()
     }
 }
 

@@ -91,9 +91,7 @@ impl Connection {
     /// Counts what a read has given.
     #[inline]
     fn received(&self, n: usize) -> io::Result<usize> {
-        if n == 0 {
-            self.flags.fetch_or(PEER_ENDED, SeqCst);
-        } else {
+        if n > 0 {
             self.bytes_read.fetch_add(n as u64, Relaxed);
             if self.may_have(TIMED) {
                 self.timers.moved();
@@ -225,6 +223,7 @@ impl Connection {
         if self.has(INTERRUPTED) {
             return Err(shutting_down().into());
         }
+        self.flags.fetch_or(PEER_ENDED, SeqCst);
         Ok(())
     }
 

@@ -314,7 +314,7 @@ fn peek_leaves_what_it_shows() {
             assert_eq!((&buf, accepted.bytes_read()), (b"abcdef", 6), "what was shown is read");
             client.end().expect("it is connected");
             assert_eq!(accepted.peek(&mut buf).expect("no reset"), 0, "the end can be looked at");
-            assert_eq!(accepted.ready_state().to_string(), "open", "it was not read yet");
+            assert_eq!(accepted.ready_state().to_string(), "writeOnly", "it is known, and can be read still");
             assert_eq!(accepted.read(&mut buf).expect("no reset"), 0, "then it is read");
             assert_eq!(accepted.ready_state().to_string(), "writeOnly", "and known");
         });

@@ -288,6 +288,38 @@ fn ready_state_follows_both_directions() {
     });
 }
 
+/// Ensures that whatever call comes to the peer's end makes `ready_state` know it, and none before; and that only closing
+/// makes a socket a destroyed one.
+#[test]
+fn the_peers_end_is_known_once_a_call_has_come_to_it() {
+    type Call = fn(&Socket) -> bool;
+    let calls: [(&str, Call); 3] = [
+        ("read", |socket| socket.read(&mut [0; 8]).is_ok_and(|n| n == 0)),
+        ("peek", |socket| socket.peek(&mut [0; 8]).is_ok_and(|n| n == 0)),
+        ("available", |socket| socket.available().is_ok_and(|n| n == Some(0))),
+    ];
+    for (name, call) in calls {
+        each_ip(|at| {
+            let (_server, client, accepted) = pair(at);
+            client.write_end("x").expect("it is connected");
+            eventually("the byte is there", || accepted.available().is_ok_and(|n| n == Some(1)));
+            assert_eq!(accepted.ready_state(), ReadyState::Open, "before {name} has come to the end");
+            accepted.read_exact(&mut [0]).expect("it is there");
+            eventually("the end is there", || call(&accepted));
+            assert_eq!(accepted.ready_state(), ReadyState::WriteOnly, "after {name} has");
+            accepted.write_end("y").expect("our direction is open");
+            assert_eq!(
+                (accepted.ready_state(), accepted.is_destroyed()),
+                (ReadyState::Closed, false),
+                "both have ended"
+            );
+            assert_eq!(client.read_text().expect("no reset"), "y", "it was sent");
+            accepted.destroy();
+            assert_eq!((accepted.ready_state(), accepted.is_destroyed()), (ReadyState::Closed, true), "it is closed");
+        });
+    }
+}
+
 /// Ensures that the default, which is not half-open, takes nothing from blocking calls: a handler that reads to the end
 /// and then replies is heard.
 #[test]

@@ -170,7 +170,7 @@ fn a_paused_loop_can_be_destroyed_and_times_out() {
     client.end().expect("it is connected");
     eventually("it arrives", || accepted.available().expect("it is connected") == Some(0));
     until_asleep(reader.as_slice());
-    assert_eq!(accepted.ready_state(), ReadyState::Open, "the end is not read, and not answered");
+    assert_eq!(accepted.ready_state(), ReadyState::WriteOnly, "the end is known, and not answered");
     accepted.resume();
     assert_eq!(words(tape), ["end", "close false"], "until it is not");
 
