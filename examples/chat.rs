@@ -30,9 +30,9 @@
 //! share. The lock gives all clients the same order of lines; nothing under it waits.
 
 use std::io::{self, Write};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
-use landline::net::{Server, Socket};
+use landline::net::{Message, Server, Socket};
 
 fn main() -> Result<(), landline::Error> {
     let server = Server::listen(std::env::args().nth(1).unwrap_or("127.0.0.1:3000".into()))?;
@@ -42,7 +42,7 @@ fn main() -> Result<(), landline::Error> {
     server.serve(|socket| {
         say(format_args!("{} joined", socket.id()))?;
         let result = socket.buffered()?.lines().try_for_each(|line| {
-            let line: Arc<[u8]> = format!("{}: {}\n", socket.id(), line?).into_bytes().into();
+            let line = Message::from(format!("{}: {}\n", socket.id(), line?));
             let _turn = speaking.lock().unwrap_or_else(PoisonError::into_inner);
             everyone.sockets().iter().filter(|other| *other != socket).for_each(|other| tell(other, &line));
             Ok(())
@@ -53,8 +53,8 @@ fn main() -> Result<(), landline::Error> {
     Ok(())
 }
 
-fn tell(client: &Socket, line: &Arc<[u8]>) {
-    if client.outbox().try_send(Arc::clone(line)).is_err() {
+fn tell(client: &Socket, line: &Message) {
+    if client.outbox().try_send(line).is_err() {
         client.destroy();
     }
 }

@@ -27,11 +27,10 @@
 //! frames: `clear` throws away the frame that was not sent yet, since the new one says it all.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 use std::{env, io, thread};
 
-use landline::net::{Server, ServerEvent, SocketEvent};
+use landline::net::{Message, Server, ServerEvent, SocketEvent};
 
 const STEP: Duration = Duration::from_millis(50);
 
@@ -58,10 +57,10 @@ fn main() -> io::Result<()> {
         let places: Vec<_> = players.iter().map(|(id, (_, place))| format!("{id} at {place}")).collect();
         let frame = places.join(", ") + "\n";
         if frame != shown {
-            let bytes: Arc<[u8]> = frame.as_bytes().into();
+            let message = Message::from(&frame);
             for (socket, _) in players.values() {
                 socket.outbox().clear();
-                if socket.outbox().try_send(Arc::clone(&bytes)).is_err() {
+                if socket.outbox().try_send(&message).is_err() {
                     socket.destroy();
                 }
             }

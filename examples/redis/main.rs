@@ -53,9 +53,9 @@ mod resp;
 
 use std::collections::HashMap;
 use std::io::{self, Write};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use landline::net::{Server, Socket};
+use landline::net::{Message, Server, Socket};
 
 use crate::resp::{NULL, array, bulk, done, error, number, receive};
 
@@ -94,7 +94,7 @@ fn talk(socket: &Socket, values: &Map<Vec<u8>>, subscribers: &Map<Vec<Socket>>) 
                 continue;
             }
             [b"PUBLISH", channel, text] => {
-                let message = array(&[bulk(b"message"), bulk(channel), bulk(text)]).into();
+                let message = Message::from(array(&[bulk(b"message"), bulk(channel), bulk(text)]));
                 let all = lock(subscribers);
                 number(all.get(channel).into_iter().flatten().filter(|client| tell(client, &message)).count())
             }
@@ -105,8 +105,8 @@ fn talk(socket: &Socket, values: &Map<Vec<u8>>, subscribers: &Map<Vec<Socket>>) 
     Ok(())
 }
 
-fn tell(client: &Socket, message: &Arc<[u8]>) -> bool {
-    client.outbox().try_send(Arc::clone(message)).inspect_err(|_| client.destroy()).is_ok()
+fn tell(client: &Socket, message: &Message) -> bool {
+    client.outbox().try_send(message).inspect_err(|_| client.destroy()).is_ok()
 }
 
 fn increment(value: &mut Vec<u8>) -> Vec<u8> {

@@ -22,8 +22,22 @@ mod deadline;
 #[path = "../../src/sync/poison.rs"]
 mod poison;
 
+#[path = "../../src/net/socket/outbox/message.rs"]
+mod message;
+
 /// What the library's files and loom's macros use of std.
-pub use real::{cell, collections, convert, fmt, marker, mem, net, ops, time};
+pub use real::{borrow, cell, collections, convert, fmt, marker, mem, ops, time};
+
+/// What they use of std's addresses, and of the library's own modules there.
+pub mod net {
+    pub use real::net::*;
+
+    pub(crate) mod socket {
+        pub(crate) mod outbox {
+            pub(crate) use crate::message;
+        }
+    }
+}
 
 /// What they use of std's locks, and of the library's.
 pub mod sync {

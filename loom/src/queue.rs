@@ -9,10 +9,11 @@ use loom::thread::{self, JoinHandle};
 use real::sync::Mutex;
 use real::time::Duration;
 
+use crate::net::socket::outbox::message::Message;
 use crate::sync::Arc;
 use crate::turn::Turn;
 use crate::{Count, Model, SeqCst};
-use library::{Message, NotTaken, Queue, State};
+use library::{NotTaken, Queue, State};
 
 pub(crate) const MODELS: &[Model] = &[
     ("of two senders no message is lost, doubled or torn", Some(3), two_senders::<0>),
@@ -343,9 +344,9 @@ fn an_end_that_fails() {
 }
 
 fn no_writer() {
-    let message: Message = [1; 2].into();
+    let message: Arc<[u8]> = Arc::from([1; 2]);
     let push = |link: &Link, written| {
-        let messages = [Arc::clone(&message), Arc::clone(&message)];
+        let messages = [Message::from(&message), Message::from(&message)];
         link.queue.push(&messages, |_, _| Ok(None), || Ok(written), || Err(Refused::NoWriter))
     };
     for written in [1, 2] {

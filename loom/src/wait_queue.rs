@@ -19,7 +19,11 @@ pub(crate) const MODELS: &[Model] = &[
     ("all threads that give up are let go, and leave their places in the queue", Some(3), threads_give_up),
     ("a call to a thread that gives up is not lost", Some(3), a_call_is_not_lost),
     ("of two calls to threads of which one gives up, none is lost", Some(3), two_calls_are_not_lost),
-    ("a thread with time left is called, whether one place is at the front or two", None, a_thread_with_time_left_is_called),
+    (
+        "a thread with time left is called, whether one place is at the front or two",
+        None,
+        a_thread_with_time_left_is_called,
+    ),
     ("a thread whose time is up is let go, unless it was called, and its place is not lost", Some(3), times_are_up),
 ];
 
@@ -49,7 +53,8 @@ impl Line {
 
     /// Fills the front, but for `free`, lets other threads run, and leaves the front. Once all have ended, none is there.
     fn with_full_front(&self, free: usize, others: impl FnOnce() -> Vec<thread::JoinHandle<()>>) {
-        let mut tickets: Vec<_> = (free..2).map(|_| self.queue.enter(Deadline::NEVER, || false).expect("it is free")).collect();
+        let mut tickets: Vec<_> =
+            (free..2).map(|_| self.queue.enter(Deadline::NEVER, || false).expect("it is free")).collect();
         self.at_front.store(tickets.len(), SeqCst);
         let others = others();
         // One leaves while the others come, and one only after them: so that each of them has to be called by a leaver.
@@ -100,7 +105,9 @@ fn threads_give_up() {
     let over = Arc::new(AtomicBool::new(false));
     let waiting = [(); 2].map(|()| {
         let over = Arc::clone(&over);
-        line.spawn(move |line| assert!(line.queue.enter(Deadline::NEVER, || over.load(SeqCst)).is_none(), "no place is free"))
+        line.spawn(move |line| {
+            assert!(line.queue.enter(Deadline::NEVER, || over.load(SeqCst)).is_none(), "no place is free")
+        })
     });
     over.store(true, SeqCst);
     line.queue.wake_all();

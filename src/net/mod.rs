@@ -23,6 +23,7 @@ pub use socket::each::SocketEvent;
 pub use socket::keep_alive::KeepAlive;
 pub use socket::outbox::Outbox;
 pub use socket::outbox::error::SendError;
+pub use socket::outbox::message::Message;
 pub use socket::pipe::relay;
 pub use socket::{ReadyState, Socket};
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use landline::net::{Server, ServerOptions, Socket, SocketOptions};
+use landline::net::{Message, Server, ServerOptions, Socket, SocketOptions};
 use socket2::SockRef;
 
 use crate::support::Whole;
@@ -43,7 +43,7 @@ fn what_the_kernel_takes_is_not_queued() {
     each_ip(|at| {
         let (_server, client, accepted) = narrow_pair(at);
         accepted.outbox().try_send(*b"one ").expect("there is room");
-        accepted.outbox().try_send("two".as_bytes()).expect("there is room");
+        accepted.outbox().try_send("two").expect("there is room");
         assert_eq!(accepted.outbox().pending(), 0, "nothing is queued");
         assert_eq!(accepted.bytes_written(), 7, "both are counted");
         accepted.end().expect("it is connected");
@@ -180,17 +180,17 @@ fn full_means_that_nothing_was_taken() {
 #[test]
 fn what_was_not_taken_comes_back() {
     let (_server, client, accepted) = narrow_pair(AT);
-    let (outbox, message) = (accepted.outbox(), Arc::from([7; 100]));
+    let (outbox, message) = (accepted.outbox(), Arc::<[u8]>::from([7; 100]));
     outbox.set_limit(0);
     outbox.try_send(vec![1; MUCH]).expect("nothing is queued");
     let full = outbox.try_send(Arc::clone(&message)).expect_err("more than the limit is queued");
-    assert!(full.is_full() && Arc::ptr_eq(&full.into_message(), &message), "it comes back from try_send");
+    assert!(full.is_full() && full.into_message().as_ptr() == message.as_ptr(), "it comes back from try_send");
     accepted.set_timeout(Duration::from_millis(50));
     let sent = Arc::clone(&message);
     let sender = outbox.clone();
     let late = within("the timeout ends it", move || sender.send(sent)).expect_err("the peer does not read");
     assert!(!late.is_full() && late.error().kind() == ErrorKind::TimedOut, "by its time: {late}");
-    assert!(Arc::ptr_eq(&late.into_message(), &message), "it comes back from send");
+    assert!(late.into_message().as_ptr() == message.as_ptr(), "it comes back from send");
     assert_eq!(Arc::strong_count(&message), 1, "and is kept nowhere");
     accepted.set_timeout(None);
     let reader = client.clone();
@@ -215,13 +215,47 @@ fn a_message_longer_than_the_limit_is_taken_where_nothing_is_queued() {
     assert_eq!(reading.join().expect("nothing panicked").len(), 2 * MUCH, "both arrive");
 }
 
+/// Ensures that text and bytes of every form are sent as they are, and that those which are shared are not copied.
+#[test]
+fn text_and_bytes_of_every_form_are_sent() {
+    let (_server, client, accepted) = narrow_pair("127.0.0.1:0");
+    let (text, bytes) = ("7".to_owned(), b"8".to_vec());
+    let (shared, shared_text): (Arc<[u8]>, Arc<str>) = (Arc::from(*b"9"), Arc::from("a"));
+    let forms: [Message; 14] = [
+        "1".into(),
+        String::from("2").into(),
+        String::from_utf8_lossy(b"3").into(),
+        (&b"4"[..]).into(),
+        b"5".into(),
+        (*b"6").into(),
+        (&text).into(),
+        (&bytes).into(),
+        (&shared).into(),
+        Arc::clone(&shared_text).into(),
+        vec![b'b'].into(),
+        Box::<[u8]>::from(*b"c").into(),
+        Arc::clone(&shared).into(),
+        (&Message::from("d")).into(),
+    ];
+    for shares in [8, 12] {
+        assert_eq!(forms[shares].as_ptr(), shared.as_ptr(), "shared bytes are not copied");
+    }
+    assert_eq!(forms[9].as_ptr(), shared_text.as_ptr(), "nor is shared text");
+    let outbox = accepted.outbox();
+    forms.iter().for_each(|form| outbox.try_send(form).expect("there is room"));
+    outbox.send("blocking ").expect("there is room");
+    outbox.try_send_all(&["to".into(), shared.into()]).expect("there is room");
+    accepted.end().expect("it is connected");
+    assert_eq!(String::from_utf8_lossy(&all(&client)), "123456789abc9dblocking to9", "all of it arrives");
+}
+
 /// Ensures that messages given together arrive together, all or none, whether they are queued or not.
 #[test]
 fn messages_given_together_stay_together() {
     each_ip(|at| {
         let (_server, client, accepted) = narrow_pair(at);
         let outbox = accepted.outbox();
-        let group = |byte: u8| [vec![byte; 10].into(), Arc::from([]), vec![byte; 40_000].into(), vec![byte; 5].into()];
+        let group = |byte: u8| [vec![byte; 10].into(), "".into(), vec![byte; 40_000].into(), vec![byte; 5].into()];
         let writing: Vec<_> = (1..=4)
             .map(|byte| {
                 let outbox = outbox.clone();

@@ -76,6 +76,7 @@ table! {
     landline::Running:                       YES  YES  YES   YES        YES,
     landline::net::KeepAlive:                YES  YES  YES   YES        YES,
     landline::net::Buffered:                 YES  YES  YES   YES        YES,
+    landline::net::Message:                  YES  YES  YES   YES        YES,
     landline::net::Outbox:                   YES  YES  YES   YES        YES,
     landline::net::Raw:                      YES  YES  YES   YES        YES,
     landline::net::ReadyState:               YES  YES  YES   YES        YES,

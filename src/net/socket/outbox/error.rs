@@ -1,10 +1,9 @@
 //! Why an outbox has not taken a message.
 
-use std::sync::Arc;
 use std::{fmt, io};
 
 use crate::error::Error;
-use crate::net::socket::outbox::queue::Message;
+use crate::net::socket::outbox::message::Message;
 
 /// Why [`Outbox::try_send`](crate::net::Outbox::try_send) or [`send`](crate::net::Outbox::send) did not take a message.
 /// Nothing of it was queued, and it comes back in here.
@@ -38,7 +37,7 @@ impl SendError {
     }
 
     /// The message.
-    pub fn into_message(self) -> Arc<[u8]> {
+    pub fn into_message(self) -> Message {
         self.message
     }
 }

@@ -5,6 +5,7 @@
 //! writes what was queued before. So everything goes out in the order it was given, each message whole.
 
 pub(crate) mod error;
+pub(crate) mod message;
 pub(crate) mod queue;
 
 use std::sync::Arc;
@@ -14,7 +15,8 @@ use crate::error::{Cause, Error};
 use crate::net::socket::Socket;
 use crate::net::socket::connection::{CloseMode, Connection};
 use crate::net::socket::outbox::error::SendError;
-use crate::net::socket::outbox::queue::{Message, NotTaken, State};
+use crate::net::socket::outbox::message::Message;
+use crate::net::socket::outbox::queue::{NotTaken, State};
 use crate::net::socket::timers::Direction;
 use crate::net::socket::write::written_after_end;
 use crate::report::Outcome;
@@ -35,7 +37,7 @@ use crate::thread::Builder;
 /// let socket = Socket::connect(server.address())?;
 /// let slow = server.accept()?.expect("the server is open");
 ///
-/// while slow.outbox().try_send(*b"frame").is_ok() {} // until the kernel is full, and then the queue
+/// while slow.outbox().try_send("frame").is_ok() {} // until the kernel is full, and then the queue
 /// assert!(slow.outbox().pending() > 1_000_000);
 /// slow.destroy(); // it reads too slowly: drop it
 /// # drop(socket);
@@ -60,15 +62,15 @@ impl Socket {
 }
 
 impl Outbox {
-    /// Sends a message without blocking: all of it, part at once and the rest queued, or none. Of text these are its
-    /// `as_bytes()`; one `Arc<[u8]>` for many receivers is not copied. While nothing is queued a message is taken that is
-    /// longer than the limit.
+    /// Sends a message, text or bytes, without blocking: all of it, part at once and the rest queued, or none. While
+    /// nothing is queued a message is taken that is longer than the limit. One [`Message`] for many receivers is not
+    /// copied.
     ///
     /// # Errors
     /// There is no room beside what is queued, a thread that writes cannot be started, or the socket is closed or ended:
     /// [`SendError::is_full`] tells whether to try again, and [`SendError::into_message`] gives the message back.
     #[doc(alias = "write")]
-    pub fn try_send(&self, message: impl Into<Arc<[u8]>>) -> Result<(), SendError> {
+    pub fn try_send(&self, message: impl Into<Message>) -> Result<(), SendError> {
         let message = message.into();
         match self.push(slice::from_ref(&message), false) {
             Ok(()) => Ok(()),
@@ -80,14 +82,13 @@ impl Outbox {
     /// between: by one system call where nothing is queued and the system has a safe one.
     ///
     /// ```
-    /// use std::sync::Arc;
+    /// use landline::net::Message;
     /// # use landline::net::{Server, Socket};
     /// # let server = Server::listen("127.0.0.1:0")?;
     /// # let socket = Socket::connect(server.address())?;
     ///
-    /// let body: Arc<[u8]> = (*b"for everyone").into(); // not copied, however many receive it
-    /// let head = body.len().to_string() + ":";
-    /// socket.outbox().try_send_all(&[head.as_bytes().into(), body])?;
+    /// let body = Message::from("for everyone"); // not copied, however many receive it
+    /// socket.outbox().try_send_all(&[format!("{}:", body.len()).into(), body])?;
     /// # socket.end()?;
     /// # assert_eq!(std::io::read_to_string(server.accept()?.expect("the server is open"))?, "12:for everyone");
     /// # Ok::<(), std::io::Error>(())
@@ -97,7 +98,7 @@ impl Outbox {
     /// `WouldBlock` if there is no room or a thread that writes cannot be started: try again. `BrokenPipe` or
     /// `NotConnected` if nothing can be written any more.
     #[doc(alias = "writev")]
-    pub fn try_send_all(&self, messages: &[Arc<[u8]>]) -> io::Result<()> {
+    pub fn try_send_all(&self, messages: &[Message]) -> io::Result<()> {
         if messages.iter().all(|message| !message.is_empty()) {
             return Ok(self.push(messages, false)?);
         }
@@ -112,7 +113,7 @@ impl Outbox {
     /// `BrokenPipe`, `ConnectionReset` or `NotConnected` if nothing can be written any more. `TimedOut` as of
     /// [`Socket::write_all`], by the timeout and the deadline that are set when the call begins; it can be tried again.
     /// `WouldBlock` if a thread that writes cannot be started. [`SendError::into_message`] gives the message back.
-    pub fn send(&self, message: impl Into<Arc<[u8]>>) -> Result<(), SendError> {
+    pub fn send(&self, message: impl Into<Message>) -> Result<(), SendError> {
         let message = message.into();
         match self.push(slice::from_ref(&message), true) {
             Ok(()) => Ok(()),

@@ -5,9 +5,10 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Condvar, Mutex};
 use std::time::Duration;
 
+use crate::net::socket::outbox::message::Message;
 use crate::sync::poison::{Guard, lock, wait};
 
 /// A message counts as so many bytes at least: about what it takes of memory by itself.
@@ -22,8 +23,6 @@ const BATCH_BYTES: usize = 16 * 1024;
 
 /// For how many messages an empty queue keeps memory.
 const KEPT: usize = 64;
-
-pub(crate) type Message = Arc<[u8]>;
 
 pub(crate) struct Queue {
     state: Mutex<State>,
@@ -148,7 +147,7 @@ impl Queue {
         let first = messages.len() - left.len();
         for (nth, message) in messages.iter().enumerate().skip(first) {
             state.bytes += size(message.len());
-            state.messages.push_back(Queued { message: Arc::clone(message), follows: nth > 0 });
+            state.messages.push_back(Queued { message: message.clone(), follows: nth > 0 });
         }
         if written > 0 {
             state.begun = 1;
@@ -217,7 +216,7 @@ impl Queue {
             if !batch.is_empty() && bytes > BATCH_BYTES {
                 break;
             }
-            batch.push(Arc::clone(message));
+            batch.push(message.clone());
         }
         state.begun = batch.len();
         (batch, state.offset)
