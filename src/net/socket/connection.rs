@@ -52,6 +52,8 @@ pub(crate) const UNREAD: u16 = 128;
 pub(crate) const BUFFERED: u16 = 256;
 /// It was closed by a `Cancel`. Set together with `CLOSED`.
 const ABORTED: u16 = 512;
+/// We have ended reading: every read is at the end.
+pub(crate) const READ_ENDED: u16 = 1024;
 
 #[derive(Debug)]
 pub(crate) struct Connection {
@@ -310,6 +312,21 @@ impl Connection {
         if has_reset { CloseMode::Reset(patience.min(Duration::from_millis(10))) } else { CloseMode::Cut }
     }
 
+    /// Whether reading has come to its end: the peer's, or our own.
+    pub(crate) fn has_read_all(&self) -> bool {
+        self.has(PEER_ENDED | READ_ENDED)
+    }
+
+    /// Ends reading: wakes those who wait for the peer.
+    pub(crate) fn end_reading(&self) {
+        // Before the call: what is woken by it finds out why.
+        self.set(READ_ENDED);
+        if let Some(stream) = &*read(&self.stream) {
+            // It fails only if the connection is gone already.
+            let _ = stream.shutdown(Shutdown::Read);
+        }
+    }
+
     /// The server is shutting down: wakes those who wait for the peer.
     pub(crate) fn interrupt_reads(&self) {
         // Of several shutdowns the first counts: what was written since is a goodbye.
@@ -368,8 +385,9 @@ impl Connection {
         if let Some(stream) = stream {
             match (lingers, &owner) {
                 (Some(place), Some(owner)) => {
+                    // What was written since is not to be lost by an answer to what the peer still sends.
                     let was_told = self.bytes_written.load(Relaxed) > self.written_at_interrupt.load(Relaxed);
-                    let is_interrupted = self.has(INTERRUPTED) && !self.we_ended();
+                    let is_interrupted = self.has(INTERRUPTED | READ_ENDED) && !self.we_ended();
                     if is_interrupted {
                         // The interruption may have come too late for this stream.
                         let _ = stream.shutdown(Shutdown::Read);

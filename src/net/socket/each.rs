@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::cancel::Cancel;
 use crate::error::{Cause, Error};
 use crate::net::socket::Socket;
-use crate::net::socket::connection::{CloseMode, Connection};
+use crate::net::socket::connection::{CloseMode, Connection, READ_ENDED};
 use crate::net::socket::read::Chunks;
 use crate::net::socket::stream::CHUNK;
 use crate::net::socket::timers::IdleMark;
@@ -205,6 +205,8 @@ impl Socket {
         match ends {
             Ends::ByUs => self.hold(f, Connection::wait_for_our_end_or_shutdown),
             Ends::ByReceiver => self.hold(f, Connection::wait_for_our_end),
+            // The close waits until the peer has paused, so that the reply is not lost.
+            Ends::WithPeer if self.connection.has(READ_ENDED) => self.connection.turn().flush(),
             Ends::WithPeer if self.connection.is_accepted => self.connection.turn().end_by_closing(),
             // Of a client's stream there may be other descriptors, which a close alone would not end.
             Ends::WithPeer => self.end(),

@@ -76,7 +76,8 @@ pub enum ReadyState {
     Open,
     /// We have ended; the peer may still send.
     ReadOnly,
-    /// The peer has ended, and a read has come to its end; we may still write.
+    /// The peer has ended, and a read has come to its end, or we have [ended reading](Socket::end_reading); we may still
+    /// write.
     WriteOnly,
     /// Neither: both sides have ended, or the socket is [destroyed](Socket::is_destroyed).
     Closed,
@@ -228,8 +229,57 @@ impl Socket {
     ///
     /// # Errors
     /// A failure of shutdown(2); that the peer is gone already is none.
+    #[doc(alias = "shutdown")]
+    #[doc(alias = "SHUT_WR")]
     pub fn end(&self) -> io::Result<()> {
         self.connection.turn().end()
+    }
+
+    /// Ends reading, and leaves writing as it is: shutdown(2) with SHUT_RD. The peer is not told. For a connection that
+    /// is only written from now on, or to end a thread that reads it.
+    ///
+    /// - A read that is blocked, on whatever thread, and every later one of this program get 0 bytes, as at the peer's
+    ///   end. So do [`peek`](Self::peek) and [`available`](Self::available). What had arrived and was not read is not
+    ///   read any more. What a [`Buffered`](crate::net::Buffered) holds still is.
+    /// - [`each`](Self::each) and channels tell `End`, and what follows is what follows the peer's end: without
+    ///   [`allow_half_open`](crate::net::SocketOptions::allow_half_open) `each` closes the connection then.
+    ///   [`pipe`](Self::pipe) and [`relay`](crate::net::relay) pass it on as an end.
+    /// - [`ready_state`](Self::ready_state) is `WriteOnly`, or `Closed` if our direction has ended too.
+    ///
+    /// Never blocks. Doing it twice is harmless, and so is doing it on a closed socket.
+    ///
+    /// ```
+    /// # use std::thread;
+    /// # use landline::net::{Server, Socket};
+    /// # let server = Server::listen("127.0.0.1:0")?;
+    /// # let socket = Socket::connect(server.address())?;
+    /// # let accepted = server.accept()?.expect("the server is open");
+    /// let reader = socket.clone();
+    /// let reading = thread::spawn(move || reader.read(&mut [0; 100]));
+    /// socket.end_reading();
+    /// assert_eq!(reading.join().expect("it does not panic")?, 0);
+    /// socket.write_end("writing goes on")?;
+    /// # assert_eq!(std::io::read_to_string(accepted)?, "writing goes on");
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Platform
+    /// What becomes of what the peer still sends:
+    ///
+    /// - Linux, TCP: the system takes it until the receive buffer is full. Then the peer's writes block, for ever if
+    ///   they have no time limit. Once our direction has ended too, it is answered with RST, which can destroy what the
+    ///   peer has not read yet. So a handler that has ended reading returns after its last write, without
+    ///   [`end`](Self::end): its connection then ends when the peer has paused for some 100 ms.
+    /// - Linux, Unix socket: the peer's writes fail with `BrokenPipe`.
+    /// - macOS, the BSDs: it is thrown away, and the peer notices nothing.
+    /// - Windows: it is answered with RST.
+    ///
+    /// Elsewhere than on Linux this is what the systems' manuals say; it is not tested.
+    #[doc(alias = "shutdown")]
+    #[doc(alias = "SHUT_RD")]
+    #[doc(alias = "close_read")]
+    pub fn end_reading(&self) {
+        self.connection.end_reading();
     }
 
     /// Writes `data`, then ends our direction, with no other thread's bytes between. Blocks as
@@ -282,7 +332,7 @@ impl Socket {
     /// stays `Open` after the peer's end, as in Node; `available` asks.
     #[doc(alias = "readyState")]
     pub fn ready_state(&self) -> ReadyState {
-        match (self.connection.we_ended(), self.connection.peer_ended()) {
+        match (self.connection.we_ended(), self.connection.has_read_all()) {
             _ if self.connection.is_closed() => ReadyState::Closed,
             (false, false) => ReadyState::Open,
             (true, false) => ReadyState::ReadOnly,

@@ -12,7 +12,9 @@ use socket2::SockRef;
 
 use crate::address::Family;
 use crate::error::Error;
-use crate::net::socket::connection::{CLOSED, Connection, INTERRUPTED, PEER_ENDED, TIMED, UNREAD, shutting_down};
+use crate::net::socket::connection::{
+    CLOSED, Connection, INTERRUPTED, PEER_ENDED, READ_ENDED, TIMED, UNREAD, shutting_down,
+};
 use crate::net::socket::stream::CHUNK;
 use crate::net::socket::timers::{Direction, IdleMark, is_timeout};
 use crate::sync::deadline::Deadline;
@@ -28,10 +30,10 @@ impl Connection {
         let stream = self.stream("read")?;
         // Nearly every read goes this way; the general one costs a third more.
         if let Some(_turn) = self.reading.try_take()
-            && !self.may_have(CLOSED | TIMED | UNREAD)
+            && !self.may_have(CLOSED | TIMED | UNREAD | READ_ENDED)
         {
             match io::Read::read(&mut &*stream, buf) {
-                Ok(n) if n > 0 && !self.is_closed() => {
+                Ok(n) if n > 0 && !self.has(CLOSED | READ_ENDED) => {
                     self.bytes_read.fetch_add(n as u64, Relaxed);
                     return Ok(n);
                 }
@@ -105,14 +107,14 @@ impl Connection {
     fn look(&self, stream: &TcpStream, told: &mut Option<IdleMark>, call: Call<'_>) -> io::Result<usize> {
         // Closed before the call: a loop that was busy elsewhere would empty the receive buffer. What is left there
         // makes the close send RST; with nothing left, a peer whose window is shut hears of it minutes later.
-        if self.may_have(CLOSED | TIMED) {
+        if self.may_have(CLOSED | TIMED | READ_ENDED) {
             return self.look_in_time(stream, told, call);
         }
         let Some(turn) = self.reading.try_take() else {
             return self.look_in_time(stream, told, call);
         };
         match call(stream) {
-            Ok(n) if n > 0 && !self.is_closed() => Ok(n),
+            Ok(n) if n > 0 && !self.has(CLOSED | READ_ENDED) => Ok(n),
             Err(error) if sys::is_passing(&error) && !self.is_closed() => {
                 drop(turn);
                 self.look_in_time(stream, told, call)
@@ -132,6 +134,9 @@ impl Connection {
         loop {
             if self.is_closed() {
                 return Err(self.gone("read").into());
+            }
+            if self.has(READ_ENDED) {
+                return Ok(0);
             }
             let entry = self.timers.enter(stream, &mut limits, told)?;
             let result = match self.may_have(UNREAD) {
@@ -166,6 +171,7 @@ impl Connection {
     fn outcome(&self, stream: &TcpStream, result: io::Result<usize>) -> io::Result<usize> {
         match result {
             _ if self.is_closed() => Err(self.gone("read").into()),
+            _ if self.has(READ_ENDED) => Ok(0),
             Ok(0) => self.check_end(stream, true).map(|()| 0),
             Ok(n) => Ok(n),
             Err(error) => Err(self.broke("read", &error).into()),
@@ -177,6 +183,9 @@ impl Connection {
     pub(crate) fn available(&self) -> io::Result<Option<usize>> {
         const MOST: usize = 16 * 1024;
         let stream = self.stream("read")?;
+        if self.has(READ_ENDED) {
+            return Ok(Some(0));
+        }
         if self.may_have(UNREAD) {
             let unread = lock(&self.unread).bytes().len();
             if unread > 0 {
@@ -377,7 +386,8 @@ impl<'a> Chunks<'a> {
         if self.is_put_back {
             connection.bytes_read.fetch_sub(self.given as u64, Relaxed);
         }
-        Ok(self.last())
+        // Not what was read as reading was ended.
+        Ok(&self.last()[..self.given])
     }
 
     /// The piece that `next` gave last.

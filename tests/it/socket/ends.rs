@@ -1,15 +1,16 @@
 //! Orderly ends: each direction by itself, half-open or not, and that no reply is lost on the way.
 
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, IoSliceMut, Read};
 use std::sync::mpsc;
 use std::thread;
+use std::time::Duration;
 
 use landline::Error;
 use landline::net::{ReadyState, Server, ServerOptions, Socket, SocketEvent, SocketOptions};
 
 use crate::support::Whole;
-use crate::support::fixtures::{Served, pair, pair_with, watch, watch_only, words};
-use crate::support::{HANG, descriptors, each_ip, eventually, in_child, threads, within};
+use crate::support::fixtures::{Served, pair, pair_with, watch, watch_only, watch_running, words};
+use crate::support::{HANG, blocked, descriptors, each_ip, eventually, in_child, threads, within};
 
 /// Ensures that a peer's end is told as end, then close, and nothing else (net-end-close.js).
 #[test]
@@ -455,4 +456,161 @@ fn ended_connections_leave_no_thread_and_no_descriptor() {
             eventually("every thread ends", || threads() == before.0);
         }
     });
+}
+
+/// Ensures that `end_reading` ends a blocked read and every later one, whatever arrives, and no write.
+#[test]
+fn end_reading_ends_every_read_and_no_write() {
+    within("every read ends", || {
+        each_ip(|at| {
+            let (_server, client, accepted) = pair(at);
+            let reading = blocked({
+                let socket = accepted.clone();
+                move || socket.read(&mut [0; 8])
+            });
+            accepted.end_reading();
+            assert_eq!(reading.join().expect("no panic").expect("no error"), 0, "a blocked read is at the end");
+            assert_eq!(accepted.ready_state(), ReadyState::WriteOnly, "reading has ended");
+
+            client.write_all("late").expect("the system takes it");
+            accepted.set_read_timeout(HANG).expect("it is open");
+            assert_eq!(accepted.read(&mut [0; 8]).expect("no error"), 0, "read");
+            assert_eq!(
+                (&accepted).read_vectored(&mut [IoSliceMut::new(&mut [0; 8])]).expect("no error"),
+                0,
+                "vectored"
+            );
+            assert_eq!(accepted.peek(&mut [0; 8]).expect("no error"), 0, "peek");
+            assert_eq!(accepted.available().expect("no error"), Some(0), "available");
+            assert_eq!(accepted.read_all().expect("no error"), b"", "read_to_end");
+            let error = accepted.read_exact(&mut [0; 8]).expect_err("there is nothing");
+            assert_eq!(error.kind(), ErrorKind::UnexpectedEof, "read_exact");
+            let mut lines = accepted.buffered().expect("it is the first");
+            assert_eq!(lines.next_line().expect("no error"), None, "next_line");
+            drop(lines);
+            assert_eq!(accepted.bytes_read(), 0, "nothing was read");
+
+            accepted.write_all("writing ").expect("our direction is open");
+            accepted.end_reading();
+            accepted.write_end("goes on").expect("our direction is open");
+            assert_eq!(client.read_text().expect("no reset"), "writing goes on", "the peer reads all of it");
+            assert_eq!((accepted.ready_state(), accepted.is_destroyed()), (ReadyState::Closed, false), "both ended");
+            accepted.destroy();
+            accepted.end_reading();
+            let error = accepted.read(&mut [0; 8]).expect_err("it is closed");
+            assert_eq!(error.kind(), ErrorKind::NotConnected, "closed counts more than ended");
+        });
+    });
+}
+
+/// Ensures that what was read and put back is not read either once reading has ended.
+#[test]
+fn end_reading_forgets_what_was_put_back() {
+    let (_server, client, accepted) = pair("127.0.0.1:0");
+    client.write_all("xy").expect("it is connected");
+    // Not a bound: the time that puts them back.
+    accepted.set_read_timeout(Duration::from_millis(100)).expect("it is open");
+    let error = accepted.read_exact(&mut [0; 8]).expect_err("two bytes are no eight");
+    assert!(Error::is_tick(&error), "they are put back: {error}");
+    accepted.end_reading();
+    assert_eq!(accepted.available().expect("no error"), Some(0), "they are not available");
+    assert_eq!(accepted.read(&mut [0; 8]).expect("no error"), 0, "and not read");
+}
+
+/// Ensures that `each` and a channel tell `End` when reading is ended, with what follows from it: the close, or with
+/// half-open and in a channel a connection that can be written until it is ended.
+#[test]
+fn end_reading_is_told_as_the_end() {
+    within("both loops end", || {
+        each_ip(|at| {
+            let (_server, client, accepted) = pair(at);
+            let tape = watch_running(&accepted, &client);
+            accepted.end_reading();
+            assert_eq!(words(tape), ["data", "end", "close false"], "it is closed then");
+            assert_eq!(client.read_text().expect("no reset"), "", "in order");
+
+            let half_open = ServerOptions::new().allow_half_open(true);
+            let (_server, client, accepted) = pair_with(at, half_open, SocketOptions::new());
+            let tape = watch_running(&accepted, &client);
+            accepted.end_reading();
+            client.write_all("late").expect("the system takes it");
+            accepted.write_all("writing ").expect("our direction is open");
+            assert_eq!(client.read_exact(&mut [0; 8]).map_err(|error| error.kind()), Ok(()), "it arrives");
+            accepted.write_end("goes on").expect("our direction is open");
+            assert_eq!(client.read_text().expect("no reset"), "goes on", "until our end");
+            assert_eq!(words(tape), ["data", "end", "close false"], "it is closed then");
+
+            let (_server, client, accepted) = pair(at);
+            let events = accepted.events(8).expect("a thread can be started");
+            accepted.end_reading();
+            assert!(matches!(events.recv_timeout(HANG), Ok(SocketEvent::End)), "a channel tells the end");
+            accepted.outbox().try_send("bye").expect("our direction is open");
+            accepted.outbox().end().expect("our direction is open");
+            assert_eq!(client.read_text().expect("no reset"), "bye", "and can be written");
+        });
+    });
+}
+
+/// Ensures that a handler that ends reading is heard, though its client goes on sending: its reply is not destroyed by an
+/// answer to that.
+#[test]
+fn a_reply_after_end_reading_is_heard() {
+    const LENGTH: usize = 300_000;
+    within("the replies arrive", || {
+        each_ip(|at| {
+            let serve: [fn(&Socket) -> io::Result<()>; 2] = [
+                |socket| {
+                    socket.read_exact(&mut [0; 1])?;
+                    socket.end_reading();
+                    socket.write_all(vec![7; LENGTH])
+                },
+                |socket| {
+                    socket.each(|socket, event| match event {
+                        SocketEvent::Data(_) => {
+                            socket.end_reading();
+                            Ok(())
+                        }
+                        SocketEvent::End => socket.write_all(vec![7; LENGTH]),
+                        _ => Ok(()),
+                    })
+                },
+            ];
+            for handler in serve {
+                let served = Served::start(at, &ServerOptions::new(), handler);
+                for _ in 0..4 {
+                    let client = served.connect();
+                    client.write_all("x").expect("it is connected");
+                    let sending = client.clone();
+                    let sending = thread::spawn(move || (0..50).try_for_each(|_| sending.write_all([0; 1000])));
+                    assert_eq!(client.read_all().expect("no reset").len(), LENGTH, "the whole reply arrives");
+                    // It may go on when the connection has long ended.
+                    let _ = sending.join().expect("no panic");
+                }
+                served.stop();
+            }
+        });
+    });
+}
+
+/// Ensures what the documentation of `end_reading` says of Linux: over TCP the peer's writes are taken, and reset once both
+/// directions have ended; over a Unix socket they fail at once.
+#[test]
+#[cfg(target_os = "linux")]
+fn what_linux_does_with_what_comes_after_end_reading() {
+    each_ip(|at| {
+        let (_server, client, accepted) = pair(at);
+        accepted.end_reading();
+        (0..10).for_each(|_| client.write_all([0; 1000]).expect("TCP takes what the peer sends"));
+        accepted.end().expect("it is open");
+        eventually("TCP resets the peer once both directions have ended", || {
+            client.write_all("x").is_err_and(|error| error.kind() != ErrorKind::TimedOut)
+        });
+    });
+    let (one, two) = std::os::unix::net::UnixStream::pair().expect("a pair can be had");
+    let (one, two) = (Socket::from(one), Socket::from(two));
+    one.end_reading();
+    let error = two.write_all("x").expect_err("a Unix socket tells the peer");
+    assert_eq!(error.kind(), ErrorKind::BrokenPipe, "by its next write");
+    one.write_end("y").expect("our direction is open");
+    assert_eq!(two.read_text().expect("no reset"), "y", "and it can be written to");
 }
