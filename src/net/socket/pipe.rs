@@ -1,12 +1,18 @@
-//! Carrying one socket's bytes to another.
+//! Carrying one socket's bytes to another, and to what else reads and writes.
 
-use std::{io, thread};
+use std::io::{self, Read, Write};
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::SeqCst;
+use std::thread;
+use std::time::Duration;
 
 use crate::callback::{Frame, acts_for};
 use crate::error::{Cause, Error};
 use crate::net::socket::Socket;
 use crate::net::socket::carried::Carrying;
 use crate::net::socket::read::Chunks;
+use crate::net::socket::stream::CHUNK;
+use crate::net::socket::timers::Direction;
 use crate::net::socket::write::Data;
 use crate::thread::Builder;
 
@@ -74,25 +80,142 @@ impl Socket {
 /// `ConnectionAborted`, as a shutdown's is: take read timeouts that were set for a head off before. Over a Unix socket, which has no RST, the peer sees an end. An error if the
 /// thread cannot be started; then nothing is touched.
 pub fn relay(a: &Socket, b: &Socket) -> io::Result<()> {
-    let carry = |from: &Socket, to: &Socket| {
-        let result = from.pipe(to);
-        if result.is_err() {
-            [from, to].into_iter().for_each(reset);
+    both_ways(format!("landline relay {}", b.remote_address()), || carry(a, b), || carry(b, a))
+}
+
+fn carry(from: &Socket, to: &Socket) -> io::Result<()> {
+    or_reset(&[from, to], || from.pipe(to))
+}
+
+impl Socket {
+    /// As [`relay`], with anything that reads and writes in place of the other socket: a serial port, the two halves of a
+    /// TLS stream, a program's output and input. The peer's bytes go to `writer`, what `reader` gives goes to the peer,
+    /// and each end is passed on as it comes: at the peer's end `writer` is flushed and dropped, at that of `reader` our
+    /// direction is [ended](Self::end).
+    ///
+    /// Blocks until both have ended. `writer` is used on the calling thread, `reader` on a thread of its own. `writer`
+    /// is flushed after each piece.
+    ///
+    /// Timeouts of `reader` and `writer` (errors of kind `TimedOut` or `WouldBlock`) are ticks: the relay looks whether
+    /// the connection is open, and goes on. So give them one, of 100 ms perhaps, where they have no other end: nothing
+    /// here can wake a read of theirs that blocks, and an error or a [`destroy`](Self::destroy) of the connection ends
+    /// the relay at the next tick, piece or end. A serial port never ends: once the peer has, a whole tick without a byte
+    /// is taken for its end.
+    ///
+    /// ```
+    /// # #[cfg(unix)] {
+    /// use landline::net::{Server, Socket};
+    /// use std::process::{Command, Stdio};
+    ///
+    /// let server = Server::listen("127.0.0.1:0")?;
+    /// let serving = server.spawn(|socket| {
+    ///     let mut sort = Command::new("sort").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+    ///     let (output, input) = (sort.stdout.take().expect("it is piped"), sort.stdin.take().expect("it is piped"));
+    ///     let relayed = socket.relay(output, input);
+    ///     sort.wait()?;
+    ///     relayed
+    /// })?;
+    ///
+    /// let client = Socket::connect(server.address())?;
+    /// client.write_end("two\none\n")?;
+    /// assert_eq!(std::io::read_to_string(&client)?, "one\ntwo\n");
+    /// # server.close();
+    /// # serving.join()?;
+    /// # }
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// The first error of either direction, those of `reader` and `writer` included. The connection is reset then, and
+    /// by a shutdown of its server, as in [`relay`]; so are timeouts of the connection an error here.
+    #[doc(alias = "copy_bidirectional")]
+    pub fn relay(&self, reader: impl Read + Send, writer: impl Write) -> io::Result<()> {
+        let is_written = AtomicBool::new(false);
+        let there = || {
+            let result = or_reset(&[self], || self.pipe_into(writer));
+            is_written.store(true, SeqCst);
+            result
+        };
+        let back = || or_reset(&[self], || self.pipe_from(reader, &is_written));
+        both_ways(format!("landline relay {}", self.remote_address()), there, back)
+    }
+
+    fn pipe_into(&self, mut writer: impl Write) -> io::Result<()> {
+        let stream = self.connection.stream("read")?;
+        let carrying = Carrying::begin(&self.connection, &self.connection);
+        let mut chunks = Chunks::new(&self.connection, &stream, LARGEST);
+        loop {
+            let mut left = chunks.next()?;
+            let is_end = left.is_empty();
+            carrying.writing(|| -> io::Result<()> {
+                while !left.is_empty() {
+                    match self.unless_tick(|| writer.write(left))? {
+                        Some(0) => return Err(io::ErrorKind::WriteZero.into()),
+                        n => left = &left[n.unwrap_or(0)..],
+                    }
+                }
+                while self.unless_tick(|| writer.flush())?.is_none() {}
+                Ok(())
+            })?;
+            if is_end {
+                return Ok(());
+            }
         }
-        // The time is over for good, since the connections are.
-        result.map_err(|error| match Error::is_tick(&error) {
-            true => Error::from(error).without_cause(io::ErrorKind::ConnectionAborted).into(),
-            false => error,
-        })
-    };
+    }
+
+    /// Until the end of `reader`, for which its silence is taken once the peer's bytes are `written`.
+    fn pipe_from(&self, mut reader: impl Read, written: &AtomicBool) -> io::Result<()> {
+        let mut buffer = vec![0; CHUNK];
+        loop {
+            // Before the read: the tick is whole then.
+            let is_written = written.load(SeqCst);
+            match self.unless_tick(|| reader.read(&mut buffer))? {
+                Some(0) => return self.end(),
+                Some(n) => self.write_all(&buffer[..n])?,
+                None if is_written => return self.end(),
+                None => {}
+            }
+        }
+    }
+
+    /// `None` for a tick of what is relayed, if the connection is open still.
+    fn unless_tick<T>(&self, mut call: impl FnMut() -> io::Result<T>) -> io::Result<Option<T>> {
+        let error = loop {
+            match call() {
+                Ok(done) => return Ok(Some(done)),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => break error,
+            }
+        };
+        let is_tick = match Error::of(&error) {
+            Some(error) => error.is_waited(),
+            None => matches!(error.kind(), io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock),
+        };
+        if !is_tick {
+            return Err(error);
+        }
+        self.connection.check_open("read")?;
+        self.connection.timers.check_deadline(Direction::Read)?;
+        // It may not have waited.
+        thread::sleep(Duration::from_millis(1));
+        Ok(None)
+    }
+}
+
+/// Runs one direction here and the other on a thread of its own.
+fn both_ways(
+    name: String,
+    there: impl FnOnce() -> io::Result<()>,
+    back: impl FnOnce() -> io::Result<()> + Send,
+) -> io::Result<()> {
     let acts_for = acts_for()?;
-    let builder = Builder::new(format!("landline relay {}", b.remote_address()), None)?;
+    let builder = Builder::new(name, None)?;
     thread::scope(|scope| {
         let back = builder.spawn_scoped(scope, move || {
             let _frame = Frame::of(acts_for);
-            carry(b, a)
+            back()
         })?;
-        let there = carry(a, b);
+        let there = there();
         let back = back.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         match (there, back) {
             (Ok(()), Ok(())) => Ok(()),
@@ -101,6 +224,29 @@ pub fn relay(a: &Socket, b: &Socket) -> io::Result<()> {
             (Err(there), Err(back)) => Err(if says_less(&there) < says_less(&back) { there } else { back }),
         }
     })
+}
+
+/// Carries one direction; resets the sockets if it fails.
+fn or_reset(sockets: &[&Socket], carry: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+    let unless_done = Resets(sockets);
+    let result = carry();
+    if result.is_ok() {
+        std::mem::forget(unless_done);
+    }
+    // The time is over for good, since the connections are.
+    result.map_err(|error| match Error::is_tick(&error) {
+        true => Error::from(error).without_cause(io::ErrorKind::ConnectionAborted).into(),
+        false => error,
+    })
+}
+
+/// Resets them when it is dropped, also by a panic of what the program reads and writes with.
+struct Resets<'a>(&'a [&'a Socket]);
+
+impl Drop for Resets<'_> {
+    fn drop(&mut self) {
+        self.0.iter().for_each(|socket| reset(socket));
+    }
 }
 
 /// How little an error says of what went wrong.

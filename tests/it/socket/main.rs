@@ -15,6 +15,7 @@ mod events;
 mod options;
 mod outbox;
 mod pause;
+mod relay;
 mod reset;
 mod ticks;
 mod timeouts;

@@ -1,0 +1,184 @@
+//! `Socket::relay`: a connection and what else reads and writes.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::thread;
+use std::time::Duration;
+
+use landline::net::{ServerOptions, Socket};
+
+use crate::support::Whole;
+use crate::support::fixtures::{Served, noise, pair};
+use crate::support::{HANG, blocked, each_ip, within};
+
+/// A line of which only one end is a connection's, as a serial port: what is read of it ticks, and a piece may be empty,
+/// which is its end.
+struct Port(Receiver<Vec<u8>>, Duration, Vec<u8>);
+
+impl Port {
+    fn new(tick: Duration) -> (Sender<Vec<u8>>, Port) {
+        let (far, near) = mpsc::channel();
+        (far, Port(near, tick, Vec::new()))
+    }
+}
+
+impl Read for Port {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        if self.2.is_empty() {
+            // Not a bound: the pace of the ticks.
+            self.2 = match self.0.recv_timeout(self.1) {
+                Ok(piece) => piece,
+                Err(RecvTimeoutError::Timeout) => return Err(ErrorKind::TimedOut.into()),
+                Err(RecvTimeoutError::Disconnected) => return Ok(0),
+            };
+        }
+        let n = self.2.len().min(buf.len());
+        buf[..n].copy_from_slice(&self.2[..n]);
+        self.2.drain(..n);
+        Ok(n)
+    }
+}
+
+/// Takes a few bytes at a time, and ticks between them.
+struct Slow(Sender<Vec<u8>>, bool);
+
+impl Write for Slow {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        self.1 = !self.1;
+        let n = data.len().min(1000);
+        match self.1 {
+            true => Err(ErrorKind::WouldBlock.into()),
+            false => self.0.send(data[..n].to_vec()).map(|()| n).map_err(|_| ErrorKind::BrokenPipe.into()),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+const TICK: Duration = Duration::from_millis(5);
+
+/// Ensures that both directions are carried whole at the same time, through ticks of the writer, that the peer's end drops
+/// the writer, and that the end of the reader ends our direction.
+#[test]
+fn a_relay_carries_both_directions_and_their_ends() {
+    const SIZE: usize = 30_000;
+    within("the relay ends", || {
+        each_ip(|at| {
+            let (_server, client, accepted) = pair(at);
+            let (to_client, reader) = Port::new(HANG);
+            let (writer, from_client) = mpsc::channel();
+            let socket = accepted.clone();
+            let relaying = thread::spawn(move || socket.relay(reader, Slow(writer, false)));
+            let (there, back) = (noise(SIZE, 1), noise(SIZE, 2));
+            client.write_end(&there).expect("it is connected");
+            let came: Vec<u8> = from_client.iter().flatten().collect();
+            assert!(came == there, "all of it arrives, then the writer is dropped");
+            to_client.send(back.clone()).expect("it is read still");
+            drop(to_client);
+            assert!(client.read_all().expect("no reset") == back, "all of it arrives, then our end");
+            relaying.join().expect("no panic").expect("both have ended");
+            assert!(!accepted.is_destroyed(), "nothing was closed");
+            assert_eq!((accepted.bytes_read(), accepted.bytes_written()), (SIZE as u64, SIZE as u64), "counted");
+        });
+    });
+}
+
+/// Ensures that a half that never ends, as a serial port, is at its end by a tick of silence once the peer has ended, and not
+/// before.
+#[test]
+fn silence_ends_a_relay_only_once_the_peer_has_ended() {
+    within("the relay ends", || {
+        each_ip(|at| {
+            let (_server, client, accepted) = pair(at);
+            let (port, reader) = Port::new(TICK);
+            let (writer, from_client) = mpsc::channel();
+            let relaying = thread::spawn(move || accepted.relay(reader, Slow(writer, false)));
+            // Not a bound: ticks pass.
+            thread::sleep(20 * TICK);
+            port.send(b"ready ".to_vec()).expect("it is read still");
+            client.read_exact(&mut [0; 6]).expect("no tick has ended it");
+            client.write_end("bye").expect("it is connected");
+            assert_eq!(from_client.iter().flatten().collect::<Vec<_>>(), b"bye", "the peer's end is passed on");
+            assert_eq!(client.read_text().expect("no reset"), "", "and the port's silence is its end");
+            relaying.join().expect("no panic").expect("both have ended");
+            drop(port);
+        });
+    });
+}
+
+/// Ensures that an error of either half resets the peer and is what the relay gives, and that a panic of one resets it too.
+#[test]
+fn a_half_that_fails_resets_the_peer() {
+    struct Broken(bool);
+
+    impl Read for Broken {
+        fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+            if self.0 { panic!("a half that panics") } else { Err(io::Error::other("unplugged")) }
+        }
+    }
+
+    impl Write for Broken {
+        fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+            self.read(&mut []).map(|_| data.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    within("the relays end", || {
+        each_ip(|at| {
+            for panics in [false, true] {
+                for reads in [false, true] {
+                    let (_server, client, accepted) = pair(at);
+                    let (_port, reader) = Port::new(TICK);
+                    client.write_all("x").expect("it is connected");
+                    let relaying = thread::spawn(move || match reads {
+                        true => accepted.relay(Broken(panics), io::sink()),
+                        false => accepted.relay(reader, Broken(panics)),
+                    });
+                    let seen = client.read(&mut [0; 8]).expect_err("half a conversation is no whole one");
+                    assert_eq!(seen.kind(), ErrorKind::ConnectionReset, "the peer sees a reset");
+                    match relaying.join() {
+                        Ok(result) => {
+                            let error = result.expect_err("a half has failed");
+                            assert_eq!((panics, error.to_string()), (false, "unplugged".to_owned()), "its own error");
+                        }
+                        Err(_) => assert!(panics, "the panic goes on"),
+                    }
+                }
+            }
+        });
+    });
+}
+
+/// Ensures that destroying the connection, its deadline and a shutdown of its server end a relay whose other half ticks.
+#[test]
+fn a_relay_ends_with_its_connection() {
+    let ends: [fn(&Socket); 2] = [|socket| socket.destroy(), |socket| socket.set_deadline(std::time::Instant::now())];
+    for end in ends {
+        let (_server, client, accepted) = pair("127.0.0.1:0");
+        let (_port, reader) = Port::new(TICK);
+        let socket = accepted.clone();
+        let relaying = blocked(move || socket.relay(reader, io::sink()));
+        end(&accepted);
+        let error = within("the relay ends", move || relaying.join()).expect("no panic").expect_err("it was ended");
+        assert!(matches!(error.kind(), ErrorKind::NotConnected | ErrorKind::TimedOut), "it says by what: {error}");
+        drop(client);
+    }
+    let (port, reader) = Port::new(TICK);
+    let reader = std::sync::Mutex::new(Some(reader));
+    let served = Served::start("127.0.0.1:0", &ServerOptions::new(), move |socket| {
+        let reader = reader.lock().expect("no panic").take().expect("there is one client");
+        socket.relay(reader, io::sink())
+    });
+    let client = served.connect();
+    port.send(b"x".to_vec()).expect("it is read");
+    client.read_exact(&mut [0; 1]).expect("the relay runs");
+    let report = served.server.shutdown(HANG);
+    assert_eq!((report.forced, report.still_running), (0, 0), "an idle relay holds up no shutdown: {report}");
+    served.stop();
+}
