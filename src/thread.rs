@@ -1,5 +1,6 @@
 //! Threads: named, counted, and with a stack that is large enough.
 
+use std::borrow::Cow;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Mutex;
 use std::thread::{self, JoinHandle, Scope, ScopedJoinHandle};
@@ -26,27 +27,37 @@ pub struct Running {
 impl UnwindSafe for Running {}
 impl RefUnwindSafe for Running {}
 
-/// What the names of threads begin with, if nobody has said otherwise.
-pub(crate) const NAME: &str = "landline";
-
-/// What a thread cannot be named is an error that names the option.
-pub(crate) fn check_name(name: &str) -> crate::error::Result<()> {
-    match name.contains('\0') {
-        true => Err(Error::invalid("ERR_INVALID_ARG_VALUE", "thread_name has a NUL in it, which no thread's name may")),
-        false => Ok(()),
-    }
-}
-
 /// The fewest bytes of stack a thread gets: with less, the printing of a panic overflows it and ends the process.
 const SMALLEST_STACK: usize = 64 * 1024;
 
-/// A stack that is too small is an error that names the option.
-pub(crate) fn check_stack_size(bytes: Option<usize>) -> crate::error::Result<()> {
-    match bytes {
-        Some(bytes) if bytes < SMALLEST_STACK => {
-            Err(Error::option("stack_size", format!(">= {SMALLEST_STACK}"), bytes))
+/// What the threads of a server or socket are started with.
+#[derive(Debug, Clone)]
+pub(crate) struct ThreadOptions {
+    /// What their names begin with.
+    pub(crate) thread_name: Cow<'static, str>,
+    /// Without one it is std's.
+    pub(crate) stack_size: Option<usize>,
+}
+
+impl Default for ThreadOptions {
+    fn default() -> ThreadOptions {
+        ThreadOptions { thread_name: "landline".into(), stack_size: None }
+    }
+}
+
+impl ThreadOptions {
+    /// What no thread can have is an error that names the option.
+    pub(crate) fn check(&self) -> crate::error::Result<()> {
+        match self.stack_size {
+            _ if self.thread_name.contains('\0') => {
+                let text = "thread_name has a NUL in it, which no thread's name may";
+                Err(Error::invalid("ERR_INVALID_ARG_VALUE", text))
+            }
+            Some(bytes) if bytes < SMALLEST_STACK => {
+                Err(Error::option("stack_size", format!(">= {SMALLEST_STACK}"), bytes))
+            }
+            _ => Ok(()),
         }
-        _ => Ok(()),
     }
 }
 

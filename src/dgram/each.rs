@@ -1,10 +1,9 @@
 use std::io;
 
-use crate::dgram::options::SocketOptions;
 use crate::dgram::receive::{MAX_DATAGRAM, RemoteInfo};
 use crate::dgram::socket::Socket;
 use crate::error::Error;
-use crate::thread::Running;
+use crate::thread::{Running, ThreadOptions};
 
 /// What happens to a [`Socket`].
 #[derive(Debug, Clone)]
@@ -89,7 +88,7 @@ impl Socket {
     /// Starts a thread that receives.
     pub(crate) fn start(&self, receive: impl FnOnce() -> io::Result<()> + Send + 'static) -> io::Result<Running> {
         let setup = self.setup();
-        let SocketOptions { thread_name, stack_size, .. } = &setup.options;
+        let ThreadOptions { thread_name, stack_size } = &setup.options.threads;
         let socket = self.clone();
         let name = format!("{thread_name} recv {}", self.address());
         Running::start(name, *stack_size, 0, move || socket.close(), receive)

@@ -6,7 +6,7 @@ use crate::cancel::Cancel;
 use crate::dgram::udp;
 use crate::error::{Error, Result};
 use crate::report::{Report, Reporter};
-use crate::thread::{NAME, check_name, check_stack_size};
+use crate::thread::ThreadOptions;
 
 /// What a receive buffer is asked to hold unless one says otherwise. At 200,000 datagrams a second the usual default of
 /// 208 KiB lost a third of them, this lost none.
@@ -37,8 +37,7 @@ pub struct SocketOptions {
     pub(crate) broadcast: Option<bool>,
     pub(crate) multicast_ttl: Option<u32>,
     pub(crate) multicast_loop: Option<bool>,
-    pub(crate) stack_size: Option<usize>,
-    pub(crate) thread_name: Cow<'static, str>,
+    pub(crate) threads: ThreadOptions,
     pub(crate) receive_block_list: Option<BlockList>,
     pub(crate) send_block_list: Option<BlockList>,
     pub(crate) cancel: Option<Cancel>,
@@ -59,8 +58,7 @@ impl SocketOptions {
             broadcast: None,
             multicast_ttl: None,
             multicast_loop: None,
-            stack_size: None,
-            thread_name: NAME.into(),
+            threads: ThreadOptions::default(),
             receive_block_list: None,
             send_block_list: None,
             cancel: None,
@@ -131,13 +129,13 @@ impl SocketOptions {
     /// The stack of the thread that [`Socket::events`](crate::dgram::Socket::events) starts, in bytes, at least 64 KiB.
     /// Default: std's, 2 MiB.
     pub fn stack_size(mut self, bytes: impl Into<Option<usize>>) -> SocketOptions {
-        self.stack_size = bytes.into();
+        self.threads.stack_size = bytes.into();
         self
     }
 
     /// What the name of that thread begins with; behind it stands `recv` and the socket's address. Default: `landline`.
     pub fn thread_name(mut self, name: impl Into<Cow<'static, str>>) -> SocketOptions {
-        self.thread_name = name.into();
+        self.threads.thread_name = name.into();
         self
     }
 
@@ -175,8 +173,7 @@ impl SocketOptions {
 
     /// Whether every option can be, before there is a socket.
     pub(crate) fn check(&self) -> Result<()> {
-        check_stack_size(self.stack_size)?;
-        check_name(&self.thread_name)?;
+        self.threads.check()?;
         self.recv_buffer_size.map_or(Ok(()), udp::check_buffer_size)?;
         self.send_buffer_size.map_or(Ok(()), udp::check_buffer_size)?;
         match self.ttl {

@@ -6,14 +6,13 @@ use crate::error::Error;
 use crate::events::{Events, Feed, channel};
 use crate::net::server::Server;
 use crate::net::server::accept::accept;
-use crate::net::server::options::ServerOptions;
 use crate::net::server::patience::Caller;
 use crate::net::server::refuse::Refused;
 use crate::net::socket::Socket;
 use crate::net::socket::channel::feed_from;
 use crate::net::socket::each::SocketEvent;
 use crate::report::{Outcome, Report};
-use crate::thread::Builder;
+use crate::thread::{Builder, ThreadOptions};
 
 /// What happens on a [`Server`] whose events go [through a channel](Server::events).
 #[derive(Debug, Clone)]
@@ -170,7 +169,7 @@ impl Server {
         let others = if self.inner.options.trusted.is_some() { HEADERS_AT_ONCE - 1 } else { 0 };
         thread::scope(|scope| {
             for _ in 0..others {
-                let ServerOptions { thread_name, stack_size, .. } = &self.inner.options;
+                let ThreadOptions { thread_name, stack_size } = &self.inner.options.threads;
                 let builder = Builder::new(format!("{thread_name} accept {}", self.address()), *stack_size);
                 // Where none can be started, fewer accept.
                 if builder.and_then(|builder| builder.spawn_scoped(scope, work)).is_err() {

@@ -22,6 +22,7 @@ use crate::net::unix::{self, SocketFile};
 use crate::sync::poison::lock;
 use crate::sync::wait_queue::WaitQueue;
 use crate::sys;
+use crate::thread::ThreadOptions;
 
 impl ServerOptions {
     /// Listens: socket(2), bind(2), listen(2). A bare port listens on every interface, over IPv6 and IPv4, or over IPv4
@@ -131,8 +132,8 @@ impl ServerOptions {
         let may_call = adopted || !sys::SHUTDOWN_WAKES_ACCEPT;
         let spare = if may_call { socket2::Socket::new(Domain::IPV4, Type::DGRAM, None).ok() } else { None };
         let is_wildcard = address.ip().is_some_and(|ip| ip.is_unspecified());
-        let lingering =
-            Lingering::new(self.lingering_close, format!("{} linger {address}", self.thread_name), self.stack_size);
+        let ThreadOptions { thread_name, stack_size } = &self.threads;
+        let lingering = Lingering::new(self.lingering_close, format!("{thread_name} linger {address}"), *stack_size);
         let goodbye = match &self.when_full {
             WhenFull::RefuseWith(message) => Some(message.as_slice().into()),
             WhenFull::Refuse | WhenFull::Wait => None,

@@ -32,7 +32,7 @@ use crate::net::server::refuse::Hooks;
 use crate::net::server::registry::Stats;
 use crate::net::socket::Socket;
 use crate::sys;
-use crate::thread::Running;
+use crate::thread::{Running, ThreadOptions};
 
 /// A TCP server: a listening socket, and a thread for each connection.
 ///
@@ -145,7 +145,7 @@ impl Server {
     /// Serves on a thread of its own what is claimed; if none can be started, the server is free again.
     pub(crate) fn start(&self, serve: impl FnOnce() -> io::Result<()> + Send + 'static) -> io::Result<Running> {
         let registry = &self.inner.registry;
-        let ServerOptions { thread_name, stack_size, .. } = &self.inner.options;
+        let ThreadOptions { thread_name, stack_size } = &self.inner.options.threads;
         let name = format!("{thread_name} serve {}", self.address());
         let inner = Arc::downgrade(&self.inner);
         let close = move || {

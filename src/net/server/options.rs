@@ -13,7 +13,7 @@ use crate::net::socket::lingering::LINGERING_CLOSE;
 use crate::net::socket::stream::Options;
 use crate::report::{Report, Reporter};
 use crate::sys;
-use crate::thread::{NAME, check_name, check_stack_size};
+use crate::thread::ThreadOptions;
 
 /// The longest goodbye. As Linux sizes its buffers by default, the kernel takes this much at once, whether the client
 /// reads or not.
@@ -46,8 +46,7 @@ pub struct ServerOptions {
     pub(crate) remove_stale: bool,
     pub(crate) connection: Options,
     pub(crate) lingering_close: Duration,
-    pub(crate) stack_size: Option<usize>,
-    pub(crate) thread_name: Cow<'static, str>,
+    pub(crate) threads: ThreadOptions,
     pub(crate) reporter: Reporter,
     pub(crate) cancel: Option<Cancel>,
 }
@@ -85,8 +84,7 @@ impl ServerOptions {
             remove_stale: false,
             connection: Options::default(),
             lingering_close: LINGERING_CLOSE,
-            stack_size: None,
-            thread_name: NAME.into(),
+            threads: ThreadOptions::default(),
             reporter: Reporter::default(),
             cancel: None,
         }
@@ -301,15 +299,17 @@ impl ServerOptions {
     /// The stack of each thread the server starts, in bytes, at least 64 KiB. It is address space, not memory: only
     /// what is used is paid for. 128 to 256 KiB do for a handler that keeps its buffers on the heap. Default: std's, 2
     /// MiB.
-    pub fn stack_size(self, bytes: usize) -> ServerOptions {
-        ServerOptions { stack_size: Some(bytes), ..self }
+    pub fn stack_size(mut self, bytes: impl Into<Option<usize>>) -> ServerOptions {
+        self.threads.stack_size = bytes.into();
+        self
     }
 
     /// What the names of the server's threads begin with; behind it they say what each is for, and the server's
     /// address. Linux's tools show the first 15 bytes. Threads that are started by a socket, as an outbox's, keep
     /// `landline`. Default: `landline`, so `landline worker 127.0.0.1:3000`.
-    pub fn thread_name(self, name: impl Into<Cow<'static, str>>) -> ServerOptions {
-        ServerOptions { thread_name: name.into(), ..self }
+    pub fn thread_name(mut self, name: impl Into<Cow<'static, str>>) -> ServerOptions {
+        self.threads.thread_name = name.into();
+        self
     }
 
     /// Tells `hook` all that happens: see [`Report`]. Default: none.
@@ -326,8 +326,7 @@ impl ServerOptions {
 
     /// Whether the options can be right; gives the limit of connections.
     pub(crate) fn check(&self) -> Result<usize> {
-        check_stack_size(self.stack_size)?;
-        check_name(&self.thread_name)?;
+        self.threads.check()?;
         self.connection.check()?;
         if let WhenFull::RefuseWith(message) = &self.when_full {
             if message.len() > LONGEST_GOODBYE {

@@ -169,8 +169,8 @@ impl Server {
     /// The thread cannot be started; nothing was done then.
     pub fn begin_shutdown(&self, grace: Duration) -> io::Result<()> {
         let server = self.clone();
-        let name = format!("{} shutdown {}", self.inner.options.thread_name, self.address());
-        let builder = Builder::new(name, self.inner.options.stack_size)?;
+        let name = format!("{} shutdown {}", self.inner.options.threads.thread_name, self.address());
+        let builder = Builder::new(name, self.inner.options.threads.stack_size)?;
         lock(&self.inner.shutdowns).under_way += 1;
         let started = builder.spawn(move || {
             let report = server.shutdown(grace);

@@ -18,7 +18,7 @@ use crate::net::server::accept::{FIRST_PAUSE, next_client, sit};
 use crate::net::server::admission::{Client, Introduced};
 use crate::net::server::arrival::Incoming;
 use crate::net::server::listener::Listener;
-use crate::net::server::options::{ServerOptions, WhenFull};
+use crate::net::server::options::WhenFull;
 use crate::net::server::patience::Crew;
 use crate::net::server::refuse::{Hooks, refuse};
 use crate::net::server::registry::Seat;
@@ -27,7 +27,7 @@ use crate::net::socket::connection::{CloseMode, Connection, Owner};
 use crate::report::{Outcome, RefusedBy, Report};
 use crate::sync::deadline::Deadline;
 use crate::sync::poison::lock;
-use crate::thread::{Builder, panic_message};
+use crate::thread::{Builder, ThreadOptions, panic_message};
 
 /// How many workers wait for clients at most; more end when they have served. What is kept saves starting a thread per
 /// connection; the cap lets the memory of a peak go again.
@@ -112,7 +112,7 @@ impl<'a> Workers<'a> {
     }
 
     fn start<'scope>(&'scope self, scope: &'scope Scope<'scope, '_>, seat: Seat<'a>) -> io::Result<bool> {
-        let ServerOptions { thread_name, stack_size, .. } = &self.server.options;
+        let ThreadOptions { thread_name, stack_size } = &self.server.options.threads;
         let builder = Builder::new(format!("{thread_name} worker {}", self.server.address), *stack_size)?;
         builder.spawn_scoped(scope, move || self.work(scope, seat))?;
         Ok(true)
