@@ -31,7 +31,7 @@ impl RefUnwindSafe for Running {}
 const SMALLEST_STACK: usize = 64 * 1024;
 
 /// What the threads of a server or socket are started with.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ThreadOptions {
     /// What their names begin with.
     pub(crate) thread_name: Cow<'static, str>,
@@ -41,11 +41,18 @@ pub(crate) struct ThreadOptions {
 
 impl Default for ThreadOptions {
     fn default() -> ThreadOptions {
-        ThreadOptions { thread_name: "landline".into(), stack_size: None }
+        ThreadOptions::DEFAULT
     }
 }
 
 impl ThreadOptions {
+    pub(crate) const DEFAULT: ThreadOptions =
+        ThreadOptions { thread_name: Cow::Borrowed("landline"), stack_size: None };
+
+    pub(crate) fn is_default(&self) -> bool {
+        *self == ThreadOptions::DEFAULT
+    }
+
     /// What no thread can have is an error that names the option.
     pub(crate) fn check(&self) -> crate::error::Result<()> {
         match self.stack_size {

@@ -3,6 +3,7 @@
 pub(crate) mod lookup;
 pub(crate) mod race;
 
+use std::borrow::Cow;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpStream};
@@ -27,6 +28,7 @@ use crate::net::unix;
 use crate::report::{Report, Reporter};
 use crate::sync::deadline::Deadline;
 use crate::sys;
+use crate::thread::ThreadOptions;
 
 /// How to connect: options for a [`Socket`], then [`connect`](SocketOptions::connect).
 ///
@@ -51,6 +53,7 @@ pub struct SocketOptions {
     auto_select_family: bool,
     attempt_timeout: Duration,
     block_list: Option<BlockList>,
+    threads: ThreadOptions,
 }
 
 /// The least [`SocketOptions::attempt_timeout`], as RFC 8305 (8) and Node have it: anything faster is a flood.
@@ -77,6 +80,7 @@ impl SocketOptions {
             auto_select_family: true,
             attempt_timeout: Duration::from_millis(250),
             block_list: None,
+            threads: ThreadOptions::default(),
         }
     }
 
@@ -221,6 +225,39 @@ impl SocketOptions {
         self
     }
 
+    /// How long the connection may last in all, from when it is made; what its outbox holds is included, connecting is
+    /// not. See [`Socket::set_deadline`]. Default: none.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use landline::net::{Server, SocketOptions};
+    /// # let server = Server::listen("127.0.0.1:0")?;
+    /// let (to_connect, in_all) = (Duration::from_millis(500), Duration::from_millis(50));
+    /// let socket = SocketOptions::new().connect_timeout(to_connect).deadline(in_all).connect(server.address())?;
+    /// let error = std::io::read_to_string(&socket).unwrap_err(); // the server sends nothing
+    /// assert_eq!(error.kind(), std::io::ErrorKind::TimedOut);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn deadline(mut self, time: impl Into<Option<Duration>>) -> SocketOptions {
+        self.connection.deadline = time.into();
+        self
+    }
+
+    /// The stack of the threads that [`events`](Socket::events) and [`relay`](Socket::relay) start for the socket, in
+    /// bytes, at least 64 KiB. Default: std's, 2 MiB.
+    pub fn stack_size(mut self, bytes: impl Into<Option<usize>>) -> SocketOptions {
+        self.threads.stack_size = bytes.into();
+        self
+    }
+
+    /// What the names of the threads begin with that the socket starts: those of [`events`](Socket::events), of an
+    /// [outbox](Socket::outbox) and of [`relay`](Socket::relay); behind it they say what each is for, and the peer's
+    /// address. Those that connect keep `landline`. Default: `landline`.
+    pub fn thread_name(mut self, name: impl Into<Cow<'static, str>>) -> SocketOptions {
+        self.threads.thread_name = name.into();
+        self
+    }
+
     /// Tells `hook` what happens to the connection; see [`Report`]. Default: none.
     pub fn report(self, hook: impl Fn(&Report) + Send + Sync + 'static) -> SocketOptions {
         SocketOptions { reporter: Reporter::new(hook), ..self }
@@ -274,6 +311,7 @@ impl SocketOptions {
         let limits = Limits { deadline, cancel: self.cancel.as_ref() };
         let local = self.local()?;
         self.connection.check()?;
+        self.threads.check()?;
         let family = self.family.or(local.map(|local| Address::from(local).family()));
         let target = to.target()?;
         if limits.is_cancelled() {
@@ -498,7 +536,7 @@ impl SocketOptions {
         let socket = Socket::new(stream, addresses, self.connection, self.reporter.clone(), None);
         // Before it is attached: what ends it may do so from then on.
         self.reporter.tell(|| Report::Connected { connection: socket.connection.name() });
-        if self.cancel.is_some() || !attempted.is_empty() {
+        if self.cancel.is_some() || !attempted.is_empty() || !self.threads.is_default() {
             let attached = self.cancel.as_ref().map(|cancel| {
                 let connection = Arc::downgrade(&socket.connection);
                 cancel.attach(move || match connection.upgrade() {
@@ -507,7 +545,11 @@ impl SocketOptions {
                 })
             });
             let attempted = attempted.iter().map(|at| Address::from(*at)).collect();
-            let _ = socket.connection.origin.set(Box::new(Origin { attempted, attached: Mutex::new(attached) }));
+            let _ = socket.connection.origin.set(Box::new(Origin {
+                attempted,
+                attached: Mutex::new(attached),
+                threads: self.threads.clone(),
+            }));
         }
         match &self.cancel {
             Some(cancel) if cancel.is_cancelled() => Err(Cancel::error()),

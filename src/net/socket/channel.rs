@@ -7,7 +7,7 @@ use crate::events::{CloseSignal, Events, Feed, channel};
 use crate::net::socket::Socket;
 use crate::net::socket::connection::destroyed;
 use crate::net::socket::each::{Ends, SocketEvent};
-use crate::thread::Running;
+use crate::thread::{Running, ThreadOptions};
 
 impl Socket {
     /// Reads on a thread of its own, and sends the events into a channel that holds `n` at most; 0 hands each one over.
@@ -23,10 +23,12 @@ impl Socket {
         self.connection.stream("read")?;
         let (feed, events) = channel(n)?;
         let socket = self.clone();
-        let name = format!("landline socket {}", self.remote_address());
+        let ThreadOptions { thread_name, stack_size } = self.connection.threads();
+        let name = format!("{thread_name} socket {}", self.remote_address());
         let destroyed = self.clone();
         let close = move || destroyed.destroy();
-        let running = Running::start(name, None, 0, close.clone(), move || feed_from(&socket, &feed, |event| event))?;
+        let feed = move || feed_from(&socket, &feed, |event| event);
+        let running = Running::start(name, *stack_size, 0, close.clone(), feed)?;
         Ok(events.fed_by(running, close))
     }
 }

@@ -31,6 +31,7 @@ use crate::sync::poison::{lock, read, wait, write};
 use crate::sync::shared_timeout::Entry;
 use crate::sync::turn::Turn;
 use crate::sys;
+use crate::thread::ThreadOptions;
 
 /// Our FIN is out: `end()`, or the peer's end answered.
 pub(crate) const WE_ENDED: u16 = 1;
@@ -111,6 +112,8 @@ pub(crate) struct Origin {
     pub(crate) attempted: Vec<Address>,
     /// Taken out by `close`: dropping it detaches the connection from the handle that cancels it.
     pub(crate) attached: Mutex<Option<Attached>>,
+    /// What the threads are started with that it starts.
+    pub(crate) threads: ThreadOptions,
 }
 
 /// What a connection belongs to: the server that accepted it. The connection holds it until its end was reported, and
@@ -188,6 +191,12 @@ impl Connection {
     /// The family of the socket itself, whatever a PROXY header says of its client.
     pub(crate) fn family(&self) -> Family {
         self.proxied.get().map_or(&self.local, |ends| &ends.0).family()
+    }
+
+    /// What the threads are started with that it starts.
+    pub(crate) fn threads(&self) -> &ThreadOptions {
+        const DEFAULT: &ThreadOptions = &ThreadOptions::DEFAULT;
+        self.origin.get().map_or(DEFAULT, |origin| &origin.threads)
     }
 
     /// The stream, unless the connection is closed: the error then names `call`.

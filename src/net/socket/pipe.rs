@@ -14,7 +14,7 @@ use crate::net::socket::read::Chunks;
 use crate::net::socket::stream::CHUNK;
 use crate::net::socket::timers::Direction;
 use crate::net::socket::write::Data;
-use crate::thread::Builder;
+use crate::thread::{Builder, ThreadOptions};
 
 /// What is read at most at a time. Nobody sees the pieces, and larger ones take fewer system calls for each megabyte;
 /// much larger ones leave the processor's cache before they are written.
@@ -80,7 +80,7 @@ impl Socket {
 /// `ConnectionAborted`, as a shutdown's is: take read timeouts that were set for a head off before. Over a Unix socket, which has no RST, the peer sees an end. An error if the
 /// thread cannot be started; then nothing is touched.
 pub fn relay(a: &Socket, b: &Socket) -> io::Result<()> {
-    both_ways(format!("landline relay {}", b.remote_address()), || carry(a, b), || carry(b, a))
+    both_ways(b, || carry(a, b), || carry(b, a))
 }
 
 fn carry(from: &Socket, to: &Socket) -> io::Result<()> {
@@ -137,7 +137,7 @@ impl Socket {
             result
         };
         let back = || or_reset(&[self], || self.pipe_from(reader, &is_written));
-        both_ways(format!("landline relay {}", self.remote_address()), there, back)
+        both_ways(self, there, back)
     }
 
     fn pipe_into(&self, mut writer: impl Write) -> io::Result<()> {
@@ -202,14 +202,15 @@ impl Socket {
     }
 }
 
-/// Runs one direction here and the other on a thread of its own.
+/// Runs one direction here and the other on a thread of its own, which `to` names.
 fn both_ways(
-    name: String,
+    to: &Socket,
     there: impl FnOnce() -> io::Result<()>,
     back: impl FnOnce() -> io::Result<()> + Send,
 ) -> io::Result<()> {
     let acts_for = acts_for()?;
-    let builder = Builder::new(name, None)?;
+    let ThreadOptions { thread_name, stack_size } = to.connection.threads();
+    let builder = Builder::new(format!("{thread_name} relay {}", to.remote_address()), *stack_size)?;
     thread::scope(|scope| {
         let back = builder.spawn_scoped(scope, move || {
             let _frame = Frame::of(acts_for);

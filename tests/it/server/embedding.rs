@@ -233,7 +233,7 @@ fn every_thread_says_what_it_is_for() {
     });
 }
 
-/// Ensures that the threads of a server and of a datagram socket have the name that was asked for, and that one no thread can
+/// Ensures that the threads of a server, of a client's socket and of a datagram socket have the name that was asked for, and that one no thread can
 /// have is an error that names the option.
 #[test]
 fn threads_are_named_as_asked_for() {
@@ -250,20 +250,36 @@ fn threads_are_named_as_asked_for() {
         let client = served.connect();
         let datagrams = dgram::SocketOptions::udp4().thread_name("dns").bind("127.0.0.1:0").expect("port 0 is free");
         let received = datagrams.events(0).expect("a thread starts");
+        let (silent, reader) = (Server::listen("127.0.0.1:0"), Server::listen("127.0.0.1:0"));
+        let (silent, reader) = (silent.expect("port 0 is free"), reader.expect("port 0 is free"));
+        let named = SocketOptions::new().thread_name("app");
+        let socket = named.connect(silent.address()).expect("it listens");
+        let events = socket.events(0).expect("a thread starts");
+        socket.outbox().set_limit(64 << 20);
+        socket.outbox().send(vec![0; 32 << 20]).expect("there is room");
+        let other = named.connect(reader.address()).expect("it listens");
+        let relaying = thread::spawn({
+            let (one, other) = (Socket::connect(reader.address()).expect("it listens"), other.clone());
+            move || relay(&one, &other)
+        });
         eventually("all have the names asked for", || {
             let names = names();
-            ["web serve", "web worker", "web linger", "dns recv"]
+            ["web serve", "web worker", "web linger", "dns recv", "app socket", "app outbox", "app relay"]
                 .iter()
                 .all(|wanted| names.iter().any(|name| name.starts_with(wanted)))
         });
         assert!(!names().iter().any(|name| name.starts_with("landline ")), "and no other: {:?}", names());
         datagrams.close();
         within("it ends", move || received.iter().last());
+        other.destroy();
+        drop(events);
+        let _ = within("the relay ends", move || relaying.join());
         drop((refused, client));
         served.stop();
 
         for error in [
             ServerOptions::new().thread_name("a\0b").listen("127.0.0.1:0").map(drop),
+            named.thread_name("a\0b").connect(silent.address()).map(drop),
             dgram::SocketOptions::udp4().thread_name("a\0b").bind("127.0.0.1:0").map(drop),
         ] {
             let error = error.expect_err("a NUL would be a panic of std's");

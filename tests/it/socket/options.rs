@@ -279,34 +279,53 @@ fn reuse_address_takes_a_port_whose_connections_wait() {
     });
 }
 
+/// A stack of 307 pages, which nothing else has.
+const ODD: usize = 1_257_472;
+
+/// How many stacks of this process are of that size: every stack of a thread is a mapping of its own, with a guard page below
+/// it.
+fn odd_stacks() -> usize {
+    let maps = std::fs::read_to_string("/proc/self/maps").expect("this is Linux");
+    let size = |line: &str| {
+        let (start, end) = line.split(' ').next()?.split_once('-')?;
+        Some(usize::from_str_radix(end, 16).ok()? - usize::from_str_radix(start, 16).ok()?)
+    };
+    let anonymous = maps.lines().filter(|line| line.contains("rw-p") && line.trim_end().ends_with(" 0"));
+    anonymous.filter_map(size).filter(|size| (ODD..ODD + 32_768).contains(size)).count()
+}
+
 /// Ensures that each worker has the stack that was asked for, and std's otherwise.
 #[test]
 fn the_stack_size_is_what_was_asked_for() {
     in_child(this_test!(), &[], || {
-        let stacks = || {
-            // Every stack of a thread is a mapping of its own, with a guard page below it.
-            let maps = std::fs::read_to_string("/proc/self/maps").expect("this is Linux");
-            maps.lines()
-                .filter(|line| line.contains("rw-p") && line.trim_end().ends_with(" 0"))
-                .filter_map(|line| {
-                    let (start, end) = line.split(' ').next()?.split_once('-')?;
-                    Some(u64::from_str_radix(end, 16).ok()? - u64::from_str_radix(start, 16).ok()?)
-                })
-                .collect::<Vec<_>>()
-        };
-        const ODD: u64 = 1_257_472; // 307 pages: nobody else has that
-        let about = |sizes: Vec<u64>| sizes.iter().filter(|size| (ODD..ODD + 32_768).contains(size)).count();
-        assert_eq!(about(stacks()), 0, "the premise: no mapping is that large by itself");
-        let options = ServerOptions::new().stack_size(ODD as usize);
+        assert_eq!(odd_stacks(), 0, "the premise: no mapping is that large by itself");
+        let options = ServerOptions::new().stack_size(ODD);
         let served = Served::start("127.0.0.1:0", &options, |socket| socket.pipe(socket));
         let clients = [0, 1, 2].map(|_| served.connect());
         for client in &clients {
             client.write_all("x").expect("it is connected");
             client.read_exact(&mut [0; 1]).expect("it is served");
         }
-        assert!(about(stacks()) >= 4, "three that serve and one that waits: {:?}", stacks());
+        assert!(odd_stacks() >= 4, "three that serve and one that waits: {}", odd_stacks());
         drop(clients);
         served.stop();
+    });
+}
+
+/// Ensures that the thread which a client's socket starts has the stack that was asked for, and that one which a panic would
+/// overflow is an error.
+#[test]
+fn a_clients_thread_has_the_stack_that_was_asked_for() {
+    in_child(this_test!(), &[], || {
+        let server = Server::listen("127.0.0.1:0").expect("port 0 can be listened on");
+        let options = SocketOptions::new().stack_size(ODD);
+        let socket = options.connect(server.address()).expect("it listens");
+        assert_eq!(odd_stacks(), 0, "the premise: no mapping is that large by itself");
+        let events = socket.events(1).expect("a thread can be started");
+        assert_eq!(odd_stacks(), 1, "the one that reads");
+        drop(events);
+        let error = options.stack_size(1000).connect(server.address()).expect_err("a panic would overflow it");
+        assert_eq!(error.code(), "ERR_OUT_OF_RANGE", "less than 64 KiB is refused: {error}");
     });
 }
 

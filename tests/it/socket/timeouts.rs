@@ -395,6 +395,17 @@ fn a_trickle_of_bytes_cannot_outlive_a_deadline() {
     });
 }
 
+/// Ensures that a client's `deadline` is a lifetime of its connection, from when that is made.
+#[test]
+fn a_clients_deadline_ends_its_connection() {
+    let options = SocketOptions::new().deadline(millis(300));
+    let (_server, client, _accepted) = pair_with(AT, ServerOptions::new(), options);
+    let end = client.deadline().expect("it has one");
+    let error = client.read(&mut [0; 8]).expect_err("the peer sends nothing");
+    assert!(!landline::Error::is_tick(&error) && error.kind() == ErrorKind::TimedOut, "it is an end: {error}");
+    assert!(Instant::now() >= end, "and not before its time");
+}
+
 /// Ensures that a server's `deadline` is a lifetime of each of its connections, and that its end frees the slot.
 #[test]
 fn a_servers_deadline_ends_each_connection() {

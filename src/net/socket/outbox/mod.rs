@@ -250,7 +250,7 @@ fn full(messages: &[Message], state: &State) -> io::Error {
 /// Starts the thread that writes as long as there is anything queued. It ends with the queue or with the connection.
 fn start_writer(connection: &Arc<Connection>) -> io::Result<()> {
     let connection = Arc::clone(connection);
-    let name = format!("landline outbox {}", connection.remote);
+    let name = format!("{} outbox {}", connection.threads().thread_name, connection.remote);
     // It may tell the report hook of a failed write when its connection has long ended, and then the server is not
     // over.
     let owner = connection.owner();
