@@ -5,7 +5,7 @@ use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::net::{Ipv4Addr, Ipv6Addr, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 
 use socket2::SockRef;
 
@@ -14,6 +14,22 @@ use socket2::SockRef;
 pub(crate) type OwnedHandle = std::os::fd::OwnedFd;
 #[cfg(windows)]
 pub(crate) type OwnedHandle = std::os::windows::io::OwnedSocket;
+
+/// What std calls a borrowed descriptor here.
+#[cfg(unix)]
+pub(crate) type BorrowedHandle<'a> = std::os::fd::BorrowedFd<'a>;
+#[cfg(windows)]
+pub(crate) type BorrowedHandle<'a> = std::os::windows::io::BorrowedSocket<'a>;
+
+/// Borrows the descriptor of a socket.
+#[cfg(unix)]
+pub(crate) fn borrow(socket: &impl std::os::fd::AsFd) -> BorrowedHandle<'_> {
+    socket.as_fd()
+}
+#[cfg(windows)]
+pub(crate) fn borrow(socket: &impl std::os::windows::io::AsSocket) -> BorrowedHandle<'_> {
+    socket.as_socket()
+}
 
 /// Whether Linux's own ways are taken. With `--cfg landline_portable` Linux takes those of macOS and the BSDs instead,
 /// so that they can be run here: Linux wakes threads in places where others do not, and would hide that nothing else
@@ -376,25 +392,6 @@ pub(crate) fn open_to_all(path: &Path, readable: bool, writable: bool) -> io::Re
 #[cfg(not(unix))]
 pub(crate) fn open_to_all(_: &Path, _: bool, _: bool) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
-}
-
-/// Access to the descriptor of a [`Socket`](crate::net::Socket): it is `AsFd`, on Windows `AsSocket`.
-///
-/// A socket itself is neither, since its connection can be closed under its handles.
-#[derive(Debug)]
-pub struct Raw(pub(crate) Arc<TcpStream>);
-
-#[cfg(unix)]
-impl std::os::fd::AsFd for Raw {
-    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
-        self.0.as_fd()
-    }
-}
-#[cfg(windows)]
-impl std::os::windows::io::AsSocket for Raw {
-    fn as_socket(&self) -> std::os::windows::io::BorrowedSocket<'_> {
-        self.0.as_socket()
-    }
 }
 
 /// Whether a call ended because of SO_RCVTIMEO or SO_SNDTIMEO. On Unix `ETIMEDOUT` is something else: the kernel has

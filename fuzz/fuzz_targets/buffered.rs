@@ -75,7 +75,8 @@ fuzz_target!(|input: Input| {
     let all = pieces.concat();
     let (mut peer, ours) = UnixStream::pair().expect("a descriptor is free");
     let socket = Socket::from(ours);
-    SockRef::from(&socket.raw().expect("it is open")).set_nonblocking(true).expect("it can be");
+    let set = socket.with_raw(|fd| SockRef::from(&fd).set_nonblocking(true));
+    set.expect("it is open").expect("it can be");
     let mut pieces = VecDeque::from(pieces);
     let mut come = || match pieces.pop_front() {
         Some(piece) => peer.write_all(&piece).expect("there is room"),

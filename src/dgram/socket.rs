@@ -117,6 +117,40 @@ impl Socket {
         losses.counted
     }
 
+    /// Calls `f` with the descriptor, borrowed, for what landline has no call for. It is `AsFd`, on Windows `AsSocket`, as
+    /// crates of system calls expect. It gives what `f` returns. No lock is held: other threads use the socket as before.
+    ///
+    /// A [`close`](Self::close) or [`disconnect`](Self::disconnect) in another thread waits for `f` as for a receiver, 2 s
+    /// at most: the descriptor is closed when `f` returns. So `f` itself should call neither.
+    ///
+    /// What `f` changes is for the caller to answer for:
+    /// - `O_NONBLOCK`: receivers look every 2 to 16 ms then;
+    /// - `SO_RCVTIMEO`, which [`recv_timeout`](Self::recv_timeout) sets, and by which receivers see a `close` that cannot wake
+    ///   them otherwise;
+    /// - connect(2), bind(2), shutdown(2), which landline does not see;
+    /// - all that [`disconnect`](Self::disconnect) has to make again: it opens another socket, with what landline's own calls
+    ///   have set.
+    ///
+    /// ```
+    /// use landline::dgram::Socket;
+    /// use socket2::SockRef;
+    ///
+    /// let socket = Socket::bind("127.0.0.1:0")?;
+    /// let ttl = socket.with_raw(|fd| SockRef::from(&fd).ttl_v4())??;
+    /// assert!(ttl > 0);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `NotConnected`, `ERR_SOCKET_DGRAM_NOT_RUNNING`, once the socket is closed; `f` is not called then. What `f` returns is
+    /// no error of this call: where it is a `Result`, `??` gives both.
+    #[doc(alias = "as_fd")]
+    #[doc(alias = "as_raw_fd")]
+    pub fn with_raw<R>(&self, f: impl FnOnce(sys::BorrowedHandle<'_>) -> R) -> io::Result<R> {
+        let open = self.open()?;
+        Ok(f(sys::borrow(&open.socket)))
+    }
+
     pub(crate) fn new(socket: UdpSocket, options: SocketOptions, adopted: bool) -> io::Result<Socket> {
         let failed = |error: io::Error| Error::call("getsockname", &error);
         let local = socket.local_addr().map_err(failed)?;

@@ -26,5 +26,3 @@ pub use socket::outbox::error::SendError;
 pub use socket::outbox::message::Message;
 pub use socket::pipe::relay;
 pub use socket::{ReadyState, Socket};
-
-pub use crate::sys::Raw;

@@ -17,6 +17,7 @@ use crate::net::server::told::Told;
 use crate::net::unix::SocketFile;
 use crate::sync::poison::{read, write};
 use crate::sync::wait_queue::WaitQueue;
+use crate::sys;
 
 /// What [`Server`] handles share.
 pub(crate) struct Listener {
@@ -75,9 +76,12 @@ impl Listener {
         read(&self.listener).clone()
     }
 
-    /// The descriptor is closed when the last acceptor has let go of it.
+    /// The descriptor is closed when the last thread has let go of it. Acceptors have by then. The address is free all the
+    /// same where shutdown(2) frees it.
     pub(crate) fn drop_listener(&self) {
         let listener = write(&self.listener).take();
-        drop(listener);
+        if let Some(listener) = listener.filter(|listener| !self.adopted && Arc::strong_count(listener) > 1) {
+            sys::shut_listener(&listener);
+        }
     }
 }

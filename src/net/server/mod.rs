@@ -312,6 +312,41 @@ impl Server {
         usize::from_str_radix(queued, 16).ok()
     }
 
+    /// Calls `f` with the descriptor of the listener, borrowed, for what landline has no call for. It is `AsFd`, on Windows
+    /// `AsSocket`, as crates of system calls expect. It gives what `f` returns. No lock is held.
+    ///
+    /// A [`close`](Self::close) in another thread, or in `f`, does not wait for `f`: it shuts the listener down, which
+    /// frees the port on Linux, and the descriptor is closed when `f` returns. Elsewhere, and for an
+    /// [adopted](ServerOptions::adopt) listener, the address is in use until then.
+    ///
+    /// What `f` changes is for the caller to answer for:
+    /// - `O_NONBLOCK` and `SO_RCVTIMEO`, which [`try_accept`](Self::try_accept) and [`accept_timeout`](Self::accept_timeout)
+    ///   set too: a listener that does not block is looked at every 2 to 16 ms;
+    /// - settings that accepted connections inherit, such as `SO_LINGER`: clients that are connected already keep theirs;
+    /// - `shutdown(2)`, which ends accepting: the server is closed then, and [`serve`](Self::serve) returns the error;
+    /// - accept(2): such a client is none of the server's.
+    ///
+    /// ```
+    /// use landline::net::Server;
+    /// use socket2::SockRef;
+    ///
+    /// let server = Server::listen("127.0.0.1:0")?;
+    /// assert!(server.with_raw(|fd| SockRef::from(&fd).reuse_address())??);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `NotConnected`, `ERR_SERVER_NOT_RUNNING`, once the server is closed; `f` is not called then. What `f` returns is no
+    /// error of this call: where it is a `Result`, `??` gives both.
+    #[doc(alias = "as_fd")]
+    #[doc(alias = "as_raw_fd")]
+    pub fn with_raw<R>(&self, f: impl FnOnce(sys::BorrowedHandle<'_>) -> R) -> io::Result<R> {
+        let not_running =
+            || Error::fixed(io::ErrorKind::NotConnected, "ERR_SERVER_NOT_RUNNING", "Server is not running.");
+        let listener = self.inner.listener().ok_or_else(not_running)?;
+        Ok(f(sys::borrow(&*listener)))
+    }
+
     /// The server's accounts.
     pub fn stats(&self) -> Stats {
         self.inner.registry.stats()

@@ -11,7 +11,7 @@ use crate::net::socket::Socket;
 use crate::net::socket::keep_alive::KeepAlive;
 use crate::net::socket::stream::check_user_timeout;
 use crate::net::socket::timers::Timer;
-use crate::sys::{self, Raw};
+use crate::sys;
 
 /// Settings.
 impl Socket {
@@ -91,11 +91,11 @@ impl Socket {
     /// `getUserTimeout` with the system's code; `ENOTSUP` where there is no such thing, a Unix socket included.
     /// `NotConnected` once the socket is closed.
     pub fn user_timeout(&self) -> io::Result<Option<Duration>> {
-        let raw = self.raw()?;
+        let stream = self.connection.stream("user_timeout")?;
         if self.connection.family() == Family::Unix {
             return Err(Error::call("getUserTimeout", &io::ErrorKind::Unsupported.into()).into());
         }
-        Ok(sys::user_timeout(&SockRef::from(&raw)).map_err(|error| Error::call("getUserTimeout", &error))?)
+        Ok(sys::user_timeout(&SockRef::from(&*stream)).map_err(|error| Error::call("getUserTimeout", &error))?)
     }
 
     /// The type of service, that is, DSCP and ECN, of what is sent from now on: IP_TOS or IPV6_TCLASS. Linux takes the
@@ -104,8 +104,8 @@ impl Socket {
     /// # Errors
     /// `setTypeOfService` with the system's code; `ENOTSUP` on a Unix socket. `NotConnected` once the socket is closed.
     pub fn set_type_of_service(&self, value: u8) -> io::Result<()> {
-        let raw = self.raw()?;
-        let set = self.is_v6().and_then(|v6| sys::set_type_of_service(&SockRef::from(&raw), v6, value));
+        let stream = self.connection.stream("set_type_of_service")?;
+        let set = self.is_v6().and_then(|v6| sys::set_type_of_service(&SockRef::from(&*stream), v6, value));
         Ok(set.map_err(|error| Error::call("setTypeOfService", &error))?)
     }
 
@@ -115,8 +115,8 @@ impl Socket {
     /// `getTypeOfService` with the system's code; `ENOTSUP` on a Unix socket. `NotConnected` once the socket is closed.
     #[doc(alias = "getTypeOfService")]
     pub fn type_of_service(&self) -> io::Result<u8> {
-        let raw = self.raw()?;
-        let value = self.is_v6().and_then(|v6| sys::type_of_service(&SockRef::from(&raw), v6));
+        let stream = self.connection.stream("type_of_service")?;
+        let value = self.is_v6().and_then(|v6| sys::type_of_service(&SockRef::from(&*stream), v6));
         Ok(value.map_err(|error| Error::call("getTypeOfService", &error))?)
     }
 
@@ -236,13 +236,45 @@ impl Socket {
         self.connection.timers.deadline()
     }
 
-    /// The descriptor, for what landline has no call for. While a `Raw` is held, the descriptor stays open, even when
-    /// the connection is closed.
+    /// Calls `f` with the descriptor of the connection, borrowed, for what landline has no call for. It is `AsFd`, on
+    /// Windows `AsSocket`, as crates of system calls expect. It gives what `f` returns. No lock is held: other threads use
+    /// the socket as before.
+    ///
+    /// A [`destroy`](Self::destroy) in another thread, or in `f`, does not wait for `f`: the peer sees the end at once, as
+    /// by shutdown(2), and the descriptor is closed when `f` returns. The RST of
+    /// [`reset_and_destroy`](Self::reset_and_destroy) is sent then. So the descriptor stays the same one for as long as `f`
+    /// runs, and no descriptor outlives the connection otherwise. A duplicate of it is the caller's, and keeps the
+    /// connection open.
+    ///
+    /// What `f` changes is for the caller to answer for:
+    /// - `O_NONBLOCK`: reads and writes that would block fail with `WouldBlock`;
+    /// - `SO_RCVTIMEO`, `SO_SNDTIMEO`: landline's own timeouts set both and take them off; a read or write that ends by
+    ///   another one fails with `WouldBlock`;
+    /// - `SO_LINGER`: it decides whether the close is an RST, and may make it block;
+    /// - `shutdown(2)`: [`ready_state`](Self::ready_state) knows of it once a read or write has met it;
+    /// - what landline has a call for, such as [`no_delay`](Self::no_delay): the value that was last set by that call is
+    ///   reported;
+    /// - bytes that `f` reads or writes itself: they are not counted, and may come between those of other threads.
+    ///
+    /// ```
+    /// use landline::net::{Server, Socket};
+    /// use socket2::SockRef;
+    ///
+    /// let server = Server::listen("127.0.0.1:0")?;
+    /// let socket = Socket::connect(server.address())?;
+    /// let ttl = socket.with_raw(|fd| SockRef::from(&fd).ttl_v4())??;
+    /// assert!(ttl > 0);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     ///
     /// # Errors
-    /// `NotConnected` once the socket is closed.
+    /// `NotConnected`, `ERR_STREAM_DESTROYED`, once the socket is closed; `f` is not called then. What `f` returns is no
+    /// error of this call: where it is a `Result`, `??` gives both.
     #[doc(alias = "handle")]
-    pub fn raw(&self) -> io::Result<Raw> {
-        self.connection.stream("raw").map(Raw)
+    #[doc(alias = "as_fd")]
+    #[doc(alias = "as_raw_fd")]
+    pub fn with_raw<R>(&self, f: impl FnOnce(sys::BorrowedHandle<'_>) -> R) -> io::Result<R> {
+        let stream = self.connection.stream("with_raw")?;
+        Ok(f(sys::borrow(&*stream)))
     }
 }

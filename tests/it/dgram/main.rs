@@ -13,5 +13,7 @@ mod loss;
 mod multicast;
 mod neighbours;
 mod options;
+#[cfg(unix)]
+mod raw;
 mod receive;
 mod send;

@@ -7,10 +7,9 @@ use std::time::Duration;
 
 use landline::net::{Server, ServerOptions, Socket, SocketOptions};
 use landline::{Cancel, Report};
-use socket2::SockRef;
 
 use crate::support::Whole;
-use crate::support::fixtures::{Served, noise, pair, pair_with};
+use crate::support::fixtures::{Served, kernel, noise, pair, pair_with};
 use crate::support::time::fastest;
 use crate::support::{HANG, Told, blocked, eventually, in_child, within};
 
@@ -27,9 +26,7 @@ fn narrow_pair() -> (Server, Socket, Socket) {
 }
 
 fn narrow(socket: &Socket) {
-    let raw = socket.raw().expect("it is connected");
-    let raw = SockRef::from(&raw);
-    raw.set_send_buffer_size(32_768).and_then(|()| raw.set_recv_buffer_size(32_768)).expect("buffers can be small");
+    kernel(socket, |raw| raw.set_send_buffer_size(32_768).and_then(|()| raw.set_recv_buffer_size(32_768)));
 }
 
 /// Ensures that the report hook may write to the connection whose queued write has failed.
@@ -188,8 +185,7 @@ fn a_connect_to_a_full_unix_socket_has_its_limits() {
     let connecting = blocked(move || patient.connect(&to));
     let _first = listener.accept().expect("one waits");
     let socket = within("connect goes on", move || connecting.join()).expect("no panic").expect("there is room");
-    let raw = socket.raw().expect("it is connected");
-    assert_eq!(SockRef::from(&raw).write_timeout().expect("it can be asked"), None, "no limit is left behind");
+    assert_eq!(kernel(&socket, |raw| raw.write_timeout()), None, "no limit is left behind");
 }
 
 /// Ensures that signals do not count as failures of accepting, however many come.
@@ -230,12 +226,10 @@ fn a_channel_without_measure_is_an_error() {
 #[test]
 fn a_taken_over_connection_is_not_passed_on() {
     let (_server, client, _accepted) = pair(AT);
-    let raw = client.raw().expect("it is connected");
-    let copy = SockRef::from(&raw).try_clone().expect("a descriptor can be had");
+    let copy = kernel(&client, |raw| raw.try_clone());
     copy.set_cloexec(false).expect("it can be set");
     let socket = Socket::try_from(std::os::fd::OwnedFd::from(copy)).expect("it is a connection");
-    let raw = socket.raw().expect("it is connected");
-    let fd = std::os::fd::AsRawFd::as_raw_fd(&std::os::fd::AsFd::as_fd(&raw));
+    let fd = socket.with_raw(|fd| std::os::fd::AsRawFd::as_raw_fd(&fd)).expect("it is connected");
     let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).expect("it is open");
     let flags = info.lines().find_map(|line| line.strip_prefix("flags:")).expect("proc(5) tells the flags");
     let flags = u32::from_str_radix(flags.trim(), 8).expect("they are octal");
@@ -263,6 +257,6 @@ fn a_call_on_a_closed_socket_is_named() {
     let (_server, client, _accepted) = pair(AT);
     client.destroy();
     let text = |result: io::Result<()>| result.expect_err("it is closed").to_string();
-    assert_eq!(text(client.raw().map(drop)), "Cannot call raw after a stream was destroyed");
+    assert_eq!(text(client.with_raw(|_| ())), "Cannot call with_raw after a stream was destroyed");
     assert_eq!(text(client.read(&mut [0]).map(drop)), "Cannot call read after a stream was destroyed");
 }

@@ -6,8 +6,9 @@ use std::time::Duration;
 use landline::net::{Socket, SocketOptions};
 use landline::{BlockList, Cancel};
 
-#[cfg(target_os = "linux")]
 use crate::support::blocked;
+#[cfg(target_os = "linux")]
+use crate::support::fixtures::kernel;
 use crate::support::{HANG, Told, within};
 
 /// Ensures that a wildcard, by which Linux reaches this machine, does not get around a list that blocks this machine,
@@ -102,7 +103,7 @@ fn a_connect_to_a_path_that_waits_gets_in() {
     let connecting = blocked(move || options.connect(path));
     let (accepted, _) = listener.accept().unwrap();
     let socket: Socket = within("there is room", || connecting.join().unwrap()).unwrap();
-    assert_eq!(socket2::SockRef::from(&socket.raw().unwrap()).write_timeout().unwrap(), None);
+    assert_eq!(kernel(&socket, |raw| raw.write_timeout()), None);
     drop(accepted);
 }
 

@@ -8,10 +8,9 @@ use std::time::{Duration, Instant};
 
 use landline::Error;
 use landline::net::{ServerOptions, Socket};
-use socket2::SockRef;
 
 use crate::support::Whole;
-use crate::support::fixtures::{accept, pair};
+use crate::support::fixtures::{accept, kernel, pair};
 use crate::support::time::some_round;
 use crate::support::{HANG, each_ip, eventually, families, within};
 
@@ -187,8 +186,7 @@ fn narrow(at: &str, options: ServerOptions) -> (landline::net::Server, TcpStream
     peer.set_recv_buffer_size(8 * 1024).expect("any size is taken");
     peer.connect(&at.into()).expect("the server listens");
     let accepted = accept(&server);
-    let raw = accepted.raw().expect("it is open");
-    SockRef::from(&raw).set_send_buffer_size(8 * 1024).expect("any size is taken");
+    kernel(&accepted, |raw| raw.set_send_buffer_size(8 * 1024));
     (server, peer.into(), accepted)
 }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use landline::net::{ServerOptions, Socket};
 
 use crate::support::clients::at;
+use crate::support::fixtures::kernel;
 use crate::support::{HANG, descriptors, eventually, in_child_for, other_side, start_other_side, status, threads};
 
 const COUNT: &str = "LANDLINE_TEST_COUNT";
@@ -49,8 +50,7 @@ fn queue_for_each(wrapper: &[&str]) {
         let sockets: Vec<Socket> = (0..count)
             .map(|_| server.accept().expect("accepting works").expect("the server is open"))
             .inspect(|socket| {
-                let raw = socket.raw().expect("it is connected");
-                socket2::SockRef::from(&raw).set_send_buffer_size(4096).expect("buffers can be small");
+                kernel(socket, |raw| raw.set_send_buffer_size(4096));
             })
             .collect();
         let message: Arc<[u8]> = vec![7; LENGTH].into();

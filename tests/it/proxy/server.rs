@@ -14,7 +14,7 @@ use crate::header::{
     AN_HOUR, assert_balanced, balancer, behind, binary, dribble, line, list, long_header, passed_on, rest, tell,
 };
 use crate::support::Whole;
-use crate::support::fixtures::{Served, accept};
+use crate::support::fixtures::{Served, accept, kernel};
 use crate::support::time::some_round;
 use crate::support::{HANG, Told, descriptors, each_ip, eventually, in_child, threads, within};
 
@@ -79,8 +79,7 @@ fn the_time_of_the_header_does_not_bind_the_client() {
     let round = |at: &str, time: Duration| {
         let (started, start) = mpsc::channel();
         let served = Served::start(at, &behind().proxy_timeout(time), move |socket| {
-            let raw = socket.raw()?;
-            let timeouts = (socket2::SockRef::from(&raw).read_timeout()?, socket.timeout(), socket.deadline());
+            let timeouts = (kernel(socket, |raw| raw.read_timeout()), socket.timeout(), socket.deadline());
             started.send(timeouts).expect("the test waits");
             tell(socket)
         });
@@ -363,9 +362,7 @@ fn settings_go_by_the_socket_and_not_by_its_header() {
     assert_eq!(socket.remote_address().path().and_then(|path| path.to_str()), Some("/run/a"));
     socket.set_no_delay(false).expect("it is TCP");
     socket.set_type_of_service(0x10).expect("it is TCP");
-    let raw = socket.raw().expect("it is open");
-    assert!(!socket2::SockRef::from(&raw).tcp_nodelay().expect("it is TCP"), "it was set");
-    drop(raw);
+    assert!(!kernel(&socket, |raw| raw.tcp_nodelay()), "it was set");
     socket.reset_and_destroy().expect("it is TCP");
     let error = stream.read(&mut [0]).expect_err("it was reset");
     assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);

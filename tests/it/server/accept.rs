@@ -14,6 +14,7 @@ use socket2::SockRef;
 
 use crate::support::Whole;
 use crate::support::clients::{ask, at, client, echo, is_turned_away, leave, stop};
+use crate::support::fixtures::kernel;
 use crate::support::process::Program;
 use crate::support::time::once_below;
 use crate::support::{
@@ -170,12 +171,10 @@ fn an_accepted_socket_blocks_without_a_time_limit() {
     let server = Server::listen("127.0.0.1:0").expect("the server listens");
     let _one = client(server.address());
     let socket = server.accept().expect("accept() works").expect("the server is open");
-    let raw = socket.raw().expect("it is open");
-    let raw = socket2::SockRef::from(&raw);
-    assert_eq!(raw.read_timeout().expect("it can be asked"), None, "reads have no time limit");
-    assert_eq!(raw.write_timeout().expect("it can be asked"), None, "writes have no time limit");
-    assert!(!raw.nonblocking().expect("it can be asked"), "it blocks");
-    assert_eq!(raw.linger().expect("it can be asked"), None, "close(2) does not block");
+    assert_eq!(kernel(&socket, |raw| raw.read_timeout()), None, "reads have no time limit");
+    assert_eq!(kernel(&socket, |raw| raw.write_timeout()), None, "writes have no time limit");
+    assert!(!kernel(&socket, |raw| raw.nonblocking()), "it blocks");
+    assert_eq!(kernel(&socket, |raw| raw.linger()), None, "close(2) does not block");
 }
 
 /// Ensures that a child process inherits neither the listener nor a connection: the port is free and the peer sees the end.

@@ -14,6 +14,7 @@ use socket2::SockRef;
 
 use crate::support::Whole;
 use crate::support::clients::{Closes, client, is_turned_away, stop};
+use crate::support::fixtures::kernel;
 use crate::support::time::some_round;
 use crate::support::{HANG, each_ip, eventually, numbered, until_asleep, within};
 
@@ -155,10 +156,8 @@ fn an_accepted_socket_has_no_time_of_its_listener() {
     each_ip(|at| {
         let server = Server::listen(at).expect("port 0 can be listened on");
         let is_plain = |socket: &Socket| {
-            let raw = socket.raw().expect("it is open");
-            let raw = SockRef::from(&raw);
-            assert_eq!(raw.read_timeout().expect("it can be asked"), None, "reads have no time limit");
-            assert!(!raw.nonblocking().expect("it can be asked"), "it blocks");
+            assert_eq!(kernel(&socket, |raw| raw.read_timeout()), None, "reads have no time limit");
+            assert!(!kernel(&socket, |raw| raw.nonblocking()), "it blocks");
         };
         for look in [false, true] {
             let calls: [Call; 3] =
@@ -182,8 +181,7 @@ fn an_accepted_socket_has_no_time_of_its_listener() {
         server.accept_timeout(Duration::from_millis(1)).expect_err("no client waits");
         let tell = Mutex::new(tell);
         let serving = server.spawn(move |socket| {
-            let raw = socket.raw()?;
-            let _ = tell.lock().expect("no panic").send(SockRef::from(&raw).read_timeout()?);
+            let _ = tell.lock().expect("no panic").send(kernel(socket, |raw| raw.read_timeout()));
             Ok(())
         });
         let _one = client(server.address());

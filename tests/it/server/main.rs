@@ -17,6 +17,8 @@ mod inherit;
 mod limit;
 mod listen;
 mod overload;
+#[cfg(unix)]
+mod raw;
 mod reports;
 mod restarts;
 mod shutdown;

@@ -5,9 +5,8 @@ use std::thread;
 use std::time::Duration;
 
 use landline::net::Socket;
-use socket2::SockRef;
 
-use crate::support::fixtures::{Served, pair};
+use crate::support::fixtures::{Served, kernel, pair};
 use crate::support::{blocked, each_ip, eventually, within};
 
 /// Ensures that it tells nothing yet, bytes, and the end apart, that it takes nothing, and that bytes that were put back
@@ -52,9 +51,8 @@ fn it_leaves_other_threads_alone() {
         for _ in 0..100 {
             assert_eq!(accepted.available().expect("no error"), None, "it does not wait");
         }
-        let raw = accepted.raw().expect("it is open");
-        let kernel = SockRef::from(&raw).read_timeout().expect("it is a socket");
-        assert_eq!(kernel, Some(Duration::from_secs(3600)), "the kernel has the reader's time");
+        let timeout = kernel(&accepted, |raw| raw.read_timeout());
+        assert_eq!(timeout, Some(Duration::from_secs(3600)), "the kernel has the reader's time");
         client.write_all("x").expect("it is connected");
         assert_eq!(
             within("the read ends", || reading.join()).expect("no panic").expect("a byte"),

@@ -16,6 +16,8 @@ mod options;
 mod outbox;
 mod pause;
 mod relay;
+#[cfg(unix)]
+mod raw;
 mod reset;
 mod ticks;
 mod timeouts;

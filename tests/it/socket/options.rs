@@ -7,26 +7,21 @@ use std::thread;
 use std::time::Duration;
 
 use landline::net::{KeepAlive, Server, ServerOptions, Socket, SocketOptions};
-use socket2::SockRef;
 
 use crate::support::Whole;
-use crate::support::fixtures::{Served, accept, pair, pair_with, port_of_no_client};
+use crate::support::fixtures::{Served, accept, kernel, pair, pair_with, port_of_no_client};
 use crate::support::{Told, each_ip, in_child, tool, within};
 
 fn no_delay(socket: &Socket) -> bool {
-    SockRef::from(&socket.raw().expect("it is open")).tcp_nodelay().expect("it is TCP")
+    kernel(socket, |raw| raw.tcp_nodelay())
 }
 
 /// Keep-alive as the kernel has it: whether, after how long, how often, how many times.
 fn keep_alive(socket: &Socket) -> (bool, u64, u64, u32) {
-    let raw = socket.raw().expect("it is open");
-    let socket = SockRef::from(&raw);
-    (
-        socket.keepalive().expect("it is a socket"),
-        socket.tcp_keepalive_time().expect("it is TCP").as_secs(),
-        socket.tcp_keepalive_interval().expect("it is TCP").as_secs(),
-        socket.tcp_keepalive_retries().expect("it is TCP"),
-    )
+    kernel(socket, |raw| {
+        let (time, interval) = (raw.tcp_keepalive_time()?.as_secs(), raw.tcp_keepalive_interval()?.as_secs());
+        Ok((raw.keepalive()?, time, interval, raw.tcp_keepalive_retries()?))
+    })
 }
 
 /// What the kernel has by default.
@@ -66,8 +61,7 @@ fn set_no_delay_reaches_the_kernel_if_it_changes_something() {
             assert_eq!((no_delay(&client), client.no_delay()), (on, on), "the kernel's and ours");
         }
         // Behind our back: the same value again is not set again.
-        let raw = client.raw().expect("it is open");
-        SockRef::from(&raw).set_tcp_nodelay(true).expect("it is TCP");
+        kernel(&client, |raw| raw.set_tcp_nodelay(true));
         client.set_no_delay(false).expect("it is connected");
         assert!(no_delay(&client), "what was set last is not set again");
         client.set_no_delay(true).expect("it is connected");
@@ -113,8 +107,7 @@ fn a_servers_keep_alive_holds_for_each_accepted_socket() {
         for socket in [&first, &second] {
             assert_eq!(keep_alive(socket), (true, 5, 1, 10), "each accepted socket has it");
         }
-        let raw = first.raw().expect("it is open");
-        SockRef::from(&raw).set_keepalive(false).expect("it is a socket");
+        kernel(&first, |raw| raw.set_keepalive(false));
         first.set_keep_alive(Duration::from_secs(5)).expect("it is connected");
         assert!(!keep_alive(&first).0, "the same again is not set again");
         first.set_keep_alive(Duration::from_secs(6)).expect("it is connected");
@@ -342,10 +335,8 @@ fn sockets_of_an_adopted_listener_have_the_options_asked_for() {
             let accepted = accept(&server);
             assert!(no_delay(&accepted), "no-delay is on by default");
             assert_eq!(keep_alive(&accepted), (true, 5, 1, 10), "keep-alive as asked for");
-            let raw = accepted.raw().expect("it is open");
-            let socket = SockRef::from(&raw);
-            assert!(!socket.nonblocking().expect("it is a socket"), "it blocks");
-            let timeouts = (socket.read_timeout().expect("a socket"), socket.write_timeout().expect("a socket"));
+            assert!(!kernel(&accepted, |raw| raw.nonblocking()), "it blocks");
+            let timeouts = kernel(&accepted, |raw| Ok((raw.read_timeout()?, raw.write_timeout()?)));
             assert_eq!(timeouts, (None, None), "it has no timeouts");
 
             let error = ServerOptions::new().adopt(TcpStream::connect(at_of(&listener)).expect("it listens"));

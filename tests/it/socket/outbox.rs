@@ -7,10 +7,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use landline::net::{Message, Server, ServerOptions, Socket, SocketOptions};
-use socket2::SockRef;
 
 use crate::support::Whole;
-use crate::support::fixtures::{noise, pair_with};
+use crate::support::fixtures::{kernel, noise, pair_with};
 use crate::support::{blocked, descriptors, each_ip, eventually, in_child, numbered, threads, until_asleep, within};
 
 const AT: &str = "127.0.0.1:0";
@@ -26,9 +25,7 @@ fn narrow_pair(at: &str) -> (Server, Socket, Socket) {
 }
 
 fn narrow(socket: &Socket) {
-    let raw = socket.raw().expect("it is connected");
-    let raw = SockRef::from(&raw);
-    raw.set_send_buffer_size(32_768).and_then(|()| raw.set_recv_buffer_size(32_768)).expect("buffers can be small");
+    kernel(socket, |raw| raw.set_send_buffer_size(32_768).and_then(|()| raw.set_recv_buffer_size(32_768)));
 }
 
 /// All that a peer sends until its end.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use landline::net::{ServerOptions, Socket, SocketEvent, SocketOptions};
 
 use crate::support::Whole;
-use crate::support::fixtures::{pair, pair_with, record, watch, watch_only, words};
+use crate::support::fixtures::{kernel, pair, pair_with, record, watch, watch_only, words};
 use crate::support::time::some_round;
 use crate::support::{HANG, blocked, each_ip, eventually, in_child, within};
 
@@ -525,10 +525,12 @@ fn an_interrupted_call_goes_on_with_the_time_that_is_left() {
             let endless = blocked(move || accepted.read(&mut [0]));
             // std's read tells of the signal.
             let (_other_server, _other_client, other) = pair(AT);
-            let std = other.raw().expect("it is open");
             // Not a bound: the control's.
-            socket2::SockRef::from(&std).set_read_timeout(Some(timer)).expect("a timeout can be set");
-            let told = blocked(move || socket2::SockRef::from(&std).recv(&mut [std::mem::MaybeUninit::uninit()]));
+            kernel(&other, |raw| raw.set_read_timeout(Some(timer)));
+            let std = other.clone();
+            let mut byte = [std::mem::MaybeUninit::uninit()];
+            let told =
+                blocked(move || std.with_raw(|fd| socket2::SockRef::from(&fd).recv(&mut byte)).expect("it is open"));
 
             let script = format!("sleep {}; kill -STOP $0; sleep 0.05; kill -CONT $0", timer.as_secs_f64() * 0.6);
             let mut interrupting = Command::new("sh")

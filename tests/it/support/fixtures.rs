@@ -8,6 +8,7 @@ use std::thread::{self, JoinHandle};
 
 use landline::net::{Server, ServerOptions, Socket, SocketEvent, SocketOptions};
 use landline::{Endpoint, Running};
+use socket2::SockRef;
 
 use crate::support::{HANG, within};
 
@@ -22,6 +23,11 @@ pub(crate) fn pair_with(at: &str, server: ServerOptions, client: SocketOptions) 
     let client = client.connect(server.address()).expect("the server listens");
     let accepted = accept(&server);
     (server, client, accepted)
+}
+
+/// What a call says of a socket's descriptor, or does to it.
+pub(crate) fn kernel<R>(socket: &Socket, call: impl FnOnce(&SockRef<'_>) -> io::Result<R>) -> R {
+    socket.with_raw(|fd| call(&SockRef::from(&fd))).expect("it is open").expect("the system does it")
 }
 
 /// The server's next client.

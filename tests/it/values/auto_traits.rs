@@ -78,7 +78,6 @@ table! {
     landline::net::Buffered:                 YES  YES  YES   YES        YES,
     landline::net::Message:                  YES  YES  YES   YES        YES,
     landline::net::Outbox:                   YES  YES  YES   YES        YES,
-    landline::net::Raw:                      YES  YES  YES   YES        YES,
     landline::net::ReadyState:               YES  YES  YES   YES        YES,
     landline::net::Refused:                  YES  YES  YES   YES        YES,
     landline::net::Server:                   YES  YES  YES   YES        YES,

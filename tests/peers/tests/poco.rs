@@ -240,16 +240,19 @@ mod socket {
         });
     }
 
-    /// testBufferSize, by `raw`: landline has no call for the buffers of a connection
+    /// testBufferSize, by `with_raw`: landline has no call for the buffers of a connection
     #[test]
     fn the_buffers_of_a_connection_can_be_set_and_read_by_raw() {
         within(|| {
             let (_server, client, _socket) = pair("127.0.0.1:0");
-            let raw = client.raw().unwrap();
-            let raw = SockRef::from(&raw);
-            raw.set_send_buffer_size(32_000).unwrap();
-            raw.set_recv_buffer_size(32_000).unwrap();
-            assert_eq!((raw.send_buffer_size().unwrap(), raw.recv_buffer_size().unwrap()), (64_000, 64_000));
+            client
+                .with_raw(|fd| {
+                    let raw = SockRef::from(&fd);
+                    raw.set_send_buffer_size(32_000).unwrap();
+                    raw.set_recv_buffer_size(32_000).unwrap();
+                    assert_eq!((raw.send_buffer_size().unwrap(), raw.recv_buffer_size().unwrap()), (64_000, 64_000));
+                })
+                .unwrap();
         });
     }
 
@@ -258,20 +261,23 @@ mod socket {
     fn the_options_of_a_connection_read_back_as_they_were_set() {
         within(|| {
             let (_server, client, _socket) = pair("127.0.0.1:0");
-            let raw = client.raw().unwrap();
-            let raw = SockRef::from(&raw);
-            raw.set_linger(Some(Duration::from_secs(20))).unwrap();
-            assert_eq!(raw.linger().unwrap(), Some(Duration::from_secs(20)));
-            raw.set_linger(None).unwrap();
-            assert_eq!(raw.linger().unwrap(), None);
-            for on in [true, false] {
-                client.set_no_delay(on).unwrap();
-                assert_eq!((client.no_delay(), raw.tcp_nodelay().unwrap()), (on, on));
-                client.set_keep_alive(KeepAlive::from(on)).unwrap();
-                assert_eq!(raw.keepalive().unwrap(), on);
-                raw.set_out_of_band_inline(on).unwrap();
-                assert_eq!(raw.out_of_band_inline().unwrap(), on);
-            }
+            client
+                .with_raw(|fd| {
+                    let raw = SockRef::from(&fd);
+                    raw.set_linger(Some(Duration::from_secs(20))).unwrap();
+                    assert_eq!(raw.linger().unwrap(), Some(Duration::from_secs(20)));
+                    raw.set_linger(None).unwrap();
+                    assert_eq!(raw.linger().unwrap(), None);
+                    for on in [true, false] {
+                        client.set_no_delay(on).unwrap();
+                        assert_eq!((client.no_delay(), raw.tcp_nodelay().unwrap()), (on, on));
+                        client.set_keep_alive(KeepAlive::from(on)).unwrap();
+                        assert_eq!(raw.keepalive().unwrap(), on);
+                        raw.set_out_of_band_inline(on).unwrap();
+                        assert_eq!(raw.out_of_band_inline().unwrap(), on);
+                    }
+                })
+                .unwrap();
         });
     }
 

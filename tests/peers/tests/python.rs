@@ -453,7 +453,7 @@ mod general {
             let datagrams = dgram::Socket::bind("127.0.0.1:0").unwrap();
             let (one, other) = std::os::unix::net::UnixStream::pair().unwrap();
             let pair = [Socket::from(one), Socket::from(other)];
-            let dup = socket.raw().unwrap().as_fd().try_clone_to_owned().unwrap();
+            let dup = socket.with_raw(|fd| fd.try_clone_to_owned()).unwrap().unwrap();
             let listed = Command::new("ls").args(["-l", "/proc/self/fd"]).output().unwrap();
             let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
             assert!(listed.contains("->") && !listed.contains("socket:"), "{listed}");
@@ -499,7 +499,7 @@ mod basic_tcp {
         within(|| {
             let (_server, client, socket) = pair("127.0.0.1:0");
             socket.write_all(MSG).unwrap();
-            let fd = client.raw().unwrap().as_fd().try_clone_to_owned().unwrap();
+            let fd = client.with_raw(|fd| fd.try_clone_to_owned()).unwrap().unwrap();
             let other = Socket::try_from(fd).unwrap();
             let mut buffer = [0; 1024];
             assert_eq!(other.read(&mut buffer).unwrap(), MSG.len());
@@ -514,7 +514,7 @@ mod basic_tcp {
         within(|| {
             let (_server, client, socket) = pair("127.0.0.1:0");
             socket.write_all(MSG).unwrap();
-            SockRef::from(&socket.raw().unwrap()).shutdown(std::net::Shutdown::Both).unwrap();
+            socket.with_raw(|fd| SockRef::from(&fd).shutdown(std::net::Shutdown::Both)).unwrap().unwrap();
             assert_eq!(io::read_to_string(&client).unwrap(), MSG);
         });
     }
@@ -524,7 +524,7 @@ mod basic_tcp {
     fn a_duplicate_can_use_the_connection_when_the_socket_is_dropped() {
         within(|| {
             let (_server, client, socket) = pair("127.0.0.1:0");
-            let fd = client.raw().unwrap().as_fd().try_clone_to_owned().unwrap();
+            let fd = client.with_raw(|fd| fd.try_clone_to_owned()).unwrap().unwrap();
             drop(client);
             let mut std = std::net::TcpStream::from(fd);
             socket.write_all(MSG).unwrap();
@@ -542,7 +542,7 @@ mod basic_tcp {
             let (tell, told) = channel();
             let tell = Mutex::new(tell);
             let served = Served::new(move |socket| {
-                tell.lock().unwrap().send(socket.raw()?.as_fd().try_clone_to_owned()?).unwrap();
+                tell.lock().unwrap().send(socket.with_raw(|fd| fd.try_clone_to_owned())??).unwrap();
                 Ok(())
             });
             let client = served.client();
@@ -574,9 +574,7 @@ mod basic_tcp {
                 let other = client.clone();
                 let closer = thread::spawn(move || (0..1000).for_each(|_| other.destroy()));
                 for _ in 0..1000 {
-                    if let Ok(raw) = client.raw() {
-                        let _ = raw.as_fd().try_clone_to_owned();
-                    }
+                    let _ = client.with_raw(|fd| fd.try_clone_to_owned());
                 }
                 closer.join().unwrap();
             }
@@ -626,9 +624,8 @@ mod basic_tcp {
     fn an_accepted_socket_blocks_without_a_time_limit() {
         within(|| {
             let (_server, _client, socket) = pair("127.0.0.1:0");
-            let raw = socket.raw().unwrap();
-            assert!(!SockRef::from(&raw).nonblocking().unwrap());
-            assert_eq!(SockRef::from(&raw).read_timeout().unwrap(), None);
+            assert!(!socket.with_raw(|fd| SockRef::from(&fd).nonblocking()).unwrap().unwrap());
+            assert_eq!(socket.with_raw(|fd| SockRef::from(&fd).read_timeout()).unwrap().unwrap(), None);
             // Nor does one of a listener that has a time limit. One that does not block is not taken over.
             let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
             let at = listener.local_addr().unwrap();
@@ -636,7 +633,7 @@ mod basic_tcp {
             let server = ServerOptions::new().adopt(listener).unwrap();
             let _client = TcpStream::connect(at).unwrap();
             let socket = server.accept().unwrap().unwrap();
-            assert_eq!(SockRef::from(&socket.raw().unwrap()).read_timeout().unwrap(), None);
+            assert_eq!(socket.with_raw(|fd| SockRef::from(&fd).read_timeout()).unwrap().unwrap(), None);
             let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
             listener.set_nonblocking(true).unwrap();
             assert_eq!(ServerOptions::new().adopt(listener).unwrap_err().told().code(), "ERR_INVALID_ARG_VALUE");

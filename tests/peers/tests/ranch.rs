@@ -189,7 +189,7 @@ mod acceptor {
         within(|| {
             let options = ServerOptions::new().no_delay(false).timeout(Duration::from_secs(77));
             let (_server, _client, socket) = pair_with(&options, "127.0.0.1:0");
-            assert!(!SockRef::from(&socket.raw().unwrap()).tcp_nodelay().unwrap());
+            assert!(!socket.with_raw(|fd| SockRef::from(&fd).tcp_nodelay()).unwrap().unwrap());
             assert_eq!(socket.timeout(), Some(Duration::from_secs(77)));
         });
     }
@@ -285,9 +285,9 @@ mod acceptor {
     fn a_handler_can_ask_for_its_sockets_options() {
         within(|| {
             let served = Served::new(|socket| {
-                let raw = socket.raw()?;
-                let options = SockRef::from(&raw);
-                socket.write_end(format!("{} {}", options.recv_buffer_size()?, options.keepalive()?))
+                let ask = |raw: SockRef<'_>| Ok::<_, io::Error>((raw.recv_buffer_size()?, raw.keepalive()?));
+                let (size, keep_alive) = socket.with_raw(|fd| ask(SockRef::from(&fd)))??;
+                socket.write_end(format!("{size} {keep_alive}"))
             });
             let said = io::read_to_string(&served.client()).unwrap();
             assert!(
@@ -426,7 +426,7 @@ mod acceptor {
             let server = ServerOptions::new().adopt(std::os::fd::OwnedFd::from(socket)).unwrap();
             let _client = Socket::connect(server.address()).unwrap();
             let accepted = server.accept().unwrap().unwrap();
-            assert_eq!(SockRef::from(&accepted.raw().unwrap()).recv_buffer_size().unwrap(), asked);
+            assert_eq!(accepted.with_raw(|fd| SockRef::from(&fd).recv_buffer_size()).unwrap().unwrap(), asked);
         });
     }
 

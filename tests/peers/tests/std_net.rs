@@ -433,7 +433,7 @@ mod tcp {
         });
     }
 
-    /// tcp: close_read_wakes_up, close_readwrite_smoke (the reading half), by `raw`
+    /// tcp: close_read_wakes_up, close_readwrite_smoke (the reading half), by `with_raw`
     #[test]
     fn shutting_the_reading_direction_by_raw_wakes_a_read_with_zero_and_leaves_writing_alone() {
         within(|| {
@@ -441,7 +441,7 @@ mod tcp {
                 let (_server, client, socket) = pair(at);
                 let clone = client.clone();
                 let reader = blocked(move || clone.read(&mut [0]).unwrap());
-                SockRef::from(&client.raw().unwrap()).shutdown(std::net::Shutdown::Read).unwrap();
+                client.with_raw(|fd| SockRef::from(&fd).shutdown(std::net::Shutdown::Read)).unwrap().unwrap();
                 assert_eq!(reader.join().unwrap(), 0);
                 assert_eq!(client.read(&mut [0]).unwrap(), 0);
                 client.write_end("still").unwrap();
@@ -625,18 +625,21 @@ mod tcp {
         });
     }
 
-    /// tcp: linger, by `raw`: landline has no call for it
+    /// tcp: linger, by `with_raw`: landline has no call for it
     #[test]
     fn so_linger_can_be_set_and_read_by_raw() {
         within(|| {
             let (_server, client, _socket) = pair("127.0.0.1:0");
-            let raw = client.raw().unwrap();
-            let raw = SockRef::from(&raw);
-            assert_eq!(raw.linger().unwrap(), None);
-            raw.set_linger(Some(Duration::from_secs(1))).unwrap();
-            assert_eq!(raw.linger().unwrap(), Some(Duration::from_secs(1)));
-            raw.set_linger(None).unwrap();
-            assert_eq!(raw.linger().unwrap(), None);
+            client
+                .with_raw(|fd| {
+                    let raw = SockRef::from(&fd);
+                    assert_eq!(raw.linger().unwrap(), None);
+                    raw.set_linger(Some(Duration::from_secs(1))).unwrap();
+                    assert_eq!(raw.linger().unwrap(), Some(Duration::from_secs(1)));
+                    raw.set_linger(None).unwrap();
+                    assert_eq!(raw.linger().unwrap(), None);
+                })
+                .unwrap();
         });
     }
 
@@ -646,8 +649,7 @@ mod tcp {
         within(|| {
             let (_server, client, socket) = pair("127.0.0.1:0");
             for socket in [client, socket] {
-                let raw = socket.raw().unwrap();
-                let of_system = || SockRef::from(&raw).tcp_nodelay().unwrap();
+                let of_system = || socket.with_raw(|fd| SockRef::from(&fd).tcp_nodelay()).unwrap().unwrap();
                 assert!(socket.no_delay() && of_system());
                 socket.set_no_delay(false).unwrap();
                 assert!(!socket.no_delay() && !of_system());
@@ -657,14 +659,13 @@ mod tcp {
         });
     }
 
-    /// tcp: ttl, of a connection by `raw`
+    /// tcp: ttl, of a connection by `with_raw`
     #[test]
     fn the_ttl_of_a_connection_can_be_set_and_read_by_raw() {
         within(|| {
             let (_server, client, _socket) = pair("127.0.0.1:0");
-            let raw = client.raw().unwrap();
-            SockRef::from(&raw).set_ttl_v4(100).unwrap();
-            assert_eq!(SockRef::from(&raw).ttl_v4().unwrap(), 100);
+            client.with_raw(|fd| SockRef::from(&fd).set_ttl_v4(100)).unwrap().unwrap();
+            assert_eq!(client.with_raw(|fd| SockRef::from(&fd).ttl_v4()).unwrap().unwrap(), 100);
         });
     }
 
@@ -677,16 +678,16 @@ mod tcp {
             let server = ServerOptions::new().adopt(listener).unwrap();
             let _client = Socket::connect(server.address()).unwrap();
             let socket = server.accept().unwrap().unwrap();
-            assert_eq!(SockRef::from(&socket.raw().unwrap()).ttl_v4().unwrap(), 100);
+            assert_eq!(socket.with_raw(|fd| SockRef::from(&fd).ttl_v4()).unwrap().unwrap(), 100);
         });
     }
 
-    /// tcp: set_nonblocking, by `raw`: a read that would wait says so
+    /// tcp: set_nonblocking, by `with_raw`: a read that would wait says so
     #[test]
     fn a_read_in_non_blocking_mode_says_would_block() {
         within(|| {
             let (_server, client, socket) = pair("127.0.0.1:0");
-            SockRef::from(&client.raw().unwrap()).set_nonblocking(true).unwrap();
+            client.with_raw(|fd| SockRef::from(&fd).set_nonblocking(true)).unwrap().unwrap();
             assert_eq!(client.read(&mut [0]).unwrap_err().kind(), ErrorKind::WouldBlock);
             assert_eq!(client.peek(&mut [0]).unwrap_err().kind(), ErrorKind::WouldBlock);
             socket.write_all([1]).unwrap();
@@ -735,9 +736,9 @@ mod tcp {
             let client =
                 SocketOptions::new().connect_timeout(Duration::from_secs(2)).connect(server.address()).unwrap();
             assert_eq!(client.timeout(), None);
-            assert_eq!(SockRef::from(&client.raw().unwrap()).read_timeout().unwrap(), None);
-            assert_eq!(SockRef::from(&client.raw().unwrap()).write_timeout().unwrap(), None);
-            assert!(!SockRef::from(&client.raw().unwrap()).nonblocking().unwrap());
+            assert_eq!(client.with_raw(|fd| SockRef::from(&fd).read_timeout()).unwrap().unwrap(), None);
+            assert_eq!(client.with_raw(|fd| SockRef::from(&fd).write_timeout()).unwrap().unwrap(), None);
+            assert!(!client.with_raw(|fd| SockRef::from(&fd).nonblocking()).unwrap().unwrap());
         });
     }
 }

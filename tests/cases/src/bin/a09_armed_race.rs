@@ -81,7 +81,7 @@ fn main() {
                 if began <= on + 500 || now().saturating_sub(began) < 120_000 {
                     continue;
                 }
-                let kernel = socket2::SockRef::from(&socket.raw().unwrap()).read_timeout();
+                let kernel = socket.with_raw(|fd| socket2::SockRef::from(&fd).read_timeout()).unwrap();
                 thread::sleep(Duration::from_secs(3));
                 if since.load(SeqCst) == began {
                     let text = format!(

@@ -32,7 +32,7 @@ fn fill(socket: &SockRef) {
 fn of_landline() -> (u64, bool) {
     let (_peer, socket): (Socket, Socket) = cases::pair();
     socket.set_user_timeout(GIVEN_UP_AFTER).unwrap();
-    fill(&SockRef::from(&socket.raw().unwrap()));
+    socket.with_raw(|fd| fill(&SockRef::from(&fd))).unwrap();
     socket.set_timeout(TICK);
     reads(&socket)
 }

@@ -88,9 +88,9 @@ fn run(seed: u64) -> (Vec<String>, Counts) {
     let peer = Socket::connect(server.address()).expect("it listens");
     let socket = server.accept().expect("accepting works").expect("it is open");
     for socket in [&peer, &socket] {
-        let raw = socket.raw().expect("it is open");
-        let raw = SockRef::from(&raw);
-        raw.set_send_buffer_size(16_384).and_then(|()| raw.set_recv_buffer_size(16_384)).expect("small buffers");
+        let narrow =
+            |raw: &SockRef<'_>| raw.set_send_buffer_size(16_384).and_then(|()| raw.set_recv_buffer_size(16_384));
+        socket.with_raw(|fd| narrow(&SockRef::from(&fd))).expect("it is open").expect("small buffers");
     }
     socket.outbox().set_limit(random.one_of(&[0, 1000, 20_000, 200_000]));
     let round = Arc::new(Round {

@@ -1,0 +1,58 @@
+//! The descriptor of a datagram socket, lent to a closure.
+
+use std::io::ErrorKind;
+use std::sync::mpsc;
+use std::thread;
+
+use landline::Error;
+use landline::dgram::Socket;
+use socket2::SockRef;
+
+use crate::support::dgram::receive;
+use crate::support::{families, within};
+
+/// Ensures that the descriptor that is lent is the socket's, that a setting holds, and that receiving is as before.
+#[test]
+fn the_descriptor_is_the_sockets() {
+    for at in families() {
+        let socket = Socket::bind(at).expect("port 0 is free");
+        let local = socket.with_raw(|fd| SockRef::from(&fd).local_addr()).expect("it is open").expect("it is bound");
+        assert_eq!(local.as_socket(), socket.address().socket_addr(), "it is this socket");
+        socket.with_raw(|fd| SockRef::from(&fd).set_broadcast(true)).expect("it is open").expect("it can be set");
+        let broadcast = socket.with_raw(|fd| SockRef::from(&fd).broadcast()).expect("it is open");
+        assert!(broadcast.expect("it can be asked"), "a setting is the socket's");
+        Socket::bind(at).expect("port 0 is free").send_to(b"x", socket.address()).expect("it is on this machine");
+        assert_eq!(receive(&socket).0, b"x", "receiving is as before");
+    }
+}
+
+/// Ensures that a close waits until the closure has returned, as for a receiver, so that the port is free then; and that a
+/// closure of a closed socket is not called.
+#[test]
+fn a_close_waits_for_the_closure() {
+    for at in families() {
+        let socket = Socket::bind(at).expect("port 0 is free");
+        let (tell, told) = mpsc::channel();
+        let lent = socket.clone();
+        let borrower = thread::spawn(move || {
+            lent.with_raw(|_| {
+                tell.send(()).expect("the test waits");
+                // Until `close` has begun, in which the socket is taken from every call.
+                while lent.with_raw(|_| ()).is_ok() {
+                    thread::yield_now();
+                }
+            })
+        });
+        told.recv().expect("it is open");
+        within("close returns", {
+            let socket = socket.clone();
+            move || socket.close()
+        });
+        drop(Socket::bind(socket.address()).expect("the port is free when close has returned"));
+        within("the closure returns", move || borrower.join()).expect("no panic").expect("it was open");
+        let called = socket.with_raw(|_| panic!("the closure of a closed socket is not called"));
+        let error = called.map(|(): ()| ()).expect_err("the socket is closed");
+        assert_eq!(error.kind(), ErrorKind::NotConnected, "{error}");
+        assert_eq!(Error::of(&error).map(Error::code), Some("ERR_SOCKET_DGRAM_NOT_RUNNING"), "{error}");
+    }
+}
