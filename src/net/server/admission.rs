@@ -20,7 +20,6 @@ use crate::net::socket::connection::Owner;
 use crate::net::socket::{Socket, stream};
 use crate::report::{RefusedBy, Report};
 use crate::sync::deadline::Deadline;
-use crate::sys;
 
 /// A client that was let in.
 pub(crate) struct Client {
@@ -132,7 +131,7 @@ impl Listener {
         presence: Presence,
         header: Option<Box<Receiving>>,
     ) -> Client {
-        if !sys::ACCEPTED_INHERITS || self.adopted {
+        if !self.inherits {
             stream::plain(&stream);
             // It fails only on a connection that is dead already; reading from it will tell.
             if self.address.path().is_none() {

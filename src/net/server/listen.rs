@@ -1,5 +1,5 @@
 use std::io;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Condvar, Mutex, RwLock};
@@ -23,6 +23,16 @@ use crate::sync::poison::lock;
 use crate::sync::wait_queue::WaitQueue;
 use crate::sys;
 use crate::thread::ThreadOptions;
+
+/// Where a listener comes from.
+enum Origin {
+    /// It was made here, with the file that it has on a path.
+    Made(Option<SocketFile>),
+    /// It was given, and others have it not.
+    Owned,
+    /// Others have it too. `is_called`: whether a call of ours reaches it.
+    Adopted { is_called: bool },
+}
 
 impl ServerOptions {
     /// Listens: socket(2), bind(2), listen(2). A bare port listens on every interface, over IPv6 and IPv4, or over IPv4
@@ -64,7 +74,7 @@ impl ServerOptions {
             Target::Invalid(error) => return Err(error.into()),
         };
         let bound = listener.local_addr().map_err(|error| Error::call("listen", &error).at(at))?;
-        Ok(self.server(listener, bound.as_socket().unwrap_or(at).into(), None, None, limit))
+        Ok(self.server(listener, bound.as_socket().unwrap_or(at).into(), Origin::Made(None), limit))
     }
 
     fn listen_on_path(&self, path: PathBuf, limit: usize) -> Result<Server> {
@@ -74,11 +84,58 @@ impl ServerOptions {
         }
         let (listener, file) =
             unix::listen(&path, self.backlog, (self.readable_all, self.writable_all), self.remove_stale)?;
-        Ok(self.server(listener, path.into(), file, None, limit))
+        Ok(self.server(listener, path.into(), Origin::Made(file), limit))
     }
 
-    /// Serves a socket that listens already: a service manager's, a parent process's, one made by hand. It takes a
-    /// `TcpListener`, on Unix a `UnixListener` or an `OwnedFd` too. systemd hands its listener over as standard input
+    /// Serves a listener of this program's own, which no other process and no other part of this one has: a
+    /// `TcpListener`, on Unix a `UnixListener` or an `OwnedFd` too. It is a server like one that [`listen`](Self::listen)
+    /// makes: [`close`](Server::close) ends listening by shutdown(2), [`answer_queued`](Self::answer_queued) and
+    /// [`accept_timeout`](Server::accept_timeout) work. A listener that others have too, such as systemd or a parent process,
+    /// is [adopted](Self::adopt) instead: `close` would end it for all of them.
+    ///
+    /// It is made blocking, without a timeout of its own, and is not passed on to programs that are started
+    /// (close-on-exec). Backlog and address stay as they are, and so do the options that belong to binding; those of the
+    /// connections apply. The file of a Unix socket stays when the server is closed, as std leaves it.
+    ///
+    /// With the default options, [`Server::from`] is the same and cannot fail.
+    ///
+    /// ```
+    /// use landline::net::{ServerOptions, Socket};
+    /// use std::net::TcpListener;
+    ///
+    /// let listener = TcpListener::bind("127.0.0.1:0")?;
+    /// let server = ServerOptions::new().max_connections(100).own(listener)?;
+    /// let serving = server.spawn(|socket| socket.write_end("hello"))?;
+    /// assert_eq!(std::io::read_to_string(Socket::connect(server.address())?)?, "hello");
+    /// server.close();
+    /// serving.join()?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// - `listen EINVAL: invalid argument`: it is no socket that listens for connections.
+    /// - `ERR_OUT_OF_RANGE`: the option that the text names is wrong.
+    #[doc(alias = "from_listener")]
+    #[doc(alias = "from_std")]
+    pub fn own(&self, listener: impl Into<sys::OwnedHandle>) -> io::Result<Server> {
+        let limit = self.check()?;
+        let (socket, bound) = given(listener.into())?;
+        Ok(self.server_of(socket, bound, limit))
+    }
+
+    /// A server of a listener that this program alone has. What fails here makes the first accept fail.
+    fn server_of(&self, socket: socket2::Socket, bound: Address, limit: usize) -> Server {
+        let _ = sys::close_on_exec(&socket);
+        let _ = socket.set_nonblocking(false);
+        let _ = socket.set_read_timeout(None);
+        // Its giver has said how many may wait: `answer_queued` means all of them.
+        let options = ServerOptions { backlog: u32::MAX, ..self.clone() };
+        options.server(socket, bound, Origin::Owned, limit)
+    }
+
+    /// Serves a listener that others have too, in this process or another: a service manager's, a parent process's. It
+    /// takes a `TcpListener`, on Unix a `UnixListener` or an `OwnedFd` too. One that this program alone has is better
+    /// [owned](Self::own). systemd hands its listener over as standard input
     /// (`StandardInput=socket`): adopt a duplicate of that, as the example `systemd` does. For several, as `LISTEN_FDS`
     /// says, there is the crate `listenfd`.
     ///
@@ -100,13 +157,8 @@ impl ServerOptions {
     /// - `ERR_OUT_OF_RANGE`: the option that the text names is wrong.
     pub fn adopt(&self, listener: impl Into<sys::OwnedHandle>) -> io::Result<Server> {
         let limit = self.check()?;
-        let socket = socket2::Socket::from(listener.into());
+        let (socket, bound) = given(listener.into())?;
         let failed = |error| Error::call("listen", &error);
-        let wrong = || failed(io::ErrorKind::InvalidInput.into());
-        let bound = socket.local_addr().ok().and_then(|bound| Address::of(&bound)).ok_or_else(wrong)?;
-        if !sys::is_listener(&socket).map_err(failed)? {
-            return Err(wrong().into());
-        }
         sys::close_on_exec(&socket).map_err(failed)?;
         if sys::is_nonblocking(&socket).map_err(failed)? {
             let text = "The listener is non-blocking: clear that before it is adopted";
@@ -116,19 +168,16 @@ impl ServerOptions {
         if !is_called && socket.read_timeout().map_err(failed)?.is_none() {
             socket.set_read_timeout(Some(LOOK_AROUND)).map_err(failed)?;
         }
-        Ok(self.server(socket, bound, None, Some(is_called), limit))
+        Ok(self.server(socket, bound, Origin::Adopted { is_called }, limit))
     }
 
-    /// `is_called`: of an adopted one, whether a call of ours reaches it.
-    fn server(
-        &self,
-        listener: socket2::Socket,
-        address: Address,
-        file: Option<SocketFile>,
-        is_called: Option<bool>,
-        limit: usize,
-    ) -> Server {
-        let adopted = is_called.is_some();
+    fn server(&self, listener: socket2::Socket, address: Address, origin: Origin, limit: usize) -> Server {
+        let inherits = sys::ACCEPTED_INHERITS && matches!(origin, Origin::Made(_));
+        let (adopted, is_called, file) = match origin {
+            Origin::Made(file) => (false, true, file),
+            Origin::Owned => (false, true, None),
+            Origin::Adopted { is_called } => (true, is_called, None),
+        };
         let may_call = adopted || !sys::SHUTDOWN_WAKES_ACCEPT;
         let spare = if may_call { socket2::Socket::new(Domain::IPV4, Type::DGRAM, None).ok() } else { None };
         let is_wildcard = address.ip().is_some_and(|ip| ip.is_unspecified());
@@ -138,8 +187,8 @@ impl ServerOptions {
             WhenFull::RefuseWith(message) => Some(message.as_slice().into()),
             WhenFull::Refuse | WhenFull::Wait => None,
         };
-        let is_called = is_called.unwrap_or(true);
         let inner = Arc::new(Listener {
+            inherits,
             is_called,
             registry: Registry::new(Slots::new(limit), self.reporter.clone(), address.clone(), lingering),
             options: self.clone(),
@@ -215,6 +264,43 @@ impl ServerOptions {
         socket.listen(self.backlog.try_into().unwrap_or(i32::MAX))?;
         Ok(socket)
     }
+}
+
+/// A listener that exists already, with its address.
+fn given(listener: sys::OwnedHandle) -> Result<(socket2::Socket, Address)> {
+    let socket = socket2::Socket::from(listener);
+    let failed = |error| Error::call("listen", &error);
+    let wrong = || failed(io::ErrorKind::InvalidInput.into());
+    let bound = socket.local_addr().ok().and_then(|bound| Address::of(&bound)).ok_or_else(wrong)?;
+    if !sys::is_listener(&socket).map_err(failed)? {
+        return Err(wrong());
+    }
+    Ok((socket, bound))
+}
+
+impl From<TcpListener> for Server {
+    /// Serves a listener of std's that this program alone has, as [`ServerOptions::own`] does, with the default options. If
+    /// the system refuses its address or to accept on it, as it does for a descriptor that is no listener, the first
+    /// [`accept`](Server::accept) or [`serve`](Server::serve) says so, and the server is closed.
+    fn from(listener: TcpListener) -> Server {
+        from_any(listener.into())
+    }
+}
+
+#[cfg(unix)]
+impl From<std::os::unix::net::UnixListener> for Server {
+    /// The same of a listener on a Unix socket. Its file stays when the server is closed, as std leaves it.
+    fn from(listener: std::os::unix::net::UnixListener) -> Server {
+        from_any(listener.into())
+    }
+}
+
+fn from_any(socket: socket2::Socket) -> Server {
+    let bound = socket.local_addr().ok().and_then(|bound| Address::of(&bound));
+    let bound = bound.unwrap_or_else(|| SocketAddr::from(([0; 4], 0)).into());
+    let options = ServerOptions::new();
+    let limit = options.check().expect("the defaults are right");
+    options.server_of(socket, bound, limit)
 }
 
 fn is_link_local(at: &SocketAddr) -> bool {

@@ -34,6 +34,9 @@ pub(crate) struct Listener {
     pub(crate) local: Option<Address>,
     /// Somebody else may have the listener too: it is never shut down and its settings are left alone.
     pub(crate) adopted: bool,
+    /// Whether accepted sockets have the settings of the listener. Of one that was given, clients may have connected before
+    /// those were made.
+    pub(crate) inherits: bool,
     /// Whether a call of ours reaches it. Where not, it has a receive timeout.
     pub(crate) is_called: bool,
     /// Our own ends of the connections that `close` makes to wake acceptors.
@@ -76,8 +79,8 @@ impl Listener {
         read(&self.listener).clone()
     }
 
-    /// The descriptor is closed when the last thread has let go of it. Acceptors have by then. The address is free all the
-    /// same where shutdown(2) frees it.
+    /// The descriptor is closed when the last thread has let go of it: acceptors have by then, `with_raw` may not. The
+    /// address is free all the same where shutdown(2) frees it.
     pub(crate) fn drop_listener(&self) {
         let listener = write(&self.listener).take();
         if let Some(listener) = listener.filter(|listener| !self.adopted && Arc::strong_count(listener) > 1) {

@@ -18,6 +18,8 @@ mod limit;
 mod listen;
 mod overload;
 #[cfg(unix)]
+mod own;
+#[cfg(unix)]
 mod raw;
 mod reports;
 mod restarts;
