@@ -435,15 +435,33 @@ impl TryFrom<std::os::fd::OwnedFd> for Socket {
     /// own, and is not passed on to programs that are started (close-on-exec).
     ///
     /// # Errors
-    /// `ERR_INVALID_FD_TYPE` if it is no TCP or Unix stream socket. The descriptor is closed then.
+    /// `ERR_INVALID_FD_TYPE` if it is no TCP or Unix stream socket. `getpeername ENOTCONN`, of kind `NotConnected`, if it is
+    /// one and has no peer: it was never connected, or its connect is still under way. The descriptor is closed then. A
+    /// connection that the peer has reset is taken, and its first read says so.
     fn try_from(descriptor: std::os::fd::OwnedFd) -> io::Result<Socket> {
         let socket = socket2::Socket::from(descriptor);
         let is_stream = socket.r#type().is_ok_and(|kind| kind == socket2::Type::STREAM);
         let is_listener = sys::is_listener(&socket).unwrap_or(false);
         if is_stream && !is_listener && socket.local_addr().is_ok_and(|address| Address::of(&address).is_some()) {
-            return Ok(from_any(socket));
+            let has_peer = socket.peer_addr().map(drop);
+            let socket = from_any(socket);
+            return match has_peer {
+                Err(error) if error.kind() == io::ErrorKind::NotConnected && !was_connected(&socket) => {
+                    Err(Error::call("getpeername", &error).into())
+                }
+                _ => Ok(socket),
+            };
         }
         Err(Error::invalid("ERR_INVALID_FD_TYPE", "Unsupported fd type: not a stream socket").into())
+    }
+}
+
+/// Whether a socket without a peer had one once: one that was reset has its error, or its end, to be read.
+fn was_connected(socket: &Socket) -> bool {
+    match socket.available() {
+        Ok(there_is) => there_is.is_some(),
+        // Linux says so of a Unix socket that has no peer.
+        Err(error) => !matches!(error.kind(), io::ErrorKind::NotConnected | io::ErrorKind::InvalidInput),
     }
 }
 

@@ -9,7 +9,7 @@ use landline::net::{ServerOptions, Socket, SocketOptions};
 
 use crate::support::Whole;
 use crate::support::fixtures::{accept, pair, pair_with};
-use crate::support::{HANG, Told, differs, each_ip, within};
+use crate::support::{HANG, Told, differs, each_ip, eventually, within};
 
 /// Ensures that the type of service is what was set, that its lowest two bits may be the kernel's, and that a closed socket
 /// says so. Mirrors what Node's documentation says of setTypeOfService.
@@ -114,6 +114,52 @@ fn a_descriptor_that_is_no_connection_is_an_error() {
     socket.write_end("hello").expect("it is connected");
     assert_eq!(peer.read_text().expect("an orderly end"), "hello", "and is one");
     assert_eq!(peer.remote_address(), socket.local_address(), "both know both ends");
+}
+
+/// Ensures that a stream socket without a peer is an error that says so, be it new, bound or connecting; and that a
+/// connection that was reset, which has no peer either, is taken and says so when it is read.
+#[cfg(unix)]
+#[test]
+fn a_descriptor_without_a_peer_is_an_error() {
+    use std::os::fd::OwnedFd;
+    let tcp = || socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("one can be had");
+    let unix = || socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None).expect("one can be had");
+    let bound = || {
+        let socket = tcp();
+        socket.bind(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("port 0 can be bound");
+        socket
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").expect("port 0 can be listened on");
+    let at = listener.local_addr().expect("it is bound");
+    // It is never answered: the backlog is full with the first.
+    let full = bound();
+    full.listen(0).expect("it is bound");
+    let full_at = full.local_addr().expect("it is bound");
+    let _first = TcpStream::connect(full_at.as_socket().expect("it is IPv4")).expect("there is room for one");
+    let connecting = tcp();
+    connecting.set_nonblocking(true).expect("it is a socket");
+    let _ = connecting.connect(&full_at);
+    for (what, socket) in [("tcp", tcp()), ("bound", bound()), ("unix", unix()), ("connecting", connecting)] {
+        let error = Socket::try_from(OwnedFd::from(socket)).expect_err("it is not connected");
+        assert_eq!((error.code(), error.syscall()), ("ENOTCONN", Some("getpeername")), "{what}");
+        assert_eq!(error.kind(), std::io::ErrorKind::NotConnected, "{what}");
+    }
+    for was_told in [false, true] {
+        let stream = TcpStream::connect(at).expect("it listens");
+        Socket::from(listener.accept().expect("it comes").0).reset_and_destroy().expect("it is connected");
+        eventually("the reset arrives", || stream.peer_addr().is_err());
+        if was_told {
+            stream.take_error().expect("it is a socket").expect("the reset is told once");
+        }
+        let socket = Socket::try_from(OwnedFd::from(stream)).expect("it was connected");
+        match (was_told, within("the read returns", move || socket.read(&mut [0]))) {
+            (false, read) => {
+                let error = read.expect_err("the connection was reset");
+                assert_eq!(error.to_string(), "read ECONNRESET", "the reset is told to the reader");
+            }
+            (true, read) => assert_eq!(read.expect("the giver has taken the error"), 0, "the end is what is left"),
+        }
+    }
 }
 
 /// Ensures that the type of service is an option of both sides, inherited from a listener on one family and on both.
