@@ -82,6 +82,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "in a test it is an assertion"))]
 
 mod address;
+mod before_bind;
 mod block_list;
 mod callback;
 mod cancel;

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
-use socket2::{Domain, Protocol, Type};
+use socket2::{Domain, Protocol, SockRef, Type};
 
 use crate::address::{Address, Family};
 use crate::dgram::options::{RECV_BUFFER, SEND_BUFFER, SocketOptions};
@@ -86,7 +86,14 @@ impl SocketOptions {
     }
 
     /// A socket with these options, bound.
-    pub(crate) fn open(&self, at: SocketAddr) -> Result<UdpSocket> {
+    fn open(&self, at: SocketAddr) -> Result<UdpSocket> {
+        let socket = self.prepare(at)?;
+        self.bind_prepared(&socket, at)?;
+        Ok(socket)
+    }
+
+    /// A socket with what has to be set before it is bound. It runs code of the program's.
+    pub(crate) fn prepare(&self, at: SocketAddr) -> Result<UdpSocket> {
         let failed = |error: io::Error| Error::call("bind", &error).at(at);
         let socket = socket2::Socket::new(Domain::for_address(at), Type::DGRAM, Some(Protocol::UDP)).map_err(failed)?;
         if at.is_ipv6() {
@@ -114,10 +121,14 @@ impl SocketOptions {
             // Refused, it leaves what there was, and the sends that are too large say so.
             let _ = socket.set_send_buffer_size(SEND_BUFFER);
         }
-        socket.bind(&at.into()).map_err(failed)?;
-        let socket = UdpSocket::from(socket);
-        self.apply(&socket, at.is_ipv6())?;
-        Ok(socket)
+        self.before_bind.run(&socket).map_err(|error| error.at(at))?;
+        Ok(socket.into())
+    }
+
+    /// Binds it, and sets what else is asked for.
+    pub(crate) fn bind_prepared(&self, socket: &UdpSocket, at: SocketAddr) -> Result<()> {
+        SockRef::from(socket).bind(&at.into()).map_err(|error| Error::call("bind", &error).at(at))?;
+        self.apply(socket, at.is_ipv6())
     }
 
     /// Sets what can be set on a bound socket as well, as far as the options ask for it.

@@ -78,7 +78,17 @@ impl Socket {
     /// old socket has to go first can the port be taken by another program in between, and then the socket is closed.
     pub fn disconnect(&self) -> io::Result<()> {
         let mut not_rejoined = Vec::new();
-        let done = self.replace(&mut not_rejoined);
+        let is_replaced = {
+            let open = self.open()?;
+            open.peer.is_connected() && !open.adopted
+        };
+        let (options, local) = {
+            let setup = self.setup();
+            (setup.options.clone(), setup.local)
+        };
+        // It runs code of the program's, so it is done before any lock is held.
+        let prepared = if is_replaced { options.prepare(local) } else { Err(not_connected()) };
+        let done = self.replace(prepared, &mut not_rejoined);
         // The hook is called only now, when no lock is held.
         for error in not_rejoined {
             self.0.reporter.tell(|| Report::Failed { connection: None, error });
@@ -102,7 +112,8 @@ impl Socket {
         Ok(self.open()?.peer.get().map(canonical).ok_or_else(not_connected)?)
     }
 
-    fn replace(&self, not_rejoined: &mut Vec<Error>) -> std::result::Result<(), Failed> {
+    /// `prepared` is the socket to be bound in the place of this one, if one can be had.
+    fn replace(&self, prepared: Result<UdpSocket>, not_rejoined: &mut Vec<Error>) -> std::result::Result<(), Failed> {
         let inner = &*self.0;
         let setup = lock(&inner.setup);
         // Held to the end: sends and receives that begin now wait for the new socket.
@@ -118,7 +129,8 @@ impl Socket {
         if old.adopted {
             return Err(Failed::AsBefore(Error::coded("disconnect", io::ErrorKind::Unsupported, "ENOTSUP")));
         }
-        let beside = open_beside(&old.socket, &setup);
+        let socket = prepared.map_err(Failed::AsBefore)?;
+        let beside = bind_beside(&old.socket, &socket, &setup);
         if let Err(error) = &beside {
             if error.kind() != io::ErrorKind::AddrInUse {
                 return Err(Failed::AsBefore(error.clone()));
@@ -138,10 +150,9 @@ impl Socket {
         drop(old);
         draining.wait();
 
-        let socket = match beside {
-            Ok(socket) => socket,
-            Err(_) => setup.options.open(setup.local).map_err(Failed::Closed)?,
-        };
+        if beside.is_err() {
+            setup.options.bind_prepared(&socket, setup.local).map_err(Failed::Closed)?;
+        }
         *not_rejoined = rejoin(&socket, &setup);
         slot.open = Some(Arc::new(Open::new(socket, setup.local, false)));
         Ok(())
@@ -160,23 +171,23 @@ enum Failed {
     Closed(Error),
 }
 
-/// A second socket on the address of the first, with the settings that the first has now.
-fn open_beside(old: &UdpSocket, setup: &Setup) -> Result<UdpSocket> {
+/// Binds a second socket to the address of the first, with the settings that the first has now.
+fn bind_beside(old: &UdpSocket, new: &UdpSocket, setup: &Setup) -> Result<()> {
     let share = |socket: &UdpSocket, share| {
         // Where this fails, so will bind.
         let _ = sys::share_address(&SockRef::from(socket), share);
     };
     if setup.options.reuse_address {
-        return setup.options.open(setup.local);
+        return setup.options.bind_prepared(new, setup.local);
     }
     share(old, true);
-    let options = setup.options.clone().reuse_address(true);
-    let opened = options.open(setup.local);
-    match &opened {
-        Ok(new) => share(new, false),
-        Err(_) => share(old, false),
+    share(new, true);
+    let bound = setup.options.bind_prepared(new, setup.local);
+    share(new, false);
+    if bound.is_err() {
+        share(old, false);
     }
-    opened
+    bound
 }
 
 /// Takes out what has arrived, and gives how many datagrams there was no room for.

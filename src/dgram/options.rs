@@ -1,11 +1,14 @@
 use std::borrow::Cow;
+use std::io;
 
 use crate::address::Family;
+use crate::before_bind::BeforeBind;
 use crate::block_list::BlockList;
 use crate::cancel::Cancel;
 use crate::dgram::udp;
 use crate::error::{Error, Result};
 use crate::report::{Report, Reporter};
+use crate::sys;
 use crate::thread::ThreadOptions;
 
 /// What a receive buffer is asked to hold unless one says otherwise. At 200,000 datagrams a second the usual default of
@@ -37,6 +40,7 @@ pub struct SocketOptions {
     pub(crate) broadcast: Option<bool>,
     pub(crate) multicast_ttl: Option<u32>,
     pub(crate) multicast_loop: Option<bool>,
+    pub(crate) before_bind: BeforeBind,
     pub(crate) threads: ThreadOptions,
     pub(crate) receive_block_list: Option<BlockList>,
     pub(crate) send_block_list: Option<BlockList>,
@@ -58,6 +62,7 @@ impl SocketOptions {
             broadcast: None,
             multicast_ttl: None,
             multicast_loop: None,
+            before_bind: BeforeBind::default(),
             threads: ThreadOptions::default(),
             receive_block_list: None,
             send_block_list: None,
@@ -123,6 +128,37 @@ impl SocketOptions {
     /// Allows sending to broadcast addresses: `SO_BROADCAST`. Default: no.
     pub fn broadcast(mut self, allow: bool) -> SocketOptions {
         self.broadcast = Some(allow);
+        self
+    }
+
+    /// Calls `hook` with the descriptor of each socket that [`bind`](Self::bind) makes, borrowed, before
+    /// bind(2): for what landline has no option for, such as a device, a mark, or an address that this machine
+    /// does not have yet. It is `AsFd`, on Windows `AsSocket`. Its error is that of `bind`: `before_bind` with
+    /// the code of the system, or an error of the program's own.
+    /// [`disconnect`](crate::dgram::Socket::disconnect), which makes the socket anew, calls it again.
+    ///
+    /// It runs on the calling thread, and no lock is held. The descriptor is not closed while it runs. It must
+    /// not bind or connect the socket, nor make it non-blocking. A panic in it is the caller's; the socket is
+    /// closed then. Default: none.
+    ///
+    /// ```
+    /// use landline::dgram::SocketOptions;
+    /// use socket2::SockRef;
+    ///
+    /// let options = SocketOptions::udp4().before_bind(|fd| SockRef::from(&fd).set_ttl_v4(8));
+    /// let socket = options.bind("127.0.0.1:0")?;
+    /// assert_eq!(socket.with_raw(|fd| SockRef::from(&fd).ttl_v4())??, 8);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    #[doc(alias = "Control")]
+    #[doc(alias = "SO_BINDTODEVICE")]
+    #[doc(alias = "SO_MARK")]
+    #[doc(alias = "IP_FREEBIND")]
+    pub fn before_bind(
+        mut self,
+        hook: impl Fn(sys::BorrowedHandle<'_>) -> io::Result<()> + Send + Sync + 'static,
+    ) -> SocketOptions {
+        self.before_bind = BeforeBind::new(hook);
         self
     }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::address::Address;
+use crate::before_bind::BeforeBind;
 use crate::cancel::{Cancel, Limits};
 use crate::error::{Error, Result};
 use crate::sys;
@@ -31,6 +32,7 @@ pub(crate) fn listen(
     backlog: u32,
     (readable, writable): (bool, bool),
     remove_stale: bool,
+    before_bind: &BeforeBind,
 ) -> Result<(Socket, Option<SocketFile>)> {
     let failed = |error: io::Error| {
         // A missing directory, as libuv tells it.
@@ -40,6 +42,7 @@ pub(crate) fn listen(
     };
     let socket = unix_socket().map_err(failed)?;
     let at = address(path).map_err(failed)?;
+    before_bind.run(&socket).map_err(|error| error.at(path.to_path_buf()))?;
     match socket.bind(&at) {
         Err(error) if remove_stale && error.kind() == io::ErrorKind::AddrInUse && !is_abstract(path) => {
             if !remove_if_stale(path, &at).map_err(failed)? {
@@ -127,10 +130,11 @@ fn is_refused(at: &SockAddr) -> io::Result<bool> {
 const LOOK: Duration = Duration::from_millis(10);
 
 /// Connects. Where the backlog of whoever listens is full, Linux waits for room, for as long as a write may last.
-pub(crate) fn connect(path: &Path, limits: Limits<'_>) -> Result<Socket> {
+pub(crate) fn connect(path: &Path, before_bind: &BeforeBind, limits: Limits<'_>) -> Result<Socket> {
     let failed = |error: io::Error| Error::call("connect", &error).at(path.to_path_buf());
     let socket = unix_socket().map_err(failed)?;
     let address = address(path).map_err(failed)?;
+    before_bind.run(&socket).map_err(|error| error.at(path.to_path_buf()))?;
     loop {
         if limits.is_cancelled() {
             return Err(Cancel::error());
@@ -217,13 +221,15 @@ impl Drop for SocketFile {
 #[cfg(all(test, unix))]
 mod tests {
     use super::listen;
+    use crate::before_bind::BeforeBind;
 
     /// Ensures that the file of a socket is removed by the process that made it, and left by any other. tests/cases has
     /// the same with a process that forks.
     #[test]
     fn a_file_is_removed_by_the_process_that_made_it_alone() {
         let path = std::env::temp_dir().join(format!("landline-made-by-{}.sock", std::process::id()));
-        let (_socket, file) = listen(&path, 1, (false, false), false).expect("no file is there");
+        let (_socket, file) =
+            listen(&path, 1, (false, false), false, &BeforeBind::default()).expect("no file is there");
         let mut file = file.expect("a path that is no abstract name has a file");
         let (made, made_by) = (file.made, file.made_by);
 

@@ -14,6 +14,7 @@ use std::time::Duration;
 use socket2::{Domain, Protocol, SockRef, Type};
 
 use crate::address::{Address, Family, canonical};
+use crate::before_bind::BeforeBind;
 use crate::block_list::BlockList;
 use crate::cancel::{Cancel, Limits};
 use crate::endpoint::{Endpoint, Target, has_zone, loopback, reachable, resolve};
@@ -45,6 +46,7 @@ pub struct SocketOptions {
     family: Option<Family>,
     local_address: Option<String>,
     local_port: u16,
+    before_bind: BeforeBind,
     connection: Options,
     reporter: Reporter,
     connect_timeout: Option<Duration>,
@@ -72,6 +74,7 @@ impl SocketOptions {
             family: None,
             local_address: None,
             local_port: 0,
+            before_bind: BeforeBind::default(),
             connection: Options::default(),
             reporter: Reporter::default(),
             connect_timeout: None,
@@ -176,6 +179,54 @@ impl SocketOptions {
     /// system remembers the first. Default: 0, the system's choice.
     pub fn local_port(self, port: u16) -> SocketOptions {
         SocketOptions { local_port: port, ..self }
+    }
+
+    /// Calls `hook` with the descriptor of each socket that [`connect`](Self::connect) makes, borrowed, before
+    /// bind(2) and connect(2): for what landline has no option for, such as a device or a mark. It is `AsFd`,
+    /// on Windows `AsSocket`. Of several addresses each attempt has a socket, and its error is the failure of
+    /// that attempt: `before_bind` with the code of the system, or an error of the program's own.
+    ///
+    /// It runs on the calling thread, and no lock is held. The descriptor is not closed while it runs. It must
+    /// not bind or connect the socket, nor make it non-blocking. A panic in it is the caller's; the socket is
+    /// closed then. Default: none.
+    ///
+    /// ```
+    /// use landline::net::{Server, SocketOptions};
+    /// use socket2::SockRef;
+    ///
+    /// let server = Server::listen("127.0.0.1:0")?;
+    /// let options = SocketOptions::new().before_bind(|fd| SockRef::from(&fd).set_ttl_v4(8));
+    /// let socket = options.connect(server.address())?;
+    /// assert_eq!(socket.with_raw(|fd| SockRef::from(&fd).ttl_v4())??, 8);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    #[doc(alias = "Control")]
+    #[doc(alias = "SO_BINDTODEVICE")]
+    #[doc(alias = "SO_MARK")]
+    #[doc(alias = "IP_FREEBIND")]
+    pub fn before_bind(
+        mut self,
+        hook: impl Fn(sys::BorrowedHandle<'_>) -> io::Result<()> + Send + Sync + 'static,
+    ) -> SocketOptions {
+        self.before_bind = BeforeBind::new(hook);
+        self
+    }
+
+    /// How many bytes the system may keep until they are read: SO_RCVBUF. It is set before listen(2), so that
+    /// the window that is offered to clients can be as large. The system may grant less, and on Linux no longer
+    /// sizes the buffer by itself then. On a Unix socket it does nothing. Default: the system's.
+    #[doc(alias = "SO_RCVBUF")]
+    pub fn recv_buffer_size(mut self, bytes: usize) -> SocketOptions {
+        self.connection.buffers.recv_buffer_size = Some(bytes);
+        self
+    }
+
+    /// How many bytes the system may keep until they are sent and acknowledged: SO_SNDBUF. Otherwise as
+    /// [`recv_buffer_size`](Self::recv_buffer_size). Default: the system's.
+    #[doc(alias = "SO_SNDBUF")]
+    pub fn send_buffer_size(mut self, bytes: usize) -> SocketOptions {
+        self.connection.buffers.send_buffer_size = Some(bytes);
+        self
     }
 
     /// See [`Socket::set_no_delay`]. Default: yes.
@@ -340,7 +391,7 @@ impl SocketOptions {
                 }
             }
             Target::Path(path) => {
-                let stream = unix::connect(&path, limits)?.into();
+                let stream = unix::connect(&path, &self.before_bind, limits)?.into();
                 self.made(stream, (PathBuf::new().into(), path.into()), &[])
             }
             Target::Invalid(error) => Err(error),
@@ -439,13 +490,15 @@ impl SocketOptions {
     fn connect_freely(&self, at: SocketAddr, local: Option<SocketAddr>) -> Result<TcpStream> {
         let failed = |error| Error::call("connect", &error).at(at);
         match self.bind_to(at, local) {
-            None => {
+            None if self.before_bind.is_none() && self.connection.buffers.are_none() => {
                 self.check_blocked(at)?;
                 TcpStream::connect(at).map_err(failed)
             }
-            Some(bind_to) => {
-                let named =
-                    |error| if self.local_port == 0 { failed(error) } else { failed(error).with_local(bind_to) };
+            bind_to => {
+                let named = |error| match bind_to.filter(|_| self.local_port != 0) {
+                    Some(bound) => failed(error).with_local(bound),
+                    None => failed(error),
+                };
                 let socket = self.open(at, local)?;
                 // Unlike its plain connect, this one goes on after a signal.
                 socket.connect_timeout(&at.into(), FOREVER).map_err(named)?;
@@ -498,12 +551,17 @@ impl SocketOptions {
         self.check_blocked(at)?;
         let socket = socket2::Socket::new(Domain::for_address(at), Type::STREAM, Some(Protocol::TCP))
             .map_err(|error| Error::call("connect", &error).at(at))?;
+        let buffers = self.connection.buffers.apply(&SockRef::from(&socket));
+        buffers.map_err(|error| Error::call("connect", &error).at(at))?;
         if let Some(bind_to) = self.bind_to(at, local) {
             if sys::REUSE_ADDRESS_IS_SAFE {
                 // As libuv does: a port whose last connection is in TIME_WAIT, or which has one to another peer, can be
                 // connected from.
                 socket.set_reuse_address(true).map_err(|error| Error::call("bind", &error).at(bind_to))?;
             }
+        }
+        self.before_bind.run(&socket).map_err(|error| error.at(at))?;
+        if let Some(bind_to) = self.bind_to(at, local) {
             socket.bind(&bind_to.into()).map_err(|error| Error::call("bind", &error).at(bind_to))?;
         }
         Ok(socket)

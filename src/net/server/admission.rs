@@ -136,6 +136,7 @@ impl Listener {
             // It fails only on a connection that is dead already; reading from it will tell.
             if self.address.path().is_none() {
                 let _ = stream::apply(&SockRef::from(&stream), self.options.connection.settings);
+                let _ = self.options.connection.buffers.apply(&SockRef::from(&stream));
             }
         } else if self.is_timed() {
             // The listener's, as it was when the client connected.

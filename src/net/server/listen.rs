@@ -61,7 +61,9 @@ impl ServerOptions {
                 let (v6, v4) = (SocketAddr::from(([0; 16], port)), SocketAddr::from(([0; 4], port)));
                 match self.open(v6) {
                     Err(error)
-                        if !self.ipv6_only && matches!(error.code(), "EAFNOSUPPORT" | "EADDRNOTAVAIL" | "EINVAL") =>
+                        if !self.ipv6_only
+                            && error.syscall() == Some("listen")
+                            && matches!(error.code(), "EAFNOSUPPORT" | "EADDRNOTAVAIL" | "EINVAL") =>
                     {
                         (self.open(v4)?, v4)
                     }
@@ -82,8 +84,8 @@ impl ServerOptions {
             let text = "readable_all and writable_all need a file: an abstract name has none";
             return Err(Error::invalid("ERR_INVALID_ARG_VALUE", text));
         }
-        let (listener, file) =
-            unix::listen(&path, self.backlog, (self.readable_all, self.writable_all), self.remove_stale)?;
+        let rights = (self.readable_all, self.writable_all);
+        let (listener, file) = unix::listen(&path, self.backlog, rights, self.remove_stale, &self.before_bind)?;
         Ok(self.server(listener, path.into(), Origin::Made(file), limit))
     }
 
@@ -128,6 +130,9 @@ impl ServerOptions {
         let _ = sys::close_on_exec(&socket);
         let _ = socket.set_nonblocking(false);
         let _ = socket.set_read_timeout(None);
+        if bound.path().is_none() {
+            let _ = self.connection.buffers.apply(&SockRef::from(&socket));
+        }
         // Its giver has said how many may wait: `answer_queued` means all of them.
         let options = ServerOptions { backlog: u32::MAX, ..self.clone() };
         options.server(socket, bound, Origin::Owned, limit)
@@ -260,6 +265,8 @@ impl ServerOptions {
         if sys::ACCEPTED_INHERITS {
             stream::apply(&SockRef::from(&socket), self.connection.settings)?;
         }
+        self.connection.buffers.apply(&SockRef::from(&socket))?;
+        self.before_bind.run(&socket)?;
         socket.bind(&at.into())?;
         socket.listen(self.backlog.try_into().unwrap_or(i32::MAX))?;
         Ok(socket)

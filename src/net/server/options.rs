@@ -1,8 +1,10 @@
 //! What a server is made with, as data: the options, and whether they can be right.
 
 use std::borrow::Cow;
+use std::io;
 use std::time::Duration;
 
+use crate::before_bind::BeforeBind;
 use crate::block_list::BlockList;
 use crate::cancel::Cancel;
 use crate::error::{Error, Result};
@@ -44,6 +46,7 @@ pub struct ServerOptions {
     pub(crate) readable_all: bool,
     pub(crate) writable_all: bool,
     pub(crate) remove_stale: bool,
+    pub(crate) before_bind: BeforeBind,
     pub(crate) connection: Options,
     pub(crate) lingering_close: Duration,
     pub(crate) threads: ThreadOptions,
@@ -82,6 +85,7 @@ impl ServerOptions {
             readable_all: false,
             writable_all: false,
             remove_stale: false,
+            before_bind: BeforeBind::default(),
             connection: Options::default(),
             lingering_close: LINGERING_CLOSE,
             threads: ThreadOptions::default(),
@@ -193,6 +197,54 @@ impl ServerOptions {
     /// ```
     pub fn remove_stale(self, remove: bool) -> ServerOptions {
         ServerOptions { remove_stale: remove, ..self }
+    }
+
+    /// Calls `hook` with the descriptor of each socket that [`listen`](Self::listen) makes, borrowed, before
+    /// bind(2) and listen(2): for what landline has no option for, such as a device, a mark, or an address that
+    /// this machine does not have yet. It is `AsFd`, on Windows `AsSocket`. Its error is that of `listen`:
+    /// `before_bind` with the code of the system, or an error of the program's own.
+    ///
+    /// It runs on the calling thread, and no lock is held. The descriptor is not closed while it runs. It must
+    /// not bind or connect the socket, nor make it non-blocking. A panic in it is the caller's; the socket is
+    /// closed then. Default: none.
+    ///
+    /// ```
+    /// use landline::net::ServerOptions;
+    /// use socket2::SockRef;
+    ///
+    /// let options = ServerOptions::new().before_bind(|fd| SockRef::from(&fd).set_ttl_v4(8));
+    /// let server = options.listen("127.0.0.1:0")?;
+    /// assert_eq!(server.with_raw(|fd| SockRef::from(&fd).ttl_v4())??, 8);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    #[doc(alias = "Control")]
+    #[doc(alias = "SO_BINDTODEVICE")]
+    #[doc(alias = "SO_MARK")]
+    #[doc(alias = "IP_FREEBIND")]
+    pub fn before_bind(
+        mut self,
+        hook: impl Fn(sys::BorrowedHandle<'_>) -> io::Result<()> + Send + Sync + 'static,
+    ) -> ServerOptions {
+        self.before_bind = BeforeBind::new(hook);
+        self
+    }
+
+    /// How many bytes the system may keep of each connection until they are read: SO_RCVBUF. It is set before
+    /// listen(2), so that the window that is offered to clients can be as large. The system may grant less, and
+    /// on Linux no longer sizes the buffer by itself then. On a Unix socket it does nothing. Default: the
+    /// system's.
+    #[doc(alias = "SO_RCVBUF")]
+    pub fn recv_buffer_size(mut self, bytes: usize) -> ServerOptions {
+        self.connection.buffers.recv_buffer_size = Some(bytes);
+        self
+    }
+
+    /// How many bytes the system may keep of each connection until they are sent and acknowledged: SO_SNDBUF.
+    /// Otherwise as [`recv_buffer_size`](Self::recv_buffer_size). Default: the system's.
+    #[doc(alias = "SO_SNDBUF")]
+    pub fn send_buffer_size(mut self, bytes: usize) -> ServerOptions {
+        self.connection.buffers.send_buffer_size = Some(bytes);
+        self
     }
 
     /// For each connection, see [`Socket::set_no_delay`](crate::net::Socket::set_no_delay). Default: yes.

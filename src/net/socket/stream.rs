@@ -14,6 +14,7 @@ use crate::sys;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Options {
     pub(crate) settings: Settings,
+    pub(crate) buffers: Buffers,
     pub(crate) allow_half_open: bool,
     pub(crate) paused: bool,
     pub(crate) outbox_limit: usize,
@@ -27,6 +28,7 @@ impl Default for Options {
         let settings = Settings { no_delay: true, ..Settings::UNKNOWN };
         Options {
             settings,
+            buffers: Buffers::default(),
             allow_half_open: false,
             paused: false,
             outbox_limit: 1024 * 1024,
@@ -40,7 +42,44 @@ impl Options {
     /// What no system takes is an error that names the option, before there is a socket.
     pub(crate) fn check(&self) -> Result<()> {
         self.settings.keep_alive.map_or(Ok(()), KeepAlive::check)?;
+        self.buffers.check()?;
         self.settings.user_timeout.map_or(Ok(()), check_user_timeout)
+    }
+}
+
+/// How large the buffers of a TCP socket are to be, made before it is connected: the scale of its window is agreed on in
+/// the handshake. `None` is the system's choice.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Buffers {
+    pub(crate) recv_buffer_size: Option<usize>,
+    pub(crate) send_buffer_size: Option<usize>,
+}
+
+impl Buffers {
+    pub(crate) fn are_none(self) -> bool {
+        self.recv_buffer_size.is_none() && self.send_buffer_size.is_none()
+    }
+
+    fn check(self) -> Result<()> {
+        // The system takes a C int.
+        const MOST: usize = i32::MAX as usize;
+        for (name, bytes) in [("recv_buffer_size", self.recv_buffer_size), ("send_buffer_size", self.send_buffer_size)]
+        {
+            if let Some(bytes) = bytes.filter(|bytes| !(1..=MOST).contains(bytes)) {
+                return Err(Error::option(name, format!(">= 1 and <= {MOST}"), bytes));
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn apply(self, socket: &SockRef<'_>) -> io::Result<()> {
+        if let Some(bytes) = self.recv_buffer_size {
+            socket.set_recv_buffer_size(bytes)?;
+        }
+        if let Some(bytes) = self.send_buffer_size {
+            socket.set_send_buffer_size(bytes)?;
+        }
+        Ok(())
     }
 }
 

@@ -4,6 +4,8 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+#[cfg(unix)]
+mod before_bind;
 mod cancel;
 mod endpoints;
 mod race;

@@ -5,7 +5,7 @@ use std::net::UdpSocket;
 use landline::dgram::{Socket, SocketOptions};
 
 use crate::support::dgram::receive;
-use crate::support::{Told, families};
+use crate::support::{Told, families, within};
 
 /// A socket, and std's handle to the same one, which can be asked what the system has.
 fn observed(options: &SocketOptions) -> (Socket, UdpSocket) {
@@ -116,4 +116,46 @@ fn receive_buffer_is_4_mib_where_the_system_grants_it() {
     let granted = max.trim().parse::<usize>().unwrap().min(4 << 20);
     let socket = Socket::bind("127.0.0.1:0").unwrap();
     assert_eq!(socket.recv_buffer_size().unwrap(), granted * 2, "Linux reports double of what it grants");
+}
+
+/// Ensures that the hook runs before the socket is bound, that its error is that of `bind`, and that a disconnect, which makes
+/// the socket anew, runs it again, at a moment when it may use the socket itself.
+#[cfg(unix)]
+#[test]
+fn the_hook_runs_before_the_socket_is_bound_and_at_a_disconnect() {
+    use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+    use std::sync::{Arc, OnceLock};
+
+    use socket2::SockRef;
+    for at in families() {
+        let (calls, itself) = (Arc::new(AtomicUsize::new(0)), Arc::new(OnceLock::<Socket>::new()));
+        let (counted, used) = (Arc::clone(&calls), Arc::clone(&itself));
+        let options = if at.starts_with('[') { SocketOptions::udp6() } else { SocketOptions::udp4() };
+        let socket = options.clone().before_bind(move |fd| {
+            let socket = SockRef::from(&fd);
+            assert_eq!(socket.local_addr()?.as_socket().map(|at| at.port()), Some(0), "it is not bound yet");
+            counted.fetch_add(1, SeqCst);
+            if let Some(itself) = used.get() {
+                itself.set_broadcast(true)?;
+            }
+            socket.set_keepalive(true)
+        });
+        let socket = socket.bind(at).expect("port 0 is free");
+        let keep_alive = |socket: &Socket| socket.with_raw(|fd| SockRef::from(&fd).keepalive()).expect("it is open");
+        assert!(keep_alive(&socket).expect("it can be asked"), "what it has set holds");
+        let peer = Socket::bind(at).expect("port 0 is free");
+        socket.connect(peer.address()).expect("it is on this machine");
+        itself.set(socket.clone()).expect("it is set once");
+        within("disconnect returns", {
+            let socket = socket.clone();
+            move || socket.disconnect()
+        })
+        .expect("it is connected");
+        assert_eq!(calls.load(SeqCst), 2, "it runs again for the socket that takes the place");
+        assert!(keep_alive(&socket).expect("it can be asked"), "what it has set holds again");
+        socket.close();
+        let error = options.before_bind(|_| Err(std::io::ErrorKind::PermissionDenied.into())).bind(at);
+        let error = error.expect_err("the hook fails");
+        assert_eq!((error.syscall(), error.code()), (Some("before_bind"), "EACCES"), "{error}");
+    }
 }

@@ -88,7 +88,7 @@ const RENAMED: [(&str, &str); 6] = [
 ];
 
 /// What holds where an option is not set, unless that is "none".
-const UNSET: [(&str, &str); 12] = [
+const UNSET: [(&str, &str); 13] = [
     ("broadcast", "no"),
     ("delay", "the system's"),
     ("family", "any"),
@@ -96,6 +96,7 @@ const UNSET: [(&str, &str); 12] = [
     ("lookup", "the system's resolver"),
     ("multicast_loop", "yes"),
     ("multicast_ttl", "1"),
+    ("recv_buffer_size", "the system's"),
     ("send_buffer_size", "the system's"),
     ("stack_size", "std's"),
     ("ttl", "the system's"),

@@ -7,6 +7,8 @@ mod support;
 mod accept;
 mod accept_timeout;
 mod adopt;
+#[cfg(unix)]
+mod before_bind;
 mod block_list;
 mod channel;
 mod close;
