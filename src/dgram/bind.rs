@@ -5,11 +5,12 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 use socket2::{Domain, Protocol, SockRef, Type};
 
-use crate::address::{Address, Family};
+use crate::address::Family;
 use crate::dgram::options::{RECV_BUFFER, SEND_BUFFER, SocketOptions};
+use crate::dgram::shared::Origin;
 use crate::dgram::socket::Socket;
 use crate::dgram::udp;
-use crate::endpoint::{Endpoint, Target, resolve};
+use crate::endpoint::{Endpoint, Target, has_zone, resolve};
 use crate::error::{Error, Result};
 use crate::sys;
 
@@ -26,17 +27,54 @@ impl SocketOptions {
         let mut failed = Vec::new();
         for at in self.candidates(at.into().target()?)? {
             match self.open(at) {
-                Ok(socket) => return Socket::new(socket, self.clone(), false),
+                Ok(socket) => {
+                    let local = socket.local_addr().map_err(|error| Error::call("getsockname", &error))?;
+                    return Ok(Socket::new(socket, local, self.clone(), Origin::Made));
+                }
                 Err(error) => failed.push(error),
             }
         }
         Err(failed.swap_remove(0).into())
     }
 
-    /// Takes a socket over that exists already and is bound, such as a [`std::net::UdpSocket`] or one that a service
-    /// manager has passed on. Its family is its own; of the options only those are applied that were set.
+    /// Takes over a socket of this program's own, which no other process and no other part of this one has: a
+    /// [`std::net::UdpSocket`], on Unix an `OwnedFd` too. It is a socket like one that [`bind`](Self::bind) makes. A socket
+    /// that others have too, such as a service manager or a parent process, is [adopted](Self::adopt) instead.
     ///
-    /// Others may still have it, in this process or another. So it is never shut down and never connected:
+    /// It is made blocking, without timeouts of its own, and is not passed on to programs that are started
+    /// (close-on-exec). A peer that it has is kept. Of the options only those are applied that were set, and its family is
+    /// its own. [`disconnect`](Socket::disconnect) is not possible.
+    ///
+    /// With the default options, [`Socket::from`] is the same and cannot fail.
+    ///
+    /// ```
+    /// use landline::dgram::{Socket, SocketOptions};
+    /// use std::net::UdpSocket;
+    ///
+    /// let socket = SocketOptions::new().ttl(8).own(UdpSocket::bind("127.0.0.1:0")?)?;
+    /// Socket::bind("127.0.0.1:0")?.send_to(b"hello", socket.address())?;
+    /// let mut buffer = [0; 100];
+    /// let (bytes, _) = socket.recv(&mut buffer)?.expect("the socket is open");
+    /// assert_eq!(bytes, b"hello");
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `ERR_INVALID_FD_TYPE` if it is no UDP socket, `ERR_INVALID_ARG_VALUE` if it is not bound, or not of the family of the
+    /// options. `ERR_OUT_OF_RANGE` and others name an option that cannot be.
+    #[doc(alias = "from_std")]
+    pub fn own(&self, socket: impl Into<sys::OwnedHandle>) -> io::Result<Socket> {
+        let (socket, at) = self.given(socket.into())?;
+        let socket = alone(socket);
+        self.apply(&socket, at.is_ipv6())?;
+        Ok(Socket::new(socket, at, self.clone(), Origin::Owned))
+    }
+
+    /// Takes over a socket that others may still have, in this process or another, such as one that a service manager has
+    /// passed on: a [`std::net::UdpSocket`], on Unix an `OwnedFd` too. One that this program alone has is better
+    /// [owned](Self::own). Its family is its own; of the options only those are applied that were set.
+    ///
+    /// Since others may have it, it is never shut down and never connected:
     /// [`connect`](Socket::connect) gives it a peer that this program alone sees to. [`close`](Socket::close) closes this
     /// descriptor alone. It wakes the receivers by empty datagrams that the socket is sent from this machine, of which
     /// some may be left for the others.
@@ -55,12 +93,26 @@ impl SocketOptions {
     /// Our descriptor is not passed on to programs that are started (close-on-exec).
     ///
     /// # Errors
-    /// `ERR_INVALID_FD_TYPE` if it is no UDP socket, `ERR_INVALID_ARG_VALUE` if it is not bound or is in non-blocking
-    /// mode, which is not changed because that too is shared: call `set_nonblocking(false)` first.
+    /// `ERR_INVALID_FD_TYPE` if it is no UDP socket, `ERR_INVALID_ARG_VALUE` if it is not bound, is not of the family of
+    /// the options, or is in non-blocking mode, which is not changed because that too is shared: call
+    /// `set_nonblocking(false)` first.
     #[doc(alias = "fd")]
     pub fn adopt(&self, socket: impl Into<sys::OwnedHandle>) -> io::Result<Socket> {
+        let (socket, at) = self.given(socket.into())?;
+        if sys::is_nonblocking(&socket).map_err(|error| Error::call("open", &error))? {
+            let text = "The socket to adopt is in non-blocking mode: call set_nonblocking(false) first";
+            return Err(Error::invalid("ERR_INVALID_ARG_VALUE", text).into());
+        }
+        sys::close_on_exec(&socket).map_err(|error| Error::call("open", &error))?;
+        let socket = UdpSocket::from(socket);
+        self.apply(&socket, at.is_ipv6())?;
+        Ok(Socket::new(socket, at, self.clone(), Origin::Adopted))
+    }
+
+    /// A UDP socket that exists already, and is bound, with its address.
+    fn given(&self, socket: sys::OwnedHandle) -> Result<(socket2::Socket, SocketAddr)> {
         self.check()?;
-        let socket = socket2::Socket::from(socket.into());
+        let socket = socket2::Socket::from(socket);
         let at = socket.local_addr().map_err(|error| Error::call("getsockname", &error))?;
         let is = |kind| socket.r#type().is_ok_and(|known| known == kind);
         let at = match at.as_socket() {
@@ -71,18 +123,14 @@ impl SocketOptions {
             }
         };
         if at.port() == 0 {
-            return Err(Error::invalid("ERR_INVALID_ARG_VALUE", "The socket to adopt is not bound").into());
+            return Err(Error::invalid("ERR_INVALID_ARG_VALUE", "The socket is not bound"));
         }
-        if sys::is_nonblocking(&socket).map_err(|error| Error::call("open", &error))? {
-            let text = "The socket to adopt is in non-blocking mode: call set_nonblocking(false) first";
-            return Err(Error::invalid("ERR_INVALID_ARG_VALUE", text).into());
+        let family = if at.is_ipv6() { Family::Ipv6 } else { Family::Ipv4 };
+        if let Some(asked) = self.family.filter(|asked| *asked != family) {
+            let text = format!("The socket is of {family}, and the options are for {asked}: use SocketOptions::new()");
+            return Err(Error::invalid("ERR_INVALID_ARG_VALUE", text));
         }
-        sys::close_on_exec(&socket).map_err(|error| Error::call("open", &error))?;
-        let socket = UdpSocket::from(socket);
-        self.apply(&socket, at.is_ipv6())?;
-        let mut options = self.clone();
-        options.family = Address::from(at).family();
-        Socket::new(socket, options, true)
+        Ok((socket, at))
     }
 
     /// A socket with these options, bound.
@@ -156,8 +204,10 @@ impl SocketOptions {
 
     /// Where to bind, in the order to try; at least one.
     fn candidates(&self, at: Target) -> Result<Vec<SocketAddr>> {
-        let any: IpAddr = match self.family {
-            Family::Ipv6 => Ipv6Addr::UNSPECIFIED.into(),
+        let any: IpAddr = match (self.family, &at) {
+            (Some(Family::Ipv6), _) => Ipv6Addr::UNSPECIFIED.into(),
+            (None, Target::Ip(at)) if !at.ip().to_canonical().is_ipv4() => Ipv6Addr::UNSPECIFIED.into(),
+            (None, Target::Name { host, .. }) if has_zone(host) => Ipv6Addr::UNSPECIFIED.into(),
             _ => Ipv4Addr::UNSPECIFIED.into(),
         };
         match at {
@@ -168,11 +218,38 @@ impl SocketOptions {
             }
             Target::Ip(at) if at.is_ipv6() && any.is_ipv6() => Ok(vec![at]),
             Target::Ip(at) => Err(Error::coded("bind", io::ErrorKind::InvalidInput, "EINVAL").at(at)),
-            Target::Name { host, port } => resolve(&host, port, Some(self.family)),
+            Target::Name { host, port } => {
+                let family = if any.is_ipv6() { Family::Ipv6 } else { Family::Ipv4 };
+                match resolve(&host, port, Some(family)) {
+                    Err(error) if self.family.is_none() && any.is_ipv4() && error.kind() == io::ErrorKind::NotFound => {
+                        resolve(&host, port, Some(Family::Ipv6))
+                    }
+                    found => found,
+                }
+            }
             Target::Path(_) => Err(no_path()),
             Target::Invalid(error) => Err(error),
         }
     }
+}
+
+impl From<UdpSocket> for Socket {
+    /// Takes over a socket of std's that this program alone has, as [`SocketOptions::own`] does, with the default options.
+    fn from(socket: UdpSocket) -> Socket {
+        let socket = alone(socket.into());
+        let local = socket.local_addr().unwrap_or_else(|_| (Ipv4Addr::UNSPECIFIED, 0).into());
+        Socket::new(socket, local, SocketOptions::new(), Origin::Owned)
+    }
+}
+
+/// Makes a socket that this program alone has block, and for as long as it takes, and keeps it from programs that are
+/// started. What fails here makes the first receive or send fail.
+fn alone(socket: socket2::Socket) -> UdpSocket {
+    let _ = sys::close_on_exec(&socket);
+    let _ = socket.set_nonblocking(false);
+    let _ = socket.set_read_timeout(None);
+    let _ = socket.set_write_timeout(None);
+    socket.into()
 }
 
 pub(crate) fn no_path() -> Error {

@@ -9,7 +9,7 @@ use crate::dgram::multicast::rejoin;
 use crate::dgram::options::RECV_BUFFER;
 use crate::dgram::receive::MAX_DATAGRAM;
 use crate::dgram::send::{is_connected, not_connected};
-use crate::dgram::shared::{CarriedOver, Open, Setup, not_running};
+use crate::dgram::shared::{CarriedOver, Open, Origin, Setup, not_running};
 use crate::dgram::socket::Socket;
 use crate::dgram::udp::lost;
 use crate::dgram::wake::Draining;
@@ -45,7 +45,7 @@ impl Socket {
         if open.peer.exists() {
             return Err(is_connected().into());
         }
-        if open.adopted || !may_bind_again(setup.local) {
+        if open.adopted || !open.given && !may_bind_again(setup.local) {
             open.peer.choose(Some(to));
             return Ok(());
         }
@@ -71,7 +71,8 @@ impl Socket {
     ///
     /// # Errors
     /// `ERR_SOCKET_DGRAM_NOT_CONNECTED` if there is no peer, `ENOTSUP` for an [adopted](super::SocketOptions::adopt)
-    /// socket that came with its peer: its giver's would stay connected and get what is sent to this one. `EACCES` if the
+    /// socket that came with its peer: its giver's would stay connected and get what is sent to this one. `ENOTSUP` too for
+    /// one that was [given](super::SocketOptions::own): what its giver has set could not be set again. `EACCES` if the
     /// right to bind a reserved port was given up since [`connect`](Socket::connect): the socket keeps its peer; give the
     /// right up before, or bind a new socket. `ERR_SOCKET_DGRAM_NOT_RUNNING` once
     /// closed. A code of `bind` is one of a shortage, mostly of descriptors; nothing has changed then. Only where the
@@ -80,7 +81,7 @@ impl Socket {
         let mut not_rejoined = Vec::new();
         let is_replaced = {
             let open = self.open()?;
-            open.peer.is_connected() && !open.adopted
+            open.peer.is_connected() && !open.given
         };
         let (options, local) = {
             let setup = self.setup();
@@ -126,7 +127,7 @@ impl Socket {
             old.peer.choose(None);
             return Ok(());
         }
-        if old.adopted {
+        if old.given {
             return Err(Failed::AsBefore(Error::coded("disconnect", io::ErrorKind::Unsupported, "ENOTSUP")));
         }
         let socket = prepared.map_err(Failed::AsBefore)?;
@@ -154,7 +155,7 @@ impl Socket {
             setup.options.bind_prepared(&socket, setup.local).map_err(Failed::Closed)?;
         }
         *not_rejoined = rejoin(&socket, &setup);
-        slot.open = Some(Arc::new(Open::new(socket, setup.local, false)));
+        slot.open = Some(Arc::new(Open::new(socket, setup.local, Origin::Made)));
         Ok(())
     }
 }

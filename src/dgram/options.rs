@@ -30,7 +30,7 @@ pub(crate) const SEND_BUFFER: usize = 65_535;
 #[derive(Debug, Clone)]
 #[doc(alias = "createSocket")]
 pub struct SocketOptions {
-    pub(crate) family: Family,
+    pub(crate) family: Option<Family>,
     pub(crate) reuse_address: bool,
     pub(crate) reuse_port: bool,
     pub(crate) ipv6_only: bool,
@@ -48,11 +48,18 @@ pub struct SocketOptions {
     pub(crate) reporter: Reporter,
 }
 
+impl Default for SocketOptions {
+    fn default() -> SocketOptions {
+        SocketOptions::new()
+    }
+}
+
 impl SocketOptions {
-    /// A socket for IPv4.
-    pub fn udp4() -> SocketOptions {
+    /// The defaults, as each option names its own. The family is that of the address that is bound, or of the socket that
+    /// is given: IPv4 for a bare port, and for a name that has an address of IPv4.
+    pub fn new() -> SocketOptions {
         SocketOptions {
-            family: Family::Ipv4,
+            family: None,
             reuse_address: false,
             reuse_port: false,
             ipv6_only: false,
@@ -71,10 +78,15 @@ impl SocketOptions {
         }
     }
 
+    /// A socket for IPv4, and for nothing else.
+    pub fn udp4() -> SocketOptions {
+        SocketOptions { family: Some(Family::Ipv4), ..SocketOptions::new() }
+    }
+
     /// A socket for IPv6, and for IPv4 too where it is bound to `::`, unless [`ipv6_only`](Self::ipv6_only) is set.
     /// IPv4 peers show their IPv4 address.
     pub fn udp6() -> SocketOptions {
-        SocketOptions { family: Family::Ipv6, ..SocketOptions::udp4() }
+        SocketOptions { family: Some(Family::Ipv6), ..SocketOptions::new() }
     }
 
     /// Lets several sockets that all ask for it have one address: `SO_REUSEADDR`, with `SO_REUSEPORT` on macOS and the
@@ -145,7 +157,7 @@ impl SocketOptions {
     /// use landline::dgram::SocketOptions;
     /// use socket2::SockRef;
     ///
-    /// let options = SocketOptions::udp4().before_bind(|fd| SockRef::from(&fd).set_ttl_v4(8));
+    /// let options = SocketOptions::new().before_bind(|fd| SockRef::from(&fd).set_ttl_v4(8));
     /// let socket = options.bind("127.0.0.1:0")?;
     /// assert_eq!(socket.with_raw(|fd| SockRef::from(&fd).ttl_v4())??, 8);
     /// # Ok::<(), std::io::Error>(())

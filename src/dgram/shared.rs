@@ -150,6 +150,17 @@ impl Drop for Shared {
     }
 }
 
+/// Where a socket comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// It was made here.
+    Made,
+    /// It was given, and others have it not.
+    Owned,
+    /// Others have it too.
+    Adopted,
+}
+
 /// An open socket. A thread that uses it holds it for the time of one call; the last to let go closes the descriptor.
 pub(crate) struct Open {
     pub(crate) socket: UdpSocket,
@@ -157,6 +168,8 @@ pub(crate) struct Open {
     pub(crate) local: SocketAddr,
     /// Others may have it too.
     pub(crate) adopted: bool,
+    /// Other code made it, and what it has set is not known.
+    pub(crate) given: bool,
     /// The process that made it: after fork(2) another may have it too.
     pub(crate) made_by: u32,
     /// The only one it talks to, if there is one.
@@ -171,10 +184,11 @@ pub(crate) struct Open {
 }
 
 impl Open {
-    pub(crate) fn new(socket: UdpSocket, local: SocketAddr, adopted: bool) -> Open {
+    pub(crate) fn new(socket: UdpSocket, local: SocketAddr, origin: Origin) -> Open {
+        let (adopted, given) = (origin == Origin::Adopted, origin != Origin::Made);
         let (held, gone) = bounded(0);
         let (peer, waker) = (Peer::default(), OnceLock::new());
-        if let Some(its_peer) = socket.peer_addr().ok().filter(|_| adopted) {
+        if let Some(its_peer) = socket.peer_addr().ok().filter(|_| given) {
             peer.set_connected(its_peer);
         }
         if adopted && !peer.exists() {
@@ -188,6 +202,7 @@ impl Open {
             socket,
             local,
             adopted,
+            given,
             made_by: process::id(),
             peer,
             waker,

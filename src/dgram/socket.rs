@@ -7,10 +7,10 @@ use crossbeam_channel::bounded;
 
 use crate::address::canonical;
 use crate::dgram::options::SocketOptions;
-use crate::dgram::shared::{CarriedOver, Open, Setup, Shared, Slot, not_running};
+use crate::dgram::shared::{CarriedOver, Open, Origin, Setup, Shared, Slot, not_running};
 use crate::dgram::udp::{is_dual_stack, lost};
-use crate::endpoint::{Endpoint, Target, has_zone};
-use crate::error::{Error, Result};
+use crate::endpoint::Endpoint;
+use crate::error::Result;
 use crate::sync::poison::{Guard, lock};
 use crate::sys;
 
@@ -47,16 +47,7 @@ impl Socket {
     /// As of [`SocketOptions::bind`].
     #[doc(alias = "bindSync")]
     pub fn bind(at: impl Into<Endpoint>) -> io::Result<Socket> {
-        let at = at.into();
-        match &at.0 {
-            Target::Ip(SocketAddr::V6(v6)) if v6.ip().to_ipv4_mapped().is_none() => SocketOptions::udp6().bind(at),
-            Target::Name { host, .. } if has_zone(host) => SocketOptions::udp6().bind(at),
-            Target::Name { .. } => match SocketOptions::udp4().bind(at.clone()) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => SocketOptions::udp6().bind(at),
-                bound => bound,
-            },
-            _ => SocketOptions::udp4().bind(at),
-        }
+        SocketOptions::new().bind(at)
     }
 
     /// Where the socket is bound. It stays known after the socket is closed, and stays what was bound while the socket
@@ -129,7 +120,7 @@ impl Socket {
     ///   them otherwise;
     /// - connect(2), bind(2), shutdown(2), which landline does not see;
     /// - all that [`disconnect`](Self::disconnect) has to make again: it opens another socket, with what landline's own calls
-    ///   have set.
+    ///   and [`before_bind`](SocketOptions::before_bind) have set.
     ///
     /// ```
     /// use landline::dgram::Socket;
@@ -151,12 +142,11 @@ impl Socket {
         Ok(f(sys::borrow(&open.socket)))
     }
 
-    pub(crate) fn new(socket: UdpSocket, options: SocketOptions, adopted: bool) -> io::Result<Socket> {
-        let failed = |error: io::Error| Error::call("getsockname", &error);
-        let local = socket.local_addr().map_err(failed)?;
+    /// `local` is its address.
+    pub(crate) fn new(socket: UdpSocket, local: SocketAddr, options: SocketOptions, origin: Origin) -> Socket {
         let reaches_v4 = local.ip().is_unspecified() || local.ip().to_canonical().is_ipv4();
         let dual = is_dual_stack(&socket) && reaches_v4;
-        let open = Open::new(socket, local, adopted);
+        let open = Open::new(socket, local, origin);
         let (closer, closing) = bounded(0);
         let cancel = options.cancel.clone();
         let socket = Socket(Arc::new(Shared {
@@ -194,7 +184,7 @@ impl Socket {
             });
             *lock(&socket.0.attached) = Some(attached);
         }
-        Ok(socket)
+        socket
     }
 
     /// The open socket, for the time of one call; an error once closed.

@@ -175,7 +175,7 @@ fn adopted_socket_has_its_own_address_and_settings() {
         let std = UdpSocket::bind(at).unwrap();
         std.set_ttl(7).or(if at.starts_with('[') { Ok(()) } else { Err("IPv4 has a TTL") }).unwrap();
         let giver = std.try_clone().unwrap();
-        let socket = SocketOptions::udp4().adopt(std).unwrap();
+        let socket = SocketOptions::new().adopt(std).unwrap();
         assert_eq!(socket.address(), giver.local_addr().unwrap(), "the address is the socket's");
         if at.starts_with('1') {
             assert_eq!(giver.ttl().unwrap(), 7, "what was not asked for is left");
@@ -193,7 +193,7 @@ fn adopted_socket_stays_open_for_its_giver() {
     for at in families() {
         let giver = UdpSocket::bind(at).unwrap();
         giver.set_read_timeout(Some(HANG)).unwrap();
-        let socket = SocketOptions::udp4().adopt(giver.try_clone().unwrap()).unwrap();
+        let socket = SocketOptions::new().adopt(giver.try_clone().unwrap()).unwrap();
         let loops = receiving(&socket, |_, _, _| Ok(()));
         // Not a bound: it sets a timeout that is to be taken off again.
         assert!(socket.recv_timeout(&mut [0; 10], Duration::from_millis(1)).is_err());
@@ -217,14 +217,14 @@ fn adopted_socket_stays_open_for_its_giver() {
 #[cfg(unix)]
 #[test]
 fn adopting_anything_else_is_an_error() {
-    let error = SocketOptions::udp4().adopt(TcpListener::bind("127.0.0.1:0").unwrap()).unwrap_err();
+    let error = SocketOptions::new().adopt(TcpListener::bind("127.0.0.1:0").unwrap()).unwrap_err();
     assert_eq!(error.told().code(), "ERR_INVALID_FD_TYPE");
     assert_eq!(error.to_string(), "Unsupported fd type: TCP", "it prints what Node prints");
     let unix = std::os::unix::net::UnixDatagram::unbound().unwrap();
-    assert_eq!(SocketOptions::udp4().adopt(unix).unwrap_err().told().code(), "ERR_INVALID_FD_TYPE");
+    assert_eq!(SocketOptions::new().adopt(unix).unwrap_err().told().code(), "ERR_INVALID_FD_TYPE");
     let nonblocking = UdpSocket::bind("127.0.0.1:0").unwrap();
     nonblocking.set_nonblocking(true).unwrap();
-    assert_eq!(SocketOptions::udp4().adopt(nonblocking).unwrap_err().told().code(), "ERR_INVALID_ARG_VALUE");
+    assert_eq!(SocketOptions::new().adopt(nonblocking).unwrap_err().told().code(), "ERR_INVALID_ARG_VALUE");
 }
 
 /// Ensures that after `close` the address is still known, that everything else says so, and that closing again does

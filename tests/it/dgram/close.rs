@@ -22,7 +22,7 @@ type Making = fn(&str) -> Socket;
 fn makings() -> Vec<(&'static str, Making)> {
     vec![
         ("own", |at| Socket::bind(at).unwrap()),
-        ("adopted", |at| SocketOptions::udp4().adopt(UdpSocket::bind(at).unwrap()).unwrap()),
+        ("adopted", |at| SocketOptions::new().adopt(UdpSocket::bind(at).unwrap()).unwrap()),
     ]
 }
 

@@ -14,6 +14,8 @@ mod multicast;
 mod neighbours;
 mod options;
 #[cfg(unix)]
+mod own;
+#[cfg(unix)]
 mod raw;
 mod receive;
 mod send;

@@ -78,7 +78,7 @@ fn the_giver_of_a_socket_sees_nothing_of_its_peer_and_of_its_end() {
     let giver = UdpSocket::bind("127.0.0.1:0").unwrap();
     let at = giver.local_addr().unwrap();
     let [peer, other] = [(); 2].map(|()| Socket::bind("127.0.0.1:0").unwrap());
-    let socket = SocketOptions::udp4().adopt(giver.try_clone().unwrap()).unwrap();
+    let socket = SocketOptions::new().adopt(giver.try_clone().unwrap()).unwrap();
     for _ in 0..2 {
         socket.connect(peer.address()).unwrap();
         assert!(giver.peer_addr().is_err(), "the giver's socket has no peer");
@@ -109,7 +109,7 @@ fn a_loop_neither_ends_nor_spins_when_the_giver_makes_the_socket_non_blocking() 
     use crate::support::{HANG, numbered};
     use std::sync::mpsc;
     let giver = UdpSocket::bind("127.0.0.1:0").unwrap();
-    let socket = SocketOptions::udp4().adopt(giver.try_clone().unwrap()).unwrap();
+    let socket = SocketOptions::new().adopt(giver.try_clone().unwrap()).unwrap();
     let sender = Socket::bind("127.0.0.1:0").unwrap();
     let (got, inbox) = mpsc::channel();
     let in_loop = socket.clone();
@@ -161,7 +161,7 @@ mod networks {
 
     /// Closes an adopted socket, which cannot be reached from here: its loop ends, and its giver gets nothing.
     fn closes(what: &str, giver: &UdpSocket) {
-        let socket = SocketOptions::udp4().adopt(giver.try_clone().unwrap()).unwrap();
+        let socket = SocketOptions::new().adopt(giver.try_clone().unwrap()).unwrap();
         let running = socket.clone();
         let running = blocked(move || running.each(|_, _| Ok(())));
         let begun = Instant::now();
@@ -230,7 +230,7 @@ mod networks {
             let giver = UdpSocket::bind("127.0.0.1:0").unwrap();
             let (tell, told) = mpsc::channel();
             let hook = move |report: &Report| tell.send(report.to_string()).unwrap();
-            let socket = SocketOptions::udp4().report(hook).adopt(giver.try_clone().unwrap()).unwrap();
+            let socket = SocketOptions::new().report(hook).adopt(giver.try_clone().unwrap()).unwrap();
             let running = socket.clone();
             let running = blocked(move || running.recv(&mut [0; 10]).unwrap().is_none());
             run("ip link set lo down");
@@ -265,7 +265,7 @@ mod networks {
                 within("the loop ends", || running.join().unwrap()).unwrap();
                 took
             });
-            let adopted = SocketOptions::udp6().adopt(UdpSocket::bind("[::]:0").unwrap()).unwrap();
+            let adopted = SocketOptions::new().adopt(UdpSocket::bind("[::]:0").unwrap()).unwrap();
             let running = adopted.clone();
             let running = blocked(move || running.each(|_, _| Ok(())));
             adopted.close();
@@ -347,9 +347,9 @@ mod networks {
                 Err(error) => return println!("skipped: no ICMP socket can be made here: {error}"),
             };
             ping.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
-            let error = SocketOptions::udp4().adopt(OwnedFd::from(ping)).unwrap_err();
+            let error = SocketOptions::new().adopt(OwnedFd::from(ping)).unwrap_err();
             assert_eq!(error.to_string(), "Unsupported fd type: UNKNOWN", "ICMP is not UDP");
-            eventually("UDP can be", || SocketOptions::udp4().adopt(given("127.0.0.1:0", |_| {})).is_ok());
+            eventually("UDP can be", || SocketOptions::new().adopt(given("127.0.0.1:0", |_| {})).is_ok());
         });
     }
 }

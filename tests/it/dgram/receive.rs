@@ -286,7 +286,7 @@ fn receives_keep_their_time_while_what_comes_is_thrown_away() {
         list.add_address([127, 0, 0, 2]);
         let blocking = SocketOptions::udp4().receive_block_list(&list).bind("127.0.0.1:0").unwrap();
         let peer = Socket::bind("127.0.0.1:0").unwrap();
-        let filtering = SocketOptions::udp4().adopt(UdpSocket::bind("127.0.0.1:0").unwrap()).unwrap();
+        let filtering = SocketOptions::new().adopt(UdpSocket::bind("127.0.0.1:0").unwrap()).unwrap();
         filtering.connect(peer.address()).unwrap();
         for (socket, from) in [(blocking, "127.0.0.2:0"), (filtering, "127.0.0.1:0")] {
             // Some dozens, which are soon thrown away at the end.

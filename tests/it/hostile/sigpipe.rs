@@ -158,7 +158,7 @@ fn no_datagram_raises_sigpipe() {
         let adopted = || {
             let giver = UdpSocket::bind("127.0.0.1:0").expect("port 0 can be bound");
             let ours = giver.try_clone().expect("a descriptor is free");
-            (giver, dgram::SocketOptions::udp4().adopt(ours).expect("it is a datagram socket"))
+            (giver, dgram::SocketOptions::new().adopt(ours).expect("it is a datagram socket"))
         };
         let peer = dgram::Socket::bind("127.0.0.1:0").expect("port 0 can be bound");
         let slices = [IoSlice::new(b"x"), IoSlice::new(b"y")];

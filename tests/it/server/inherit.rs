@@ -85,7 +85,7 @@ fn no_socket_is_inherited() {
         let again = dgram::Socket::bind("127.0.0.1:0").expect("port 0 is free");
         again.connect(datagrams.address()).and_then(|()| again.disconnect()).expect("it is a socket made anew");
         let given = inheritable(UdpSocket::bind("127.0.0.1:0").expect("port 0 is free"));
-        let given = dgram::SocketOptions::udp4().adopt(given).expect("it is bound");
+        let given = dgram::SocketOptions::new().adopt(given).expect("it is bound");
         let received = given.events(0).expect("a thread starts");
 
         let idle = Idle::start(&sleep);

@@ -345,7 +345,7 @@ mod socket {
         assert_eq!(Socket::try_from(listener()).unwrap_err().told().code(), "ERR_INVALID_FD_TYPE");
         assert_eq!(Socket::try_from(udp()).unwrap_err().told().code(), "ERR_INVALID_FD_TYPE");
         assert_eq!(ServerOptions::new().adopt(udp()).unwrap_err().told().code(), "EINVAL");
-        assert_eq!(dgram::SocketOptions::udp4().adopt(listener()).unwrap_err().told().code(), "ERR_INVALID_FD_TYPE");
+        assert_eq!(dgram::SocketOptions::new().adopt(listener()).unwrap_err().told().code(), "ERR_INVALID_FD_TYPE");
         let (stream, _other) = std::os::unix::net::UnixStream::pair().unwrap();
         assert_eq!(ServerOptions::new().adopt(OwnedFd::from(stream)).unwrap_err().told().code(), "EINVAL");
     }

@@ -942,7 +942,7 @@ mod udp {
         within(|| {
             let made = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
             let duplicate = made.try_clone().unwrap();
-            let socket = SocketOptions::udp4().adopt(made).unwrap();
+            let socket = SocketOptions::new().adopt(made).unwrap();
             let sender = dgram::Socket::bind("127.0.0.1:0").unwrap();
             sender.send_to(b"hello world", socket.address()).unwrap();
             let mut buffer = [0; 11];
@@ -960,7 +960,7 @@ mod udp {
     fn the_ttl_is_what_was_set() {
         let made = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         let other = made.try_clone().unwrap();
-        let socket = SocketOptions::udp4().ttl(99).adopt(made).unwrap();
+        let socket = SocketOptions::new().ttl(99).adopt(made).unwrap();
         assert_eq!(other.ttl().unwrap(), 99);
         socket.set_ttl(100).unwrap();
         assert_eq!(other.ttl().unwrap(), 100);
@@ -973,7 +973,7 @@ mod udp {
     fn the_hop_limit_of_ipv6_is_what_was_set() {
         let made = std::net::UdpSocket::bind("[::1]:0").unwrap();
         let other = socket2::Socket::from(made.try_clone().unwrap());
-        let socket = SocketOptions::udp6().adopt(made).unwrap();
+        let socket = SocketOptions::new().adopt(made).unwrap();
         socket.set_ttl(100).unwrap();
         assert_eq!(other.unicast_hops_v6().unwrap(), 100);
     }

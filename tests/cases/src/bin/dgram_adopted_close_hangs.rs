@@ -20,7 +20,7 @@ fn main() {
     for _ in 0..20 {
         let ours = shared(([127, 0, 0, 1], 0).into());
         let _theirs = shared(ours.local_addr().unwrap());
-        let socket = SocketOptions::udp4().adopt(ours).unwrap();
+        let socket = SocketOptions::new().adopt(ours).unwrap();
         let running = cases::receiving(&socket, |_, _| {});
         thread::sleep(Duration::from_millis(50));
         let begun = Instant::now();

@@ -28,7 +28,7 @@ fn main() {
     let giver = UdpSocket::bind("127.0.0.1:0").unwrap();
     let socket = match mode.as_str() {
         "drop" => Socket::bind("127.0.0.1:0").unwrap(),
-        _ => SocketOptions::udp4().adopt(giver.try_clone().unwrap()).unwrap(),
+        _ => SocketOptions::new().adopt(giver.try_clone().unwrap()).unwrap(),
     };
     let sender = Socket::bind("127.0.0.1:0").unwrap();
     let mut buffer = [0; 100];

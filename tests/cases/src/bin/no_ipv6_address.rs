@@ -58,7 +58,7 @@ fn main() {
         }
         "udp_adopt" => {
             let socket = UdpSocket::bind("[::]:0").unwrap();
-            let socket = dgram::SocketOptions::udp6().adopt(socket).unwrap();
+            let socket = dgram::SocketOptions::new().adopt(socket).unwrap();
             let running = cases::receiving(&socket, |_, _| {});
             std::thread::sleep(Duration::from_millis(100));
             let start = Instant::now();
