@@ -12,8 +12,10 @@ use socket2::SockRef;
 use crate::support::dgram::receive;
 use crate::support::{blocked, families, within};
 
+type Own = fn(UdpSocket) -> Socket;
+
 /// The ways to give a socket: from std's type, to options, as a bare descriptor.
-fn ways() -> [(&'static str, fn(UdpSocket) -> Socket); 3] {
+fn ways() -> [(&'static str, Own); 3] {
     [
         ("From", Socket::from),
         ("own", |socket| SocketOptions::new().own(socket).expect("it is bound")),

@@ -156,8 +156,8 @@ fn an_accepted_socket_has_no_time_of_its_listener() {
     each_ip(|at| {
         let server = Server::listen(at).expect("port 0 can be listened on");
         let is_plain = |socket: &Socket| {
-            assert_eq!(kernel(&socket, |raw| raw.read_timeout()), None, "reads have no time limit");
-            assert!(!kernel(&socket, |raw| raw.nonblocking()), "it blocks");
+            assert_eq!(kernel(socket, |raw| raw.read_timeout()), None, "reads have no time limit");
+            assert!(!kernel(socket, |raw| raw.nonblocking()), "it blocks");
         };
         for look in [false, true] {
             let calls: [Call; 3] =

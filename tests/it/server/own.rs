@@ -13,8 +13,10 @@ use socket2::SockRef;
 use crate::support::fixtures::{accept, kernel};
 use crate::support::{blocked, differs, each_ip, within};
 
+type Own = fn(TcpListener) -> Server;
+
 /// The ways to give a listener: from std's type, to options, as a bare descriptor.
-fn ways() -> [(&'static str, fn(TcpListener) -> Server); 3] {
+fn ways() -> [(&'static str, Own); 3] {
     [
         ("From", Server::from),
         ("own", |listener| ServerOptions::new().own(listener).expect("it listens")),

@@ -4,7 +4,6 @@
 use std::ffi::OsStr;
 use std::io::{self, BufRead, ErrorKind, Read, Write};
 use std::net::{IpAddr, TcpStream};
-use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
