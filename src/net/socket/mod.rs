@@ -441,22 +441,28 @@ impl TryFrom<std::os::fd::OwnedFd> for Socket {
     fn try_from(descriptor: std::os::fd::OwnedFd) -> io::Result<Socket> {
         let socket = socket2::Socket::from(descriptor);
         let is_stream = socket.r#type().is_ok_and(|kind| kind == socket2::Type::STREAM);
-        let is_listener = sys::is_listener(&socket).unwrap_or(false);
-        if is_stream && !is_listener && socket.local_addr().is_ok_and(|address| Address::of(&address).is_some()) {
-            let has_peer = socket.peer_addr().map(drop);
-            let socket = from_any(socket);
-            return match has_peer {
-                Err(error) if error.kind() == io::ErrorKind::NotConnected && !was_connected(&socket) => {
-                    Err(Error::call("getpeername", &error).into())
-                }
-                _ => Ok(socket),
-            };
+        if !is_stream || !socket.local_addr().is_ok_and(|address| Address::of(&address).is_some()) {
+            return Err(wrong_type().into());
         }
-        Err(Error::invalid("ERR_INVALID_FD_TYPE", "Unsupported fd type: not a stream socket").into())
+        let has_peer = socket.peer_addr().map(drop);
+        let is_listener = sys::is_listener(&socket).unwrap_or(false);
+        let socket = from_any(socket);
+        match has_peer {
+            Err(error) if error.kind() == io::ErrorKind::NotConnected && !was_connected(&socket) => {
+                Err(if is_listener { wrong_type() } else { Error::call("getpeername", &error) }.into())
+            }
+            _ => Ok(socket),
+        }
     }
 }
 
+#[cfg(unix)]
+fn wrong_type() -> Error {
+    Error::invalid("ERR_INVALID_FD_TYPE", "Unsupported fd type: not a stream socket")
+}
+
 /// Whether a socket without a peer had one once: one that was reset has its error, or its end, to be read.
+#[cfg(unix)]
 fn was_connected(socket: &Socket) -> bool {
     match socket.available() {
         Ok(there_is) => there_is.is_some(),
