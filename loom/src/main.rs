@@ -8,8 +8,8 @@ extern crate self as std;
 extern crate std as real;
 
 mod gate;
-mod limit;
 mod queue;
+mod slots;
 mod thread;
 mod turn;
 mod wait_queue;
@@ -60,7 +60,7 @@ type Model = (&'static str, Option<usize>, fn());
 fn main() {
     static ORDERS: Count = Count::new(0);
     let subjects = [
-        ("limit", limit::MODELS),
+        ("slots", slots::MODELS),
         ("gate", gate::MODELS),
         ("wait_queue", wait_queue::MODELS),
         ("turn", turn::MODELS),

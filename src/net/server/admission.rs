@@ -8,7 +8,6 @@ use socket2::SockRef;
 
 use crate::address::Address;
 use crate::error::Result;
-use crate::limit::{AddressSlot, Denied, Slot};
 use crate::net::proxy::Receiving;
 use crate::net::proxy::header::Header;
 use crate::net::server::arrival::Accepted;
@@ -19,6 +18,7 @@ use crate::net::server::registry::{Presence, Registration};
 use crate::net::socket::connection::Owner;
 use crate::net::socket::{Socket, stream};
 use crate::report::{RefusedBy, Report};
+use crate::slots::{AddressSlot, Denied, Slot};
 use crate::sync::deadline::Deadline;
 
 /// A client that was let in.

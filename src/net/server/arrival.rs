@@ -3,10 +3,10 @@
 use std::net::TcpStream;
 
 use crate::address::Address;
-use crate::limit::{AddressSlot, Slot};
 use crate::net::proxy::Receiving;
 use crate::net::server::registry::Presence;
 use crate::report::RefusedBy;
+use crate::slots::{AddressSlot, Slot};
 
 /// A client that accept(2) gave, and that may have to wait for a slot, or for its PROXY header.
 pub(crate) struct Accepted {

@@ -8,13 +8,13 @@ use std::thread::JoinHandle;
 
 use crate::address::Address;
 use crate::cancel::Attached;
-use crate::limit::Addresses;
 use crate::net::server::arrival::Accepted;
 use crate::net::server::options::ServerOptions;
 use crate::net::server::registry::{Registry, ShutdownReport};
 use crate::net::server::shortage::Shortage;
 use crate::net::server::told::Told;
 use crate::net::unix::SocketFile;
+use crate::slots::Addresses;
 use crate::sync::poison::{read, write};
 use crate::sync::wait_queue::WaitQueue;
 use crate::sys;

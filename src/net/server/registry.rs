@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use crate::address::Address;
 use crate::callback::{ActsFor, Frame};
-use crate::limit::{AddressSlot, Slot, Slots};
 use crate::net::socket::connection::{Connection, Ended, Owner};
 use crate::net::socket::lingering::{Lingering, Place};
 use crate::report::{ConnectionId, Outcome, RefusedBy, Report, Reporter};
+use crate::slots::{AddressSlot, Slot, Slots};
 use crate::sync::deadline::Deadline;
 use crate::sync::gate::{Gate, NoSeat, View};
 use crate::sync::poison::lock;

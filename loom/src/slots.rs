@@ -1,7 +1,7 @@
-//! Models of `src/limit.rs`.
+//! Models of `src/slots.rs`.
 
 #[allow(dead_code, reason = "what the models do not use")]
-#[path = "../../src/limit.rs"]
+#[path = "../../src/slots.rs"]
 mod library;
 
 use loom::sync::atomic::{AtomicBool, Ordering::SeqCst};
