@@ -90,6 +90,7 @@ mod encoding;
 mod endpoint;
 mod error;
 mod events;
+mod limit;
 mod one_line;
 mod report;
 mod slots;
@@ -110,6 +111,7 @@ pub use encoding::{Decoder, Encoding};
 pub use endpoint::Endpoint;
 pub use error::Error;
 pub use events::Events;
+pub use limit::{Limit, Slot};
 pub use report::{ConnectionId, ConnectionInfo, Outcome, RefusedBy, Report};
 pub use thread::Running;
 

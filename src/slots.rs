@@ -28,6 +28,8 @@ pub(crate) struct Slots {
     /// How many threads wait for room.
     waiting: Mutex<usize>,
     freed: Condvar,
+    /// Whose limit holds here, if it is shared: each slot is one of those too.
+    shared: Option<Arc<Slots>>,
 }
 
 /// Why there is no slot.
@@ -44,11 +46,36 @@ impl Slots {
             limit: AtomicUsize::new(limit),
             waiting: Mutex::new(0),
             freed: Condvar::new(),
+            shared: None,
         }
+    }
+
+    /// Slots with a count and an end of their own, and the limit of `shared`.
+    pub(crate) fn within(shared: Arc<Slots>) -> Slots {
+        Slots { shared: Some(shared), ..Slots::new(usize::MAX) }
     }
 
     /// Takes a slot, unless as many as the limit are taken or the slots are closed.
     pub(crate) fn take(self: &Arc<Slots>) -> Result<Slot, Denied> {
+        if let Some(shared) = &self.shared {
+            // Looked at first: closed slots take none of those that others share, not even for a moment, but for one that
+            // meets the close.
+            if self.word.load(SeqCst) & CLOSED != 0 {
+                return Err(Denied::Closed);
+            }
+            shared.raise()?;
+        }
+        match self.raise() {
+            Ok(nth) => Ok(Slot { slots: Arc::clone(self), nth }),
+            Err(denied) => {
+                self.shared.iter().for_each(|shared| shared.lower());
+                Err(denied)
+            }
+        }
+    }
+
+    /// Counts one more, unless as many as the limit are counted or the slots are closed; gives the count.
+    fn raise(&self) -> Result<usize, Denied> {
         let mut word = self.word.load(SeqCst);
         loop {
             if word & CLOSED != 0 {
@@ -59,9 +86,15 @@ impl Slots {
                 return Err(Denied::Full);
             }
             match self.word.compare_exchange_weak(word, word + ONE, SeqCst, SeqCst) {
-                Ok(_) => return Ok(Slot { slots: Arc::clone(self), nth: word / ONE + 1 }),
+                Ok(_) => return Ok(word / ONE + 1),
                 Err(now) => word = now,
             }
+        }
+    }
+
+    fn lower(&self) {
+        if self.word.fetch_sub(ONE, SeqCst) & WAITED != 0 {
+            self.wake();
         }
     }
 
@@ -71,17 +104,19 @@ impl Slots {
     }
 
     pub(crate) fn limit(&self) -> usize {
-        self.limit.load(SeqCst)
+        self.shared.as_deref().unwrap_or(self).limit.load(SeqCst)
     }
 
-    /// Counts from the next `take` on; slots that are taken stay so.
+    /// Counts from the next `take` on; slots that are taken stay so. A limit that is shared changes for all.
     pub(crate) fn set_limit(&self, limit: usize) {
-        self.limit.store(limit, SeqCst);
-        self.wake();
+        let of = self.shared.as_deref().unwrap_or(self);
+        of.limit.store(limit, SeqCst);
+        of.wake();
     }
 
     /// Blocks until a slot is free, the slots are closed, the time is up, or `given_up` says so when the thread is woken for
-    /// that. The slot is not taken by it.
+    /// that. The slot is not taken by it. Not where the limit is shared: a thread that has seen room there would hold the client it
+    /// accepts then, if others are faster.
     pub(crate) fn wait_for_room(&self, until: Deadline, given_up: impl Fn() -> bool) {
         let mut waiting = lock(&self.waiting);
         *waiting += 1;
@@ -123,9 +158,8 @@ pub(crate) struct Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        if self.slots.word.fetch_sub(ONE, SeqCst) & WAITED != 0 {
-            self.slots.wake();
-        }
+        self.slots.lower();
+        self.slots.shared.iter().for_each(|shared| shared.lower());
     }
 }
 

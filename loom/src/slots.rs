@@ -30,6 +30,9 @@ pub(crate) const MODELS: &[Model] = &[
     ("a thread that waits for room is woken by close, or to give up", None, close_wakes),
     ("a thread that stops waiting leaves the others to be woken", None, a_wait_ends_while_another_waits),
     ("a thread whose time is up stops waiting, and leaves the others to be woken", None, a_wait_ends_in_time),
+    ("two that share a limit never hold more than it allows, and all comes back", None, a_shared_limit_holds),
+    ("a slot that one gives back is free for another that shares the limit", None, a_shared_slot_comes_back),
+    ("closing one that shares a limit is exact, and closes no other", None, closing_one_closes_no_other),
 ];
 
 fn slots(limit: usize) -> Arc<Slots> {
@@ -287,4 +290,69 @@ fn a_wait_ends_in_time() {
     drop(only);
     waiting.join().expect("no panic");
     assert_eq!(slots.taken(), 0, "every slot comes back");
+}
+
+/// Two that share a limit, and the limit.
+fn sharing(limit: usize) -> [Arc<Slots>; 3] {
+    let shared = slots(limit);
+    [Arc::new(Slots::within(Arc::clone(&shared))), Arc::new(Slots::within(Arc::clone(&shared))), shared]
+}
+
+fn a_shared_limit_holds() {
+    let [one, other, shared] = sharing(1);
+    let held = Arc::new(Count::new(0));
+    let work = |slots: &Arc<Slots>, held: &Count| {
+        let Ok(slot) = slots.take() else { return };
+        assert_eq!(held.fetch_add(1, SeqCst), 0, "more are held than allowed");
+        assert_eq!(slots.taken(), 1, "its own count is its own");
+        held.fetch_sub(1, SeqCst);
+        drop(slot);
+    };
+    let (its, its_held) = (Arc::clone(&other), Arc::clone(&held));
+    both(move || work(&its, &its_held), || work(&one, &held));
+    assert_eq!([&one, &other, &shared].map(|slots| slots.taken()), [0; 3], "every slot comes back, here and there");
+    let last = one.take().expect("it is free again");
+    assert_eq!(other.take().err(), Some(Denied::Full), "and no more than this one");
+    drop(last);
+}
+
+fn a_shared_slot_comes_back() {
+    let [one, other, shared] = sharing(1);
+    let (only, note) = (one.take().expect("it is free"), Note::new());
+    let its = note.clone();
+    let gives_back = move || {
+        its.write();
+        drop(only);
+    };
+    both(gives_back, || {
+        if let Ok(slot) = other.take() {
+            note.read();
+            drop(slot);
+        }
+    });
+    assert!(other.take().is_ok(), "it is free");
+    assert_eq!(shared.taken(), 0, "every slot comes back");
+}
+
+fn closing_one_closes_no_other() {
+    let ([one, other, shared], note) = (sharing(2), Note::new());
+    let closing = thread::spawn({
+        let (one, note) = (Arc::clone(&one), note.clone());
+        move || {
+            note.write();
+            one.close();
+            one.taken()
+        }
+    });
+    let slot = one.take();
+    if slot.is_err() {
+        note.read();
+    }
+    let were_taken = closing.join().expect("no panic");
+    assert!(one.taken() <= were_taken, "a slot was given out after close had returned");
+    assert_eq!(shared.taken(), usize::from(slot.is_ok()), "the limit counts what was given out, and no more");
+    drop(slot);
+    assert_eq!(one.take().err(), Some(Denied::Closed), "it is closed");
+    let both = [other.take(), other.take()];
+    assert!(both.iter().all(Result::is_ok), "the other is not, and every slot came back");
 }

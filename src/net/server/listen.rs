@@ -192,10 +192,14 @@ impl ServerOptions {
             WhenFull::RefuseWith(message) => Some(message.as_slice().into()),
             WhenFull::Refuse | WhenFull::Wait => None,
         };
+        let (slots, addresses) = match &self.shared_limit {
+            Some(shared) => (Slots::within(Arc::clone(&shared.slots)), shared.addresses.clone()),
+            None => (Slots::new(limit), self.max_per_address.map(Addresses::new)),
+        };
         let inner = Arc::new(Listener {
             inherits,
             is_called,
-            registry: Registry::new(Slots::new(limit), self.reporter.clone(), address.clone(), lingering),
+            registry: Registry::new(slots, self.reporter.clone(), address.clone(), lingering),
             options: self.clone(),
             inode: sys::inode(&listener),
             listener: RwLock::new(Some(Arc::new(listener))),
@@ -211,7 +215,7 @@ impl ServerOptions {
             timed: AtomicBool::new(false),
             told: Mutex::default(),
             kept: Mutex::default(),
-            addresses: self.max_per_address.map(Addresses::new),
+            addresses,
             goodbye,
             shutdowns: Mutex::default(),
             reported: Condvar::new(),

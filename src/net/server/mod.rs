@@ -253,7 +253,8 @@ impl Server {
     }
 
     /// How many connections are open at this instant: admitted, and not closed yet. Refused clients never count, but
-    /// those do whose [PROXY header](ServerOptions::proxy_protocol) is awaited.
+    /// those do whose [PROXY header](ServerOptions::proxy_protocol) is awaited. Of a server that
+    /// [shares](ServerOptions::shared_limit) its limit these are its own.
     #[doc(alias = "getConnections")]
     pub fn connections(&self) -> usize {
         self.inner.registry.slots.taken()
@@ -268,6 +269,9 @@ impl Server {
     /// Changes how many connections may be open at once, from the next client on. Lowering it closes no connection; 0
     /// lets nobody in; `None`, and anything above it, is as many as the system has threads for. Default: 10,000, or
     /// what [`max_connections`](super::ServerOptions::max_connections) says.
+    ///
+    /// Where the limit is [shared](ServerOptions::shared_limit), it changes for all that share it, as by
+    /// [`Limit::set_max`](crate::Limit::set_max).
     ///
     /// ```
     /// use landline::net::{Server, Socket};

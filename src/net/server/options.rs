@@ -8,6 +8,7 @@ use crate::before_bind::BeforeBind;
 use crate::block_list::BlockList;
 use crate::cancel::Cancel;
 use crate::error::{Error, Result};
+use crate::limit::Limit;
 use crate::net::proxy::{self, Trusted};
 use crate::net::socket::keep_alive::KeepAlive;
 use crate::net::socket::lingering;
@@ -32,10 +33,11 @@ const LONGEST_GOODBYE: usize = 64 * 1024;
 /// ```
 #[derive(Debug, Clone)]
 pub struct ServerOptions {
-    pub(crate) max_connections: Limit,
+    pub(crate) max_connections: Max,
     pub(crate) when_full: WhenFull,
     pub(crate) block_list: Option<BlockList>,
     pub(crate) max_per_address: Option<usize>,
+    pub(crate) shared_limit: Option<Limit>,
     pub(crate) trusted: Option<Trusted>,
     pub(crate) proxy_timeout: Option<Duration>,
     pub(crate) backlog: u32,
@@ -55,7 +57,7 @@ pub struct ServerOptions {
 }
 
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Limit {
+pub(crate) enum Max {
     Default,
     Ceiling,
     Of(usize),
@@ -71,10 +73,11 @@ impl ServerOptions {
     /// The defaults, as each option names its own.
     pub fn new() -> ServerOptions {
         ServerOptions {
-            max_connections: Limit::Default,
+            max_connections: Max::Default,
             when_full: WhenFull::default(),
             block_list: None,
             max_per_address: None,
+            shared_limit: None,
             trusted: None,
             proxy_timeout: Some(proxy::TIMEOUT),
             backlog: 4096,
@@ -101,7 +104,7 @@ impl ServerOptions {
     /// More than the threads of one process, on Linux a quarter of `vm.max_map_count` less 1,000, is an error.
     #[doc(alias = "maxConnections")]
     pub fn max_connections(mut self, max: impl Into<Option<usize>>) -> ServerOptions {
-        self.max_connections = max.into().map_or(Limit::Ceiling, Limit::Of);
+        self.max_connections = max.into().map_or(Max::Ceiling, Max::Of);
         self
     }
 
@@ -125,6 +128,36 @@ impl ServerOptions {
     /// connected, and for no others. Default: none, as many as there is room for.
     pub fn max_connections_per_address(self, max: impl Into<Option<usize>>) -> ServerOptions {
         ServerOptions { max_per_address: max.into(), ..self }
+    }
+
+    /// Counts the connections in `limit`, which other servers and other parts of the program may share: see [`Limit`]. It
+    /// takes the place of [`max_connections`](ServerOptions::max_connections) and
+    /// [`max_connections_per_address`](ServerOptions::max_connections_per_address).
+    ///
+    /// [`Server::connections`](crate::net::Server::connections) counts the server's own, [`Limit::in_use`] all;
+    /// [`Server::set_max_connections`](crate::net::Server::set_max_connections) changes the limit for all. Closing a server
+    /// closes no other. The limit may allow more connections than the system has threads for; a client that gets
+    /// no thread is then refused. Default: none, the server has a limit of its own.
+    ///
+    /// Listening with one of these options and another that it excludes is `ERR_INVALID_ARG_VALUE`. So it is with
+    /// [`WhenFull::Wait`]: a server that saw a free slot could have accepted its next client when another server was
+    /// faster, and that client would wait outside the backlog.
+    ///
+    /// ```
+    /// use landline::{Cancel, Limit};
+    /// use landline::net::ServerOptions;
+    ///
+    /// let (limit, cancel) = (Limit::new(100).per_address(10), Cancel::new());
+    /// let options = ServerOptions::new().shared_limit(&limit).cancel(&cancel);
+    /// let servers = [options.listen("127.0.0.1:0")?, options.listen("127.0.0.1:0")?];
+    /// cancel.cancel();
+    /// assert!(servers.iter().all(|server| !server.is_listening()));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    #[doc(alias = "limit")]
+    #[doc(alias = "LimitListener")]
+    pub fn shared_limit(self, limit: &Limit) -> ServerOptions {
+        ServerOptions { shared_limit: Some(limit.clone()), ..self }
     }
 
     /// How many connections the kernel completes and keeps until they are accepted: listen(2). The system cuts it,
@@ -386,20 +419,35 @@ impl ServerOptions {
                 return Err(Error::option("when_full message", must, message.len()));
             }
         }
+        if self.shared_limit.is_some() {
+            self.check_shared()?;
+        }
         let ceiling = sys::thread_ceiling();
         match self.max_connections {
-            Limit::Of(max) if max > ceiling => {
+            Max::Of(max) if max > ceiling => {
                 let must = format!("<= {ceiling}, the threads that vm.max_map_count allows one process");
                 Err(Error::option("max_connections", must, max))
             }
-            Limit::Of(max) => Ok(max),
-            Limit::Ceiling => Ok(ceiling),
-            Limit::Default => {
+            Max::Of(max) => Ok(max),
+            Max::Ceiling => Ok(ceiling),
+            Max::Default => {
                 let left = |limit: usize| limit.saturating_sub(64 + lingering::share()).max(1);
                 let descriptors = sys::descriptor_limit().map_or(usize::MAX, left);
                 Ok(10_000.min(descriptors).min(ceiling))
             }
         }
+    }
+
+    /// What a limit that is shared excludes.
+    fn check_shared(&self) -> Result<()> {
+        let excluded = match self {
+            ServerOptions { when_full: WhenFull::Wait, .. } => "when_full(WhenFull::Wait)",
+            ServerOptions { max_connections: Max::Of(_) | Max::Ceiling, .. } => "max_connections",
+            ServerOptions { max_per_address: Some(_), .. } => "max_connections_per_address",
+            _ => return Ok(()),
+        };
+        let text = format!("shared_limit excludes {excluded}: the limit is not the server's own");
+        Err(Error::invalid("ERR_INVALID_ARG_VALUE", text))
     }
 }
 

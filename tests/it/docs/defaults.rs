@@ -151,7 +151,8 @@ fn value(stated: &str) -> String {
     bare.rsplit("::").next().unwrap_or_default().to_owned()
 }
 
-/// Every public method that sets something: those that return the options they are called on, and all `set_…`.
+/// Every public method that sets something: those that return the options they are called on, and all `set_…`. Not those of a
+/// `Limit`, which has no defaults: its numbers are given where it is made.
 fn setters() -> Vec<String> {
     let api = read(&root().join("docs/public-api.txt"));
     let methods = api.lines().filter_map(|line| line.strip_prefix("pub fn landline::")?.split_once('('));
@@ -162,7 +163,7 @@ fn setters() -> Vec<String> {
         let is_setter = method.starts_with("set_") && rest.starts_with("&self");
         let is_option = rest.starts_with("self") && returns == format!("landline::{owner}");
         let name = name.strip_prefix("net::").unwrap_or(name);
-        (is_setter || is_option).then(|| name.split('<').next().unwrap_or_default().to_owned())
+        (owner != "Limit" && (is_setter || is_option)).then(|| name.split('<').next().unwrap_or_default().to_owned())
     });
     setters.collect()
 }

@@ -25,5 +25,6 @@ mod own;
 mod raw;
 mod reports;
 mod restarts;
+mod shared_limit;
 mod shutdown;
 mod shutdown_input;
