@@ -1,11 +1,11 @@
 //! The third way: events through one bounded channel. What feeds it is `each`, the second way.
 
 use std::convert::Infallible;
-use std::fmt;
 use std::panic::{RefUnwindSafe, UnwindSafe};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::thread::{self, Thread};
 use std::time::Duration;
+use std::{fmt, io, mem};
 
 use crossbeam_channel::{
     self as channel, Receiver, RecvError, RecvTimeoutError, Sender, TryRecvError, TrySendError, bounded, never, select,
@@ -13,6 +13,7 @@ use crossbeam_channel::{
 
 use crate::error::{Error, Result};
 use crate::sync::deadline::Deadline;
+use crate::sync::poison::lock;
 use crate::sync::wait_queue::WaitQueue;
 use crate::thread::Running;
 
@@ -25,7 +26,7 @@ use crate::thread::Running;
 ///
 /// At most `n` events wait in it. When it is full, the threads that read wait, and so do the peers: nothing is lost. So
 /// the thread that receives must not wait for them in turn: it writes through [`outbox`](crate::net::Socket::outbox),
-/// never by a blocking write, and ends a server by [`begin_shutdown`](crate::net::Server::begin_shutdown).
+/// never by a blocking write, and ends what feeds the channel by [`begin_shutdown`](Events::begin_shutdown).
 ///
 /// Dropping it closes what feeds it, destroys its connections, and waits for its threads, but for one that drops it: in
 /// a callback of theirs it does not wait. Events that are left are dropped; a clone of the receiver still gives those
@@ -37,6 +38,9 @@ pub struct Events<T> {
     stop: Option<Sender<Infallible>>,
     queue: Arc<WaitQueue<SENDING>>,
     close: Box<dyn Fn() + Send + Sync>,
+    begin_shutdown: Box<BeginShutdown>,
+    /// Threads of shutdowns that were begun, where nothing else waits for them.
+    shutdowns: Mutex<Vec<Running>>,
     /// What is done with what nothing has received when this is dropped, where that is more than dropping it.
     discard: Option<fn(T)>,
     running: Option<Running>,
@@ -45,6 +49,9 @@ pub struct Events<T> {
 // What the channel and the closures hold is changed by one atomic step or under a lock.
 impl<T> UnwindSafe for Events<T> {}
 impl<T> RefUnwindSafe for Events<T> {}
+
+/// Begins to end what feeds a channel; gives the thread that does, where the channel is to wait for it.
+type BeginShutdown = dyn Fn(Duration) -> io::Result<Option<Running>> + Send + Sync;
 
 /// What those who send for one connection hold open. When it is dropped, the thread that made it gives up waiting for
 /// room.
@@ -111,10 +118,24 @@ pub(crate) fn channel<T>(n: usize) -> Result<(Feed<T>, Unfed<T>)> {
 }
 
 impl<T> Unfed<T> {
-    /// `close` ends what feeds the channel; `running` is the thread that does.
-    pub(crate) fn fed_by(self, running: Running, close: impl Fn() + Send + Sync + 'static) -> Events<T> {
+    /// `close` ends what feeds the channel, and `begin_shutdown` begins to; `running` is the thread that feeds it.
+    pub(crate) fn fed_by(
+        self,
+        running: Running,
+        close: impl Fn() + Send + Sync + 'static,
+        begin_shutdown: impl Fn(Duration) -> io::Result<Option<Running>> + Send + Sync + 'static,
+    ) -> Events<T> {
         let Unfed { receiver, stop, queue } = self;
-        Events { receiver, stop: Some(stop), queue, close: Box::new(close), discard: None, running: Some(running) }
+        Events {
+            receiver,
+            stop: Some(stop),
+            queue,
+            close: Box::new(close),
+            begin_shutdown: Box::new(begin_shutdown),
+            shutdowns: Mutex::default(),
+            discard: None,
+            running: Some(running),
+        }
     }
 }
 
@@ -154,6 +175,42 @@ impl<T> Events<T> {
         self.receiver.iter()
     }
 
+    /// Begins to end what feeds the channel, and returns at once. Go on receiving until the channel is disconnected. So
+    /// several servers and channels end under one clock.
+    ///
+    /// - The channel of a server: as [`Server::begin_shutdown`](crate::net::Server::begin_shutdown).
+    /// - The channel of a connection: reading ends. [`ShuttingDown`](crate::net::SocketEvent::ShuttingDown) comes after what
+    ///   had arrived; answer it by [`outbox().end()`](crate::net::Outbox::end). A connection that is open when `grace` is over is
+    ///   destroyed.
+    /// - The channel of a datagram socket: it has no peers to wait for, so it is closed, whatever `grace` is. Datagrams that
+    ///   were not received are lost.
+    ///
+    /// ```
+    /// use landline::net::{Server, ServerEvent, SocketEvent};
+    /// use std::time::Duration;
+    ///
+    /// let servers = [Server::listen("127.0.0.1:0")?, Server::listen("127.0.0.1:0")?];
+    /// let channels = [servers[0].events(16)?, servers[1].events(16)?];
+    /// for events in &channels {
+    ///     events.begin_shutdown(Duration::from_secs(10))?;
+    /// }
+    /// for event in channels.iter().flatten() {
+    ///     if let ServerEvent::Socket(socket, SocketEvent::ShuttingDown) = event {
+    ///         socket.outbox().end()?;
+    ///     }
+    /// }
+    /// assert!(servers.iter().all(|server| server.report().is_some_and(|report| report.forced == 0)));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// The thread that sees to the end cannot be started. Nothing was done then.
+    pub fn begin_shutdown(&self, grace: Duration) -> io::Result<()> {
+        let running = (self.begin_shutdown)(grace)?;
+        lock(&self.shutdowns).extend(running);
+        Ok(())
+    }
+
     /// The channel's own receiver, for `select!` and for several threads that receive: each event goes to one of them.
     /// A clone does not keep what feeds the channel open.
     pub fn receiver(&self) -> &Receiver<T> {
@@ -179,6 +236,9 @@ impl<T> Drop for Events<T> {
         if let Some(running) = self.running.take() {
             // What it ended with went through the channel. On one of its own threads there is nothing to wait for.
             let _ = running.join();
+        }
+        for shutdown in mem::take(&mut *lock(&self.shutdowns)) {
+            let _ = shutdown.join();
         }
         if let Some(discard) = self.discard {
             self.receiver.try_iter().for_each(discard);

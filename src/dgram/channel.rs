@@ -49,8 +49,12 @@ impl Socket {
                 Ok(())
             })
         })?;
-        let socket = self.clone();
-        Ok(events.fed_by(running, move || socket.close()))
+        let (socket, ending) = (self.clone(), self.clone());
+        let begin_shutdown = move |_| {
+            ending.close();
+            Ok(None)
+        };
+        Ok(events.fed_by(running, move || socket.close(), begin_shutdown))
     }
 }
 

@@ -1,5 +1,6 @@
 //! The events of a server, through a channel.
 
+use std::time::Duration;
 use std::{io, thread};
 
 use crate::error::Error;
@@ -12,7 +13,7 @@ use crate::net::socket::Socket;
 use crate::net::socket::channel::feed_from;
 use crate::net::socket::each::SocketEvent;
 use crate::report::{Outcome, Report};
-use crate::thread::{Builder, ThreadOptions};
+use crate::thread::{Builder, Running, ThreadOptions};
 
 /// What happens on a [`Server`] whose events go [through a channel](Server::events).
 #[derive(Debug, Clone)]
@@ -93,12 +94,13 @@ impl Server {
             result
         })?;
         let server = self.clone();
-        Ok(events.fed_by(running, move || {
+        let close = move || {
             server.close();
             // Nobody would be told of a client whose header came later.
             server.inner.registry.interrupt_newcomers();
             server.inner.registry.cut(Outcome::Destroyed, &[]);
-        }))
+        };
+        Ok(events.fed_by(running, close, self.beginner()))
     }
 
     /// Accepts on threads of its own, and sends each connection into a channel that holds `n` at most; 0 hands each one
@@ -148,12 +150,19 @@ impl Server {
             })
         })?;
         let server = self.clone();
-        let events = incoming.fed_by(running, move || {
+        let close = move || {
             server.close();
             // No thread would receive a client whose header came later.
             server.inner.registry.interrupt_newcomers();
-        });
+        };
+        let events = incoming.fed_by(running, close, self.beginner());
         Ok(events.discarded_by(|socket| socket.destroy()))
+    }
+
+    /// Begins a shutdown, whose thread the server waits for.
+    fn beginner(&self) -> impl Fn(Duration) -> io::Result<Option<Running>> + use<> {
+        let server = self.clone();
+        move |grace| server.begin_shutdown(grace).map(|()| None)
     }
 
     /// Accepts until the server is closed.

@@ -1,6 +1,7 @@
 //! The events of a connection, through a channel.
 
 use std::io;
+use std::time::Duration;
 
 use crate::error::{Cause, Error};
 use crate::events::{CloseSignal, Events, Feed, channel};
@@ -27,10 +28,30 @@ impl Socket {
         let name = format!("{thread_name} socket {}", self.remote_address());
         let destroyed = self.clone();
         let close = move || destroyed.destroy();
+        let (its_name, size, ending) = (thread_name.clone(), *stack_size, self.clone());
+        let begin_shutdown = move |grace| {
+            let (socket, destroyed) = (ending.clone(), ending.clone());
+            let name = format!("{its_name} shutdown {}", ending.remote_address());
+            let work = move || {
+                end_within(&socket, grace);
+                Ok(())
+            };
+            Running::start(name, size, 0, move || destroyed.destroy(), work).map(Some)
+        };
         let feed = move || feed_from(&socket, &feed, |event| event);
         let running = Running::start(name, *stack_size, 0, close.clone(), feed)?;
-        Ok(events.fed_by(running, close))
+        Ok(events.fed_by(running, close, begin_shutdown))
     }
+}
+
+/// Ends reading, and destroys the connection when the time is up, unless it is closed before.
+fn end_within(socket: &Socket, grace: Duration) {
+    let (signal, closed) = CloseSignal::new();
+    socket.connection.tell_closed(signal);
+    socket.connection.interrupt_reads();
+    // It is disconnected when the connection is closed.
+    let _ = closed.recv_timeout(grace);
+    socket.destroy();
 }
 
 /// Sends the events of a connection until it is closed.

@@ -18,6 +18,7 @@ mod ends_from_inside;
 mod inherit;
 mod limit;
 mod listen;
+mod one_clock;
 mod overload;
 #[cfg(unix)]
 mod own;
