@@ -14,6 +14,7 @@ pub use connect::SocketOptions;
 pub use server::Server;
 pub use server::callbacks::ServerCallbacks;
 pub use server::channel::ServerEvent;
+pub use server::guard::ShutdownOnDrop;
 pub use server::options::{ServerOptions, WhenFull};
 pub use server::refuse::Refused;
 pub use server::registry::ShutdownReport;

@@ -5,6 +5,7 @@ pub(crate) mod admission;
 pub(crate) mod arrival;
 pub(crate) mod callbacks;
 pub(crate) mod channel;
+pub(crate) mod guard;
 pub(crate) mod kept;
 pub(crate) mod listen;
 pub(crate) mod listener;
@@ -54,7 +55,8 @@ use crate::thread::{Running, ThreadOptions};
 /// ```
 ///
 /// Clones are handles to the same server. While it is served it lives until [`close`](Server::close); otherwise the
-/// last handle to be dropped closes it. Connections live on without it.
+/// last handle to be dropped closes it, and [`shutdown_on_drop`](Server::shutdown_on_drop) gives one that ends it in any case.
+/// Connections live on without it.
 #[derive(Clone)]
 pub struct Server {
     pub(crate) inner: Arc<Listener>,
@@ -76,7 +78,8 @@ impl Server {
     /// any more. The calling thread is the first to serve.
     ///
     /// The handler may borrow from the caller. On a thread of a [`std::thread::scope`] the scope waits for it, also when
-    /// the scope's closure has returned an error: close the server on every path, or use [`spawn`](Server::spawn).
+    /// the scope's closure has returned an error or panicked: there, [`shutdown_on_drop`](Server::shutdown_on_drop) ends the
+    /// server on every path.
     ///
     /// When the handler returns, its connection ends: first the slot is free, then the
     /// peer sees our end, then the thread accepts again; what the peer still sends is thrown away on another thread for

@@ -15,6 +15,7 @@ mod close;
 mod count;
 mod embedding;
 mod ends_from_inside;
+mod guard;
 mod inherit;
 mod limit;
 mod listen;

@@ -86,6 +86,7 @@ table! {
     landline::net::ServerCallbacks<'static>: YES  NO   YES   NO         NO,
     landline::net::ServerEvent:              YES  YES  YES   YES        YES,
     landline::net::ServerOptions:            YES  YES  YES   YES        YES,
+    landline::net::ShutdownOnDrop:           YES  YES  YES   YES        YES,
     landline::net::ShutdownReport:           YES  YES  YES   YES        YES,
     landline::net::Socket:                   YES  YES  YES   YES        YES,
     landline::net::SocketEvent<()>:          YES  YES  YES   YES        YES,
