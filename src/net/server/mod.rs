@@ -6,6 +6,7 @@ pub(crate) mod arrival;
 pub(crate) mod callbacks;
 pub(crate) mod channel;
 pub(crate) mod guard;
+pub(crate) mod idle;
 pub(crate) mod kept;
 pub(crate) mod listen;
 pub(crate) mod listener;

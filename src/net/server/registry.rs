@@ -217,6 +217,11 @@ impl Registry {
         open.into_iter().map(|(_, connection)| connection).collect()
     }
 
+    /// How many clients have come so far, and threads to close it. One that is present and not counted yet is just coming.
+    pub(crate) fn arrivals(&self) -> usize {
+        self.last.load(Relaxed)
+    }
+
     /// The number under which threads say for which server they act.
     pub(crate) fn identity(&self) -> usize {
         self.identity

@@ -16,6 +16,7 @@ mod count;
 mod embedding;
 mod ends_from_inside;
 mod guard;
+mod idle;
 mod inherit;
 mod limit;
 mod listen;
