@@ -1,10 +1,11 @@
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Condvar, Mutex, Weak};
+use std::time::Duration;
 use std::{fmt, io};
 
 use crate::error::Error;
 use crate::sync::deadline::Deadline;
-use crate::sync::poison::lock;
+use crate::sync::poison::{lock, wait};
 
 /// Calls things off from another thread: connects in progress, servers, sockets.
 ///
@@ -33,7 +34,13 @@ use crate::sync::poison::lock;
 #[doc(alias = "AbortController")]
 #[doc(alias = "AbortSignal")]
 #[doc(alias = "signal")]
-pub struct Cancel(Arc<Mutex<State>>);
+pub struct Cancel(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    state: Mutex<State>,
+    fired: Condvar,
+}
 
 #[derive(Default)]
 struct State {
@@ -58,6 +65,7 @@ impl Cancel {
     ///   [`each`](crate::net::Socket::each) and channels tell `Error` with it, then `Close { had_error: true }`.
     /// - A server is closed as by [`Server::close`](crate::net::Server::close), and a datagram socket as by
     ///   [`Socket::close`](crate::dgram::Socket::close): no error. Connections that the server has accepted go on.
+    /// - Threads in [`wait_timeout`](Cancel::wait_timeout) wake.
     ///
     /// Blocks until each has noticed, which takes well below a millisecond on Linux; where the system cannot wake a
     /// connect(2), the call that made it returns all the same. Callable from any thread, from callbacks too, but not
@@ -65,8 +73,9 @@ impl Cancel {
     #[doc(alias = "abort")]
     pub fn cancel(&self) {
         let calls = {
-            let mut state = lock(&self.0);
+            let mut state = lock(&self.0.state);
             state.fired = true;
+            self.0.fired.notify_all();
             std::mem::take(&mut state.calls)
         };
         for call in calls.into_values() {
@@ -77,13 +86,50 @@ impl Cancel {
     /// Whether [`cancel`](Cancel::cancel) was called.
     #[doc(alias = "aborted")]
     pub fn is_cancelled(&self) -> bool {
-        lock(&self.0).fired
+        lock(&self.0.state).fired
+    }
+
+    /// Sleeps for `time`, or until [`cancel`](Cancel::cancel) is called; gives whether it was. For a handler that sends
+    /// something now and then, and that is to end with its server. Several threads may wait. A time that is too long for the
+    /// clock is none.
+    ///
+    /// ```
+    /// use landline::Cancel;
+    /// use landline::net::{Server, Socket};
+    /// use std::time::Duration;
+    ///
+    /// let (server, cancel) = (Server::listen("127.0.0.1:0")?, Cancel::new());
+    /// let ends = cancel.clone();
+    /// let serving = server.spawn(move |socket| {
+    ///     socket.write_all("up\n")?;
+    ///     while !ends.wait_timeout(Duration::from_secs(60)) {
+    ///         socket.write_all("up\n")?;
+    ///     }
+    ///     socket.write_end("bye\n")
+    /// })?;
+    ///
+    /// let client = Socket::connect(server.address())?;
+    /// client.read_exact(&mut [0; 3])?;
+    /// cancel.cancel();
+    /// assert_eq!(server.shutdown(Duration::from_secs(10)).forced, 0);
+    /// assert_eq!(std::io::read_to_string(&client)?, "bye\n");
+    /// serving.join()?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    #[doc(alias = "sleep")]
+    pub fn wait_timeout(&self, time: Duration) -> bool {
+        let until = Deadline::after(time);
+        let mut state = lock(&self.0.state);
+        while !state.fired && !until.is_over() {
+            state = wait(&self.0.fired, state, until.left());
+        }
+        state.fired
     }
 
     /// Has `call` made when this is fired, or at once if it was already. `call` should hold its object weakly, and the
     /// object should hold what this gives until it is closed: dropping that takes `call` back.
     pub(crate) fn attach(&self, call: impl FnOnce() + Send + 'static) -> Attached {
-        let mut state = lock(&self.0);
+        let mut state = lock(&self.0.state);
         if state.fired {
             drop(state);
             call();
@@ -104,7 +150,7 @@ impl Cancel {
 
 impl fmt::Debug for Cancel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state = lock(&self.0);
+        let state = lock(&self.0.state);
         write!(f, "Cancel({}, {} attached)", if state.fired { "fired" } else { "armed" }, state.calls.len())
     }
 }
@@ -128,14 +174,14 @@ impl Limits<'_> {
 
 /// That something is attached to a [`Cancel`], until this is dropped.
 pub(crate) struct Attached {
-    to: Weak<Mutex<State>>,
+    to: Weak<Shared>,
     key: u64,
 }
 
 impl Drop for Attached {
     fn drop(&mut self) {
-        if let Some(state) = self.to.upgrade() {
-            let call = lock(&state).calls.remove(&self.key);
+        if let Some(shared) = self.to.upgrade() {
+            let call = lock(&shared.state).calls.remove(&self.key);
             // Not under the lock: what it holds may be the last of something.
             drop(call);
         }

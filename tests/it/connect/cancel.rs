@@ -8,6 +8,7 @@ use std::net::TcpListener;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Barrier, Mutex, mpsc};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use landline::net::{Server, ServerOptions, Socket, SocketEvent, SocketOptions};
 use landline::{Cancel, Error, Report, dgram};
@@ -431,4 +432,28 @@ fn cancelling_at_any_moment_is_exact() {
         println!("measured: cancelled at 400 moments: {aborted} aborted, {connected} connected and destroyed");
         eventually("nothing is left", || descriptors() == before);
     });
+}
+
+/// Ensures that `cancel` wakes every thread that waits for it, that one that comes later does not wait, and that the time ends the
+/// wait otherwise, and not before.
+#[test]
+fn cancelling_ends_every_wait_for_it() {
+    let cancel = Cancel::new();
+    let start = Instant::now();
+    // Not a bound: the time that is tested.
+    assert!(!cancel.wait_timeout(ms(30)), "it was not cancelled");
+    assert!(start.elapsed() >= ms(30), "the wait lasts for its time");
+    assert!(!cancel.wait_timeout(Duration::ZERO), "no time is a look");
+    let times = [HOUR, Duration::MAX];
+    let waiting = times.map(|time| {
+        let cancel = cancel.clone();
+        // Not a bound: the wait ends before its time.
+        blocked(move || cancel.wait_timeout(time))
+    });
+    cancel.cancel();
+    for waiting in waiting {
+        assert!(within("the wait ends", || waiting.join()).expect("no panic"), "it was cancelled");
+    }
+    // Not a bound: it returns at once.
+    assert!(cancel.wait_timeout(Duration::MAX), "a later call does not wait");
 }
