@@ -2,14 +2,15 @@
 
 use std::borrow::Cow;
 use std::panic::{RefUnwindSafe, UnwindSafe};
-use std::sync::Mutex;
+use std::sync::{Arc, Condvar, Mutex};
 use std::thread::{self, JoinHandle, Scope, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 use std::{fmt, io};
 
 use crate::callback::{dispose, own};
 use crate::error::Error;
-use crate::sync::poison::lock;
+use crate::sync::deadline::Deadline;
+use crate::sync::poison::{lock, wait};
 use crate::sys;
 
 /// A thread that [`spawn`](crate::net::Server::spawn) started, to be waited for.
@@ -17,7 +18,9 @@ use crate::sys;
 /// Dropping it lets the thread run on by itself.
 #[must_use = "dropping it detaches the thread; join() waits for it and gives its result"]
 pub struct Running {
-    thread: JoinHandle<io::Result<()>>,
+    /// `None` once it was joined.
+    thread: Option<JoinHandle<io::Result<()>>>,
+    work: Arc<Work>,
     /// The gate of what it serves.
     gate: usize,
     close: Box<dyn Fn() + Send + Sync>,
@@ -26,6 +29,34 @@ pub struct Running {
 // What the closure holds is changed by one atomic step or under a lock.
 impl UnwindSafe for Running {}
 impl RefUnwindSafe for Running {}
+
+/// Whether the work of a thread has ended: std's threads cannot be waited for with a time.
+#[derive(Default)]
+struct Work {
+    is_over: Mutex<bool>,
+    ended: Condvar,
+}
+
+/// Tells the end of the work when it is dropped, also by a panic.
+struct AtWork(Arc<Work>);
+
+impl Drop for AtWork {
+    fn drop(&mut self) {
+        *lock(&self.0.is_over) = true;
+        self.0.ended.notify_all();
+    }
+}
+
+impl Work {
+    /// Waits for the end; whether it came in time.
+    fn wait(&self, until: Deadline) -> bool {
+        let mut is_over = lock(&self.is_over);
+        while !*is_over && !until.is_over() {
+            is_over = wait(&self.ended, is_over, until.left());
+        }
+        *is_over
+    }
+}
 
 /// The fewest bytes of stack a thread gets: with less, the printing of a panic overflows it and ends the process.
 const SMALLEST_STACK: usize = 64 * 1024;
@@ -77,8 +108,13 @@ impl Running {
         close: impl Fn() + Send + Sync + 'static,
         work: impl FnOnce() -> io::Result<()> + Send + 'static,
     ) -> io::Result<Running> {
-        let thread = Builder::new(name, stack_size)?.spawn(work)?;
-        Ok(Running { thread, gate, close: Box::new(close) })
+        let at_work = AtWork(Arc::default());
+        let its = Arc::clone(&at_work.0);
+        let thread = Builder::new(name, stack_size)?.spawn(move || {
+            let _at_work = at_work;
+            work()
+        })?;
+        Ok(Running { thread: Some(thread), work: its, gate, close: Box::new(close) })
     }
 
     /// Closes what the thread serves, as [`Server::close`](crate::net::Server::close) does, also when no handle to it is
@@ -93,13 +129,53 @@ impl Running {
     /// What the thread's `serve` or `run` returned. If a callback panicked there, an error with the panic's
     /// message. `ERR_WOULD_DEADLOCK`, at once, on the thread itself and in the handlers and callbacks of what it serves:
     /// it waits for them.
-    pub fn join(self) -> io::Result<()> {
+    pub fn join(mut self) -> io::Result<()> {
+        self.check_caller()?;
+        self.join_thread()
+    }
+
+    /// As [`join`](Running::join), for `time` at most: `true` if the thread has ended in order, `false` if it is still running.
+    /// Then it may be joined again. What the thread ended with is given once.
+    ///
+    /// ```
+    /// use landline::net::{Server, Socket};
+    /// use std::time::Duration;
+    ///
+    /// let server = Server::listen("127.0.0.1:0")?;
+    /// let mut serving = server.spawn(|socket| socket.write_end("hello\n"))?;
+    /// assert!(!serving.join_timeout(Duration::from_millis(10))?);
+    ///
+    /// let _ = server.shutdown(Duration::from_secs(10));
+    /// if !serving.join_timeout(Duration::from_secs(1))? {
+    ///     eprintln!("a handler has not returned");
+    /// }
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Those of `join`.
+    pub fn join_timeout(&mut self, time: Duration) -> io::Result<bool> {
+        self.check_caller()?;
+        if !self.work.wait(Deadline::after(time)) {
+            return Ok(false);
+        }
+        self.join_thread().map(|()| true)
+    }
+
+    /// Whether the caller may wait for the thread, which does not wait for the caller.
+    fn check_caller(&self) -> io::Result<()> {
         let waits_for_caller = !self.is_finished() && !own(self.gate)?.is_empty();
-        if waits_for_caller || self.thread.thread().id() == thread::current().id() {
+        let is_caller = self.thread.as_ref().is_some_and(|thread| thread.thread().id() == thread::current().id());
+        if waits_for_caller || is_caller {
             let text = "The thread that is to be waited for waits for this one";
             return Err(Error::invalid("ERR_WOULD_DEADLOCK", text).into());
         }
-        self.thread.join().unwrap_or_else(|panic| {
+        Ok(())
+    }
+
+    fn join_thread(&mut self) -> io::Result<()> {
+        let Some(thread) = self.thread.take() else { return Ok(()) };
+        thread.join().unwrap_or_else(|panic| {
             let error = io::Error::other(format!("callback panicked: {}", panic_message(&*panic)));
             dispose(panic);
             Err(error)
@@ -108,7 +184,7 @@ impl Running {
 
     /// Whether the thread has ended, so that [`join`](Running::join) would return at once.
     pub fn is_finished(&self) -> bool {
-        self.thread.is_finished()
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
     }
 }
 
@@ -266,6 +342,7 @@ impl Drop for ThreadPermit {
 
 impl fmt::Debug for Running {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Running").field(&self.thread.thread().name().unwrap_or_default()).finish()
+        let name = self.thread.as_ref().and_then(|thread| thread.thread().name());
+        f.debug_tuple("Running").field(&name.unwrap_or_default()).finish()
     }
 }

@@ -56,7 +56,7 @@ impl View {
     }
 
     /// Nothing can come in any more, and all that is present is `excused`.
-    fn is_left_to(self, excused: usize) -> bool {
+    pub(crate) fn is_left_to(self, excused: usize) -> bool {
         self.phase() >= Phase::Closed && self.seats() == 0 && self.present() <= excused
     }
 }

@@ -65,14 +65,43 @@ impl Server {
     /// `ERR_WOULD_DEADLOCK` in a handler that is nested in more than fifteen others, by servers that are served in
     /// handlers.
     pub fn wait(&self) -> io::Result<()> {
+        self.wait_until(Deadline::NEVER).map(drop)
+    }
+
+    /// As [`wait`](Server::wait), for `time` at most; gives whether all has ended. Nothing is interrupted: see
+    /// [`shutdown`](Server::shutdown) for that.
+    ///
+    /// ```
+    /// use landline::net::{Server, Socket};
+    /// use std::time::Duration;
+    ///
+    /// let server = Server::listen("127.0.0.1:0")?;
+    /// let client = Socket::connect(server.address())?;
+    /// let socket = server.accept()?.expect("the server is open");
+    /// server.close();
+    /// assert!(!server.wait_timeout(Duration::from_millis(10))?);
+    ///
+    /// drop((client, socket));
+    /// assert!(server.wait_timeout(Duration::from_secs(10))?);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Those of `wait`.
+    pub fn wait_timeout(&self, time: Duration) -> io::Result<bool> {
+        self.wait_until(Deadline::after(time))
+    }
+
+    fn wait_until(&self, until: Deadline) -> io::Result<bool> {
         let registry = &self.inner.registry;
         let own = own(registry.identity())?;
-        registry.gate.wait(Deadline::NEVER, &own, &|view| view.phase() == Phase::Over);
-        if own.is_empty() {
+        let view = registry.gate.wait(until, &own, &|view| view.phase() == Phase::Over);
+        if own.is_empty() && view.phase() == Phase::Over {
             registry.lingering.join();
             self.inner.wait_for_reports();
         }
-        Ok(())
+        // A caller from inside is let go before the end, with others that wait there: in time, unless it says otherwise.
+        Ok(view.phase() == Phase::Over || view.is_left_to(own.len()) || !until.is_over())
     }
 }
 

@@ -31,3 +31,4 @@ mod restarts;
 mod shared_limit;
 mod shutdown;
 mod shutdown_input;
+mod timed_waits;
