@@ -24,7 +24,7 @@ mod one_clock;
 mod overload;
 #[cfg(unix)]
 mod own;
-#[cfg(unix)]
+mod programs;
 mod raw;
 mod reports;
 mod restarts;
