@@ -119,7 +119,7 @@ impl SocketOptions {
             Some(at) if is(Type::DGRAM) && sys::is_udp(&socket) => at,
             at => {
                 let kind = if at.is_some() && is(Type::STREAM) { "TCP" } else { "UNKNOWN" };
-                return Err(Error::invalid("ERR_INVALID_FD_TYPE", format!("Unsupported fd type: {kind}")).into());
+                return Err(Error::invalid("ERR_INVALID_FD_TYPE", format!("Unsupported fd type: {kind}")));
             }
         };
         if at.port() == 0 {

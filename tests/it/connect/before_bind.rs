@@ -12,7 +12,7 @@ use landline::{Cancel, Error};
 use socket2::SockRef;
 
 use crate::support::fixtures::{accept, kernel};
-use crate::support::{HANG, descriptors, each_ip, in_child};
+use crate::support::{HANG, Told, descriptors, each_ip, in_child};
 
 /// A hook that counts its calls, and sees that the socket is new: neither bound nor connected.
 fn counting(calls: &Arc<AtomicUsize>) -> impl Fn(BorrowedFd<'_>) -> io::Result<()> + Send + Sync + 'static {
@@ -82,7 +82,7 @@ fn the_hook_runs_for_each_attempt() {
 
     let fails = |_: BorrowedFd<'_>| Err(io::Error::from(ErrorKind::PermissionDenied));
     let error = options.before_bind(fails).connect(to).expect_err("no attempt is made");
-    let causes: Vec<_> = error.causes().iter().map(|cause| (cause.syscall(), cause.code())).collect();
+    let causes: Vec<_> = error.told().causes().iter().map(|cause| (cause.syscall(), cause.code())).collect();
     assert_eq!(causes, [(Some("before_bind"), "EACCES"); 2], "each attempt has the error");
 }
 
@@ -94,11 +94,11 @@ fn an_error_of_the_hook_is_that_of_the_connect() {
         let denied = SocketOptions::new().before_bind(|_| Err(ErrorKind::PermissionDenied.into()));
         let error = denied.connect(server.address()).expect_err("the hook fails");
         assert!(error.to_string().starts_with("before_bind EACCES "), "the hook is named: {error}");
-        assert_eq!(error.address(), Some(server.address()), "so is the address");
+        assert_eq!(error.told().address(), Some(server.address()), "so is the address");
         let own = SocketOptions::new().before_bind(|_| Err(io::Error::other("no such mark")));
         let error = own.connect(server.address()).expect_err("the hook fails");
         assert_eq!(error.to_string(), "no such mark", "its text is the program's");
-        assert_eq!(error.address(), Some(server.address()), "the address is known");
+        assert_eq!(error.told().address(), Some(server.address()), "the address is known");
     });
 }
 
@@ -143,7 +143,7 @@ fn buffers_are_as_large_as_asked_for() {
     });
     for bytes in [0, usize::MAX] {
         let error = SocketOptions::new().recv_buffer_size(bytes).connect("127.0.0.1:1").expect_err("it cannot be");
-        assert_eq!(error.code(), "ERR_OUT_OF_RANGE", "{error}");
+        assert_eq!(error.told().code(), "ERR_OUT_OF_RANGE", "{error}");
         assert!(error.to_string().contains("recv_buffer_size"), "the option is named: {error}");
         let error = ServerOptions::new().send_buffer_size(bytes).listen("127.0.0.1:0").expect_err("it cannot be");
         assert!(error.to_string().contains("send_buffer_size"), "the option is named: {error}");
@@ -161,7 +161,7 @@ fn the_hook_runs_on_unix_sockets() {
     drop((server, client));
     let fails = ServerOptions::new().before_bind(|_| Err(ErrorKind::PermissionDenied.into()));
     let error = fails.listen(path.as_path()).expect_err("the hook fails");
-    assert_eq!((error.syscall(), error.code()), (Some("before_bind"), "EACCES"));
+    assert_eq!((error.told().syscall(), error.told().code()), (Some("before_bind"), "EACCES"));
     assert!(!path.exists(), "no file is made where the hook fails");
-    assert!(Error::of(&error.into()).is_some(), "it is an error of the library");
+    assert!(Error::of(&error).is_some(), "it is an error of the library");
 }

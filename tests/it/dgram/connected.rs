@@ -303,9 +303,9 @@ fn adopted_socket_connects_and_disconnects_from_its_own_peer_alone() {
     for at in families() {
         let peer = Socket::bind(at).unwrap();
         let std = UdpSocket::bind(at).unwrap();
-        std.connect(peer.address().socket_addr().unwrap()).unwrap();
+        std.connect(peer.address()).unwrap();
         let socket = SocketOptions::new().adopt(std).unwrap();
-        assert_eq!(&socket.remote_address().unwrap(), peer.address(), "it has its peer");
+        assert_eq!(socket.remote_address().unwrap(), peer.address(), "it has its peer");
         assert_eq!(socket.disconnect().unwrap_err().to_string(), "disconnect ENOTSUP");
 
         let socket = SocketOptions::new().adopt(UdpSocket::bind(at).unwrap()).unwrap();

@@ -156,6 +156,6 @@ fn the_hook_runs_before_the_socket_is_bound_and_at_a_disconnect() {
         socket.close();
         let error = options.before_bind(|_| Err(std::io::ErrorKind::PermissionDenied.into())).bind(at);
         let error = error.expect_err("the hook fails");
-        assert_eq!((error.syscall(), error.code()), (Some("before_bind"), "EACCES"), "{error}");
+        assert_eq!((error.told().syscall(), error.told().code()), (Some("before_bind"), "EACCES"), "{error}");
     }
 }

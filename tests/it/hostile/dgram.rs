@@ -81,7 +81,7 @@ fn a_mapped_wildcard_is_a_peer_that_is_heard() {
 fn a_block_list_holds_for_a_peer_too() {
     let (list, peer) = (BlockList::new(), Socket::bind("127.0.0.1:0").unwrap());
     let given = UdpSocket::bind("127.0.0.1:0").unwrap();
-    given.connect(peer.address().socket_addr().unwrap()).unwrap();
+    given.connect(peer.address()).unwrap();
     let adopted = SocketOptions::new().send_block_list(&list).adopt(given).unwrap();
     let own = SocketOptions::udp4().send_block_list(&list).bind("127.0.0.1:0").unwrap();
     own.connect(peer.address()).unwrap();

@@ -142,10 +142,10 @@ fn a_descriptor_without_a_peer_is_an_error() {
     for (what, socket) in [("tcp", tcp()), ("bound", bound()), ("unix", unix()), ("connecting", connecting)] {
         let error = Socket::try_from(OwnedFd::from(socket)).expect_err("it is not connected");
         if differs("a socket without a peer is not told from one that listens") {
-            assert_eq!(error.code(), "ERR_INVALID_FD_TYPE", "{what}");
+            assert_eq!(error.told().code(), "ERR_INVALID_FD_TYPE", "{what}");
             continue;
         }
-        assert_eq!((error.code(), error.syscall()), ("ENOTCONN", Some("getpeername")), "{what}");
+        assert_eq!((error.told().code(), error.told().syscall()), ("ENOTCONN", Some("getpeername")), "{what}");
         assert_eq!(error.kind(), std::io::ErrorKind::NotConnected, "{what}");
     }
     for was_told in [false, true] {

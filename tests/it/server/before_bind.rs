@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use landline::net::{Server, ServerOptions, Socket};
 use socket2::SockRef;
 
-use crate::support::{descriptors, each_ip, in_child};
+use crate::support::{Told, descriptors, each_ip, in_child};
 
 /// Ensures that the hook runs once, on the listener, before it is bound.
 #[test]
@@ -42,7 +42,7 @@ fn an_error_of_the_hook_is_that_of_listen() {
         Err(ErrorKind::InvalidInput.into())
     });
     let error = options.listen(0).expect_err("the hook fails");
-    assert_eq!((error.syscall(), error.code()), (Some("before_bind"), "EINVAL"), "{error}");
+    assert_eq!((error.told().syscall(), error.told().code()), (Some("before_bind"), "EINVAL"), "{error}");
     assert_eq!(calls.load(SeqCst), 1, "a server over IPv4 alone is not what was asked for");
     let error = options.listen("127.0.0.1:0").expect_err("the hook fails");
     assert_eq!(error.to_string(), "before_bind EINVAL 127.0.0.1");

@@ -9,7 +9,7 @@ use landline::net::{Server, ServerOptions, WhenFull};
 use landline::{BlockList, Limit, RefusedBy};
 
 use crate::support::clients::{Closes, ask, client, echo, is_turned_away, leave, stop};
-use crate::support::each_ip;
+use crate::support::{Told, each_ip};
 
 /// Two servers that share `limit`.
 fn two(limit: &Limit, place: &str) -> [Server; 2] {
@@ -225,10 +225,10 @@ fn options_that_a_shared_limit_excludes_are_an_error() {
     for (name, options) in excluded {
         // The port is taken, so a server that came to listen would say that.
         let error = options.listen(at).expect_err("the options exclude each other");
-        assert_eq!(error.code(), "ERR_INVALID_ARG_VALUE", "{error}");
+        assert_eq!(error.told().code(), "ERR_INVALID_ARG_VALUE", "{error}");
         assert!(error.to_string().contains("shared_limit excludes ") && error.to_string().contains(name), "{error}");
         let adopted = options.adopt(port.try_clone().expect("a descriptor is free"));
-        assert_eq!(adopted.expect_err("they exclude each other").code(), "ERR_INVALID_ARG_VALUE", "{name}");
+        assert_eq!(adopted.expect_err("they exclude each other").told().code(), "ERR_INVALID_ARG_VALUE", "{name}");
     }
     let refuses = options.when_full(WhenFull::RefuseWith("full".into())).listen("127.0.0.1:0").expect("it listens");
     let serving = refuses.spawn(echo).expect("a thread can be started");

@@ -15,9 +15,9 @@ mod events;
 mod options;
 mod outbox;
 mod pause;
-mod relay;
 #[cfg(unix)]
 mod raw;
+mod relay;
 mod reset;
 mod ticks;
 mod timeouts;

@@ -318,7 +318,7 @@ fn a_clients_thread_has_the_stack_that_was_asked_for() {
         assert_eq!(odd_stacks(), 1, "the one that reads");
         drop(events);
         let error = options.stack_size(1000).connect(server.address()).expect_err("a panic would overflow it");
-        assert_eq!(error.code(), "ERR_OUT_OF_RANGE", "less than 64 KiB is refused: {error}");
+        assert_eq!(error.told().code(), "ERR_OUT_OF_RANGE", "less than 64 KiB is refused: {error}");
     });
 }
 
