@@ -297,6 +297,40 @@ pub(crate) fn discard_at_end(stream: &TcpStream, buffer: &mut [MaybeUninit<u8>])
     SockRef::from(stream).recv_with_flags(buffer, MSG_DONTWAIT | MSG_TRUNC)
 }
 
+/// Resets a TCP connection and closes the descriptor. RST is sent at once, and every thread that is blocked on the
+/// connection is woken, although others have the descriptor too, as a process that was forked. SO_LINGER sends it only
+/// when the last of them is closed. So does connect(2) to an address of no family.
+///
+/// # Errors
+/// It cannot be done now; the descriptor is closed nevertheless. Some kernels refuse it while a thread is blocked.
+#[cfg(all(any(target_os = "linux", target_os = "android"), not(landline_portable)))]
+pub(crate) fn reset(stream: TcpStream) -> io::Result<()> {
+    use std::os::fd::OwnedFd;
+    use std::os::unix::net::UnixDatagram;
+    let no_family = no_family()?;
+    UnixDatagram::from(OwnedFd::from(stream)).connect_addr(no_family)
+}
+#[cfg(not(all(any(target_os = "linux", target_os = "android"), not(landline_portable))))]
+pub(crate) fn reset(_: TcpStream) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// An address of no family, AF_UNSPEC. std and socket2 have no name for it, but std gives one as the address of a
+/// sender that has none: Linux then writes nothing, and the family stays 0. Were it ever another one, connect(2) on a
+/// connected TCP socket would fail with EISCONN.
+#[cfg(all(any(target_os = "linux", target_os = "android"), not(landline_portable)))]
+fn no_family() -> io::Result<&'static std::os::unix::net::SocketAddr> {
+    use std::os::unix::net::{SocketAddr, UnixDatagram};
+    static NO_FAMILY: OnceLock<SocketAddr> = OnceLock::new();
+    if let Some(address) = NO_FAMILY.get() {
+        return Ok(address);
+    }
+    let (sender, receiver) = UnixDatagram::pair()?;
+    sender.send(&[0])?;
+    let (_, address) = receiver.recv_from(&mut [0])?;
+    Ok(NO_FAMILY.get_or_init(|| address))
+}
+
 /// Makes the settings that a connection's socket needs on this system alone. They fail only on a socket that is dead.
 pub(crate) fn prepare(stream: &TcpStream) {
     // Only a socket that std has made itself is kept from raising SIGPIPE by it.

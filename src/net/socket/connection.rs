@@ -5,12 +5,13 @@
 //! connection is closed; whoever is inside a system call then still has it, is woken, and the last to let go closes the
 //! descriptor. No clone of a handle can keep the descriptor open.
 
+use std::mem::{self, MaybeUninit};
 use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::atomic::{AtomicU16, AtomicU64};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, RwLock};
 use std::time::{Duration, Instant};
-use std::{fmt, io, mem, thread};
+use std::{fmt, io, thread};
 
 use socket2::SockRef;
 
@@ -133,12 +134,12 @@ pub(crate) trait Owner: fmt::Debug + Send + Sync {
 /// How the descriptor is let go of.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum CloseMode {
-    /// close(2), as both sides have ended.
+    /// close(2) and no more, as std does. Copies in other processes keep the connection.
     Plain,
     /// FIN, then what the peer still sends is thrown away until its FIN or until the time is up: closing with input
     /// unread sends RST, which can destroy the reply on its way (RFC 9112, 9.6).
     InOrder,
-    /// Both ways, now, waking whoever is blocked.
+    /// Both ways, now, waking the threads that are blocked.
     Cut,
     /// The same, by a `Cancel`, whose error every call gets from then on.
     Abort,
@@ -441,26 +442,50 @@ impl Connection {
         drop(open);
     }
 
+    /// Lets go of the stream. close(2) alone ends nothing while a process that was forked has a copy of the descriptor,
+    /// so a side that is still open is shut down.
     fn let_go(&self, stream: Arc<TcpStream>, mode: CloseMode) {
-        // The stream is out of the lock, so nobody new gets hold of it: 1 means that we are alone.
+        // The stream is out of the lock, so no thread takes it from here on: 1 means that we are alone.
         let others = Arc::strong_count(&stream) > 1;
         // shutdown(2) fails only if the connection is gone already, which is what it is for.
         match mode {
-            CloseMode::Plain | CloseMode::InOrder | CloseMode::Cut | CloseMode::Abort => {
-                if others {
-                    let _ = stream.shutdown(Shutdown::Both);
-                }
-            }
-            CloseMode::Reset(patience) => {
-                // RST goes out when the last one lets go and nothing was shut down for writing before. A reader of ours
-                // is woken without that; a writer is not.
-                let _ = SockRef::from(&*stream).set_linger(Some(Duration::ZERO));
-                if others {
-                    let _ = stream.shutdown(Shutdown::Read);
-                    if !self.writer_leaves(patience) {
-                        let _ = stream.shutdown(Shutdown::Write);
-                    }
-                }
+            CloseMode::Reset(patience) => self.reset(stream, patience),
+            _ if others => _ = stream.shutdown(Shutdown::Both),
+            CloseMode::Plain => {}
+            _ if self.both_ended(mode) => {}
+            _ if self.has_unread_input(&stream) => self.reset(stream, Duration::ZERO),
+            _ => _ = stream.shutdown(Shutdown::Both),
+        }
+    }
+
+    /// Whether close(2) ends nothing that is still open. It answers the peer's end of a connection that ends in order.
+    fn both_ended(&self, mode: CloseMode) -> bool {
+        self.peer_ended() && (self.we_ended() || matches!(mode, CloseMode::InOrder))
+    }
+
+    /// Whether close(2) sends RST and no end: a peer whose bytes were never read is not to take that for an orderly
+    /// end, as it would if shutdown(2) sent one before.
+    fn has_unread_input(&self, stream: &TcpStream) -> bool {
+        let is_tcp = self.family() != Family::Unix;
+        is_tcp
+            && !self.peer_ended()
+            && sys::peek_now(stream, &mut [MaybeUninit::uninit()]).is_ok_and(|length| length > 0)
+    }
+
+    /// Sends RST, and closes the descriptor. A thread that writes has so long to leave by itself, where it must.
+    fn reset(&self, stream: Arc<TcpStream>, patience: Duration) {
+        // For where RST cannot be sent now: then it goes out when the last descriptor is closed, unless the connection
+        // was shut down for writing before.
+        let _ = SockRef::from(&*stream).set_linger(Some(Duration::ZERO));
+        let stream = match Arc::try_unwrap(stream) {
+            Ok(stream) => return drop(sys::reset(stream)),
+            Err(stream) => stream,
+        };
+        if stream.try_clone().and_then(sys::reset).is_err() {
+            // A reader of ours is woken without an end to our direction; a writer is not.
+            let _ = stream.shutdown(Shutdown::Read);
+            if !self.writer_leaves(patience) {
+                let _ = stream.shutdown(Shutdown::Write);
             }
         }
     }

@@ -553,6 +553,7 @@ impl Leaving {
         // A write of nothing fails if the connection is gone, which reading does not show.
         let is_gone = sys::write_at_end(&self.stream, &[]).is_err_and(|error| error.kind() != ErrorKind::WouldBlock);
         if !is_gone && self.quiet >= looks {
+            self.we_ended = true;
             let _ = self.stream.shutdown(Shutdown::Write);
         }
         !is_gone && self.quiet < looks
@@ -581,8 +582,9 @@ impl Leaving {
 
 impl Drop for Leaving {
     fn drop(&mut self) {
-        // Another thread of ours is in a read or a write.
-        if Arc::strong_count(&self.stream) > 1 {
+        // Another thread of ours is in a read or a write, or our end is not out: a copy in another process would keep
+        // it back.
+        if Arc::strong_count(&self.stream) > 1 || !self.we_ended {
             let _ = self.stream.shutdown(Shutdown::Both);
         }
     }

@@ -299,7 +299,8 @@ impl Socket {
     ///
     /// What was written and not sent yet is still sent; what was received and not read is lost. If there was any, or if
     /// the peer goes on sending, the kernel sends RST: the peer sees `ConnectionReset` instead of an end, or soon after
-    /// it.
+    /// it. The peer hears of the end although a child that was forked has a copy of the descriptor. Dropping the last
+    /// handle is close(2) alone, and such a copy goes on with the connection.
     #[doc(alias = "close")]
     pub fn destroy(&self) {
         self.connection.close(Outcome::Destroyed, CloseMode::Cut);
@@ -309,9 +310,11 @@ impl Socket {
     /// is lost. A peer that has read our end already goes on reading 0 bytes; only its writes fail. For a peer that has
     /// broken the protocol, or to spare the TIME_WAIT of thousands of connections.
     ///
-    /// Blocks for 10 ms at most, and only while another thread writes to the socket. The RST is sent when the last call
-    /// that is blocked on the socket has been woken; if that is a write, a peer that makes room for all of it just then
-    /// sees an end instead.
+    /// On Linux the RST is sent at once, also while other threads are blocked on the socket, and although a child that
+    /// was forked has a copy of the descriptor. Elsewhere, and on Linux 6.4 to 6.6 while a thread is blocked, the RST
+    /// is sent when the last call that is blocked has been woken and the last copy is closed. There it blocks for 10 ms
+    /// at most, and only while another thread writes to the socket; a peer that makes room for all of that write just
+    /// then sees an end instead.
     ///
     /// # Errors
     /// `ERR_SOCKET_CLOSED`, of kind `NotConnected`, if the socket is closed already.

@@ -7,6 +7,7 @@ mod support;
 mod addresses;
 mod available;
 mod buffered;
+mod copies;
 mod data;
 mod destroy;
 mod ends;
