@@ -1,9 +1,9 @@
-use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Condvar, Mutex, RwLock};
 use std::time::Duration;
+use std::{io, process};
 
 use socket2::{Domain, Protocol, SockRef, Type};
 
@@ -207,6 +207,7 @@ impl ServerOptions {
             local: (!is_wildcard).then(|| address.clone()),
             address,
             adopted,
+            made_by: process::id(),
             wakers: Mutex::default(),
             file: Mutex::new(file),
             spare: Mutex::new(spare),

@@ -37,6 +37,8 @@ pub(crate) struct Listener {
     /// Whether accepted sockets have the settings of the listener. Of one that was given, clients may have connected before
     /// those were made.
     pub(crate) inherits: bool,
+    /// The process that listened: after fork(2) another has the listener too.
+    pub(crate) made_by: u32,
     /// Whether a call of ours reaches it. Where not, it has a receive timeout.
     pub(crate) is_called: bool,
     /// Our own ends of the connections that `close` makes to wake acceptors.

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, TcpStream};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use std::{io, mem};
+use std::{io, mem, process};
 
 use socket2::SockAddr;
 
@@ -44,6 +44,10 @@ impl Server {
     /// accepting has noticed, which takes well below a millisecond on Linux. Where shutdown(2) does not wake them, and
     /// on an [adopted](crate::net::ServerOptions::adopt) listener, which is not shut down, they are woken by connecting
     /// to the server's own address.
+    ///
+    /// After fork(2), `close` by the process that listened ends the listener for its children too. A child that closes
+    /// it ends its own part alone, as if it had adopted the listener. Dropping the last handle does that in every
+    /// process, and answers no queued client.
     #[doc(alias = "unblock")]
     #[doc(alias = "shutdown")]
     pub fn close(&self) {
@@ -232,6 +236,12 @@ impl Listener {
     /// Closes the server. No code of the program's runs before the listener is gone, so that another thread that closes
     /// the server waits for none.
     pub(crate) fn close(&self) {
+        self.end(!self.adopted && self.made_by == process::id());
+    }
+
+    /// `is_shut`: whether the queued clients are answered and the listener is shut down, which reaches every process
+    /// that has it. Otherwise our descriptor is closed and no more.
+    fn end(&self, is_shut: bool) {
         let registry = &self.registry;
         if !registry.gate.begin_close() {
             registry.gate.wait(Deadline::NEVER, &[], &|view| view.phase() >= Phase::Closed);
@@ -244,17 +254,18 @@ impl Listener {
         turned_away.extend(self.turn_kept_away());
         if !self.adopted {
             registry.slots.close();
+        }
+        if is_shut {
             if self.options.answer_queued {
                 turned_away.extend(self.answer(&presence));
             }
-            if registry.gate.view().seats() > 0 {
-                if let Some(listener) = self.listener() {
-                    sys::shut_listener(&listener);
-                }
+            // Although no thread may be inside: a child that was forked would keep the port with its copy.
+            if let Some(listener) = self.listener() {
+                sys::shut_listener(&listener);
             }
         }
         // On an adopted listener, an acceptor that gets a client instead of our call still serves it.
-        self.call_acceptors_back();
+        self.call_acceptors_back(is_shut);
         let file = lock(&self.file).take().map_or(Ok(()), |mut file| file.remove());
         drop(lock(&self.spare).take());
         drop(lock(&self.attached).take());
@@ -329,10 +340,10 @@ impl Listener {
     ///
     /// An acceptor has a seat before it looks whether the server is closing, so it is either counted here or never
     /// enters accept(2).
-    fn call_acceptors_back(&self) {
+    fn call_acceptors_back(&self, is_shut: bool) {
         let gate = &self.registry.gate;
         let gone = |time| gate.wait(Deadline::after(time), &[], &|view| view.seats() == 0).seats() == 0;
-        let are_woken = !self.adopted && sys::SHUTDOWN_WAKES_ACCEPT;
+        let are_woken = is_shut && sys::SHUTDOWN_WAKES_ACCEPT;
         let first = if are_woken { Duration::from_millis(20) } else { Duration::ZERO };
         if gate.view().seats() == 0 || gone(first) {
             return;
@@ -412,7 +423,7 @@ impl Drop for Listener {
     /// The last handle is gone, so no thread accepts.
     fn drop(&mut self) {
         if !self.is_closing() {
-            self.close();
+            self.end(false);
         }
     }
 }

@@ -1,7 +1,8 @@
 //! A host that forks without exec: a snapshot in a child (redis), Python's multiprocessing, a daemon, a pre-forking
 //! server. The child has a copy of every descriptor.
 //!
-//! fork destroy | drop | reset | each | handler | error | child_drops | child_file | daemon
+//! fork destroy | drop | reset | each | handler | error | child_drops | child_file | daemon | close | child_closes |
+//! drop_queued
 
 use cases::verdict;
 use landline::net::{Server, ServerOptions, Socket};
@@ -123,6 +124,61 @@ fn main() {
             std::thread::sleep(Duration::from_millis(300));
             let works = TcpStream::connect(at);
             verdict(works.is_ok(), format!("connecting to the daemon: {works:?}"));
+        }
+        // The process that listened closes: the port is given up, though a child has a copy.
+        "close" => {
+            let server = Server::listen("127.0.0.1:0").unwrap();
+            let at = server.address().socket_addr().unwrap();
+            forked(|| {});
+            server.close();
+            let (refused, free) = (TcpStream::connect(at), std::net::TcpListener::bind(at));
+            verdict(
+                refused.is_err() && free.is_ok(),
+                format!("after close, with a copy in a child: a client {refused:?}, listening again {free:?}"),
+            );
+        }
+        // One child of a pre-forking server closes what it serves: its siblings and parent go on.
+        "child_closes" => {
+            let path = std::env::temp_dir().join(format!("landline-fork-{}.sock", std::process::id()));
+            for at in [landline::Endpoint::from("127.0.0.1:0"), path.as_path().into()] {
+                let server = ServerOptions::new().answer_queued(true).listen(at).unwrap();
+                let pid = unsafe { libc::fork() };
+                if pid == 0 {
+                    let serving = server.spawn(|socket| socket.write_end("child")).unwrap();
+                    Socket::connect(server.address()).unwrap().read(&mut [0; 9]).unwrap();
+                    server.close();
+                    let ended = serving.join().is_ok();
+                    unsafe { libc::_exit(if ended { 0 } else { 1 }) }
+                }
+                let mut status = 0;
+                unsafe { libc::waitpid(pid, &mut status, 0) };
+                let serving = server.spawn(|socket| socket.write_end("parent")).unwrap();
+                let text = Socket::connect(server.address()).map(|client| {
+                    let mut text = String::new();
+                    std::io::Read::read_to_string(&mut &client, &mut text).map(|_| text)
+                });
+                server.close();
+                let ended = serving.join();
+                if status != 0 || !matches!(&text, Ok(Ok(text)) if text == "parent") || ended.is_err() {
+                    verdict(false, format!("the child's close {status}, then a client got {text:?}, {ended:?}"));
+                }
+            }
+            verdict(true, "a child closed what it served, and its parent goes on, over TCP and a path");
+        }
+        // The parent of a daemon drops its handle: who is queued is the child's, and its listener goes on blocking.
+        "drop_queued" => {
+            let server = ServerOptions::new().answer_queued(true).listen("127.0.0.1:0").unwrap();
+            let queued = TcpStream::connect(server.address().socket_addr().unwrap()).unwrap();
+            let pid = unsafe { libc::fork() };
+            if pid == 0 {
+                std::thread::sleep(Duration::from_millis(300));
+                let _ = server.serve(|socket| socket.write_end("hello"));
+                unsafe { libc::_exit(0) }
+            }
+            drop(server);
+            let seen = seen(&queued);
+            unsafe { libc::kill(pid, libc::SIGKILL) };
+            verdict(seen == "5 bytes", format!("a client that was queued when the parent dropped its handle: {seen}"));
         }
         other => panic!("{other}?"),
     }
