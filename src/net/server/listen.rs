@@ -149,26 +149,22 @@ impl ServerOptions {
     /// very moment, a call of ours may be left in the queue: the next accept gets a client that ends at once. Our
     /// descriptor is not passed on to programs that are started (close-on-exec).
     ///
-    /// A call of ours is not expected to reach a listener of another network namespace, one that is bound to a device or
-    /// to an address that this machine does not have, or a Unix socket whose file is gone. Such a listener is given a
-    /// receive timeout of 500 ms, SO_RCVTIMEO, and `close` takes 1.5 s at most. The timeout is the giver's too: its own
-    /// accept(2) fails with `EAGAIN` now and then, and it stays when this program is killed. A timeout that a listener has
-    /// already is left as it is. Backlog and address are the giver's,
-    /// and so are the options that belong to listening; those of the connections apply.
+    /// A call of ours is not expected to reach a listener of another network namespace, one that is bound to a device
+    /// or to an address that this machine does not have, or a Unix socket whose file is gone. Such a listener is given
+    /// a receive timeout of 500 ms, SO_RCVTIMEO, and `close` takes 1.5 s at most. The timeout is the giver's too: its
+    /// own accept(2) fails with `EAGAIN` now and then, and it stays when this program is killed. A timeout that a
+    /// listener has already is left as it is. A non-blocking listener stays so too: one thread looks for clients every
+    /// 2 to 16 ms. To wait for them instead, make it blocking before. Backlog and address are the giver's, and so are
+    /// the options that belong to listening; those of the connections apply.
     ///
     /// # Errors
     /// - `listen EINVAL: invalid argument`: it is no socket that listens for connections.
-    /// - `ERR_INVALID_ARG_VALUE`: it is non-blocking; clear that first. Its giver may count on it, so it is not done here.
     /// - `ERR_OUT_OF_RANGE`: the option that the text names is wrong.
     pub fn adopt(&self, listener: impl Into<sys::OwnedHandle>) -> io::Result<Server> {
         let limit = self.check()?;
         let (socket, bound) = given(listener.into())?;
         let failed = |error| Error::call("listen", &error);
         sys::close_on_exec(&socket).map_err(failed)?;
-        if sys::is_nonblocking(&socket).map_err(failed)? {
-            let text = "The listener is non-blocking: clear that before it is adopted";
-            return Err(Error::invalid("ERR_INVALID_ARG_VALUE", text).into());
-        }
         let is_called = is_call_expected(&socket, &bound);
         if !is_called && socket.read_timeout().map_err(failed)?.is_none() {
             socket.set_read_timeout(Some(LOOK_AROUND)).map_err(failed)?;

@@ -343,7 +343,9 @@ impl Listener {
     fn call_acceptors_back(&self, is_shut: bool) {
         let gate = &self.registry.gate;
         let gone = |time| gate.wait(Deadline::after(time), &[], &|view| view.seats() == 0).seats() == 0;
-        let are_woken = is_shut && sys::SHUTDOWN_WAKES_ACCEPT;
+        // On a listener that does not block none stays inside.
+        let are_woken = is_shut && sys::SHUTDOWN_WAKES_ACCEPT
+            || self.listener().is_some_and(|listener| sys::is_nonblocking(&listener).unwrap_or(false));
         let first = if are_woken { Duration::from_millis(20) } else { Duration::ZERO };
         if gate.view().seats() == 0 || gone(first) {
             return;

@@ -122,24 +122,30 @@ fn a_server_that_is_claimed_while_a_thread_accepts_goes_on_accepting() {
     });
 }
 
-/// Ensures that on a listener that does not block, as another process may have set it, one thread looks for clients, and
-/// clients make no threads that stay.
+/// Ensures that on a listener that does not block, as its giver made it before or makes it later, one thread looks for
+/// clients, clients make no threads that stay, `close` leaves no call of ours in the queue, and the mode stays the
+/// giver's.
 #[test]
 fn one_thread_looks_for_the_clients_of_a_listener_that_does_not_block() {
     in_child(this_test!(), &[], || {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("port 0 is free");
-        let twin = listener.try_clone().expect("a descriptor is free");
-        let server = ServerOptions::new().lingering_close(None).adopt(listener).expect("it listens");
-        twin.set_nonblocking(true).expect("the mode can be set");
-        let before = threads();
-        let serving = server.spawn(|socket| socket.read_all().map(drop)).expect("a thread can be started");
-        for _ in 0..100 {
-            let mut one = client(server.address());
-            one.shutdown(Shutdown::Write).expect("it is connected");
-            one.read_to_end(&mut Vec::new()).expect("in order");
+        for is_set_before in [true, false] {
+            let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("port 0 is free");
+            let twin = listener.try_clone().expect("a descriptor is free");
+            twin.set_nonblocking(is_set_before).expect("the mode can be set");
+            let server = ServerOptions::new().lingering_close(None).adopt(listener).expect("it listens");
+            twin.set_nonblocking(true).expect("the mode can be set");
+            let before = threads();
+            let serving = server.spawn(|socket| socket.read_all().map(drop)).expect("a thread can be started");
+            for _ in 0..100 {
+                let mut one = client(server.address());
+                one.shutdown(Shutdown::Write).expect("it is connected");
+                one.read_to_end(&mut Vec::new()).expect("in order");
+            }
+            assert!(threads() <= before + 4, "one after the other they take few threads: {}", threads() - before);
+            stop(&server, serving);
+            let nothing = twin.accept().expect_err("no call of ours is left, and the mode is the giver's");
+            assert_eq!(nothing.kind(), ErrorKind::WouldBlock, "no call of ours is left, and the mode is the giver's");
         }
-        assert!(threads() <= before + 4, "one after the other they take few threads: {}", threads() - before);
-        stop(&server, serving);
     });
 }
 

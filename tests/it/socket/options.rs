@@ -1,6 +1,5 @@
 //! Options: each one's default and what setting it does, read back from the kernel.
 
-use std::io::ErrorKind;
 use std::net::{TcpListener, TcpStream};
 use std::process::Command;
 use std::thread;
@@ -329,6 +328,7 @@ fn sockets_of_an_adopted_listener_have_the_options_asked_for() {
     within("the client is accepted", || {
         each_ip(|at| {
             let listener = TcpListener::bind(at).expect("port 0 can be listened on");
+            listener.set_nonblocking(true).expect("it is a socket");
             let options = ServerOptions::new().keep_alive(Duration::from_secs(5));
             let server = options.adopt(listener.try_clone().expect("it can be cloned")).expect("it listens");
             let _client = Socket::connect(server.address()).expect("it listens");
@@ -342,14 +342,6 @@ fn sockets_of_an_adopted_listener_have_the_options_asked_for() {
             let error = ServerOptions::new().adopt(TcpStream::connect(at_of(&listener)).expect("it listens"));
             let error = error.expect_err("a connection is no listener");
             assert_eq!(error.to_string(), "listen EINVAL: invalid argument", "Node's text");
-            listener.set_nonblocking(true).expect("it is a socket");
-            let error =
-                ServerOptions::new().adopt(listener.try_clone().expect("it can be cloned")).expect_err("it polls");
-            assert_eq!(
-                (error.told().code(), error.kind()),
-                ("ERR_INVALID_ARG_VALUE", ErrorKind::InvalidInput),
-                "{error}"
-            );
         });
     });
 }

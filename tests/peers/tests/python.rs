@@ -625,7 +625,7 @@ mod basic_tcp {
             let (_server, _client, socket) = pair("127.0.0.1:0");
             assert!(!socket.with_raw(|fd| SockRef::from(&fd).nonblocking()).unwrap().unwrap());
             assert_eq!(socket.with_raw(|fd| SockRef::from(&fd).read_timeout()).unwrap().unwrap(), None);
-            // Nor does one of a listener that has a time limit. One that does not block is not taken over.
+            // Nor does one of a listener that has a time limit, or does not block.
             let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
             let at = listener.local_addr().unwrap();
             socket2::SockRef::from(&listener).set_read_timeout(Some(Duration::from_secs(10))).unwrap();
@@ -635,7 +635,11 @@ mod basic_tcp {
             assert_eq!(socket.with_raw(|fd| SockRef::from(&fd).read_timeout()).unwrap().unwrap(), None);
             let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
             listener.set_nonblocking(true).unwrap();
-            assert_eq!(ServerOptions::new().adopt(listener).unwrap_err().told().code(), "ERR_INVALID_ARG_VALUE");
+            let at = listener.local_addr().unwrap();
+            let server = ServerOptions::new().adopt(listener).unwrap();
+            let _client = TcpStream::connect(at).unwrap();
+            let socket = server.accept().unwrap().unwrap();
+            assert!(!socket.with_raw(|fd| SockRef::from(&fd).nonblocking()).unwrap().unwrap());
         });
     }
 
