@@ -15,6 +15,7 @@ mod close;
 mod count;
 mod embedding;
 mod ends_from_inside;
+mod givers;
 mod guard;
 mod idle;
 mod inherit;
