@@ -125,8 +125,12 @@ impl Address {
         }
     }
 
-    /// What Node's `JSON.stringify(server.address())` prints: `{"address":"127.0.0.1","family":"IPv4","port":3000}`,
-    /// or the path as a JSON string. A zone is a number here, `fe80::1%2`, and the name of the interface in Node.
+    /// The address as JSON, in the form of Node's `JSON.stringify(server.address())`:
+    /// `{"address":"127.0.0.1","family":"IPv4","port":3000}`, or the path as a JSON string. Unlike there:
+    ///
+    /// - a zone is a number, `fe80::1%2`, and not the name of the interface;
+    /// - an IPv4-mapped address is the IPv4 address that it means;
+    /// - bytes of a path that are no UTF-8 are replaced by U+FFFD.
     pub fn to_json(&self) -> String {
         match &self.0 {
             Repr::Ip(at) => {

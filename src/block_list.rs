@@ -33,12 +33,19 @@ use crate::error::Error;
 pub struct BlockList(Arc<RwLock<Rules>>);
 
 impl BlockList {
-    /// The ranges that are not routed on the internet, for [`add_cidrs`](Self::add_cidrs): private (RFC 1918), loopback
-    /// and link-local IPv4; loopback, link-local and unique local (RFC 4193) IPv6. The same as Node's.
+    /// Ranges of this machine and of networks behind it, for [`add_cidrs`](Self::add_cidrs): private (RFC 1918),
+    /// loopback and link-local IPv4; loopback, link-local and unique local (RFC 4193) IPv6. Those of Node's constant of
+    /// this name.
     ///
-    /// A client that must not be talked into reaching the inside of its own network blocks these. They leave out
-    /// `0.0.0.0` and `::`, which many systems take for this machine, and shared address space (RFC 6598,
-    /// `100.64.0.0/10`): add them where that matters.
+    /// A client that must not be talked into reaching the inside of its own network blocks these, and more, since they
+    /// are not all addresses that are not routed on the internet. They leave out:
+    ///
+    /// - `0.0.0.0/8` and `::`, which many systems take for this machine;
+    /// - `100.64.0.0/10`, shared address space (RFC 6598), as of carriers and clouds;
+    /// - `64:ff9b::/96` and `2002::/16`, by which NAT64 and 6to4 reach IPv4 addresses, private ones too;
+    /// - multicast and broadcast, and ranges for tests and documentation.
+    ///
+    /// Add those that matter, and the public addresses of your own network.
     ///
     /// ```
     /// use landline::BlockList;

@@ -67,9 +67,12 @@ impl Cancel {
     ///   [`Socket::close`](crate::dgram::Socket::close): no error. Connections that the server has accepted go on.
     /// - Threads in [`wait_timeout`](Cancel::wait_timeout) wake.
     ///
-    /// Blocks until each has noticed, which takes well below a millisecond on Linux; where the system cannot wake a
-    /// connect(2), the call that made it returns all the same. Callable from any thread, from callbacks too, but not
-    /// from a signal handler; calling it twice is harmless.
+    /// Ends one after the other, and blocks until each has noticed. For a connect and a connection that is well below a
+    /// millisecond on Linux, and where the system cannot wake a connect(2), the call that made it returns all the same.
+    /// For a server and a datagram socket it is as long as their `close` blocks: mostly well below a millisecond on
+    /// Linux too, up to 2 s where nothing wakes them, as with some that were adopted, and as long as the `report` hook
+    /// takes. Callable from any thread, from callbacks too, but not from a signal handler; calling it twice is
+    /// harmless.
     #[doc(alias = "abort")]
     pub fn cancel(&self) {
         let calls = {

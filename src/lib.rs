@@ -158,3 +158,8 @@ struct Recipes;
 #[cfg(doctest)]
 #[doc = include_str!("../docs/twins.md")]
 struct Twins;
+
+/// Compiles and runs the code of the page on what a host program may rely on.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/embedding.md")]
+struct Embedding;

@@ -169,6 +169,11 @@ impl SocketOptions {
     /// The address of ours to connect from, an IP address as text or as [`IpAddr`]: bind(2). It may have a zone, the name
     /// or the number of an interface: `fe80::1%eth0`. Of a name's addresses only those of its family are used then, and of
     /// several the first. `::` and `0.0.0.0` mean any, in both families. Default: the system's choice.
+    ///
+    /// Without [`local_port`](Self::local_port), bind(2) takes a port that no other connection of this machine has. No
+    /// safe call sets `IP_BIND_ADDRESS_NO_PORT`, which would leave that to connect(2). When none is left, some 28,000
+    /// connections later, ports are shared with connections to other peers, on Linux; a connect then tries ports until
+    /// one will do, each by three system calls or more. Elsewhere it fails with `EADDRINUSE`.
     #[doc(alias = "BoundSocket")]
     pub fn local_address(self, ip: impl ToString) -> SocketOptions {
         SocketOptions { local_address: Some(ip.to_string()), ..self }

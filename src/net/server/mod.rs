@@ -88,6 +88,9 @@ impl Server {
     /// destroyed and the error reported. When it panics, the same; no other connection is harmed, as long as the program
     /// is not built with `panic = "abort"`. Clones of the socket that outlive the handler are closed sockets.
     ///
+    /// A thread serves one connection after the other: what a handler leaves in a `thread_local!` is there for the next
+    /// client. Keep it in variables of the handler, or clear it by a value whose `Drop` does so.
+    ///
     /// An error of another crate, or of a `parse()`, becomes the handler's by [`io::Error::other`]:
     ///
     /// ```

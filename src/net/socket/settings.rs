@@ -226,7 +226,9 @@ impl Socket {
     /// returned: nothing of the peer is waited for beyond it. While no call reads or writes, nothing happens at the
     /// deadline.
     ///
-    /// It counts from the next call on; one that is blocked goes by what was set when it began.
+    /// It counts from the next call on; one that is blocked goes by what was set when it began. The clock is that of
+    /// [`Instant`]: on Linux and macOS, time for which the machine is suspended does not count, so that a connection
+    /// ends later by the clock on the wall. That holds of every time of this library.
     pub fn set_deadline(&self, at: impl Into<Option<Instant>>) {
         self.connection.set_deadline(at.into());
     }

@@ -349,7 +349,7 @@ fn family_names_are_case_insensitive() {
 
 /// Ensures the ready-made ranges cover what is private, loopback and link-local, to the last address, and nothing more.
 #[test]
-fn private_ranges_cover_what_is_not_public() -> io::Result<()> {
+fn private_ranges_cover_private_loopback_and_link_local() -> io::Result<()> {
     let list = BlockList::new();
     list.add_cidrs(BlockList::PRIVATE_RANGES)?;
     assert_eq!(list.size(), BlockList::PRIVATE_RANGES.len(), "each range is a rule");
