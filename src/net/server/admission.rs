@@ -133,6 +133,9 @@ impl Listener {
     ) -> Client {
         if !self.inherits {
             stream::plain(&stream);
+            if self.gives_linger {
+                let _ = SockRef::from(&stream).set_linger(None);
+            }
             // It fails only on a connection that is dead already; reading from it will tell.
             if self.address.path().is_none() {
                 let _ = stream::apply(&SockRef::from(&stream), self.options.connection.settings);

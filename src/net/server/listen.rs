@@ -173,7 +173,7 @@ impl ServerOptions {
     }
 
     fn server(&self, listener: socket2::Socket, address: Address, origin: Origin, limit: usize) -> Server {
-        let inherits = sys::ACCEPTED_INHERITS && matches!(origin, Origin::Made(_));
+        let is_given = !matches!(origin, Origin::Made(_));
         let (adopted, is_called, file) = match origin {
             Origin::Made(file) => (false, true, file),
             Origin::Owned => (false, true, None),
@@ -192,8 +192,9 @@ impl ServerOptions {
             Some(shared) => (Slots::within(Arc::clone(&shared.slots)), shared.addresses.clone()),
             None => (Slots::new(limit), self.max_per_address.map(Addresses::new)),
         };
+        let gives_linger = is_given && listener.linger().is_ok_and(|time| time.is_some());
         let inner = Arc::new(Listener {
-            inherits,
+            inherits: sys::ACCEPTED_INHERITS && !is_given,
             is_called,
             registry: Registry::new(slots, self.reporter.clone(), address.clone(), lingering),
             options: self.clone(),
@@ -203,6 +204,7 @@ impl ServerOptions {
             local: (!is_wildcard).then(|| address.clone()),
             address,
             adopted,
+            gives_linger,
             made_by: process::id(),
             wakers: Mutex::default(),
             file: Mutex::new(file),

@@ -39,6 +39,8 @@ pub(crate) struct Listener {
     pub(crate) inherits: bool,
     /// The process that listened: after fork(2) another has the listener too.
     pub(crate) made_by: u32,
+    /// Its giver has set SO_LINGER, which connections inherit: closing them would wait, or reset them.
+    pub(crate) gives_linger: bool,
     /// Whether a call of ours reaches it. Where not, it has a receive timeout.
     pub(crate) is_called: bool,
     /// Our own ends of the connections that `close` makes to wake acceptors.

@@ -329,6 +329,7 @@ fn sockets_of_an_adopted_listener_have_the_options_asked_for() {
         each_ip(|at| {
             let listener = TcpListener::bind(at).expect("port 0 can be listened on");
             listener.set_nonblocking(true).expect("it is a socket");
+            SockRef::from(&listener).set_linger(Some(Duration::ZERO)).expect("it is a socket");
             let options = ServerOptions::new().keep_alive(Duration::from_secs(5));
             let server = options.adopt(listener.try_clone().expect("it can be cloned")).expect("it listens");
             let _client = Socket::connect(server.address()).expect("it listens");
@@ -338,6 +339,7 @@ fn sockets_of_an_adopted_listener_have_the_options_asked_for() {
             assert!(!kernel(&accepted, |raw| raw.nonblocking()), "it blocks");
             let timeouts = kernel(&accepted, |raw| Ok((raw.read_timeout()?, raw.write_timeout()?)));
             assert_eq!(timeouts, (None, None), "it has no timeouts");
+            assert_eq!(socket.linger().expect("it is a socket"), None, "closing it neither waits nor resets");
 
             let error = ServerOptions::new().adopt(TcpStream::connect(at_of(&listener)).expect("it listens"));
             let error = error.expect_err("a connection is no listener");
