@@ -597,14 +597,16 @@ pub(crate) fn join_source_v4(_: &UdpSocket, _: [Ipv4Addr; 3], _: bool) -> io::Re
     Err(io::ErrorKind::Unsupported.into())
 }
 
-/// How many descriptors this process may have, where the system says so.
+/// How many descriptors this process may have, on systems that say so. Linux without /proc does not: then as many as it gives
+/// a process by default.
 pub(crate) fn descriptor_limit() -> Option<usize> {
-    if cfg!(landline_portable) {
-        return None;
-    }
-    let limits = std::fs::read_to_string("/proc/self/limits").ok()?;
-    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
-    line.split_whitespace().next()?.parse().ok()
+    const DEFAULT: usize = 1024;
+    let told = || {
+        let limits = std::fs::read_to_string("/proc/self/limits").ok()?;
+        let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
+        line.split_whitespace().next()?.parse().ok()
+    };
+    LINUX.then(|| told().unwrap_or(DEFAULT))
 }
 
 /// The ports that the system chooses from for connections that are not bound, where it says so.
@@ -635,8 +637,8 @@ pub(crate) fn longest_backlog() -> u32 {
     longest.and_then(|text| text.trim().parse().ok()).unwrap_or(4096)
 }
 
-/// How many threads this library may have at once in a process that has nothing else mapped. No limit is known where
-/// there is no `vm.max_map_count`.
+/// How many threads this library may have at once in a process that has nothing else mapped. No limit is known on other
+/// systems than Linux.
 pub(crate) fn thread_ceiling() -> usize {
     most_mappings().map_or(usize::MAX >> 2, |most| threads_beside(most, 0, 0))
 }
@@ -659,10 +661,12 @@ fn threads_beside(most: usize, mappings: usize, running: usize) -> usize {
     room.saturating_sub(1000).max(room.min(16))
 }
 
-/// How many mappings a process may have, where that is limited.
+/// How many mappings a process may have, where that is limited. Where Linux has no /proc that says so: the kernel's default.
 fn most_mappings() -> Option<usize> {
+    const DEFAULT: usize = 65_530;
     static MOST: OnceLock<Option<usize>> = OnceLock::new();
-    *MOST.get_or_init(|| std::fs::read_to_string("/proc/sys/vm/max_map_count").ok()?.trim().parse().ok())
+    let told = || std::fs::read_to_string("/proc/sys/vm/max_map_count").ok()?.trim().parse().ok();
+    *MOST.get_or_init(|| cfg!(any(target_os = "linux", target_os = "android")).then(|| told().unwrap_or(DEFAULT)))
 }
 
 /// How many mappings this process has: the lines of a file that may have millions of bytes.

@@ -98,8 +98,8 @@ impl ServerOptions {
     }
 
     /// How many connections may be open at once; 0 lets nobody in, `None` allows as many as the system has threads for.
-    /// Default: 10,000, or 64 less than seven eighths of the limit of descriptors (`ulimit -n`) if that is lower: an
-    /// eighth is for connections that [linger](ServerOptions::lingering_close).
+    /// Default: 10,000, or 64 less than seven eighths of the limit of descriptors (`ulimit -n`; 1,024 on Linux without
+    /// /proc) if that is lower: an eighth is for connections that [linger](ServerOptions::lingering_close).
     ///
     /// More than the threads of one process, on Linux a quarter of `vm.max_map_count` less 1,000, is an error.
     #[doc(alias = "maxConnections")]

@@ -8,7 +8,7 @@ use landline::net::{ReadyState, Server, ServerOptions, Socket, SocketEvent};
 
 use crate::support::Whole;
 use crate::support::fixtures::Served;
-use crate::support::{each_ip, eventually, within};
+use crate::support::{differs, each_ip, eventually, in_surroundings, within};
 
 /// Whether the connection is over, in one of the two ways a refused client may see it.
 fn is_over(client: &Socket) -> bool {
@@ -139,8 +139,34 @@ fn the_default_limit_is_10000_or_what_descriptors_allow() {
     let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
     let soft =
         limits.lines().find_map(|line| line.strip_prefix("Max open files")?.split_whitespace().next()?.parse().ok());
-    let expected = soft.map_or(10_000, |soft: usize| soft.saturating_sub(64).min(10_000));
+    let expected = soft.map_or(USUAL, |soft: usize| soft.saturating_sub(64).min(10_000));
     assert_eq!(server.max_connections(), expected, "the default limit");
+}
+
+/// The limit's default where Linux gives a process the usual 1,024 descriptors.
+#[cfg(target_os = "linux")]
+const USUAL: usize = 1024 - 1024 / 8 - 64;
+#[cfg(not(target_os = "linux"))]
+const USUAL: usize = 10_000;
+
+/// Ensures that where /proc does not tell the limits of descriptors and of memory mappings, they are taken to be the usual ones
+/// and not endless.
+#[test]
+#[cfg(target_os = "linux")]
+fn limits_that_are_not_told_are_the_usual_ones() {
+    in_surroundings(this_test!(), "mount -t tmpfs tmpfs /proc", || {
+        if differs("no limit of descriptors is known there") {
+            return;
+        }
+        let listen = |options: ServerOptions| options.listen("127.0.0.1:0");
+        let server = listen(ServerOptions::new()).expect("port 0 can be listened on");
+        assert_eq!(server.max_connections(), USUAL, "the default limit");
+        let most = listen(ServerOptions::new().max_connections(None)).expect("port 0 can be listened on");
+        assert_eq!(most.max_connections(), 65_530 / 4 - 1000, "as many as a process may have threads for");
+        let error =
+            listen(ServerOptions::new().max_connections(1_000_000)).expect_err("so many threads end the process");
+        assert_eq!(error.kind(), ErrorKind::InvalidInput, "more are refused: {error}");
+    });
 }
 
 /// Ensures that 1,001 pings are answered, that the count is 1 all along, and that a half-open server's side is writable
