@@ -549,11 +549,13 @@ pub(crate) fn multicast_interface_v4(index: u32, name: Option<&str>) -> Option<I
             (fields.next()?.parse() == Ok(index)).then(|| fields.next().map(String::from))?
         })
     };
-    let name = name.map(String::from).or_else(|| name_of(index))?;
+    let name = name.map(String::from).or_else(|| name_of(index));
     let probe = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
     let options = SockRef::from(&probe);
     options.join_multicast_v4_n(&ALL_HOSTS, &socket2::InterfaceIndexOrAddress::Index(index)).ok()?;
-    let bound = options.bind_device(Some(name.as_bytes())).and_then(|()| probe.connect((ALL_HOSTS, 9)));
+    // Without /proc no name may be known. Then the one that the system prefers has to be it, or loopback.
+    let bound = name.map_or(Ok(()), |name| options.bind_device(Some(name.as_bytes())));
+    let bound = bound.and_then(|()| probe.connect((ALL_HOSTS, 9)));
     let source = bound.and_then(|()| probe.local_addr()).map(|at| at.ip());
     let candidates = [source.ok(), Some(Ipv4Addr::LOCALHOST.into())];
     candidates.into_iter().flatten().find_map(|candidate| match candidate {
