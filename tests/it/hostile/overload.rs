@@ -14,7 +14,7 @@ use landline::{RefusedBy, Report};
 use crate::support::clients::{ask, at, client, echo, is_turned_away};
 use crate::support::fixtures::Served;
 use crate::support::time::some_round;
-use crate::support::{HANG, descriptors, differs, each_ip, eventually, in_child, threads, within};
+use crate::support::{HANG, descriptors, differs, each_ip, eventually, in_child, in_surroundings, threads, within};
 
 const GOODBYE: &str = "server busy\n";
 
@@ -129,11 +129,7 @@ fn dropping_the_events_ends_the_goodbyes() {
 /// Ensures that a refused client that writes all it has before it reads gets a goodbye that the kernel does not take at once.
 #[test]
 fn a_goodbye_that_is_taken_in_pieces_does_not_wait_for_a_client_that_writes_first() {
-    const SMALL: &str = "echo '4096 4096 8192' > /proc/sys/net/ipv4/tcp_wmem && exec \"$@\"";
-    if std::fs::read_to_string("/proc/sys/net/ipv4/tcp_wmem").is_err() {
-        return println!("skipped: /proc/sys/net/ipv4/tcp_wmem not found");
-    }
-    in_child(this_test!(), &["sh", "-c", SMALL, "sh"], || {
+    in_surroundings(this_test!(), "echo 4096 4096 8192 >/proc/sys/net/ipv4/tcp_wmem", || {
         let long: Vec<u8> = (0..64 * 1024).map(|n| n as u8).collect();
         let options = ServerOptions::new().when_full(WhenFull::RefuseWith(long.clone())).max_connections(0);
         let served = Served::start("127.0.0.1:0", &options.lingering_close(Duration::from_secs(60)), echo);
