@@ -1,6 +1,7 @@
 //! Connecting to this machine: by a bare port, by the address of a server, without one of the families, and from which end.
 
 use std::net::Ipv4Addr;
+use std::process::Command;
 
 use landline::Family;
 use landline::net::{Server, Socket, SocketOptions};
@@ -103,15 +104,9 @@ fn a_zone_is_kept_wherever_an_address_goes() {
     let script = "ip link add left type veth peer name right; ip link set left up; ip link set right up; \
         ip addr add fe80::1/64 dev left nodad; ip addr add fe80::2/64 dev right nodad";
     in_surroundings(this_test!(), script, || {
-        let index = std::fs::read_to_string("/sys/class/net/left/ifindex").or_else(|_| {
-            let rows = std::fs::read_to_string("/proc/net/if_inet6")?;
-            let row =
-                rows.lines().find(|row| row.starts_with("fe800000000000000000000000000001")).expect("it was added");
-            let number = row.split_whitespace().nth(1).expect("its number");
-            Ok::<_, std::io::Error>(u32::from_str_radix(number, 16).expect("a number").to_string())
-        });
-        let index = index.expect("the system has a list of interfaces");
-        let index = index.trim();
+        let output = Command::new("ip").args(["-oneline", "link", "show", "dev", "left"]).output().expect("ip starts");
+        let line = String::from_utf8_lossy(&output.stdout);
+        let (index, _) = line.split_once(':').expect("the line begins with its number");
         for zone in ["left", index] {
             let server = Server::listen((format!("fe80::1%{zone}"), 0)).expect("the interface has the address");
             let port = server.address().port();

@@ -11,7 +11,7 @@ use landline::{Cancel, Report};
 use crate::support::Whole;
 use crate::support::fixtures::{Served, kernel, noise, pair, pair_with};
 use crate::support::time::fastest;
-use crate::support::{HANG, Told, blocked, eventually, in_child, within};
+use crate::support::{HANG, Told, blocked, eventually, has_proc, in_child, within};
 
 const AT: &str = "127.0.0.1:0";
 /// More than the kernel takes of a connection with small buffers.
@@ -225,6 +225,9 @@ fn a_channel_without_measure_is_an_error() {
 #[cfg(target_os = "linux")]
 #[test]
 fn a_taken_over_connection_is_not_passed_on() {
+    if !has_proc() {
+        return;
+    }
     let (_server, client, _accepted) = pair(AT);
     let copy = kernel(&client, |raw| raw.try_clone());
     copy.set_cloexec(false).expect("it can be set");

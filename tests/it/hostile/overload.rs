@@ -14,7 +14,9 @@ use landline::{RefusedBy, Report};
 use crate::support::clients::{ask, at, client, echo, is_turned_away};
 use crate::support::fixtures::Served;
 use crate::support::time::some_round;
-use crate::support::{HANG, descriptors, differs, each_ip, eventually, in_child, in_surroundings, threads, within};
+use crate::support::{
+    HANG, descriptors, differs, each_ip, eventually, has_proc, in_child, in_surroundings, threads, within,
+};
 
 const GOODBYE: &str = "server busy\n";
 
@@ -66,6 +68,9 @@ fn closing_again_while_the_queue_is_answered_does_not_pile_up() {
 /// Ensures that a backlog that is quite full is answered to the last client: the kernel keeps one more than it is told.
 #[test]
 fn the_last_client_of_a_full_backlog_is_answered_too() {
+    if !has_proc() {
+        return;
+    }
     for backlog in [0, 1, 8] {
         let server = reply().backlog(backlog).answer_queued(true).listen("127.0.0.1:0").expect("the server listens");
         let queued: Vec<_> = (0..=backlog).map(|_| client(server.address())).collect();
@@ -92,6 +97,9 @@ fn the_last_client_of_a_full_backlog_is_answered_too() {
 /// asked for.
 #[test]
 fn a_queue_that_is_never_empty_does_not_keep_close_from_returning() {
+    if !has_proc() {
+        return;
+    }
     in_child(this_test!(), &[], || {
         let most = std::fs::read_to_string("/proc/sys/net/core/somaxconn").expect("Linux says what it cuts it to");
         let most: u64 = most.trim().parse().expect("a number");

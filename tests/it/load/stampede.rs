@@ -16,7 +16,7 @@ use landline::net::{Server, ServerOptions, Socket, Stats};
 use crate::support::Whole;
 use crate::support::clients::{ask, at, client, echo, leave, stop};
 use crate::support::{
-    HANG, OtherSide, descriptors, eventually, in_child_for, other_side, start_other_side, status, threads,
+    HANG, OtherSide, descriptors, eventually, has_proc, in_child_for, other_side, start_other_side, status, threads,
 };
 
 /// How many clients, and for how many seconds, where it is not as in every run.
@@ -329,6 +329,9 @@ fn stampede(test: &str, wrapper: &[&str], (usual, seconds): (usize, usize), limi
 /// Ensures that of two hundred clients of every kind only those are harmed that are killed, and that nothing is left of them.
 #[test]
 fn of_two_hundred_clients_of_every_kind_only_the_killed_are_harmed() {
+    if !has_proc() {
+        return;
+    }
     let test = this_test!();
     stampede(test, &[], (200, 1), |count| count + 100);
 }

@@ -18,13 +18,16 @@ use crate::support::fixtures::kernel;
 use crate::support::process::Program;
 use crate::support::time::once_below;
 use crate::support::{
-    HANG, descriptors, each_ip, eventually, in_child, numbered, threads, threads_named, until_asleep, within,
+    HANG, descriptors, each_ip, eventually, has_proc, in_child, numbered, threads, threads_named, until_asleep, within,
 };
 
 /// Ensures that threads are used again: 10,000 connections one after the other, from sixteen clients at a time, are
 /// served by few threads, and leave no more than sixteen that wait, and no descriptor.
 #[test]
 fn ten_thousand_connections_leave_no_more_threads_than_may_wait() {
+    if !has_proc() {
+        return;
+    }
     in_child(this_test!(), &[], || {
         let server = Server::listen("127.0.0.1:0").expect("the server listens");
         let seen = Arc::new(Mutex::new(HashSet::new()));
@@ -63,6 +66,9 @@ fn ten_thousand_connections_leave_no_more_threads_than_may_wait() {
 /// Ensures that after a peak the threads beyond those that may wait end.
 #[test]
 fn the_threads_of_a_peak_end() {
+    if !has_proc() {
+        return;
+    }
     in_child(this_test!(), &[], || {
         let server = Server::listen("127.0.0.1:0").expect("the server listens");
         let serving = server.spawn(echo).expect("a thread can be started");

@@ -16,7 +16,9 @@ use landline::{BlockList, Cancel, RefusedBy, dgram};
 use crate::support::Whole;
 use crate::support::dgram::receiving;
 use crate::support::fixtures::{Refusing, Served, pair};
-use crate::support::{HANG, Told, descriptors, eventually, in_child, in_child_for, threads, within};
+use crate::support::{
+    HANG, Told, descriptors, eventually, has_proc, in_child, in_child_for, this_program, threads, within,
+};
 
 /// A client that is turned away, or cut off: it sees the end, or a reset.
 fn sees_the_end(client: &Socket) {
@@ -131,7 +133,7 @@ fn nothing_is_printed_whatever_happens() {
         return everything_goes_wrong();
     }
     let run = |hook: &str| {
-        let mut command = Command::new(std::env::current_exe().expect("the test program has a path"));
+        let mut command = Command::new(this_program());
         command.args([TEST, "--exact", "--nocapture", "--test-threads=1"]).env(MARK, hook).env("RUST_BACKTRACE", "0");
         let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
         let child = child.expect("the test program starts again");
@@ -163,6 +165,9 @@ fn names() -> BTreeSet<String> {
 /// Ensures that each kind of thread that is started has a name that a debugger, `top -H` and /proc show.
 #[test]
 fn every_thread_says_what_it_is_for() {
+    if !has_proc() {
+        return;
+    }
     in_child(this_test!(), &[], || {
         let served = Served::start("127.0.0.1:0", &ServerOptions::new(), |socket| {
             socket.outbox().try_send(vec![0; 1 << 20])?;
@@ -237,6 +242,9 @@ fn every_thread_says_what_it_is_for() {
 /// have is an error that names the option.
 #[test]
 fn threads_are_named_as_asked_for() {
+    if !has_proc() {
+        return;
+    }
     in_child(this_test!(), &[], || {
         let options = ServerOptions::new().thread_name("web").max_connections(0);
         let served = Served::start(
@@ -293,6 +301,9 @@ fn threads_are_named_as_asked_for() {
 /// are so many that they end when none comes back, and the places of look-ups, of which there are 16.
 #[test]
 fn what_is_kept_for_the_process_comes_back() {
+    if !has_proc() {
+        return;
+    }
     in_child_for(20 * HANG, this_test!(), &[], || {
         let limit = fs::read_to_string("/proc/sys/vm/max_map_count").expect("this is Linux");
         let seats = limit.trim().parse::<usize>().expect("it is a number") / 4 - 1000;

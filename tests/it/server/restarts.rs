@@ -29,8 +29,8 @@ struct Folder(PathBuf);
 impl Folder {
     fn new() -> Folder {
         static LAST: AtomicUsize = AtomicUsize::new(0);
-        let name = format!("restarts-{}-{}", process::id(), LAST.fetch_add(1, SeqCst));
-        let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
+        let name = format!("landline-restarts-{}-{}", process::id(), LAST.fetch_add(1, SeqCst));
+        let path = env::temp_dir().join(name);
         fs::create_dir_all(&path).expect("a folder can be made");
         Folder(path)
     }

@@ -14,8 +14,7 @@ use crate::support::{HANG, Whole, blocked, differs, each_ip, within};
 
 /// What another process would have.
 fn copy(socket: &Socket) -> OwnedFd {
-    let raw = socket.raw().expect("it is open");
-    raw.as_fd().try_clone_to_owned().expect("a descriptor is free")
+    socket.with_raw(|fd| fd.try_clone_to_owned()).expect("it is open").expect("a descriptor is free")
 }
 
 /// What the next read of a peer gives.

@@ -10,7 +10,9 @@ use landline::net::{Message, Server, ServerOptions, Socket, SocketOptions};
 
 use crate::support::Whole;
 use crate::support::fixtures::{kernel, noise, pair_with};
-use crate::support::{blocked, descriptors, each_ip, eventually, in_child, numbered, threads, until_asleep, within};
+use crate::support::{
+    blocked, descriptors, each_ip, eventually, has_proc, in_child, numbered, threads, until_asleep, within,
+};
 
 const AT: &str = "127.0.0.1:0";
 /// More than the kernel takes of a connection with small buffers.
@@ -324,6 +326,9 @@ fn pending_is_at_most_the_limit() {
 /// the turn to write.
 #[test]
 fn a_flush_behind_a_blocked_write_honours_the_deadline() {
+    if !has_proc() {
+        return;
+    }
     each_ip(|at| {
         let (_server, client, accepted) = narrow_pair(at);
         let writer = accepted.clone();
@@ -572,6 +577,9 @@ fn what_a_handler_has_queued_is_written_before_the_end() {
 /// Ensures that a writer thread lives only while something is queued, whatever ends that, and leaves no descriptor.
 #[test]
 fn a_writer_thread_lives_only_while_something_is_queued() {
+    if !has_proc() {
+        return;
+    }
     in_child(this_test!(), &[], || {
         let server = Server::listen(AT).expect("port 0 can be listened on");
         let before = (threads(), descriptors());

@@ -10,7 +10,7 @@ use landline::net::{KeepAlive, ServerOptions, Socket, SocketOptions};
 
 use crate::support::fixtures::{accept, pair, pair_with};
 use crate::support::time::some_round;
-use crate::support::{Told, differs, each_ip, eventually, in_child, network_of_its_own, tool, within};
+use crate::support::{Told, differs, each_ip, eventually, has_proc, in_child, network_of_its_own, tool, within};
 
 const AT: &str = "127.0.0.1:0";
 
@@ -165,6 +165,9 @@ fn until_acknowledged() {
 #[test]
 #[cfg(target_os = "linux")]
 fn a_peer_that_vanished_is_found() {
+    if !has_proc() {
+        return;
+    }
     for name in ["unshare", "ip", "nsenter", "nc"] {
         if tool(name).is_none() {
             return;

@@ -1,7 +1,6 @@
 //! What the tests of datagrams share.
 
 use std::io::{self, BufRead, BufReader};
-use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::thread::JoinHandle;
@@ -89,16 +88,4 @@ impl Drop for Running {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-/// An example of this crate, built.
-pub(crate) fn example(name: &str) -> PathBuf {
-    let binary = env::current_exe().expect("the binary's path is known");
-    let folder = binary.parent().and_then(|deps| deps.parent()).expect("it lies in target/PROFILE/deps");
-    let path = folder.join("examples").join(name).with_extension(env::consts::EXE_EXTENSION);
-    if !path.exists() {
-        // As when this binary was asked for alone.
-        run(&format!("{} build --quiet --example {name}", env!("CARGO")));
-    }
-    path
 }

@@ -20,7 +20,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 pub(crate) use fixtures::Whole;
-pub(crate) use proc::{blocked, descriptors, numbered, status, threads, threads_named, until_asleep};
+pub(crate) use proc::{blocked, descriptors, has_proc, numbered, status, threads, threads_named, until_asleep};
 
 /// The bound on every wait: only a hang reaches it.
 pub(crate) const HANG: Duration = Duration::from_secs(60);

@@ -5,6 +5,22 @@ use std::thread::{self, JoinHandle};
 
 use super::eventually;
 
+/// Whether there is /proc, where a test sees threads, descriptors and what the system counts. Where it is missing, says so; under
+/// CI, which has it, that is a failure.
+#[track_caller]
+pub(crate) fn has_proc() -> bool {
+    if !is_there() {
+        println!("skipped: /proc not found");
+        assert!(std::env::var_os("CI").is_none(), "/proc is mounted under CI");
+    }
+    is_there()
+}
+
+/// Whether there is /proc, for a test that differs without it.
+pub(crate) fn is_there() -> bool {
+    fs::exists("/proc/self").unwrap_or(false)
+}
+
 /// How many threads this process has.
 pub(crate) fn threads() -> usize {
     fs::read_dir("/proc/self/task").map_or(0, Iterator::count)

@@ -8,7 +8,7 @@ use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::{Arc, mpsc};
 use std::thread;
 
-use crate::support::{HANG, eventually, within};
+use crate::support::{HANG, eventually, this_program, within};
 
 /// A program that runs beside the test, and is killed and waited for when the test is over, however that ends.
 #[derive(Debug)]
@@ -155,7 +155,7 @@ pub(crate) fn target() -> PathBuf {
 
 /// The folder of a profile in there.
 fn built() -> PathBuf {
-    let this = std::env::current_exe().expect("the test program has a path");
+    let this = this_program();
     this.ancestors().nth(2).expect("the test program is in target/…/deps").to_owned()
 }
 
