@@ -8,7 +8,7 @@ use landline::net::{ReadyState, Server, ServerEvent, ServerOptions, Socket, Sock
 
 use crate::support::Whole;
 use crate::support::fixtures::{pair, pair_with, record, watch, words};
-use crate::support::{HANG, blocked, each_ip, eventually, numbered, until_asleep, within};
+use crate::support::{HANG, blocked, each_ip, eventually, has_proc, numbered, until_asleep, within};
 
 const AT: &str = "127.0.0.1:0";
 
@@ -151,6 +151,9 @@ fn a_closure_can_pause() {
 /// Ensures that a paused loop is ended by `destroy`, tells a timeout, and leaves blocking reads alone.
 #[test]
 fn a_paused_loop_can_be_destroyed_and_times_out() {
+    if !has_proc() {
+        return;
+    }
     let (_server, client, accepted) = pair(AT);
     accepted.pause();
     client.write_all("x").expect("it is connected");
