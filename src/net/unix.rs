@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use socket2::{Domain, SockAddr, Socket, Type};
@@ -10,6 +11,7 @@ use crate::address::Address;
 use crate::before_bind::BeforeBind;
 use crate::cancel::{Cancel, Limits};
 use crate::error::{Error, Result};
+use crate::sync::poison::lock;
 use crate::sys;
 
 /// The file of a listening socket. Dropping it removes the file, if it still is the one that was made, and this process
@@ -40,33 +42,42 @@ pub(crate) fn listen(
             if error.kind() == io::ErrorKind::NotFound { io::ErrorKind::PermissionDenied.into() } else { error };
         Error::call("listen", &error).at(path.to_path_buf())
     };
-    let socket = unix_socket().map_err(failed)?;
     let at = address(path).map_err(failed)?;
-    before_bind.run(&socket).map_err(|error| error.at(path.to_path_buf()))?;
-    match socket.bind(&at) {
-        Err(error) if remove_stale && error.kind() == io::ErrorKind::AddrInUse && !is_abstract(path) => {
-            if !remove_if_stale(path, &at).map_err(failed)? {
-                return Err(failed(error));
+    // Of the threads of this process one at a time takes over what is stale.
+    static TAKES_OVER: Mutex<()> = Mutex::new(());
+    loop {
+        let socket = unix_socket().map_err(failed)?;
+        before_bind.run(&socket).map_err(|error| error.at(path.to_path_buf()))?;
+        let _turn = remove_stale.then(|| lock(&TAKES_OVER));
+        match socket.bind(&at) {
+            Err(error) if remove_stale && error.kind() == io::ErrorKind::AddrInUse && !is_abstract(path) => {
+                if !remove_if_stale(path, &at).map_err(failed)? {
+                    return Err(failed(error));
+                }
+                socket.bind(&at).map_err(failed)?;
             }
-            socket.bind(&at).map_err(failed)?;
+            bound => bound.map_err(failed)?,
         }
-        bound => bound.map_err(failed)?,
+        let file = (!is_abstract(path)).then(|| SocketFile {
+            // Found again even if the program goes to another directory.
+            path: absolute(path),
+            made: sys::file_identity(path).ok(),
+            made_by: std::process::id(),
+        });
+        let opened = if readable || writable { sys::open_to_all(path, readable, writable) } else { Ok(()) };
+        socket.listen(backlog.try_into().unwrap_or(i32::MAX)).map_err(failed)?;
+        let Some(file) = file else { return Ok((socket, None)) };
+        // Another program that takes over stale files may have moved this one, which was not listened on yet.
+        match opened.and_then(|()| sys::file_identity(path)) {
+            Ok(found) if Some(found) == file.made => return Ok((socket, Some(file))),
+            Ok(_) if file.made.is_some() => {
+                return Err(Error::call("listen", &io::ErrorKind::AddrInUse.into()).at(file.path.clone()));
+            }
+            // It was aside, and may come back or not. No other has the path yet.
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+            _ => {}
+        }
     }
-    let file = (!is_abstract(path)).then(|| SocketFile {
-        // Found again even if the program goes to another directory.
-        path: absolute(path),
-        made: sys::file_identity(path).ok(),
-        made_by: std::process::id(),
-    });
-    if readable || writable {
-        sys::open_to_all(path, readable, writable).map_err(failed)?;
-    }
-    socket.listen(backlog.try_into().unwrap_or(i32::MAX)).map_err(failed)?;
-    // A program that takes over stale files may have taken this one, which was not listened on yet.
-    if let Some(file) = file.as_ref().filter(|file| file.made.is_none() || sys::file_identity(path).ok() != file.made) {
-        return Err(Error::call("listen", &io::ErrorKind::AddrInUse.into()).at(file.path.clone()));
-    }
-    Ok((socket, file))
 }
 
 /// The same path from every directory.
@@ -100,7 +111,11 @@ fn remove_if_stale(path: &Path, at: &SockAddr) -> io::Result<bool> {
         Err(error) => Err(error),
         Ok(()) if sys::socket_file(&aside) == Some(seen) => std::fs::remove_file(&aside).map(|()| true),
         // A link overwrites nothing, unlike a rename.
-        Ok(()) => std::fs::hard_link(&aside, path).and_then(|()| std::fs::remove_file(&aside)).map(|()| false),
+        Ok(()) => match std::fs::hard_link(&aside, path) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+            // It is back, or yet another program has the path.
+            _ => std::fs::remove_file(&aside).map(|()| false),
+        },
     };
     let _ = std::fs::remove_dir(&folder);
     removed

@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::{env, fs, process};
 
 use landline::net::{ReadyState, Server, ServerEvent, ServerOptions, Socket, SocketEvent, SocketOptions};
@@ -421,6 +421,31 @@ fn a_file_that_cannot_be_removed_is_reported() {
         assert!(path.exists(), "the file is still there: the premise");
     });
     fs::remove_dir(&place.0).ok();
+}
+
+/// Ensures that a server whose file another program moves aside before the server listens, as one does that looks for a stale
+/// file, listens all the same, on a file made anew.
+#[test]
+fn a_file_that_is_moved_before_its_server_listens_is_made_anew() {
+    eventually("the file is moved in time", || {
+        let (place, aside, over) = (Place::new(), Place::new(), AtomicBool::new(false));
+        let server = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !over.load(SeqCst) && fs::rename(&place.0, &aside.0).is_err() {
+                    std::hint::spin_loop()
+                }
+            });
+            let server = Server::listen(&place.0);
+            over.store(true, SeqCst);
+            server
+        });
+        let _server = server.expect("no other program has the path");
+        let is_anew = aside.0.exists() && place.0.exists();
+        if is_anew {
+            Socket::connect(&place.0).expect("the server listens on it");
+        }
+        is_anew
+    });
 }
 
 /// Ensures that a path that is too long is an error and not another path.
