@@ -105,7 +105,9 @@ impl Waker {
             || sys::may_share_address(&options)
             || sys::is_bound_to_device(&options)
             || !sys::is_of_this_network(sys::inode(woken), if local.is_ipv6() { "udp6" } else { "udp" });
-        if unexpected { None } else { Waker::new(woken, local).ok() }
+        let waker = if unexpected { None } else { Waker::new(woken, local).ok() };
+        // There is no way to it where no interface is up.
+        waker.filter(|waker| source_for(waker.to).is_ok())
     }
 }
 

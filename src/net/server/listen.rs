@@ -1,4 +1,5 @@
-use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::net::{SocketAddr, TcpListener, UdpSocket, Ipv4Addr, Ipv6Addr};
+use std::{io};
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Condvar, Mutex, RwLock};
@@ -8,7 +9,7 @@ use std::{io, process};
 use socket2::{Domain, Protocol, SockRef, Type};
 
 use crate::address::{Address, canonical};
-use crate::endpoint::{Endpoint, Target, resolve};
+use crate::endpoint::{Endpoint, Target, reachable, resolve};
 use crate::error::{Error, Result};
 use crate::net::server::Server;
 use crate::net::server::listener::Listener;
@@ -328,11 +329,16 @@ fn is_call_expected(listener: &socket2::Socket, address: &Address) -> bool {
     if let Some(path) = address.path() {
         return unix::is_abstract(path) || sys::file_identity(path).is_ok();
     }
-    let Some(mut any_port) = address.socket_addr() else { return false };
-    any_port.set_port(0);
-    let table = if any_port.is_ipv6() { "tcp6" } else { "tcp" };
-    let is_own_address = || UdpSocket::bind(any_port).is_ok();
+    let Some(at) = address.socket_addr() else { return false };
+    let table = if at.is_ipv6() { "tcp6" } else { "tcp" };
+    // It is this machine's, and there is a way to it, which there is not where no interface is up. Nothing is sent.
+    let has_way = |to: SocketAddr| {
+        let mut from = to;
+        from.set_port(0);
+        UdpSocket::bind(from).and_then(|probe| probe.connect(to)).is_ok()
+    };
+    let by_ipv4 = at.ip() == Ipv6Addr::UNSPECIFIED;
     !sys::is_bound_to_device(&SockRef::from(listener))
         && sys::is_of_this_network(sys::inode(listener), table)
-        && is_own_address()
+        && (has_way(reachable(at)) || by_ipv4 && has_way((Ipv4Addr::LOCALHOST, at.port()).into()))
 }

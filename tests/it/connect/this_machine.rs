@@ -1,13 +1,14 @@
 //! Connecting to this machine: by a bare port, by the address of a server, without one of the families, and from which end.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, TcpListener};
 use std::process::Command;
 
 use landline::Family;
-use landline::net::{Server, Socket, SocketOptions};
+use landline::net::{Server, ServerOptions, Socket, SocketOptions};
 
+use crate::support::dgram::in_own_network;
 use crate::support::fixtures::{accept, port_of_no_client};
-use crate::support::{HANG, Told, Whole, each_ip, families, in_surroundings, within};
+use crate::support::{HANG, Told, Whole, each_ip, families, in_surroundings, within, blocked};
 
 /// Names for both addresses of this machine, whatever the file of hosts says.
 const HOSTS: &str = "printf '::1 localhost\\n127.0.0.1 localhost\\n' >/tmp/hosts.$$; mount --bind /tmp/hosts.$$ /etc/hosts; \
@@ -49,6 +50,36 @@ fn a_machine_without_an_address_of_ipv6_reaches_itself() {
 #[cfg(target_os = "linux")]
 fn a_machine_without_the_loopback_of_ipv6_reaches_itself() {
     in_surroundings(this_test!(), &format!("ip -6 addr del ::1/128 dev lo; {HOSTS}"), reaches_this_machine);
+}
+
+/// Ensures that where no interface is up a connect fails at once and says why, and `close` lets go the thread that waits for a
+/// client, of a server of our own and of one that was taken over.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_machine_without_any_interface_says_so_and_closes() {
+    in_own_network(this_test!(), || {
+        within("every call returns", || {
+            for at in ["127.0.0.1:0", "0.0.0.0:0", "[::]:0"] {
+                let given = TcpListener::bind(at).expect("it can be bound");
+                let servers = [Server::listen(at), ServerOptions::new().adopt(given)];
+                for (server, kind) in servers.into_iter().zip(["its own", "taken over"]) {
+                    let server = server.expect("it can be listened on");
+                    for options in [SocketOptions::new(), SocketOptions::new().connect_timeout(HANG)] {
+                        for to in [server.address().into(), landline::Endpoint::from(server.address().port())] {
+                            let error = options.connect(to).map(drop).expect_err("no interface is up");
+                            let codes = ["ENETUNREACH", "EADDRNOTAVAIL"];
+                            assert!(codes.contains(&error.code()), "it says that there is no way: {error}");
+                        }
+                    }
+                    let waiting = server.clone();
+                    let waiting = blocked(move || waiting.accept());
+                    server.close();
+                    let accepted = within(&format!("accept returns, {at}, {kind}"), || waiting.join());
+                    assert!(accepted.expect("no panic").expect("no error").is_none(), "it is closed");
+                }
+            }
+        });
+    });
 }
 
 /// Ensures that a server on one loopback address is reached by a bare port, whichever family it has, and only over that.

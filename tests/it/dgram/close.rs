@@ -300,15 +300,20 @@ fn close_wakes_a_receive_of_a_socket_that_is_bound_to_a_group() {
 #[test]
 fn close_works_where_loopback_is_down() {
     crate::support::dgram::in_own_network(this_test!(), || {
-        let socket = Socket::bind(0).unwrap();
-        assert!(socket.send_to(b"x", socket.address()).is_err(), "nothing can be sent here");
-        let running = socket.clone();
-        let running = blocked(move || running.each(|_, _| Ok(())));
-        let begun = Instant::now();
-        socket.close();
-        println!("measured: closing where loopback is down takes {:?}", begun.elapsed());
-        within("the loop ends", || running.join().unwrap()).unwrap();
-        Socket::bind(socket.address()).expect("the port is free");
+        for at in ["127.0.0.1:0", "0.0.0.0:0", "[::]:0"] {
+            for (kind, make) in makings() {
+                let socket = make(at);
+                let to = ("127.0.0.1", socket.address().port());
+                assert!(socket.send_to(b"x", to).is_err(), "nothing can be sent here");
+                let running = socket.clone();
+                let running = blocked(move || running.each(|_, _| Ok(())));
+                let begun = Instant::now();
+                socket.close();
+                println!("measured: closing {kind} {at} where loopback is down takes {:?}", begun.elapsed());
+                within("the loop ends", || running.join().unwrap()).unwrap();
+                Socket::bind(socket.address()).expect("the port is free");
+            }
+        }
     });
 }
 
