@@ -36,8 +36,9 @@ impl fmt::Display for Family {
 ///
 /// The zone of an IPv6 address, the number of the interface it belongs to, is part of it: `[fe80::1%2]:3000`.
 ///
-/// It prints as `127.0.0.1:3000` or `[::1]:3000`, and parses from the same. A path prints as it is, but for
-/// control characters, which are escaped, `\n`, and the NUL of a Linux abstract name, which is `@`: so it is one line.
+/// It prints as `127.0.0.1:3000` or `[::1]:3000`, and [parses](str::parse) from the same, with or without the port. A path
+/// prints as it is, but for control characters, which are escaped, `\n`, and the NUL of a Linux abstract name, which is
+/// `@`: so it is one line.
 ///
 /// ```
 /// use landline::{Address, Family};
@@ -48,6 +49,7 @@ impl fmt::Display for Family {
 /// assert_eq!(address.to_json(), r#"{"address":"::1","family":"IPv6","port":3000}"#);
 /// # Ok::<(), landline::Error>(())
 /// ```
+#[doc(alias = "SocketAddress", alias = "parse")]
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Address(pub(crate) Repr);
 
@@ -58,28 +60,6 @@ pub(crate) enum Repr {
 }
 
 impl Address {
-    /// An IP address with or without a port: `127.0.0.1`, `127.0.0.1:3000`, `[::1]`, `[::1]:3000`. Without one the port
-    /// is 0. `None` for any other text; names are not looked up.
-    ///
-    /// Unlike Node, which reads it as part of a URL, this keeps port 80 and takes an IPv4 address in its one plain form
-    /// only: `0x7f.1`, `2130706433` and `010.0.0.1` are addresses to some programs, other addresses to others, and none
-    /// here.
-    ///
-    /// ```
-    /// use landline::Address;
-    ///
-    /// assert_eq!(Address::parse("127.0.0.1:80").map(|address| address.port()), Some(80));
-    /// assert_eq!(Address::parse("[::1]").map(|address| address.port()), Some(0));
-    /// assert_eq!(Address::parse("localhost:80"), None);
-    /// ```
-    #[doc(alias = "SocketAddress")]
-    pub fn parse(text: &str) -> Option<Address> {
-        // An IPv6 address needs its brackets: without them `::1:3000` would be an address, and not the one that is
-        // meant.
-        let at: SocketAddr = text.parse().or_else(|_| format!("{text}:0").parse()).ok()?;
-        Some(at.into())
-    }
-
     /// What the system gives; `None` for an address of another kind.
     pub(crate) fn of(address: &socket2::SockAddr) -> Option<Address> {
         match address.as_socket() {
@@ -258,11 +238,18 @@ impl TryFrom<&Address> for SocketAddr {
 impl FromStr for Address {
     type Err = io::Error;
 
+    /// An IP address with or without a port: `127.0.0.1`, `127.0.0.1:3000`, `[::1]`, `[::1]:3000`. Without a port, the port
+    /// is 0. Names are not looked up.
+    ///
+    /// An IPv6 address needs its brackets, since without them `::1:3000` would be another address than the one that is
+    /// meant. Unlike Node's parser, which reads a URL, this one keeps port 80 and takes an IPv4 address in its one plain
+    /// form only: `0x7f.1`, `2130706433` and `010.0.0.1` are different addresses to different programs, and none here.
+    ///
     /// # Errors
-    /// `ERR_INVALID_ADDRESS` for anything but `a.b.c.d:port` and `[ipv6]:port`; names are not looked up.
+    /// `ERR_INVALID_ADDRESS` for any other text, which the error names.
     fn from_str(text: &str) -> io::Result<Address> {
-        let at: SocketAddr =
-            text.parse().map_err(|_| Error::invalid("ERR_INVALID_ADDRESS", format!("Invalid address: {text}")))?;
-        Ok(at.into())
+        let at: Result<SocketAddr, _> = text.parse().or_else(|_| format!("{text}:0").parse());
+        let invalid = |_| Error::invalid("ERR_INVALID_ADDRESS", format!("Invalid address: {text}"));
+        Ok(at.map(Address::from).map_err(invalid)?)
     }
 }
