@@ -149,7 +149,7 @@ pub(crate) fn canonical(at: SocketAddr) -> SocketAddr {
 
 /// A client names its own end as it likes, and must not forge a line of a log by that. The NUL that begins an abstract
 /// name is written `@`, as other programs do: in a log it would be invisible, and in the name of a thread a panic.
-fn printed(path: &Path) -> String {
+pub(crate) fn printed(path: &Path) -> String {
     let mut text = String::new();
     // Writing to a string cannot fail.
     let _ = OneLine(&mut text).write_str(&path.to_string_lossy().replace('\0', "@"));
@@ -173,7 +173,7 @@ impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
             Repr::Ip(at) => at.fmt(f),
-            Repr::Path(path) => f.write_str(&printed(path)),
+            Repr::Path(path) => f.pad(&printed(path)),
         }
     }
 }

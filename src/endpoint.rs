@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 
-use crate::address::{Address, Family, Repr, canonical};
+use crate::address::{Address, Family, Repr, canonical, printed};
 use crate::error::{Error, Result};
 
 /// Where to listen, connect or send: a port, an address, or a name that has not been looked up yet.
@@ -152,12 +152,12 @@ pub(crate) fn reachable(at: SocketAddr) -> SocketAddr {
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            Target::Port(port) => write!(f, ":{port}"),
+            Target::Port(port) => f.pad(&format!(":{port}")),
             Target::Ip(at) => at.fmt(f),
-            Target::Name { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
-            Target::Name { host, port } => write!(f, "{host}:{port}"),
-            Target::Path(path) => path.display().fmt(f),
-            Target::Invalid(error) => error.fmt(f),
+            Target::Name { host, port } if host.contains(':') => f.pad(&format!("[{host}]:{port}")),
+            Target::Name { host, port } => f.pad(&format!("{host}:{port}")),
+            Target::Path(path) => f.pad(&printed(path)),
+            Target::Invalid(error) => f.pad(&error.to_string()),
         }
     }
 }

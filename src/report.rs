@@ -27,7 +27,7 @@ impl ConnectionId {
 
 impl fmt::Display for ConnectionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "#{}", self.0)
+        f.pad(&format!("#{}", self.0))
     }
 }
 
@@ -48,7 +48,7 @@ pub struct ConnectionInfo {
 impl fmt::Display for ConnectionInfo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (from, to) = if self.accepted { (&self.remote, &self.local) } else { (&self.local, &self.remote) };
-        write!(f, "{} {from} -> {to}", self.id)
+        f.pad(&format!("{} {from} -> {to}", self.id))
     }
 }
 

@@ -352,6 +352,9 @@ fn a_clients_connection_is_reported() {
                 panic!("then ended, not {}", texts[2]);
             };
             assert_eq!((connection.id, *read, *written), (id, 0, 3), "which, and how much");
+            let texts = (id.to_string(), connection.to_string());
+            let padded = format!("{id:>20}|{connection:>90}");
+            assert_eq!(padded, format!("{:>20}|{:>90}", texts.0, texts.1), "both are padded as texts are");
             assert_eq!(outcome.to_string(), "destroyed", "and how");
         });
     });

@@ -92,6 +92,30 @@ fn addresses_are_values() {
     assert_eq!(families, [" IPv4", " IPv6", " Unix"], "families print in Node's words, padded if asked");
 }
 
+/// Ensures that addresses and endpoints of every kind are padded as texts are, and that a path is one line.
+#[test]
+fn addresses_and_endpoints_are_padded() {
+    let path = PathBuf::from("/run/a");
+    let addresses = [
+        Address::from(SocketAddr::from(([1, 2, 3, 4], 5))),
+        "[::1]:5".parse().expect("it is one"),
+        path.clone().into(),
+    ];
+    for address in &addresses {
+        let text = address.to_string();
+        assert_eq!(format!("{address:>16}|{address:^16}|"), format!("{text:>16}|{text:^16}|"), "an address");
+    }
+    let endpoints: [Endpoint; 6] =
+        [80.into(), (&addresses[0]).into(), ("host", 80).into(), "[::1%lo]:80".into(), path.into(), "x".into()];
+    for endpoint in endpoints {
+        let text = endpoint.to_string();
+        assert_eq!(format!("{endpoint:>90}|{endpoint:12}|"), format!("{text:>90}|{text:12}|"), "an endpoint");
+    }
+    let two_lines = PathBuf::from("\0a\nb");
+    assert_eq!(Endpoint::from(&two_lines).to_string(), r"@a\nb", "an endpoint is one line");
+    assert_eq!(Address::from(two_lines).to_string(), r"@a\nb", "and so is an address");
+}
+
 /// Ensures that what is no address is an error that names it: names, paths, ports out of range or alone, and IPv6 without
 /// brackets, where a port could not be told from the address. Names are not looked up, and ports are not guessed.
 #[test]

@@ -1274,7 +1274,7 @@ mod addresses {
 
     /// socket_addr: ipv4_socket_addr_to_string (padding), for the path that an address may be as well
     #[test]
-    fn fails_an_address_that_is_a_path_prints_with_padding_too() {
+    fn an_address_that_is_a_path_prints_with_padding_too() {
         let address = Address::from(PathBuf::from("/run/a"));
         assert_eq!(format!("{address:10}|"), "/run/a    |");
     }
