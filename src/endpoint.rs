@@ -19,13 +19,32 @@ use crate::error::{Error, Result};
 /// | `("localhost", 3000)`, `([127, 0, 0, 1], 3000)`, `(ip, 3000)` | that host and port |
 /// | a [`SocketAddr`], an [`Address`] or a reference to one | that address |
 /// | a [`Path`] or [`PathBuf`] | a Unix socket |
+/// | a slice, an array or a [`Vec`] of [`SocketAddr`]s | these addresses, tried in turn |
 ///
 /// An IPv6 address may have a zone, the name or the number of an interface: `"[fe80::1%eth0]:3000"`. An IPv4-mapped one
 /// means the IPv4 address. A name is ASCII: of `bücher.example` its encoded form is given, `xn--bcher-kva.example`.
 ///
-/// A text is never a path. A text that is none of these is an error from the call it was given to, which names it.
-/// An endpoint that holds an address allocates nothing.
+/// Of a list, listening and binding take the first address that works. Connecting treats it as the addresses of a name.
+/// Sending takes the first address that the socket can send to. If none works, [`Error::causes`] has the error of each.
+///
+/// Where a program has std's [`ToSocketAddrs`], `at.to_socket_addrs()?.collect::<Vec<_>>()` is the list:
+///
+/// ```
+/// use std::net::ToSocketAddrs;
+/// use landline::net::Server;
+///
+/// fn listen(at: impl ToSocketAddrs) -> std::io::Result<Server> {
+///     Ok(Server::listen(at.to_socket_addrs()?.collect::<Vec<_>>())?)
+/// }
+/// let taken = listen("127.0.0.1:0")?.address().socket_addr().expect("it is an IP address");
+/// let server = Server::listen([taken, ([127, 0, 0, 1], 0).into()])?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
+///
+/// A text is never a path. A text that is none of these, or an empty list, is an error from the call it was given to, which
+/// names it. An endpoint that holds one address allocates nothing.
 #[derive(Clone)]
+#[doc(alias = "ToSocketAddrs")]
 pub struct Endpoint(pub(crate) Target);
 
 #[derive(Clone)]
@@ -37,6 +56,8 @@ pub(crate) enum Target {
         port: u16,
     },
     Path(PathBuf),
+    /// At least two, each of them once.
+    Several(Box<[SocketAddr]>),
     /// Not an endpoint; kept so that the call it is given to can say so.
     Invalid(Error),
 }
@@ -131,6 +152,27 @@ pub(crate) fn resolve(host: &str, port: u16, family: Option<Family>) -> Result<V
     Ok(found)
 }
 
+/// What `call` gives for the first address that it works for. If it works for none of several, the error has those of all,
+/// and the code of the first.
+pub(crate) fn first_of<T>(addresses: &[SocketAddr], call: impl Fn(SocketAddr) -> Result<T>) -> Result<T> {
+    let mut causes = Vec::new();
+    for at in addresses {
+        match call(*at) {
+            Ok(value) => return Ok(value),
+            Err(error) => causes.push(error),
+        }
+    }
+    match &causes[..] {
+        [only] => Err(only.clone()),
+        _ => Err(Error::aggregate(format_args!("{} addresses", addresses.len()), causes)),
+    }
+}
+
+/// Whether an error means that the system has no IPv6, or no socket that reaches both families.
+pub(crate) fn has_no_dual_stack(error: &Error) -> bool {
+    matches!(error.code(), "EAFNOSUPPORT" | "EADDRNOTAVAIL" | "EINVAL")
+}
+
 /// The address of this machine in the family that is asked for.
 pub(crate) fn loopback(family: Family) -> IpAddr {
     match family {
@@ -157,6 +199,7 @@ impl fmt::Display for Endpoint {
             Target::Name { host, port } if host.contains(':') => f.pad(&format!("[{host}]:{port}")),
             Target::Name { host, port } => f.pad(&format!("{host}:{port}")),
             Target::Path(path) => f.pad(&printed(path)),
+            Target::Several(list) => f.pad(&list.iter().map(SocketAddr::to_string).collect::<Vec<_>>().join(", ")),
             Target::Invalid(error) => f.pad(&error.to_string()),
         }
     }
@@ -207,6 +250,34 @@ impl From<PathBuf> for Endpoint {
     }
 }
 
+impl From<&[SocketAddr]> for Endpoint {
+    fn from(list: &[SocketAddr]) -> Endpoint {
+        let mut addresses = Vec::with_capacity(list.len());
+        for at in list.iter().copied().map(canonical) {
+            if !addresses.contains(&at) {
+                addresses.push(at);
+            }
+        }
+        Endpoint(match addresses[..] {
+            [] => Target::Invalid(Error::invalid("ERR_INVALID_ARG_VALUE", "The list of addresses is empty")),
+            [at] => Target::Ip(at),
+            _ => Target::Several(addresses.into()),
+        })
+    }
+}
+
+impl<const N: usize> From<[SocketAddr; N]> for Endpoint {
+    fn from(list: [SocketAddr; N]) -> Endpoint {
+        list.as_slice().into()
+    }
+}
+
+impl<const N: usize> From<&[SocketAddr; N]> for Endpoint {
+    fn from(list: &[SocketAddr; N]) -> Endpoint {
+        list.as_slice().into()
+    }
+}
+
 /// The other forms, each by way of one above.
 macro_rules! endpoint_from {
     ($($given:ty, |$value:pat_param| $as:expr;)*) => {$(
@@ -232,4 +303,6 @@ endpoint_from! {
     (String, u16), |(host, port)| (host.as_str(), port);
     &Path, |path| path.to_path_buf();
     &PathBuf, |path| path.clone();
+    Vec<SocketAddr>, |list| list.as_slice();
+    &Vec<SocketAddr>, |list| list.as_slice();
 }

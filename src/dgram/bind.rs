@@ -1,7 +1,7 @@
 //! Making a socket: binding one, and taking over one that exists.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 use socket2::{Domain, Protocol, SockRef, Type};
 
@@ -10,13 +10,14 @@ use crate::dgram::options::{RECV_BUFFER, SEND_BUFFER, SocketOptions};
 use crate::dgram::shared::Origin;
 use crate::dgram::socket::Socket;
 use crate::dgram::udp;
-use crate::endpoint::{Endpoint, Target, has_zone, resolve};
+use crate::endpoint::{Endpoint, Target, first_of, has_no_dual_stack, has_zone, resolve};
 use crate::error::{Error, Result};
 use crate::sys;
 
 impl SocketOptions {
     /// Makes the socket and binds it, bind(2). Port 0 has the system choose a free one. A bare port is on every
-    /// interface; a name is looked up, which blocks as long as the resolver does.
+    /// interface; a name is looked up, which blocks as long as the resolver does. Of a list, the first address that can be
+    /// bound counts.
     ///
     /// # Errors
     /// `EADDRINUSE` if another socket has the address, `EADDRNOTAVAIL` if this machine has no such address, `EACCES`
@@ -24,17 +25,14 @@ impl SocketOptions {
     /// `ERR_OUT_OF_RANGE`, `ERR_INVALID_ARG_VALUE` and `ERR_SOCKET_BAD_BUFFER_SIZE` name an option that cannot be.
     pub fn bind(&self, at: impl Into<Endpoint>) -> io::Result<Socket> {
         self.check()?;
-        let mut failed = Vec::new();
-        for at in self.candidates(at.into().target()?)? {
-            match self.open(at) {
-                Ok(socket) => {
-                    let local = socket.local_addr().map_err(|error| Error::call("getsockname", &error))?;
-                    return Ok(Socket::new(socket, local, self.clone(), Origin::Made));
-                }
-                Err(error) => failed.push(error),
-            }
+        match at.into().target()? {
+            Target::Port(port) => Ok(self.bind_everywhere(port)?),
+            Target::Ip(at) => Ok(self.bind_to(at)?),
+            Target::Name { host, port } => Ok(first_of(&self.look_up(&host, port)?, |at| self.bind_to(at))?),
+            Target::Several(list) => Ok(first_of(&list, |at| self.bind_to(at))?),
+            Target::Path(_) => Err(no_path().into()),
+            Target::Invalid(error) => Err(error.into()),
         }
-        Err(failed.swap_remove(0).into())
     }
 
     /// Takes over a socket of this program's own, which no other process and no other part of this one has: a
@@ -202,33 +200,48 @@ impl SocketOptions {
         Ok(())
     }
 
-    /// Where to bind, in the order to try; at least one.
-    fn candidates(&self, at: Target) -> Result<Vec<SocketAddr>> {
-        let any: IpAddr = match (self.family, &at) {
-            (Some(Family::Ipv6), _) => Ipv6Addr::UNSPECIFIED.into(),
-            (None, Target::Ip(at)) if !at.ip().to_canonical().is_ipv4() => Ipv6Addr::UNSPECIFIED.into(),
-            (None, Target::Name { host, .. }) if has_zone(host) => Ipv6Addr::UNSPECIFIED.into(),
-            _ => Ipv4Addr::UNSPECIFIED.into(),
-        };
-        match at {
-            Target::Port(port) => Ok(vec![(any, port).into()]),
+    /// Binds to every interface: a socket of both families, unless one is asked for, or one of IPv4 where the system has none
+    /// that reaches both.
+    fn bind_everywhere(&self, port: u16) -> Result<Socket> {
+        let (v6, v4) = ((Ipv6Addr::UNSPECIFIED, port).into(), (Ipv4Addr::UNSPECIFIED, port).into());
+        match self.family {
+            Some(Family::Ipv6) => self.bind_to(v6),
+            Some(_) => self.bind_to(v4),
+            None => match self.open(v6) {
+                Ok(socket) if self.ipv6_only || udp::is_dual_stack(&socket) => self.made(socket),
+                Err(error) if self.ipv6_only || !has_no_dual_stack(&error) => Err(error),
+                _ => self.bind_to(v4),
+            },
+        }
+    }
+
+    fn bind_to(&self, at: SocketAddr) -> Result<Socket> {
+        self.made(self.open(self.of_family(at)?)?)
+    }
+
+    fn made(&self, socket: UdpSocket) -> Result<Socket> {
+        let local = socket.local_addr().map_err(|error| Error::call("getsockname", &error))?;
+        Ok(Socket::new(socket, local, self.clone(), Origin::Made))
+    }
+
+    /// The address as a socket of the family has it that is asked for; an error if it is of the other one.
+    fn of_family(&self, at: SocketAddr) -> Result<SocketAddr> {
+        match (self.family, at.ip().to_canonical()) {
+            (Some(Family::Ipv6), _) if at.is_ipv6() => Ok(at),
             // An IPv4 address in IPv6's form means the IPv4 address; a socket of IPv6 has no other form for it.
-            Target::Ip(at) if any.is_ipv4() && at.ip().to_canonical().is_ipv4() => {
-                Ok(vec![(at.ip().to_canonical(), at.port()).into()])
+            (None | Some(Family::Ipv4), ip) if ip.is_ipv4() => Ok((ip, at.port()).into()),
+            (None, _) => Ok(at),
+            _ => Err(Error::coded("bind", io::ErrorKind::InvalidInput, "EINVAL").at(at)),
+        }
+    }
+
+    /// The addresses of a name, of the family that is asked for, or else of IPv4 if it has any.
+    fn look_up(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>> {
+        match resolve(host, port, self.family.or((!has_zone(host)).then_some(Family::Ipv4))) {
+            Err(error) if self.family.is_none() && error.kind() == io::ErrorKind::NotFound => {
+                resolve(host, port, Some(Family::Ipv6))
             }
-            Target::Ip(at) if at.is_ipv6() && any.is_ipv6() => Ok(vec![at]),
-            Target::Ip(at) => Err(Error::coded("bind", io::ErrorKind::InvalidInput, "EINVAL").at(at)),
-            Target::Name { host, port } => {
-                let family = if any.is_ipv6() { Family::Ipv6 } else { Family::Ipv4 };
-                match resolve(&host, port, Some(family)) {
-                    Err(error) if self.family.is_none() && any.is_ipv4() && error.kind() == io::ErrorKind::NotFound => {
-                        resolve(&host, port, Some(Family::Ipv6))
-                    }
-                    found => found,
-                }
-            }
-            Target::Path(_) => Err(no_path()),
-            Target::Invalid(error) => Err(error),
+            found => found,
         }
     }
 }

@@ -30,7 +30,8 @@ impl Socket {
     ///
     /// It sends nothing, so it does not tell whether anybody listens. That shows later: after a send that found nobody,
     /// the next receive or send is told `ECONNREFUSED`, once, and the socket goes on. A name is looked up, which blocks
-    /// as long as the resolver does. [`address`](Socket::address) stays; a wildcard is not narrowed.
+    /// as long as the resolver does. Of a list, one address counts, as in [`send_to`](Socket::send_to).
+    /// [`address`](Socket::address) stays; a wildcard is not narrowed.
     ///
     /// # Errors
     /// `ERR_SOCKET_DGRAM_IS_CONNECTED` if it has a peer: [`disconnect`](Socket::disconnect) first.

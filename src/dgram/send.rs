@@ -16,9 +16,10 @@ impl Socket {
     /// Sends one datagram, an empty one if `data` is, and gives its size: sendto(2).
     ///
     /// A bare port is this machine, by the socket's family; so is a wildcard. A socket that reaches both families sends by
-    /// IPv4 where this machine has no address of IPv6, not even `::1`. A name is looked up, each time, which blocks as long as the
-    /// resolver does; an address costs no memory. It hardly ever waits; that it returned says nothing about arrival,
-    /// nor that anybody listens there.
+    /// IPv4 where this machine has no address of IPv6, not even `::1`. A name is looked up, each time, which blocks as long
+    /// as the resolver does; an address costs no memory. Of a list, the first address of the socket's family counts, and
+    /// the first that this machine has a way to where the socket reaches both. It hardly ever waits. That it returned says
+    /// nothing about arrival, nor that a program listens there.
     ///
     /// ```
     /// use landline::dgram::Socket;
@@ -130,7 +131,7 @@ impl Socket {
         let port = match &to {
             Target::Port(port) | Target::Name { port, .. } => *port,
             Target::Ip(at) => at.port(),
-            Target::Path(_) | Target::Invalid(_) => 1,
+            Target::Several(_) | Target::Path(_) | Target::Invalid(_) => 1,
         };
         if port == 0 {
             return Err(Error::invalid("ERR_SOCKET_BAD_PORT", "Port should be > 0 and < 65536. Received 0."));
@@ -143,6 +144,7 @@ impl Socket {
             Target::Ip(at) => at,
             Target::Port(port) => (self.this_machine(), port).into(),
             Target::Name { host, port } => self.look_up(&host, port)?,
+            Target::Several(list) => return self.destination(call, Target::Ip(self.first_in_reach(&list))),
             Target::Path(_) => return Err(no_path()),
             Target::Invalid(error) => return Err(error),
         };
@@ -175,6 +177,15 @@ impl Socket {
             let v6 = loopback(Family::Ipv6);
             if can_be_sent_to((v6, DISCARD).into()) { v6 } else { loopback(Family::Ipv4) }
         })
+    }
+
+    /// The first address of a list that the socket can send to, or else the first.
+    fn first_in_reach(&self, list: &[SocketAddr]) -> SocketAddr {
+        let is_in_reach = |at: &&SocketAddr| match self.0.dual {
+            true => can_be_sent_to(**at),
+            false => at.is_ipv6() == self.0.v6,
+        };
+        *list.iter().find(is_in_reach).unwrap_or(&list[0])
     }
 
     /// The first address of a name that the socket can send to: on a dual-stack socket one of IPv6, if there is any that

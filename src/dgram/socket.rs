@@ -39,9 +39,8 @@ pub struct Socket(pub(crate) Arc<Shared>);
 
 impl Socket {
     /// A socket with the default options: of IPv6 for an IPv6 address and for a name that has no address of IPv4,
-    /// otherwise of IPv4. Port 0 has the system choose
-    /// a free one; a bare port is on every interface; a name is looked up, which blocks as long as the resolver does.
-    /// bind(2)
+    /// otherwise of IPv4. Port 0 has the system choose a free one; a bare port is on every interface; a name is looked up,
+    /// which blocks as long as the resolver does. Of a list, the first address that can be bound counts. bind(2)
     ///
     /// # Errors
     /// As of [`SocketOptions::bind`].

@@ -5,11 +5,11 @@ pub(crate) mod race;
 
 use std::borrow::Cow;
 use std::hash::{BuildHasher, RandomState};
-use std::io;
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use std::{fmt, io};
 
 use socket2::{Domain, Protocol, SockRef, Type};
 
@@ -135,8 +135,8 @@ impl SocketOptions {
         SocketOptions { resolver: Some(Resolver::new(f)), ..self }
     }
 
-    /// Whether, if a name has several addresses, all of them are tried: IPv6 and IPv4 in turn, beginning with the
-    /// family of the resolver's first answer (RFC 8305). If not, the first alone is, and so it is with
+    /// Whether, if a name or a list has several addresses, all of them are tried: IPv6 and IPv4 in turn, beginning with the
+    /// family of the first (RFC 8305). If not, the first alone is, and so it is with
     /// [`family`](Self::family) and [`local_address`](Self::local_address). Default: yes.
     #[doc(alias = "autoSelectFamily")]
     #[doc(alias = "happy_eyeballs")]
@@ -160,15 +160,15 @@ impl SocketOptions {
         SocketOptions { block_list: Some(list.clone()), ..self }
     }
 
-    /// Of a name, only addresses of this family are used, and of several the first; a bare port means this machine in
+    /// Of a name or a list, only addresses of this family are used, and of several the first; a bare port means this machine in
     /// it. An IP address is used as it is. Default: any.
     pub fn family(self, family: Family) -> SocketOptions {
         SocketOptions { family: Some(family), ..self }
     }
 
     /// The address of ours to connect from, an IP address as text or as [`IpAddr`]: bind(2). It may have a zone, the name
-    /// or the number of an interface: `fe80::1%eth0`. Of a name's addresses only those of its family are used then, and of
-    /// several the first. `::` and `0.0.0.0` mean any, in both families. Default: the system's choice.
+    /// or the number of an interface: `fe80::1%eth0`. Of the addresses of a name or a list only those of its family
+    /// are used then, and of several the first. `::` and `0.0.0.0` mean any, in both families. Default: the system's choice.
     ///
     /// Without [`local_port`](Self::local_port), bind(2) takes a port that no other connection of this machine has. No
     /// safe call sets `IP_BIND_ADDRESS_NO_PORT`, which would leave that to connect(2). When none is left, some 28,000
@@ -321,8 +321,8 @@ impl SocketOptions {
 
     /// Connects: connect(2). A bare port means this machine. A name is looked up; if it has several addresses, they are
     /// tried as RFC 8305 says: see [`auto_select_family`](Self::auto_select_family) and
-    /// [`attempt_timeout`](Self::attempt_timeout). The first to connect wins, and the others are closed. A path is that
-    /// of a Unix socket.
+    /// [`attempt_timeout`](Self::attempt_timeout). The first to connect wins, and the others are closed. So are the
+    /// addresses of a list. A path is that of a Unix socket.
     ///
     /// This machine is `127.0.0.1`, or else `::1`. The address `::`, which a server on every interface has, means the same,
     /// with `::1` first; `0.0.0.0` means `127.0.0.1`.
@@ -348,7 +348,8 @@ impl SocketOptions {
     ///   others. All are of the kind `Other` and have the system's text, in the language of the program; only the one of
     ///   stuck look-ups is `WouldBlock`.
     /// - `ERR_INVALID_ARG_VALUE`: the name is not ASCII; give its encoded form, `xn--…`.
-    /// - `ERR_INVALID_ADDRESS_FAMILY`: what [`lookup`](Self::lookup) answered is not of the family asked for.
+    /// - `ERR_INVALID_ADDRESS_FAMILY`: what [`lookup`](Self::lookup) answered, or a list, has no address of the family asked
+    ///   for.
     /// - `ERR_IP_BLOCKED`: the address is on the [`block_list`](Self::block_list).
     /// - `connect ENOENT /path`: no such Unix socket; `ECONNREFUSED`: it is stale, or no socket.
     /// - `bind EADDRINUSE`, `bind EADDRNOTAVAIL`: the local address cannot be had.
@@ -389,11 +390,11 @@ impl SocketOptions {
             },
             Target::Name { host, port } => {
                 let addresses = self.look_up(&host, port, family, limits)?;
-                match addresses[..] {
-                    [at] => self.connect_to(at, local, limits),
-                    _ if family.is_some() || !self.auto_select_family => self.connect_to(addresses[0], local, limits),
-                    _ => self.race(&interleave(addresses), &format!("{host}:{port}"), local, limits, &self.reporter),
-                }
+                self.connect_to_any(addresses, format_args!("{host}:{port}"), family, local, limits)
+            }
+            Target::Several(list) => {
+                let addresses = of_family(&list, family)?;
+                self.connect_to_any(addresses, format_args!("{} addresses", list.len()), family, local, limits)
             }
             Target::Path(path) => {
                 let stream = unix::connect(&path, &self.before_bind, limits)?.into();
@@ -416,6 +417,23 @@ impl SocketOptions {
         Ok(addresses)
     }
 
+    /// Connects to the addresses of a name or of a list, which are of the family that is asked for: to the first to answer,
+    /// or to the first alone. `to` is what all of them stand for.
+    fn connect_to_any(
+        &self,
+        addresses: Vec<SocketAddr>,
+        to: fmt::Arguments<'_>,
+        family: Option<Family>,
+        local: Option<SocketAddr>,
+        limits: Limits<'_>,
+    ) -> Result<Socket> {
+        match addresses[..] {
+            [at] => self.connect_to(at, local, limits),
+            _ if family.is_some() || !self.auto_select_family => self.connect_to(addresses[0], local, limits),
+            _ => self.race(&interleave(addresses), to, local, limits, &self.reporter),
+        }
+    }
+
     /// Connects to this machine, over the one family or else the other. If neither answers, the error is that of the first
     /// which this machine has: in many containers it has no address of IPv6.
     fn connect_here(
@@ -429,7 +447,7 @@ impl SocketOptions {
         if !self.auto_select_family {
             return self.connect_to(addresses[0], local, limits);
         }
-        let result = self.race(&addresses, &format!("localhost:{port}"), local, limits, &self.reporter);
+        let result = self.race(&addresses, format_args!("localhost:{port}"), local, limits, &self.reporter);
         result.map_err(|error| match error.causes() {
             [first, second] if error.kind() != io::ErrorKind::TimedOut => {
                 let is_there = !matches!(first.code(), "EADDRNOTAVAIL" | "EAFNOSUPPORT" | "ENETUNREACH");
@@ -481,7 +499,7 @@ impl SocketOptions {
         reporter: &Reporter,
     ) -> Result<Socket> {
         if !limits.is_none() {
-            return self.race(&[at], "", local, limits, reporter);
+            return self.race(&[at], format_args!(""), local, limits, reporter);
         }
         reporter.tell(|| Report::Attempt { address: at.into() });
         let result = self.connect_freely(at, local).and_then(|stream| self.socket(stream, at, &[]));
@@ -516,7 +534,7 @@ impl SocketOptions {
     fn race(
         &self,
         addresses: &[SocketAddr],
-        to: &str,
+        to: fmt::Arguments<'_>,
         local: Option<SocketAddr>,
         limits: Limits<'_>,
         reporter: &Reporter,
@@ -652,6 +670,18 @@ impl SocketOptions {
 fn with_port(mut at: SocketAddr, port: u16) -> SocketAddr {
     at.set_port(port);
     at
+}
+
+/// Those of a list that are of the family asked for, as they can be connected to; an error if none is.
+fn of_family(list: &[SocketAddr], family: Option<Family>) -> Result<Vec<SocketAddr>> {
+    let is_wanted = |at: &&SocketAddr| family.is_none_or(|family| Address::from(**at).family() == family);
+    let wanted: Vec<_> = list.iter().filter(is_wanted).map(|at| reachable(*at)).collect();
+    if wanted.is_empty() {
+        let first = Address::from(list[0]);
+        let text = format!("Invalid address family: {} {first}", first.family());
+        return Err(Error::invalid("ERR_INVALID_ADDRESS_FAMILY", text).at(first));
+    }
+    Ok(wanted)
 }
 
 /// The order to try addresses in (RFC 8305, 4): the families take turns, beginning with that of the first address; in

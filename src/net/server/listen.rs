@@ -1,5 +1,4 @@
-use std::net::{SocketAddr, TcpListener, UdpSocket, Ipv4Addr, Ipv6Addr};
-use std::{io};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Condvar, Mutex, RwLock};
@@ -9,7 +8,7 @@ use std::{io, process};
 use socket2::{Domain, Protocol, SockRef, Type};
 
 use crate::address::{Address, canonical};
-use crate::endpoint::{Endpoint, Target, reachable, resolve};
+use crate::endpoint::{Endpoint, Target, first_of, reachable, resolve};
 use crate::error::{Error, Result};
 use crate::net::server::Server;
 use crate::net::server::listener::Listener;
@@ -38,7 +37,8 @@ enum Origin {
 impl ServerOptions {
     /// Listens: socket(2), bind(2), listen(2). A bare port listens on every interface, over IPv6 and IPv4, or over IPv4
     /// alone where there is no IPv6; port 0 is the system's choice, which [`Server::address`] tells. A name is looked
-    /// up, which may block; its first address that is not link-local, and that this machine has, counts.
+    /// up, which may block; its first address that is not link-local, and that this machine has, counts. Of a list, the
+    /// first address that can be listened on counts.
     ///
     /// A path makes a Unix socket, unix(7): its file is made here and removed by `close`, or when the last handle is
     /// dropped, in the process that made it, also from another directory. That it could not be removed is
@@ -49,6 +49,8 @@ impl ServerOptions {
     /// - `listen EADDRINUSE: address already in use 127.0.0.1:3000`: another socket listens there.
     /// - `listen EADDRNOTAVAIL`: the address is not this machine's. `listen EACCES`: the port is for root (below 1024).
     /// - `getaddrinfo ENOTFOUND host`: the name has no address.
+    /// - `listen EADDRINUSE 2 addresses (…)`: no address of the list can be listened on. [`Error::causes`] has the error of
+    ///   each, and the code is the first one's.
     /// - `listen EADDRINUSE: address already in use /path`: there is a file; `EACCES`: there is no such directory, or
     ///   it is not to be written; `EINVAL`: the path is longer than 107 bytes on Linux, 103 elsewhere, or holds a NUL.
     /// - `ERR_OUT_OF_RANGE`, `ERR_INVALID_ARG_VALUE`, `ERR_SOCKET_BAD_PORT`: the option or endpoint that the text names
@@ -73,6 +75,7 @@ impl ServerOptions {
             }
             Target::Ip(at) => (self.open(canonical(at))?, at),
             Target::Name { host, port } => self.open_first(resolve(&host, port, None)?)?,
+            Target::Several(list) => first_of(&list, |at| Ok((self.open(at)?, at)))?,
             Target::Path(path) => return Ok(self.listen_on_path(path, limit)?),
             Target::Invalid(error) => return Err(error.into()),
         };

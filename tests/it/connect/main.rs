@@ -8,6 +8,7 @@ mod support;
 mod before_bind;
 mod cancel;
 mod endpoints;
+mod lists;
 mod race;
 mod resolver;
 mod this_machine;

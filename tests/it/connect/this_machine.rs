@@ -8,7 +8,7 @@ use landline::net::{Server, ServerOptions, Socket, SocketOptions};
 
 use crate::support::dgram::in_own_network;
 use crate::support::fixtures::{accept, port_of_no_client};
-use crate::support::{HANG, Told, Whole, each_ip, families, in_surroundings, within, blocked};
+use crate::support::{HANG, Told, Whole, blocked, each_ip, families, in_surroundings, within};
 
 /// Names for both addresses of this machine, whatever the file of hosts says.
 const HOSTS: &str = "printf '::1 localhost\\n127.0.0.1 localhost\\n' >/tmp/hosts.$$; mount --bind /tmp/hosts.$$ /etc/hosts; \

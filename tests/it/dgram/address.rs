@@ -121,6 +121,30 @@ fn bind_to_an_address_of_the_other_family_is_einval() {
     assert_eq!(error.to_string(), "bind EINVAL 127.0.0.1");
 }
 
+/// Ensures that of a list the first address that can be bound is, of either family unless the options say one.
+#[test]
+fn a_list_binds_the_first_address_that_can_be_had() {
+    for at in families() {
+        let first = Socket::bind(at).unwrap();
+        let taken = first.address().socket_addr().unwrap();
+        let free: SocketAddr = at.parse().unwrap();
+        let second = Socket::bind([taken, free]).unwrap();
+        assert_eq!(second.address().ip(), Some(free.ip()), "the first is taken, so it is the second");
+        let error = Socket::bind([taken, second.address().socket_addr().unwrap()]).unwrap_err();
+        assert_eq!((error.code(), error.causes().len()), ("EADDRINUSE", 2), "both are taken: {error}");
+        first.close();
+        assert_eq!(Socket::bind([taken, free]).unwrap().address(), first.address(), "the first is free again");
+    }
+    let both: [SocketAddr; 2] = ["[::1]:0".parse().unwrap(), "127.0.0.1:0".parse().unwrap()];
+    let v4 = SocketOptions::udp4().bind(both).unwrap();
+    assert_eq!(v4.address().family(), Family::Ipv4, "the first of the family that the options say");
+    let error = SocketOptions::udp4().bind([both[0], "[::2]:0".parse().unwrap()]).unwrap_err();
+    assert_eq!(error.to_string(), "bind EINVAL 2 addresses ([::1]:0 EINVAL, [::2]:0 EINVAL)", "none is of it");
+    let first = Socket::bind(both).unwrap();
+    let is_first = first.address().ip() == Some(both[0].ip());
+    assert_eq!(is_first, families().len() > 1, "the first that this machine has, of either family");
+}
+
 /// Ensures that what is no address is an error that says so. Node's ERR_SOCKET_BAD_TYPE cannot happen: there is
 /// `udp4()` and there is `udp6()`.
 #[test]

@@ -139,6 +139,32 @@ fn every_form_of_an_address_is_taken() {
     assert!(receiver.try_recv(&mut buffer).is_err(), "nothing was sent");
 }
 
+/// Ensures that of a list the first address of the socket's family is sent to, and connected to, and that it is an error if
+/// there is none.
+#[test]
+fn of_a_list_the_first_of_the_sockets_family_is_sent_to() {
+    let other: SocketAddr = "[::1]:9".parse().unwrap();
+    let v4 = [Socket::bind("127.0.0.1:0").unwrap(), Socket::bind("127.0.0.1:0").unwrap()];
+    let at = v4.each_ref().map(|socket| socket.address().socket_addr().unwrap());
+    v4[0].send_to(b"four", [other, at[1], at[0]]).unwrap();
+    assert_eq!(receive(&v4[1]).0, b"four", "the first of IPv4");
+    v4[0].connect([other, at[1], at[0]]).unwrap();
+    assert_eq!(v4[0].remote_address().unwrap(), *v4[1].address(), "so it is by connect");
+    let error = v4[1].send_to(b"four", [other, "[::1]:10".parse().unwrap()]).unwrap_err();
+    assert_eq!(error.to_string(), "send EINVAL ::1:9", "the first, where none is of the family");
+    if families().len() > 1 {
+        let v6 = Socket::bind("[::1]:0").unwrap();
+        let to = v6.address().socket_addr().unwrap();
+        for options in [SocketOptions::udp6().ipv6_only(true), SocketOptions::udp6()] {
+            let sender = options.bind(0).unwrap();
+            sender.send_to(b"six", [to, at[1]]).unwrap();
+            assert_eq!(receive(&v6).0, b"six", "the first that the socket can send to");
+        }
+        SocketOptions::udp6().bind(0).unwrap().send_to(b"four", [at[1], to]).unwrap();
+        assert_eq!(receive(&v4[1]).0, b"four", "of a socket of both families the first at all");
+    }
+}
+
 /// Ensures that the largest datagrams go whole there and back, and that one byte more is an error that names the
 /// address.
 #[test]

@@ -302,3 +302,27 @@ fn a_listen_error_comes_back_out_of_an_io_error() {
     let back = Error::of(&io).expect("a landline error is inside");
     assert_eq!((back.code(), back.address()), ("EADDRINUSE", Some(server.address())), "nothing was lost");
 }
+
+/// Ensures that of a list the first address that can be listened on is, in its order, and that the others are left alone.
+#[test]
+fn a_list_listens_on_the_first_address_that_can_be_had() {
+    each_ip(|at| {
+        let first = Server::listen(at).expect("port 0 can be listened on");
+        let taken = first.address().socket_addr().expect("it is an IP address");
+        let free: std::net::SocketAddr = at.parse().expect("it is an address");
+        let second = Server::listen([taken, free]).expect("port 0 can be listened on");
+        assert_ne!(second.address(), first.address(), "the first is taken, so it is the second");
+        first.close();
+        let third = Server::listen([taken, free]).expect("it is free again");
+        assert_eq!(third.address(), first.address(), "the first is free, so it is the first");
+
+        let others = [taken, second.address().socket_addr().expect("it is an IP address")];
+        let error = Server::listen(others.to_vec()).map(drop).expect_err("both are taken");
+        assert_eq!((error.code(), error.kind()), ("EADDRINUSE", std::io::ErrorKind::AddrInUse), "the first's");
+        let text = format!("listen EADDRINUSE 2 addresses ({} EADDRINUSE, {} EADDRINUSE)", others[0], others[1]);
+        assert_eq!(error.to_string(), text, "it says what was tried");
+        assert_eq!(error.causes().len(), 2, "it has the error of each");
+        let error = Server::listen([taken]).map(drop).expect_err("it is taken");
+        assert_eq!(error.to_string(), Server::listen(taken).map(drop).expect_err("as alone").to_string(), "of one");
+    });
+}

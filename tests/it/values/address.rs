@@ -221,6 +221,8 @@ fn an_endpoint_is_made_from_everything_it_promises() {
         ((&path).into(), "/tmp/socket"),
         (path.clone().into(), "/tmp/socket"),
         (Address::from(path.clone()).into(), "/tmp/socket"),
+        (vec![SocketAddr::V4(at_four), SocketAddr::V6(at_six)].into(), "127.0.0.1:80, [::1]:80"),
+        ([SocketAddr::V4(at_four), SocketAddr::V4(at_four)].into(), "127.0.0.1:80"),
         // A zone is left to the resolver, which alone knows the interfaces.
         ("[fe80::1%lo]:80".into(), "[fe80::1%lo]:80"),
     ];
