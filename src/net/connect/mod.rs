@@ -148,10 +148,10 @@ impl SocketOptions {
     /// still be the first to succeed. One that fails is followed by the next at once. At most 8 are under way at a time,
     /// each of which has a thread; before a ninth begins, the oldest is given up, after 2 s by default. With
     /// [`local_port`](Self::local_port) there can be but one attempt at a time, and each but the last is given up after
-    /// this. At least 10 ms; less is taken as that. Default: 250 ms.
+    /// this. At least 10 ms; less is an error of [`connect`](Self::connect). Default: 250 ms.
     #[doc(alias = "autoSelectFamilyAttemptTimeout")]
     pub fn attempt_timeout(self, time: Duration) -> SocketOptions {
-        SocketOptions { attempt_timeout: time.max(LEAST_ATTEMPT_TIMEOUT), ..self }
+        SocketOptions { attempt_timeout: time, ..self }
     }
 
     /// Never connects to an address on this list, whatever name led to it. Such an address is one failed attempt, with
@@ -366,9 +366,8 @@ impl SocketOptions {
     fn try_connect(&self, to: Endpoint) -> Result<Socket> {
         let deadline = self.connect_timeout.map_or(Deadline::NEVER, Deadline::after);
         let limits = Limits { deadline, cancel: self.cancel.as_ref() };
+        self.check()?;
         let local = self.local()?;
-        self.connection.check()?;
-        self.threads.check()?;
         let family = self.family.or(local.map(|local| Address::from(local).family()));
         let target = to.target()?;
         if limits.is_cancelled() {
@@ -402,6 +401,16 @@ impl SocketOptions {
             }
             Target::Invalid(error) => Err(error),
         }
+    }
+
+    /// An option that cannot be is an error that names it, before there is a socket.
+    fn check(&self) -> Result<()> {
+        if self.attempt_timeout < LEAST_ATTEMPT_TIMEOUT {
+            let (must, received) = (format!(">= {LEAST_ATTEMPT_TIMEOUT:?}"), format!("{:?}", self.attempt_timeout));
+            return Err(Error::option("attempt_timeout", must, received));
+        }
+        self.threads.check()?;
+        self.connection.check()
     }
 
     /// The addresses of a name, at least one.

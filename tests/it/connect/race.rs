@@ -481,12 +481,24 @@ fn with_a_local_port_addresses_are_tried_one_after_the_other() {
     assert!(time >= ms(50), "each but the last has its time: {time:?}");
 }
 
-/// Ensures that less than 10 ms between attempts is taken as 10 ms.
+/// Ensures that less than 10 ms between attempts is an error that names the option, to whatever one connects, and that 10 ms
+/// are taken as they are.
 #[test]
 #[cfg(target_os = "linux")]
 fn attempts_are_at_least_ten_milliseconds_apart() {
     let place = Place::new();
-    let options = named(&["127.0.0.2", "127.0.0.3", "127.0.0.1"]).attempt_timeout(Duration::ZERO);
+    let options = named(&["127.0.0.2", "127.0.0.3", "127.0.0.1"]);
+    for (time, shown) in [(Duration::ZERO, "0ns"), (ms(10) - Duration::from_nanos(1), "9.999999ms")] {
+        for host in ["name", "127.0.0.1"] {
+            let error = options.clone().attempt_timeout(time).connect((host, place.port)).map(drop);
+            let error = error.expect_err("it is less than 10 ms");
+            assert_eq!((error.code(), error.kind()), ("ERR_OUT_OF_RANGE", io::ErrorKind::InvalidInput), "bad input");
+            let text =
+                format!("The value of \"attempt_timeout\" is out of range. It must be >= 10ms. Received {shown}");
+            assert_eq!(error.to_string(), text, "it names the option");
+        }
+    }
+    let options = options.attempt_timeout(ms(10));
     let (socket, time) = timed(|| options.connect(("name", place.port)));
     assert_eq!(socket.expect("the last answers").attempted_addresses().len(), 3, "all were tried");
     println!("measured: two black holes at the least stagger: {time:?}");
