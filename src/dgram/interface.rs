@@ -186,8 +186,12 @@ pub(crate) struct Membership {
 
 impl Membership {
     /// IPv4 addresses in IPv6's form are IPv4 addresses.
-    pub(crate) fn new(group: IpAddr, source: Option<IpAddr>, interface: Interface) -> Membership {
-        let source = source.map(|source| source.to_canonical());
-        Membership { group: group.to_canonical(), source, interface }
+    pub(crate) fn new(group: &str, source: Option<&str>, interface: Interface) -> Result<Membership> {
+        let ip = |text: &str, name| match text.parse::<IpAddr>() {
+            Ok(ip) => Ok(ip.to_canonical()),
+            Err(_) => Err(Error::invalid("ERR_INVALID_IP_ADDRESS", format!("Invalid IP address: {text} ({name})"))),
+        };
+        let source = source.map(|source| ip(source, "source")).transpose()?;
+        Ok(Membership { group: ip(group, "group")?, source, interface })
     }
 }

@@ -15,27 +15,28 @@ impl Socket {
     /// group's. On Linux it then gets what comes for other groups too, if another socket of this machine has joined
     /// those. The system tells the routers of members, so joining is seen outside.
     ///
+    /// The group is an [`IpAddr`] or its text.
+    ///
     /// ```
-    /// use std::net::Ipv4Addr;
     /// use landline::dgram::SocketOptions;
     ///
-    /// let group = Ipv4Addr::new(239, 255, 13, 1);
     /// let member = SocketOptions::udp4().reuse_address(true).bind(0)?;
-    /// member.join_multicast(group, "127.0.0.1")?;
+    /// member.join_multicast("239.255.13.1", "127.0.0.1")?;
     ///
     /// let sender = SocketOptions::udp4().bind("127.0.0.1:0")?;
     /// sender.set_multicast_interface("127.0.0.1")?;
-    /// sender.send_to(b"to all", (group, member.address().port()))?;
+    /// sender.send_to(b"to all", ("239.255.13.1", member.address().port()))?;
     /// assert_eq!(member.recv(&mut [0; 100])?.expect("nobody closed it").0, b"to all");
     /// # Ok::<(), std::io::Error>(())
     /// ```
     ///
     /// # Errors
     /// `EINVAL` if it is no group or one of the other family, `ENODEV` if there is no such interface, `EADDRINUSE` if
-    /// it is joined already, `ERR_SOCKET_DGRAM_NOT_RUNNING` once closed.
+    /// it is joined already, `ERR_INVALID_IP_ADDRESS` for a text that is no IP address, `ERR_SOCKET_DGRAM_NOT_RUNNING` once
+    /// closed.
     #[doc(alias = "addMembership", alias = "join_multicast_v4", alias = "join_multicast_v6")]
-    pub fn join_multicast(&self, group: impl Into<IpAddr>, interface: impl Into<Interface>) -> io::Result<()> {
-        self.change_membership("addMembership", true, Membership::new(group.into(), None, interface.into()))
+    pub fn join_multicast(&self, group: impl ToString, interface: impl Into<Interface>) -> io::Result<()> {
+        self.change_membership("addMembership", true, Membership::new(&group.to_string(), None, interface.into())?)
     }
 
     /// Leaves a group: `IP_DROP_MEMBERSHIP`, `IPV6_LEAVE_GROUP`.
@@ -44,8 +45,8 @@ impl Socket {
     /// `EADDRNOTAVAIL` if it is not joined; otherwise as of [`join_multicast`](Socket::join_multicast). The interface may be
     /// given in another form than when it was joined.
     #[doc(alias = "dropMembership", alias = "leave_multicast_v4", alias = "leave_multicast_v6")]
-    pub fn leave_multicast(&self, group: impl Into<IpAddr>, interface: impl Into<Interface>) -> io::Result<()> {
-        self.change_membership("dropMembership", false, Membership::new(group.into(), None, interface.into()))
+    pub fn leave_multicast(&self, group: impl ToString, interface: impl Into<Interface>) -> io::Result<()> {
+        self.change_membership("dropMembership", false, Membership::new(&group.to_string(), None, interface.into())?)
     }
 
     /// Joins a group for what one source sends to it: `IP_ADD_SOURCE_MEMBERSHIP`. Again for each further source.
@@ -59,11 +60,11 @@ impl Socket {
     #[doc(alias = "addSourceSpecificMembership", alias = "join_ssm_v4")]
     pub fn join_multicast_source(
         &self,
-        source: impl Into<IpAddr>,
-        group: impl Into<IpAddr>,
+        source: impl ToString,
+        group: impl ToString,
         interface: impl Into<Interface>,
     ) -> io::Result<()> {
-        let membership = Membership::new(group.into(), Some(source.into()), interface.into());
+        let membership = Membership::new(&group.to_string(), Some(&source.to_string()), interface.into())?;
         self.change_membership("addSourceSpecificMembership", true, membership)
     }
 
@@ -75,11 +76,11 @@ impl Socket {
     #[doc(alias = "dropSourceSpecificMembership", alias = "leave_ssm_v4")]
     pub fn leave_multicast_source(
         &self,
-        source: impl Into<IpAddr>,
-        group: impl Into<IpAddr>,
+        source: impl ToString,
+        group: impl ToString,
         interface: impl Into<Interface>,
     ) -> io::Result<()> {
-        let membership = Membership::new(group.into(), Some(source.into()), interface.into());
+        let membership = Membership::new(&group.to_string(), Some(&source.to_string()), interface.into())?;
         self.change_membership("dropSourceSpecificMembership", false, membership)
     }
 

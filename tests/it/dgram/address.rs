@@ -277,7 +277,7 @@ fn closed_socket_is_not_running_and_closing_again_is_harmless() {
         socket.set_multicast_ttl(1).unwrap_err(),
         socket.set_multicast_loop(true).unwrap_err(),
         socket.set_multicast_interface("127.0.0.1").unwrap_err(),
-        socket.join_multicast([239, 255, 13, 9], "127.0.0.1").unwrap_err(),
+        socket.join_multicast("239.255.13.9", "127.0.0.1").unwrap_err(),
         socket.set_recv_buffer_size(1000).unwrap_err(),
         socket.recv_buffer_size().unwrap_err(),
         socket.send_buffer_size().unwrap_err(),

@@ -85,12 +85,39 @@ fn interface_is_named_by_address_index_or_name() {
     }
 }
 
+/// Ensures that a group and a source are given as text or as an address, in any of its forms, and that a text which is no IP
+/// address is an error that names it.
+#[test]
+fn groups_and_sources_are_texts_or_addresses() {
+    let socket = Socket::bind("127.0.0.1:0").unwrap();
+    socket.join_multicast("224.0.0.114", LOOPBACK).unwrap();
+    socket.leave_multicast(Ipv4Addr::new(224, 0, 0, 114), LOOPBACK).unwrap();
+    socket.join_multicast(IpAddr::from([224, 0, 0, 114]), LOOPBACK).unwrap();
+    socket.leave_multicast(String::from("::ffff:224.0.0.114"), LOOPBACK).unwrap();
+    if cfg!(target_os = "linux") {
+        socket.join_multicast_source("127.0.0.1", "232.255.13.9", LOOPBACK).unwrap();
+        socket.leave_multicast_source(Ipv4Addr::LOCALHOST, "232.255.13.9", LOOPBACK).unwrap();
+    }
+    for wrong in ["", "localhost", "224.0.0", "224.0.0.114:80", "[ff02::1]", "ff02::1%lo"] {
+        for error in [
+            socket.join_multicast(wrong, LOOPBACK).unwrap_err(),
+            socket.leave_multicast(wrong, LOOPBACK).unwrap_err(),
+            socket.join_multicast_source("127.0.0.1", wrong, LOOPBACK).unwrap_err(),
+        ] {
+            assert_eq!(error.to_string(), format!("Invalid IP address: {wrong} (group)"), "it names the text");
+            assert_eq!((error.code(), error.kind()), ("ERR_INVALID_IP_ADDRESS", std::io::ErrorKind::InvalidInput));
+        }
+        let error = socket.join_multicast_source(wrong, "232.255.13.9", LOOPBACK).unwrap_err();
+        assert_eq!(error.to_string(), format!("Invalid IP address: {wrong} (source)"), "and which one it is");
+    }
+}
+
 /// Ensures that what cannot be joined is an error with Node's code.
 #[test]
 fn wrong_groups_and_interfaces_have_nodes_codes() {
     let socket = Socket::bind("127.0.0.1:0").unwrap();
     let told = |result: std::io::Result<()>| result.unwrap_err().to_string();
-    assert_eq!(told(socket.join_multicast([127, 0, 0, 1], LOOPBACK)), "addMembership EINVAL", "it is no group");
+    assert_eq!(told(socket.join_multicast("127.0.0.1", LOOPBACK)), "addMembership EINVAL", "it is no group");
     assert_eq!(told(socket.join_multicast(Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1), "lo")), "addMembership EINVAL");
     assert_eq!(told(socket.join_multicast(group(3), [1, 2, 3, 4])), "addMembership ENODEV", "nobody has it");
     assert_eq!(told(socket.join_multicast(group(3), "no-such-interface")), "addMembership ENODEV");
@@ -99,7 +126,7 @@ fn wrong_groups_and_interfaces_have_nodes_codes() {
     assert_eq!(told(socket.join_multicast(group(3), LOOPBACK)), "addMembership EADDRINUSE", "it is joined already");
     socket.leave_multicast(group(3), LOOPBACK).unwrap();
     assert_eq!(told(socket.leave_multicast(group(3), LOOPBACK)), "dropMembership EADDRNOTAVAIL", "it is not joined");
-    assert_eq!(told(socket.leave_multicast([127, 0, 0, 1], LOOPBACK)), "dropMembership EINVAL");
+    assert_eq!(told(socket.leave_multicast("127.0.0.1", LOOPBACK)), "dropMembership EINVAL");
 
     let told = |interface: &str| socket.set_multicast_interface(interface).unwrap_err().to_string();
     assert_eq!(told("224.0.0.2"), "setMulticastInterface EADDRNOTAVAIL", "a group is no interface");
@@ -119,21 +146,21 @@ fn source_specific_member_hears_its_source_alone() {
     };
     other.set_multicast_interface(LOOPBACK).unwrap();
     let sender = sender("127.0.0.1:0");
-    member.join_multicast_source([127, 0, 0, 1], group, LOOPBACK).unwrap();
+    member.join_multicast_source("127.0.0.1", group, LOOPBACK).unwrap();
     other.send_to(b"not for you", to).unwrap();
     sender.send_to(b"for you", to).unwrap();
     assert_eq!(receive(&member).0, b"for you", "only the source is heard");
-    member.join_multicast_source([127, 0, 0, 2], group, LOOPBACK).unwrap();
+    member.join_multicast_source("127.0.0.2", group, LOOPBACK).unwrap();
     other.send_to(b"now too", to).unwrap();
     assert_eq!(receive(&member).0, b"now too");
-    member.leave_multicast_source([127, 0, 0, 1], group, LOOPBACK).unwrap();
+    member.leave_multicast_source("127.0.0.1", group, LOOPBACK).unwrap();
     sender.send_to(b"not any more", to).unwrap();
     other.send_to(b"still", to).unwrap();
     assert_eq!(receive(&member).0, b"still", "the other is still heard");
-    let error = member.leave_multicast_source([127, 0, 0, 1], group, LOOPBACK).unwrap_err();
+    let error = member.leave_multicast_source("127.0.0.1", group, LOOPBACK).unwrap_err();
     assert_eq!((error.told().syscall(), error.told().code()), (Some("dropSourceSpecificMembership"), "EADDRNOTAVAIL"));
-    member.leave_multicast_source([127, 0, 0, 2], group, LOOPBACK).unwrap();
-    let error = member.join_multicast_source([127, 0, 0, 1], [127, 0, 0, 1], LOOPBACK).unwrap_err();
+    member.leave_multicast_source("127.0.0.2", group, LOOPBACK).unwrap();
+    let error = member.join_multicast_source("127.0.0.1", "127.0.0.1", LOOPBACK).unwrap_err();
     assert_eq!(error.to_string(), "addSourceSpecificMembership EINVAL");
 }
 
@@ -154,7 +181,7 @@ fn groups_and_interface_are_kept_when_disconnecting() {
     socket.join_multicast(group(4), LOOPBACK).unwrap();
     socket.join_multicast(group(5), LOOPBACK).unwrap();
     socket.leave_multicast(group(5), LOOPBACK).unwrap();
-    socket.join_multicast_source([127, 0, 0, 1], [232, 255, 13, 2], LOOPBACK).unwrap();
+    socket.join_multicast_source("127.0.0.1", "232.255.13.2", LOOPBACK).unwrap();
     socket.set_multicast_interface(LOOPBACK).unwrap();
     socket.connect("127.0.0.1:9").unwrap();
     socket.disconnect().unwrap();

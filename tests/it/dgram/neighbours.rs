@@ -52,7 +52,7 @@ fn closing_one_of_many_on_a_port_sends_the_others_nothing() {
             nearly_all_below(kind, WOKEN, || {
                 let socket = options.bind(first.address()).unwrap();
                 if is_member {
-                    socket.join_multicast([239, 255, 13, 30], Interface::address([127, 0, 0, 1])).unwrap();
+                    socket.join_multicast("239.255.13.30", Interface::address([127, 0, 0, 1])).unwrap();
                 }
                 let running = counting(&socket, &strays);
                 let begun = Instant::now();
