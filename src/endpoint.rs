@@ -193,7 +193,13 @@ pub(crate) fn reachable(at: SocketAddr) -> SocketAddr {
 
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
             Target::Port(port) => f.pad(&format!(":{port}")),
             Target::Ip(at) => at.fmt(f),
             Target::Name { host, port } if host.contains(':') => f.pad(&format!("[{host}]:{port}")),

@@ -1,4 +1,4 @@
-//! What a listening Unix socket needs besides: its file, and who may connect to it.
+//! What a Unix socket needs besides: its file, who may connect to it, and connecting within limits.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::sync::poison::lock;
 use crate::sys;
 
-/// The file of a listening socket. Dropping it removes the file, if it still is the one that was made, and this process
+/// The file of a socket that was bound. Dropping it removes the file, if it still is the one that was made, and this process
 /// made it: the copy in a forked child leaves it to its parent.
 #[derive(Debug)]
 pub(crate) struct SocketFile {
@@ -58,12 +58,7 @@ pub(crate) fn listen(
             }
             bound => bound.map_err(failed)?,
         }
-        let file = (!is_abstract(path)).then(|| SocketFile {
-            // Found again even if the program goes to another directory.
-            path: absolute(path),
-            made: sys::file_identity(path).ok(),
-            made_by: std::process::id(),
-        });
+        let file = SocketFile::of(path);
         let opened = if readable || writable { sys::open_to_all(path, readable, writable) } else { Ok(()) };
         socket.listen(backlog.try_into().unwrap_or(i32::MAX)).map_err(failed)?;
         let Some(file) = file else { return Ok((socket, None)) };
@@ -144,12 +139,29 @@ fn is_refused(at: &SockAddr) -> io::Result<bool> {
 /// How long a connect that may be cancelled waits between two looks: nothing wakes it.
 const LOOK: Duration = Duration::from_millis(10);
 
-/// Connects. Where the backlog of whoever listens is full, Linux waits for room, for as long as a write may last.
-pub(crate) fn connect(path: &Path, before_bind: &BeforeBind, limits: Limits<'_>) -> Result<Socket> {
-    let failed = |error: io::Error| Error::call("connect", &error).at(path.to_path_buf());
+/// Connects, from a path of our own if there is one. Where the backlog of whoever listens is full, Linux waits for room, for
+/// as long as a write may last.
+pub(crate) fn connect(
+    path: &Path,
+    local: Option<&Path>,
+    before_bind: &BeforeBind,
+    limits: Limits<'_>,
+) -> Result<(Socket, Option<SocketFile>)> {
+    let failed = |error: io::Error| {
+        let error = Error::call("connect", &error).at(path.to_path_buf());
+        if let Some(local) = local { error.with_local(local.to_path_buf()) } else { error }
+    };
     let socket = unix_socket().map_err(failed)?;
-    let address = address(path).map_err(failed)?;
+    let to = address(path).map_err(failed)?;
     before_bind.run(&socket).map_err(|error| error.at(path.to_path_buf()))?;
+    let file = match local {
+        Some(local) => {
+            let bound = address(local).and_then(|local| socket.bind(&local));
+            bound.map_err(|error| Error::call("bind", &error).at(local.to_path_buf()))?;
+            SocketFile::of(local)
+        }
+        None => None,
+    };
     loop {
         if limits.is_cancelled() {
             return Err(Cancel::error());
@@ -163,7 +175,7 @@ pub(crate) fn connect(path: &Path, before_bind: &BeforeBind, limits: Limits<'_>)
             let time = time.map(|time| time.max(Duration::from_millis(1)));
             socket.set_write_timeout(time).map_err(failed)?;
         }
-        match socket.connect(&address) {
+        match socket.connect(&to) {
             // connect(2) on a Unix socket either is done or has not begun.
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) if !limits.is_none() && sys::is_timeout(&error) => {}
@@ -172,7 +184,7 @@ pub(crate) fn connect(path: &Path, before_bind: &BeforeBind, limits: Limits<'_>)
                 if !limits.is_none() {
                     socket.set_write_timeout(None).map_err(failed)?;
                 }
-                return Ok(socket);
+                return Ok((socket, file));
             }
         }
     }
@@ -206,6 +218,16 @@ fn address(path: &Path) -> io::Result<SockAddr> {
 }
 
 impl SocketFile {
+    /// The file of a socket that has just been bound to this path; `None` for an abstract name.
+    fn of(path: &Path) -> Option<SocketFile> {
+        (!is_abstract(path)).then(|| SocketFile {
+            // Found again even if the program goes to another directory.
+            path: absolute(path),
+            made: sys::file_identity(path).ok(),
+            made_by: std::process::id(),
+        })
+    }
+
     /// Removes the file, if it still is the one that was made, and this process made it.
     pub(crate) fn remove(&mut self) -> Result<()> {
         let Some(made) = self.made.take().filter(|_| self.made_by == std::process::id()) else {

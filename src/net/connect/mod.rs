@@ -6,14 +6,14 @@ pub(crate) mod race;
 use std::borrow::Cow;
 use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, SocketAddr, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use std::{fmt, io};
 
 use socket2::{Domain, Protocol, SockRef, Type};
 
-use crate::address::{Address, Family, canonical};
+use crate::address::{Address, Family, canonical, printed};
 use crate::before_bind::BeforeBind;
 use crate::block_list::BlockList;
 use crate::cancel::{Cancel, Limits};
@@ -25,7 +25,7 @@ use crate::net::socket::Socket;
 use crate::net::socket::connection::Origin;
 use crate::net::socket::keep_alive::KeepAlive;
 use crate::net::socket::stream::{Options, apply};
-use crate::net::unix;
+use crate::net::unix::{self, SocketFile};
 use crate::report::{Report, Reporter};
 use crate::sync::deadline::Deadline;
 use crate::sys;
@@ -47,6 +47,7 @@ pub struct SocketOptions {
     local_address: Option<String>,
     local_port: u16,
     before_bind: BeforeBind,
+    local_path: Option<PathBuf>,
     connection: Options,
     reporter: Reporter,
     connect_timeout: Option<Duration>,
@@ -75,6 +76,7 @@ impl SocketOptions {
             local_address: None,
             local_port: 0,
             before_bind: BeforeBind::default(),
+            local_path: None,
             connection: Options::default(),
             reporter: Reporter::default(),
             connect_timeout: None,
@@ -217,8 +219,8 @@ impl SocketOptions {
         self
     }
 
-    /// How many bytes the system may keep until they are read: SO_RCVBUF. It is set before listen(2), so that
-    /// the window that is offered to clients can be as large. The system may grant less, and on Linux no longer
+    /// How many bytes the system may keep until they are read: SO_RCVBUF. It is set before connect(2), so that
+    /// the window that is offered to the peer can be as large. The system may grant less, and on Linux no longer
     /// sizes the buffer by itself then. On a Unix socket it does nothing. Default: the system's.
     #[doc(alias = "SO_RCVBUF")]
     pub fn recv_buffer_size(mut self, bytes: usize) -> SocketOptions {
@@ -232,6 +234,31 @@ impl SocketOptions {
     pub fn send_buffer_size(mut self, bytes: usize) -> SocketOptions {
         self.connection.buffers.send_buffer_size = Some(bytes);
         self
+    }
+
+    /// The path of ours to connect from, to a Unix socket: bind(2). The server sees it as the client's address. On Linux a
+    /// path that starts with a NUL is an abstract name. Default: none.
+    ///
+    /// The file is made by [`connect`](Self::connect), and removed when the connection is closed, or was not made, in the
+    /// process that made it. A child that was forked leaves it. After a crash it is left too, and is in the way of the next
+    /// `bind`: a path with the number of the process in it is free.
+    ///
+    /// ```
+    /// # #[cfg(unix)] {
+    /// use landline::net::{Server, SocketOptions};
+    ///
+    /// let folder = std::env::temp_dir();
+    /// let [ours, theirs] = ["client", "server"].map(|end| folder.join(format!("{end}-{}", std::process::id())));
+    /// let server = Server::listen(&theirs)?;
+    /// let socket = SocketOptions::new().local_path(&ours).connect(&theirs)?;
+    /// assert_eq!(server.accept()?.expect("it is not closed").remote_address().path(), Some(ours.as_path()));
+    /// socket.destroy();
+    /// assert!(!ours.exists());
+    /// # }
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn local_path(self, path: impl AsRef<Path>) -> SocketOptions {
+        SocketOptions { local_path: Some(path.as_ref().to_path_buf()), ..self }
     }
 
     /// See [`Socket::set_no_delay`]. Default: yes.
@@ -352,7 +379,10 @@ impl SocketOptions {
     ///   for.
     /// - `ERR_IP_BLOCKED`: the address is on the [`block_list`](Self::block_list).
     /// - `connect ENOENT /path`: no such Unix socket; `ECONNREFUSED`: it is stale, or no socket.
-    /// - `bind EADDRINUSE`, `bind EADDRNOTAVAIL`: the local address cannot be had.
+    /// - `bind EADDRINUSE`, `bind EADDRNOTAVAIL`: the local address cannot be had, or there is a file at the local path;
+    ///   `bind ENOENT`, `bind EACCES`: the folder of the local path is not there, or may not be written to.
+    /// - `ERR_INVALID_ARG_VALUE`: an address or a port of ours and the path of a Unix socket, or a path of ours and anything
+    ///   else.
     /// - An error that names the option or the endpoint that is wrong; no socket exists then.
     #[doc(alias = "createConnection")]
     pub fn connect(&self, to: impl Into<Endpoint>) -> io::Result<Socket> {
@@ -367,9 +397,10 @@ impl SocketOptions {
         let deadline = self.connect_timeout.map_or(Deadline::NEVER, Deadline::after);
         let limits = Limits { deadline, cancel: self.cancel.as_ref() };
         self.check()?;
+        let target = to.target()?;
+        self.check_ends(&target)?;
         let local = self.local()?;
         let family = self.family.or(local.map(|local| Address::from(local).family()));
-        let target = to.target()?;
         if limits.is_cancelled() {
             return Err(Cancel::error());
         }
@@ -396,8 +427,9 @@ impl SocketOptions {
                 self.connect_to_any(addresses, format_args!("{} addresses", list.len()), family, local, limits)
             }
             Target::Path(path) => {
-                let stream = unix::connect(&path, &self.before_bind, limits)?.into();
-                self.made(stream, (PathBuf::new().into(), path.into()), &[])
+                let (socket, file) = unix::connect(&path, self.local_path.as_deref(), &self.before_bind, limits)?;
+                let local = self.local_path.clone().unwrap_or_default();
+                self.made(socket.into(), (local.into(), path.into()), &[], file)
             }
             Target::Invalid(error) => Err(error),
         }
@@ -411,6 +443,18 @@ impl SocketOptions {
         }
         self.threads.check()?;
         self.connection.check()
+    }
+
+    /// An end of ours that is of another kind than the endpoint is an error that names both.
+    fn check_ends(&self, to: &Target) -> Result<()> {
+        let ours = match (to, &self.local_path, &self.local_address, self.local_port) {
+            (Target::Path(_), _, Some(ip), _) => ip.clone(),
+            (Target::Path(_), _, None, port) if port != 0 => format!("port {port}"),
+            (Target::Path(_), ..) | (_, None, ..) => return Ok(()),
+            (_, Some(path), ..) => printed(path),
+        };
+        let text = format!("Cannot connect from {ours} to {to}: either both ends are paths, or neither is");
+        Err(Error::invalid("ERR_INVALID_ARG_VALUE", text))
     }
 
     /// The addresses of a name, at least one.
@@ -618,15 +662,22 @@ impl SocketOptions {
             return Err(failed(io::ErrorKind::ConnectionRefused.into()));
         }
         apply(&SockRef::from(&stream), self.connection.settings).map_err(failed)?;
-        self.made(stream, (local.into(), at.into()), attempted)
+        self.made(stream, (local.into(), at.into()), attempted, None)
     }
 
     /// The socket of a stream that is all set.
-    fn made(&self, stream: TcpStream, addresses: (Address, Address), attempted: &[SocketAddr]) -> Result<Socket> {
+    fn made(
+        &self,
+        stream: TcpStream,
+        addresses: (Address, Address),
+        attempted: &[SocketAddr],
+        file: Option<SocketFile>,
+    ) -> Result<Socket> {
         let socket = Socket::new(stream, addresses, self.connection, self.reporter.clone(), None);
         // Before it is attached: what ends it may do so from then on.
         self.reporter.tell(|| Report::Connected { connection: socket.connection.name() });
-        if self.cancel.is_some() || !attempted.is_empty() || !self.threads.is_default() {
+        let is_plain = self.cancel.is_none() && attempted.is_empty() && file.is_none() && self.threads.is_default();
+        if !is_plain {
             let attached = self.cancel.as_ref().map(|cancel| {
                 let connection = Arc::downgrade(&socket.connection);
                 cancel.attach(move || match connection.upgrade() {
@@ -635,11 +686,9 @@ impl SocketOptions {
                 })
             });
             let attempted = attempted.iter().map(|at| Address::from(*at)).collect();
-            let _ = socket.connection.origin.set(Box::new(Origin {
-                attempted,
-                attached: Mutex::new(attached),
-                threads: self.threads.clone(),
-            }));
+            let file = Mutex::new(file.map(|file| Box::new(file) as _));
+            let origin = Origin { attempted, attached: Mutex::new(attached), threads: self.threads.clone(), file };
+            let _ = socket.connection.origin.set(Box::new(origin));
         }
         match &self.cancel {
             Some(cancel) if cancel.is_cancelled() => Err(Cancel::error()),

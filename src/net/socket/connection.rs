@@ -115,6 +115,8 @@ pub(crate) struct Origin {
     pub(crate) attached: Mutex<Option<Attached>>,
     /// What the threads are started with that it starts.
     pub(crate) threads: ThreadOptions,
+    /// The file of a Unix client that has a path. Taken out by `close`: dropping it removes the file.
+    pub(crate) file: Mutex<Option<Box<dyn fmt::Debug + Send>>>,
 }
 
 /// What a connection belongs to: the server that accepted it. The connection holds it until its end was reported, and
@@ -418,10 +420,12 @@ impl Connection {
         Some(Ended { reporter: self.reporter.clone(), report, owner })
     }
 
-    /// The handle that cancels the connection forgets it.
+    /// The handle that cancels the connection forgets it, and its file is removed.
     fn detach(&self) {
-        let attached = self.origin.get().and_then(|origin| lock(&origin.attached).take());
-        drop(attached);
+        if let Some(origin) = self.origin.get() {
+            let (attached, file) = (lock(&origin.attached).take(), lock(&origin.file).take());
+            drop((attached, file));
+        }
     }
 
     /// What keeps the server that accepted the connection from being over; `None` once it is closed, and of a client's.

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::{env, fs, process};
 
 use landline::net::{ReadyState, Server, ServerEvent, ServerOptions, Socket, SocketEvent, SocketOptions};
-use landline::{Address, Family};
+use landline::{Address, Cancel, Family};
 
 use crate::support::Whole;
 use crate::support::fixtures::{Served, accept, noise};
@@ -107,6 +107,109 @@ fn a_client_connects_by_every_form_of_a_path() {
         assert_eq!(client.ready_state(), ReadyState::WriteOnly, "and where things stand");
     }
     served.stop();
+}
+
+/// Ensures that a client connects from a path of its own, which both ends know, and that its file is removed when the
+/// connection is closed, by a call or with its last handle, with a limit on the time and without.
+#[test]
+fn a_client_connects_from_a_path_of_its_own() {
+    within("every connect returns", || {
+        let (place, own) = (Place::new(), Place::new());
+        let server = Server::listen(&place.0).expect("the path is free");
+        let plain = SocketOptions::new().local_path(&own.0);
+        let limited = plain.clone().connect_timeout(HANG).cancel(&Cancel::new());
+        for options in [plain, limited] {
+            for is_dropped in [false, true] {
+                let client = options.connect(&place.0).expect("the server listens");
+                let accepted = accept(&server);
+                assert_eq!(client.local_address().path(), Some(own.0.as_path()), "the client knows its path");
+                assert_eq!(accepted.remote_address(), client.local_address(), "and so does the server");
+                client.write_end("hello").expect("it is connected");
+                assert_eq!(accepted.read_text().expect("an orderly end"), "hello", "it is a connection");
+                assert!(own.0.exists(), "the file is there while the connection is");
+                if is_dropped {
+                    drop(client);
+                    assert!(!own.0.exists(), "it is removed with the last handle");
+                } else {
+                    client.destroy();
+                    assert!(!own.0.exists(), "it is removed when the connection is closed");
+                }
+            }
+        }
+        assert!(place.0.exists(), "the server's is left");
+    });
+}
+
+/// Ensures that a client whose connect fails leaves no file, and that a file it did not make is left, whether it was there
+/// before or came after.
+#[test]
+fn a_client_removes_no_file_but_its_own() {
+    within("every connect returns", || {
+        let (place, own) = (Place::new(), Place::new());
+        let options = SocketOptions::new().local_path(&own.0);
+        let error = options.connect(&place.0).map(drop).expect_err("nothing is there");
+        let text = format!("connect ENOENT {} - Local ({})", place.0.display(), own.0.display());
+        assert_eq!(error.to_string(), text, "it names both ends");
+        assert_eq!(error.local_address().and_then(Address::path), Some(own.0.as_path()), "and has ours");
+        assert!(!own.0.exists(), "no file is left");
+
+        let server = Server::listen(&place.0).expect("the path is free");
+        fs::write(&own.0, "mine").expect("a file can be made");
+        let error = options.connect(&place.0).map(drop).expect_err("there is a file");
+        assert_eq!(error.to_string(), format!("bind EADDRINUSE {}", own.0.display()), "it says which");
+        assert_eq!(fs::read(&own.0).expect("it is there"), b"mine", "the file is left");
+        fs::remove_file(&own.0).expect("it is there");
+        let missing = own.0.join("missing");
+        let error = SocketOptions::new().local_path(&missing).connect(&place.0).map(drop).expect_err("no such folder");
+        assert_eq!(error.to_string(), format!("bind ENOENT {}", missing.display()), "it says which");
+
+        let client = options.connect(&place.0).expect("the server listens");
+        fs::remove_file(&own.0).expect("the client has made it");
+        fs::write(&own.0, "another's").expect("a file can be made");
+        drop((client, server));
+        assert_eq!(fs::read(&own.0).expect("it is there"), b"another's", "a file that came after is left");
+    });
+}
+
+/// Ensures that on Linux a client connects from an abstract name, which is free once the connection is closed.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_client_connects_from_an_abstract_name() {
+    let place = Place::new();
+    let server = Server::listen(&place.0).expect("the path is free");
+    let name = PathBuf::from(format!("\0landline-client-{}", process::id()));
+    let options = SocketOptions::new().local_path(&name);
+    let client = options.connect(&place.0).expect("the server listens");
+    assert_eq!(accept(&server).remote_address().path(), Some(name.as_path()), "the server sees the name");
+    assert_eq!(client.local_address().path(), Some(name.as_path()), "as the client does");
+    client.destroy();
+    // A program that another test starts has a copy of the descriptor until it runs.
+    eventually("the name is free", || options.connect(&place.0).is_ok());
+}
+
+/// Ensures that an end of ours that is of another kind than the endpoint is an error that names both, before a socket is made.
+#[test]
+fn ends_of_two_kinds_are_an_error_that_names_both() {
+    let (place, own) = (Place::new(), Place::new());
+    let to = place.0.display();
+    let _server = Server::listen(&place.0).expect("the path is free");
+    let from_path = || SocketOptions::new().local_path(&own.0);
+    let ours = own.0.display();
+    let cases = [
+        (SocketOptions::new().local_address("127.0.0.1").connect(&place.0), format!("127.0.0.1 to {to}")),
+        (SocketOptions::new().local_port(3000).connect(&place.0), format!("port 3000 to {to}")),
+        (from_path().local_address("::1").connect(&place.0), format!("::1 to {to}")),
+        (from_path().connect("127.0.0.1:1"), format!("{ours} to 127.0.0.1:1")),
+        (from_path().connect(("localhost", 1)), format!("{ours} to localhost:1")),
+        (from_path().connect(1), format!("{ours} to :1")),
+    ];
+    for (result, ends) in cases {
+        let error = result.map(drop).expect_err("one end is a path, the other is not");
+        let text = format!("Cannot connect from {ends}: either both ends are paths, or neither is");
+        assert_eq!(error.to_string(), text, "it names both");
+        assert_eq!((error.code(), error.kind()), ("ERR_INVALID_ARG_VALUE", ErrorKind::InvalidInput), "bad input");
+    }
+    assert!(!own.0.exists(), "nothing was made");
 }
 
 /// Ensures that a path in a missing folder is EACCES and names the path. Mirrors net-better-error-messages-listen-path.js.
