@@ -17,8 +17,8 @@
 //! Error: recvmsg ECONNREFUSED
 //! ```
 //!
-//! An address before the message is where it is sent. A name is looked up for IPv4; a server on `::1` is reached by that
-//! address.
+//! An address before the message is where it is sent. Of a name, an IPv4 address is taken if it has one; a server on `::1` is
+//! reached by that address.
 //!
 //! Lesson: nothing says that a datagram has arrived, so whoever waits for an answer needs a clock. A socket that is connected
 //! hears of one thing more: that nobody listens there, which is the error above.
@@ -27,8 +27,7 @@ use std::io::{self, Write};
 use std::process;
 use std::time::Duration;
 
-use landline::dgram::SocketOptions;
-use landline::{Address, Family};
+use landline::dgram::Socket;
 
 fn main() -> Result<(), landline::Error> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -40,9 +39,7 @@ fn main() -> Result<(), landline::Error> {
             process::exit(2);
         }
     };
-    let is_v6 = server.parse::<Address>().is_ok_and(|address| address.family() == Family::Ipv6);
-    let options = if is_v6 { SocketOptions::udp6() } else { SocketOptions::udp4() };
-    let socket = options.bind(0)?;
+    let socket = Socket::bind(0)?;
     // With a peer, nobody else's datagram can be taken for the reply.
     socket.connect(server)?;
     socket.send(message.as_bytes())?;

@@ -170,7 +170,8 @@ pub(crate) fn first_of<T>(addresses: &[SocketAddr], call: impl Fn(SocketAddr) ->
 
 /// Whether an error means that the system has no IPv6, or no socket that reaches both families.
 pub(crate) fn has_no_dual_stack(error: &Error) -> bool {
-    matches!(error.code(), "EAFNOSUPPORT" | "EADDRNOTAVAIL" | "EINVAL")
+    let is_the_systems = error.syscall().is_some_and(|call| call != "before_bind");
+    is_the_systems && matches!(error.code(), "EAFNOSUPPORT" | "EADDRNOTAVAIL" | "EINVAL")
 }
 
 /// The address of this machine in the family that is asked for.

@@ -208,7 +208,11 @@ impl SocketOptions {
             Some(Family::Ipv6) => self.bind_to(v6),
             Some(_) => self.bind_to(v4),
             None => match self.open(v6) {
-                Ok(socket) if self.ipv6_only || udp::is_dual_stack(&socket) => self.made(socket),
+                // It sends by IPv4 where there is a choice.
+                Ok(socket) if udp::is_dual_stack(&socket) => {
+                    SocketOptions { family: Some(Family::Ipv4), ..self.clone() }.made(socket)
+                }
+                Ok(socket) if self.ipv6_only => self.made(socket),
                 Err(error) if self.ipv6_only || !has_no_dual_stack(&error) => Err(error),
                 _ => self.bind_to(v4),
             },

@@ -15,11 +15,16 @@ use crate::error::{Error, Result};
 impl Socket {
     /// Sends one datagram, an empty one if `data` is, and gives its size: sendto(2).
     ///
-    /// A bare port is this machine, by the socket's family; so is a wildcard. A socket that reaches both families sends by
-    /// IPv4 where this machine has no address of IPv6, not even `::1`. A name is looked up, each time, which blocks as long
-    /// as the resolver does; an address costs no memory. Of a list, the first address of the socket's family counts, and
-    /// the first that this machine has a way to where the socket reaches both. It hardly ever waits. That it returned says
-    /// nothing about arrival, nor that a program listens there.
+    /// A bare port is this machine, by the socket's family; so is the wildcard `::`, and `0.0.0.0` is `127.0.0.1`. A name is looked up, each time, which blocks
+    /// as long as the resolver does; an address costs no memory. Of a list, the first address of the socket's family counts.
+    ///
+    /// On a socket that reaches both families:
+    /// - A bare port is `127.0.0.1`, on which most programs listen, and a name's IPv4 addresses come first, unless the
+    ///   socket is of [`udp6`](super::SocketOptions::udp6). There it is IPv6's, where this machine has a way to that.
+    /// - The wildcard `::` is `::1` where this machine has it.
+    /// - Of a list, the first address that this machine has a way to counts.
+    ///
+    /// It hardly ever waits. That it returned says nothing about arrival, nor that a program listens there.
     ///
     /// ```
     /// use landline::dgram::Socket;
@@ -137,11 +142,13 @@ impl Socket {
             return Err(Error::invalid("ERR_SOCKET_BAD_PORT", "Port should be > 0 and < 65536. Received 0."));
         }
         let at = match to {
-            Target::Ip(at) if at.ip().is_unspecified() && at.is_ipv6() == self.0.v6 => {
+            // It stands for every address of this machine, in both families.
+            Target::Ip(at) if at.ip().is_unspecified() && at.is_ipv6() => {
                 self.check_blocked(at)?;
                 (self.this_machine(), at.port()).into()
             }
             Target::Ip(at) => at,
+            Target::Port(port) if self.0.prefers_v4 => (loopback(Family::Ipv4), port).into(),
             Target::Port(port) => (self.this_machine(), port).into(),
             Target::Name { host, port } => self.look_up(&host, port)?,
             Target::Several(list) => return self.destination(call, Target::Ip(self.first_in_reach(&list))),
@@ -188,8 +195,8 @@ impl Socket {
         *list.iter().find(is_in_reach).unwrap_or(&list[0])
     }
 
-    /// The first address of a name that the socket can send to: on a dual-stack socket one of IPv6, if there is any that
-    /// this machine has a way to.
+    /// The first address of a name that the socket can send to: on one that reaches both families the first of those it
+    /// prefers that this machine has a way to, or else of the others.
     fn look_up(&self, host: &str, port: u16) -> Result<SocketAddr> {
         let family = match (self.0.v6, self.0.dual) {
             (false, _) => Some(Family::Ipv4),
@@ -197,9 +204,10 @@ impl Socket {
             (true, true) => None,
         };
         let found = resolve(host, port, family)?;
-        let v6 = found.iter().find(|at| at.is_ipv6() && (!self.0.dual || can_be_sent_to(**at)));
-        let v4 = || found.iter().find(|at| at.is_ipv4());
-        v6.or_else(v4).or(found.first()).copied().ok_or_else(|| Error::not_found(host))
+        let in_reach = |v4| found.iter().find(|at| at.is_ipv4() == v4 && can_be_sent_to(**at));
+        let prefers_v4 = self.0.prefers_v4;
+        let chosen = if self.0.dual { in_reach(prefers_v4).or_else(|| in_reach(!prefers_v4)) } else { None };
+        chosen.or(found.first()).copied().ok_or_else(|| Error::not_found(host))
     }
 }
 

@@ -28,6 +28,8 @@ pub(crate) struct Shared {
     pub(crate) v6: bool,
     /// Whether it is of IPv6 and reaches IPv4 too.
     pub(crate) dual: bool,
+    /// Where it reaches both, whether it sends by IPv4 if it can.
+    pub(crate) prefers_v4: bool,
     pub(crate) slot: RwLock<Slot>,
     pub(crate) closed: AtomicBool,
     /// Dropped by `close`, which everyone sees who waits on `closing`.

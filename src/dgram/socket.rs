@@ -5,7 +5,7 @@ use std::{fmt, io};
 
 use crossbeam_channel::bounded;
 
-use crate::address::canonical;
+use crate::address::{Family, canonical};
 use crate::dgram::options::SocketOptions;
 use crate::dgram::shared::{CarriedOver, Open, Origin, Setup, Shared, Slot, not_running};
 use crate::dgram::udp::{is_dual_stack, lost};
@@ -38,9 +38,15 @@ use crate::sys;
 pub struct Socket(pub(crate) Arc<Shared>);
 
 impl Socket {
-    /// A socket with the default options: of IPv6 for an IPv6 address and for a name that has no address of IPv4,
-    /// otherwise of IPv4. Port 0 has the system choose a free one; a bare port is on every interface; a name is looked up,
-    /// which blocks as long as the resolver does. Of a list, the first address that can be bound counts. bind(2)
+    /// A socket with the default options. bind(2)
+    ///
+    /// - A bare port is on every interface, over IPv6 and IPv4, or over IPv4 alone where the system has no socket that
+    ///   reaches both. Port 0 has the system choose a free one.
+    /// - An address decides the family of the socket.
+    /// - A name is looked up, which blocks as long as the resolver does. Its IPv4 addresses come first.
+    /// - Of a list, the first address that can be bound counts.
+    ///
+    /// For one family alone there are [`SocketOptions::udp4`] and [`udp6`](SocketOptions::udp6).
     ///
     /// # Errors
     /// As of [`SocketOptions::bind`].
@@ -152,6 +158,7 @@ impl Socket {
             address: canonical(local),
             v6: local.is_ipv6(),
             dual,
+            prefers_v4: options.family == Some(Family::Ipv4),
             slot: RwLock::new(Slot { open: Some(Arc::new(open)), draining: None }),
             closed: AtomicBool::new(false),
             closer: Mutex::new(Some(closer)),

@@ -8,7 +8,7 @@ use std::{io, process};
 use socket2::{Domain, Protocol, SockRef, Type};
 
 use crate::address::{Address, canonical};
-use crate::endpoint::{Endpoint, Target, first_of, reachable, resolve};
+use crate::endpoint::{Endpoint, Target, first_of, has_no_dual_stack, reachable, resolve};
 use crate::error::{Error, Result};
 use crate::net::server::Server;
 use crate::net::server::listener::Listener;
@@ -63,13 +63,7 @@ impl ServerOptions {
             Target::Port(port) => {
                 let (v6, v4) = (SocketAddr::from(([0; 16], port)), SocketAddr::from(([0; 4], port)));
                 match self.open(v6) {
-                    Err(error)
-                        if !self.ipv6_only
-                            && error.syscall() == Some("listen")
-                            && matches!(error.code(), "EAFNOSUPPORT" | "EADDRNOTAVAIL" | "EINVAL") =>
-                    {
-                        (self.open(v4)?, v4)
-                    }
+                    Err(error) if !self.ipv6_only && has_no_dual_stack(&error) => (self.open(v4)?, v4),
                     listener => (listener?, v6),
                 }
             }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use landline::dgram::{Socket, SocketOptions};
 
 use crate::support::dgram::{receive, receiving};
-use crate::support::{HANG, Told, families, has_proc};
+use crate::support::{HANG, Told, families, has_proc, in_child};
 
 /// Ensures that the address is what was bound, with the port the system chose. Node's `getsockname EBADF` of an unbound
 /// socket cannot happen: there is none.
@@ -21,15 +21,62 @@ fn address_is_the_bound_one_and_there_is_no_unbound_socket() {
     }
 }
 
-/// Ensures that a bare port is on every interface of the family.
+/// Ensures that a bare port is on every interface, of both families where the system has them, and of one family where the
+/// options say so.
 #[test]
-fn bind_without_host_is_on_every_interface() {
-    let v4 = Socket::bind(0).unwrap();
+fn a_bare_port_is_on_every_interface_of_both_families() {
+    let v4 = SocketOptions::udp4().bind(0).unwrap();
     assert_eq!(v4.address().ip(), "0.0.0.0".parse::<IpAddr>().unwrap(), "udp4 is bound to 0.0.0.0");
     assert_ne!(v4.address().port(), 0, "the system has chosen a port");
+    let both = Socket::bind(0).unwrap();
+    let port = both.address().port();
+    for at in families() {
+        let client = Socket::bind(at).unwrap();
+        client.send_to(b"PING", port).unwrap();
+        let (ping, from) = receive(&both);
+        assert_eq!((&*ping, from.address()), (&b"PING"[..], client.address()), "a client of {at} is heard");
+        both.send_to(b"PONG", &from).unwrap();
+        assert_eq!(receive(&client).0, b"PONG", "and is answered");
+    }
     if families().len() > 1 {
-        let v6 = SocketOptions::udp6().bind(0).unwrap();
-        assert_eq!(v6.address().to_string(), format!("[::]:{}", v6.address().port()), "udp6 is bound to ::");
+        for socket in [both, SocketOptions::udp6().bind(0).unwrap()] {
+            assert_eq!(socket.address().to_string(), format!("[::]:{}", socket.address().port()), "it is bound to ::");
+        }
+    }
+}
+
+/// Ensures that a bare port is IPv4's alone where the system has no IPv6, and that other errors of binding are told.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_bare_port_is_of_ipv4_where_there_is_no_ipv6() {
+    let inject = "inject=socket:error=EAFNOSUPPORT:when=1";
+    in_child(this_test!(), &["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=socket", "-e", inject], || {
+        let socket = Socket::bind(0).unwrap();
+        assert_eq!(socket.address().to_string(), format!("0.0.0.0:{}", socket.address().port()), "IPv4's");
+        if families().len() > 1 {
+            let taken = SocketOptions::udp6().bind(0).unwrap();
+            let error = Socket::bind(taken.address().port()).unwrap_err();
+            assert_eq!(error.code(), "EADDRINUSE", "a port that is taken in one family is not bound in the other");
+        }
+    });
+}
+
+/// Ensures that a socket that was bound without a family sends to IPv4 first, on which most programs listen, and to what it
+/// cannot reach so by IPv6: to a bare port and to a name that has both.
+#[test]
+fn a_socket_of_no_chosen_family_sends_by_ipv4_first() {
+    let (socket, receiver) = (Socket::bind(0).unwrap(), Socket::bind("127.0.0.1:0").unwrap());
+    let port = receiver.address().port();
+    for to in [landline::Endpoint::from(port), ("localhost", port).into(), ([127, 0, 0, 1], port).into()] {
+        socket.send_to(b"four", to.clone()).unwrap_or_else(|error| panic!("{to}: {error}"));
+        assert_eq!(receive(&receiver).0, b"four", "{to} is sent by IPv4");
+    }
+    socket.connect(port).unwrap();
+    assert_eq!(socket.remote_address().unwrap(), *receiver.address(), "and connected by it");
+    if families().len() > 1 {
+        let v6 = Socket::bind("[::1]:0").unwrap();
+        Socket::bind(0).unwrap().send_to(b"six", v6.address()).unwrap();
+        assert_eq!(receive(&v6).0, b"six", "an address of IPv6 is sent to by IPv6");
     }
 }
 
@@ -97,11 +144,11 @@ fn ipv6_only_leaves_the_port_free_for_ipv4() {
         return;
     }
     let v6 = SocketOptions::udp6().ipv6_only(true).bind(0).unwrap();
-    let v4 = Socket::bind(v6.address().port()).expect("the port is free in IPv4");
+    let v4 = SocketOptions::udp4().bind(v6.address().port()).expect("the port is free in IPv4");
     assert_eq!(v4.address().port(), v6.address().port());
 
     let dual = SocketOptions::udp6().bind(0).unwrap();
-    let error = Socket::bind(dual.address().port()).unwrap_err();
+    let error = SocketOptions::udp4().bind(dual.address().port()).unwrap_err();
     assert_eq!(error.told().code(), "EADDRINUSE", "a dual-stack socket has the port in both");
     let client = Socket::bind("127.0.0.1:0").unwrap();
     client.send_to(b"four", dual.address().port()).unwrap();

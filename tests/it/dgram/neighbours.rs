@@ -280,17 +280,18 @@ mod networks {
             adopted.close();
             within("the loop of an adopted one ends", || running.join().unwrap()).unwrap();
 
-            let socket = SocketOptions::udp6().bind(0).unwrap();
-            let port = socket.address().port();
-            socket.send_to(b"port", port).unwrap();
-            socket.send_to(b"wildcard", socket.address()).unwrap();
-            socket.send_to(b"name", ("localhost", port)).unwrap();
-            for text in [&b"port"[..], b"wildcard", b"name"] {
-                assert_eq!(receive(&socket).0, text, "it is sent by IPv4");
+            for socket in [SocketOptions::udp6().bind(0).unwrap(), Socket::bind(0).unwrap()] {
+                let port = socket.address().port();
+                socket.send_to(b"port", port).unwrap();
+                socket.send_to(b"wildcard", socket.address()).unwrap();
+                socket.send_to(b"name", ("localhost", port)).unwrap();
+                for text in [&b"port"[..], b"wildcard", b"name"] {
+                    assert_eq!(receive(&socket).0, text, "it is sent by IPv4");
+                }
+                socket.connect(port).unwrap();
+                socket.send(b"peer").unwrap();
+                assert_eq!(receive(&socket).0, b"peer", "and so it is connected");
             }
-            socket.connect(port).unwrap();
-            socket.send(b"peer").unwrap();
-            assert_eq!(receive(&socket).0, b"peer", "and so it is connected");
         });
     }
 

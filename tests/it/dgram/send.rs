@@ -86,12 +86,14 @@ fn empty_slice_and_empty_list_are_empty_datagrams() {
     }
 }
 
-/// Ensures that without a host every form goes to loopback, also to a socket on every interface, in both families.
+/// Ensures that without a host, and to the wildcard `::`, every form goes to loopback by the socket's family, also to a socket on
+/// every interface.
 #[test]
 fn without_host_it_goes_to_this_machine_by_the_sockets_family() {
     let mut sockets = vec![(Socket::bind(0).unwrap(), Socket::bind("127.0.0.1:0").unwrap())];
     if families().len() > 1 {
         sockets.push((SocketOptions::udp6().bind(0).unwrap(), SocketOptions::udp6().bind(0).unwrap()));
+        sockets.push((Socket::bind(0).unwrap(), SocketOptions::udp6().ipv6_only(true).bind(0).unwrap()));
     }
     for (receiver, sender) in sockets {
         let port = receiver.address().port();
