@@ -68,7 +68,7 @@ fn answer(name: &str, interface: &str) -> io::Result<()> {
         match event {
             SocketEvent::Message(bytes, from) if bytes == QUESTION => {
                 // The asker may be gone by now: that is no reason to stop.
-                let _ = socket.send_to(name.as_bytes(), from);
+                let _ = socket.send_to(name, from);
             }
             SocketEvent::Error(error) => eprintln!("{error}"),
             _ => {}

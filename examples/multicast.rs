@@ -68,7 +68,7 @@ fn receive(interface: &str) -> io::Result<()> {
 fn send(message: &str, interface: &str) -> io::Result<()> {
     let socket = SocketOptions::udp4().bind(0)?;
     socket.set_multicast_interface(Interface::from(interface))?;
-    socket.send_to(message.as_bytes(), (GROUP, PORT))?;
+    socket.send_to(message, (GROUP, PORT))?;
     Ok(())
 }
 

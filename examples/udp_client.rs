@@ -42,7 +42,7 @@ fn main() -> Result<(), landline::Error> {
     let socket = Socket::bind(0)?;
     // With a peer, nobody else's datagram can be taken for the reply.
     socket.connect(server)?;
-    socket.send(message.as_bytes())?;
+    socket.send(message)?;
 
     let mut buffer = [0; 65_535];
     match socket.recv_timeout(&mut buffer, Duration::from_secs(2)) {

@@ -13,7 +13,7 @@ use crate::endpoint::{Endpoint, Target, loopback, reachable, resolve};
 use crate::error::{Error, Result};
 
 impl Socket {
-    /// Sends one datagram, an empty one if `data` is, and gives its size: sendto(2).
+    /// Sends one datagram of bytes or of text, an empty one if `data` is, and gives its size: sendto(2).
     ///
     /// A bare port is this machine, by the socket's family; so is the wildcard `::`, and `0.0.0.0` is `127.0.0.1`. A name is looked up, each time, which blocks
     /// as long as the resolver does; an address costs no memory. Of a list, the first address of the socket's family counts.
@@ -36,7 +36,7 @@ impl Socket {
     /// let mut buffer = [0; 100];
     /// let (message, from) = server.recv(&mut buffer)?.expect("nobody closed it");
     /// assert_eq!(message, b"message of the client");
-    /// let sent = server.send_to(b"hello, I am the server", &from)?;
+    /// let sent = server.send_to("hello, I am the server", &from)?;
     /// assert_eq!(sent, 22);
     /// # Ok::<(), std::io::Error>(())
     /// ```
@@ -47,8 +47,13 @@ impl Socket {
     /// [`set_broadcast`](Socket::set_broadcast); `ENETUNREACH` without a route; `ENOTFOUND` for an unknown name;
     /// `ERR_SOCKET_DGRAM_IS_CONNECTED` if there is a peer and this is another address; `ERR_IP_BLOCKED` for
     /// an address on the [list](super::SocketOptions::send_block_list); `ERR_SOCKET_DGRAM_NOT_RUNNING` once closed.
-    pub fn send_to(&self, data: &[u8], to: impl Into<Endpoint>) -> io::Result<usize> {
-        self.transmit(to.into(), |socket| socket.send(data), |socket, to| socket.send_to(data, to))
+    pub fn send_to(&self, data: impl AsRef<[u8]>, to: impl Into<Endpoint>) -> io::Result<usize> {
+        self.send_bytes_to(data.as_ref(), to.into())
+    }
+
+    /// The same for every kind of data and endpoint, so that it is compiled once.
+    fn send_bytes_to(&self, data: &[u8], to: Endpoint) -> io::Result<usize> {
+        self.transmit(to, |socket| socket.send(data), |socket, to| socket.send_to(data, to))
     }
 
     /// As [`send_to`](Socket::send_to), but of several slices makes one datagram, without copying them together first;
@@ -69,7 +74,11 @@ impl Socket {
     /// Nothing was sent: `ERR_SOCKET_DGRAM_NOT_CONNECTED` if there is no peer, `EMSGSIZE`, `ENETUNREACH`,
     /// `ERR_IP_BLOCKED` and `ERR_SOCKET_DGRAM_NOT_RUNNING` as of [`send_to`](Socket::send_to). `ECONNREFUSED` tells,
     /// once, that an earlier datagram found nobody listening, unless a receiver was told first; send again.
-    pub fn send(&self, data: &[u8]) -> io::Result<usize> {
+    pub fn send(&self, data: impl AsRef<[u8]>) -> io::Result<usize> {
+        self.send_bytes(data.as_ref())
+    }
+
+    fn send_bytes(&self, data: &[u8]) -> io::Result<usize> {
         self.transmit_to_peer(|socket| socket.send(data), |socket, to| socket.send_to(data, to))
     }
 

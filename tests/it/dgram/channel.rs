@@ -49,7 +49,7 @@ fn a_full_channel_holds_up_and_does_not_hang_the_close() {
                 let events = socket.events(n).expect("a thread can be started");
                 let from = sender(at);
                 for i in 0..100u8 {
-                    from.send_to(&[i], socket.address()).expect("it is bound");
+                    from.send_to([i], socket.address()).expect("it is bound");
                 }
                 for i in 0..50u8 {
                     match events.recv_timeout(HANG).expect("it was sent") {

@@ -125,7 +125,7 @@ fn disconnect_keeps_what_has_arrived_and_the_port_and_the_settings() {
         for round in 0..3u8 {
             socket.connect(peer.address()).unwrap();
             for i in 0..20u8 {
-                peer.send_to(&[round, i], socket.address()).unwrap();
+                peer.send_to([round, i], socket.address()).unwrap();
             }
             socket.disconnect().unwrap();
             peer.send_to(b"new", socket.address()).unwrap();
@@ -173,10 +173,10 @@ fn blocked_receivers_go_on_through_connect_and_disconnect() {
             .collect();
         for round in 0..50u8 {
             socket.connect(peer.address()).unwrap();
-            peer.send_to(&[round, 0], socket.address()).unwrap();
+            peer.send_to([round, 0], socket.address()).unwrap();
             assert_eq!(inbox.recv_timeout(HANG).expect("a loop receives while connected"), [round, 0]);
             socket.disconnect().unwrap();
-            peer.send_to(&[round, 1], socket.address()).unwrap();
+            peer.send_to([round, 1], socket.address()).unwrap();
             assert_eq!(inbox.recv_timeout(HANG).expect("a loop receives after disconnecting"), [round, 1]);
         }
         socket.close();
@@ -195,7 +195,7 @@ fn disconnect_during_a_stream_loses_nothing() {
     let to = socket.address();
     let sender = thread::spawn(move || {
         for i in 0..SENT {
-            peer.send_to(&i.to_be_bytes(), to).unwrap();
+            peer.send_to(i.to_be_bytes(), &to).unwrap();
             if i % 100 == 0 {
                 // Not a bound: the pace of the sender.
                 thread::sleep(Duration::from_millis(1));

@@ -37,10 +37,10 @@ fn received_and_lost_are_all_that_was_sent() {
             assert_eq!((socket.lost(), twin.lost()), (Some(0), Some(0)), "nothing is lost at first");
             let sender = Socket::bind("127.0.0.1:0").unwrap();
             for _ in 0..100 {
-                sender.send_to(&DATA, twin.address()).unwrap();
+                sender.send_to(DATA, twin.address()).unwrap();
             }
             // Before anybody receives, so that some are lost of the small one for certain.
-            (0..1000).for_each(|_| assert_eq!(sender.send_to(&DATA, socket.address()).unwrap(), 64));
+            (0..1000).for_each(|_| assert_eq!(sender.send_to(DATA, socket.address()).unwrap(), 64));
             let counter = Arc::new(AtomicU64::new(0));
             let counted = Arc::clone(&counter);
             let message = move |_: &Socket, bytes: &[u8], _: &_| {
@@ -49,7 +49,7 @@ fn received_and_lost_are_all_that_was_sent() {
                 Ok(())
             };
             let running = receiving(&socket, message);
-            (1000..SENT).for_each(|_| assert_eq!(sender.send_to(&DATA, socket.address()).unwrap(), 64));
+            (1000..SENT).for_each(|_| assert_eq!(sender.send_to(DATA, socket.address()).unwrap(), 64));
             let lost = || socket.lost().expect("Linux tells");
             eventually("each is received or lost", || counter.load(Relaxed) + lost() >= SENT);
             let lost = lost();
@@ -77,7 +77,7 @@ fn lost_is_counted_at_the_close() {
         socket.set_recv_buffer_size(5000).unwrap();
         let sender = Socket::bind(at).unwrap();
         for _ in 0..100 {
-            sender.send_to(&DATA, socket.address()).unwrap();
+            sender.send_to(DATA, socket.address()).unwrap();
         }
         let mut received = 0;
         while socket.try_recv(&mut [0; 64]).is_ok() {
@@ -101,7 +101,7 @@ fn lost_is_kept_when_disconnecting() {
         socket.set_recv_buffer_size(5000).unwrap();
         socket.connect(peer.address()).unwrap();
         for _ in 0..100 {
-            peer.send_to(&DATA, socket.address()).unwrap();
+            peer.send_to(DATA, socket.address()).unwrap();
         }
         let lost = socket.lost().unwrap();
         assert!(lost > 0, "some do not fit");
@@ -131,7 +131,7 @@ fn the_default_buffer_holds_20_ms_of_200_000_a_second() {
             println!("skipped: the system grants no receive buffer above {granted} bytes, see net.core.rmem_max");
             continue;
         }
-        (0..SENT).for_each(|_| assert_eq!(sender.send_to(&DATA, socket.address()).unwrap(), 64));
+        (0..SENT).for_each(|_| assert_eq!(sender.send_to(DATA, socket.address()).unwrap(), 64));
         for n in 0..SENT {
             let received =
                 socket.recv_timeout(&mut [0; 64], HANG).map(|received| received.map(|(bytes, _)| bytes == DATA));

@@ -83,7 +83,7 @@ fn buffer_sizes_read_back_as_asked_or_double() {
         assert!([12_000, 24_000].contains(&socket.recv_buffer_size().unwrap()));
         assert!([13_000, 26_000].contains(&socket.send_buffer_size().unwrap()));
         let other = Socket::bind(at).unwrap();
-        other.send_to(&[1; 5000], socket.address()).unwrap();
+        other.send_to([1; 5000], socket.address()).unwrap();
         assert_eq!(receive(&socket).1.size(), 5000, "the socket works with them");
     }
 }

@@ -172,7 +172,7 @@ fn several_threads_receive_and_each_datagram_is_received_once() {
                     });
                 }
                 for i in 0..SENT {
-                    sender.send_to(&i.to_be_bytes(), receiver.address()).unwrap();
+                    sender.send_to(i.to_be_bytes(), receiver.address()).unwrap();
                 }
             });
             seen.into_inner().unwrap()

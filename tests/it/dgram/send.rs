@@ -44,15 +44,32 @@ fn send_gives_the_number_of_bytes() {
     let sender = Socket::bind("127.0.0.1:0").unwrap();
     let port = receiver.address().port();
     let buffer = [7; 256];
-    assert_eq!(sender.send_to(&buffer, ("localhost", port)).unwrap(), 256, "to a name");
-    assert_eq!(sender.send_to(&buffer, ("127.0.0.1", port)).unwrap(), 256, "to an address");
+    assert_eq!(sender.send_to(buffer, ("localhost", port)).unwrap(), 256, "to a name");
+    assert_eq!(sender.send_to(buffer, ("127.0.0.1", port)).unwrap(), 256, "to an address");
     assert_eq!(sender.send_to(&buffer[20..256], ("127.0.0.1", port)).unwrap(), 236, "from an offset on");
-    assert_eq!(sender.send_to(&buffer, port).unwrap(), 256, "to a bare port");
+    assert_eq!(sender.send_to(buffer, port).unwrap(), 256, "to a bare port");
     assert_eq!(sender.send_to(&buffer[20..256], port).unwrap(), 236, "from an offset on, to a bare port");
     for size in [256, 256, 236, 256, 236] {
         assert_eq!(receive(&receiver).1.size(), size, "what was sent has arrived");
     }
-    assert_eq!(sender.send_to("äöü".as_bytes(), port).unwrap(), 6, "bytes count, not characters");
+    assert_eq!(sender.send_to("äöü", port).unwrap(), 6, "bytes count, not characters");
+}
+
+/// Ensures that text and bytes, owned or not, are datagrams alike, to an address and to the peer.
+#[test]
+fn text_and_bytes_are_sent_alike() {
+    let (receiver, sender) = (Socket::bind("127.0.0.1:0").unwrap(), Socket::bind("127.0.0.1:0").unwrap());
+    let to = receiver.address();
+    sender.send_to("four", to).unwrap();
+    sender.send_to(String::from("four"), to).unwrap();
+    sender.send_to(b"four", to).unwrap();
+    sender.send_to(Vec::from(b"four"), to).unwrap();
+    sender.connect(to).unwrap();
+    sender.send("four").unwrap();
+    sender.send(&b"fourteen"[..4]).unwrap();
+    for _ in 0..6 {
+        assert_eq!(receive(&receiver).0, b"four", "each is a datagram of these bytes");
+    }
 }
 
 /// Ensures that several buffers are one datagram, in order, and count together.
@@ -191,7 +208,7 @@ fn largest_datagrams_go_whole_and_one_byte_more_is_emsgsize() {
 #[test]
 fn failed_send_tells_everything() {
     let sender = Socket::bind("127.0.0.1:0").unwrap();
-    let error = sender.send_to(&vec![0; 256 * 1024], "127.0.0.1:12345").unwrap_err();
+    let error = sender.send_to(vec![0; 256 * 1024], "127.0.0.1:12345").unwrap_err();
     assert_eq!(error.to_string(), "send EMSGSIZE 127.0.0.1:12345");
     assert_eq!((error.told().code(), error.told().syscall()), ("EMSGSIZE", Some("send")));
     assert_eq!(error.told().address().unwrap().to_string(), "127.0.0.1:12345");

@@ -113,7 +113,7 @@ fn everything_goes_wrong() {
     assert!(ServerOptions::new().adopt(stream).is_err(), "it does not listen");
     let socket = dgram::Socket::bind("127.0.0.1:0").expect("port 0 is free");
     assert!(
-        socket.send(b"x").is_err() && socket.send_to(&[0; 70_000], socket.address()).is_err(),
+        socket.send(b"x").is_err() && socket.send_to([0; 70_000], socket.address()).is_err(),
         "neither can be sent"
     );
     let receiving = receiving(&socket, |_, _, _| panic!("a message"));

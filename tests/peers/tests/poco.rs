@@ -613,8 +613,8 @@ mod datagram {
             let to = closed.address();
             closed.close();
             let client = dgram::Socket::bind("127.0.0.1:0").unwrap();
-            client.connect(to).unwrap();
-            client.send(&[0; 5]).unwrap();
+            client.connect(&to).unwrap();
+            client.send([0; 5]).unwrap();
             let error = client.recv_timeout(&mut [0; 9], LONG).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
             let error = client.recv_timeout(&mut [0; 9], Duration::from_secs(1)).unwrap_err();
