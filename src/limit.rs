@@ -74,9 +74,9 @@ impl Limit {
     /// let (mut sessions, mut buffer) = (HashMap::new(), [0; 1500]);
     /// for _ in &clients {
     ///     let Some((_, from)) = socket.recv(&mut buffer)? else { break };
-    ///     if !sessions.contains_key(from.address()) {
+    ///     if !sessions.contains_key(&from.address()) {
     ///         let Ok(slot) = limit.try_acquire(from.address().ip()) else { continue };
-    ///         sessions.insert(from.address().clone(), slot); // a session ends when it is removed
+    ///         sessions.insert(from.address(), slot); // a session ends when it is removed
     ///     }
     /// }
     /// assert_eq!((sessions.len(), limit.in_use()), (1, 1));

@@ -224,7 +224,7 @@ fn datagrams(
     let (sender, receiver) = (dgram::Socket::bind("127.0.0.1:0")?, datagram_options(setting).bind("127.0.0.1:0")?);
     let mut buffer = vec![0; 65_535];
     add(messages, || {
-        sender.send_to(&MESSAGE, receiver.address())?;
+        sender.send_to(MESSAGE, receiver.address())?;
         let (bytes, _) = receive(&receiver, &mut buffer)?.expect("it is open");
         Ok(bytes.len())
     })
@@ -232,7 +232,7 @@ fn datagrams(
 
 fn datagrams_each(messages: usize) -> io::Result<usize> {
     let (sender, receiver) = (dgram::Socket::bind("127.0.0.1:0")?, dgram::Socket::bind("127.0.0.1:0")?);
-    let send = || sender.send_to(&MESSAGE, receiver.address()).map(drop);
+    let send = || sender.send_to(MESSAGE, receiver.address()).map(drop);
     let end = || {
         receiver.close();
         Ok(())

@@ -8,7 +8,7 @@ use landline::net::{Server, Socket, SocketOptions};
 use landline::{Endpoint, Family, Report};
 
 use crate::support::fixtures::{Refusing, accept};
-use crate::support::{HANG, each_ip, families, within};
+use crate::support::{HANG, Told, each_ip, families, within};
 
 /// A server, and an address that refuses.
 fn server_and_refusing(at: &str) -> (Server, SocketAddr, Refusing) {
@@ -59,15 +59,20 @@ fn the_error_of_a_list_has_the_errors_of_all() {
             let list = refusing.each_ref().map(|refusing| refusing.address);
             for options in [SocketOptions::new(), SocketOptions::new().connect_timeout(HANG)] {
                 let error = options.connect(list).map(drop).expect_err("no program listens there");
-                assert_eq!((error.code(), error.kind()), ("ECONNREFUSED", ErrorKind::ConnectionRefused), "the first's");
+                assert_eq!(
+                    (error.told().code(), error.kind()),
+                    ("ECONNREFUSED", ErrorKind::ConnectionRefused),
+                    "the first's"
+                );
                 let [first, second] = list;
                 let text = format!("connect ECONNREFUSED 2 addresses ({first} ECONNREFUSED, {second} ECONNREFUSED)");
                 assert_eq!(error.to_string(), text, "it says what was tried");
-                let causes: Vec<_> = error.causes().iter().filter_map(|cause| cause.address()?.socket_addr()).collect();
+                let causes: Vec<_> =
+                    error.told().causes().iter().filter_map(|cause| cause.address()?.socket_addr()).collect();
                 assert_eq!(causes, list, "it has the error of each, in their order");
             }
             let error = Socket::connect([list[0]]).map(drop).expect_err("no program listens there");
-            assert_eq!(error.causes().len(), 0, "a list of one is that address: {error}");
+            assert_eq!(error.told().causes().len(), 0, "a list of one is that address: {error}");
         });
     });
 }
@@ -85,7 +90,11 @@ fn an_empty_list_is_an_error_before_anything_is_done() {
     ];
     for error in errors {
         assert_eq!(error.to_string(), "The list of addresses is empty", "it says so");
-        assert_eq!((error.code(), error.kind()), ("ERR_INVALID_ARG_VALUE", ErrorKind::InvalidInput), "bad input");
+        assert_eq!(
+            (error.told().code(), error.kind()),
+            ("ERR_INVALID_ARG_VALUE", ErrorKind::InvalidInput),
+            "bad input"
+        );
     }
     let reports: Vec<_> = told.try_iter().collect();
     assert_eq!(reports, ["failed: The list of addresses is empty"], "no attempt was made");
@@ -104,7 +113,7 @@ fn a_list_is_used_as_the_addresses_of_a_name() {
 
         let wrong = SocketOptions::new().family(Family::Ipv6).connect([served, refusing.address]).map(drop);
         let error = wrong.expect_err("none is of the family");
-        assert_eq!(error.code(), "ERR_INVALID_ADDRESS_FAMILY", "it says why");
+        assert_eq!(error.told().code(), "ERR_INVALID_ADDRESS_FAMILY", "it says why");
         assert_eq!(error.to_string(), format!("Invalid address family: IPv4 {served}"), "and names the first");
         drop(server);
 

@@ -492,7 +492,11 @@ fn attempts_are_at_least_ten_milliseconds_apart() {
         for host in ["name", "127.0.0.1"] {
             let error = options.clone().attempt_timeout(time).connect((host, place.port)).map(drop);
             let error = error.expect_err("it is less than 10 ms");
-            assert_eq!((error.code(), error.kind()), ("ERR_OUT_OF_RANGE", io::ErrorKind::InvalidInput), "bad input");
+            assert_eq!(
+                (error.told().code(), error.kind()),
+                ("ERR_OUT_OF_RANGE", io::ErrorKind::InvalidInput),
+                "bad input"
+            );
             let text =
                 format!("The value of \"attempt_timeout\" is out of range. It must be >= 10ms. Received {shown}");
             assert_eq!(error.to_string(), text, "it names the option");

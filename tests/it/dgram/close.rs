@@ -153,7 +153,7 @@ fn close_stops_a_flooded_loop() {
                         while !stop.load(Ordering::Relaxed) {
                             let to = *target.read().unwrap();
                             match to {
-                                Some(to) => (0..16).for_each(|_| drop(sender.send_to([1; 64], &to))),
+                                Some(to) => (0..16).for_each(|_| drop(sender.send_to([1; 64], to))),
                                 None => thread::yield_now(),
                             }
                         }

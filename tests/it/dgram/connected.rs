@@ -195,7 +195,7 @@ fn disconnect_during_a_stream_loses_nothing() {
     let to = socket.address();
     let sender = thread::spawn(move || {
         for i in 0..SENT {
-            peer.send_to(i.to_be_bytes(), &to).unwrap();
+            peer.send_to(i.to_be_bytes(), to).unwrap();
             if i % 100 == 0 {
                 // Not a bound: the pace of the sender.
                 thread::sleep(Duration::from_millis(1));

@@ -105,7 +105,10 @@ fn groups_and_sources_are_texts_or_addresses() {
             socket.join_multicast_source("127.0.0.1", wrong, LOOPBACK).unwrap_err(),
         ] {
             assert_eq!(error.to_string(), format!("Invalid IP address: {wrong} (group)"), "it names the text");
-            assert_eq!((error.code(), error.kind()), ("ERR_INVALID_IP_ADDRESS", std::io::ErrorKind::InvalidInput));
+            assert_eq!(
+                (error.told().code(), error.kind()),
+                ("ERR_INVALID_IP_ADDRESS", std::io::ErrorKind::InvalidInput)
+            );
         }
         let error = socket.join_multicast_source(wrong, "232.255.13.9", LOOPBACK).unwrap_err();
         assert_eq!(error.to_string(), format!("Invalid IP address: {wrong} (source)"), "and which one it is");

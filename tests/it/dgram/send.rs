@@ -164,16 +164,16 @@ fn every_form_of_an_address_is_taken() {
 fn of_a_list_the_first_of_the_sockets_family_is_sent_to() {
     let other: SocketAddr = "[::1]:9".parse().unwrap();
     let v4 = [Socket::bind("127.0.0.1:0").unwrap(), Socket::bind("127.0.0.1:0").unwrap()];
-    let at = v4.each_ref().map(|socket| socket.address().socket_addr().unwrap());
+    let at = v4.each_ref().map(|socket| socket.address());
     v4[0].send_to(b"four", [other, at[1], at[0]]).unwrap();
     assert_eq!(receive(&v4[1]).0, b"four", "the first of IPv4");
     v4[0].connect([other, at[1], at[0]]).unwrap();
-    assert_eq!(v4[0].remote_address().unwrap(), *v4[1].address(), "so it is by connect");
+    assert_eq!(v4[0].remote_address().unwrap(), v4[1].address(), "so it is by connect");
     let error = v4[1].send_to(b"four", [other, "[::1]:10".parse().unwrap()]).unwrap_err();
     assert_eq!(error.to_string(), "send EINVAL ::1:9", "the first, where none is of the family");
     if families().len() > 1 {
         let v6 = Socket::bind("[::1]:0").unwrap();
-        let to = v6.address().socket_addr().unwrap();
+        let to = v6.address();
         for options in [SocketOptions::udp6().ipv6_only(true), SocketOptions::udp6()] {
             let sender = options.bind(0).unwrap();
             sender.send_to(b"six", [to, at[1]]).unwrap();

@@ -318,10 +318,10 @@ fn a_list_listens_on_the_first_address_that_can_be_had() {
 
         let others = [taken, second.address().socket_addr().expect("it is an IP address")];
         let error = Server::listen(others.to_vec()).map(drop).expect_err("both are taken");
-        assert_eq!((error.code(), error.kind()), ("EADDRINUSE", std::io::ErrorKind::AddrInUse), "the first's");
+        assert_eq!((error.told().code(), error.kind()), ("EADDRINUSE", std::io::ErrorKind::AddrInUse), "the first's");
         let text = format!("listen EADDRINUSE 2 addresses ({} EADDRINUSE, {} EADDRINUSE)", others[0], others[1]);
         assert_eq!(error.to_string(), text, "it says what was tried");
-        assert_eq!(error.causes().len(), 2, "it has the error of each");
+        assert_eq!(error.told().causes().len(), 2, "it has the error of each");
         let error = Server::listen([taken]).map(drop).expect_err("it is taken");
         assert_eq!(error.to_string(), Server::listen(taken).map(drop).expect_err("as alone").to_string(), "of one");
     });

@@ -150,7 +150,7 @@ fn a_client_removes_no_file_but_its_own() {
         let error = options.connect(&place.0).map(drop).expect_err("nothing is there");
         let text = format!("connect ENOENT {} - Local ({})", place.0.display(), own.0.display());
         assert_eq!(error.to_string(), text, "it names both ends");
-        assert_eq!(error.local_address().and_then(Address::path), Some(own.0.as_path()), "and has ours");
+        assert_eq!(error.told().local_address().and_then(Address::path), Some(own.0.as_path()), "and has ours");
         assert!(!own.0.exists(), "no file is left");
 
         let server = Server::listen(&place.0).expect("the path is free");
@@ -207,7 +207,11 @@ fn ends_of_two_kinds_are_an_error_that_names_both() {
         let error = result.map(drop).expect_err("one end is a path, the other is not");
         let text = format!("Cannot connect from {ends}: either both ends are paths, or neither is");
         assert_eq!(error.to_string(), text, "it names both");
-        assert_eq!((error.code(), error.kind()), ("ERR_INVALID_ARG_VALUE", ErrorKind::InvalidInput), "bad input");
+        assert_eq!(
+            (error.told().code(), error.kind()),
+            ("ERR_INVALID_ARG_VALUE", ErrorKind::InvalidInput),
+            "bad input"
+        );
     }
     assert!(!own.0.exists(), "nothing was made");
 }

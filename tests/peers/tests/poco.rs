@@ -613,7 +613,7 @@ mod datagram {
             let to = closed.address();
             closed.close();
             let client = dgram::Socket::bind("127.0.0.1:0").unwrap();
-            client.connect(&to).unwrap();
+            client.connect(to).unwrap();
             client.send([0; 5]).unwrap();
             let error = client.recv_timeout(&mut [0; 9], LONG).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::ConnectionRefused);

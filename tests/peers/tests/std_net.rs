@@ -118,7 +118,7 @@ mod tcp {
         within(|| {
             each_ip(|at| {
                 let server = Server::listen(at).unwrap();
-                let to = server.address();
+                let to = server.address().clone();
                 let clients = thread::spawn(move || {
                     for _ in 0..10 {
                         Socket::connect(&to).unwrap().write_all([99]).unwrap();
@@ -155,7 +155,7 @@ mod tcp {
             let served = Served::on(server, answer);
             connect(0, served.server.address());
         } else {
-            let to = server.address();
+            let to = server.address().clone();
             let clients = thread::spawn(move || connect(0, &to));
             let threads: Vec<_> = (0..CLIENTS)
                 .map(|_| {
@@ -796,9 +796,9 @@ mod udp {
                     let mut buffer = [0; 2];
                     let (bytes, from) = b.recv(&mut buffer).unwrap().unwrap();
                     assert_eq!(bytes, [1]);
-                    b.send_to([2], &from).unwrap();
+                    b.send_to([2], from).unwrap();
                 });
-                let sending = thread::spawn(move || clone.send_to([1], &to).unwrap());
+                let sending = thread::spawn(move || clone.send_to([1], to).unwrap());
                 let mut buffer = [0; 2];
                 assert_eq!(a.recv(&mut buffer).unwrap().unwrap().0, [2]);
                 answering.join().unwrap();
@@ -836,7 +836,7 @@ mod udp {
             each_ip(|at| {
                 let (a, b) = two(at);
                 let (clone, to) = (a.clone(), b.address());
-                let sending = thread::spawn(move || clone.send_to([1], &to).unwrap());
+                let sending = thread::spawn(move || clone.send_to([1], to).unwrap());
                 a.send_to([2], b.address()).unwrap();
                 sending.join().unwrap();
                 let mut got: Vec<_> = (0..2).map(|_| b.recv(&mut [0; 2]).unwrap().unwrap().0[0]).collect();
@@ -1095,7 +1095,7 @@ mod unix {
 
     fn two_clients_one_after_the_other(at: impl Into<Endpoint>) {
         let server = Server::listen(at).unwrap();
-        let to = server.address();
+        let to = server.address().clone();
         let clients = thread::spawn(move || (0..2).for_each(|_| Socket::connect(&to).unwrap().write_all([0]).unwrap()));
         for _ in 0..2 {
             assert_eq!(server.accept().unwrap().unwrap().read(&mut [1]).unwrap(), 1);
