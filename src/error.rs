@@ -402,7 +402,7 @@ impl From<Error> for io::Error {
     /// An error of the same kind with this inside. What was no error of the library's comes out as it went in, unless a
     /// clone is kept.
     fn from(mut error: Error) -> io::Error {
-        if error.own_source().is_some() && error.0.host.is_none() {
+        if error.own_source().is_some() && error.0.host.is_none() && error.0.address.is_none() {
             match error.0.source.take().map(Arc::try_unwrap) {
                 Some(Ok(source)) => return source,
                 shared => error.0.source = shared.and_then(Result::err),

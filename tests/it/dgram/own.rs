@@ -127,7 +127,8 @@ fn options_without_a_family_take_what_comes() {
             assert_eq!(socket.address().is_ipv6(), family == Family::Ipv6, "the family is the socket's");
         }
     }
-    assert!(SocketOptions::new().bind(0).expect("a port is free").address().is_ipv4(), "a bare port");
+    let bare = SocketOptions::new().bind(0).expect("a port is free");
+    assert_eq!(bare.address().is_ipv6(), families().len() > 1, "a bare port is of both families");
     let named = SocketOptions::new().bind(("localhost", 0)).expect("every machine has it");
     assert!(named.address().is_ipv4(), "a name that has an address of IPv4");
     let error = SocketOptions::udp4().bind("[::1]:0").expect_err("udp4 is for IPv4");
