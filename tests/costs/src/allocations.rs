@@ -20,7 +20,9 @@ pub fn measure() -> io::Result<Option<Vec<Figure>>> {
     let figure = |name: String| {
         let (count, _) = process::end(process::start(&[], &["allocate", &name])?)?;
         let count: f64 = count.trim().parse().map_err(io::Error::other)?;
-        Ok(Figure::new(&format!("allocations/{name}"), count / MESSAGES as f64, "a message"))
+        let figure = Figure::new(&format!("allocations/{name}"), count / MESSAGES as f64, "a message");
+        // A thread that waits at a channel for the first time allocates: some few do or not.
+        Ok(if name.contains("events") { figure.within(0.0) } else { figure })
     };
     ways::names().into_iter().map(figure).collect::<io::Result<_>>().map(Some)
 }
