@@ -8,7 +8,7 @@ use landline::net::{Server, ServerOptions, Socket, SocketOptions};
 
 use crate::support::dgram::in_own_network;
 use crate::support::fixtures::{accept, port_of_no_client};
-use crate::support::{HANG, Told, Whole, blocked, each_ip, families, in_surroundings, within};
+use crate::support::{HANG, Told, Whole, blocked, differs, each_ip, families, in_surroundings, within};
 
 /// Names for both addresses of this machine, whatever the file of hosts says.
 const HOSTS: &str = "printf '::1 localhost\\n127.0.0.1 localhost\\n' >/tmp/hosts.$$; mount --bind /tmp/hosts.$$ /etc/hosts; \
@@ -70,6 +70,11 @@ fn a_machine_without_any_interface_says_so_and_closes() {
                             let codes = ["ENETUNREACH", "EADDRNOTAVAIL"];
                             assert!(codes.contains(&error.told().code()), "it says that there is no way: {error}");
                         }
+                    }
+                    if kind == "its own"
+                        && differs("accept is woken by a connection alone, and there is no way for one")
+                    {
+                        continue;
                     }
                     let waiting = server.clone();
                     let waiting = blocked(move || waiting.accept());
