@@ -176,7 +176,8 @@ fn refused_is_told_both_addresses_and_the_client_does_not_wait_for_it() {
         assert!(is_turned_away(&second), "it is closed before `refused` has returned");
         leave(first);
         ask(&connect()).expect("another thread accepts meanwhile");
-        assert_eq!(server.stats().in_hooks, 1, "the thread that is in `refused` is counted");
+        // The thread of the first is counted a moment longer than its connection.
+        eventually("the thread that is in `refused` is counted, and no other", || server.stats().in_hooks == 1);
         go_on.send(()).expect("`refused` waits");
         stop(&server, serving);
     }
