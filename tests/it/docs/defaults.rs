@@ -6,8 +6,7 @@ use std::fs;
 use landline::dgram;
 use landline::net::{KeepAlive, Server, ServerOptions, Socket, SocketOptions};
 
-use crate::node::word;
-use crate::support::pages::{files, read, root};
+use crate::support::pages::{files, read, root, word};
 
 /// The cells of the page's rows.
 fn rows(page: &str) -> Vec<[&str; 3]> {

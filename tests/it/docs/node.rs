@@ -4,44 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use crate::support::pages::{files, is_test, quoted, tests};
-
-/// The word a text begins with.
-pub(crate) fn word(text: &str) -> &str {
-    let end = text.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(text.len());
-    &text[..end]
-}
-
-/// What is public in a source file: its types and functions, and `Type::name` for their methods, constants and variants. As
-/// far as rustfmt's layout tells.
-fn public_names(source: &str, prefix: &str, names: &mut BTreeSet<String>) {
-    let mut owner = None;
-    for line in source.lines() {
-        let code = line.trim_start();
-        let depth = line.len() - code.len();
-        if depth == 0 {
-            if let Some(rest) = code.strip_prefix("impl") {
-                // `impl<T> Trait for Type<T>`: the generics of the impl stand before a space.
-                let rest =
-                    if rest.starts_with('<') { rest.split_once("> ").map_or("", |(_, rest)| rest) } else { rest };
-                let of = rest.split_once(" for ").map_or(rest, |(_, of)| of).trim_start();
-                owner = Some(word(of).to_owned());
-            }
-            for kind in ["pub struct ", "pub enum ", "pub fn ", "pub trait ", "pub type "] {
-                if let Some(rest) = code.strip_prefix(kind) {
-                    names.insert(format!("{prefix}{}", word(rest)));
-                    owner = Some(word(rest).to_owned());
-                }
-            }
-        } else if let (4, Some(owner)) = (depth, &owner) {
-            let member = code.strip_prefix("pub fn ").or_else(|| code.strip_prefix("pub const "));
-            let variant = Some(code).filter(|code| code.starts_with(|c: char| c.is_ascii_uppercase()));
-            if let Some(name) = member.or(variant) {
-                names.insert(format!("{prefix}{owner}::{}", word(name)));
-            }
-        }
-    }
-}
+use crate::support::pages::{files, is_test, public_names, quoted, tests};
 
 /// The rows of the page's tables: the cells of each.
 fn rows(page: &str) -> Vec<Vec<&str>> {
@@ -77,11 +40,7 @@ fn counts(page: &str) -> Vec<([usize; 2], [usize; 2])> {
 fn what_the_page_for_node_names_exists() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let read = |path: &Path| fs::read_to_string(path).expect("it is text");
-    let (mut names, tests) = (BTreeSet::new(), tests());
-    for file in files(&root.join("src")).expect("there are sources") {
-        let in_dgram = file.parent().is_some_and(|parent| parent.ends_with("dgram"));
-        public_names(&read(&file), if in_dgram { "dgram::" } else { "" }, &mut names);
-    }
+    let (names, tests) = (public_names(), tests());
     let page = read(&root.join("docs/node.md"));
     let exists = |name: &str| names.contains(name) || name.starts_with("examples/") && root.join(name).is_file();
     let rows = rows(&page);
@@ -108,7 +67,7 @@ fn what_the_page_for_node_names_exists() {
     for (stated, is) in counts {
         assert_eq!(stated, is, "how many rows have a counterpart, and of how many");
     }
-    // The reader of the sources sees what is known to be there, and no more.
+    // The reader of the list sees what is known to be there, and no more.
     let known = [("Server::close", true), ("SocketEvent::Data", true), ("relay", true), ("Server::clsoe", false)];
     let of_dgram = [("dgram::Socket::lost", true), ("dgram::Interface::ANY", true), ("dgram::Server::close", false)];
     for (name, is) in known.into_iter().chain(of_dgram) {
@@ -130,16 +89,15 @@ fn every_name_of_nodes_is_found_by_a_search() {
     // Not names of anything, so nobody searches for them: a module all of whose calls are ours, and two parameters.
     const WORDS: [&str; 3] = ["promises", "offset", "length"];
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let (mut names, mut aliases) = (BTreeSet::new(), BTreeSet::new());
+    let mut aliases = BTreeSet::new();
     for file in files(&root.join("src")).expect("there are sources") {
         let source = fs::read_to_string(file).expect("it is text");
-        public_names(&source, "", &mut names);
         for attribute in source.split("#[doc(alias").skip(1).filter_map(|rest| rest.split(")]").next()) {
             aliases.extend(attribute.split('"').skip(1).step_by(2).map(str::to_owned));
         }
     }
     let plain = |name: &str| name.replace('_', "").to_lowercase();
-    let names: BTreeSet<_> = names.iter().filter_map(|name| name.rsplit("::").next()).map(plain).collect();
+    let names: BTreeSet<_> = public_names().iter().filter_map(|name| name.rsplit("::").next()).map(plain).collect();
     let page = fs::read_to_string(root.join("docs/node.md")).expect("it is text");
     let page = page.split("\n## Where we differ").next().expect("a text has a beginning");
     let (mut all, mut missing) = (0, Vec::new());

@@ -88,6 +88,33 @@ pub(crate) fn quoted(text: &str) -> impl Iterator<Item = &str> {
     text.split('`').skip(1).step_by(2)
 }
 
+/// The word a text begins with.
+pub(crate) fn word(text: &str) -> &str {
+    let end = text.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(text.len());
+    &text[..end]
+}
+
+/// What is public, as docs/public-api.txt lists it and as pages name it: `relay`, `Server::close`, `dgram::Socket::lost`. The crate's
+/// name is left out, and that of `net`.
+pub(crate) fn public_names() -> BTreeSet<String> {
+    let list = read(&root().join("docs/public-api.txt"));
+    let items =
+        list.lines().filter_map(|line| line.strip_prefix("#[non_exhaustive] ").unwrap_or(line).strip_prefix("pub "));
+    let paths = items.filter_map(|item| Some(&item[item.find("landline::")? + "landline::".len()..]));
+    let names = paths.map(|path| {
+        let mut name = word(path).to_owned();
+        let mut rest = &path[name.len()..];
+        loop {
+            // Of `Events<T>::recv` the generics are left out.
+            let after = if rest.starts_with('<') { rest.split_once('>').map_or("", |(_, after)| after) } else { rest };
+            let Some(next) = after.strip_prefix("::") else { break name };
+            name = format!("{name}::{}", word(next));
+            rest = &next[word(next).len()..];
+        }
+    });
+    names.map(|name| name.strip_prefix("net::").map_or(name.clone(), str::to_owned)).collect()
+}
+
 /// The tests there are, as `folder::file::name`, from the folders of `tests/it`.
 pub(crate) fn tests() -> BTreeSet<String> {
     let mut tests = BTreeSet::new();
