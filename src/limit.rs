@@ -22,7 +22,7 @@ use crate::slots::{self, AddressSlot, Addresses, Denied, Slots};
 /// let limit = Limit::new(1);
 /// let options = ServerOptions::new().shared_limit(&limit);
 /// let (first, second) = (options.listen("127.0.0.1:0")?, options.listen("127.0.0.1:0")?);
-/// let _serving = [&first, &second].map(|server| server.spawn(|socket| socket.pipe(socket).map(drop)));
+/// let _serving = [&first, &second].map(|server| server.spawn(|socket| socket.pipe(socket)));
 ///
 /// let served = Socket::connect(first.address())?;
 /// served.write_all("x")?;
