@@ -69,8 +69,10 @@
 //!   default. docs/benchmarks.md: how fast, beside what else there is.
 //! - docs/node.md: each option, method and event of Node's, what it is called here, and the test that proves it; where
 //!   landline differs, and why; a Node tutorial's programs and their counterparts.
-//! - docs/recipes.md: TLS, WebSockets, JSON, a GUI, a pool, CONNECT, metrics, Ctrl+C, in few lines each. docs/twins.md: the examples
-//!   beside plain std.
+//! - docs/std.md: the same for std's sockets, call by call, with the kinds of errors. docs/others.md: in short for Go,
+//!   tokio and Python.
+//! - docs/recipes.md: TLS, WebSockets, JSON, a GUI, a pool, CONNECT, handlers that are not `Sync`, a server for a test,
+//!   metrics, Ctrl+C, in few lines each. docs/twins.md: the examples beside plain std.
 //! - docs/reliability.md: what was done to break it: loom, fuzzing, a stampede, 10,000 at once, and thirty known
 //!   pitfalls with the test of each.
 //! - docs/embedding.md: what a host program may rely on: signals, output, threads, globals, unloading.
@@ -153,6 +155,11 @@ mod lessons {
 #[cfg(doctest)]
 #[doc = include_str!("../docs/recipes.md")]
 struct Recipes;
+
+/// Compiles and runs the code of the page for those who come from std.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/std.md")]
+struct ComingFromStd;
 
 /// Compiles the code of the page on twins.
 #[cfg(doctest)]

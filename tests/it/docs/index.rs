@@ -4,9 +4,17 @@ use std::path::{Path, PathBuf};
 
 use crate::support::pages::{lessons, read, root};
 
-/// The index, the design, the defaults, and the lessons in both languages.
+/// The index, the design, the defaults, the pages for those who come from elsewhere, and the lessons in both languages.
 fn pages() -> Vec<PathBuf> {
-    let single = ["docs/index.md", "docs/design.md", "docs/defaults.md", "docs/lessons/README.md", "docs/zh/README.md"];
+    let single = [
+        "docs/index.md",
+        "docs/design.md",
+        "docs/defaults.md",
+        "docs/std.md",
+        "docs/others.md",
+        "docs/lessons/README.md",
+        "docs/zh/README.md",
+    ];
     let mut pages: Vec<_> = single.iter().map(|page| root().join(page)).collect();
     pages.extend(["docs/lessons", "docs/zh"].into_iter().flat_map(lessons));
     pages

@@ -10,5 +10,6 @@ mod errors;
 mod house;
 mod index;
 mod node;
+mod others;
 mod reliability;
 mod twins;

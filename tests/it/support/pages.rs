@@ -94,8 +94,8 @@ pub(crate) fn word(text: &str) -> &str {
     &text[..end]
 }
 
-/// What is public, as docs/public-api.txt lists it and as pages name it: `relay`, `Server::close`, `dgram::Socket::lost`. The crate's
-/// name is left out, and that of `net`.
+/// What is public, as docs/public-api.txt lists it and as pages name it: `relay`, `Server::close`,
+/// `dgram::Socket::lost`. The crate's name is left out, and that of `net`.
 pub(crate) fn public_names() -> BTreeSet<String> {
     let list = read(&root().join("docs/public-api.txt"));
     let items =
