@@ -59,6 +59,8 @@ use crate::thread::{Running, ThreadOptions};
 /// last handle to be dropped closes it, and [`shutdown_on_drop`](Server::shutdown_on_drop) gives one that ends it in any case.
 /// Connections live on without it.
 #[derive(Clone)]
+#[doc(alias = "TcpListener")]
+#[doc(alias = "UnixListener")]
 pub struct Server {
     pub(crate) inner: Arc<Listener>,
 }

@@ -64,6 +64,8 @@ use crate::sys;
 /// closes nothing: after [`read_to_end`](Read::read_to_end) a reply can still be written.
 /// [`ready_state`](Socket::ready_state) tells where things stand.
 #[derive(Clone)]
+#[doc(alias = "TcpStream")]
+#[doc(alias = "UnixStream")]
 pub struct Socket {
     pub(crate) connection: Arc<Connection>,
 }
