@@ -133,6 +133,9 @@ pub(crate) trait Owner: fmt::Debug + Send + Sync {
     fn ends(&self, id: ConnectionId, outcome: Outcome);
 }
 
+/// How long a reset leaves a blocked writer, where it must wait for it.
+pub(crate) const RESET_PATIENCE: Duration = Duration::from_millis(10);
+
 /// How the descriptor is let go of.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum CloseMode {
@@ -514,6 +517,13 @@ impl Connection {
     pub(crate) fn fail(&self, error: &Error) {
         let ended = self.end(Outcome::Failed, CloseMode::Cut);
         self.tell_end_by(error, ended);
+    }
+
+    /// As `fail`, by RST, so that the peer does not take half a conversation for a whole one. A Unix socket has none.
+    pub(crate) fn fail_by_reset(&self, error: &Error) {
+        let is_unix = self.family() == Family::Unix;
+        let mode = if is_unix { CloseMode::Cut } else { CloseMode::Reset(RESET_PATIENCE) };
+        self.tell_end_by(error, self.end(Outcome::Failed, mode));
     }
 
     /// A `Cancel` was fired: closes the connection, and tells of it.

@@ -22,11 +22,10 @@ use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
 
 use crate::address::{Address, Family};
 use crate::error::Error;
-use crate::net::socket::connection::{CloseMode, Connection, Owner};
+use crate::net::socket::connection::{CloseMode, Connection, Owner, RESET_PATIENCE};
 use crate::net::socket::stream::{Options, Settings, plain};
 use crate::net::socket::write::Data;
 use crate::report::{ConnectionId, Outcome, Reporter};
@@ -326,7 +325,7 @@ impl Socket {
             let text = "This handle type cannot be sent";
             return Err(Error::invalid("ERR_INVALID_HANDLE_TYPE", text).into());
         }
-        if self.connection.close(Outcome::Reset, CloseMode::Reset(Duration::from_millis(10))) {
+        if self.connection.close(Outcome::Reset, CloseMode::Reset(RESET_PATIENCE)) {
             return Ok(());
         }
         Err(Error::fixed(io::ErrorKind::NotConnected, "ERR_SOCKET_CLOSED", "Socket is closed").into())

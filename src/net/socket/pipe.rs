@@ -76,9 +76,10 @@ impl Socket {
 ///
 /// # Errors
 /// The first error of either direction. Both connections are reset then, by RST, so that neither peer takes half a
-/// conversation for a whole one; so they are by a shutdown. A timeout is an end here and no tick: its error is of kind
-/// `ConnectionAborted`, as a shutdown's is: take read timeouts that were set for a head off before. Over a Unix socket, which has no RST, the peer sees an end. An error if the
-/// thread cannot be started; then nothing is touched.
+/// conversation for a whole one, and the error is [reported](crate::Report::Failed) of each. Over a Unix socket, which
+/// has no RST, the peer sees an end. A shutdown resets them too, and is no failure. A timeout is an end here and no tick:
+/// its error is of kind `ConnectionAborted`, as a shutdown's is. Take read timeouts that were set for a head off before.
+/// An error if the thread cannot be started; then nothing is touched.
 pub fn relay(a: &Socket, b: &Socket) -> io::Result<()> {
     both_ways(b, || carry(a, b), || carry(b, a))
 }
@@ -127,7 +128,8 @@ impl Socket {
     ///
     /// # Errors
     /// The first error of either direction, those of `reader` and `writer` included. The connection is reset then, and
-    /// by a shutdown of its server, as in [`relay`]; so are timeouts of the connection an error here.
+    /// the error [reported](crate::Report::Failed), as in [`relay`]. So a shutdown of its server resets it, and timeouts
+    /// of the connection are an error here.
     #[doc(alias = "copy_bidirectional")]
     pub fn relay(&self, reader: impl Read + Send, writer: impl Write) -> io::Result<()> {
         let is_written = AtomicBool::new(false);
@@ -227,18 +229,22 @@ fn both_ways(
     })
 }
 
-/// Carries one direction; resets the sockets if it fails.
+/// Carries one direction; resets the sockets if it fails, and tells why.
 fn or_reset(sockets: &[&Socket], carry: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
     let unless_done = Resets(sockets);
-    let result = carry();
-    if result.is_ok() {
+    let Err(error) = carry() else {
         std::mem::forget(unless_done);
+        return Ok(());
+    };
+    let error = match Error::is_tick(&error) {
+        // The time is over for good, since the connections are.
+        true => Error::from(error).without_cause(io::ErrorKind::ConnectionAborted),
+        false => Error::from(error),
+    };
+    if !error.has(Cause::Destroyed) && !error.has(Cause::ShuttingDown) {
+        sockets.iter().for_each(|socket| socket.connection.fail_by_reset(&error));
     }
-    // The time is over for good, since the connections are.
-    result.map_err(|error| match Error::is_tick(&error) {
-        true => Error::from(error).without_cause(io::ErrorKind::ConnectionAborted).into(),
-        false => error,
-    })
+    Err(error.into())
 }
 
 /// Resets them when it is dropped, also by a panic of what the program reads and writes with.

@@ -5,11 +5,12 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::Duration;
 
+use landline::Report;
 use landline::net::{ServerOptions, Socket};
 
 use crate::support::Whole;
 use crate::support::fixtures::{Served, noise, pair};
-use crate::support::{HANG, blocked, each_ip, within};
+use crate::support::{HANG, blocked, each_ip, eventually, within};
 
 /// A line of which only one end is a connection's, as a serial port: what is read of it ticks, and a piece may be empty,
 /// which is its end.
@@ -181,4 +182,46 @@ fn a_relay_ends_with_its_connection() {
     let report = served.server.shutdown(HANG);
     assert_eq!((report.forced, report.still_running), (0, 0), "an idle relay holds up no shutdown: {report}");
     served.stop();
+}
+
+/// Ensures that what ends a relay is told: by the report of each connection, before its end, and by the counts of the server.
+#[test]
+fn what_ends_a_relay_is_told() {
+    let broken = |relay: fn(&Socket) -> io::Result<()>| {
+        let (tell, told) = mpsc::channel();
+        let tell = std::sync::Mutex::new(tell);
+        let options = ServerOptions::new().report(move |report| {
+            let line = match report {
+                Report::Failed { error, .. } => error.to_string(),
+                Report::Ended { outcome, .. } => outcome.to_string(),
+                _ => return,
+            };
+            tell.lock().expect("no panic").send(line).expect("the other end is there");
+        });
+        let served = Served::start("127.0.0.1:0", &options, relay);
+        let client = served.connect();
+        let seen = client.read(&mut [0]).expect_err("the relay resets the client");
+        assert_eq!(seen.kind(), ErrorKind::ConnectionReset, "the client sees no whole conversation");
+        let told: Vec<_> = (0..2).map(|_| told.recv_timeout(HANG).expect("it is told")).collect();
+        assert_eq!(told[1], "failed", "the end is told after what has ended it, and as its consequence");
+        eventually("an error is what has ended it, by the counts too", || served.server.stats().failed == 1);
+        served.stop();
+        told[0].clone()
+    };
+    let by_reader = broken(|socket| {
+        struct Unplugged;
+        impl Read for Unplugged {
+            fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+                Err(io::Error::other("the cable is unplugged"))
+            }
+        }
+        socket.relay(Unplugged, io::sink())
+    });
+    assert_eq!(by_reader, "the cable is unplugged", "the error is the reader's");
+    let by_other_connection = broken(|socket| {
+        let (_server, one, two) = pair("127.0.0.1:0");
+        one.reset_and_destroy()?;
+        landline::net::relay(socket, &two)
+    });
+    assert!(by_other_connection.contains("ECONNRESET"), "the error is the other connection's: {by_other_connection}");
 }
