@@ -1,14 +1,17 @@
 //! Small whole programs that people ask for: each is one function, and the test says what it does.
 
-use std::io::{self, read_to_string};
+use std::io::{self, Read, read_to_string};
 use std::net::TcpListener;
 use std::sync::{Mutex, mpsc};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use landline::net::{Server, ServerOptions, ShutdownOnDrop, ShutdownReport, Socket};
-use landline::{Address, Cancel, Endpoint, Limit, Running, dgram};
+use landline::channel::{Receiver, bounded, select};
+use landline::net::{Server, ServerOptions, ShutdownOnDrop, ShutdownReport, Socket, SocketEvent, SocketOptions, relay};
+use landline::{Address, Cancel, Endpoint, Error, Events, Limit, Running, dgram};
 
 use crate::support::clients::{ask, client, echo, is_turned_away, leave};
+use crate::support::fixtures::pair;
+use crate::support::time::some_round;
 use crate::support::{HANG, each_ip, eventually, families, within};
 
 /// Ends a server for its next version: no new clients, the idle ones at once, the others within `grace`; and says how it went, and
@@ -218,4 +221,132 @@ fn a_service_at_several_addresses_has_one_limit_and_one_end() {
     within("the service ends", move || end(&service, HANG * 60)).expect("all of it ends well");
     assert!(!clients.iter().any(served), "every connection has ended");
     assert_eq!(limit.in_use(), 0, "every slot comes back");
+}
+
+/// One client, or none in `time`; then nothing listens any more.
+fn one_client(server: &Server, time: Duration) -> io::Result<Option<Socket>> {
+    let client = server.accept_timeout(time);
+    server.close();
+    client
+}
+
+/// Ensures that a program which waits for one client, for some time at most, has freed its port either way, and that the client
+/// it got is served after that.
+#[test]
+fn a_program_waits_for_one_client_and_frees_its_port() {
+    within("both ways end", || {
+        each_ip(|place| {
+            let server = Server::listen(place).expect("the server listens");
+            let error = one_client(&server, Duration::from_millis(1)).expect_err("no client comes");
+            assert!(Error::is_tick(&error), "the time was up: {error}");
+            let server = Server::listen(server.address()).expect("the port is free when the time was up");
+            let client = Socket::connect(server.address()).expect("the server listens");
+            let socket = one_client(&server, HANG).expect("a client is there").expect("the server was open");
+            drop(Server::listen(server.address()).expect("the port is free while the client is served"));
+            client.write_end("the token").expect("it is connected");
+            assert_eq!(read_to_string(&socket).expect("no reset"), "the token", "the client is served");
+        });
+    });
+}
+
+/// What an instrument sends until it is silent for `time`.
+fn until_silent(socket: &Socket, time: Duration) -> io::Result<Vec<u8>> {
+    // Not a bound: the silence that ends an answer.
+    socket.set_read_timeout(time)?;
+    let mut answer = Vec::new();
+    match (&mut &*socket).read_to_end(&mut answer) {
+        Err(error) if !Error::is_tick(&error) => Err(error),
+        _ => Ok(answer),
+    }
+}
+
+/// Ensures that an answer whose end is silence is had whole, not before the silence has lasted, and that the next one follows.
+#[test]
+fn an_answer_ends_by_silence() {
+    const SILENCE: Duration = Duration::from_millis(50);
+    within("the answers end", || {
+        each_ip(|place| {
+            let (_server, instrument, socket) = pair(place);
+            for text in ["one", "two"] {
+                instrument.write_all(text).expect("it is connected");
+                let begin = Instant::now();
+                let answer = until_silent(&socket, SILENCE).expect("silence is no error");
+                assert_eq!(answer, text.as_bytes(), "all that came before the silence, and nothing else");
+                assert!(begin.elapsed() >= SILENCE, "the silence has lasted");
+            }
+            instrument.end().expect("it is connected");
+            assert_eq!(until_silent(&socket, HANG).expect("an end is no error"), b"", "an end is one at once");
+        });
+    });
+}
+
+/// A proxy that gives up a pair on which nothing moves for `time`.
+fn proxy(place: &str, target: &Address, time: Duration) -> io::Result<Server> {
+    let (options, target) = (SocketOptions::new().timeout(time), target.clone());
+    let server = ServerOptions::new().timeout(time).listen(place)?;
+    drop(server.spawn(move |socket| relay(socket, &options.connect(&target)?))?);
+    Ok(server)
+}
+
+/// Ensures that a proxy gives up a pair that is idle, and carries a download to its end that takes longer and during which its
+/// client sends nothing.
+#[test]
+fn a_proxy_gives_up_an_idle_pair_and_no_download() {
+    const PIECES: usize = 20;
+    for place in families() {
+        some_round("a download outlives the time of a pair", Duration::from_millis(40), |time| {
+            let behind = Server::listen(place).expect("the server listens");
+            let serving = behind.spawn(move |socket| {
+                socket.read_exact(&mut [0])?;
+                for _ in 0..PIECES {
+                    socket.write_all("x")?;
+                    // Not a bound: the pace of the download.
+                    std::thread::sleep(time / 8);
+                }
+                // From here on the pair is idle.
+                socket.read(&mut [0]).map(drop)
+            });
+            drop(serving.expect("a thread can be started"));
+            let _behind = behind.shutdown_on_drop(HANG);
+            let proxy = proxy(place, behind.address(), time).expect("the proxy listens").shutdown_on_drop(HANG);
+            let client = Socket::connect(proxy.address()).expect("the proxy listens");
+            client.write_all("?").expect("it is connected");
+            let mut download = Vec::new();
+            let error = (&client).read_to_end(&mut download).expect_err("an idle pair is given up by a reset");
+            assert_eq!(error.kind(), io::ErrorKind::ConnectionReset, "its client sees no whole conversation");
+            (download.len() == PIECES).then_some(())
+        });
+    }
+}
+
+/// The next event of a connection, or `None` if `called_off` says something before.
+fn next_unless(called_off: &Receiver<()>, events: &Events<SocketEvent>) -> Option<SocketEvent> {
+    select! {
+        recv(events.receiver()) -> event => event.ok(),
+        recv(called_off) -> _ => None,
+    }
+}
+
+/// Ensures that a thread which waits for a connection's next bytes can be woken, and that the connection goes on and has lost
+/// nothing.
+#[test]
+fn a_wait_for_bytes_is_called_off_and_the_connection_goes_on() {
+    within("the waits end", || {
+        each_ip(|place| {
+            let (_server, peer, socket) = pair(place);
+            let (events, (call_off, called_off)) = (socket.events(4).expect("a thread can be started"), bounded(1));
+            let waiting = std::thread::spawn(move || {
+                let woken = next_unless(&called_off, &events).is_none();
+                (woken, called_off, events)
+            });
+            call_off.send(()).expect("the thread waits");
+            let (woken, called_off, events) = waiting.join().expect("no panic");
+            assert!(woken, "the wait is called off, and no byte has come");
+            peer.write_all("late").expect("the connection is open");
+            let next = next_unless(&called_off, &events);
+            assert!(matches!(&next, Some(SocketEvent::Data(bytes)) if bytes == b"late"), "it goes on: {next:?}");
+            socket.write_all("answer").expect("our direction is open");
+            peer.read_exact(&mut [0; 6]).expect("and so is the other");
+        });
+    });
 }
