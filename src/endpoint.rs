@@ -69,9 +69,10 @@ impl Endpoint {
         }
         let (host, port) = text.rsplit_once(':').unwrap_or(("", text));
         if port.is_empty() || !port.bytes().all(|c| c.is_ascii_digit()) {
+            let paths = if text.contains('/') { ". A path is given as a Path" } else { "" };
             return Target::Invalid(Error::invalid(
                 "ERR_INVALID_ARG_VALUE",
-                format!("The endpoint '{text}' is invalid: expected host:port, [ipv6]:port, :port or a port"),
+                format!("The endpoint '{text}' is invalid: expected host:port, [ipv6]:port, :port or a port{paths}"),
             ));
         }
         let Ok(port) = port.parse() else {

@@ -258,6 +258,10 @@ fn what_is_no_endpoint_is_an_error_that_names_it() {
         assert_eq!((error.told().code(), error.told().syscall()), ("ERR_INVALID_ARG_VALUE", None), "{text:?}: {error}");
         assert!(error.to_string().contains(named), "{text:?}: the error names {named:?}: {error}");
     }
+    for path in ["/run/app.sock", "./app.sock"] {
+        let error = Server::listen(path).expect_err("a path is no text").to_string();
+        assert!(error.contains(path) && error.ends_with("given as a Path"), "it says how a path is given: {error}");
+    }
     for host in ["", "two words", "a/b", "[::1]", "nul\0byte"] {
         let error = Server::listen((host, 80)).expect_err("that is no host");
         assert_eq!(error.told().code(), "ERR_INVALID_ARG_VALUE", "{host:?}: {error}");
