@@ -303,6 +303,9 @@ impl Server {
 
     /// The connections that are open at this instant, in the order they came. These handles keep them open: dropping the
     /// last one of a connection closes it.
+    ///
+    /// [`connections`](Self::connections) counts a client when it gets its slot, a moment before it is listed here. A
+    /// program that sends to all and must leave out none waits for the length of this list, and not for the count.
     pub fn sockets(&self) -> Vec<Socket> {
         let open = self.inner.registry.open(&[]);
         open.iter().filter_map(Weak::upgrade).map(|connection| Socket { connection }).collect()
