@@ -75,12 +75,6 @@ impl Drop for CloseSignal {
     }
 }
 
-impl fmt::Debug for CloseSignal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("CloseSignal")
-    }
-}
-
 /// The sending end.
 pub(crate) struct Feed<T> {
     sender: Sender<T>,

@@ -2,7 +2,7 @@ use std::io;
 
 use crate::dgram::each::SocketEvent;
 use crate::dgram::socket::Socket;
-use crate::events::{Events, channel};
+use crate::events::{CloseSignal, Events, channel};
 
 impl Socket {
     /// Receives on a thread of its own, and sends each event into a channel that holds `n` at most; 0 hands each one
@@ -37,12 +37,14 @@ impl Socket {
         let (feed, events) = channel(n)?;
         let socket = self.clone();
         let running = self.start(move || {
-            let closing = socket.0.closing.clone();
+            // A thread that waits for room stops waiting when the socket is closed.
+            let (signal, closed) = CloseSignal::new();
+            let _attached = socket.0.closing.attach(move || drop(signal));
             socket.each(|socket, event| {
                 let is_close = matches!(event, SocketEvent::Close);
                 let event = event.into_owned();
-                // Who waits for room stops waiting when the socket is closed, of which is told even so.
-                let sent = if is_close { feed.send(event) } else { feed.send_unless(event, &closing) };
+                // This one is sent even so.
+                let sent = if is_close { feed.send(event) } else { feed.send_unless(event, &closed) };
                 if sent.is_err() {
                     socket.close();
                 }
@@ -55,16 +57,5 @@ impl Socket {
             Ok(None)
         };
         Ok(events.fed_by(running, move || socket.close(), begin_shutdown))
-    }
-}
-
-impl SocketEvent<&[u8]> {
-    /// The same event with bytes of its own.
-    pub fn into_owned(self) -> SocketEvent {
-        match self {
-            SocketEvent::Message(bytes, from) => SocketEvent::Message(bytes.to_vec(), from),
-            SocketEvent::Error(error) => SocketEvent::Error(error),
-            SocketEvent::Close => SocketEvent::Close,
-        }
     }
 }

@@ -18,6 +18,17 @@ pub enum SocketEvent<D = Vec<u8>> {
     Close,
 }
 
+impl SocketEvent<&[u8]> {
+    /// The same event with bytes of its own.
+    pub fn into_owned(self) -> SocketEvent {
+        match self {
+            SocketEvent::Message(bytes, from) => SocketEvent::Message(bytes.to_vec(), from),
+            SocketEvent::Error(error) => SocketEvent::Error(error),
+            SocketEvent::Close => SocketEvent::Close,
+        }
+    }
+}
+
 impl Socket {
     /// Receives until the socket is closed, and hands each event to the closure, on this thread.
     ///

@@ -269,8 +269,8 @@ impl Shared {
             time = time.min(instant.saturating_duration_since(Instant::now()));
         }
         if !time.is_zero() {
-            // Ends early when the other end is dropped, by `close`.
-            let _ = self.closing.recv_timeout(time);
+            // Ends early when the socket is closed.
+            let _ = self.closing.wait_timeout(time);
         }
     }
 }

@@ -1,16 +1,13 @@
 //! What the handles of a socket share: the open descriptor, which `close` and `disconnect` take out, and its settings.
 
 use std::collections::VecDeque;
-use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, RwLock};
 use std::{io, process};
 
-use crossbeam_channel::{Receiver, Sender, bounded};
-
 use crate::block_list::BlockList;
-use crate::cancel::Attached;
+use crate::cancel::{Attached, Cancel};
 use crate::dgram::interface::{Interface, Membership};
 use crate::dgram::options::SocketOptions;
 use crate::dgram::timeouts::Timeouts;
@@ -32,9 +29,8 @@ pub(crate) struct Shared {
     pub(crate) prefers_v4: bool,
     pub(crate) slot: RwLock<Slot>,
     pub(crate) closed: AtomicBool,
-    /// Dropped by `close`, which everyone sees who waits on `closing`.
-    pub(crate) closer: Mutex<Option<Sender<Infallible>>>,
-    pub(crate) closing: Receiver<Infallible>,
+    /// Fired by `close`: threads that pause wake, and channels stop waiting for room.
+    pub(crate) closing: Cancel,
     /// What had arrived at the socket that `disconnect` gave up.
     pub(crate) carried_over: CarriedOver,
     /// Buffers for receives into one that may be too small; as many as there were such receives at once.
@@ -103,7 +99,7 @@ impl Shared {
     /// done then reaches another process that has the socket too.
     fn end(&self, called: bool) {
         let first = !self.closed.swap(true, Ordering::SeqCst);
-        lock(&self.closer).take();
+        self.closing.cancel();
         drop(lock(&self.attached).take());
         if first {
             self.reporter.tell(|| Report::Closing { address: self.address.into() });
@@ -180,15 +176,23 @@ pub(crate) struct Open {
     /// What wakes its receivers: of a socket of our own once they are to let go, of an adopted one from the start, if it is
     /// expected to reach them.
     pub(crate) waker: OnceLock<Waker>,
-    pub(crate) gone: Receiver<Infallible>,
-    /// The last field: it is dropped when the descriptor is closed, and `gone` tells.
-    _held: Sender<Infallible>,
+    /// The last field: it is dropped, and so fired, once the descriptor is closed.
+    pub(crate) gone: FiredOnDrop,
+}
+
+/// Tells that what has it as its last field is gone.
+#[derive(Default)]
+pub(crate) struct FiredOnDrop(pub(crate) Cancel);
+
+impl Drop for FiredOnDrop {
+    fn drop(&mut self) {
+        self.0.cancel();
+    }
 }
 
 impl Open {
     pub(crate) fn new(socket: UdpSocket, local: SocketAddr, origin: Origin) -> Open {
         let (adopted, given) = (origin == Origin::Adopted, origin != Origin::Made);
-        let (held, gone) = bounded(0);
         let (peer, waker) = (Peer::default(), OnceLock::new());
         if let Some(its_peer) = socket.peer_addr().ok().filter(|_| given) {
             peer.set_connected(its_peer);
@@ -208,8 +212,7 @@ impl Open {
             made_by: process::id(),
             peer,
             waker,
-            gone,
-            _held: held,
+            gone: FiredOnDrop::default(),
         }
     }
 }

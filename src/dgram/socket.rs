@@ -3,9 +3,8 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, OnceLock, RwLock};
 use std::{fmt, io};
 
-use crossbeam_channel::bounded;
-
 use crate::address::{Family, canonical};
+use crate::cancel::Cancel;
 use crate::dgram::options::SocketOptions;
 use crate::dgram::shared::{CarriedOver, Open, Origin, Setup, Shared, Slot, not_running};
 use crate::dgram::udp::{is_dual_stack, lost};
@@ -152,7 +151,6 @@ impl Socket {
         let reaches_v4 = local.ip().is_unspecified() || local.ip().to_canonical().is_ipv4();
         let dual = is_dual_stack(&socket) && reaches_v4;
         let open = Open::new(socket, local, origin);
-        let (closer, closing) = bounded(0);
         let cancel = options.cancel.clone();
         let socket = Socket(Arc::new(Shared {
             address: canonical(local),
@@ -161,8 +159,7 @@ impl Socket {
             prefers_v4: options.family == Some(Family::Ipv4),
             slot: RwLock::new(Slot { open: Some(Arc::new(open)), draining: None }),
             closed: AtomicBool::new(false),
-            closer: Mutex::new(Some(closer)),
-            closing,
+            closing: Cancel::new(),
             carried_over: CarriedOver::default(),
             buffers: Mutex::default(),
             backoff: Mutex::default(),

@@ -18,16 +18,15 @@
 //! Not by shutdown(2), though on Linux it wakes them all: what they receive then has no sender, and std's `recv_from`
 //! takes for it what happens to be in its memory, and panics if that looks like a part of an address.
 
-use std::convert::Infallible;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::process;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError};
 use socket2::SockRef;
 
+use crate::cancel::Cancel;
 use crate::dgram::shared::Open;
 use crate::dgram::udp::{is_dual_stack, source_for};
 use crate::endpoint::reachable;
@@ -154,14 +153,14 @@ pub(crate) fn is_same(one: SocketAddr, other: SocketAddr) -> bool {
 #[derive(Clone)]
 pub(crate) struct Draining {
     open: Weak<Open>,
-    gone: Receiver<Infallible>,
+    gone: Cancel,
     patience: Duration,
 }
 
 impl Draining {
     pub(crate) fn new(open: &Arc<Open>) -> Draining {
         let patience = if open.adopted { PATIENCE_ADOPTED } else { PATIENCE };
-        Draining { gone: open.gone.clone(), open: Arc::downgrade(open), patience }
+        Draining { gone: open.gone.0.clone(), open: Arc::downgrade(open), patience }
     }
 
     /// Wakes the receivers and waits until the descriptor is closed; `false` if it has not been for too long.
@@ -171,12 +170,13 @@ impl Draining {
         loop {
             // What goes wrong is tried again.
             let _ = self.send_datagrams();
-            match self.gone.recv_timeout(pause) {
-                Err(RecvTimeoutError::Disconnected) => return true,
-                Err(RecvTimeoutError::Timeout) if Instant::now() < until => pause = (pause * 2).min(SLICE),
-                Err(RecvTimeoutError::Timeout) => return false,
-                Ok(never) => match never {},
+            if self.gone.wait_timeout(pause) {
+                return true;
             }
+            if Instant::now() >= until {
+                return false;
+            }
+            pause = (pause * 2).min(SLICE);
         }
     }
 

@@ -5,6 +5,7 @@
 //! connection is closed; whoever is inside a system call then still has it, is woken, and the last to let go closes the
 //! descriptor. No clone of a handle can keep the descriptor open.
 
+use std::any::Any;
 use std::mem::{self, MaybeUninit};
 use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
@@ -19,7 +20,6 @@ use crate::address::{Address, Family};
 use crate::callback::Frame;
 use crate::cancel::{Attached, Cancel};
 use crate::error::{Cause, Error};
-use crate::events::CloseSignal;
 use crate::net::socket::carried::Carried;
 use crate::net::socket::lingering::{Last, Place, tell_given_up};
 use crate::net::socket::outbox::queue::Queue;
@@ -95,8 +95,8 @@ pub(crate) struct Connection {
     /// How many threads wait for a flag to change; flags they wait for are changed under this lock.
     gate: Mutex<usize>,
     gate_moved: Condvar,
-    /// Dropped when the connection is closed, which those see who have the other ends.
-    open: Mutex<Vec<CloseSignal>>,
+    /// Dropped when the connection is closed, which threads see that have the other ends.
+    open: Mutex<Vec<Box<dyn Any + Send>>>,
     /// Of an accepted connection, until it is closed.
     owner: Mutex<Option<Arc<dyn Owner>>>,
     /// Of a client's connection, where there is something to say.
@@ -437,8 +437,8 @@ impl Connection {
     }
 
     /// Drops `open` when the connection is closed, which may be at once.
-    pub(crate) fn tell_closed(&self, open: CloseSignal) {
-        lock(&self.open).push(open);
+    pub(crate) fn tell_closed(&self, open: impl Any + Send) {
+        lock(&self.open).push(Box::new(open));
         if self.is_closed() {
             self.drop_signals();
         }
