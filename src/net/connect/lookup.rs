@@ -2,12 +2,12 @@
 
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, RefUnwindSafe, UnwindSafe, catch_unwind, resume_unwind};
+use std::sync::mpsc::channel;
 use std::sync::{Arc, Condvar, Mutex};
 use std::{fmt, io};
 
 use crate::address::{Address, Family};
 use crate::cancel::{Cancel, Limits};
-use crate::channel::unbounded;
 use crate::endpoint::resolve;
 use crate::error::{Error, Result};
 use crate::sync::poison::{lock, wait};
@@ -104,7 +104,7 @@ impl Question<'_> {
         if limits.is_none() {
             return self.ask();
         }
-        let (tell, told) = unbounded();
+        let (tell, told) = channel();
         let _attached = limits.cancel.map(|cancel| {
             let tell = tell.clone();
             cancel.attach(move || {
@@ -127,8 +127,8 @@ impl Question<'_> {
         let thread =
             Builder::new(format!("landline lookup {}", self.host), None).and_then(|builder| builder.spawn(ask));
         let thread = thread.map_err(|error| Error::call("getaddrinfo", &error).of_host(self.host))?;
-        let answer = match limits.deadline.instant() {
-            Some(deadline) => told.recv_deadline(deadline).map_err(|_| self.timed_out()),
+        let answer = match limits.deadline.left() {
+            Some(time) => told.recv_timeout(time).map_err(|_| self.timed_out()),
             None => told.recv().map_err(|_| self.timed_out()),
         };
         match answer.and_then(|answer| answer.ok_or_else(Cancel::error)) {

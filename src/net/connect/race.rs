@@ -7,12 +7,12 @@
 
 use std::io;
 use std::net::{Shutdown, SocketAddr};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crate::cancel::Limits;
-use crate::channel::{Receiver, Sender, unbounded};
 use crate::error::{Error, Result};
 use crate::report::{Report, Reporter};
 use crate::sync::deadline::Deadline;
@@ -61,7 +61,7 @@ pub(crate) enum End {
 
 impl RaceConfig<'_> {
     pub(crate) fn run(self) -> Outcome {
-        let (tell, told) = unbounded();
+        let (tell, told) = channel();
         let in_flight = Arc::new(InFlight::default());
         let _attached = self.limits.cancel.map(|cancel| {
             let (in_flight, tell) = (Arc::clone(&in_flight), tell.clone());
@@ -237,8 +237,8 @@ impl Race<'_> {
     /// begin.
     fn wait(&mut self, until: Deadline) -> Result<Option<Attempt>, Ended> {
         let deadline = self.config.limits.deadline;
-        let news = match until.instant().into_iter().chain(deadline.instant()).min() {
-            Some(until) => self.told.recv_deadline(until).ok(),
+        let news = match until.left().into_iter().chain(deadline.left()).min() {
+            Some(time) => self.told.recv_timeout(time).ok(),
             None => self.told.recv().ok(),
         };
         match news {
