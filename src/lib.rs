@@ -54,6 +54,12 @@
 //! A datagram socket has no thread but yours, unless you ask for [`events`](dgram::Socket::events), which start one.
 //! Any number may receive from one socket.
 //!
+//! # Features
+//!
+//! `channel`, which is on unless a program takes `default-features = false`: the third column above, [`Events`] and
+//! [`channel`], which is the crate `crossbeam-channel` and part of the public interface. Without it that crate is not
+//! compiled. Nothing else differs.
+//!
 //! # What it does not do
 //!
 //! - No TLS, no HTTP, no framing but [lines](net::Buffered).
@@ -82,6 +88,15 @@
 
 #![warn(clippy::print_stdout, clippy::print_stderr, clippy::unwrap_used)]
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "in a test it is an assertion"))]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+#![cfg_attr(
+    not(feature = "channel"),
+    allow(
+        dead_code,
+        rustdoc::broken_intra_doc_links,
+        reason = "channels alone use some of it, and much points to them"
+    )
+)]
 
 mod address;
 mod before_bind;
@@ -91,6 +106,7 @@ mod cancel;
 mod encoding;
 mod endpoint;
 mod error;
+#[cfg(feature = "channel")]
 mod events;
 mod limit;
 mod one_line;
@@ -103,6 +119,7 @@ mod thread;
 pub mod dgram;
 pub mod net;
 
+#[cfg(feature = "channel")]
 #[doc(no_inline)]
 pub use crossbeam_channel as channel;
 
@@ -112,6 +129,7 @@ pub use cancel::Cancel;
 pub use encoding::{Decoder, Encoding};
 pub use endpoint::Endpoint;
 pub use error::Error;
+#[cfg(feature = "channel")]
 pub use events::Events;
 pub use limit::{Limit, Slot};
 pub use report::{ConnectionId, ConnectionInfo, Outcome, RefusedBy, Report};
@@ -143,6 +161,7 @@ mod lessons {
     struct Eight;
     #[doc = include_str!("../docs/lessons/09-one-to-many.md")]
     struct Nine;
+    #[cfg(feature = "channel")]
     #[doc = include_str!("../docs/lessons/10-one-loop-for-everything.md")]
     struct Ten;
     #[doc = include_str!("../docs/lessons/11-shutting-down.md")]

@@ -40,6 +40,7 @@
 //! several need not be the one it was asked at. Where that matters, bind one socket to each address.
 
 mod bind;
+#[cfg(feature = "channel")]
 mod channel;
 mod connect;
 mod each;

@@ -13,6 +13,7 @@ mod unix;
 pub use connect::SocketOptions;
 pub use server::Server;
 pub use server::callbacks::ServerCallbacks;
+#[cfg(feature = "channel")]
 pub use server::channel::ServerEvent;
 pub use server::guard::ShutdownOnDrop;
 pub use server::options::{ServerOptions, WhenFull};

@@ -4,6 +4,7 @@ pub(crate) mod accept;
 pub(crate) mod admission;
 pub(crate) mod arrival;
 pub(crate) mod callbacks;
+#[cfg(feature = "channel")]
 pub(crate) mod channel;
 pub(crate) mod guard;
 pub(crate) mod idle;

@@ -2,6 +2,7 @@
 
 pub(crate) mod buffered;
 pub(crate) mod carried;
+#[cfg(feature = "channel")]
 pub(crate) mod channel;
 pub(crate) mod connection;
 pub(crate) mod each;

@@ -215,6 +215,7 @@ fn cancelling_destroys_a_connected_socket() {
 
 /// Ensures that `each` and a channel tell a cancelled connection as a failed one: `Error`, then `Close`, also when it was
 /// cancelled before the first event; and that a destroyed one stays one, whatever is cancelled later.
+#[cfg(feature = "channel")]
 #[test]
 fn a_cancelled_connection_is_told_as_a_failed_one() {
     let server = Server::listen("127.0.0.1:0").expect("port 0 can be listened on");

@@ -5,6 +5,7 @@
 mod support;
 
 mod address;
+#[cfg(feature = "channel")]
 mod channel;
 mod close;
 mod connected;

@@ -211,6 +211,7 @@ fn interrupted_accepts_are_no_failures() {
 
 /// Ensures that more events than there can be memory for are an error that names the number, and that the server can be
 /// served otherwise after it.
+#[cfg(feature = "channel")]
 #[test]
 fn a_channel_without_measure_is_an_error() {
     let (server, client, _accepted) = pair(AT);
@@ -240,6 +241,7 @@ fn a_taken_over_connection_is_not_passed_on() {
 }
 
 /// Ensures that a shutdown without a grace does not wait for a receiver that has not looked yet.
+#[cfg(feature = "channel")]
 #[test]
 fn a_shutdown_without_a_grace_waits_for_no_receiver() {
     let shutdown = |has_receiver: bool| {

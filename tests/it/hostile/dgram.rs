@@ -238,6 +238,7 @@ fn every_hook_may_call_everything() {
 
 /// Ensures that events handed over one by one, and those of a channel that is full, do not keep their consumer from
 /// closing, dropping or both, at any moment.
+#[cfg(feature = "channel")]
 #[test]
 fn a_consumer_may_close_and_drop_at_any_moment() {
     for n in [0, 1] {

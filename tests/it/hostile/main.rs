@@ -1,5 +1,8 @@
 //! Hostile peers, hostile callbacks, and a system that runs out of everything.
 
+// Helpers of tests that need channels.
+#![cfg_attr(not(feature = "channel"), allow(dead_code, unused_imports))]
+
 #[macro_use]
 #[path = "../support/mod.rs"]
 mod support;

@@ -120,6 +120,7 @@ fn a_queue_that_is_never_empty_does_not_keep_close_from_returning() {
 }
 
 /// Ensures that dropping the events of a server, which ends its connections, ends its goodbyes too and waits for no client.
+#[cfg(feature = "channel")]
 #[test]
 fn dropping_the_events_ends_the_goodbyes() {
     each_ip(|place| {

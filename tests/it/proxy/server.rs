@@ -7,7 +7,9 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use landline::net::{ServerEvent, WhenFull};
+#[cfg(feature = "channel")]
+use landline::net::ServerEvent;
+use landline::net::WhenFull;
 use landline::{Address, RefusedBy, Report};
 
 use crate::header::{
@@ -300,6 +302,7 @@ fn accept_reads_the_header_too() {
 
 /// Ensures that the events of a server come as they do without a load balancer: a connection, or a refusal with its
 /// cause.
+#[cfg(feature = "channel")]
 #[test]
 fn a_channel_brings_clients_and_refusals() {
     let server = behind().listen("127.0.0.1:0").expect("port 0 can be listened on");
@@ -321,6 +324,7 @@ fn a_channel_brings_clients_and_refusals() {
 }
 
 /// Ensures that dropping the events of a server does not wait for headers, which may never come.
+#[cfg(feature = "channel")]
 #[test]
 fn dropping_the_events_does_not_wait_for_headers() {
     each_ip(|at| {

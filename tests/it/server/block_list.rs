@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::mpsc;
 
-use landline::net::{ServerEvent, ServerOptions, Socket};
+#[cfg(feature = "channel")]
+use landline::net::ServerEvent;
+use landline::net::{ServerOptions, Socket};
 use landline::{BlockList, RefusedBy, Report};
 
 use crate::support::Whole;
@@ -56,6 +58,7 @@ fn a_blocked_client_only_sees_the_end() {
 }
 
 /// Ensures that a blocked client is not told of as refused, by callbacks or by a channel, even when the server is full.
+#[cfg(feature = "channel")]
 #[test]
 fn a_blocked_client_is_nobodys_business() {
     let blocked = list(&["127.0.0.0/8"]);

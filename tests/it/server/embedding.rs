@@ -163,6 +163,7 @@ fn names() -> BTreeSet<String> {
 }
 
 /// Ensures that each kind of thread that is started has a name that a debugger, `top -H` and /proc show.
+#[cfg(feature = "channel")]
 #[test]
 fn every_thread_says_what_it_is_for() {
     if !has_proc() {
@@ -240,6 +241,7 @@ fn every_thread_says_what_it_is_for() {
 
 /// Ensures that the threads of a server, of a client's socket and of a datagram socket have the name that was asked for, and that one no thread can
 /// have is an error that names the option.
+#[cfg(feature = "channel")]
 #[test]
 fn threads_are_named_as_asked_for() {
     if !has_proc() {
@@ -299,6 +301,7 @@ fn threads_are_named_as_asked_for() {
 
 /// Ensures that what the library keeps for the whole process comes back to nothing: the seats of its threads, of which there
 /// are so many that they end when none comes back, and the places of look-ups, of which there are 16.
+#[cfg(feature = "channel")]
 #[test]
 fn what_is_kept_for_the_process_comes_back() {
     if !has_proc() {

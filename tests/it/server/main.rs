@@ -1,5 +1,8 @@
 //! A server: listening, accepting, its limit, its reports, and its end.
 
+// Helpers of tests that need channels.
+#![cfg_attr(not(feature = "channel"), allow(dead_code, unused_imports))]
+
 #[macro_use]
 #[path = "../support/mod.rs"]
 mod support;
@@ -10,17 +13,21 @@ mod adopt;
 #[cfg(unix)]
 mod before_bind;
 mod block_list;
+#[cfg(feature = "channel")]
 mod channel;
 mod close;
 mod count;
 mod embedding;
+#[cfg(feature = "channel")]
 mod ends_from_inside;
 mod givers;
 mod guard;
 mod idle;
+#[cfg(feature = "channel")]
 mod inherit;
 mod limit;
 mod listen;
+#[cfg(feature = "channel")]
 mod one_clock;
 mod overload;
 #[cfg(unix)]

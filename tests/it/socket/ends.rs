@@ -519,6 +519,7 @@ fn end_reading_forgets_what_was_put_back() {
 
 /// Ensures that `each` and a channel tell `End` when reading is ended, with what follows from it: the close, or with
 /// half-open and in a channel a connection that can be written until it is ended.
+#[cfg(feature = "channel")]
 #[test]
 fn end_reading_is_told_as_the_end() {
     within("both loops end", || {

@@ -1,5 +1,8 @@
 //! A connection: reading, writing, its timers and options, and its end.
 
+// Helpers of tests that need channels.
+#![cfg_attr(not(feature = "channel"), allow(dead_code, unused_imports))]
+
 #[macro_use]
 #[path = "../support/mod.rs"]
 mod support;

@@ -312,6 +312,7 @@ fn the_stack_size_is_what_was_asked_for() {
 
 /// Ensures that the thread which a client's socket starts has the stack that was asked for, and that one which a panic would
 /// overflow is an error.
+#[cfg(feature = "channel")]
 #[test]
 fn a_clients_thread_has_the_stack_that_was_asked_for() {
     in_child(this_test!(), &[], || {

@@ -4,7 +4,9 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use landline::Encoding;
-use landline::net::{ReadyState, Server, ServerEvent, ServerOptions, Socket, SocketEvent, SocketOptions};
+#[cfg(feature = "channel")]
+use landline::net::ServerEvent;
+use landline::net::{ReadyState, Server, ServerOptions, Socket, SocketEvent, SocketOptions};
 
 use crate::support::Whole;
 use crate::support::fixtures::{pair, pair_with, record, watch, words};
@@ -76,6 +78,7 @@ fn a_paused_socket_pushes_back() {
 
 /// Ensures that with `pause_on_connect` nothing is told until `resume`, by callbacks, by `each` and by a channel. Mirrors
 /// Node's pauseOnConnect.
+#[cfg(feature = "channel")]
 #[test]
 fn with_pause_on_connect_nothing_is_told_until_resume() {
     let options = ServerOptions::new().pause_on_connect(true);

@@ -252,6 +252,7 @@ fn each_timer_does_to_each_call_what_it_is_for() {
 }
 
 /// How often a loop tells `Timeout` before it is asked to stop, and how it ends.
+#[cfg(feature = "channel")]
 fn told(timer: Timer, by_channel: bool, at: &str) -> (usize, io::Result<()>) {
     let (_server, peer, socket) = pair(at);
     let begun = Instant::now();
@@ -299,6 +300,7 @@ fn told(timer: Timer, by_channel: bool, at: &str) -> (usize, io::Result<()>) {
 
 /// Ensures that loops tell `Timeout` each time for the read timeout, once for the idle timeout, never for the write
 /// timeout, and that a deadline ends them.
+#[cfg(feature = "channel")]
 #[test]
 fn loops_tell_of_each_timer_what_it_is_for() {
     each_ip(|at| {

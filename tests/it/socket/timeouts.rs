@@ -288,6 +288,7 @@ fn a_timeout_fires_once_per_idle_period() {
 }
 
 /// Ensures that `each` and a channel tell it too, once.
+#[cfg(feature = "channel")]
 #[test]
 fn each_and_channels_tell_a_timeout() {
     const TIMER: Duration = Duration::from_millis(40);

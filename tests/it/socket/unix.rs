@@ -8,7 +8,9 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::{env, fs, process};
 
-use landline::net::{ReadyState, Server, ServerEvent, ServerOptions, Socket, SocketEvent, SocketOptions};
+#[cfg(feature = "channel")]
+use landline::net::ServerEvent;
+use landline::net::{ReadyState, Server, ServerOptions, Socket, SocketEvent, SocketOptions};
 use landline::{Address, Cancel, Family};
 
 use crate::support::Whole;
@@ -634,6 +636,7 @@ fn what_is_tcps_alone_does_nothing_on_a_unix_socket() {
 
 /// Ensures that outbox, channel, half-close and big data work over a Unix socket, and that dropping everything leaves no
 /// thread, descriptor or file.
+#[cfg(feature = "channel")]
 #[test]
 fn a_unix_socket_does_what_tcp_does() {
     in_child(this_test!(), &[], || {

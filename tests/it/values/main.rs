@@ -5,6 +5,7 @@
 mod support;
 
 mod address;
+#[cfg(feature = "channel")]
 mod auto_traits;
 mod block_list;
 mod encoding;
