@@ -147,7 +147,7 @@ impl fmt::Display for Outcome {
 /// What happened, told to the `report` hook where it happens, on the thread it happens on.
 ///
 /// Printed, each is one line, whatever text of a peer or a handler is in it: control characters are escaped, as `\n`
-/// and `\u{1b}`. So `ServerOptions::new().report(|r| eprintln!("{r}"))` is a log; counting variants is metrics. Every
+/// and `\u{1b}`. Lines about a datagram socket begin with `udp `. So `ServerOptions::new().report(|r| eprintln!("{r}"))` is a log; counting variants is metrics. Every
 /// accepted or connected connection is reported twice at least: first when it starts, and exactly once as
 /// [`Ended`](Report::Ended). Without a hook nothing is formatted.
 ///
@@ -233,6 +233,8 @@ pub enum Report {
         connection: Option<ConnectionInfo>,
         /// The error.
         error: Error,
+        /// Whether it is about a datagram socket.
+        udp: bool,
     },
     /// A handler panicked.
     #[non_exhaustive]
@@ -271,12 +273,16 @@ pub enum Report {
     Closing {
         /// Its address.
         address: Address,
+        /// Whether it is a datagram socket.
+        udp: bool,
     },
     /// A server is closed and its last connection has ended; or a datagram socket is closed, and no receiver holds it.
     #[non_exhaustive]
     Closed {
         /// Its address.
         address: Address,
+        /// Whether it is a datagram socket.
+        udp: bool,
     },
 }
 
@@ -298,18 +304,23 @@ impl fmt::Display for Report {
             Report::Ended { connection, after, read, written, outcome } => {
                 write!(f, "{connection} {outcome} after {:.3} s, {read} read, {written} written", after.as_secs_f64())
             }
-            Report::Failed { connection: Some(connection), error } => write!(f, "{connection} failed: {error}"),
-            Report::Failed { connection: None, error } => write!(f, "failed: {error}"),
+            Report::Failed { connection: Some(connection), error, .. } => write!(f, "{connection} failed: {error}"),
+            Report::Failed { connection: None, error, udp } => write!(f, "{}failed: {error}", protocol(*udp)),
             Report::Panicked { connection, message } => write!(f, "{connection} panicked: {message}"),
             Report::AcceptPaused { address, error, pause } => {
                 write!(f, "{address} paused for {pause:?} or more: {error}")
             }
             Report::AcceptHeldUp { address } => write!(f, "{address} accepts no client until a callback returns"),
             Report::Resumed { address } => write!(f, "{address} resumed"),
-            Report::Closing { address } => write!(f, "{address} closing"),
-            Report::Closed { address } => write!(f, "{address} closed"),
+            Report::Closing { address, udp } => write!(f, "{}{address} closing", protocol(*udp)),
+            Report::Closed { address, udp } => write!(f, "{}{address} closed", protocol(*udp)),
         }
     }
+}
+
+/// What the lines of datagram sockets begin with: a server may have the same address.
+fn protocol(udp: bool) -> &'static str {
+    if udp { "udp " } else { "" }
 }
 
 /// The user's hook, if there is one.

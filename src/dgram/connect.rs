@@ -93,7 +93,7 @@ impl Socket {
         let done = self.replace(prepared, &mut not_rejoined);
         // The hook is called only now, when no lock is held.
         for error in not_rejoined {
-            self.0.reporter.tell(|| Report::Failed { connection: None, error });
+            self.0.reporter.tell(|| Report::Failed { connection: None, error, udp: true });
         }
         match done {
             Ok(()) => Ok(()),

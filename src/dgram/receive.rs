@@ -258,7 +258,7 @@ impl Shared {
     /// Tells of an error, and pauses if there are many. Without the socket: the hook may close it.
     fn failed<T>(&self, error: &io::Error, until: Until) -> io::Result<Option<T>> {
         let error = Error::call("recvmsg", error);
-        self.reporter.tell(|| Report::Failed { connection: None, error: error.clone() });
+        self.reporter.tell(|| Report::Failed { connection: None, error: error.clone(), udp: true });
         self.pause(lock(&self.backoff).after_error(Instant::now()), until);
         if self.is_closed() { Ok(None) } else { Err(error.into()) }
     }

@@ -102,7 +102,7 @@ impl Shared {
         self.closing.cancel();
         drop(lock(&self.attached).take());
         if first {
-            self.reporter.tell(|| Report::Closing { address: self.address.into() });
+            self.reporter.tell(|| Report::Closing { address: self.address.into(), udp: true });
         }
         let (open, draining) = {
             let mut slot = write(&self.slot);
@@ -121,8 +121,8 @@ impl Shared {
         if first {
             self.carried_over.clear();
             self.reporter.tell(|| match gone {
-                true => Report::Closed { address: self.address.into() },
-                false => Report::Failed { connection: None, error: still_receiving(self.address) },
+                true => Report::Closed { address: self.address.into(), udp: true },
+                false => Report::Failed { connection: None, error: still_receiving(self.address), udp: true },
             });
         }
     }

@@ -92,7 +92,7 @@ impl Client {
         drop(slots);
         let tell_first = || {
             if let Some(error) = &failure {
-                server.registry.reporter.tell(|| Report::Failed { connection: None, error: error.clone() });
+                server.registry.reporter.tell(|| Report::Failed { connection: None, error: error.clone(), udp: false });
             }
         };
         refuse(server, stream, (Some(local), remote), by, presence, hooks, &tell_first);

@@ -145,7 +145,11 @@ impl Server {
         let running = self.start(move || {
             server.accept_for(&feed).map_err(|error| {
                 let error = Error::from(error);
-                server.inner.registry.reporter.tell(|| Report::Failed { connection: None, error: error.clone() });
+                server.inner.registry.reporter.tell(|| Report::Failed {
+                    connection: None,
+                    error: error.clone(),
+                    udp: false,
+                });
                 error.into()
             })
         })?;

@@ -312,7 +312,7 @@ impl Registry {
     fn tell_over(&self) {
         {
             let _frame = self.frame(0);
-            self.reporter.tell(|| Report::Closed { address: self.address.clone() });
+            self.reporter.tell(|| Report::Closed { address: self.address.clone(), udp: false });
         }
         self.gate.over();
     }

@@ -273,9 +273,9 @@ impl Listener {
         registry.lingering.close();
         registry.gate.closed();
         let _frame = presence.frame();
-        registry.reporter.tell(|| Report::Closing { address: self.address.clone() });
+        registry.reporter.tell(|| Report::Closing { address: self.address.clone(), udp: false });
         if let Err(error) = file {
-            registry.reporter.tell(|| Report::Failed { connection: None, error });
+            registry.reporter.tell(|| Report::Failed { connection: None, error, udp: false });
         }
         for refused in turned_away {
             self.tell_refused(refused);

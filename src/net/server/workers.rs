@@ -162,7 +162,11 @@ impl<'a> Workers<'a> {
         drop(slots);
         let error = Error::from(error);
         let tell_first = || {
-            self.server.registry.reporter.tell(|| Report::Failed { connection: None, error: error.clone() });
+            self.server.registry.reporter.tell(|| Report::Failed {
+                connection: None,
+                error: error.clone(),
+                udp: false,
+            });
             if let Some(hook) = self.hooks.error {
                 guarded(|| hook(&error, None));
             }

@@ -544,7 +544,7 @@ impl Connection {
 
     /// Tells of the error that has ended the connection.
     pub(crate) fn tell_failed(&self, error: &Error) {
-        self.reporter.tell(|| Report::Failed { connection: Some(self.name()), error: error.clone() });
+        self.reporter.tell(|| Report::Failed { connection: Some(self.name()), error: error.clone(), udp: false });
     }
 
     pub(crate) fn name(&self) -> ConnectionInfo {

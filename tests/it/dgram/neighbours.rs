@@ -246,7 +246,11 @@ mod networks {
             socket.close();
             let at = socket.address();
             let reports: Vec<_> = told.try_iter().collect();
-            assert_eq!(reports, [format!("{at} closing"), format!("failed: close ETIMEDOUT {at}")], "it says so");
+            assert_eq!(
+                reports,
+                [format!("udp {at} closing"), format!("udp failed: close ETIMEDOUT {at}")],
+                "it says so"
+            );
             assert!(!running.is_finished(), "the premise: the receiver is left");
             run("ip link set lo up");
             giver.send_to(b"late", giver.local_addr().unwrap()).unwrap();

@@ -264,11 +264,11 @@ fn errors_of_receiving_are_events_and_the_loop_goes_on() {
         let pauses = Duration::from_millis(5 * 5);
         assert!(begun.elapsed() >= pauses, "errors in a row are slowed down: {:?}", begun.elapsed());
         let reports = reports.lock().unwrap();
-        assert_eq!(reports[..6], ["failed: recvmsg ENOMEM"; 6], "each error is reported");
+        assert_eq!(reports[..6], ["udp failed: recvmsg ENOMEM"; 6], "each error is reported");
         let address = socket.address();
         assert_eq!(
             reports[6..],
-            [format!("{address} closing"), format!("{address} closed")],
+            [format!("udp {address} closing"), format!("udp {address} closed")],
             "and the end is, in order"
         );
     });

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 
 use landline::net::{Server, ServerOptions, Socket, SocketOptions};
-use landline::{ConnectionId, Outcome, Report};
+use landline::{ConnectionId, Outcome, Report, dgram};
 
 use crate::support::Whole;
 use crate::support::clients::{client, stop};
@@ -203,6 +203,39 @@ fn closed_is_reported_after_the_last_connection_has_ended() {
             drop(accepted);
             assert_eq!(words(2), ["written", "closed"], "ended (… written), then closed");
             drop(client);
+        });
+    });
+}
+
+/// Ensures that reports of a server and of a datagram socket with the same address are told apart, by their lines and by a
+/// field.
+#[test]
+fn reports_of_a_datagram_socket_say_that_it_is_one() {
+    within("both are closed", || {
+        each_ip(|at| {
+            let (options, told) = reporting();
+            let server = options.listen(at).expect("port 0 can be listened on");
+            let address = server.address();
+            let (tell, told_of_udp) = mpsc::channel();
+            let options = dgram::SocketOptions::new().report(move |report| {
+                // The last reports come when the test is over.
+                let _ = tell.send(report.clone());
+            });
+            // The port may be taken, and then another one does.
+            let place = address.socket_addr().expect("it has an IP");
+            let socket = options.bind(place).or_else(|_| options.bind(at)).expect("port 0 is free");
+            let its_address = socket.address();
+            server.close();
+            socket.close();
+            let (of_tcp, of_udp): (Vec<_>, Vec<_>) = (told.try_iter().collect(), told_of_udp.try_iter().collect());
+            let lines = |reports: &[Report]| reports.iter().map(Report::to_string).collect::<Vec<_>>();
+            assert_eq!(lines(&of_tcp), [format!("{address} closing"), format!("{address} closed")], "of TCP as ever");
+            let with_word = [format!("udp {its_address} closing"), format!("udp {its_address} closed")];
+            assert_eq!(lines(&of_udp), with_word, "the line of a datagram socket begins with `udp`");
+            let is_udp = |report: &Report| {
+                matches!(report, Report::Closing { udp: true, .. } | Report::Closed { udp: true, .. })
+            };
+            assert!(of_udp.iter().all(is_udp) && !of_tcp.iter().any(is_udp), "and so says its field");
         });
     });
 }
