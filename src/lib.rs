@@ -78,7 +78,7 @@
 //! - docs/std.md: the same for std's sockets, call by call, with the kinds of errors. docs/others.md: in short for Go,
 //!   tokio and Python.
 //! - docs/recipes.md: TLS, WebSockets, JSON, a GUI, a pool, CONNECT, handlers that are not `Sync`, a server for a test,
-//!   metrics, Ctrl+C, in few lines each. docs/twins.md: the examples beside plain std.
+//!   logs, metrics, Ctrl+C, in few lines each. docs/twins.md: the examples beside plain std.
 //! - docs/reliability.md: what was done to break it: loom, fuzzing, a stampede, 10,000 at once, and thirty known
 //!   pitfalls with the test of each.
 //! - docs/embedding.md: what a host program may rely on: signals, output, threads, globals, unloading.

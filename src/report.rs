@@ -286,6 +286,39 @@ pub enum Report {
     },
 }
 
+impl Report {
+    /// Whether it tells of something that went wrong, as a program writes it to its log as a warning. So do:
+    ///
+    /// - [`AttemptFailed`](Report::AttemptFailed) and [`AttemptTimedOut`](Report::AttemptTimedOut): the connect may still
+    ///   succeed, by another address;
+    /// - [`Failed`](Report::Failed) and [`Panicked`](Report::Panicked);
+    /// - [`AcceptPaused`](Report::AcceptPaused) and [`AcceptHeldUp`](Report::AcceptHeldUp);
+    /// - [`Ended`](Report::Ended) by [`Outcome::Forced`]: a shutdown has cut the connection off.
+    ///
+    /// The others do not. A client that was [`Refused`](Report::Refused) was turned away by a rule of the server's; where
+    /// the cause was an error, a thread that could not be started or a wrong PROXY header, `Failed` came before. It also
+    /// comes before an `Ended` by [`Outcome::Failed`], and `Panicked` before one by [`Outcome::Panicked`].
+    pub fn is_failure(&self) -> bool {
+        match self {
+            Report::AttemptFailed { .. }
+            | Report::AttemptTimedOut { .. }
+            | Report::Failed { .. }
+            | Report::Panicked { .. }
+            | Report::AcceptPaused { .. }
+            | Report::AcceptHeldUp { .. } => true,
+            Report::Ended { outcome, .. } => *outcome == Outcome::Forced,
+            Report::Accepted { .. }
+            | Report::LookedUp { .. }
+            | Report::Attempt { .. }
+            | Report::Connected { .. }
+            | Report::Refused { .. }
+            | Report::Resumed { .. }
+            | Report::Closing { .. }
+            | Report::Closed { .. } => false,
+        }
+    }
+}
+
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Whatever text of a peer, a resolver or a handler is in it.
@@ -359,7 +392,50 @@ impl fmt::Debug for Reporter {
 
 #[cfg(test)]
 mod tests {
-    use super::RefusedBy;
+    use std::io;
+    use std::net::SocketAddr;
+
+    use super::*;
+
+    /// Ensures that failures are those reports which the documentation lists, whatever is in them.
+    #[test]
+    fn failures_are_the_reports_that_are_listed() {
+        let address = || Address::from(SocketAddr::from(([127, 0, 0, 1], 80)));
+        let info = || ConnectionInfo { id: ConnectionId(1), local: address(), remote: address(), accepted: true };
+        let error = || Error::call("accept", &io::ErrorKind::OutOfMemory.into());
+        let ended = |outcome| {
+            let (connection, after, read, written) = (info(), Duration::ZERO, 1, 2);
+            Report::Ended { connection, after, read, written, outcome }
+        };
+        let failures = [
+            Report::AttemptFailed { address: address(), error: error() },
+            Report::AttemptTimedOut { address: address() },
+            Report::Failed { connection: None, error: error(), udp: false },
+            Report::Failed { connection: Some(info()), error: error(), udp: false },
+            Report::Failed { connection: None, error: error(), udp: true },
+            Report::Panicked { connection: info(), message: "oh".into() },
+            Report::AcceptPaused { address: address(), error: error(), pause: Duration::ZERO },
+            Report::AcceptHeldUp { address: address() },
+            ended(Outcome::Forced),
+        ];
+        for report in failures {
+            assert!(report.is_failure(), "it is a failure: {report:?}");
+        }
+        let refused = RefusedBy::ALL.map(|by| Report::Refused { local: address(), remote: address(), by });
+        let ends = [Outcome::Finished, Outcome::Destroyed, Outcome::Reset, Outcome::Failed, Outcome::Panicked];
+        let others = [
+            Report::Accepted { connection: info(), open: 1 },
+            Report::LookedUp { host: "a.name".into(), addresses: Vec::new() },
+            Report::Attempt { address: address() },
+            Report::Connected { connection: info() },
+            Report::Resumed { address: address() },
+            Report::Closing { address: address(), udp: false },
+            Report::Closed { address: address(), udp: true },
+        ];
+        for report in others.into_iter().chain(refused).chain(ends.map(ended)) {
+            assert!(!report.is_failure(), "it is none, or was told before: {report:?}");
+        }
+    }
 
     /// Ensures that each cause of a refusal has its place among the counts.
     #[test]
