@@ -56,7 +56,9 @@ impl Server {
 
     /// Blocks until the server is closed, by [`close`](Server::close) from another thread or from a handler, its last
     /// connection has ended and no longer [lingers](crate::net::ServerOptions::lingering_close), the last
-    /// [goodbye](crate::net::WhenFull::RefuseWith) is over, and that was reported.
+    /// [goodbye](crate::net::WhenFull::RefuseWith) is over, and the `report` hook was told of it. It waits for a
+    /// [`begin_shutdown`](Server::begin_shutdown) and its [`report`](Server::report), but not for a
+    /// [`shutdown`](Server::shutdown) in another thread: join that thread.
     ///
     /// Callable from handlers and from every callback: what the calling thread acts for is left out, and so is what
     /// other threads act for that wait here too. Two kinds of thread wait for themselves, here and in
@@ -140,6 +142,10 @@ impl Server {
     /// it saw, whichever did it. The thread that receives the server's [`events`](Server::events) calls
     /// [`begin_shutdown`](Server::begin_shutdown) instead: this would wait for it, and return when the time is up.
     ///
+    /// [`serve`](Server::serve) in another thread returns when the last handler has returned, which is before this does.
+    /// Where that thread is `main`, the process may end before the report is printed. So `main` joins the thread that calls
+    /// this, or that thread calls [`begin_shutdown`](Server::begin_shutdown), whose report is there when `serve` returns.
+    ///
     /// ```
     /// use landline::net::{Server, Socket};
     /// use std::time::Duration;
@@ -196,7 +202,24 @@ impl Server {
     /// Begins a [`shutdown`](Server::shutdown) on a thread of its own and returns at once, when the server has begun to
     /// close: for the thread that receives the server's [`events`](Server::events), which goes on receiving until the
     /// channel is disconnected; for a handler that goes on reading, whose connection is ended with the others; and to end
-    /// several servers under one clock. [`report`](Server::report) then says how it went.
+    /// several servers under one clock. [`report`](Server::report) then says how it went: it is there when
+    /// [`serve`](Server::serve), [`wait`](Server::wait) or [`Running::join`](crate::Running::join) returns.
+    ///
+    /// ```
+    /// use landline::net::Server;
+    /// use std::thread;
+    /// use std::time::Duration;
+    ///
+    /// let server = Server::listen("127.0.0.1:0")?;
+    /// let ending = server.clone();
+    /// thread::spawn(move || {
+    ///     // A signal or a command of an operator has come.
+    ///     ending.begin_shutdown(Duration::from_secs(10))
+    /// });
+    /// server.serve(|socket| socket.pipe(socket))?;
+    /// println!("{}", server.report().expect("`serve` returns when it is there"));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     ///
     /// # Errors
     /// The thread cannot be started; nothing was done then.

@@ -27,6 +27,26 @@ fn counts(report: ShutdownReport) -> (usize, usize, usize) {
     (report.finished, report.forced, report.still_running)
 }
 
+/// Ensures that the report of a shutdown that another thread has begun is there when `serve` returns, so that a `main` that
+/// serves can print it.
+#[test]
+fn the_report_of_a_begun_shutdown_is_there_when_serve_returns() {
+    each_ip(|place| {
+        for round in 0..40 {
+            let server = Server::listen(place).expect("port 0 can be listened on");
+            let serving = server.clone();
+            let main = thread::spawn(move || serving.serve(echo).map(|()| serving.report()));
+            let clients: Vec<_> = (0..round % 4).map(|_| client(server.address())).collect();
+            eventually("all are served", || server.connections() == clients.len());
+            let ending = server.clone();
+            let begun = thread::spawn(move || ending.begin_shutdown(HANG));
+            within("begin_shutdown returns", move || begun.join()).expect("no panic").expect("a thread starts");
+            let report = within("serve returns", move || main.join()).expect("no panic").expect("in order");
+            assert_eq!(report.map(counts), Some((clients.len(), 0, 0)), "round {round}: it says how it went");
+        }
+    });
+}
+
 /// Ensures that a shutdown over 200 clients of every kind returns in its time, and that its report is what happened: who
 /// waits for its peer ends at once, who writes to a slow one ends when that has read it all, who writes to one that does not
 /// read is cut off, and who computes is told of as still running.
