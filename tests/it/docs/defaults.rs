@@ -8,15 +8,19 @@ use landline::net::{KeepAlive, Server, ServerOptions, Socket, SocketOptions};
 
 use crate::support::pages::{files, read, root, word};
 
-/// The cells of the page's rows.
+/// The heading of the table that `docs::zero` reads.
+pub(crate) const ZERO: &str = "\n## What zero and `None` mean\n";
+
+/// The cells of the rows of the first two tables.
 fn rows(page: &str) -> Vec<[&str; 3]> {
+    let (page, _) = page.split_once(ZERO).expect("the page has its last section");
     let rows = page.lines().filter_map(|line| line.strip_prefix("| ")?.strip_suffix(" |"));
     let rows = rows.map(|row| row.split(" | ").collect::<Vec<_>>().try_into().expect("a row has three cells"));
     rows.filter(|cells: &[&str; 3]| cells[0] != "what").collect()
 }
 
 /// What stands in backticks.
-fn quoted(cell: &str) -> Vec<&str> {
+pub(crate) fn quoted(cell: &str) -> Vec<&str> {
     cell.split('`').skip(1).step_by(2).collect()
 }
 

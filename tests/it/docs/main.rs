@@ -13,3 +13,4 @@ mod node;
 mod others;
 mod reliability;
 mod twins;
+mod zero;
