@@ -20,7 +20,7 @@ fn rows(page: &str) -> Vec<[&str; 3]> {
 }
 
 /// What stands in backticks.
-pub(crate) fn quoted(cell: &str) -> Vec<&str> {
+fn quoted(cell: &str) -> Vec<&str> {
     cell.split('`').skip(1).step_by(2).collect()
 }
 

@@ -11,6 +11,7 @@ mod house;
 mod index;
 mod node;
 mod others;
+mod reference;
 mod reliability;
 mod twins;
 mod zero;

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use landline::net::{KeepAlive, Server, ServerOptions, Socket, SocketOptions};
 use landline::{Cancel, Error, Limit, dgram};
 
-use crate::defaults::{ZERO, quoted};
-use crate::support::pages::{read, root};
+use crate::defaults::ZERO;
+use crate::support::pages::{public_names, quoted, read, root};
 use crate::support::{Told, each_ip, eventually, within};
 
 /// The calls that the first cells of the table name.
@@ -40,15 +40,8 @@ fn every_time_and_size_has_a_row() {
     assert!(takers.len() > 40, "the calls are read: {takers:?}");
     let missing: Vec<_> = takers.difference(&page).collect();
     assert_eq!(missing, Vec::<&String>::new(), "these take a time or a size, and the page does not say what zero is");
-    let methods = read(&root().join("docs/public-api.txt"));
-    let is_there = |name: &&String| {
-        let (owner, method) = name.rsplit_once("::").expect("it has an owner");
-        ["", "net::"].iter().any(|module| {
-            methods.contains(&format!("pub fn landline::{module}{owner}::{method}"))
-                || methods.contains(&format!("pub fn landline::{module}{owner}<T>::{method}"))
-        })
-    };
-    let gone: Vec<_> = page.iter().filter(|name| !is_there(name)).collect();
+    let public = public_names();
+    let gone: Vec<_> = page.difference(&public).collect();
     assert_eq!(gone, Vec::<&String>::new(), "these are named on the page, and are no calls");
 }
 
