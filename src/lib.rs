@@ -72,7 +72,8 @@
 //!
 //! - docs/lessons/ (Chinese: docs/zh/): sockets in twelve lessons, from a first server to many machines.
 //! - docs/design.md: why it is made as it is. docs/index.md: the function that shows each idea. docs/defaults.md: every
-//!   default. docs/benchmarks.md: how fast, beside what else there is.
+//!   default. docs/reference.md: every error code, what blocks and what wakes it, fixed intervals. docs/stability.md:
+//!   what is stable. docs/benchmarks.md: how fast, beside what else there is.
 //! - docs/node.md: each option, method and event of Node's, what it is called here, and the test that proves it; where
 //!   landline differs, and why; a Node tutorial's programs and their counterparts.
 //! - docs/std.md: the same for std's sockets, call by call, with the kinds of errors. docs/others.md: in short for Go,

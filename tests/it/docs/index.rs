@@ -10,6 +10,8 @@ fn pages() -> Vec<PathBuf> {
         "docs/index.md",
         "docs/design.md",
         "docs/defaults.md",
+        "docs/reference.md",
+        "docs/stability.md",
         "docs/std.md",
         "docs/others.md",
         "docs/lessons/README.md",

@@ -13,5 +13,6 @@ mod node;
 mod others;
 mod reference;
 mod reliability;
+mod stability;
 mod twins;
 mod zero;
