@@ -62,6 +62,8 @@ pub enum RefusedBy {
     PerAddress,
     /// Its address is on the server's block list.
     Blocked,
+    /// The server's [filter](crate::net::ServerOptions::filter) said no, or panicked.
+    Filtered,
     /// No thread could be started to serve it.
     NoThread,
     /// The server was being closed when it arrived, or before its PROXY header was there.
@@ -76,10 +78,11 @@ pub enum RefusedBy {
 
 impl RefusedBy {
     /// Each of them, in the order of the enum, by which they are counted.
-    pub(crate) const ALL: [RefusedBy; 8] = [
+    pub(crate) const ALL: [RefusedBy; 9] = [
         RefusedBy::Full,
         RefusedBy::PerAddress,
         RefusedBy::Blocked,
+        RefusedBy::Filtered,
         RefusedBy::NoThread,
         RefusedBy::Closing,
         RefusedBy::Untrusted,
@@ -88,12 +91,13 @@ impl RefusedBy {
     ];
 
     /// How it reads in a log, and whether such a client hears the goodbye of a full server. Clients that are shut out
-    /// by a list, or that are no load balancer or a broken one, are only closed.
+    /// by a list or a filter, or that are no load balancer or a broken one, are only closed.
     fn text_and_goodbye(self) -> (&'static str, bool) {
         match self {
             RefusedBy::Full => ("full", true),
             RefusedBy::PerAddress => ("too many from its address", true),
             RefusedBy::Blocked => ("blocked", false),
+            RefusedBy::Filtered => ("filtered", false),
             RefusedBy::NoThread => ("no thread", true),
             RefusedBy::Closing => ("closing", true),
             RefusedBy::Untrusted => ("no trusted load balancer", false),

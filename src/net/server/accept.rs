@@ -175,7 +175,15 @@ pub(crate) fn next_client<'a>(
                 let client = Accepted { stream: stream.into(), remote, presence, slots: None, header: None };
                 // What comes from a listener that others have too is let in while the server closes: no other process
                 // can be given it.
-                let incoming = match client.with_slots(server, until, view.phase()) {
+                let phase = view.phase();
+                let incoming = if server.filters(phase) {
+                    // Code of the program's, which may take long: other threads accept meanwhile.
+                    turn = None;
+                    client.filtered(server, until, phase, crew)
+                } else {
+                    client.with_slots(server, until, phase)
+                };
+                let incoming = match incoming {
                     Ok(incoming) => incoming,
                     Err(client) => return Err(keep(server, *client, hooks, crew)),
                 };

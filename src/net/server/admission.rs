@@ -1,4 +1,5 @@
-//! Who is let in: the limit, the limit of each address, the block list, and who is trusted to send a PROXY header.
+//! Who is let in: the limit, the limit of each address, the block list, the filter, and who is trusted to send a PROXY
+//! header.
 
 use std::net::TcpStream;
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use crate::net::socket::{Socket, stream};
 use crate::report::{RefusedBy, Report};
 use crate::slots::{AddressSlot, Denied, Slot};
 use crate::sync::deadline::Deadline;
+use crate::sync::gate::Phase;
 
 /// A client that was let in.
 pub(crate) struct Client {
@@ -70,7 +72,8 @@ impl Client {
             Ok(Some(Header::Passed { client, reached })) => {
                 let own = (mem::replace(&mut self.local, reached), mem::replace(&mut self.remote, client));
                 self.proxied = Some(Box::new(own));
-                match server.take_address(&self.remote) {
+                let asked = server.ask_filter(&self.remote, &self.presence, |call| call());
+                match asked.and_then(|()| server.take_address(&self.remote)) {
                     Ok(address) => {
                         self.slots.1 = address;
                         return Introduced::In(self);
@@ -196,6 +199,36 @@ impl Listener {
             (Some(addresses), Some(ip)) => addresses.take(ip).map(Some).ok_or(RefusedBy::PerAddress),
             _ => Ok(None),
         }
+    }
+
+    /// Whether the filter is asked about a client that comes in that phase, before it has a slot. Behind load balancers
+    /// it is asked later: the client's address is not known yet.
+    pub(crate) fn filters(&self, phase: Phase) -> bool {
+        self.options.filter.is_on() && self.options.trusted.is_none() && phase < Phase::Closed
+    }
+
+    /// Asks the filter, if there is one, unless the client is on the block list. `call` makes the call, on the calling
+    /// thread, which holds nothing that other threads wait for.
+    ///
+    /// # Errors
+    /// Why the client is refused.
+    pub(crate) fn ask_filter(
+        &self,
+        remote: &Address,
+        presence: &Presence,
+        call: impl FnOnce(&mut dyn FnMut()),
+    ) -> Result<(), RefusedBy> {
+        if !self.options.filter.is_on() {
+            return Ok(());
+        }
+        if self.is_blocked(remote) {
+            return Err(RefusedBy::Blocked);
+        }
+        let _in_hook = self.registry.in_hook();
+        let _frame = presence.frame();
+        let mut lets_in = false;
+        call(&mut || lets_in = self.options.filter.lets_in(remote));
+        if lets_in { Ok(()) } else { Err(RefusedBy::Filtered) }
     }
 
     /// Why no client from there is let in, whether there is room or not; told by the ends of the connection itself.

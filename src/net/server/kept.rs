@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::net::server::arrival::{Accepted, Incoming};
 use crate::net::server::listener::Listener;
+use crate::net::server::patience::Crew;
 use crate::net::server::refuse::Refused;
 use crate::report::RefusedBy;
 use crate::sync::deadline::Deadline;
@@ -12,6 +13,23 @@ use crate::sync::gate::Phase;
 use crate::sync::poison::lock;
 
 impl Accepted {
+    /// As [`with_slots`](Self::with_slots), if the filter lets it in. That is asked once, before the client may be kept.
+    pub(crate) fn filtered(
+        self,
+        server: &Listener,
+        until: Deadline,
+        phase: Phase,
+        crew: &dyn Crew,
+    ) -> Result<Incoming, Box<Accepted>> {
+        match server.ask_filter(&self.remote, &self.presence, |call| crew.away(call)) {
+            Ok(()) => self.with_slots(server, until, phase),
+            Err(by) => {
+                let Accepted { stream, remote, presence, header, .. } = self;
+                Ok(Incoming { stream, remote, slots: Err(by), presence, header })
+            }
+        }
+    }
+
     /// Takes what it needs to be let in; gives it back where there is no slot until then. In that phase it came.
     pub(crate) fn with_slots(
         self,

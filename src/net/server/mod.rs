@@ -6,6 +6,7 @@ pub(crate) mod arrival;
 pub(crate) mod callbacks;
 #[cfg(feature = "channel")]
 pub(crate) mod channel;
+pub(crate) mod filter;
 pub(crate) mod guard;
 pub(crate) mod idle;
 pub(crate) mod kept;
@@ -191,8 +192,8 @@ impl Server {
         accept::accept(&self.inner, &Caller::patient())
     }
 
-    /// The next client if one waits, as std's `try_recv` gives the next message. It does not block. `None` once the server
-    /// is closed. Otherwise as [`accept`](Server::accept).
+    /// The next client if one waits, as std's `try_recv` gives the next message. It does not block, unless a
+    /// [filter](ServerOptions::filter) does. `None` once the server is closed. Otherwise as [`accept`](Server::accept).
     ///
     /// A client whose [PROXY header](ServerOptions::proxy_protocol) has not arrived is kept for the next call, with its
     /// slot and its time for the header.

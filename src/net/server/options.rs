@@ -4,12 +4,14 @@ use std::borrow::Cow;
 use std::io;
 use std::time::Duration;
 
+use crate::address::Address;
 use crate::before_bind::BeforeBind;
 use crate::block_list::BlockList;
 use crate::cancel::Cancel;
 use crate::error::{Error, Result};
 use crate::limit::Limit;
 use crate::net::proxy::{self, Trusted};
+use crate::net::server::filter::Filter;
 use crate::net::socket::keep_alive::KeepAlive;
 use crate::net::socket::lingering;
 use crate::net::socket::lingering::LINGERING_CLOSE;
@@ -36,6 +38,7 @@ pub struct ServerOptions {
     pub(crate) max_connections: Max,
     pub(crate) when_full: WhenFull,
     pub(crate) block_list: Option<BlockList>,
+    pub(crate) filter: Filter,
     pub(crate) max_per_address: Option<usize>,
     pub(crate) shared_limit: Option<Limit>,
     pub(crate) trusted: Option<Trusted>,
@@ -76,6 +79,7 @@ impl ServerOptions {
             max_connections: Max::Default,
             when_full: WhenFull::default(),
             block_list: None,
+            filter: Filter::default(),
             max_per_address: None,
             shared_limit: None,
             trusted: None,
@@ -113,6 +117,54 @@ impl ServerOptions {
     /// while the server runs. Default: none.
     pub fn block_list(self, list: &BlockList) -> ServerOptions {
         ServerOptions { block_list: Some(list.clone()), ..self }
+    }
+
+    /// Asks `filter` about each client, by its address, before the client counts: with `true` the limits are next, with
+    /// `false` the client is closed without a goodbye. It is counted and reported as
+    /// [`RefusedBy::Filtered`](crate::RefusedBy::Filtered), and no other callback is called. Default: none.
+    ///
+    /// It is called once for each client, on the thread that has accepted it, before the client has a slot. It is not
+    /// called for clients on the [`block_list`](Self::block_list), nor for those that a server refuses because it is
+    /// closing, in the backlog or accepted.
+    ///
+    /// It is called without a lock held, and may block and call anything of the server:
+    /// - Other threads accept meanwhile. In [`serve`](crate::net::Server::serve) at most sixteen threads beyond the limit
+    ///   of connections are in it, as in other [callbacks](crate::net::ServerCallbacks). The one thread of
+    ///   [`incoming`](crate::net::Server::incoming) waits for it, and so do callers of
+    ///   [`accept`](crate::net::Server::accept), [`accept_timeout`](crate::net::Server::accept_timeout) and
+    ///   [`try_accept`](crate::net::Server::try_accept), whatever their time.
+    /// - [`close`](crate::net::Server::close) does not wait for it. A client that it lets in after that is refused since
+    ///   the server is closing; on an [adopted](Self::adopt) listener it is served.
+    ///   [`shutdown`](crate::net::Server::shutdown) waits for `grace`, and counts it as still running then.
+    /// - A panic in it refuses the client, and no other.
+    ///
+    /// Behind [load balancers](Self::proxy_protocol) it is called with the address that the header names, after the header,
+    /// and the connection holds its slot meanwhile. It is not called where the header names no client. With
+    /// [`WhenFull::Wait`] other clients may have taken the slots when it returns. The client then waits for one with its
+    /// thread, accepted already. A client on a Unix socket has a path, which mostly is empty.
+    ///
+    /// ```
+    /// use landline::RefusedBy;
+    /// use landline::net::{ServerOptions, Socket};
+    /// use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+    ///
+    /// let clients = AtomicU32::new(0);
+    /// let options = ServerOptions::new().filter(move |_| clients.fetch_add(1, Relaxed) < 1);
+    /// let server = options.listen("127.0.0.1:0")?;
+    /// let serving = server.spawn(|socket| socket.write_end("the first"))?;
+    ///
+    /// assert_eq!(std::io::read_to_string(Socket::connect(server.address())?)?, "the first");
+    /// assert_eq!(std::io::read_to_string(Socket::connect(server.address())?)?, "");
+    /// server.close();
+    /// serving.join()?;
+    /// assert_eq!(server.stats().refused(RefusedBy::Filtered), 1);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    #[doc(alias = "verifyClient")]
+    #[doc(alias = "TCPServerConnectionFilter")]
+    pub fn filter(mut self, filter: impl Fn(&Address) -> bool + Send + Sync + 'static) -> ServerOptions {
+        self.filter = Filter::new(filter);
+        self
     }
 
     /// What a client gets that comes when the server is full. Default: [`WhenFull::Refuse`].

@@ -41,9 +41,9 @@ impl<'a> Hooks<'a> {
         server.registry.reporter.is_on() || self.refused(by).is_some()
     }
 
-    /// Blocked clients are told to the report hook alone.
+    /// Clients that the program itself shuts out, by a list or its filter, are told to the report hook alone.
     fn refused(&self, by: RefusedBy) -> Option<&'a RefusedHook<'a>> {
-        self.refused.filter(|_| by != RefusedBy::Blocked)
+        self.refused.filter(|_| !matches!(by, RefusedBy::Blocked | RefusedBy::Filtered))
     }
 }
 

@@ -81,7 +81,8 @@ pub struct ShutdownReport {
     /// Connections that were destroyed since the time was up, by this shutdown or by another that ran at the same time.
     pub forced: usize,
     /// Handlers that had not returned yet, sockets from `accept` that other threads were still using, and callbacks about
-    /// clients that were turned away, without what the calling thread acts for itself; also threads that had not left
+    /// clients that were turned away, or a [filter](super::ServerOptions::filter), without what the calling thread acts for
+    /// itself; also threads that had not left
     /// accept(2). While it is not 0, code of the server runs: a program must not unload it. Nor before `serve` has
     /// returned, and std has ended its threads, which takes a moment.
     pub still_running: usize,

@@ -241,7 +241,9 @@ impl Crew for Worker<'_, '_, '_> {
     fn away(&self, call: &mut dyn FnMut()) {
         if self.workers.waiting.fetch_sub(1, SeqCst) == 1 {
             // Where no thread is to be had, none accepts meanwhile.
-            let _ = self.workers.relieve(self.scope);
+            if matches!(self.workers.relieve(self.scope), Ok(false)) {
+                self.workers.tell_held_up();
+            }
         }
         call();
         self.workers.waiting.fetch_add(1, SeqCst);

@@ -89,6 +89,7 @@ enum Place {
     ErrorHook,
     RefusedHook,
     CloseHook,
+    Filter,
     /// The reports.
     Accepted,
     Ended,
@@ -459,7 +460,14 @@ impl Outside {
         let (alive, handler) = mpsc::channel();
         let hook = Arc::downgrade(&cell);
         let report = move |report: &Report| hook.upgrade().into_iter().for_each(|cell| cell.report(report));
-        let options = ServerOptions::new().cancel(&cell.cancel).report(report);
+        let mut options = ServerOptions::new().cancel(&cell.cancel).report(report);
+        if cell.place == Place::Filter {
+            let filter = Arc::downgrade(&cell);
+            options = options.filter(move |_| {
+                filter.upgrade().into_iter().for_each(|cell| cell.reached(Place::Filter));
+                true
+            });
+        }
         let server = options.listen(cell.family).expect("port 0 can be listened on");
         *lock(&cell.server) = Some(server.clone());
         let (leaving, holding, threads) = Default::default();
@@ -773,6 +781,12 @@ fn each_call_returns_in_the_refused_hook() {
 #[test]
 fn each_call_returns_in_the_close_hook() {
     each_call_returns(&[Place::CloseHook]);
+}
+
+/// Ensures that each call that ends something returns in the filter.
+#[test]
+fn each_call_returns_in_the_filter() {
+    each_call_returns(&[Place::Filter]);
 }
 
 /// Ensures that each call that ends something returns in the report `Accepted`.

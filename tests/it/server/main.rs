@@ -20,6 +20,7 @@ mod count;
 mod embedding;
 #[cfg(feature = "channel")]
 mod ends_from_inside;
+mod filter;
 mod givers;
 mod guard;
 mod idle;
