@@ -235,6 +235,17 @@ impl TryFrom<&Address> for SocketAddr {
     }
 }
 
+#[cfg(unix)]
+impl TryFrom<&Address> for std::os::unix::net::SocketAddr {
+    type Error = io::Error;
+
+    /// `ERR_INVALID_ADDRESS_FAMILY` for an IP address. An abstract name of Linux is one there too.
+    fn try_from(address: &Address) -> io::Result<std::os::unix::net::SocketAddr> {
+        let is_ip = || Error::invalid("ERR_INVALID_ADDRESS_FAMILY", format!("An IP address is no path: {address}"));
+        crate::sys::address_of(address.path().ok_or_else(is_ip)?)
+    }
+}
+
 impl FromStr for Address {
     type Err = io::Error;
 

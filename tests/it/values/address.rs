@@ -77,6 +77,38 @@ fn a_mapped_address_is_its_ipv4_address() {
     assert_eq!(Some(mapped), "127.0.0.1:3000".parse().ok(), "and equal");
 }
 
+/// Ensures that an address is the same as std's type of its family, abstract names and clients without a name too, and
+/// that the type of the other family is an error that names it.
+#[test]
+#[cfg(unix)]
+fn an_address_is_one_of_stds_types() {
+    use std::os::unix::net::SocketAddr as UnixAddr;
+
+    let unix = |path: &str| UnixAddr::try_from(&Address::from(PathBuf::from(path)));
+    let named = unix("/run/a").expect("it is a path");
+    assert_eq!(named.as_pathname(), Some(Path::new("/run/a")), "a path is std's pathname");
+    assert!(unix("").expect("it is one").is_unnamed(), "the empty path of a client without a name is std's unnamed");
+    #[cfg(target_os = "linux")]
+    {
+        use std::os::linux::net::SocketAddrExt;
+        let name = unix("\0a").expect("it is an abstract name");
+        assert_eq!(name.as_abstract_name(), Some(&b"a"[..]), "a path that begins with a NUL is std's abstract name");
+    }
+
+    let ip: Address = "127.0.0.1:80".parse().expect("it is an address");
+    assert_eq!(SocketAddr::try_from(&ip).ok(), ip.socket_addr(), "an IP address is std's SocketAddr");
+    let errors = [
+        (UnixAddr::try_from(&ip).err(), "127.0.0.1:80"),
+        (SocketAddr::try_from(&Address::from(PathBuf::from("/run/a"))).err(), "/run/a"),
+    ];
+    for (error, named) in errors {
+        let error = error.expect("it is of the other family");
+        assert_eq!(error.told().code(), "ERR_INVALID_ADDRESS_FAMILY", "the code says why");
+        assert!(error.to_string().contains(named), "the error names the address: {error}");
+    }
+    assert!(unix(&"a".repeat(200)).is_err(), "a path too long for the system is an error");
+}
+
 /// Ensures that addresses can be compared, ordered, hashed, and written into JSON as a path.
 #[test]
 fn addresses_are_values() {
