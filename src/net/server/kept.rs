@@ -13,7 +13,7 @@ use crate::sync::gate::Phase;
 use crate::sync::poison::lock;
 
 impl Accepted {
-    /// As [`with_slots`](Self::with_slots), if the filter lets it in. That is asked once, before the client may be kept.
+    /// As [`with_slots`](Self::with_slots), if the filter lets it in. It is asked once, before the client may be kept.
     pub(crate) fn filtered(
         self,
         server: &Listener,

@@ -80,11 +80,11 @@ pub struct ShutdownReport {
     pub finished: usize,
     /// Connections that were destroyed since the time was up, by this shutdown or by another that ran at the same time.
     pub forced: usize,
-    /// Handlers that had not returned yet, sockets from `accept` that other threads were still using, and callbacks about
-    /// clients that were turned away, or a [filter](super::ServerOptions::filter), without what the calling thread acts for
-    /// itself; also threads that had not left
-    /// accept(2). While it is not 0, code of the server runs: a program must not unload it. Nor before `serve` has
-    /// returned, and std has ended its threads, which takes a moment.
+    /// Handlers that had not returned yet, sockets from `accept` that other threads were still using, and callbacks
+    /// about clients that were turned away, or a [filter](super::ServerOptions::filter), without what the calling
+    /// thread acts for itself; also threads that had not left accept(2). While it is not 0, code of the server runs:
+    /// a program must not unload it. Nor before `serve` has returned, and std has ended its threads, which takes a
+    /// moment.
     pub still_running: usize,
     /// How long it took.
     pub elapsed: Duration,

@@ -86,8 +86,9 @@ impl Slow {
     }
 }
 
-/// Ensures that a client which the filter refuses sees its end and no goodbye, takes no slot, and is counted and reported as
-/// filtered, and by the report alone; and that the filter is called once for each client, with its address.
+/// Ensures that a client which the filter refuses sees its end and no goodbye, takes no slot, and is counted and
+/// reported as filtered, and by the report alone; and that the filter is called once for each client, with its
+/// address.
 #[test]
 fn a_client_that_the_filter_refuses_only_sees_the_end() {
     each_ip(|place| {
@@ -152,8 +153,8 @@ fn a_channel_has_no_event_of_a_client_that_the_filter_refuses() {
     });
 }
 
-/// Ensures that the filter is not called for clients on the block list, and is called before the limits are asked, of the
-/// server and of an address.
+/// Ensures that the filter is not called for clients on the block list, and is called before the limits are asked, of
+/// the server and of an address.
 #[test]
 fn the_filter_comes_after_the_block_list_and_before_the_limits() {
     each_ip(|place| {
@@ -226,8 +227,9 @@ fn join(serving: Vec<JoinHandle<io::Result<()>>>) {
     }
 }
 
-/// Ensures that a client in a filter that blocks holds neither a slot nor anything that other threads need to accept: with a
-/// limit of one another client is served meanwhile, and the server can be closed; also where clients wait for a slot.
+/// Ensures that a client in a filter that blocks holds neither a slot nor anything that other threads need to accept:
+/// with a limit of one another client is served meanwhile, and the server can be closed; also where clients wait for
+/// a slot.
 #[test]
 fn a_client_in_the_filter_holds_no_slot_and_no_other_thread_up() {
     for way in WAYS {
@@ -260,27 +262,37 @@ fn a_client_in_the_filter_holds_no_slot_and_no_other_thread_up() {
     }
 }
 
-/// Ensures that a client which was accepted on an adopted listener before the close is served when the filter lets it in
-/// after it: no other process could be given it.
+/// Ensures that a client which the filter lets in after the close is served where it was accepted on an adopted listener,
+/// since no other process could be given it, and behind a load balancer, since it has its slot.
 #[test]
-fn a_client_of_an_adopted_listener_is_served_though_the_server_was_closed_meanwhile() {
+fn a_client_of_an_adopted_listener_or_a_load_balancer_is_served_though_the_server_was_closed_meanwhile() {
     each_ip(|place| {
-        let (filter, slow) = slow();
-        let listener = TcpListener::bind(place).expect("port 0 can be listened on");
-        let server = ServerOptions::new().filter(filter).adopt(listener).expect("it listens");
-        let serving = server.spawn(hello).expect("a thread can be started");
-        let held = client(server.address());
-        slow.wait();
-        let closing = server.clone();
-        within("close() does not wait for the filter", move || closing.close());
-        slow.release(true);
-        assert!(is_served(&held), "it was accepted before the close");
-        stop(&server, serving);
+        for is_behind in [false, true] {
+            let (filter, slow) = slow();
+            let server = if is_behind {
+                behind().filter(filter).listen(place)
+            } else {
+                let listener = TcpListener::bind(place).expect("port 0 can be listened on");
+                ServerOptions::new().filter(filter).adopt(listener)
+            };
+            let server = server.expect("it listens");
+            let serving = server.spawn(hello).expect("a thread can be started");
+            let mut held = client(server.address());
+            if is_behind {
+                held.write_all(header("192.0.2.7").as_bytes()).expect("it is connected");
+            }
+            slow.wait();
+            let closing = server.clone();
+            within("close() does not wait for the filter", move || closing.close());
+            slow.release(true);
+            assert!(is_served(&held), "it was accepted before the close, behind a load balancer: {is_behind}");
+            stop(&server, serving);
+        }
     });
 }
 
-/// Ensures that where clients wait for a slot, one that is in the filter while another takes the last slot waits for the next,
-/// and is asked about once.
+/// Ensures that where clients wait for a slot, one that is in the filter while another takes the last slot waits for
+/// the next, and is asked about once.
 #[test]
 fn a_client_that_finds_no_slot_after_the_filter_waits_for_one() {
     for way in WAYS {
@@ -310,8 +322,8 @@ fn a_client_that_finds_no_slot_after_the_filter_waits_for_one() {
     }
 }
 
-/// Ensures that a client which is kept for the next call, since its caller's time was over before there was a slot, is asked
-/// about once, whether a caller or a handler gets it at last.
+/// Ensures that a client which is kept for the next call, since its caller's time was over before there was a slot,
+/// is asked about once, whether a caller or a handler gets it at last.
 #[test]
 fn a_client_that_is_kept_for_the_next_call_is_asked_about_once() {
     type Accept = fn(&Server) -> io::Result<Option<Socket>>;
@@ -360,8 +372,9 @@ fn behind() -> ServerOptions {
     ServerOptions::new().proxy_protocol(&everybody()).proxy_timeout(None)
 }
 
-/// Ensures that behind a load balancer the filter is called once, with the client's address, when the header is complete, while
-/// the connection has its slot; whichever way the client is accepted, also if it is kept for the next call meanwhile.
+/// Ensures that behind a load balancer the filter is called once, with the client's address, when the header is
+/// complete, while the connection has its slot; whichever way the client is accepted, also if it is kept for the next
+/// call meanwhile.
 #[test]
 fn behind_a_load_balancer_the_filter_sees_the_clients_own_address() {
     for way in WAYS {
@@ -398,8 +411,8 @@ fn behind_a_load_balancer_the_filter_sees_the_clients_own_address() {
     }
 }
 
-/// Ensures that a client behind a load balancer which the filter refuses gives its slot back, and is reported by its own
-/// address; that one on the block list is not asked about; nor is a load balancer that names no client.
+/// Ensures that a client behind a load balancer which the filter refuses gives its slot back, and is reported by its
+/// own address; that one on the block list is not asked about; nor is a load balancer that names no client.
 #[test]
 fn behind_a_load_balancer_a_client_is_refused_by_its_own_address() {
     each_ip(|place| {
@@ -433,7 +446,8 @@ fn behind_a_load_balancer_a_client_is_refused_by_its_own_address() {
     });
 }
 
-/// Ensures that a panic in the filter refuses its client as filtered, and leaves no thread, descriptor, slot or lock behind.
+/// Ensures that a panic in the filter refuses its client as filtered, and leaves no thread, descriptor, slot or lock
+/// behind.
 #[test]
 fn a_panic_in_the_filter_refuses_the_client_and_leaves_nothing() {
     in_child(this_test!(), &[], || {
@@ -507,8 +521,8 @@ fn filters_that_block_have_at_most_sixteen_threads_beyond_the_limit() {
     });
 }
 
-/// Ensures that `shutdown` waits for a filter as long as its time is, and counts it as still running then; and that the server
-/// is over when the filter has returned.
+/// Ensures that `shutdown` waits for a filter as long as its time is, and counts it as still running then; and that
+/// the server is over when the filter has returned.
 #[test]
 fn a_filter_that_outlasts_a_shutdown_is_still_running() {
     for options in [ServerOptions::new(), behind()] {
@@ -532,7 +546,8 @@ fn a_filter_that_outlasts_a_shutdown_is_still_running() {
     }
 }
 
-/// Ensures that the filter may wait for other servers: here it accepts a client of another one, by whose word it decides.
+/// Ensures that the filter may wait for other servers: here it accepts a client of another one, by whose word it
+/// decides.
 #[test]
 fn the_filter_may_accept_clients_of_another_server() {
     each_ip(|place| {
@@ -555,8 +570,8 @@ fn the_filter_may_accept_clients_of_another_server() {
     });
 }
 
-/// Ensures that clients in the backlog, which a closing server answers, are refused since it is closing, without being asked
-/// about: no code of the program's runs before the listener is gone.
+/// Ensures that clients in the backlog, which a closing server answers, are refused since it is closing, without
+/// being asked about: no code of the program's runs before the listener is gone.
 #[test]
 fn clients_in_the_backlog_of_a_closing_server_are_not_asked_about() {
     each_ip(|place| {
