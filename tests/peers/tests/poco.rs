@@ -95,13 +95,14 @@ mod tcp_server {
         within(|| {
             let all = BlockList::new();
             all.add_cidr("0.0.0.0/0").unwrap();
-            let served = Served::with(&ServerOptions::new().block_list(&all), "127.0.0.1:0", echo);
-            assert_eq!(served.client().read(&mut [0]).unwrap(), 0);
-            let stats = served.server.stats();
-            assert_eq!(
-                (served.server.connections(), stats.accepted, stats.refused(landline::RefusedBy::Blocked)),
-                (0, 0, 1)
-            );
+            let by_list = (ServerOptions::new().block_list(&all), landline::RefusedBy::Blocked);
+            let by_function = (ServerOptions::new().filter(|_| false), landline::RefusedBy::Filtered);
+            for (options, by) in [by_list, by_function] {
+                let served = Served::with(&options, "127.0.0.1:0", echo);
+                assert_eq!(served.client().read(&mut [0]).unwrap(), 0);
+                let stats = served.server.stats();
+                assert_eq!((served.server.connections(), stats.accepted, stats.refused(by)), (0, 0, 1));
+            }
         });
     }
 }
