@@ -11,7 +11,7 @@ pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// What an [`io::Error`] of this library says beside its kind: the operation, the code, the address.
 ///
-/// Every call returns [`io::Result`], and [`Error::of`] finds this in the error of any of them:
+/// Every call returns [`io::Result`], and [`Error::of`] finds this in its error:
 ///
 /// ```
 /// use landline::{Error, net::Server};
@@ -23,6 +23,9 @@ pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;
 /// assert_eq!(error.to_string(), format!("listen EADDRINUSE: address already in use {}", first.address()));
 /// # Ok::<(), std::io::Error>(())
 /// ```
+///
+/// It is not in the plain errors that std's own readers give too: `UnexpectedEof` of `read_exact`, `InvalidData` of a line
+/// that is too long or no text, `WouldBlock` of a `try_recv` that found nothing. docs/reference.md has a table of all codes.
 ///
 /// Its text begins as Node's does for the same failure, so it can be searched for. What the system or the program's own
 /// code has said is kept as its [`source`](std::error::Error::source). Two errors are equal when code, operation and
@@ -69,7 +72,7 @@ pub(crate) enum Cause {
 impl Cause {
     /// Whether an error says this and no more.
     pub(crate) fn is_of(self, error: &io::Error) -> bool {
-        Error::of(error).is_some_and(|error| error.has(self))
+        Error::itself(error).is_some_and(|error| error.has(self))
     }
 
     /// Whether an error says this, or has one that does as its source. Asks errors of the program's own.
@@ -120,7 +123,8 @@ impl Error {
         self.0.source.as_ref()?.raw_os_error()
     }
 
-    /// The address that was listened on, connected to or sent to. Of several that were tried, the first.
+    /// The address that was listened on, connected to or sent to. Of several that were tried, the first. `None` for reads and
+    /// writes: there the socket has it, [`remote_address`](crate::net::Socket::remote_address).
     pub fn address(&self) -> Option<&Address> {
         self.0.address.as_ref().or_else(|| self.0.causes.first()?.address())
     }
@@ -142,8 +146,24 @@ impl Error {
         &self.0.causes
     }
 
-    /// The landline error inside an [`io::Error`], if there is one.
+    /// The error of the library inside an [`io::Error`], also where the program has wrapped it into one of its own, as its
+    /// [`source`](std::error::Error::source). `None` if there is none.
     pub fn of(error: &io::Error) -> Option<&Error> {
+        let mut next = error.get_ref().map(|error| error as &(dyn std::error::Error + 'static));
+        while let Some(error) = next {
+            match error.downcast_ref::<io::Error>() {
+                Some(inside) => return Error::of(inside),
+                None => match error.downcast_ref() {
+                    Some(found) => return Some(found),
+                    None => next = error.source(),
+                },
+            }
+        }
+        None
+    }
+
+    /// What an [`io::Error`] is, if it is one of the library's: not one that the program has made of it.
+    fn itself(error: &io::Error) -> Option<&Error> {
         error.get_ref()?.downcast_ref()
     }
 
@@ -187,7 +207,7 @@ impl Error {
 
     /// A failed system call.
     pub(crate) fn call(syscall: &'static str, error: &io::Error) -> Error {
-        if let Some(error) = Error::of(error) {
+        if let Some(error) = Error::itself(error) {
             return error.clone();
         }
         let mut this = Error::new(error.kind(), sys::code(error));

@@ -1,8 +1,8 @@
 //! TCP: servers, and sockets that blocking calls read and write.
-//!
-//! A folder is an object, a file of it a role. `server` listens, decides who is served and serves; `connect` makes
-//! clients; `proxy` reads the header of load balancers. All three make a `socket`, which knows none of them: to follow
-//! a connection, read `socket/connection.rs` (its state and its end), then `read.rs`, `write.rs` and `timers.rs`.
+
+// A folder is an object, a file of it a role. `server` listens, decides who is served and serves; `connect` makes
+// clients; `proxy` reads the header of load balancers. All three make a `socket`, which knows none of them: to follow
+// a connection, read `socket/connection.rs` (its state and its end), then `read.rs`, `write.rs` and `timers.rs`.
 
 mod connect;
 mod proxy;

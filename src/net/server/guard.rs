@@ -20,7 +20,8 @@ impl Server {
     ///
     /// Declare it before the clients, which are then dropped first. Dropping it blocks as `shutdown` does, and harms nothing
     /// if the server has been shut down before: so the program calls `shutdown` where it wants the report. Of a server whose
-    /// [`events`](Server::events) the same thread receives, drop the `Events` instead.
+    /// [`events`](Server::events) the same thread receives, drop the `Events` instead. The times of several add up, one drop
+    /// after the other, unless [`begin_shutdown`](Server::begin_shutdown) was called on each before.
     ///
     /// ```
     /// use landline::net::{Server, Socket};

@@ -94,8 +94,9 @@ impl ServerOptions {
     /// is [adopted](Self::adopt) instead: `close` would end it for all of them.
     ///
     /// It is made blocking, without a timeout of its own, and is not passed on to programs that are started
-    /// (close-on-exec). Backlog and address stay as they are, and so do the options that belong to binding; those of the
-    /// connections apply. The file of a Unix socket stays when the server is closed, as std leaves it.
+    /// (close-on-exec). Backlog and address stay as they are. Options for binding, such as
+    /// [`before_bind`](Self::before_bind) and [`remove_stale`](Self::remove_stale), are not applied; those of the connections
+    /// are. The file of a Unix socket stays when the server is closed, as std leaves it.
     ///
     /// With the default options, [`Server::from`] is the same and cannot fail.
     ///

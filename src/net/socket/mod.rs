@@ -34,8 +34,8 @@ use crate::sys;
 
 /// A connection over TCP or a Unix socket: a client's own, or one that a server accepted.
 ///
-/// It is [`Read`] and [`Write`], owned or by reference, and has their methods on `&self`, so that one thread can read
-/// while another writes. Clones are handles to the same connection. Closing acts on the connection, whatever handles
+/// It is [`Read`] and [`Write`], owned or by reference, and has `read`, `read_exact`, `write_all` and `write_fmt` on `&self`
+/// itself, so that one thread can read while another writes; the other methods of the traits are for `&mut &socket`. Clones are handles to the same connection. Closing acts on the connection, whatever handles
 /// are left: their calls then fail with `NotConnected`, or with `ABORT_ERR` where a [`Cancel`](crate::Cancel) has closed
 /// it. When the last handle of an open connection is dropped, it is closed as std closes, by close(2), as soon as what
 /// its [outbox](Socket::outbox) holds is out.

@@ -100,7 +100,8 @@ impl Socket {
     /// Timeouts of `reader` and `writer` (errors of kind `TimedOut` or `WouldBlock`) are ticks: the relay looks whether
     /// the connection is open, and goes on. So give them one, of 100 ms perhaps, where they have no other end: nothing
     /// here can wake a read of theirs that blocks, and an error or a [`destroy`](Self::destroy) of the connection ends
-    /// the relay at the next tick, piece or end. A serial port never ends: once the peer has, a whole tick without a byte
+    /// the relay at the next tick, piece or end. A pipe of a program has no timeout: a `UnixStream::pair` in its place has,
+    /// as docs/recipes.md shows. A serial port never ends: once the peer has, a whole tick without a byte
     /// is taken for its end.
     ///
     /// ```

@@ -109,3 +109,31 @@ fn errors_are_equal_by_code_operation_and_address() {
     );
     assert_ne!(taken(&server), bind, "another operation");
 }
+
+/// Ensures that an error of the library is found inside errors that the program has made of it, and that a tick among them
+/// stays one.
+#[test]
+fn an_error_is_found_behind_the_programs_own() {
+    #[derive(Debug)]
+    struct While(&'static str, io::Error);
+    impl fmt::Display for While {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "while {}: {}", self.0, self.1)
+        }
+    }
+    impl std::error::Error for While {
+        fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+            Some(&self.1)
+        }
+    }
+
+    let (_server, client, _accepted) = pair("127.0.0.1:0");
+    // Not a bound: it is to run out.
+    client.set_read_timeout(std::time::Duration::from_millis(1)).expect("it is open");
+    let tick = client.read(&mut [0]).expect_err("nothing comes");
+    let wrapped = io::Error::new(tick.kind(), While("reading", tick));
+    let twice = io::Error::other(While("serving", wrapped));
+    assert_eq!(Error::of(&twice).map(Error::code), Some("ERR_SOCKET_TIMEOUT"), "it is found: {twice}");
+    assert!(Error::is_tick(&twice), "and is a tick");
+    assert!(Error::of(&io::Error::other(While("nothing", io::Error::other("else")))).is_none(), "none is made up");
+}
