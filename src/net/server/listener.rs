@@ -17,7 +17,6 @@ use crate::net::unix::SocketFile;
 use crate::slots::Addresses;
 use crate::sync::poison::{read, write};
 use crate::sync::wait_queue::WaitQueue;
-use crate::sys;
 
 /// What [`Server`] handles share.
 pub(crate) struct Listener {
@@ -83,12 +82,10 @@ impl Listener {
         read(&self.listener).clone()
     }
 
-    /// The descriptor is closed when the last thread has let go of it: acceptors have by then, `with_raw` may not. The
-    /// address is free all the same where shutdown(2) frees it.
+    /// The descriptor is closed when the last thread has let go of it: acceptors have by then, `with_raw` may not. It is
+    /// not shut down here: after fork(2) that would end the listener of the process that made it.
     pub(crate) fn drop_listener(&self) {
         let listener = write(&self.listener).take();
-        if let Some(listener) = listener.filter(|listener| !self.adopted && Arc::strong_count(listener) > 1) {
-            sys::shut_listener(&listener);
-        }
+        drop(listener);
     }
 }

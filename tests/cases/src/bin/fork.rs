@@ -2,7 +2,7 @@
 //! server. The child has a copy of every descriptor.
 //!
 //! fork destroy | drop | reset | each | handler | error | child_drops | child_file | daemon | close | child_closes |
-//! drop_queued
+//! child_closes_lent | drop_queued
 
 use cases::verdict;
 use landline::net::{Server, ServerOptions, Socket};
@@ -164,6 +164,26 @@ fn main() {
                 }
             }
             verdict(true, "a child closed what it served, and its parent goes on, over TCP and a path");
+        }
+        // A child closes its server while another thread of its own has the listener's descriptor.
+        "child_closes_lent" => {
+            let server = Server::listen("127.0.0.1:0").unwrap();
+            let pid = unsafe { libc::fork() };
+            if pid == 0 {
+                let (lend, lent) = (server.clone(), std::sync::mpsc::channel());
+                std::thread::spawn(move || {
+                    lend.with_raw(|_| {
+                        lent.0.send(()).unwrap();
+                        std::thread::sleep(Duration::from_secs(60));
+                    })
+                });
+                lent.1.recv().unwrap();
+                server.close();
+                unsafe { libc::_exit(0) }
+            }
+            unsafe { libc::waitpid(pid, std::ptr::null_mut(), 0) };
+            let works = TcpStream::connect(server.address().socket_addr().unwrap());
+            verdict(works.is_ok(), format!("after a child closed a listener that it had lent: {works:?}"));
         }
         // The parent of a daemon drops its handle: who is queued is the child's, and its listener goes on blocking.
         "drop_queued" => {
