@@ -315,6 +315,11 @@ pub(crate) fn reset(_: TcpStream) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
+/// Resets a TCP connection whose descriptor is used elsewhere in this process too, where that can be done now.
+pub(crate) fn is_reset_now(stream: &TcpStream) -> bool {
+    stream.try_clone().and_then(reset).is_ok()
+}
+
 /// An address of no family, AF_UNSPEC. std and socket2 have no name for it, but std gives one as the address of a
 /// sender that has none: Linux then writes nothing, and the family stays 0. Were it ever another one, connect(2) on a
 /// connected TCP socket would fail with EISCONN.

@@ -457,7 +457,13 @@ impl Connection {
         // shutdown(2) fails only if the connection is gone already, which is what it is for.
         match mode {
             CloseMode::Reset(patience) => self.reset(stream, patience),
-            _ if others => _ = stream.shutdown(Shutdown::Both),
+            _ if others => {
+                // A thread that reads has left nothing unread.
+                let is_unread = !self.reading.is_taken() && self.has_unread_input(&stream);
+                if !(is_unread && sys::is_reset_now(&stream)) {
+                    let _ = stream.shutdown(Shutdown::Both);
+                }
+            }
             CloseMode::Plain => {}
             _ if self.both_ended(mode) => {}
             _ if self.has_unread_input(&stream) => self.reset(stream, Duration::ZERO),
@@ -488,7 +494,7 @@ impl Connection {
             Ok(stream) => return drop(sys::reset(stream)),
             Err(stream) => stream,
         };
-        if stream.try_clone().and_then(sys::reset).is_err() {
+        if !sys::is_reset_now(&stream) {
             // A reader of ours is woken without an end to our direction; a writer is not.
             let _ = stream.shutdown(Shutdown::Read);
             if !self.writer_leaves(patience) {

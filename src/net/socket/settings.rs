@@ -244,9 +244,9 @@ impl Socket {
     ///
     /// A [`destroy`](Self::destroy) in another thread, or in `f`, does not wait for `f`: the peer sees the end at once, as
     /// by shutdown(2), and the descriptor is closed when `f` returns. The RST of
-    /// [`reset_and_destroy`](Self::reset_and_destroy) is sent then. So the descriptor stays the same one for as long as `f`
-    /// runs, and no descriptor outlives the connection otherwise. A duplicate of it is the caller's, and keeps the
-    /// connection open.
+    /// [`reset_and_destroy`](Self::reset_and_destroy) is sent at once on Linux, elsewhere then. So the descriptor stays the
+    /// same one for as long as `f` runs, and no descriptor outlives the connection otherwise. A duplicate of it is the
+    /// caller's: dropping the last handle leaves it the connection, a `destroy` ends it for the duplicate too.
     ///
     /// What `f` changes is for the caller to answer for:
     /// - `O_NONBLOCK`: reads and writes that would block fail with `WouldBlock`;

@@ -11,7 +11,7 @@ use socket2::SockRef;
 
 use crate::support::Whole;
 use crate::support::fixtures::{kernel, pair};
-use crate::support::{each_ip, within};
+use crate::support::{differs, each_ip, within};
 
 /// Ensures that the descriptor that is lent is the connection's, that what the closure returns comes back, and that the
 /// connection is used as before.
@@ -58,6 +58,26 @@ fn the_descriptor_outlives_a_destroy_until_the_closure_returns() {
         // Another test may have the number by then.
         let is_same = open.is_ok_and(|open| link().is_ok_and(|now| now == open));
         assert!(!is_same, "the descriptor is closed when the closure has returned");
+    });
+}
+
+/// Ensures that a peer whose bytes were not read is reset by a destroy, and not told of an orderly end, also while a closure
+/// has the descriptor, and at once.
+#[test]
+fn bytes_that_are_unread_reset_the_peer_while_the_descriptor_is_lent() {
+    if differs("the reset is sent when the descriptor is closed") {
+        return;
+    }
+    each_ip(|at| {
+        let (_server, client, accepted) = pair(at);
+        client.write_all("unread").expect("it is connected");
+        accepted.peek(&mut [0; 1]).expect("it arrives");
+        let read = accepted.with_raw(|_| {
+            accepted.destroy();
+            within("the peer hears of it", move || client.read(&mut [0; 1]))
+        });
+        let error = read.expect("it was open").expect_err("half a conversation is no whole one");
+        assert_eq!(error.kind(), ErrorKind::ConnectionReset, "the peer is reset while the closure runs");
     });
 }
 
