@@ -430,6 +430,7 @@ impl Place {
             last,
             written: 0,
             we_ended: false,
+            peer_ended: false,
             quiet: 0,
             left: LINGERING_BYTES,
             began: now,
@@ -469,6 +470,8 @@ pub(crate) struct Leaving {
     /// How much of the message.
     written: usize,
     we_ended: bool,
+    /// The peer's end was read.
+    peer_ended: bool,
     /// How often in a row the peer was found silent.
     quiet: u32,
     /// How much more input is thrown away.
@@ -546,6 +549,7 @@ impl Leaving {
     /// A read gave nothing: the peer's end, or that of an interrupted read. Whether there is more to do.
     fn was_silent(&mut self) -> bool {
         let Last::Quiet(looks) = self.last else {
+            self.peer_ended = true;
             // With a message that is not out, the peer's end is no reason to go: it may still read.
             return !self.we_ended;
         };
@@ -581,10 +585,18 @@ impl Leaving {
 }
 
 impl Drop for Leaving {
+    /// Another thread of ours may be in a read or a write, and a copy in another process would keep our end back, or a peer
+    /// that sends on waiting for ever. So close(2) alone is left only where both sides have ended.
     fn drop(&mut self) {
-        // Another thread of ours is in a read or a write, or our end is not out: a copy in another process would keep
-        // it back.
-        if Arc::strong_count(&self.stream) > 1 || !self.we_ended {
+        let are_others = Arc::strong_count(&self.stream) > 1;
+        if self.we_ended && self.peer_ended && !are_others {
+            return;
+        }
+        let is_unread = self.we_ended
+            && !self.peer_ended
+            && sys::peek_now(&self.stream, &mut [MaybeUninit::uninit()]).is_ok_and(|length| length > 0);
+        // What close(2) does with input that is unread.
+        if !(is_unread && sys::is_reset_now(&self.stream)) {
             let _ = self.stream.shutdown(Shutdown::Both);
         }
     }

@@ -102,6 +102,32 @@ fn the_end_of_a_handler_reaches_the_peer_of_a_copied_connection() {
     }
 }
 
+/// Ensures that a peer that goes on sending after a handler has returned is reset in the end, and does not wait for ever for
+/// room that none makes, although there is a copy of the descriptor.
+#[test]
+fn a_peer_that_sends_on_is_reset_although_there_is_a_copy() {
+    if differs("a peer that waits for room is reset once the last copy is closed") {
+        return;
+    }
+    each_ip(|at| {
+        let (give, copies) = mpsc::channel();
+        let options = ServerOptions::new().lingering_close(HANG);
+        let served = Served::start(at, &options, move |socket| give.send(copy(socket)).map_err(io::Error::other));
+        let peer = served.connect();
+        let _copy = copies.recv_timeout(HANG).expect("the handler runs");
+        let error = within("the peer is not left waiting", move || {
+            loop {
+                if let Err(error) = peer.write_all([0; 64 * 1024]) {
+                    return error;
+                }
+            }
+        });
+        let kinds = [ErrorKind::ConnectionReset, ErrorKind::BrokenPipe];
+        assert!(kinds.contains(&error.kind()), "the peer sees a reset: {error}");
+        served.stop();
+    });
+}
+
 /// Ensures that dropping the last handle is close(2) and no more: the copy goes on with the connection, both ways.
 #[test]
 fn a_dropped_handle_leaves_a_copied_connection_alone() {
