@@ -12,7 +12,8 @@ use crate::sync::poison::lock;
 #[derive(Debug, Default)]
 pub(crate) struct Carried {
     pipes: Mutex<Pipes>,
-    /// How many pipes that read from it write just now, for which they may take their time.
+    /// How many pipes that read from it, or that write to it what they read elsewhere, write just now, for which they may
+    /// take their time.
     writers: AtomicUsize,
 }
 
@@ -22,6 +23,8 @@ struct Pipes {
     readers: usize,
     /// From where others write to it.
     from: Vec<Weak<Connection>>,
+    /// How many write to it what they read elsewhere than from a connection.
+    foreign: usize,
     /// How many bytes had passed at the last look that saw more, and when that was.
     seen: Option<(u64, Instant)>,
 }
@@ -31,12 +34,26 @@ impl Carried {
         lock(&self.pipes).readers > 0
     }
 
-    pub(crate) fn from(&self) -> Vec<Arc<Connection>> {
+    /// Whether what is written to it is read elsewhere.
+    pub(crate) fn is_fed(&self) -> bool {
+        let pipes = lock(&self.pipes);
+        pipes.foreign > 0 || pipes.from.iter().any(|from| from.strong_count() > 0)
+    }
+
+    fn from(&self) -> Vec<Arc<Connection>> {
         lock(&self.pipes).from.iter().filter_map(Weak::upgrade).collect()
     }
 
     fn is_writing(&self) -> bool {
         self.writers.load(SeqCst) > 0
+    }
+
+    /// Does a write of what was read.
+    fn writing<T>(&self, write: impl FnOnce() -> T) -> T {
+        self.writers.fetch_add(1, SeqCst);
+        let done = write();
+        self.writers.fetch_sub(1, SeqCst);
+        done
     }
 
     /// Whether, of `passed` bytes, none was seen to pass for `time`, by looks at it.
@@ -61,7 +78,7 @@ impl Connection {
             if !self.has(INTERRUPTED) {
                 self.interrupt_reads();
             }
-            if from.is_empty() {
+            if !self.carried.is_fed() {
                 return false;
             }
         }
@@ -106,10 +123,28 @@ impl<'a> Carrying<'a> {
 
     /// Does a write of what was read.
     pub(crate) fn writing<T>(&self, write: impl FnOnce() -> T) -> T {
-        self.from.carried.writers.fetch_add(1, SeqCst);
-        let done = write();
-        self.from.carried.writers.fetch_sub(1, SeqCst);
-        done
+        self.from.carried.writing(write)
+    }
+}
+
+/// What is read elsewhere than from a connection is written to one, until this is dropped.
+pub(crate) struct Feeding<'a>(&'a Carried);
+
+impl<'a> Feeding<'a> {
+    pub(crate) fn begin(to: &'a Connection) -> Feeding<'a> {
+        lock(&to.carried.pipes).foreign += 1;
+        Feeding(&to.carried)
+    }
+
+    /// Does a write to it.
+    pub(crate) fn writing<T>(&self, write: impl FnOnce() -> T) -> T {
+        self.0.writing(write)
+    }
+}
+
+impl Drop for Feeding<'_> {
+    fn drop(&mut self) {
+        lock(&self.0.pipes).foreign -= 1;
     }
 }
 

@@ -320,10 +320,10 @@ impl Connection {
         self.bytes_read.load(Relaxed) + self.bytes_written.load(Relaxed)
     }
 
-    /// How it is cut off. Its peer is not to take half of what another connection sends for the whole: a thread that
+    /// How it is cut off. Its peer is not to take half of what is sent elsewhere for the whole: a thread that
     /// writes just then has 10 ms to leave, so that no end goes out before the reset, and no longer than `patience`.
     pub(crate) fn mode_of_cut(&self, patience: Duration) -> CloseMode {
-        let has_reset = self.family() != Family::Unix && !self.carried.from().is_empty();
+        let has_reset = self.family() != Family::Unix && self.carried.is_fed();
         if has_reset { CloseMode::Reset(patience.min(Duration::from_millis(10))) } else { CloseMode::Cut }
     }
 

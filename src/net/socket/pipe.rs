@@ -9,11 +9,12 @@ use std::time::Duration;
 use crate::callback::{Frame, acts_for};
 use crate::error::{Cause, Error};
 use crate::net::socket::Socket;
-use crate::net::socket::carried::Carrying;
+use crate::net::socket::carried::{Carrying, Feeding};
 use crate::net::socket::read::Chunks;
 use crate::net::socket::stream::CHUNK;
 use crate::net::socket::timers::Direction;
 use crate::net::socket::write::Data;
+use crate::sys;
 use crate::thread::{Builder, ThreadOptions};
 
 /// What is read at most at a time. Nobody sees the pieces, and larger ones take fewer system calls for each megabyte;
@@ -97,12 +98,12 @@ impl Socket {
     /// Blocks until both have ended. `writer` is used on the calling thread, `reader` on a thread of its own. `writer`
     /// is flushed after each piece.
     ///
-    /// Timeouts of `reader` and `writer` (errors of kind `TimedOut` or `WouldBlock`) are ticks: the relay looks whether
-    /// the connection is open, and goes on. So give them one, of 100 ms perhaps, where they have no other end: nothing
-    /// here can wake a read of theirs that blocks, and an error or a [`destroy`](Self::destroy) of the connection ends
-    /// the relay at the next tick, piece or end. A pipe of a program has no timeout: a `UnixStream::pair` in its place has,
-    /// as docs/recipes.md shows. A serial port never ends: once the peer has, a whole tick without a byte
-    /// is taken for its end.
+    /// Timeouts of `reader` and `writer` are ticks: errors of kind `TimedOut` or `WouldBlock`, but not the `ETIMEDOUT` by which a
+    /// Unix system gives a peer up. The relay looks whether the connection is open, and goes on. So give them one, of 100 ms
+    /// perhaps, where they have no other end: nothing here can wake a read of theirs that blocks, and an error or a
+    /// [`destroy`](Self::destroy) of the connection ends the relay at the next tick, piece or end. A pipe of a program has no
+    /// timeout: a `UnixStream::pair` in its place has, as docs/recipes.md shows. A serial port never ends: once the peer has,
+    /// a whole tick without a byte is taken for its end.
     ///
     /// ```
     /// # #[cfg(unix)] {
@@ -168,13 +169,14 @@ impl Socket {
 
     /// Until the end of `reader`, for which its silence is taken once the peer's bytes are `written`.
     fn pipe_from(&self, mut reader: impl Read, written: &AtomicBool) -> io::Result<()> {
+        let feeding = Feeding::begin(&self.connection);
         let mut buffer = vec![0; CHUNK];
         loop {
             // Before the read: the tick is whole then.
             let is_written = written.load(SeqCst);
             match self.unless_tick(|| reader.read(&mut buffer))? {
                 Some(0) => return self.end(),
-                Some(n) => self.write_all(&buffer[..n])?,
+                Some(n) => feeding.writing(|| self.write_all(&buffer[..n]))?,
                 None if is_written => return self.end(),
                 None => {}
             }
@@ -192,7 +194,11 @@ impl Socket {
         };
         let is_tick = match Error::of(&error) {
             Some(error) => error.is_waited(),
-            None => matches!(error.kind(), io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock),
+            None => match error.kind() {
+                io::ErrorKind::WouldBlock => true,
+                io::ErrorKind::TimedOut => error.raw_os_error().is_none() || sys::is_timeout(&error),
+                _ => false,
+            },
         };
         if !is_tick {
             return Err(error);

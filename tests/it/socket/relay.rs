@@ -225,3 +225,105 @@ fn what_ends_a_relay_is_told() {
     });
     assert!(by_other_connection.contains("ECONNRESET"), "the error is the other connection's: {by_other_connection}");
 }
+
+/// Ensures that a peer that is still sent what is read elsewhere when the shutdown of the server has run out of time is reset,
+/// whether it has ended or not: it is not to take a half for the whole.
+#[test]
+fn a_shutdown_that_cuts_a_relay_resets_the_peer() {
+    struct Endless;
+
+    impl Read for Endless {
+        fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+            // Not a bound: the pace.
+            thread::sleep(TICK);
+            buf[0] = b'x';
+            Ok(1)
+        }
+    }
+
+    each_ip(|at| {
+        for has_ended in [false, true] {
+            let (tell, told) = mpsc::channel();
+            let served =
+                Served::start(at, &ServerOptions::new(), move |socket| socket.relay(Endless, Ended(tell.clone())));
+            let client = served.connect();
+            client.read_exact(&mut [0; 1]).expect("the relay runs");
+            if has_ended {
+                client.end().expect("it is connected");
+                told.recv_timeout(HANG).expect("the peer's end drops the writer");
+            }
+            let _ = served.server.shutdown(20 * TICK);
+            let error = within("the peer hears of it", move || client.read_all()).expect_err("it is no whole");
+            assert_eq!(error.kind(), ErrorKind::ConnectionReset, "the peer is reset; it had ended: {has_ended}");
+            served.stop();
+        }
+    });
+}
+
+/// Ensures that a shutdown waits, within its time, for a peer that is slow to take what is read elsewhere, as it does for one
+/// that another connection sends to.
+#[test]
+fn a_shutdown_waits_for_a_slow_peer_of_a_relay() {
+    // More than the system's buffers hold, so that the relay is blocked in a write.
+    const SIZE: usize = 16 << 20;
+    each_ip(|at| {
+        eventually("the relay's thread is never kept from writing", || {
+            let served = Served::start(at, &ServerOptions::new(), |socket| socket.relay(io::repeat(1), io::sink()));
+            let client = served.connect();
+            client.read_exact(&mut [0; 1]).expect("the relay runs");
+            served.server.begin_shutdown(HANG).expect("a thread is to be had");
+            // Not a bound: the shutdown looks several times meanwhile.
+            thread::sleep(60 * TICK);
+            let reader = client.clone();
+            let read = within("the peer reads", move || reader.read_exact(&mut vec![0; SIZE]));
+            client.destroy();
+            served.stop();
+            read.is_ok()
+        });
+    });
+}
+
+/// Takes everything, and tells when it is dropped.
+struct Ended(Sender<()>);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let _ = self.0.send(());
+    }
+}
+
+impl Write for Ended {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        Ok(data.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Ensures that a half whose peer the system has given up, which it says once and then an end, is an error and no tick: the
+/// peer is not told of an orderly end.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_half_that_the_system_gives_up_is_no_tick() {
+    struct Given(bool);
+
+    impl Read for Given {
+        fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+            const ETIMEDOUT: i32 = 110;
+            self.0 = !self.0;
+            if self.0 { Err(io::Error::from_raw_os_error(ETIMEDOUT)) } else { Ok(0) }
+        }
+    }
+
+    each_ip(|at| {
+        let (_server, client, accepted) = pair(at);
+        let relaying = thread::spawn(move || accepted.relay(Given(false), io::sink()));
+        let error = client.read(&mut [0; 1]).expect_err("half a conversation is no whole one");
+        assert_eq!(error.kind(), ErrorKind::ConnectionReset, "the peer is reset");
+        let error =
+            within("the relay ends", move || relaying.join()).expect("no panic").expect_err("a half has failed");
+        assert!(error.to_string().contains("os error 110"), "it is the half's own error: {error}");
+    });
+}
