@@ -114,7 +114,7 @@ impl ServerOptions {
     /// ```
     ///
     /// # Errors
-    /// - `listen EINVAL: invalid argument`: it is no socket that listens for connections.
+    /// - `listen EINVAL: invalid argument`: it is no stream socket that listens for connections.
     /// - `ERR_OUT_OF_RANGE`: the option that the text names is wrong.
     #[doc(alias = "from_listener")]
     #[doc(alias = "from_std")]
@@ -157,7 +157,7 @@ impl ServerOptions {
     /// the options that belong to listening; those of the connections apply.
     ///
     /// # Errors
-    /// - `listen EINVAL: invalid argument`: it is no socket that listens for connections.
+    /// - `listen EINVAL: invalid argument`: it is no stream socket that listens for connections.
     /// - `ERR_OUT_OF_RANGE`: the option that the text names is wrong.
     pub fn adopt(&self, listener: impl Into<sys::OwnedHandle>) -> io::Result<Server> {
         let limit = self.check()?;
@@ -281,7 +281,8 @@ fn given(listener: sys::OwnedHandle) -> Result<(socket2::Socket, Address)> {
     let failed = |error| Error::call("listen", &error);
     let wrong = || failed(io::ErrorKind::InvalidInput.into());
     let bound = socket.local_addr().ok().and_then(|bound| Address::of(&bound)).ok_or_else(wrong)?;
-    if !sys::is_listener(&socket).map_err(failed)? {
+    // One of packets listens too, on a Unix socket: a read would lose the rest of each.
+    if !sys::is_listener(&socket).map_err(failed)? || socket.r#type().map_err(failed)? != Type::STREAM {
         return Err(wrong());
     }
     Ok((socket, bound))

@@ -172,3 +172,18 @@ fn what_is_no_listener_is_an_error() {
     let error = ServerOptions::new().stack_size(1).own(listener).expect_err("no thread has so small a stack");
     assert_eq!(Error::of(&error).map(Error::code), Some("ERR_OUT_OF_RANGE"), "options are checked");
 }
+
+/// Ensures that a Unix socket of packets that listens is refused, owned or adopted: a read would lose the rest of a packet.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_listener_of_packets_is_an_error() {
+    let name = format!("\0landline-packets-{}", std::process::id());
+    let socket = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::SEQPACKET, None).expect("one can be had");
+    socket.bind(&socket2::SockAddr::unix(name).expect("a name")).expect("it is free");
+    socket.listen(1).expect("it is bound");
+    let copy = || OwnedFd::from(socket.try_clone().expect("it can be cloned"));
+    for (what, taken) in [("own", ServerOptions::new().own(copy())), ("adopt", ServerOptions::new().adopt(copy()))] {
+        let error = taken.expect_err("it is no stream");
+        assert_eq!(error.to_string(), "listen EINVAL: invalid argument", "{what}: as what is no listener");
+    }
+}
