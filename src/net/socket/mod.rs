@@ -24,6 +24,8 @@ use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
+use socket2::SockRef;
+
 use crate::address::{Address, Family};
 use crate::error::Error;
 use crate::net::socket::connection::{CloseMode, Connection, Owner, RESET_PATIENCE};
@@ -418,7 +420,7 @@ impl Socket {
 
 impl From<TcpStream> for Socket {
     /// Takes over a connection of std's. Its settings stay as they are, but it is made blocking, without timeouts of
-    /// its own, and is not passed on to programs that are started (close-on-exec).
+    /// its own and without SO_LINGER, and is not passed on to programs that are started (close-on-exec).
     fn from(stream: TcpStream) -> Socket {
         from_any(socket2::Socket::from(stream))
     }
@@ -426,7 +428,8 @@ impl From<TcpStream> for Socket {
 
 #[cfg(unix)]
 impl From<std::os::unix::net::UnixStream> for Socket {
-    /// Takes over a connection of std's; it is made blocking, without timeouts of its own, and close-on-exec.
+    /// Takes over a connection of std's; it is made blocking, without timeouts of its own and without SO_LINGER, and
+    /// close-on-exec.
     fn from(stream: std::os::unix::net::UnixStream) -> Socket {
         from_any(socket2::Socket::from(stream))
     }
@@ -436,8 +439,8 @@ impl From<std::os::unix::net::UnixStream> for Socket {
 impl TryFrom<std::os::fd::OwnedFd> for Socket {
     type Error = io::Error;
 
-    /// Takes over a connection that another program has handed on; it is made blocking, and without timeouts of its
-    /// own, and is not passed on to programs that are started (close-on-exec).
+    /// Takes over a connection that another program has handed on; it is made blocking, without timeouts of its own and
+    /// without SO_LINGER, and is not passed on to programs that are started (close-on-exec).
     ///
     /// # Errors
     /// `ERR_INVALID_FD_TYPE` if it is no TCP or Unix stream socket. `getpeername ENOTCONN`, of kind `NotConnected`, if it is
@@ -451,12 +454,13 @@ impl TryFrom<std::os::fd::OwnedFd> for Socket {
         }
         let has_peer = socket.peer_addr().map(drop);
         let is_listener = sys::is_listener(&socket).unwrap_or(false);
-        let socket = from_any(socket);
+        // Nothing is set before it is known to be one: others may have a listener too.
+        let socket = taken(socket);
         match has_peer {
             Err(error) if error.kind() == io::ErrorKind::NotConnected && !was_connected(&socket) => {
                 Err(if is_listener { wrong_type() } else { Error::call("getpeername", &error) }.into())
             }
-            _ => Ok(socket),
+            _ => Ok(settled(socket)),
         }
     }
 }
@@ -476,9 +480,14 @@ fn was_connected(socket: &Socket) -> bool {
     }
 }
 
-/// A stream socket of either kind. getpeername(2) fails once the peer has reset the connection: the address is not
-/// known any more then.
+/// A stream socket of either kind.
 fn from_any(socket: socket2::Socket) -> Socket {
+    settled(taken(socket))
+}
+
+/// The same, in the mode that it was left in. getpeername(2) fails once the peer has reset the connection: the address is not
+/// known any more then.
+fn taken(socket: socket2::Socket) -> Socket {
     // If it was inherited, it would be passed on. A socket can always be kept back.
     let _ = sys::close_on_exec(&socket);
     let address = |found: io::Result<socket2::SockAddr>| {
@@ -489,8 +498,20 @@ fn from_any(socket: socket2::Socket) -> Socket {
     let settings = Settings { no_delay: socket.tcp_nodelay().unwrap_or(false), ..Settings::UNKNOWN };
     // std's type for a stream: its calls are recv(2), send(2) and shutdown(2), which serve both kinds.
     let stream = TcpStream::from(socket);
-    plain(&stream);
     Socket::new(stream, addresses, Options { settings, ..Options::default() }, Reporter::default(), None)
+}
+
+/// Takes off what a giver may have left.
+fn settled(socket: Socket) -> Socket {
+    if let Ok(stream) = socket.connection.stream("read") {
+        plain(&stream);
+        // Closing would wait, or reset the connection.
+        let raw = SockRef::from(&*stream);
+        if raw.linger().is_ok_and(|time| time.is_some()) {
+            let _ = raw.set_linger(None);
+        }
+    }
+    socket
 }
 
 impl Socket {

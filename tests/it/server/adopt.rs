@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use landline::net::{ServerOptions, Socket, SocketOptions};
 
 use crate::support::Whole;
-use crate::support::fixtures::{accept, pair, pair_with};
+use crate::support::fixtures::{accept, kernel, pair, pair_with};
 use crate::support::{HANG, Told, differs, each_ip, eventually, within};
 
 /// Ensures that the type of service is what was set, that its lowest two bits may be the kernel's, and that a closed socket
@@ -114,6 +114,54 @@ fn a_descriptor_that_is_no_connection_is_an_error() {
     socket.write_end("hello").expect("it is connected");
     assert_eq!(peer.read_text().expect("an orderly end"), "hello", "and is one");
     assert_eq!(peer.remote_address(), socket.local_address(), "both know both ends");
+}
+
+/// Ensures that a connection of other code's loses the SO_LINGER that was set on it: closing it neither waits nor resets it.
+#[cfg(unix)]
+#[test]
+fn a_connection_from_elsewhere_loses_its_linger_time() {
+    use std::os::fd::OwnedFd;
+    use std::os::unix::net::UnixStream;
+    let lingers = |socket: &dyn std::os::fd::AsFd| {
+        // Not a bound: what the giver has left.
+        socket2::SockRef::from(&socket.as_fd()).set_linger(Some(HANG)).expect("it is a socket");
+    };
+    each_ip(|at| {
+        let listener = TcpListener::bind(at).expect("port 0 can be listened on");
+        let connection = || {
+            let stream = TcpStream::connect(listener.local_addr().expect("it is bound")).expect("it listens");
+            lingers(&stream);
+            stream
+        };
+        let (unix, _peer) = UnixStream::pair().expect("a pair can be had");
+        lingers(&unix);
+        let taken = [
+            ("TcpStream", Socket::from(connection())),
+            ("OwnedFd", Socket::try_from(OwnedFd::from(connection())).expect("it is a connection")),
+            ("UnixStream", Socket::from(unix)),
+        ];
+        for (what, socket) in taken {
+            assert_eq!(kernel(&socket, |raw| raw.linger()), None, "{what}: it is taken off");
+        }
+    });
+}
+
+/// Ensures that a listener that is refused as a connection stays as its other owners have it.
+#[cfg(unix)]
+#[test]
+fn a_listener_that_is_refused_is_left_as_it_was() {
+    use std::os::fd::OwnedFd;
+    each_ip(|at| {
+        let listener = TcpListener::bind(at).expect("port 0 can be listened on");
+        listener.set_nonblocking(true).expect("it is a socket");
+        let raw = socket2::SockRef::from(&listener);
+        // Not a bound: what its owner has set.
+        raw.set_read_timeout(Some(Duration::from_secs(3))).expect("it is a socket");
+        let copy = OwnedFd::from(listener.try_clone().expect("it can be cloned"));
+        Socket::try_from(copy).expect_err("it is no connection");
+        let left = (raw.nonblocking().expect("it is a socket"), raw.read_timeout().expect("it is a socket"));
+        assert_eq!(left, (true, Some(Duration::from_secs(3))), "its mode and its timeout are its owner's");
+    });
 }
 
 /// Ensures that a stream socket without a peer is an error that says so, be it new, bound or connecting; and that a
