@@ -22,7 +22,7 @@ use crate::error::{Error, Result};
 use crate::net::connect::lookup::{Question, Resolver};
 use crate::net::connect::race::{End, FOREVER, RaceConfig, is_to_itself, timed_out};
 use crate::net::socket::Socket;
-use crate::net::socket::connection::Origin;
+use crate::net::socket::connection::{Origin, Removal};
 use crate::net::socket::keep_alive::KeepAlive;
 use crate::net::socket::stream::{Options, apply};
 use crate::net::unix::{self, SocketFile};
@@ -240,8 +240,9 @@ impl SocketOptions {
     /// path that starts with a NUL is an abstract name. Default: none.
     ///
     /// The file is made by [`connect`](Self::connect), and removed when the connection is closed, or was not made, in the
-    /// process that made it. A child that was forked leaves it. After a crash it is left too, and is in the way of the next
-    /// `bind`: a path with the number of the process in it is free.
+    /// process that made it. That it could not be removed is [reported](crate::Report::Failed). A child that was forked leaves
+    /// it. After a crash it is left too, and is in the way of the next `bind`: a path with the number of the process in it is
+    /// free.
     ///
     /// ```
     /// # #[cfg(unix)] {
@@ -686,7 +687,7 @@ impl SocketOptions {
                 })
             });
             let attempted = attempted.iter().map(|at| Address::from(*at)).collect();
-            let file = Mutex::new(file.map(|file| Box::new(file) as _));
+            let file = Mutex::new(file.map(|mut file| Removal(Box::new(move || file.remove()))));
             let origin = Origin { attempted, attached: Mutex::new(attached), threads: self.threads.clone(), file };
             let _ = socket.connection.origin.set(Box::new(origin));
         }

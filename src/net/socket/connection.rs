@@ -115,8 +115,17 @@ pub(crate) struct Origin {
     pub(crate) attached: Mutex<Option<Attached>>,
     /// What the threads are started with that it starts.
     pub(crate) threads: ThreadOptions,
-    /// The file of a Unix client that has a path. Taken out by `close`: dropping it removes the file.
-    pub(crate) file: Mutex<Option<Box<dyn fmt::Debug + Send>>>,
+    /// Of a Unix client that has a path. Taken out by `close`.
+    pub(crate) file: Mutex<Option<Removal>>,
+}
+
+/// Removes the file of a connection. So does dropping it, and tells no error.
+pub(crate) struct Removal(pub(crate) Box<dyn FnOnce() -> Result<(), Error> + Send>);
+
+impl fmt::Debug for Removal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Removal")
+    }
 }
 
 /// What a connection belongs to: the server that accepted it. The connection holds it until its end was reported, and
@@ -391,7 +400,7 @@ impl Connection {
             queue.abandon();
         }
         self.drop_signals();
-        self.detach();
+        let file = self.detach();
         let owner = lock(&self.owner).take();
         if let Some(owner) = &owner {
             owner.ends(self.id, outcome);
@@ -420,15 +429,16 @@ impl Connection {
             written: self.bytes_written.load(Relaxed),
             outcome,
         });
-        Some(Ended { reporter: self.reporter.clone(), report, owner })
+        let is_left = file.err().map(|error| Box::new(Report::Failed { connection: Some(self.name()), error }));
+        Some(Ended { reporter: self.reporter.clone(), is_left, report, owner })
     }
 
     /// The handle that cancels the connection forgets it, and its file is removed.
-    fn detach(&self) {
-        if let Some(origin) = self.origin.get() {
-            let (attached, file) = (lock(&origin.attached).take(), lock(&origin.file).take());
-            drop((attached, file));
-        }
+    fn detach(&self) -> Result<(), Error> {
+        let Some(origin) = self.origin.get() else { return Ok(()) };
+        let (attached, file) = (lock(&origin.attached).take(), lock(&origin.file).take());
+        drop(attached);
+        file.map_or(Ok(()), |file| file.0())
     }
 
     /// What keeps the server that accepted the connection from being over; `None` once it is closed, and of a client's.
@@ -613,6 +623,8 @@ impl Connection {
 #[must_use]
 pub(crate) struct Ended {
     reporter: Reporter,
+    /// That the file of a client could not be removed.
+    is_left: Option<Box<Report>>,
     report: Option<Report>,
     owner: Option<Arc<dyn Owner>>,
 }
@@ -620,6 +632,9 @@ pub(crate) struct Ended {
 impl Ended {
     pub(crate) fn tell(self) {
         let _frame = self.owner.as_ref().map(|owner| owner.frame());
+        if let Some(report) = self.is_left {
+            self.reporter.tell(|| *report);
+        }
         if let Some(report) = self.report {
             self.reporter.tell(|| report);
         }
@@ -630,7 +645,7 @@ impl Ended {
     pub(crate) fn tell_all(ended: Vec<Ended>) {
         let mut first = None;
         let mut reports = Vec::new();
-        for Ended { reporter, report, owner } in ended {
+        for Ended { reporter, report, owner, .. } in ended {
             first = first.or(owner);
             reports.extend(report.map(|report| (reporter, report)));
         }

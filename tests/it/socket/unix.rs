@@ -498,7 +498,8 @@ fn a_relative_path_is_kept_when_the_directory_changes() {
     });
 }
 
-/// Ensures that a file that cannot be removed is reported, with its path.
+/// Ensures that a file that cannot be removed is reported, with its path: a server's, and that of a client with a path of its
+/// own.
 #[test]
 #[cfg(target_os = "linux")]
 fn a_file_that_cannot_be_removed_is_reported() {
@@ -514,20 +515,29 @@ fn a_file_that_cannot_be_removed_is_reported() {
         let folder =
             rows.lines().rev().find_map(|row| row.split(' ').nth(1).filter(|at| at.contains("landline-unix-")));
         let folder = PathBuf::from(folder.expect("it is mounted"));
-        let path = folder.join("socket");
+        let (path, own) = (folder.join("socket"), folder.join("own"));
         let (tell, told) = std::sync::mpsc::channel();
+        let tell_too = tell.clone();
         let options = ServerOptions::new().report(move |report| tell.send(report.to_string()).expect("the test waits"));
         let server = options.listen(&path).expect("the path is free");
+        let client = SocketOptions::new()
+            .local_path(&own)
+            .report(move |report| tell_too.send(report.to_string()).expect("the test waits"))
+            .connect(&path)
+            .expect("it listens");
         // Without `bind`, mount(8) hands on the owner that it reads of the mount, which a user namespace does not know.
         let mut mount = process::Command::new("mount");
         let mounted = mount.args(["-o", "remount,bind,ro"]).arg(&folder).status().expect("mount starts");
         assert!(mounted.success(), "a mount can be made read-only");
+        client.destroy();
         server.close();
-        drop((server, options));
+        drop((client, server, options));
         let lines: Vec<_> = told.iter().collect();
         let text = format!("failed: unlink EROFS {}", path.display());
         assert!(lines.contains(&text), "it is reported as {text}: {lines:?}");
-        assert!(path.exists(), "the file is still there: the premise");
+        let end = format!(" failed: unlink EROFS {}", own.display());
+        assert!(lines.iter().any(|line| line.ends_with(&end)), "a client's is, with its connection{end}: {lines:?}");
+        assert!(path.exists() && own.exists(), "the files are still there: the premise");
     });
     fs::remove_dir(&place.0).ok();
 }
