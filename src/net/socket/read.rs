@@ -203,6 +203,8 @@ impl Connection {
         };
         match result {
             _ if self.is_closed() => Err(self.gone("read").into()),
+            // Meanwhile: what looks like the peer's end is ours.
+            _ if self.has(READ_ENDED) => Ok(Some(0)),
             Ok(0) => match broken.clone() {
                 Some(error) => Err(error.into()),
                 None => {

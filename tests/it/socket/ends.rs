@@ -615,3 +615,33 @@ fn what_linux_does_with_what_comes_after_end_reading() {
     one.write_end("y").expect("our direction is open");
     assert_eq!(two.read_text().expect("no reset"), "y", "and it can be written to");
 }
+
+/// Ensures that `available` in one thread never takes an end of reading in another for the peer's end: a write says afterwards
+/// that it is we who have ended, not the other party.
+#[test]
+#[cfg(unix)]
+fn end_reading_is_never_taken_for_the_peers_end() {
+    use std::os::unix::net::UnixStream;
+    let (give, taken) = mpsc::sync_channel::<Socket>(0);
+    let (tell, told) = mpsc::channel();
+    let asking = thread::spawn(move || {
+        for socket in taken {
+            while socket.available().expect("it is open").is_none() {}
+            tell.send(()).expect("the test waits");
+        }
+    });
+    for round in 0..1000 {
+        let (ours, _peer) = UnixStream::pair().expect("a pair can be had");
+        let socket = Socket::from(ours);
+        give.send(socket.clone()).expect("the thread runs");
+        // It comes at any moment of the other thread's call.
+        (0..round % 500).for_each(|_| std::hint::spin_loop());
+        socket.end_reading();
+        told.recv_timeout(HANG).expect("the other thread sees the end");
+        socket.end().expect("it is open");
+        let error = socket.write_all("x").expect_err("our direction has ended");
+        assert_eq!(error.to_string(), "write after end", "nothing was heard of the peer's end");
+    }
+    drop(give);
+    asking.join().expect("no panic");
+}
