@@ -205,7 +205,7 @@ impl Socket {
         match ends {
             Ends::ByUs => self.hold(f, Connection::wait_for_our_end_or_shutdown),
             Ends::ByReceiver => self.hold(f, Connection::wait_for_our_end),
-            // The close waits until the peer has paused, so that the reply is not lost.
+            // The close of an accepted connection waits until the peer has paused, so that the reply is not lost.
             Ends::WithPeer if self.connection.has(READ_ENDED) => self.connection.turn().flush(),
             Ends::WithPeer if self.connection.is_accepted => self.connection.turn().end_by_closing(),
             // Of a client's stream there may be other descriptors, which a close alone would not end.

@@ -273,7 +273,8 @@ impl Socket {
     /// - Linux, TCP: the system takes it until the receive buffer is full. Then the peer's writes block, for ever if
     ///   they have no time limit. Once our direction has ended too, it is answered with RST, which can destroy what the
     ///   peer has not read yet. So a handler that has ended reading returns after its last write, without
-    ///   [`end`](Self::end): its connection then ends when the peer has paused for some 100 ms.
+    ///   [`end`](Self::end): its connection then ends when the peer has paused for some 100 ms. A client's connection does not
+    ///   wait for that.
     /// - Linux, Unix socket: the peer's writes fail with `BrokenPipe`.
     /// - macOS, the BSDs: it is thrown away, and the peer notices nothing.
     /// - Windows: it is answered with RST.
