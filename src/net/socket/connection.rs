@@ -429,7 +429,8 @@ impl Connection {
             written: self.bytes_written.load(Relaxed),
             outcome,
         });
-        let is_left = file.err().map(|error| Box::new(Report::Failed { connection: Some(self.name()), error }));
+        let is_left =
+            file.err().map(|error| Box::new(Report::Failed { connection: Some(self.name()), error, udp: false }));
         Some(Ended { reporter: self.reporter.clone(), is_left, report, owner })
     }
 
