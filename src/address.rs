@@ -36,9 +36,9 @@ impl fmt::Display for Family {
 ///
 /// The zone of an IPv6 address, the number of the interface it belongs to, is part of it: `[fe80::1%2]:3000`.
 ///
-/// It prints as `127.0.0.1:3000` or `[::1]:3000`, and [parses](str::parse) from the same, with or without the port. A path
-/// prints as it is, but for control characters, which are escaped, `\n`, and the NUL of a Linux abstract name, which is
-/// `@`: so it is one line.
+/// It prints as `127.0.0.1:3000` or `[::1]:3000`, and [parses](str::parse) from the same, with or without the port. A
+/// path prints as it is, but for control characters, which are escaped, `\n`, and the NUL of a Linux abstract name,
+/// which is `@`: so it is one line.
 ///
 /// ```
 /// use landline::{Address, Family};
@@ -249,12 +249,13 @@ impl TryFrom<&Address> for std::os::unix::net::SocketAddr {
 impl FromStr for Address {
     type Err = io::Error;
 
-    /// An IP address with or without a port: `127.0.0.1`, `127.0.0.1:3000`, `[::1]`, `[::1]:3000`. Without a port, the port
-    /// is 0. Names are not looked up.
+    /// An IP address with or without a port: `127.0.0.1`, `127.0.0.1:3000`, `[::1]`, `[::1]:3000`. Without a port, the
+    /// port is 0. Names are not looked up.
     ///
     /// An IPv6 address needs its brackets, since without them `::1:3000` would be another address than the one that is
-    /// meant. Unlike Node's parser, which reads a URL, this one keeps port 80 and takes an IPv4 address in its one plain
-    /// form only: `0x7f.1`, `2130706433` and `010.0.0.1` are different addresses to different programs, and none here.
+    /// meant. Unlike Node's parser, which reads a URL, this one keeps port 80 and takes an IPv4 address in its one
+    /// plain form only: `0x7f.1`, `2130706433` and `010.0.0.1` are different addresses to different programs, and none
+    /// here.
     ///
     /// # Errors
     /// `ERR_INVALID_ADDRESS` for any other text, which the error names.

@@ -93,8 +93,8 @@ impl Cancel {
     }
 
     /// Sleeps for `time`, or until [`cancel`](Cancel::cancel) is called; gives whether it was. For a handler that sends
-    /// something now and then, and that is to end with its server. Several threads may wait. A time that is too long for the
-    /// clock is none.
+    /// something now and then, and that is to end with its server. Several threads may wait. A time that is too long
+    /// for the clock is none.
     ///
     /// ```
     /// use landline::Cancel;

@@ -41,8 +41,8 @@ use crate::error::{Error, Result};
 /// # Ok::<(), std::io::Error>(())
 /// ```
 ///
-/// A text is never a path. A text that is none of these, or an empty list, is an error from the call it was given to, which
-/// names it. An endpoint that holds one address allocates nothing.
+/// A text is never a path. A text that is none of these, or an empty list, is an error from the call it was given to,
+/// which names it. An endpoint that holds one address allocates nothing.
 #[derive(Clone)]
 #[doc(alias = "ToSocketAddrs")]
 pub struct Endpoint(pub(crate) Target);
@@ -154,8 +154,8 @@ pub(crate) fn resolve(host: &str, port: u16, family: Option<Family>) -> Result<V
     Ok(found)
 }
 
-/// What `call` gives for the first address that it works for. If it works for none of several, the error has those of all,
-/// and the code of the first.
+/// What `call` gives for the first address that it works for. If it works for none of several, the error has those of
+/// all, and the code of the first.
 pub(crate) fn first_of<T>(addresses: &[SocketAddr], call: impl Fn(SocketAddr) -> Result<T>) -> Result<T> {
     let mut causes = Vec::new();
     for at in addresses {

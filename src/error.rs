@@ -24,8 +24,9 @@ pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;
 /// # Ok::<(), std::io::Error>(())
 /// ```
 ///
-/// It is not in the plain errors that std's own readers give too: `UnexpectedEof` of `read_exact`, `InvalidData` of a line
-/// that is too long or no text, `WouldBlock` of a `try_recv` that found nothing. docs/reference.md has a table of all codes.
+/// It is not in the plain errors that std's own readers give too: `UnexpectedEof` of `read_exact`, `InvalidData` of a
+/// line that is too long or no text, `WouldBlock` of a `try_recv` that found nothing. docs/reference.md has a table of
+/// all codes.
 ///
 /// Its text begins as Node's does for the same failure, so it can be searched for. What the system or the program's own
 /// code has said is kept as its [`source`](std::error::Error::source). Two errors are equal when code, operation and
@@ -123,8 +124,8 @@ impl Error {
         self.0.source.as_ref()?.raw_os_error()
     }
 
-    /// The address that was listened on, connected to or sent to. Of several that were tried, the first. `None` for reads and
-    /// writes: there the socket has it, [`remote_address`](crate::net::Socket::remote_address).
+    /// The address that was listened on, connected to or sent to. Of several that were tried, the first. `None` for
+    /// reads and writes: there the socket has it, [`remote_address`](crate::net::Socket::remote_address).
     pub fn address(&self) -> Option<&Address> {
         self.0.address.as_ref().or_else(|| self.0.causes.first()?.address())
     }
@@ -146,8 +147,8 @@ impl Error {
         &self.0.causes
     }
 
-    /// The error of the library inside an [`io::Error`], also where the program has wrapped it into one of its own, as its
-    /// [`source`](std::error::Error::source). `None` if there is none.
+    /// The error of the library inside an [`io::Error`], also where the program has wrapped it into one of its own, as
+    /// its [`source`](std::error::Error::source). `None` if there is none.
     pub fn of(error: &io::Error) -> Option<&Error> {
         let mut next = error.get_ref().map(|error| error as &(dyn std::error::Error + 'static));
         while let Some(error) = next {

@@ -20,9 +20,9 @@ use crate::thread::Running;
 /// The receiving end of a channel of events, made by the `events(n)` of a server or socket, and by the
 /// [`incoming(n)`](crate::net::Server::incoming) of a server.
 ///
-/// It keeps what feeds it open. It is an iterator's source: `for event in &events`; and
-/// [`receiver`](Events::receiver) lends it to the `select!` of [`landline::channel`](crate::channel). When what feeds it
-/// is closed and the last event was taken, receiving says that the channel is disconnected.
+/// It keeps what feeds it open. It is an iterator's source: `for event in &events`; and [`receiver`](Events::receiver)
+/// lends it to the `select!` of [`landline::channel`](crate::channel). When what feeds it is closed and the last event
+/// was taken, receiving says that the channel is disconnected.
 ///
 /// At most `n` events wait in it. When it is full, the threads that read wait, and so do the peers: nothing is lost. So
 /// the thread that receives must not wait for them in turn: it writes through [`outbox`](crate::net::Socket::outbox),
@@ -30,8 +30,8 @@ use crate::thread::Running;
 ///
 /// Dropping it closes what feeds it, destroys its connections, and waits for its threads, but for one that drops it: in
 /// a callback of theirs it does not wait. Events that are left are dropped; a clone of the receiver still gives those
-/// that had been sent. Of [`incoming`](crate::net::Server::incoming) only the connections that are left in it are destroyed,
-/// and a clone of the receiver gives none.
+/// that had been sent. Of [`incoming`](crate::net::Server::incoming) only the connections that are left in it are
+/// destroyed, and a clone of the receiver gives none.
 pub struct Events<T> {
     receiver: Receiver<T>,
     /// Dropped first: those who wait for room give up.
@@ -173,11 +173,11 @@ impl<T> Events<T> {
     /// several servers and channels end under one clock.
     ///
     /// - The channel of a server: as [`Server::begin_shutdown`](crate::net::Server::begin_shutdown).
-    /// - The channel of a connection: reading ends. [`ShuttingDown`](crate::net::SocketEvent::ShuttingDown) comes after what
-    ///   had arrived; answer it by [`outbox().end()`](crate::net::Outbox::end). A connection that is open when `grace` is over is
-    ///   destroyed.
-    /// - The channel of a datagram socket: it has no peers to wait for, so it is closed, whatever `grace` is. Datagrams that
-    ///   were not received are lost.
+    /// - The channel of a connection: reading ends. [`ShuttingDown`](crate::net::SocketEvent::ShuttingDown) comes after
+    ///   what had arrived; answer it by [`outbox().end()`](crate::net::Outbox::end). A connection that is open when
+    ///   `grace` is over is destroyed.
+    /// - The channel of a datagram socket: it has no peers to wait for, so it is closed, whatever `grace` is. Datagrams
+    ///   that were not received are lost.
     ///
     /// ```
     /// use landline::net::{Server, ServerEvent, SocketEvent};

@@ -11,9 +11,9 @@ use crate::slots::{self, AddressSlot, Addresses, Denied, Slots};
 /// and for other things that a program counts, such as the sessions of a datagram socket.
 ///
 /// A clone is the same limit. Give one to each server, by
-/// [`ServerOptions::shared_limit`](crate::net::ServerOptions::shared_limit), and keep one. Each connection of these servers takes a
-/// slot, and gives it back before its client can see the end. [`try_acquire`](Limit::try_acquire) takes a slot for
-/// anything else. The count is exact: never more slots are taken than the limit allows.
+/// [`ServerOptions::shared_limit`](crate::net::ServerOptions::shared_limit), and keep one. Each connection of these
+/// servers takes a slot, and gives it back before its client can see the end. [`try_acquire`](Limit::try_acquire) takes
+/// a slot for anything else. The count is exact: never more slots are taken than the limit allows.
 ///
 /// ```
 /// use landline::Limit;
@@ -50,15 +50,15 @@ impl Limit {
         Limit { slots: Arc::new(Slots::new(max.into().unwrap_or(usize::MAX))), addresses: None }
     }
 
-    /// The same limit with at most `max` slots for each address: one of IPv4, in whichever form it comes, or the /64 of an
-    /// IPv6 address, as in [`max_connections_per_address`](crate::net::ServerOptions::max_connections_per_address). The
-    /// handle that this gives, and its clones, count addresses. Handles that were cloned before count in all alone.
+    /// The same limit with at most `max` slots for each address: one of IPv4, in whichever form it comes, or the /64 of
+    /// an IPv6 address, as in [`max_connections_per_address`](crate::net::ServerOptions::max_connections_per_address).
+    /// The handle that this gives, and its clones, count addresses. Handles that were cloned before count in all alone.
     pub fn per_address(self, max: usize) -> Limit {
         Limit { addresses: Some(Addresses::new(max)), ..self }
     }
 
-    /// Takes a slot for a client from that address, which is given back when the [`Slot`] is dropped. `None` is for what
-    /// has no address, and counts in all alone. It does not block.
+    /// Takes a slot for a client from that address, which is given back when the [`Slot`] is dropped. `None` is for
+    /// what has no address, and counts in all alone. It does not block.
     ///
     /// ```
     /// use landline::{Limit, dgram};
@@ -110,8 +110,8 @@ impl Limit {
         self.slots.limit()
     }
 
-    /// Changes how many slots there are in all, from the next one that is taken on. Lowering it takes no slot back; 0 gives
-    /// out none, and `None` is no limit.
+    /// Changes how many slots there are in all, from the next one that is taken on. Lowering it takes no slot back; 0
+    /// gives out none, and `None` is no limit.
     pub fn set_max(&self, max: impl Into<Option<usize>>) {
         self.slots.set_limit(max.into().unwrap_or(usize::MAX));
     }

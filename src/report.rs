@@ -151,9 +151,10 @@ impl fmt::Display for Outcome {
 /// What happened, told to the `report` hook where it happens, on the thread it happens on.
 ///
 /// Printed, each is one line, whatever text of a peer or a handler is in it: control characters are escaped, as `\n`
-/// and `\u{1b}`. Lines about a datagram socket begin with `udp `. So `ServerOptions::new().report(|r| eprintln!("{r}"))` is a log; counting variants is metrics. Every
-/// accepted or connected connection is reported twice at least: first when it starts, and exactly once as
-/// [`Ended`](Report::Ended). Without a hook nothing is formatted.
+/// and `\u{1b}`. Lines about a datagram socket begin with `udp `. So
+/// `ServerOptions::new().report(|r| eprintln!("{r}"))` is a log; counting variants is metrics. Every accepted or
+/// connected connection is reported twice at least: first when it starts, and exactly once as [`Ended`](Report::Ended).
+/// Without a hook nothing is formatted.
 ///
 /// The hook is never called under a lock of the library, so it may call anything; but the thread that calls it waits
 /// for it, be it the one that accepts.
@@ -215,8 +216,8 @@ pub enum Report {
         /// Why.
         by: RefusedBy,
     },
-    /// A connection is over: its slot was given back and its socket closed, but for a peer that still sends, for which it
-    /// [lingers](crate::net::ServerOptions::lingering_close).
+    /// A connection is over: its slot was given back and its socket closed, but for a peer that still sends, for which
+    /// it [lingers](crate::net::ServerOptions::lingering_close).
     #[non_exhaustive]
     Ended {
         /// The connection.
@@ -293,15 +294,15 @@ pub enum Report {
 impl Report {
     /// Whether it tells of something that went wrong, as a program writes it to its log as a warning. So do:
     ///
-    /// - [`AttemptFailed`](Report::AttemptFailed) and [`AttemptTimedOut`](Report::AttemptTimedOut): the connect may still
-    ///   succeed, by another address;
+    /// - [`AttemptFailed`](Report::AttemptFailed) and [`AttemptTimedOut`](Report::AttemptTimedOut): the connect may
+    ///   still succeed, by another address;
     /// - [`Failed`](Report::Failed) and [`Panicked`](Report::Panicked);
     /// - [`AcceptPaused`](Report::AcceptPaused) and [`AcceptHeldUp`](Report::AcceptHeldUp);
     /// - [`Ended`](Report::Ended) by [`Outcome::Forced`]: a shutdown has cut the connection off.
     ///
-    /// The others do not. A client that was [`Refused`](Report::Refused) was turned away by a rule of the server's; where
-    /// the cause was an error, a thread that could not be started or a wrong PROXY header, `Failed` came before. It also
-    /// comes before an `Ended` by [`Outcome::Failed`], and `Panicked` before one by [`Outcome::Panicked`].
+    /// The others do not. A client that was [`Refused`](Report::Refused) was turned away by a rule of the server's;
+    /// where the cause was an error, a thread that could not be started or a wrong PROXY header, `Failed` came before.
+    /// It also comes before an `Ended` by [`Outcome::Failed`], and `Panicked` before one by [`Outcome::Panicked`].
     pub fn is_failure(&self) -> bool {
         match self {
             Report::AttemptFailed { .. }

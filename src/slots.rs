@@ -58,8 +58,8 @@ impl Slots {
     /// Takes a slot, unless as many as the limit are taken or the slots are closed.
     pub(crate) fn take(self: &Arc<Slots>) -> Result<Slot, Denied> {
         if let Some(shared) = &self.shared {
-            // Looked at first: closed slots take none of those that others share, not even for a moment, but for one that
-            // meets the close.
+            // Looked at first: closed slots take none of those that others share, not even for a moment, but for one
+            // that meets the close.
             if self.word.load(SeqCst) & CLOSED != 0 {
                 return Err(Denied::Closed);
             }
@@ -114,9 +114,9 @@ impl Slots {
         of.wake();
     }
 
-    /// Blocks until a slot is free, the slots are closed, the time is up, or `given_up` says so when the thread is woken for
-    /// that. The slot is not taken by it. Not where the limit is shared: a thread that has seen room there would hold the client it
-    /// accepts then, if others are faster.
+    /// Blocks until a slot is free, the slots are closed, the time is up, or `given_up` says so when the thread is
+    /// woken for that. The slot is not taken by it. Not where the limit is shared: a thread that has seen room there
+    /// would hold the client it accepts then, if others are faster.
     pub(crate) fn wait_for_room(&self, until: Deadline, given_up: impl Fn() -> bool) {
         let mut waiting = lock(&self.waiting);
         *waiting += 1;

@@ -119,8 +119,8 @@ pub(crate) fn is_bound_to_device(socket: &SockRef<'_>) -> bool {
     }
 }
 
-/// Whether the socket with that number is in a table of the network that the calling thread is in, such as `udp6`: another
-/// network namespace may have made it. Without /proc that is unknown, and `false`.
+/// Whether the socket with that number is in a table of the network that the calling thread is in, such as `udp6`:
+/// another network namespace may have made it. Without /proc that is unknown, and `false`.
 pub(crate) fn is_of_this_network(inode: Option<u64>, table: &str) -> bool {
     !LINUX || inode.is_some_and(|inode| table_row(inode, table, usize::MAX).is_some())
 }
@@ -213,8 +213,8 @@ pub(crate) fn write_vectored(mut stream: &TcpStream, buffers: &[IoSlice<'_>]) ->
     io::Write::write(&mut stream, first.map_or(&[], |buffer| buffer))
 }
 
-/// Whether a write that waits is one that does not block, called again and again: where one that blocks does not say how
-/// much it has taken when its time is up.
+/// Whether a write that waits is one that does not block, called again and again: where one that blocks does not say
+/// how much it has taken when its time is up.
 pub(crate) const WRITES_ARE_POLLED: bool = SLICE.is_some();
 
 /// Writes what the kernel takes without blocking.
@@ -238,8 +238,8 @@ pub(crate) fn write_now(stream: &TcpStream, data: &[u8]) -> io::Result<usize> {
 }
 
 /// How much has arrived, without blocking, and without taking it: at most as much as the buffer, whose contents mean
-/// nothing. 0 at the peer's end, `WouldBlock` if there is nothing. An error that is pending on the socket comes out here,
-/// once.
+/// nothing. 0 at the peer's end, `WouldBlock` if there is nothing. An error that is pending on the socket comes out
+/// here, once.
 #[cfg(unix)]
 pub(crate) fn peek_now(stream: &TcpStream, buffer: &mut [MaybeUninit<u8>]) -> io::Result<usize> {
     const MSG_PEEK: i32 = 2;
@@ -520,9 +520,9 @@ pub(crate) fn inode<T>(_: &T) -> Option<u64> {
     None
 }
 
-/// The row of a socket in a table of the network that the calling thread is in, such as `udp6`, if it is among the first
-/// `most` rows. It is found by the socket's inode: others may have the same address and port. Reading a long table takes
-/// long, so the caller holds neither the socket nor a lock while it does.
+/// The row of a socket in a table of the network that the calling thread is in, such as `udp6`, if it is among the
+/// first `most` rows. It is found by the socket's inode: others may have the same address and port. Reading a long
+/// table takes long, so the caller holds neither the socket nor a lock while it does.
 pub(crate) fn table_row(inode: u64, table: &str, most: usize) -> Option<String> {
     let inode = inode.to_string();
     let table = std::fs::File::open(format!("/proc/thread-self/net/{table}")).ok()?;
@@ -554,8 +554,8 @@ pub(crate) fn change_membership_v4(socket: &SockRef<'_>, group: Ipv4Addr, index:
     if join { socket.join_multicast_v4(&group, &interface) } else { socket.leave_multicast_v4(&group, &interface) }
 }
 
-/// What to give those of IPv4's multicast calls that take no number for an interface that is known by its number: one of
-/// its addresses.
+/// What to give those of IPv4's multicast calls that take no number for an interface that is known by its number: one
+/// of its addresses.
 ///
 /// A socket that is bound to the device and connected has the address the system would send from; connecting a datagram
 /// socket sends nothing. But for loopback, whose address is valid on this machine alone, the system prefers another
@@ -621,8 +621,8 @@ pub(crate) fn join_source_v4(_: &UdpSocket, _: [Ipv4Addr; 3], _: bool) -> io::Re
     Err(io::ErrorKind::Unsupported.into())
 }
 
-/// How many descriptors this process may have, on systems that say so. Linux without /proc does not: then as many as it gives
-/// a process by default.
+/// How many descriptors this process may have, on systems that say so. Linux without /proc does not: then as many as it
+/// gives a process by default.
 pub(crate) fn descriptor_limit() -> Option<usize> {
     const DEFAULT: usize = 1024;
     let told = || {
@@ -685,7 +685,8 @@ fn threads_beside(most: usize, mappings: usize, running: usize) -> usize {
     room.saturating_sub(1000).max(room.min(16))
 }
 
-/// How many mappings a process may have, where that is limited. Where Linux has no /proc that says so: the kernel's default.
+/// How many mappings a process may have, where that is limited. Where Linux has no /proc that says so: the kernel's
+/// default.
 fn most_mappings() -> Option<usize> {
     const DEFAULT: usize = 65_530;
     static MOST: OnceLock<Option<usize>> = OnceLock::new();
@@ -725,8 +726,9 @@ pub(crate) fn lookup_text(error: &io::Error) -> String {
     text.strip_prefix("failed to lookup address information: ").unwrap_or(&text).to_owned()
 }
 
-/// Node's code of a failed getaddrinfo(3). std keeps its number to itself on Unix, so it is told by the text. What is not
-/// known to be final is `EAI_AGAIN`: a program that tries again loses less than one that gives up a name that exists.
+/// Node's code of a failed getaddrinfo(3). std keeps its number to itself on Unix, so it is told by the text. What is
+/// not known to be final is `EAI_AGAIN`: a program that tries again loses less than one that gives up a name that
+/// exists.
 pub(crate) fn lookup_code(error: &io::Error) -> Cow<'static, str> {
     let text = lookup_text(error);
     let said = text.as_str();
@@ -860,8 +862,8 @@ mod tests {
 
     use super::{lookup_code, threads_beside};
 
-    /// Ensures that only what is known to mean that there is no such name says so, on each system, and that a text that is
-    /// not known, in another language say, is no proof of it.
+    /// Ensures that only what is known to mean that there is no such name says so, on each system, and that a text that
+    /// is not known, in another language say, is no proof of it.
     #[test]
     fn each_failure_of_a_look_up_has_its_code() {
         let unknown = [
@@ -897,8 +899,8 @@ mod tests {
         assert_eq!(lookup_code(&io::Error::from_raw_os_error(24)), "EMFILE", "a number is the system's own error");
     }
 
-    /// Ensures that threads have what the mappings of the host leave, but for a thousand threads' worth; that mappings of
-    /// threads that run are not the host's; and that there are 16 as long as there is room for them.
+    /// Ensures that threads have what the mappings of the host leave, but for a thousand threads' worth; that mappings
+    /// of threads that run are not the host's; and that there are 16 as long as there is room for them.
     #[test]
     fn the_ceiling_of_threads_is_what_the_host_leaves() {
         let cases = [

@@ -117,8 +117,8 @@ impl Running {
         Ok(Running { thread: Some(thread), work: its, gate, close: Box::new(close) })
     }
 
-    /// Closes what the thread serves, as [`Server::close`](crate::net::Server::close) does, also when no handle to it is
-    /// left.
+    /// Closes what the thread serves, as [`Server::close`](crate::net::Server::close) does, also when no handle to it
+    /// is left.
     pub fn close(&self) {
         (self.close)();
     }
@@ -126,16 +126,16 @@ impl Running {
     /// Waits until the thread has ended and gives what it ended with. What makes it end is closing what it serves.
     ///
     /// # Errors
-    /// What the thread's `serve` or `run` returned. If a callback panicked there, an error with the panic's
-    /// message. `ERR_WOULD_DEADLOCK`, at once, on the thread itself and in the handlers and callbacks of what it serves:
-    /// it waits for them.
+    /// What the thread's `serve` or `run` returned. If a callback panicked there, an error with the panic's message.
+    /// `ERR_WOULD_DEADLOCK`, at once, on the thread itself and in the handlers and callbacks of what it serves: it
+    /// waits for them.
     pub fn join(mut self) -> io::Result<()> {
         self.check_caller()?;
         self.join_thread()
     }
 
-    /// As [`join`](Running::join), for `time` at most: `true` if the thread has ended in order, `false` if it is still running.
-    /// Then it may be joined again. What the thread ended with is given once.
+    /// As [`join`](Running::join), for `time` at most: `true` if the thread has ended in order, `false` if it is still
+    /// running. Then it may be joined again. What the thread ended with is given once.
     ///
     /// ```
     /// use landline::net::{Server, Socket};

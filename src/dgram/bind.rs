@@ -16,8 +16,8 @@ use crate::sys;
 
 impl SocketOptions {
     /// Makes the socket and binds it, bind(2). Port 0 has the system choose a free one. A bare port is on every
-    /// interface; a name is looked up, which blocks as long as the resolver does. Of a list, the first address that can be
-    /// bound counts.
+    /// interface; a name is looked up, which blocks as long as the resolver does. Of a list, the first address that can
+    /// be bound counts.
     ///
     /// # Errors
     /// `EADDRINUSE` if another socket has the address, `EADDRNOTAVAIL` if this machine has no such address, `EACCES`
@@ -36,12 +36,12 @@ impl SocketOptions {
     }
 
     /// Takes over a socket of this program's own, which no other process and no other part of this one has: a
-    /// [`std::net::UdpSocket`], on Unix an `OwnedFd` too. It is a socket like one that [`bind`](Self::bind) makes. A socket
-    /// that others have too, such as a service manager or a parent process, is [adopted](Self::adopt) instead.
+    /// [`std::net::UdpSocket`], on Unix an `OwnedFd` too. It is a socket like one that [`bind`](Self::bind) makes. A
+    /// socket that others have too, such as a service manager or a parent process, is [adopted](Self::adopt) instead.
     ///
     /// It is made blocking, without timeouts of its own, and is not passed on to programs that are started
-    /// (close-on-exec). A peer that it has is kept. Of the options only those are applied that were set, and its family is
-    /// its own. [`disconnect`](Socket::disconnect) is not possible.
+    /// (close-on-exec). A peer that it has is kept. Of the options only those are applied that were set, and its family
+    /// is its own. [`disconnect`](Socket::disconnect) is not possible.
     ///
     /// With the default options, [`Socket::from`] is the same and cannot fail.
     ///
@@ -58,8 +58,8 @@ impl SocketOptions {
     /// ```
     ///
     /// # Errors
-    /// `ERR_INVALID_FD_TYPE` if it is no UDP socket, `ERR_INVALID_ARG_VALUE` if it is not bound, or not of the family of the
-    /// options. `ERR_OUT_OF_RANGE` and others name an option that cannot be.
+    /// `ERR_INVALID_FD_TYPE` if it is no UDP socket, `ERR_INVALID_ARG_VALUE` if it is not bound, or not of the family
+    /// of the options. `ERR_OUT_OF_RANGE` and others name an option that cannot be.
     #[doc(alias = "from_std")]
     pub fn own(&self, socket: impl Into<sys::OwnedHandle>) -> io::Result<Socket> {
         let (socket, at) = self.given(socket.into())?;
@@ -68,14 +68,14 @@ impl SocketOptions {
         Ok(Socket::new(socket, at, self.clone(), Origin::Owned))
     }
 
-    /// Takes over a socket that others may still have, in this process or another, such as one that a service manager has
-    /// passed on: a [`std::net::UdpSocket`], on Unix an `OwnedFd` too. One that this program alone has is better
+    /// Takes over a socket that others may still have, in this process or another, such as one that a service manager
+    /// has passed on: a [`std::net::UdpSocket`], on Unix an `OwnedFd` too. One that this program alone has is better
     /// [owned](Self::own). Its family is its own; of the options only those are applied that were set.
     ///
-    /// Since others may have it, it is never shut down and never connected:
-    /// [`connect`](Socket::connect) gives it a peer that this program alone sees to. [`close`](Socket::close) closes this
-    /// descriptor alone. It wakes the receivers by empty datagrams that the socket is sent from this machine, of which
-    /// some may be left for the others.
+    /// Since others may have it, it is never shut down and never connected: [`connect`](Socket::connect) gives it a
+    /// peer that this program alone sees to. [`close`](Socket::close) closes this descriptor alone. It wakes the
+    /// receivers by empty datagrams that the socket is sent from this machine, of which some may be left for the
+    /// others.
     ///
     /// That is done only where the datagrams are expected to reach this socket and no other. They are not:
     /// - where it has `SO_REUSEADDR` or `SO_REUSEPORT`, as those of systemd have, or is bound to a group;
@@ -83,16 +83,16 @@ impl SocketOptions {
     /// - where it is bound to a device (`SO_BINDTODEVICE`), or to an address that this machine does not have;
     /// - where another network namespace made it, or /proc cannot be read.
     ///
-    /// There it has a receive timeout of 500 ms instead, and `close` takes as long. The others see that timeout, since it
-    /// belongs to the socket: their receives fail with `EAGAIN`. It is not taken off at the end. Elsewhere the timeout
-    /// is what the giver has set, but while [`recv_timeout`](Socket::recv_timeout) waits, and one descriptor more is
-    /// open. Other settings are one for all, too. No other owner should shut the socket down while it is in use: std's
-    /// receive is not prepared for that. Made non-blocking by another owner, the socket is looked at every 2 to 16 ms.
-    /// Our descriptor is not passed on to programs that are started (close-on-exec).
+    /// There it has a receive timeout of 500 ms instead, and `close` takes as long. The others see that timeout, since
+    /// it belongs to the socket: their receives fail with `EAGAIN`. It is not taken off at the end. Elsewhere the
+    /// timeout is what the giver has set, but while [`recv_timeout`](Socket::recv_timeout) waits, and one descriptor
+    /// more is open. Other settings are one for all, too. No other owner should shut the socket down while it is in
+    /// use: std's receive is not prepared for that. Made non-blocking by another owner, the socket is looked at every 2
+    /// to 16 ms. Our descriptor is not passed on to programs that are started (close-on-exec).
     ///
     /// # Errors
-    /// `ERR_INVALID_FD_TYPE` if it is no UDP socket, `ERR_INVALID_ARG_VALUE` if it is not bound, is not of the family of
-    /// the options, or is in non-blocking mode, which is not changed because that too is shared: call
+    /// `ERR_INVALID_FD_TYPE` if it is no UDP socket, `ERR_INVALID_ARG_VALUE` if it is not bound, is not of the family
+    /// of the options, or is in non-blocking mode, which is not changed because that too is shared: call
     /// `set_nonblocking(false)` first.
     #[doc(alias = "fd")]
     pub fn adopt(&self, socket: impl Into<sys::OwnedHandle>) -> io::Result<Socket> {
@@ -200,8 +200,8 @@ impl SocketOptions {
         Ok(())
     }
 
-    /// Binds to every interface: a socket of both families, unless one is asked for, or one of IPv4 where the system has none
-    /// that reaches both.
+    /// Binds to every interface: a socket of both families, unless one is asked for, or one of IPv4 where the system
+    /// has none that reaches both.
     fn bind_everywhere(&self, port: u16) -> Result<Socket> {
         let (v6, v4) = ((Ipv6Addr::UNSPECIFIED, port).into(), (Ipv4Addr::UNSPECIFIED, port).into());
         match self.family {
@@ -251,7 +251,8 @@ impl SocketOptions {
 }
 
 impl From<UdpSocket> for Socket {
-    /// Takes over a socket of std's that this program alone has, as [`SocketOptions::own`] does, with the default options.
+    /// Takes over a socket of std's that this program alone has, as [`SocketOptions::own`] does, with the default
+    /// options.
     fn from(socket: UdpSocket) -> Socket {
         let socket = alone(socket.into());
         let local = socket.local_addr().unwrap_or_else(|_| (Ipv4Addr::UNSPECIFIED, 0).into());

@@ -23,10 +23,10 @@ impl Socket {
     /// Gives the socket a peer: [`send`](Socket::send) goes there, and only what comes from there is received, which
     /// the system sees to. connect(2)
     ///
-    /// The system is not asked for an [adopted](super::SocketOptions::adopt) socket, whose other owners would get the peer
-    /// too, nor where this process may not bind the address again, having given up the right to a reserved port, since
-    /// [`disconnect`](Socket::disconnect) could not be done then. What others send takes up the receive buffer of such a
-    /// socket and is thrown away when it is received, and `ECONNREFUSED` is not told.
+    /// The system is not asked for an [adopted](super::SocketOptions::adopt) socket, whose other owners would get the
+    /// peer too, nor where this process may not bind the address again, having given up the right to a reserved port,
+    /// since [`disconnect`](Socket::disconnect) could not be done then. What others send takes up the receive buffer of
+    /// such a socket and is thrown away when it is received, and `ECONNREFUSED` is not told.
     ///
     /// It sends nothing, so it does not tell whether anybody listens. That shows later: after a send that found nobody,
     /// the next receive or send is told `ECONNREFUSED`, once, and the socket goes on. A name is looked up, which blocks
@@ -72,12 +72,12 @@ impl Socket {
     ///
     /// # Errors
     /// `ERR_SOCKET_DGRAM_NOT_CONNECTED` if there is no peer, `ENOTSUP` for an [adopted](super::SocketOptions::adopt)
-    /// socket that came with its peer: its giver's would stay connected and get what is sent to this one. `ENOTSUP` too for
-    /// one that was [given](super::SocketOptions::own): what its giver has set could not be set again. `EACCES` if the
-    /// right to bind a reserved port was given up since [`connect`](Socket::connect): the socket keeps its peer; give the
-    /// right up before, or bind a new socket. `ERR_SOCKET_DGRAM_NOT_RUNNING` once
-    /// closed. A code of `bind` is one of a shortage, mostly of descriptors; nothing has changed then. Only where the
-    /// old socket has to go first can the port be taken by another program in between, and then the socket is closed.
+    /// socket that came with its peer: its giver's would stay connected and get what is sent to this one. `ENOTSUP` too
+    /// for one that was [given](super::SocketOptions::own): what its giver has set could not be set again. `EACCES` if
+    /// the right to bind a reserved port was given up since [`connect`](Socket::connect): the socket keeps its peer;
+    /// give the right up before, or bind a new socket. `ERR_SOCKET_DGRAM_NOT_RUNNING` once closed. A code of `bind` is
+    /// one of a shortage, mostly of descriptors; nothing has changed then. Only where the old socket has to go first
+    /// can the port be taken by another program in between, and then the socket is closed.
     pub fn disconnect(&self) -> io::Result<()> {
         let mut not_rejoined = Vec::new();
         let is_replaced = {
@@ -161,8 +161,8 @@ impl Socket {
     }
 }
 
-/// Whether this process may bind its address again, as `disconnect` has to after connect(2). It may not where it has given
-/// up the right to bind a reserved port. No socket is bound: the address is taken.
+/// Whether this process may bind its address again, as `disconnect` has to after connect(2). It may not where it has
+/// given up the right to bind a reserved port. No socket is bound: the address is taken.
 fn may_bind_again(local: SocketAddr) -> bool {
     !UdpSocket::bind(local).is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
 }

@@ -32,8 +32,8 @@ impl Socket {
     ///
     /// # Errors
     /// `EINVAL` if it is no group or one of the other family, `ENODEV` if there is no such interface, `EADDRINUSE` if
-    /// it is joined already, `ERR_INVALID_IP_ADDRESS` for a text that is no IP address, `ERR_SOCKET_DGRAM_NOT_RUNNING` once
-    /// closed.
+    /// it is joined already, `ERR_INVALID_IP_ADDRESS` for a text that is no IP address, `ERR_SOCKET_DGRAM_NOT_RUNNING`
+    /// once closed.
     #[doc(alias = "addMembership", alias = "join_multicast_v4", alias = "join_multicast_v6")]
     pub fn join_multicast(&self, group: impl ToString, interface: impl Into<Interface>) -> io::Result<()> {
         self.change_membership("addMembership", true, Membership::new(&group.to_string(), None, interface.into())?)
@@ -42,8 +42,8 @@ impl Socket {
     /// Leaves a group: `IP_DROP_MEMBERSHIP`, `IPV6_LEAVE_GROUP`.
     ///
     /// # Errors
-    /// `EADDRNOTAVAIL` if it is not joined; otherwise as of [`join_multicast`](Socket::join_multicast). The interface may be
-    /// given in another form than when it was joined.
+    /// `EADDRNOTAVAIL` if it is not joined; otherwise as of [`join_multicast`](Socket::join_multicast). The interface
+    /// may be given in another form than when it was joined.
     #[doc(alias = "dropMembership", alias = "leave_multicast_v4", alias = "leave_multicast_v6")]
     pub fn leave_multicast(&self, group: impl ToString, interface: impl Into<Interface>) -> io::Result<()> {
         self.change_membership("dropMembership", false, Membership::new(&group.to_string(), None, interface.into())?)
@@ -51,8 +51,8 @@ impl Socket {
 
     /// Joins a group for what one source sends to it: `IP_ADD_SOURCE_MEMBERSHIP`. Again for each further source.
     ///
-    /// The system's call takes an address of the interface and no number. So an interface without an address of IPv4, or
-    /// with one that another interface has too, is `ENODEV`.
+    /// The system's call takes an address of the interface and no number. So an interface without an address of IPv4,
+    /// or with one that another interface has too, is `ENODEV`.
     ///
     /// # Errors
     /// `ENOTSUP` for IPv6, and on OpenBSD, NetBSD and DragonFly BSD, where there is no safe call for it; otherwise as
@@ -93,8 +93,8 @@ impl Socket {
     /// [`join_multicast_source`](Socket::join_multicast_source).
     ///
     /// # Errors
-    /// `EADDRNOTAVAIL` if no interface has the address, `ENODEV` if none has the name or number or, for IPv4, if it has no
-    /// address of its own, `EINVAL` for an address of the other family, `ERR_SOCKET_DGRAM_NOT_RUNNING` once closed.
+    /// `EADDRNOTAVAIL` if no interface has the address, `ENODEV` if none has the name or number or, for IPv4, if it has
+    /// no address of its own, `EINVAL` for an address of the other family, `ERR_SOCKET_DGRAM_NOT_RUNNING` once closed.
     #[doc(alias = "setMulticastInterface", alias = "set_multicast_if_v4", alias = "set_multicast_if_v6")]
     pub fn set_multicast_interface(&self, interface: impl Into<Interface>) -> io::Result<()> {
         let interface = interface.into();
@@ -166,8 +166,8 @@ fn change(socket: &UdpSocket, v6: bool, call: &'static str, join: bool, membersh
     changed.map_err(|error| Error::call(call, &error))
 }
 
-/// Which of the memberships a socket is no more in once it has left by this one: the same interface may have been given in
-/// another form. That is seen by a socket that joins in the one form and leaves in the other.
+/// Which of the memberships a socket is no more in once it has left by this one: the same interface may have been given
+/// in another form. That is seen by a socket that joins in the one form and leaves in the other.
 fn left_by(setup: &Setup, leaving: &Membership) -> Vec<bool> {
     let is_one = |member: &Membership| {
         if member.group != leaving.group || (leaving.source.is_some() && leaving.source != member.source) {

@@ -55,8 +55,8 @@ impl Default for SocketOptions {
 }
 
 impl SocketOptions {
-    /// The defaults, as each option names its own. The family is that of the address that is bound, or of the socket that
-    /// is given: both for a bare port, and IPv4 for a name that has an address of IPv4.
+    /// The defaults, as each option names its own. The family is that of the address that is bound, or of the socket
+    /// that is given: both for a bare port, and IPv4 for a name that has an address of IPv4.
     pub fn new() -> SocketOptions {
         SocketOptions {
             family: None,

@@ -93,8 +93,8 @@ impl Socket {
     /// suspended may not count.
     ///
     /// # Errors
-    /// `TimedOut` if nothing arrived in time; nothing is lost by it. Datagrams of blocked senders, or of others than the
-    /// peer, delay it by a millisecond at most. Otherwise as of [`recv`](Socket::recv).
+    /// `TimedOut` if nothing arrived in time; nothing is lost by it. Datagrams of blocked senders, or of others than
+    /// the peer, delay it by a millisecond at most. Otherwise as of [`recv`](Socket::recv).
     #[doc(alias = "set_read_timeout")]
     pub fn recv_timeout<'b>(
         &self,
@@ -167,8 +167,8 @@ struct Waiting {
 }
 
 impl Waiting {
-    /// After something was thrown away: an error at the end of the time, though a millisecond is left in any case, in which
-    /// what stands behind is found.
+    /// After something was thrown away: an error at the end of the time, though a millisecond is left in any case, in
+    /// which what stands behind is found.
     #[cold]
     fn goes_on(&mut self, until: Until) -> io::Result<()> {
         let instant = match until {
@@ -294,8 +294,8 @@ impl Open {
         received
     }
 
-    /// Whether a datagram is from the peer, if there is one. After connect(2) the system sees to that, but not for those
-    /// that had arrived before.
+    /// Whether a datagram is from the peer, if there is one. After connect(2) the system sees to that, but not for
+    /// those that had arrived before.
     fn hears(&self, from: SocketAddr) -> bool {
         !self.peer.exists() || self.peer.get().is_none_or(|peer| is_same(peer, from))
     }

@@ -15,8 +15,9 @@ use crate::error::{Error, Result};
 impl Socket {
     /// Sends one datagram of bytes or of text, an empty one if `data` is, and gives its size: sendto(2).
     ///
-    /// A bare port is this machine, by the socket's family; so is the wildcard `::`, and `0.0.0.0` is `127.0.0.1`. A name is looked up, each time, which blocks
-    /// as long as the resolver does; an address costs no memory. Of a list, the first address of the socket's family counts.
+    /// A bare port is this machine, by the socket's family; so is the wildcard `::`, and `0.0.0.0` is `127.0.0.1`. A
+    /// name is looked up, each time, which blocks as long as the resolver does; an address costs no memory. Of a list,
+    /// the first address of the socket's family counts.
     ///
     /// On a socket that reaches both families:
     /// - A bare port is `127.0.0.1`, on which most programs listen, and a name's IPv4 addresses come first, unless the
@@ -91,8 +92,8 @@ impl Socket {
         self.transmit_to_peer(to_peer, |socket, to| SockRef::from(socket).send_to_vectored(data, &SockAddr::from(to)))
     }
 
-    /// Sends to an address, by `to_peer` if the socket is connected to it by connect(2): some systems then take no other
-    /// call.
+    /// Sends to an address, by `to_peer` if the socket is connected to it by connect(2): some systems then take no
+    /// other call.
     fn transmit(
         &self,
         to: Endpoint,

@@ -173,8 +173,8 @@ pub(crate) struct Open {
     /// The only one it talks to, if there is one.
     pub(crate) peer: Peer,
     pub(crate) timeouts: Mutex<Timeouts>,
-    /// What wakes its receivers: of a socket of our own once they are to let go, of an adopted one from the start, if it is
-    /// expected to reach them.
+    /// What wakes its receivers: of a socket of our own once they are to let go, of an adopted one from the start, if
+    /// it is expected to reach them.
     pub(crate) waker: OnceLock<Waker>,
     /// The last field: it is dropped, and so fired, once the descriptor is closed.
     pub(crate) gone: FiredOnDrop,

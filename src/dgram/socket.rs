@@ -78,22 +78,22 @@ impl Socket {
     /// Then the descriptor stays open until they return, and a hook gets [`Report::Failed`](crate::Report::Failed) with
     /// `close ETIMEDOUT` in place of [`Report::Closed`](crate::Report::Closed). Nothing is received after that.
     ///
-    /// It may be called from anywhere, callbacks included, and again. Dropping the last handle does nothing but close the
-    /// descriptor. After fork(2), `close` by one process leaves the other's socket deaf: drop it there instead.
+    /// It may be called from anywhere, callbacks included, and again. Dropping the last handle does nothing but close
+    /// the descriptor. After fork(2), `close` by one process leaves the other's socket deaf: drop it there instead.
     #[doc(alias = "asyncDispose")]
     pub fn close(&self) {
         self.0.close();
     }
 
     /// How many datagrams the system has thrown away that had reached this socket, mostly because its receive buffer
-    /// was full. On Linux, from the last column of /proc/net/udp and udp6; `None` elsewhere and where /proc is not to be
-    /// read.
+    /// was full. On Linux, from the last column of /proc/net/udp and udp6; `None` elsewhere and where /proc is not to
+    /// be read.
     ///
     /// After [`close`](Socket::close) it is the last count, which `close` takes. A program with more than 1,000 UDP
     /// sockets has it only of those that it has asked before.
     ///
-    /// What was lost on the way here is not in it. Each call reads a table of all UDP sockets, so once a second is often
-    /// enough.
+    /// What was lost on the way here is not in it. Each call reads a table of all UDP sockets, so once a second is
+    /// often enough.
     pub fn lost(&self) -> Option<u64> {
         let setup = self.setup();
         let mut losses = lock(&self.0.losses);
@@ -112,19 +112,20 @@ impl Socket {
         losses.counted
     }
 
-    /// Calls `f` with the descriptor, borrowed, for what landline has no call for. It is `AsFd`, on Windows `AsSocket`, as
-    /// crates of system calls expect. It gives what `f` returns. No lock is held: other threads use the socket as before.
+    /// Calls `f` with the descriptor, borrowed, for what landline has no call for. It is `AsFd`, on Windows `AsSocket`,
+    /// as crates of system calls expect. It gives what `f` returns. No lock is held: other threads use the socket as
+    /// before.
     ///
-    /// A [`close`](Self::close) or [`disconnect`](Self::disconnect) in another thread waits for `f` as for a receiver, 2 s
-    /// at most: the descriptor is closed when `f` returns. So `f` itself should call neither.
+    /// A [`close`](Self::close) or [`disconnect`](Self::disconnect) in another thread waits for `f` as for a receiver,
+    /// 2 s at most: the descriptor is closed when `f` returns. So `f` itself should call neither.
     ///
     /// What `f` changes is for the caller to answer for:
     /// - `O_NONBLOCK`: receivers look every 2 to 16 ms then;
-    /// - `SO_RCVTIMEO`, which [`recv_timeout`](Self::recv_timeout) sets, and by which receivers see a `close` that cannot wake
-    ///   them otherwise;
+    /// - `SO_RCVTIMEO`, which [`recv_timeout`](Self::recv_timeout) sets, and by which receivers see a `close` that
+    ///   cannot wake them otherwise;
     /// - connect(2), bind(2), shutdown(2), which landline does not see;
-    /// - all that [`disconnect`](Self::disconnect) has to make again: it opens another socket, with what landline's own calls
-    ///   and [`before_bind`](SocketOptions::before_bind) have set.
+    /// - all that [`disconnect`](Self::disconnect) has to make again: it opens another socket, with what landline's own
+    ///   calls and [`before_bind`](SocketOptions::before_bind) have set.
     ///
     /// ```
     /// use landline::dgram::Socket;
@@ -137,8 +138,8 @@ impl Socket {
     /// ```
     ///
     /// # Errors
-    /// `NotConnected`, `ERR_SOCKET_DGRAM_NOT_RUNNING`, once the socket is closed; `f` is not called then. What `f` returns is
-    /// no error of this call: where it is a `Result`, `??` gives both.
+    /// `NotConnected`, `ERR_SOCKET_DGRAM_NOT_RUNNING`, once the socket is closed; `f` is not called then. What `f`
+    /// returns is no error of this call: where it is a `Result`, `??` gives both.
     #[doc(alias = "as_fd")]
     #[doc(alias = "as_raw_fd")]
     pub fn with_raw<R>(&self, f: impl FnOnce(sys::BorrowedHandle<'_>) -> R) -> io::Result<R> {

@@ -99,8 +99,8 @@ pub(crate) fn lost(inode: u64, v6: bool, most: usize) -> Option<u64> {
     row.split_whitespace().last()?.parse().ok()
 }
 
-/// The address that datagrams for this one come from when they are sent from here, if the system knows a way; nothing is
-/// sent.
+/// The address that datagrams for this one come from when they are sent from here, if the system knows a way; nothing
+/// is sent.
 pub(crate) fn source_for(to: SocketAddr) -> io::Result<IpAddr> {
     let any: IpAddr = if to.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
     let probe = UdpSocket::bind((any, 0))?;

@@ -2,16 +2,16 @@
 //! this machine, again and again while a thread holds on. A receiver that the datagram finds busy sees that its socket
 //! is closed before it waits again, or else finds the datagram in the queue.
 //!
-//! - A socket of our own is connected to the waker first. It needs no peer any more, and no other socket on the same port
-//!   gets the datagram then. Where none arrives, since loopback is down or no descriptor is left, its receivers look around
-//!   once a second.
-//! - An adopted socket belongs to others too, so it is never connected. It is sent the datagram only if that is expected to
-//!   reach it and no other: it has no peer, shares its port with no other socket, is bound to no device, and is of the
-//!   network that we are in. The waker is made when the socket is taken over, since without it a close later could not
-//!   wake a receiver. Where the datagram is not expected to arrive, the receivers look around twice a second. That is a
-//!   timeout of the socket, which the others see too.
-//! - Nothing is sent to a socket that is bound to a group, since that might leave the machine and would reach other members.
-//!   Its receivers look around every 10 ms; of an adopted one twice a second.
+//! - A socket of our own is connected to the waker first. It needs no peer any more, and no other socket on the same
+//!   port gets the datagram then. Where none arrives, since loopback is down or no descriptor is left, its receivers
+//!   look around once a second.
+//! - An adopted socket belongs to others too, so it is never connected. It is sent the datagram only if that is
+//!   expected to reach it and no other: it has no peer, shares its port with no other socket, is bound to no device,
+//!   and is of the network that we are in. The waker is made when the socket is taken over, since without it a close
+//!   later could not wake a receiver. Where the datagram is not expected to arrive, the receivers look around twice a
+//!   second. That is a timeout of the socket, which the others see too.
+//! - Nothing is sent to a socket that is bound to a group, since that might leave the machine and would reach other
+//!   members. Its receivers look around every 10 ms; of an adopted one twice a second.
 //! - Nothing is sent after fork(2) by the process that has not made the socket: the other one would be woken, or left
 //!   connected to our waker.
 //!
@@ -39,8 +39,8 @@ const SLICE: Duration = Duration::from_millis(10);
 /// How long one waits at most where a datagram should wake it, but may fail to.
 const BACKSTOP: Duration = Duration::from_secs(1);
 
-/// How long a receiver of an adopted socket waits at most where no datagram is expected to wake it. Others that have the
-/// socket see the timeout, so it is as long as `close` may take.
+/// How long a receiver of an adopted socket waits at most where no datagram is expected to wake it. Others that have
+/// the socket see the timeout, so it is as long as `close` may take.
 const LOOK: Duration = Duration::from_millis(500);
 
 /// How long to try to wake the receivers of a socket of our own.

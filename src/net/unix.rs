@@ -14,8 +14,8 @@ use crate::error::{Error, Result};
 use crate::sync::poison::lock;
 use crate::sys;
 
-/// The file of a socket that was bound. Dropping it removes the file, if it still is the one that was made, and this process
-/// made it: the copy in a forked child leaves it to its parent.
+/// The file of a socket that was bound. Dropping it removes the file, if it still is the one that was made, and this
+/// process made it: the copy in a forked child leaves it to its parent.
 #[derive(Debug)]
 pub(crate) struct SocketFile {
     path: PathBuf,
@@ -139,8 +139,8 @@ fn is_refused(at: &SockAddr) -> io::Result<bool> {
 /// How long a connect that may be cancelled waits between two looks: nothing wakes it.
 const LOOK: Duration = Duration::from_millis(10);
 
-/// Connects, from a path of our own if there is one. Where the backlog of whoever listens is full, Linux waits for room, for
-/// as long as a write may last.
+/// Connects, from a path of our own if there is one. Where the backlog of whoever listens is full, Linux waits for
+/// room, for as long as a write may last.
 pub(crate) fn connect(
     path: &Path,
     local: Option<&Path>,

@@ -36,7 +36,8 @@ impl SharedTimeout {
     /// Of a descriptor that has none.
     pub(crate) const NONE: SharedTimeout = SharedTimeout { told: 0, tells: 0, ends: Vec::new() };
 
-    /// Before a call that may block until then. `tell` tells the kernel. What it gives is for `leave`, which must follow.
+    /// Before a call that may block until then. `tell` tells the kernel. What it gives is for `leave`, which must
+    /// follow.
     pub(crate) fn enter<E>(
         &mut self,
         until: Until,
@@ -85,8 +86,8 @@ pub(crate) struct Entry {
     tells: u32,
 }
 
-/// Whole ones of a time in nanoseconds, rounded up, so that the same time again is the same number; the kernel takes zero
-/// for none, and some count them in 31 bits.
+/// Whole ones of a time in nanoseconds, rounded up, so that the same time again is the same number; the kernel takes
+/// zero for none, and some count them in 31 bits.
 fn milliseconds(time: u64) -> u64 {
     time.div_ceil(1_000_000).clamp(1, i32::MAX as u64)
 }
@@ -97,8 +98,8 @@ mod tests {
 
     const MS: u64 = 1_000_000;
 
-    /// Ensures that the kernel never has more than any thread needs that is in a call, or about to make it, however such
-    /// threads come and go, and that it has none once none is needed.
+    /// Ensures that the kernel never has more than any thread needs that is in a call, or about to make it, however
+    /// such threads come and go, and that it has none once none is needed.
     #[test]
     fn the_kernel_has_the_least_that_is_needed() {
         let mut random = 1_u64;
@@ -142,8 +143,8 @@ mod tests {
         }
     }
 
-    /// Ensures that a time that is the same for each call is told once, and that a deadline, whose rest is another for each
-    /// call, is told once each time that it has been halved or so.
+    /// Ensures that a time that is the same for each call is told once, and that a deadline, whose rest is another for
+    /// each call, is told once each time that it has been halved or so.
     #[test]
     fn the_same_time_is_told_once() {
         let (mut timeout, mut tells) = (SharedTimeout::NONE, Vec::new());

@@ -24,8 +24,8 @@ pub(crate) struct State {
 }
 
 impl<const FRONT: usize> WaitQueue<FRONT> {
-    /// Waits for a place at the front; `None` if `given_up` says so when the thread is woken for that, or if none is free
-    /// until the time is up. A place that is free is given whatever the time is.
+    /// Waits for a place at the front; `None` if `given_up` says so when the thread is woken for that, or if none is
+    /// free until the time is up. A place that is free is given whatever the time is.
     pub(crate) fn enter(&self, until: Deadline, given_up: impl Fn() -> bool) -> Option<Ticket<'_>> {
         let number = {
             let mut state = lock(&self.0);

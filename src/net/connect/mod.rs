@@ -110,12 +110,12 @@ impl SocketOptions {
     }
 
     /// Looks names up by `f`, which gets the name and the family asked for, if one is. IP addresses, with a zone too,
-    /// never reach it. It answers with addresses in the order they are to be tried, of which the zone counts and the port
-    /// does not; with none, or with an error of kind `NotFound`, if there is no such name. Its other errors are those of
-    /// the connect. Names that are not ASCII reach it as they are; the system's resolver is not asked for them. It may run on a thread of its
-    /// own, see [`connect_timeout`](Self::connect_timeout); 16 of them that each wait for a look-up of their own would
-    /// wait for ever, so it should not connect by name without a time limit. Default: the system's resolver,
-    /// getaddrinfo(3).
+    /// never reach it. It answers with addresses in the order they are to be tried, of which the zone counts and the
+    /// port does not; with none, or with an error of kind `NotFound`, if there is no such name. Its other errors are
+    /// those of the connect. Names that are not ASCII reach it as they are; the system's resolver is not asked for
+    /// them. It may run on a thread of its own, see [`connect_timeout`](Self::connect_timeout); 16 of them that each
+    /// wait for a look-up of their own would wait for ever, so it should not connect by name without a time limit.
+    /// Default: the system's resolver, getaddrinfo(3).
     ///
     /// ```
     /// use landline::net::{Server, SocketOptions};
@@ -137,9 +137,9 @@ impl SocketOptions {
         SocketOptions { resolver: Some(Resolver::new(f)), ..self }
     }
 
-    /// Whether, if a name or a list has several addresses, all of them are tried: IPv6 and IPv4 in turn, beginning with the
-    /// family of the first (RFC 8305). If not, the first alone is, and so it is with
-    /// [`family`](Self::family) and [`local_address`](Self::local_address). Default: yes.
+    /// Whether, if a name or a list has several addresses, all of them are tried: IPv6 and IPv4 in turn, beginning with
+    /// the family of the first (RFC 8305). If not, the first alone is, and so it is with [`family`](Self::family) and
+    /// [`local_address`](Self::local_address). Default: yes.
     #[doc(alias = "autoSelectFamily")]
     #[doc(alias = "happy_eyeballs")]
     pub fn auto_select_family(self, on: bool) -> SocketOptions {
@@ -147,8 +147,8 @@ impl SocketOptions {
     }
 
     /// How long an address has before the next one is tried too. Unlike Node's, an attempt is not given up then: it may
-    /// still be the first to succeed. One that fails is followed by the next at once. At most 8 are under way at a time,
-    /// each of which has a thread; before a ninth begins, the oldest is given up, after 2 s by default. With
+    /// still be the first to succeed. One that fails is followed by the next at once. At most 8 are under way at a
+    /// time, each of which has a thread; before a ninth begins, the oldest is given up, after 2 s by default. With
     /// [`local_port`](Self::local_port) there can be but one attempt at a time, and each but the last is given up after
     /// this. At least 10 ms; less is an error of [`connect`](Self::connect). Default: 250 ms.
     #[doc(alias = "autoSelectFamilyAttemptTimeout")]
@@ -162,15 +162,16 @@ impl SocketOptions {
         SocketOptions { block_list: Some(list.clone()), ..self }
     }
 
-    /// Of a name or a list, only addresses of this family are used, and of several the first; a bare port means this machine in
-    /// it. An IP address is used as it is. Default: any.
+    /// Of a name or a list, only addresses of this family are used, and of several the first; a bare port means this
+    /// machine in it. An IP address is used as it is. Default: any.
     pub fn family(self, family: Family) -> SocketOptions {
         SocketOptions { family: Some(family), ..self }
     }
 
-    /// The address of ours to connect from, an IP address as text or as [`IpAddr`]: bind(2). It may have a zone, the name
-    /// or the number of an interface: `fe80::1%eth0`. Of the addresses of a name or a list only those of its family
-    /// are used then, and of several the first. `::` and `0.0.0.0` mean any, in both families. Default: the system's choice.
+    /// The address of ours to connect from, an IP address as text or as [`IpAddr`]: bind(2). It may have a zone, the
+    /// name or the number of an interface: `fe80::1%eth0`. Of the addresses of a name or a list only those of its
+    /// family are used then, and of several the first. `::` and `0.0.0.0` mean any, in both families. Default: the
+    /// system's choice.
     ///
     /// Without [`local_port`](Self::local_port), bind(2) takes a port that no other connection of this machine has. No
     /// safe call sets `IP_BIND_ADDRESS_NO_PORT`, which would leave that to connect(2). When none is left, some 28,000
@@ -181,9 +182,9 @@ impl SocketOptions {
         SocketOptions { local_address: Some(ip.to_string()), ..self }
     }
 
-    /// The port of ours to connect from: bind(2), on Unix with SO_REUSEADDR, as Node does. So a port can be used again at
-    /// once, and for connections to several peers; a second one to the same is `connect EADDRNOTAVAIL`, as long as the
-    /// system remembers the first. Default: 0, the system's choice.
+    /// The port of ours to connect from: bind(2), on Unix with SO_REUSEADDR, as Node does. So a port can be used again
+    /// at once, and for connections to several peers; a second one to the same is `connect EADDRNOTAVAIL`, as long as
+    /// the system remembers the first. Default: 0, the system's choice.
     pub fn local_port(self, port: u16) -> SocketOptions {
         SocketOptions { local_port: port, ..self }
     }
@@ -236,13 +237,13 @@ impl SocketOptions {
         self
     }
 
-    /// The path of ours to connect from, to a Unix socket: bind(2). The server sees it as the client's address. On Linux a
-    /// path that starts with a NUL is an abstract name. Default: none.
+    /// The path of ours to connect from, to a Unix socket: bind(2). The server sees it as the client's address. On
+    /// Linux a path that starts with a NUL is an abstract name. Default: none.
     ///
-    /// The file is made by [`connect`](Self::connect), and removed when the connection is closed, or was not made, in the
-    /// process that made it. That it could not be removed is [reported](crate::Report::Failed). A child that was forked leaves
-    /// it. After a crash it is left too, and is in the way of the next `bind`: a path with the number of the process in it is
-    /// free.
+    /// The file is made by [`connect`](Self::connect), and removed when the connection is closed, or was not made, in
+    /// the process that made it. That it could not be removed is [reported](crate::Report::Failed). A child that was
+    /// forked leaves it. After a crash it is left too, and is in the way of the next `bind`: a path with the number of
+    /// the process in it is free.
     ///
     /// ```
     /// # #[cfg(unix)] {
@@ -352,8 +353,8 @@ impl SocketOptions {
     /// [`attempt_timeout`](Self::attempt_timeout). The first to connect wins, and the others are closed. So are the
     /// addresses of a list. A path is that of a Unix socket.
     ///
-    /// This machine is `127.0.0.1`, or else `::1`. The address `::`, which a server on every interface has, means the same,
-    /// with `::1` first; `0.0.0.0` means `127.0.0.1`.
+    /// This machine is `127.0.0.1`, or else `::1`. The address `::`, which a server on every interface has, means the
+    /// same, with `::1` first; `0.0.0.0` means `127.0.0.1`.
     ///
     /// Blocks as long as the look-up and the attempts take, but no longer than
     /// [`connect_timeout`](Self::connect_timeout) and [`cancel`](Self::cancel) allow. Without them, the system gives up
@@ -370,20 +371,21 @@ impl SocketOptions {
     ///   one's.
     /// - `ETIMEDOUT` of the kind `TimedOut`: the time for connecting is up.
     /// - `ABORT_ERR`: it was cancelled.
-    /// - `getaddrinfo ENOTFOUND host`, of the kind `NotFound`: the name has no address, or none of the family asked for.
-    /// - `getaddrinfo EAI_AGAIN host: …`: the resolver did not answer, or too many look-ups are stuck; try again later. So
-    ///   is every failure that is not known to be final. `EAI_FAIL` and the codes of the system, such as `EMFILE`, are the
-    ///   others. All are of the kind `Other` and have the system's text, in the language of the program; only the one of
-    ///   stuck look-ups is `WouldBlock`.
-    /// - `ERR_INVALID_ARG_VALUE`: the name is not ASCII; give its encoded form, `xn--…`.
-    /// - `ERR_INVALID_ADDRESS_FAMILY`: what [`lookup`](Self::lookup) answered, or a list, has no address of the family asked
+    /// - `getaddrinfo ENOTFOUND host`, of the kind `NotFound`: the name has no address, or none of the family asked
     ///   for.
+    /// - `getaddrinfo EAI_AGAIN host: …`: the resolver did not answer, or too many look-ups are stuck; try again later.
+    ///   So is every failure that is not known to be final. `EAI_FAIL` and the codes of the system, such as `EMFILE`,
+    ///   are the others. All are of the kind `Other` and have the system's text, in the language of the program; only
+    ///   the one of stuck look-ups is `WouldBlock`.
+    /// - `ERR_INVALID_ARG_VALUE`: the name is not ASCII; give its encoded form, `xn--…`.
+    /// - `ERR_INVALID_ADDRESS_FAMILY`: what [`lookup`](Self::lookup) answered, or a list, has no address of the family
+    ///   asked for.
     /// - `ERR_IP_BLOCKED`: the address is on the [`block_list`](Self::block_list).
     /// - `connect ENOENT /path`: no such Unix socket; `ECONNREFUSED`: it is stale, or no socket.
-    /// - `bind EADDRINUSE`, `bind EADDRNOTAVAIL`: the local address cannot be had, or there is a file at the local path;
-    ///   `bind ENOENT`, `bind EACCES`: the folder of the local path is not there, or may not be written to.
-    /// - `ERR_INVALID_ARG_VALUE`: an address or a port of ours and the path of a Unix socket, or a path of ours and anything
-    ///   else.
+    /// - `bind EADDRINUSE`, `bind EADDRNOTAVAIL`: the local address cannot be had, or there is a file at the local
+    ///   path; `bind ENOENT`, `bind EACCES`: the folder of the local path is not there, or may not be written to.
+    /// - `ERR_INVALID_ARG_VALUE`: an address or a port of ours and the path of a Unix socket, or a path of ours and
+    ///   anything else.
     /// - An error that names the option or the endpoint that is wrong; no socket exists then.
     #[doc(alias = "createConnection")]
     pub fn connect(&self, to: impl Into<Endpoint>) -> io::Result<Socket> {
@@ -471,8 +473,8 @@ impl SocketOptions {
         Ok(addresses)
     }
 
-    /// Connects to the addresses of a name or of a list, which are of the family that is asked for: to the first to answer,
-    /// or to the first alone. `to` is what all of them stand for.
+    /// Connects to the addresses of a name or of a list, which are of the family that is asked for: to the first to
+    /// answer, or to the first alone. `to` is what all of them stand for.
     fn connect_to_any(
         &self,
         addresses: Vec<SocketAddr>,
@@ -488,8 +490,8 @@ impl SocketOptions {
         }
     }
 
-    /// Connects to this machine, over the one family or else the other. If neither answers, the error is that of the first
-    /// which this machine has: in many containers it has no address of IPv6.
+    /// Connects to this machine, over the one family or else the other. If neither answers, the error is that of the
+    /// first which this machine has: in many containers it has no address of IPv6.
     fn connect_here(
         &self,
         port: u16,

@@ -23,9 +23,9 @@ use crate::thread::Builder;
 /// Stands for no limit; every system gives an attempt up long before.
 pub(crate) const FOREVER: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// So many attempts are under way at once, each of which has a thread and a descriptor. Before the next begins, the oldest
-/// is given up. It has had so many staggers by then, 2 s by default: enough for its first packet to be lost, since Linux
-/// sends the next after 1 s. Names with more addresses than this are rare.
+/// So many attempts are under way at once, each of which has a thread and a descriptor. Before the next begins, the
+/// oldest is given up. It has had so many staggers by then, 2 s by default: enough for its first packet to be lost,
+/// since Linux sends the next after 1 s. Names with more addresses than this are rare.
 const AT_MOST: usize = 8;
 
 /// A thread that connects needs little stack, but the printing of a panic has to fit.
@@ -158,7 +158,8 @@ impl Race<'_> {
         Err(Ended::Failed)
     }
 
-    /// Gives the oldest attempts up, until there is room for one more. Gives the attempt that has won in this time, if one has.
+    /// Gives the oldest attempts up, until there is room for one more. Gives the attempt that has won in this time, if
+    /// one has.
     fn make_room(&mut self) -> Result<Option<Attempt>, Ended> {
         while self.under_way >= AT_MOST {
             self.in_flight.give_up_oldest();
@@ -328,10 +329,10 @@ fn connect(socket: &socket2::Socket, at: SocketAddr, left: Duration) -> io::Resu
     }
 }
 
-/// Whether a connection to `port` leads from an address to the same: on one machine, TCP lets a client that happens to get
-/// the very port that it calls as its own meet itself (RFC 9293, 3.5, simultaneous open). No program listens there. The
-/// system says which address was reached: that of a wildcard or with a zone is not the one that was asked for. Such a
-/// connection is reset when it is dropped, since an orderly end would keep the port from its server for a minute.
+/// Whether a connection to `port` leads from an address to the same: on one machine, TCP lets a client that happens to
+/// get the very port that it calls as its own meet itself (RFC 9293, 3.5, simultaneous open). No program listens there.
+/// The system says which address was reached: that of a wildcard or with a zone is not the one that was asked for. Such
+/// a connection is reset when it is dropped, since an orderly end would keep the port from its server for a minute.
 pub(crate) fn is_to_itself(socket: &socket2::Socket, port: u16) -> bool {
     let same_port = || socket.local_addr().ok()?.as_socket().filter(|local| local.port() == port);
     let is_to_itself =

@@ -18,7 +18,8 @@ use crate::report::{RefusedBy, Report};
 use crate::sync::deadline::Deadline;
 use crate::sync::gate::{NoSeat, Phase};
 
-/// How many clients a caller refuses in a row after its time is over, before it gives up. The next may be one to let in.
+/// How many clients a caller refuses in a row after its time is over, before it gives up. The next may be one to let
+/// in.
 const REFUSED_AT_MOST: u32 = 16;
 
 /// Gives the next client to a caller who serves it himself.
@@ -91,8 +92,8 @@ fn kept_client(server: &Listener, hooks: &Hooks<'_>, caller: &Caller) -> Option<
     None
 }
 
-/// Keeps a client for the next call, since the caller's time is over; gives the error that says so. A server that is being
-/// closed keeps none.
+/// Keeps a client for the next call, since the caller's time is over; gives the error that says so. A server that is
+/// being closed keeps none.
 fn keep(server: &Listener, client: Accepted, hooks: &Hooks<'_>, crew: &dyn Crew) -> io::Error {
     if let Err(client) = server.keep(client) {
         let Accepted { stream, remote, presence, slots, .. } = *client;
@@ -113,8 +114,8 @@ pub(crate) fn sit(server: &Listener, until: Deadline) -> Option<Seat<'_>> {
     }
 }
 
-/// Blocks until a client comes, mostly in accept(2); `None` once the server is being closed, or where the thread may end
-/// instead of pausing.
+/// Blocks until a client comes, mostly in accept(2); `None` once the server is being closed, or where the thread may
+/// end instead of pausing.
 ///
 /// # Errors
 /// The thread's time is over, or it may not accept. The listener is useless: the server is closed then.
@@ -299,9 +300,9 @@ impl Pauses {
 }
 
 impl Listener {
-    /// Notes that accepting fails, leaves the seat, and tells it once. While others sit in accept(2), the next client is
-    /// theirs: each of them has set a descriptor aside, and this thread, which found none left, is only one more that
-    /// waits.
+    /// Notes that accepting fails, leaves the seat, and tells it once. While others sit in accept(2), the next client
+    /// is theirs: each of them has set a descriptor aside, and this thread, which found none left, is only one more
+    /// that waits.
     fn accepting_fails(&self, seat: Seat<'_>, error: io::Error, hooks: &Hooks<'_>, crew: &dyn Crew) {
         let (presence, view) = seat.rise();
         let is_short = view.seats() == 0;

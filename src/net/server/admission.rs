@@ -46,8 +46,8 @@ pub(crate) enum Introduced {
 
 impl Client {
     /// Lets a load balancer say whose connection it is, where that is asked for, and refuses the client if it is not
-    /// told in time and in order, or not to be let in. Blocks until then, or until the caller's time is over: nobody else
-    /// may depend on this thread.
+    /// told in time and in order, or not to be let in. Blocks until then, or until the caller's time is over: nobody
+    /// else may depend on this thread.
     pub(crate) fn introduce(mut self, server: &Listener, hooks: &Hooks<'_>, until: Deadline) -> Introduced {
         if server.options.trusted.is_none() {
             return Introduced::In(self);

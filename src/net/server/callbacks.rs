@@ -43,8 +43,8 @@ impl Server {
 ///
 /// `connection` runs on the thread of each connection, so several run at once. `refused`, and `error` where it is about
 /// no connection, run on the thread that has accepted the client, or failed to; before it calls them, another thread
-/// accepts. At most sixteen threads beyond the limit of connections sit in such callbacks; a slow one holds up accepting
-/// from then on, which [`Report::AcceptHeldUp`](crate::Report::AcceptHeldUp) tells and
+/// accepts. At most sixteen threads beyond the limit of connections sit in such callbacks; a slow one holds up
+/// accepting from then on, which [`Report::AcceptHeldUp`](crate::Report::AcceptHeldUp) tells and
 /// [`Stats::in_hooks`](super::Stats::in_hooks) counts. `close` runs on the thread of `run`.
 ///
 /// Each is called without a lock held, and may call anything of the server, [`wait`](Server::wait) and
@@ -75,10 +75,11 @@ impl<'a> ServerCallbacks<'a> {
         self
     }
 
-    /// A handler returned an error, told with its connection, which is closed and whose slot is free by now: what a client
-    /// is to hear of an error, the handler writes. It then returns `Ok`, so that the connection ends in order; after an
-    /// error, unread input may cost the client what was written. A panic is told to `report` alone. Or accepting fails for the time being, told once until it works
-    /// again, without a connection. Neither ends the server.
+    /// A handler returned an error, told with its connection, which is closed and whose slot is free by now: what a
+    /// client is to hear of an error, the handler writes. It then returns `Ok`, so that the connection ends in order;
+    /// after an error, unread input may cost the client what was written. A panic is told to `report` alone. Or
+    /// accepting fails for the time being, told once until it works again, without a connection. Neither ends the
+    /// server.
     pub fn error(mut self, f: impl Fn(&Error, Option<&ConnectionInfo>) + Send + Sync + 'a) -> Self {
         self.error = Some(Box::new(f));
         self

@@ -108,15 +108,17 @@ impl Server {
     /// until it is destroyed or its last handle dropped. For a program that waits in a `select!` for clients and other
     /// things.
     ///
-    /// While the channel is full, no client is accepted but the one whose connection is sent next: the others wait in the
-    /// [backlog](crate::net::ServerOptions::backlog). Where a [PROXY header](crate::net::ServerOptions::proxy_protocol) is
-    /// asked for, sixteen threads accept, so that one that is late holds up no other client; each has a connection in
-    /// hand. Clients are refused as in `accept`, and told to the [report](crate::net::ServerOptions::report) hook alone.
+    /// While the channel is full, no client is accepted but the one whose connection is sent next: the others wait in
+    /// the [backlog](crate::net::ServerOptions::backlog). Where a [PROXY
+    /// header](crate::net::ServerOptions::proxy_protocol) is asked for, sixteen threads accept, so that one that is
+    /// late holds up no other client; each has a connection in hand. Clients are refused as in `accept`, and told to
+    /// the [report](crate::net::ServerOptions::report) hook alone.
     ///
     /// The channel is disconnected once the server is [closed](Server::close) and the last connection was taken; the
     /// connections live on. [`shutdown`](Server::shutdown) interrupts and ends those in the channel too. The receiving
-    /// thread calls [`begin_shutdown`](Server::begin_shutdown) and goes on receiving; [`wait`](Server::wait) from a thread
-    /// that holds none of the connections returns when all have ended, and [`report`](Server::report) says how it went.
+    /// thread calls [`begin_shutdown`](Server::begin_shutdown) and goes on receiving; [`wait`](Server::wait) from a
+    /// thread that holds none of the connections returns when all have ended, and [`report`](Server::report) says how
+    /// it went.
     ///
     /// Dropping the [`Events`] closes the server and destroys the connections that were not received.
     ///

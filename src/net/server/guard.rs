@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use crate::net::server::Server;
 
-/// Shuts a server down when it is dropped, on whatever path: see [`Server::shutdown_on_drop`]. Otherwise it is the server.
+/// Shuts a server down when it is dropped, on whatever path: see [`Server::shutdown_on_drop`]. Otherwise it is the
+/// server.
 #[must_use = "dropping it shuts the server down"]
 pub struct ShutdownOnDrop {
     server: Server,
@@ -14,14 +15,16 @@ pub struct ShutdownOnDrop {
 }
 
 impl Server {
-    /// A handle that [shuts the server down](Server::shutdown) when it is dropped: its connections have `grace` to end. For a
-    /// test's server, which is to end with the test, also when an assertion fails; and for a server that is served in a
-    /// [`std::thread::scope`], which otherwise waits for it for ever when its closure returns early or panics.
+    /// A handle that [shuts the server down](Server::shutdown) when it is dropped: its connections have `grace` to end.
+    /// For a test's server, which is to end with the test, also when an assertion fails; and for a server that is
+    /// served in a [`std::thread::scope`], which otherwise waits for it for ever when its closure returns early or
+    /// panics.
     ///
-    /// Declare it before the clients, which are then dropped first. Dropping it blocks as `shutdown` does, and harms nothing
-    /// if the server has been shut down before: so the program calls `shutdown` where it wants the report. Of a server whose
-    /// [`events`](Server::events) the same thread receives, drop the `Events` instead. The times of several add up, one drop
-    /// after the other, unless [`begin_shutdown`](Server::begin_shutdown) was called on each before.
+    /// Declare it before the clients, which are then dropped first. Dropping it blocks as `shutdown` does, and harms
+    /// nothing if the server has been shut down before: so the program calls `shutdown` where it wants the report. Of a
+    /// server whose [`events`](Server::events) the same thread receives, drop the `Events` instead. The times of
+    /// several add up, one drop after the other, unless [`begin_shutdown`](Server::begin_shutdown) was called on each
+    /// before.
     ///
     /// ```
     /// use landline::net::{Server, Socket};

@@ -9,13 +9,13 @@ use crate::sync::deadline::Deadline;
 use crate::sync::gate::{Phase, View};
 
 impl Server {
-    /// Blocks until no client has been connected for `time`, and gives `true`; `false` once the server is being closed. For a
-    /// program that a service manager starts when a client comes, and that is to end when it has nothing to do.
+    /// Blocks until no client has been connected for `time`, and gives `true`; `false` once the server is being closed.
+    /// For a program that a service manager starts when a client comes, and that is to end when it has nothing to do.
     ///
-    /// The time runs from the last end of a connection, or from the call. Each client begins it anew, also one that is refused; a
-    /// connection that [lingers](crate::net::ServerOptions::lingering_close), and one that
-    /// [`accept`](Server::accept) gave and that is open, counts as connected. A client may come when this has returned, so
-    /// [`close`](Server::close) and [`wait`](Server::wait) then: it is still served.
+    /// The time runs from the last end of a connection, or from the call. Each client begins it anew, also one that is
+    /// refused; a connection that [lingers](crate::net::ServerOptions::lingering_close), and one that
+    /// [`accept`](Server::accept) gave and that is open, counts as connected. A client may come when this has returned,
+    /// so [`close`](Server::close) and [`wait`](Server::wait) then: it is still served.
     ///
     /// Callable from handlers and callbacks too: what the calling thread acts for is left out.
     ///

@@ -1,5 +1,5 @@
-//! Clients that were accepted for a caller whose time was over before they could be let in: for want of a slot, since the
-//! limit was lowered before that, or because their PROXY header is not complete. They are kept for the next call.
+//! Clients that were accepted for a caller whose time was over before they could be let in: for want of a slot, since
+//! the limit was lowered before that, or because their PROXY header is not complete. They are kept for the next call.
 
 use std::sync::Arc;
 

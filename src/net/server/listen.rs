@@ -42,15 +42,16 @@ impl ServerOptions {
     ///
     /// A path makes a Unix socket, unix(7): its file is made here and removed by `close`, or when the last handle is
     /// dropped, in the process that made it, also from another directory. That it could not be removed is
-    /// [reported](crate::Report::Failed), as `unlink EACCES /path`. A child that was forked leaves it. After a crash it is
-    /// left too: see [`remove_stale`](Self::remove_stale). On Linux a path that starts with a NUL is an abstract name, without a file.
+    /// [reported](crate::Report::Failed), as `unlink EACCES /path`. A child that was forked leaves it. After a crash it
+    /// is left too: see [`remove_stale`](Self::remove_stale). On Linux a path that starts with a NUL is an abstract
+    /// name, without a file.
     ///
     /// # Errors
     /// - `listen EADDRINUSE: address already in use 127.0.0.1:3000`: another socket listens there.
     /// - `listen EADDRNOTAVAIL`: the address is not this machine's. `listen EACCES`: the port is for root (below 1024).
     /// - `getaddrinfo ENOTFOUND host`: the name has no address.
-    /// - `listen EADDRINUSE 2 addresses (…)`: no address of the list can be listened on. [`Error::causes`] has the error of
-    ///   each, and the code is the first one's.
+    /// - `listen EADDRINUSE 2 addresses (…)`: no address of the list can be listened on. [`Error::causes`] has the
+    ///   error of each, and the code is the first one's.
     /// - `listen EADDRINUSE: address already in use /path`: there is a file; `EACCES`: there is no such directory, or
     ///   it is not to be written; `EINVAL`: the path is longer than 107 bytes on Linux, 103 elsewhere, or holds a NUL.
     /// - `ERR_OUT_OF_RANGE`, `ERR_INVALID_ARG_VALUE`, `ERR_SOCKET_BAD_PORT`: the option or endpoint that the text names
@@ -88,15 +89,16 @@ impl ServerOptions {
     }
 
     /// Serves a listener of this program's own, which no other process and no other part of this one has: a
-    /// `TcpListener`, on Unix a `UnixListener` or an `OwnedFd` too. It is a server like one that [`listen`](Self::listen)
-    /// makes: [`close`](Server::close) ends listening by shutdown(2), [`answer_queued`](Self::answer_queued) and
-    /// [`accept_timeout`](Server::accept_timeout) work. A listener that others have too, such as systemd or a parent process,
-    /// is [adopted](Self::adopt) instead: `close` would end it for all of them.
+    /// `TcpListener`, on Unix a `UnixListener` or an `OwnedFd` too. It is a server like one that
+    /// [`listen`](Self::listen) makes: [`close`](Server::close) ends listening by shutdown(2),
+    /// [`answer_queued`](Self::answer_queued) and [`accept_timeout`](Server::accept_timeout) work. A listener that
+    /// others have too, such as systemd or a parent process, is [adopted](Self::adopt) instead: `close` would end it
+    /// for all of them.
     ///
     /// It is made blocking, without a timeout of its own, and is not passed on to programs that are started
     /// (close-on-exec). Backlog and address stay as they are. Options for binding, such as
-    /// [`before_bind`](Self::before_bind) and [`remove_stale`](Self::remove_stale), are not applied; those of the connections
-    /// are. The file of a Unix socket stays when the server is closed, as std leaves it.
+    /// [`before_bind`](Self::before_bind) and [`remove_stale`](Self::remove_stale), are not applied; those of the
+    /// connections are. The file of a Unix socket stays when the server is closed, as std leaves it.
     ///
     /// With the default options, [`Server::from`] is the same and cannot fail.
     ///
@@ -232,8 +234,8 @@ impl ServerOptions {
         server
     }
 
-    /// Of a name's addresses the first that is not link-local, or else the next that this machine has: `localhost` may be
-    /// `::1` where there is no such address, as in many containers.
+    /// Of a name's addresses the first that is not link-local, or else the next that this machine has: `localhost` may
+    /// be `::1` where there is no such address, as in many containers.
     fn open_first(&self, mut found: Vec<SocketAddr>) -> Result<(socket2::Socket, SocketAddr)> {
         found.sort_by_key(is_link_local);
         let mut missing = None;
@@ -289,9 +291,9 @@ fn given(listener: sys::OwnedHandle) -> Result<(socket2::Socket, Address)> {
 }
 
 impl From<TcpListener> for Server {
-    /// Serves a listener of std's that this program alone has, as [`ServerOptions::own`] does, with the default options. If
-    /// the system refuses its address or to accept on it, as it does for a descriptor that is no listener, the first
-    /// [`accept`](Server::accept) or [`serve`](Server::serve) says so, and the server is closed.
+    /// Serves a listener of std's that this program alone has, as [`ServerOptions::own`] does, with the default
+    /// options. If the system refuses its address or to accept on it, as it does for a descriptor that is no listener,
+    /// the first [`accept`](Server::accept) or [`serve`](Server::serve) says so, and the server is closed.
     fn from(listener: TcpListener) -> Server {
         from_any(listener.into())
     }

@@ -33,8 +33,8 @@ pub(crate) struct Listener {
     pub(crate) local: Option<Address>,
     /// Somebody else may have the listener too: it is never shut down and its settings are left alone.
     pub(crate) adopted: bool,
-    /// Whether accepted sockets have the settings of the listener. Of one that was given, clients may have connected before
-    /// those were made.
+    /// Whether accepted sockets have the settings of the listener. Of one that was given, clients may have connected
+    /// before those were made.
     pub(crate) inherits: bool,
     /// The process that listened: after fork(2) another has the listener too.
     pub(crate) made_by: u32,
@@ -49,7 +49,8 @@ pub(crate) struct Listener {
     /// A descriptor that is kept for those calls, since they may be needed when there is no other left.
     pub(crate) spare: Mutex<Option<socket2::Socket>>,
     pub(crate) shortage: Shortage,
-    /// Threads that take turns to accept: all where clients wait for a slot, callers of `accept` once one has had a time.
+    /// Threads that take turns to accept: all where clients wait for a slot, callers of `accept` once one has had a
+    /// time.
     pub(crate) turn: WaitQueue<1>,
     /// A caller of `accept` has had a time.
     pub(crate) timed: AtomicBool,
@@ -82,8 +83,8 @@ impl Listener {
         read(&self.listener).clone()
     }
 
-    /// The descriptor is closed when the last thread has let go of it: acceptors have by then, `with_raw` may not. It is
-    /// not shut down here: after fork(2) that would end the listener of the process that made it.
+    /// The descriptor is closed when the last thread has let go of it: acceptors have by then, `with_raw` may not. It
+    /// is not shut down here: after fork(2) that would end the listener of the process that made it.
     pub(crate) fn drop_listener(&self) {
         let listener = write(&self.listener).take();
         drop(listener);

@@ -58,8 +58,8 @@ use crate::thread::{Running, ThreadOptions};
 /// ```
 ///
 /// Clones are handles to the same server. While it is served it lives until [`close`](Server::close); otherwise the
-/// last handle to be dropped closes it, and [`shutdown_on_drop`](Server::shutdown_on_drop) gives one that ends it in any case.
-/// Connections live on without it.
+/// last handle to be dropped closes it, and [`shutdown_on_drop`](Server::shutdown_on_drop) gives one that ends it in
+/// any case. Connections live on without it.
 #[derive(Clone)]
 #[doc(alias = "TcpListener")]
 #[doc(alias = "UnixListener")]
@@ -82,15 +82,15 @@ impl Server {
     /// [`accept`](Server::accept) had given out before included, and nothing [lingers](ServerOptions::lingering_close)
     /// any more. The calling thread is the first to serve.
     ///
-    /// The handler may borrow from the caller. On a thread of a [`std::thread::scope`] the scope waits for it, also when
-    /// the scope's closure has returned an error or panicked: there, [`shutdown_on_drop`](Server::shutdown_on_drop) ends the
-    /// server on every path.
+    /// The handler may borrow from the caller. On a thread of a [`std::thread::scope`] the scope waits for it, also
+    /// when the scope's closure has returned an error or panicked: there,
+    /// [`shutdown_on_drop`](Server::shutdown_on_drop) ends the server on every path.
     ///
-    /// When the handler returns, its connection ends: first the slot is free, then the
-    /// peer sees our end, then the thread accepts again; what the peer still sends is thrown away on another thread for
-    /// at most [`lingering_close`](ServerOptions::lingering_close). When the handler returns an error, the connection is
-    /// destroyed and the error reported. When it panics, the same; no other connection is harmed, as long as the program
-    /// is not built with `panic = "abort"`. Clones of the socket that outlive the handler are closed sockets.
+    /// When the handler returns, its connection ends: first the slot is free, then the peer sees our end, then the
+    /// thread accepts again; what the peer still sends is thrown away on another thread for at most
+    /// [`lingering_close`](ServerOptions::lingering_close). When the handler returns an error, the connection is
+    /// destroyed and the error reported. When it panics, the same; no other connection is harmed, as long as the
+    /// program is not built with `panic = "abort"`. Clones of the socket that outlive the handler are closed sockets.
     ///
     /// A thread serves one connection after the other: what a handler leaves in a `thread_local!` is there for the next
     /// client. Keep it in variables of the handler, or clear it by a value whose `Drop` does so.
@@ -186,8 +186,8 @@ impl Server {
     /// there, so `while let Some(socket) = server.accept()?` is a correct server.
     ///
     /// # Errors
-    /// `ERR_SERVER_ALREADY_LISTEN` if the server is being served: its clients go to the handler. `accept` with `EINVAL`,
-    /// `EBADF` or `ENOTSOCK` if the listening socket has become useless; the server is closed then.
+    /// `ERR_SERVER_ALREADY_LISTEN` if the server is being served: its clients go to the handler. `accept` with
+    /// `EINVAL`, `EBADF` or `ENOTSOCK` if the listening socket has become useless; the server is closed then.
     pub fn accept(&self) -> io::Result<Option<Socket>> {
         accept::accept(&self.inner, &Caller::patient())
     }
@@ -225,14 +225,14 @@ impl Server {
     /// `recv_timeout` does; a time that is too long for the clock is none.
     ///
     /// No client is lost when the time is over: one that has not been accepted waits in the
-    /// [backlog](ServerOptions::backlog), and one whose PROXY header is not complete, or that has no slot because the limit
-    /// was lowered before that, is kept for the next call. [`close`](Server::close) refuses those that are kept.
+    /// [backlog](ServerOptions::backlog), and one whose PROXY header is not complete, or that has no slot because the
+    /// limit was lowered before that, is kept for the next call. [`close`](Server::close) refuses those that are kept.
     ///
-    /// Several threads may wait, with times or without. Blocked calls end when the server is closed: with `None`, from any
-    /// thread.
+    /// Several threads may wait, with times or without. Blocked calls end when the server is closed: with `None`, from
+    /// any thread.
     ///
-    /// From the first call with a time on, each connection costs one more system call on Linux, which takes the time off
-    /// the accepted socket. Other systems know no time for accept(2): there the call looks every 2 to 16 ms.
+    /// From the first call with a time on, each connection costs one more system call on Linux, which takes the time
+    /// off the accepted socket. Other systems know no time for accept(2): there the call looks every 2 to 16 ms.
     ///
     /// ```
     /// use landline::net::Server;
@@ -303,8 +303,8 @@ impl Server {
         self.inner.registry.slots.set_limit(max.into().map_or(ceiling, |max| max.min(ceiling)));
     }
 
-    /// The connections that are open at this instant, in the order they came. These handles keep them open: dropping the
-    /// last one of a connection closes it.
+    /// The connections that are open at this instant, in the order they came. These handles keep them open: dropping
+    /// the last one of a connection closes it.
     ///
     /// [`connections`](Self::connections) counts a client when it gets its slot, a moment before it is listed here. A
     /// program that sends to all and must leave out none waits for the length of this list, and not for the count.
@@ -330,17 +330,19 @@ impl Server {
         usize::from_str_radix(queued, 16).ok()
     }
 
-    /// Calls `f` with the descriptor of the listener, borrowed, for what landline has no call for. It is `AsFd`, on Windows
-    /// `AsSocket`, as crates of system calls expect. It gives what `f` returns. No lock is held.
+    /// Calls `f` with the descriptor of the listener, borrowed, for what landline has no call for. It is `AsFd`, on
+    /// Windows `AsSocket`, as crates of system calls expect. It gives what `f` returns. No lock is held.
     ///
     /// A [`close`](Self::close) in another thread, or in `f`, does not wait for `f`: it shuts the listener down, which
     /// frees the port on Linux, and the descriptor is closed when `f` returns. Elsewhere, and for an
     /// [adopted](ServerOptions::adopt) listener, the address is in use until then.
     ///
     /// What `f` changes is for the caller to answer for:
-    /// - `O_NONBLOCK` and `SO_RCVTIMEO`, which [`try_accept`](Self::try_accept) and [`accept_timeout`](Self::accept_timeout)
-    ///   set too: a listener that does not block is looked at every 2 to 16 ms;
-    /// - settings that accepted connections inherit, such as `SO_LINGER`: clients that are connected already keep theirs;
+    /// - `O_NONBLOCK` and `SO_RCVTIMEO`, which [`try_accept`](Self::try_accept) and
+    ///   [`accept_timeout`](Self::accept_timeout) set too: a listener that does not block is looked at every 2 to 16
+    ///   ms;
+    /// - settings that accepted connections inherit, such as `SO_LINGER`: clients that are connected already keep
+    ///   theirs;
     /// - `shutdown(2)`, which ends accepting: the server is closed then, and [`serve`](Self::serve) returns the error;
     /// - accept(2): such a client is none of the server's.
     ///
@@ -354,8 +356,8 @@ impl Server {
     /// ```
     ///
     /// # Errors
-    /// `NotConnected`, `ERR_SERVER_NOT_RUNNING`, once the server is closed; `f` is not called then. What `f` returns is no
-    /// error of this call: where it is a `Result`, `??` gives both.
+    /// `NotConnected`, `ERR_SERVER_NOT_RUNNING`, once the server is closed; `f` is not called then. What `f` returns is
+    /// no error of this call: where it is a `Result`, `??` gives both.
     #[doc(alias = "as_fd")]
     #[doc(alias = "as_raw_fd")]
     pub fn with_raw<R>(&self, f: impl FnOnce(sys::BorrowedHandle<'_>) -> R) -> io::Result<R> {

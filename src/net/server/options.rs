@@ -182,13 +182,13 @@ impl ServerOptions {
         ServerOptions { max_per_address: max.into(), ..self }
     }
 
-    /// Counts the connections in `limit`, which other servers and other parts of the program may share: see [`Limit`]. It
-    /// takes the place of [`max_connections`](ServerOptions::max_connections) and
+    /// Counts the connections in `limit`, which other servers and other parts of the program may share: see [`Limit`].
+    /// It takes the place of [`max_connections`](ServerOptions::max_connections) and
     /// [`max_connections_per_address`](ServerOptions::max_connections_per_address).
     ///
     /// [`Server::connections`](crate::net::Server::connections) counts the server's own, [`Limit::in_use`] all;
-    /// [`Server::set_max_connections`](crate::net::Server::set_max_connections) changes the limit for all. Closing a server
-    /// closes no other. The limit may allow more connections than the system has threads for; a client that gets
+    /// [`Server::set_max_connections`](crate::net::Server::set_max_connections) changes the limit for all. Closing a
+    /// server closes no other. The limit may allow more connections than the system has threads for; a client that gets
     /// no thread is then refused. Default: none, the server has a limit of its own.
     ///
     /// Listening with one of these options and another that it excludes is `ERR_INVALID_ARG_VALUE`. So it is with
@@ -260,10 +260,10 @@ impl ServerOptions {
         ServerOptions { writable_all: all, ..self }
     }
 
-    /// Whether the file of a Unix socket that is in the way is removed, if it was left by a program that crashed: if it is
-    /// a socket, no link to one, and a connect to it is refused, twice within 20 ms. What anything listens on, and what is
-    /// no socket, stays, and is `listen EADDRINUSE` as without this. A server that listens there gets a client that ends at
-    /// once. Several programs may do this at the same time: one of them listens then. Default: no.
+    /// Whether the file of a Unix socket that is in the way is removed, if it was left by a program that crashed: if it
+    /// is a socket, no link to one, and a connect to it is refused, twice within 20 ms. What anything listens on, and
+    /// what is no socket, stays, and is `listen EADDRINUSE` as without this. A server that listens there gets a client
+    /// that ends at once. Several programs may do this at the same time: one of them listens then. Default: no.
     ///
     /// ```
     /// # #[cfg(unix)] {
@@ -416,15 +416,15 @@ impl ServerOptions {
         self
     }
 
-    /// How long, when a connection has ended in order and the peer has not, its input is still taken in and thrown away,
-    /// at most 1 MiB of it. Closing with input unread would make the kernel send RST, which can destroy the reply on
-    /// its way. The slot and the thread are free by then: one thread of the server does it for all. `None` or zero: not
-    /// at all. Default: 1 s; once the server is closed, 100 ms for a peer that has sent nothing since our end.
+    /// How long, when a connection has ended in order and the peer has not, its input is still taken in and thrown
+    /// away, at most 1 MiB of it. Closing with input unread would make the kernel send RST, which can destroy the reply
+    /// on its way. The slot and the thread are free by then: one thread of the server does it for all. `None` or zero:
+    /// not at all. Default: 1 s; once the server is closed, 100 ms for a peer that has sent nothing since our end.
     ///
-    /// As many linger at most as [may be connected](ServerOptions::max_connections), not more than 1,024, and in the whole
-    /// process not more than an eighth of the limit of descriptors. Above that the oldest is closed whose peer has sent
-    /// nothing since our end: what it has not read yet is still sent, unless it sends something first. Where all have sent, the connection that is about to end waits for one of
-    /// them, with its slot and thread.
+    /// As many linger at most as [may be connected](ServerOptions::max_connections), not more than 1,024, and in the
+    /// whole process not more than an eighth of the limit of descriptors. Above that the oldest is closed whose peer
+    /// has sent nothing since our end: what it has not read yet is still sent, unless it sends something first. Where
+    /// all have sent, the connection that is about to end waits for one of them, with its slot and thread.
     ///
     /// In a [shutdown](crate::net::Server::shutdown) the peer's end cannot be seen any more. There input is thrown
     /// away, and our end held back, until none has come for 100 ms; not so if none is there and the handler has written
@@ -515,8 +515,8 @@ impl ServerOptions {
     /// those in reports. [`proxy_address`](crate::net::Socket::proxy_address) is the load balancer's. The
     /// [`block_list`](Self::block_list) and [`max_connections_per_address`](Self::max_connections_per_address) are for
     /// clients, and never for load balancers. Where the header names no client (`LOCAL`, which a load balancer's own
-    /// checks say, `UNKNOWN`, an unspecified family, datagrams), the addresses are those of the connection, and both lists
-    /// are passed over.
+    /// checks say, `UNKNOWN`, an unspecified family, datagrams), the addresses are those of the connection, and both
+    /// lists are passed over.
     ///
     /// A connection from any other address is closed as soon as it is accepted, before anything of it is read: whoever
     /// can write a header could take any address. An empty list so refuses everybody. A Unix socket has no addresses;

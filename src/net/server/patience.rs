@@ -1,10 +1,10 @@
 //! How long a caller of `accept` waits, and what the kernel is told.
 //!
-//! The time that accept(2) waits is a setting of the listener, SO_RCVTIMEO, which Linux reads when the call begins. So from
-//! the first call with a time on, callers take turns: one at a time makes the setting and is in accept(2), and the others
-//! wait for the turn, each for its own time. Callers without a time that were in accept(2) before stay there: they have
-//! read the setting already. A caller that only looks makes the listener non-blocking; so does one that waits where the
-//! system knows no time for accept(2), and then looks every 2 to 16 ms.
+//! The time that accept(2) waits is a setting of the listener, SO_RCVTIMEO, which Linux reads when the call begins. So
+//! from the first call with a time on, callers take turns: one at a time makes the setting and is in accept(2), and the
+//! others wait for the turn, each for its own time. Callers without a time that were in accept(2) before stay there:
+//! they have read the setting already. A caller that only looks makes the listener non-blocking; so does one that waits
+//! where the system knows no time for accept(2), and then looks every 2 to 16 ms.
 
 use std::io;
 use std::sync::atomic::Ordering::SeqCst;
@@ -47,7 +47,8 @@ pub(crate) trait Crew {
     fn may_accept(&self, server: &Listener) -> io::Result<()>;
 }
 
-/// How long a caller waits for a client at most while others are kept, before it looks whether one of them can be let in.
+/// How long a caller waits for a client at most while others are kept, before it looks whether one of them can be let
+/// in.
 const LOOK: Duration = Duration::from_millis(16);
 
 /// A caller of `accept`, `try_accept` or `accept_timeout`, or a thread that accepts for a channel.
@@ -138,13 +139,14 @@ impl Crew for Caller {
 }
 
 impl Listener {
-    /// Whether a caller has had a time for accepting: accepted sockets may have inherited it since, and callers take turns.
+    /// Whether a caller has had a time for accepting: accepted sockets may have inherited it since, and callers take
+    /// turns.
     pub(crate) fn is_timed(&self) -> bool {
         self.timed.load(SeqCst)
     }
 
-    /// Makes the next accept(2) of the calling thread, whose turn it is, wait until then; `false` if the server is being
-    /// closed or, for one with a time, is being served: workers wait without a time.
+    /// Makes the next accept(2) of the calling thread, whose turn it is, wait until then; `false` if the server is
+    /// being closed or, for one with a time, is being served: workers wait without a time.
     pub(crate) fn set_wait(&self, listener: &socket2::Socket, until: Deadline) -> io::Result<bool> {
         if until == Deadline::NEVER && !self.is_timed() {
             return Ok(true);
@@ -160,8 +162,8 @@ impl Listener {
         Ok(true)
     }
 
-    /// Makes accept(2) wait for as long as it takes, for workers. The server is claimed, so no caller makes it otherwise
-    /// after that.
+    /// Makes accept(2) wait for as long as it takes, for workers. The server is claimed, so no caller makes it
+    /// otherwise after that.
     pub(crate) fn wait_for_ever(&self) {
         if let Some(listener) = self.listener().filter(|_| self.is_timed()) {
             let mut told = lock(&self.told);

@@ -47,8 +47,9 @@ impl<'a> Hooks<'a> {
     }
 }
 
-/// Closes the client's connection, or has goodbye said to it; then tells of it, by `tell_first` and the hooks. Two system calls in all, accept(2) and
-/// close(2), unless a hook is to know the address the client came to on a wildcard listener.
+/// Closes the client's connection, or has goodbye said to it; then tells of it, by `tell_first` and the hooks. Two
+/// system calls in all, accept(2) and close(2), unless a hook is to know the address the client came to on a wildcard
+/// listener.
 pub(crate) fn refuse(
     server: &Listener,
     stream: TcpStream,

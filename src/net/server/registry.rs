@@ -111,7 +111,8 @@ pub(crate) struct Registry {
     pub(crate) reporter: Reporter,
     pub(crate) address: Address,
     pub(crate) lingering: Arc<Lingering>,
-    /// What the caller of `serve` acts for: it waits for this server, so a thread that acts for a connection acts for those.
+    /// What the caller of `serve` acts for: it waits for this server, so a thread that acts for a connection acts for
+    /// those.
     behind: OnceLock<Vec<ActsFor>>,
     /// Numbers what is present.
     last: AtomicUsize,
@@ -218,7 +219,8 @@ impl Registry {
         open.into_iter().map(|(_, connection)| connection).collect()
     }
 
-    /// How many clients have come so far, and threads to close it. One that is present and not counted yet is just coming.
+    /// How many clients have come so far, and threads to close it. One that is present and not counted yet is just
+    /// coming.
     pub(crate) fn arrivals(&self) -> usize {
         self.last.load(Relaxed)
     }
@@ -260,8 +262,8 @@ impl Registry {
         Registered { registry: self, stream }
     }
 
-    /// What `own` names shuts the server down from inside, until what this returns is dropped: shutdowns at the same time
-    /// do not cut each other.
+    /// What `own` names shuts the server down from inside, until what this returns is dropped: shutdowns at the same
+    /// time do not cut each other.
     pub(crate) fn spare(&self, own: &[usize]) -> Spared<'_> {
         lock(&self.state).spared.extend(own);
         Spared { registry: self, own: own.to_vec() }

@@ -8,8 +8,8 @@ use std::sync::atomic::Ordering::SeqCst;
 use crate::error::Error;
 use crate::sync::poison::lock;
 
-/// Whether accepting fails, whichever thread does it: one shortage, told once. It is over when one of them gets a client;
-/// the others may sit in accept(2) by then, with no failure any more and no client yet.
+/// Whether accepting fails, whichever thread does it: one shortage, told once. It is over when one of them gets a
+/// client; the others may sit in accept(2) by then, with no failure any more and no client yet.
 #[derive(Default)]
 pub(crate) struct Shortage {
     is_on: AtomicBool,

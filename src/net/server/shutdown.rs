@@ -62,10 +62,10 @@ impl Server {
     ///
     /// Callable from handlers and from every callback: what the calling thread acts for is left out, and so is what
     /// other threads act for that wait here too. Two kinds of thread wait for themselves, here and in
-    /// [`shutdown`](Server::shutdown): one that holds an open socket that [`accept`](Server::accept) gave, and one that a
-    /// handler has started and joins, be it by [`Running::join`](crate::Running::join). So does the thread that
-    /// receives the server's [`events`](Server::events): it calls [`begin_shutdown`](Server::begin_shutdown) and goes on
-    /// receiving.
+    /// [`shutdown`](Server::shutdown): one that holds an open socket that [`accept`](Server::accept) gave, and one that
+    /// a handler has started and joins, be it by [`Running::join`](crate::Running::join). So does the thread that
+    /// receives the server's [`events`](Server::events): it calls [`begin_shutdown`](Server::begin_shutdown) and goes
+    /// on receiving.
     ///
     /// # Errors
     /// `ERR_WOULD_DEADLOCK` in a handler that is nested in more than fifteen others, by servers that are served in
@@ -106,7 +106,8 @@ impl Server {
             registry.lingering.join();
             self.inner.wait_for_reports();
         }
-        // A caller from inside is let go before the end, with others that wait there: in time, unless it says otherwise.
+        // A caller from inside is let go before the end, with others that wait there: in time, unless it says
+        // otherwise.
         Ok(view.phase() == Phase::Over || view.is_left_to(own.len()) || !until.is_over())
     }
 }
@@ -119,15 +120,15 @@ impl Server {
     /// fails with `ConnectionAborted`, `server is shutting down`; waits until all have ended, at most `grace`; destroys
     /// what is left, and tells how it went.
     ///
-    /// A handler that returns the error of its read, or one that has it as its source, has ended in order. One that is writing or computing goes on until
-    /// it reads. Bytes that had arrived are still read first. A client whose request is still on its way is ended
-    /// unanswered: to lose none, as when another process goes on with the listener, [`close`](Self::close) and let
-    /// those who are connected end.
+    /// A handler that returns the error of its read, or one that has it as its source, has ended in order. One that is
+    /// writing or computing goes on until it reads. Bytes that had arrived are still read first. A client whose request
+    /// is still on its way is ended unanswered: to lose none, as when another process goes on with the listener,
+    /// [`close`](Self::close) and let those who are connected end.
     ///
-    /// A connection that [`pipe`](crate::net::Socket::pipe) or [`relay`](crate::net::relay) reads from or writes to goes on
-    /// while bytes pass: it is looked at every 50 ms, and interrupted if none have passed since, in either direction. In a
-    /// [channel](Server::events) the receiver is told [`ShuttingDown`](crate::net::SocketEvent::ShuttingDown) after what
-    /// had arrived, and ends the connection.
+    /// A connection that [`pipe`](crate::net::Socket::pipe) or [`relay`](crate::net::relay) reads from or writes to
+    /// goes on while bytes pass: it is looked at every 50 ms, and interrupted if none have passed since, in either
+    /// direction. In a [channel](Server::events) the receiver is told
+    /// [`ShuttingDown`](crate::net::SocketEvent::ShuttingDown) after what had arrived, and ends the connection.
     ///
     /// Clients that are being told [goodbye](crate::net::WhenFull::RefuseWith) have `grace` for that too, and are then
     /// cut off. They are no connections, so they are neither finished nor forced; one that could not be let go of in
@@ -136,15 +137,17 @@ impl Server {
     ///
     /// Blocks for `grace` and some 50 ms at most, or for as long as `close` does, which grows with the queue: thousands
     /// of clients in it take some tenths of a second. Callable from any thread, twice, and from a handler or callback:
-    /// the connection it acts for is left out and goes on, so such a handler returns afterwards; one that is to end with
-    /// the others calls [`begin_shutdown`](Server::begin_shutdown) and goes on reading. Two handlers that call it at the same time are both let go
-    /// when nothing else is left, and neither destroys the other's connection. Of two at the same time each reports what
-    /// it saw, whichever did it. The thread that receives the server's [`events`](Server::events) calls
-    /// [`begin_shutdown`](Server::begin_shutdown) instead: this would wait for it, and return when the time is up.
+    /// the connection it acts for is left out and goes on, so such a handler returns afterwards; one that is to end
+    /// with the others calls [`begin_shutdown`](Server::begin_shutdown) and goes on reading. Two handlers that call it
+    /// at the same time are both let go when nothing else is left, and neither destroys the other's connection. Of two
+    /// at the same time each reports what it saw, whichever did it. The thread that receives the server's
+    /// [`events`](Server::events) calls [`begin_shutdown`](Server::begin_shutdown) instead: this would wait for it, and
+    /// return when the time is up.
     ///
-    /// [`serve`](Server::serve) in another thread returns when the last handler has returned, which is before this does.
-    /// Where that thread is `main`, the process may end before the report is printed. So `main` joins the thread that calls
-    /// this, or that thread calls [`begin_shutdown`](Server::begin_shutdown), whose report is there when `serve` returns.
+    /// [`serve`](Server::serve) in another thread returns when the last handler has returned, which is before this
+    /// does. Where that thread is `main`, the process may end before the report is printed. So `main` joins the thread
+    /// that calls this, or that thread calls [`begin_shutdown`](Server::begin_shutdown), whose report is there when
+    /// `serve` returns.
     ///
     /// ```
     /// use landline::net::{Server, Socket};
@@ -201,8 +204,8 @@ impl Server {
 
     /// Begins a [`shutdown`](Server::shutdown) on a thread of its own and returns at once, when the server has begun to
     /// close: for the thread that receives the server's [`events`](Server::events), which goes on receiving until the
-    /// channel is disconnected; for a handler that goes on reading, whose connection is ended with the others; and to end
-    /// several servers under one clock. [`report`](Server::report) then says how it went: it is there when
+    /// channel is disconnected; for a handler that goes on reading, whose connection is ended with the others; and to
+    /// end several servers under one clock. [`report`](Server::report) then says how it went: it is there when
     /// [`serve`](Server::serve), [`wait`](Server::wait) or [`Running::join`](crate::Running::join) returns.
     ///
     /// ```

@@ -1,9 +1,9 @@
 //! The workers: each accepts a client, serves it, and accepts again.
 //!
 //! The thread that accepts a connection serves it, so no connection is handed over and a thread serves many, one after
-//! the other. The rule that keeps one of them accepting: the worker that takes a client while no other waits for clients
-//! starts the next one, before it serves the client and before it calls a hook. A worker that has served waits again
-//! unless enough do.
+//! the other. The rule that keeps one of them accepting: the worker that takes a client while no other waits for
+//! clients starts the next one, before it serves the client and before it calls a hook. A worker that has served waits
+//! again unless enough do.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -195,7 +195,8 @@ impl<'a> Workers<'a> {
             Ok(Err(_)) => connection.end(Outcome::Failed, CloseMode::Cut),
             Err(_) => connection.end(Outcome::Panicked, CloseMode::Cut),
         };
-        // From here on code of the program's runs: hooks, and what its errors and panics do when they are asked or dropped.
+        // From here on code of the program's runs: hooks, and what its errors and panics do when they are asked or
+        // dropped.
         let _in_hook = self.server.registry.in_hook();
         match result {
             Ok(Ok(in_order)) => guarded(|| drop(in_order)),

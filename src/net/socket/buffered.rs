@@ -54,10 +54,10 @@ use crate::net::socket::write::Data;
 ///
 /// # Errors
 ///
-/// Those of [`Socket::read`] and [`Socket::write_all`]. A flush before a read may fail too. If its time is over,
-/// the read returns that, and the rest is kept. Any other failure is kept, and what was kept to be written is thrown away, while
-/// reading goes on: the next write or flush returns it, or the read that comes to the end. So a client that has sent
-/// two requests and gone away still has its second one read.
+/// Those of [`Socket::read`] and [`Socket::write_all`]. A flush before a read may fail too. If its time is over, the
+/// read returns that, and the rest is kept. Any other failure is kept, and what was kept to be written is thrown away,
+/// while reading goes on: the next write or flush returns it, or the read that comes to the end. So a client that has
+/// sent two requests and gone away still has its second one read.
 pub struct Buffered {
     socket: Socket,
     /// What was received and not given out yet is the part from `start` to `end`.
@@ -114,15 +114,15 @@ impl Buffered {
     ///
     /// # Errors
     /// `InvalidData` if the line is longer than the [limit](Self::set_line_limit), not counting its end; it is not
-    /// taken, so each further call says so again. `InvalidData` if it is not UTF-8; the next line follows. Otherwise see
-    /// above; after a tick the next call goes on where this one stopped.
+    /// taken, so each further call says so again. `InvalidData` if it is not UTF-8; the next line follows. Otherwise
+    /// see above; after a tick the next call goes on where this one stopped.
     pub fn next_line(&mut self) -> io::Result<Option<String>> {
         let line = self.next_line_bytes()?;
         line.map(|line| str::from_utf8(line).map(String::from).map_err(not_utf8)).transpose()
     }
 
-    /// As [`next_line`](Self::next_line), in any encoding, and lent from the buffer: nothing is copied or allocated. For
-    /// text, so does [`read_line`](BufRead::read_line), into a `String` that is used again.
+    /// As [`next_line`](Self::next_line), in any encoding, and lent from the buffer: nothing is copied or allocated.
+    /// For text, so does [`read_line`](BufRead::read_line), into a `String` that is used again.
     ///
     /// # Errors
     /// Those of `next_line`, but for UTF-8.
@@ -230,8 +230,8 @@ impl Buffered {
         }
     }
 
-    /// Reads more behind what is held, which may be in another place then: not much more than `most` bytes in all. 0 at the
-    /// peer's end.
+    /// Reads more behind what is held, which may be in another place then: not much more than `most` bytes in all. 0 at
+    /// the peer's end.
     fn fill(&mut self, most: usize) -> io::Result<usize> {
         self.flush_before_read()?;
         if self.start > 0 {

@@ -12,8 +12,8 @@ use crate::sync::poison::lock;
 #[derive(Debug, Default)]
 pub(crate) struct Carried {
     pipes: Mutex<Pipes>,
-    /// How many pipes that read from it, or that write to it what they read elsewhere, write just now, for which they may
-    /// take their time.
+    /// How many pipes that read from it, or that write to it what they read elsewhere, write just now, for which they
+    /// may take their time.
     writers: AtomicUsize,
 }
 
@@ -70,8 +70,8 @@ impl Carried {
 }
 
 impl Connection {
-    /// For a server that shuts down: interrupts reads that wait for the peer, but not what is carried on while any bytes
-    /// pass, in whichever direction. Whether it goes on.
+    /// For a server that shuts down: interrupts reads that wait for the peer, but not what is carried on while any
+    /// bytes pass, in whichever direction. Whether it goes on.
     pub(crate) fn interrupt_unless_carried(&self) -> bool {
         let from = self.carried.from();
         if !self.carried.has_reader() {

@@ -137,8 +137,8 @@ pub(crate) trait Owner: fmt::Debug + Send + Sync {
     /// A place to linger. Blocks until there is one, or until `given_up`. Called while the connection has its slot.
     fn place_to_linger(&self, given_up: &dyn Fn() -> bool) -> Option<Place>;
 
-    /// The connection ends so. Called before the peer can see it, so that a client that has seen the end and comes again
-    /// finds its slot free.
+    /// The connection ends so. Called before the peer can see it, so that a client that has seen the end and comes
+    /// again finds its slot free.
     fn ends(&self, id: ConnectionId, outcome: Outcome);
 }
 
@@ -375,8 +375,8 @@ impl Connection {
         is_closed_here
     }
 
-    /// Ends the connection, if it is open: slot back, accounts, descriptor, in this order. No code of the program's runs
-    /// in here: what is left is to tell the end.
+    /// Ends the connection, if it is open: slot back, accounts, descriptor, in this order. No code of the program's
+    /// runs in here: what is left is to tell the end.
     ///
     /// Blocks if as many connections linger as may, and their peers all go on sending.
     pub(crate) fn end(&self, outcome: Outcome, mode: CloseMode) -> Option<Ended> {

@@ -13,9 +13,9 @@ use crate::net::socket::stream::CHUNK;
 use crate::net::socket::timers::IdleMark;
 use crate::report::Outcome;
 
-/// What happens on a [`Socket`], in this order: any number of `Data`; `End` or `ShuttingDown`; `Error`; `Close`. Each of
-/// the last four comes once at most, `Error` directly before `Close`, and `Close` always. `Timeout` comes at any time
-/// before these two.
+/// What happens on a [`Socket`], in this order: any number of `Data`; `End` or `ShuttingDown`; `Error`; `Close`. Each
+/// of the last four comes once at most, `Error` directly before `Close`, and `Close` always. `Timeout` comes at any
+/// time before these two.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum SocketEvent<D = Vec<u8>> {
@@ -24,8 +24,8 @@ pub enum SocketEvent<D = Vec<u8>> {
     /// The peer has ended, and every byte before was given. Not told after `destroy()`, nor after an error.
     End,
     /// The server shuts down, and nothing more is read. Told in a [channel](Socket::events) alone, whose receiver now
-    /// answers what has come and calls [`outbox().end()`](crate::net::Outbox::end); a connection that is not ended so is
-    /// destroyed when the shutdown's time is up. [`Socket::each`] ends it at once.
+    /// answers what has come and calls [`outbox().end()`](crate::net::Outbox::end); a connection that is not ended so
+    /// is destroyed when the shutdown's time is up. [`Socket::each`] ends it at once.
     ShuttingDown,
     /// A tick: the [idle timeout](Socket::set_timeout) is over, told once until bytes have moved again, or the
     /// [read timeout](Socket::set_read_timeout), told each time. Nothing is closed by that. To give up, call
@@ -48,8 +48,8 @@ pub(crate) enum Ends {
     WithPeer,
     /// When our direction was ended, or the server shuts down.
     ByUs,
-    /// When our direction was ended, by the thread that receives the events. It is told of a shutdown of the server too,
-    /// so that what had arrived is answered.
+    /// When our direction was ended, by the thread that receives the events. It is told of a shutdown of the server
+    /// too, so that what had arrived is answered.
     ByReceiver,
 }
 
@@ -232,8 +232,8 @@ impl Socket {
     /// [`resume`](Socket::resume): they read nothing. What the peer sends fills the buffers between, and then the peer
     /// waits. Blocking reads go on, and get every byte in order.
     ///
-    /// A loop that is in a read just then, since another thread calls this, may take one piece more, and puts it back for
-    /// the other reads.
+    /// A loop that is in a read just then, since another thread calls this, may take one piece more, and puts it back
+    /// for the other reads.
     ///
     /// An event that is held back is not lost to a [shutdown](crate::net::Server::shutdown) of the server: it comes
     /// with `resume`, if that is within the shutdown's time.

@@ -1,11 +1,11 @@
-//! Connections that have ended and whose peers have not: what a peer still sends is thrown away, since closing with input
-//! unread sends RST, which can destroy the reply on its way (RFC 9112, 9.6).
+//! Connections that have ended and whose peers have not: what a peer still sends is thrown away, since closing with
+//! input unread sends RST, which can destroy the reply on its way (RFC 9112, 9.6).
 //!
 //! One thread for each server, as long as there are such connections, and for a second after the last. It never blocks
 //! on a peer: it looks at each connection after 1, 2, 4 … 400 ms. How many linger is bounded, for each server and for
-//! the process. Beyond that the oldest goes whose peer has sent nothing since our end: closing it sends no RST, and what
-//! it has not read yet is still sent to it, unless it sends something before it has read all. Where all have sent, the
-//! connection that is about to end waits for a place, with its thread and its slot.
+//! the process. Beyond that the oldest goes whose peer has sent nothing since our end: closing it sends no RST, and
+//! what it has not read yet is still sent to it, unless it sends something before it has read all. Where all have sent,
+//! the connection that is about to end waits for a place, with its thread and its slot.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
@@ -131,8 +131,8 @@ impl Lingering {
         (taken as u64, self.cut_short.load(SeqCst))
     }
 
-    /// A place, of which `most` may be taken; `None` where no time is given to peers. Blocks until there is one, or until
-    /// `given_up`, which [`tell_given_up`] lets it see. Called while the connection is open and has its slot.
+    /// A place, of which `most` may be taken; `None` where no time is given to peers. Blocks until there is one, or
+    /// until `given_up`, which [`tell_given_up`] lets it see. Called while the connection is open and has its slot.
     pub(crate) fn place(self: &Arc<Lingering>, most: usize, given_up: &dyn Fn() -> bool) -> Option<Place> {
         while !self.time.is_zero() && !given_up() {
             let NoPlace { seen, is_share_full } = match self.take_place(Kind::Connection, most) {
@@ -456,8 +456,8 @@ pub(crate) enum Last {
 }
 
 impl Last {
-    /// For an interrupted connection. One that is silent at the first look, and has been told nothing that could be lost,
-    /// has paused.
+    /// For an interrupted connection. One that is silent at the first look, and has been told nothing that could be
+    /// lost, has paused.
     pub(crate) fn quiet(was_told: bool) -> Last {
         Last::Quiet(if was_told { QUIET_LOOKS } else { 1 })
     }
@@ -585,8 +585,8 @@ impl Leaving {
 }
 
 impl Drop for Leaving {
-    /// Another thread of ours may be in a read or a write, and a copy in another process would keep our end back, or a peer
-    /// that sends on waiting for ever. So close(2) alone is left only where both sides have ended.
+    /// Another thread of ours may be in a read or a write, and a copy in another process would keep our end back, or a
+    /// peer that sends on waiting for ever. So close(2) alone is left only where both sides have ended.
     fn drop(&mut self) {
         let are_others = Arc::strong_count(&self.stream) > 1;
         if self.we_ended && self.peer_ended && !are_others {

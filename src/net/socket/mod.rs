@@ -36,9 +36,10 @@ use crate::sys;
 
 /// A connection over TCP or a Unix socket: a client's own, or one that a server accepted.
 ///
-/// It is [`Read`] and [`Write`], owned or by reference, and has `read`, `read_exact`, `write_all` and `write_fmt` on `&self`
-/// itself, so that one thread can read while another writes; the other methods of the traits are for `&mut &socket`. Clones are handles to the same connection. Closing acts on the connection, whatever handles
-/// are left: their calls then fail with `NotConnected`, or with `ABORT_ERR` where a [`Cancel`](crate::Cancel) has closed
+/// It is [`Read`] and [`Write`], owned or by reference, and has `read`, `read_exact`, `write_all` and `write_fmt` on
+/// `&self` itself, so that one thread can read while another writes; the other methods of the traits are for
+/// `&mut &socket`. Clones are handles to the same connection. Closing acts on the connection, whatever handles are
+/// left: their calls then fail with `NotConnected`, or with `ABORT_ERR` where a [`Cancel`](crate::Cancel) has closed
 /// it. When the last handle of an open connection is dropped, it is closed as std closes, by close(2), as soon as what
 /// its [outbox](Socket::outbox) holds is out.
 ///
@@ -80,8 +81,8 @@ pub enum ReadyState {
     Open,
     /// We have ended; the peer may still send.
     ReadOnly,
-    /// The peer has ended, and a read has come to its end, or we have [ended reading](Socket::end_reading); we may still
-    /// write.
+    /// The peer has ended, and a read has come to its end, or we have [ended reading](Socket::end_reading); we may
+    /// still write.
     WriteOnly,
     /// Neither: both sides have ended, or the socket is [destroyed](Socket::is_destroyed).
     Closed,
@@ -106,9 +107,10 @@ impl Socket {
     /// byte goes to one of them. [`destroy`](Self::destroy) from any thread ends it.
     ///
     /// # Errors
-    /// Ticks, of kind `TimedOut`: the [read timeout](Self::set_read_timeout) or the [idle timeout](Self::set_timeout) is
-    /// over. Nothing is lost, and the next read waits anew; [`Error::is_tick`] tells them. `TimedOut` too, with the code
-    /// `ERR_SOCKET_DEADLINE`, once the [deadline](Self::set_deadline) has passed: every call says so until it is changed.
+    /// Ticks, of kind `TimedOut`: the [read timeout](Self::set_read_timeout) or the [idle timeout](Self::set_timeout)
+    /// is over. Nothing is lost, and the next read waits anew; [`Error::is_tick`] tells them. `TimedOut` too, with the
+    /// code `ERR_SOCKET_DEADLINE`, once the [deadline](Self::set_deadline) has passed: every call says so until it is
+    /// changed.
     ///
     /// Ends, after which every later read says the same: `ConnectionReset` if the peer has reset the connection.
     /// `ConnectionAborted` with the code `ETIMEDOUT` if the system has given the peer up, see
@@ -141,8 +143,8 @@ impl Socket {
     /// Fills `buf`. Blocks until that many bytes have arrived.
     ///
     /// # Errors
-    /// `UnexpectedEof` if the peer ends before. Those of [`read`](Self::read). What had arrived is put back, and does not
-    /// count as [read](Self::bytes_read): the next read, of whatever kind, begins with it.
+    /// `UnexpectedEof` if the peer ends before. Those of [`read`](Self::read). What had arrived is put back, and does
+    /// not count as [read](Self::bytes_read): the next read, of whatever kind, begins with it.
     pub fn read_exact(&self, buf: &mut [u8]) -> io::Result<()> {
         self.connection.check_open("read")?;
         self.connection.read_exact(buf)
@@ -196,8 +198,8 @@ impl Socket {
 /// allowed. `NotConnected` once the socket is closed. `ConnectionAborted` with the code `ETIMEDOUT` if the system has
 /// given the peer up. `TimedOut` once the deadline has passed; and as a tick, see [`Error::is_tick`], when the peer has
 /// taken nothing for the length of the write timeout, or nothing has moved in either direction for that of the idle
-/// timeout. How far a failed write came, [`bytes_written`](Self::bytes_written) says. `WouldBlock` if other code has made
-/// the descriptor non-blocking and the buffers are full.
+/// timeout. How far a failed write came, [`bytes_written`](Self::bytes_written) says. `WouldBlock` if other code has
+/// made the descriptor non-blocking and the buffers are full.
 ///
 /// No write raises SIGPIPE, whatever the program has done about the signal.
 impl Socket {
@@ -273,8 +275,8 @@ impl Socket {
     /// - Linux, TCP: the system takes it until the receive buffer is full. Then the peer's writes block, for ever if
     ///   they have no time limit. Once our direction has ended too, it is answered with RST, which can destroy what the
     ///   peer has not read yet. So a handler that has ended reading returns after its last write, without
-    ///   [`end`](Self::end): its connection then ends when the peer has paused for some 100 ms. A client's connection does not
-    ///   wait for that.
+    ///   [`end`](Self::end): its connection then ends when the peer has paused for some 100 ms. A client's connection
+    ///   does not wait for that.
     /// - Linux, Unix socket: the peer's writes fail with `BrokenPipe`.
     /// - macOS, the BSDs: it is thrown away, and the peer notices nothing.
     /// - Windows: it is answered with RST.
@@ -444,9 +446,9 @@ impl TryFrom<std::os::fd::OwnedFd> for Socket {
     /// without SO_LINGER, and is not passed on to programs that are started (close-on-exec).
     ///
     /// # Errors
-    /// `ERR_INVALID_FD_TYPE` if it is no TCP or Unix stream socket. `getpeername ENOTCONN`, of kind `NotConnected`, if it is
-    /// one and has no peer: it was never connected, or its connect is still under way. The descriptor is closed then. A
-    /// connection that the peer has reset is taken, and its first read says so.
+    /// `ERR_INVALID_FD_TYPE` if it is no TCP or Unix stream socket. `getpeername ENOTCONN`, of kind `NotConnected`, if
+    /// it is one and has no peer: it was never connected, or its connect is still under way. The descriptor is closed
+    /// then. A connection that the peer has reset is taken, and its first read says so.
     fn try_from(descriptor: std::os::fd::OwnedFd) -> io::Result<Socket> {
         let socket = socket2::Socket::from(descriptor);
         let is_stream = socket.r#type().is_ok_and(|kind| kind == socket2::Type::STREAM);
@@ -486,8 +488,8 @@ fn from_any(socket: socket2::Socket) -> Socket {
     settled(taken(socket))
 }
 
-/// The same, in the mode that it was left in. getpeername(2) fails once the peer has reset the connection: the address is not
-/// known any more then.
+/// The same, in the mode that it was left in. getpeername(2) fails once the peer has reset the connection: the address
+/// is not known any more then.
 fn taken(socket: socket2::Socket) -> Socket {
     // If it was inherited, it would be passed on. A socket can always be kept back.
     let _ = sys::close_on_exec(&socket);

@@ -22,8 +22,8 @@ use crate::thread::{Builder, ThreadOptions};
 const LARGEST: usize = 256 * 1024;
 
 impl Socket {
-    /// Writes to `to` whatever arrives here, until the peer's end, and passes the end on: `to` is ended too. `to` may be
-    /// the socket itself: that is an echo. How much it was, [`bytes_read`](Self::bytes_read) tells.
+    /// Writes to `to` whatever arrives here, until the peer's end, and passes the end on: `to` is ended too. `to` may
+    /// be the socket itself: that is an echo. How much it was, [`bytes_read`](Self::bytes_read) tells.
     ///
     /// ```
     /// use landline::net::{Server, Socket};
@@ -48,8 +48,8 @@ impl Socket {
     /// destroying `to` does; destroying the other one ends it when that read or write is over.
     ///
     /// # Errors
-    /// Those of [`read`](Self::read) here and of [`write_all`](Self::write_all) there. Nothing is closed then, and what was
-    /// read and not written is put back: after a tick another `pipe` goes on where this one stopped.
+    /// Those of [`read`](Self::read) here and of [`write_all`](Self::write_all) there. Nothing is closed then, and what
+    /// was read and not written is put back: after a tick another `pipe` goes on where this one stopped.
     pub fn pipe(&self, to: &Socket) -> io::Result<()> {
         let stream = self.connection.stream("read")?;
         let carrying = Carrying::begin(&self.connection, &to.connection);
@@ -71,16 +71,16 @@ impl Socket {
 /// Carries bytes both ways between two sockets until both have ended, each end passed on as it comes, as a proxy does.
 /// How many they were, [`bytes_read`](Socket::bytes_read) and [`bytes_written`](Socket::bytes_written) of either tell.
 ///
-/// Blocks until then. One direction runs on the calling thread, the other on a thread of its own. When a server that has
-/// accepted one of the connections [shuts down](crate::net::Server::shutdown), it goes on while bytes pass, for the
+/// Blocks until then. One direction runs on the calling thread, the other on a thread of its own. When a server that
+/// has accepted one of the connections [shuts down](crate::net::Server::shutdown), it goes on while bytes pass, for the
 /// shutdown's time at most.
 ///
 /// # Errors
 /// The first error of either direction. Both connections are reset then, by RST, so that neither peer takes half a
 /// conversation for a whole one, and the error is [reported](crate::Report::Failed) of each. Over a Unix socket, which
-/// has no RST, the peer sees an end. A shutdown resets them too, and is no failure. A timeout is an end here and no tick:
-/// its error is of kind `ConnectionAborted`, as a shutdown's is. Take read timeouts that were set for a head off before.
-/// An error if the thread cannot be started; then nothing is touched.
+/// has no RST, the peer sees an end. A shutdown resets them too, and is no failure. A timeout is an end here and no
+/// tick: its error is of kind `ConnectionAborted`, as a shutdown's is. Take read timeouts that were set for a head off
+/// before. An error if the thread cannot be started; then nothing is touched.
 pub fn relay(a: &Socket, b: &Socket) -> io::Result<()> {
     both_ways(b, || carry(a, b), || carry(b, a))
 }
@@ -90,20 +90,20 @@ fn carry(from: &Socket, to: &Socket) -> io::Result<()> {
 }
 
 impl Socket {
-    /// As [`relay`], with anything that reads and writes in place of the other socket: a serial port, the two halves of a
-    /// TLS stream, a program's output and input. The peer's bytes go to `writer`, what `reader` gives goes to the peer,
-    /// and each end is passed on as it comes: at the peer's end `writer` is flushed and dropped, at that of `reader` our
-    /// direction is [ended](Self::end).
+    /// As [`relay`], with anything that reads and writes in place of the other socket: a serial port, the two halves of
+    /// a TLS stream, a program's output and input. The peer's bytes go to `writer`, what `reader` gives goes to the
+    /// peer, and each end is passed on as it comes: at the peer's end `writer` is flushed and dropped, at that of
+    /// `reader` our direction is [ended](Self::end).
     ///
     /// Blocks until both have ended. `writer` is used on the calling thread, `reader` on a thread of its own. `writer`
     /// is flushed after each piece.
     ///
-    /// Timeouts of `reader` and `writer` are ticks: errors of kind `TimedOut` or `WouldBlock`, but not the `ETIMEDOUT` by which a
-    /// Unix system gives a peer up. The relay looks whether the connection is open, and goes on. So give them one, of 100 ms
-    /// perhaps, where they have no other end: nothing here can wake a read of theirs that blocks, and an error or a
-    /// [`destroy`](Self::destroy) of the connection ends the relay at the next tick, piece or end. A pipe of a program has no
-    /// timeout: a `UnixStream::pair` in its place has, as docs/recipes.md shows. A serial port never ends: once the peer has,
-    /// a whole tick without a byte is taken for its end.
+    /// Timeouts of `reader` and `writer` are ticks: errors of kind `TimedOut` or `WouldBlock`, but not the `ETIMEDOUT`
+    /// by which a Unix system gives a peer up. The relay looks whether the connection is open, and goes on. So give
+    /// them one, of 100 ms perhaps, where they have no other end: nothing here can wake a read of theirs that blocks,
+    /// and an error or a [`destroy`](Self::destroy) of the connection ends the relay at the next tick, piece or end. A
+    /// pipe of a program has no timeout: a `UnixStream::pair` in its place has, as docs/recipes.md shows. A serial port
+    /// never ends: once the peer has, a whole tick without a byte is taken for its end.
     ///
     /// ```
     /// # #[cfg(unix)] {
@@ -130,8 +130,8 @@ impl Socket {
     ///
     /// # Errors
     /// The first error of either direction, those of `reader` and `writer` included. The connection is reset then, and
-    /// the error [reported](crate::Report::Failed), as in [`relay`]. So a shutdown of its server resets it, and timeouts
-    /// of the connection are an error here.
+    /// the error [reported](crate::Report::Failed), as in [`relay`]. So a shutdown of its server resets it, and
+    /// timeouts of the connection are an error here.
     #[doc(alias = "copy_bidirectional")]
     pub fn relay(&self, reader: impl Read + Send, writer: impl Write) -> io::Result<()> {
         let is_written = AtomicBool::new(false);

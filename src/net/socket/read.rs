@@ -221,8 +221,8 @@ impl Connection {
         }
     }
 
-    /// A read got 0 bytes. That is the peer's end, unless the connection has failed, or was interrupted. `reads`: whether
-    /// the thread has the turn to read.
+    /// A read got 0 bytes. That is the peer's end, unless the connection has failed, or was interrupted. `reads`:
+    /// whether the thread has the turn to read.
     fn check_end(&self, stream: &TcpStream, reads: bool) -> io::Result<()> {
         if let Some(error) = self.first_error(stream, reads) {
             return Err(error.into());

@@ -130,11 +130,12 @@ impl Socket {
 
     /// How long one read waits: SO_RCVTIMEO. Then [`read`](Self::read), [`peek`](Self::peek) and what is built of them
     /// fail by a tick, of kind `TimedOut`: nothing is lost, the next call waits anew, and [`Error::is_tick`] tells it
-    /// from the errors that end a connection. [`each`](Self::each) and channels tell `Timeout` each time. What is written
-    /// has no part in it: for a peer that must speak now and then, whatever we send. `None` is for ever. Default: none.
+    /// from the errors that end a connection. [`each`](Self::each) and channels tell `Timeout` each time. What is
+    /// written has no part in it: for a peer that must speak now and then, whatever we send. `None` is for ever.
+    /// Default: none.
     ///
-    /// It counts from the next call on; one that is blocked goes by what was set when it began. It is never early, and it
-    /// is late by the kernel's ticks, 1 to 10 ms; of a long time, Linux' timers are late by up to an eighth of it.
+    /// It counts from the next call on; one that is blocked goes by what was set when it began. It is never early, and
+    /// it is late by the kernel's ticks, 1 to 10 ms; of a long time, Linux' timers are late by up to an eighth of it.
     /// [`read_exact`](Self::read_exact) waits so long for each piece.
     ///
     /// # Errors
@@ -194,19 +195,18 @@ impl Socket {
 
     /// How long the connection may be idle: no byte read and none written, as Node counts. Then a blocked read or write
     /// fails by a tick, of kind `TimedOut`, and [`each`](Self::each) tells `Timeout`. Nothing is closed and nothing
-    /// received is lost. The next blocking call waits for the whole time again; `Timeout` is told once, until bytes have
-    /// moved again. `None` and zero switch it off. Default: none. On a closed socket it does nothing.
+    /// received is lost. The next blocking call waits for the whole time again; `Timeout` is told once, until bytes
+    /// have moved again. `None` and zero switch it off. Default: none. On a closed socket it does nothing.
     ///
     /// Own writes put it off, so it says nothing of a peer that is silent while we write: that is the
     /// [read timeout](Self::set_read_timeout).
     ///
-    /// It counts from the next call on; one that is blocked goes by what was set when it began. It is never early, and it
-    /// is late by the kernel's ticks, 1 to 10 ms; of a long time, Linux' timers are late by up to an eighth of it. A write
-    /// of which the kernel takes a part and then no more is an eighth
-    /// of the time late, and another for each time that it finds some room still. Once `Timeout` was told and bytes were
-    /// moved by writes of other threads alone, the next one is up to 1.6 s late. To give up a peer that is silent,
-    /// destroy the connection, or return the error from the handler: [`end`](Self::end) alone would go on waiting for
-    /// the peer's end.
+    /// It counts from the next call on; one that is blocked goes by what was set when it began. It is never early, and
+    /// it is late by the kernel's ticks, 1 to 10 ms; of a long time, Linux' timers are late by up to an eighth of it. A
+    /// write of which the kernel takes a part and then no more is an eighth of the time late, and another for each time
+    /// that it finds some room still. Once `Timeout` was told and bytes were moved by writes of other threads alone,
+    /// the next one is up to 1.6 s late. To give up a peer that is silent, destroy the connection, or return the error
+    /// from the handler: [`end`](Self::end) alone would go on waiting for the peer's end.
     #[doc(alias = "setTimeout")]
     pub fn set_timeout(&self, time: impl Into<Option<Duration>>) {
         self.connection.set_timer(Timer::Idle, time.into());
@@ -239,14 +239,14 @@ impl Socket {
     }
 
     /// Calls `f` with the descriptor of the connection, borrowed, for what landline has no call for. It is `AsFd`, on
-    /// Windows `AsSocket`, as crates of system calls expect. It gives what `f` returns. No lock is held: other threads use
-    /// the socket as before.
+    /// Windows `AsSocket`, as crates of system calls expect. It gives what `f` returns. No lock is held: other threads
+    /// use the socket as before.
     ///
-    /// A [`destroy`](Self::destroy) in another thread, or in `f`, does not wait for `f`: the peer sees the end at once, as
-    /// by shutdown(2), and the descriptor is closed when `f` returns. The RST of
-    /// [`reset_and_destroy`](Self::reset_and_destroy) is sent at once on Linux, elsewhere then. So the descriptor stays the
-    /// same one for as long as `f` runs, and no descriptor outlives the connection otherwise. A duplicate of it is the
-    /// caller's: dropping the last handle leaves it the connection, a `destroy` ends it for the duplicate too.
+    /// A [`destroy`](Self::destroy) in another thread, or in `f`, does not wait for `f`: the peer sees the end at once,
+    /// as by shutdown(2), and the descriptor is closed when `f` returns. The RST of
+    /// [`reset_and_destroy`](Self::reset_and_destroy) is sent at once on Linux, elsewhere then. So the descriptor stays
+    /// the same one for as long as `f` runs, and no descriptor outlives the connection otherwise. A duplicate of it is
+    /// the caller's: dropping the last handle leaves it the connection, a `destroy` ends it for the duplicate too.
     ///
     /// What `f` changes is for the caller to answer for:
     /// - `O_NONBLOCK`: reads and writes that would block fail with `WouldBlock`;
@@ -254,8 +254,8 @@ impl Socket {
     ///   another one fails with `WouldBlock`;
     /// - `SO_LINGER`: it decides whether the close is an RST, and may make it block;
     /// - `shutdown(2)`: [`ready_state`](Self::ready_state) knows of it once a read or write has met it;
-    /// - what landline has a call for, such as [`no_delay`](Self::no_delay): the value that was last set by that call is
-    ///   reported;
+    /// - what landline has a call for, such as [`no_delay`](Self::no_delay): the value that was last set by that call
+    ///   is reported;
     /// - bytes that `f` reads or writes itself: they are not counted, and may come between those of other threads.
     ///
     /// ```
@@ -270,8 +270,8 @@ impl Socket {
     /// ```
     ///
     /// # Errors
-    /// `NotConnected`, `ERR_STREAM_DESTROYED`, once the socket is closed; `f` is not called then. What `f` returns is no
-    /// error of this call: where it is a `Result`, `??` gives both.
+    /// `NotConnected`, `ERR_STREAM_DESTROYED`, once the socket is closed; `f` is not called then. What `f` returns is
+    /// no error of this call: where it is a `Result`, `??` gives both.
     #[doc(alias = "handle")]
     #[doc(alias = "as_fd")]
     #[doc(alias = "as_raw_fd")]

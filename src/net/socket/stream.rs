@@ -47,8 +47,8 @@ impl Options {
     }
 }
 
-/// How large the buffers of a TCP socket are to be, made before it is connected: the scale of its window is agreed on in
-/// the handshake. `None` is the system's choice.
+/// How large the buffers of a TCP socket are to be, made before it is connected: the scale of its window is agreed on
+/// in the handshake. `None` is the system's choice.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Buffers {
     pub(crate) recv_buffer_size: Option<usize>,

@@ -187,8 +187,8 @@ impl Timers {
         })
     }
 
-    /// After the call: whether the kernel may have ended it by a time that it was told here. `rest` is called, under the
-    /// lock, if calls need no longer ask for timers.
+    /// After the call: whether the kernel may have ended it by a time that it was told here. `rest` is called, under
+    /// the lock, if calls need no longer ask for timers.
     pub(crate) fn leave(&self, limits: &Limits, entry: Entry, rest: impl FnOnce()) -> bool {
         let mut state = lock(&self.state);
         let may_be_ours = state.kernel[limits.direction as usize].leave(entry);
@@ -299,8 +299,8 @@ impl Direction {
     }
 }
 
-/// Whether a call that failed was ended by a time of ours, if it `may_be` that. The clock does not tell: the kernel's may
-/// be behind, on a virtual machine that was stopped for a moment, and a time of its be over at once.
+/// Whether a call that failed was ended by a time of ours, if it `may_be` that. The clock does not tell: the kernel's
+/// may be behind, on a virtual machine that was stopped for a moment, and a time of its be over at once.
 pub(crate) fn is_timeout(stream: &TcpStream, error: &io::Error, may_be: bool) -> bool {
     sys::is_timeout(error) && may_be && !sys::is_nonblocking(&SockRef::from(stream)).unwrap_or(false)
 }

@@ -225,8 +225,8 @@ impl WriteGuard<'_> {
         self.write_counted(data)
     }
 
-    /// Writes what is queued at this moment, and sends our end if it is queued behind that. An error leaves the queue as
-    /// it is, as far as it is written.
+    /// Writes what is queued at this moment, and sends our end if it is queued behind that. An error leaves the queue
+    /// as it is, as far as it is written.
     pub(crate) fn flush(&self) -> io::Result<()> {
         let Some(queue) = self.connection.queue.get() else {
             return Ok(());

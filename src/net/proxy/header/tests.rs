@@ -184,8 +184,8 @@ fn a_header_of_datagrams_names_no_client() {
     }
 }
 
-/// Ensures that a checksum is checked in headers that name no client too: of a header with one, no bit can be changed so
-/// that its client becomes the sender.
+/// Ensures that a checksum is checked in headers that name no client too: of a header with one, no bit can be changed
+/// so that its client becomes the sender.
 #[test]
 fn one_bit_of_damage_makes_no_client_the_sender() {
     let named = [(0x11, vec![7; 12]), (0x21, vec![7; 36]), (0x31, [field_of(b"/run/a"), field_of(b"/run/b")].concat())];

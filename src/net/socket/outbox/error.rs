@@ -25,8 +25,8 @@ impl SendError {
         self.error.kind() == io::ErrorKind::WouldBlock
     }
 
-    /// Whether there was no room for the whole of a timeout, as [`Error::is_tick`] says: nothing was taken, and the next
-    /// call waits anew.
+    /// Whether there was no room for the whole of a timeout, as [`Error::is_tick`] says: nothing was taken, and the
+    /// next call waits anew.
     pub fn is_tick(&self) -> bool {
         self.error.is_waited()
     }

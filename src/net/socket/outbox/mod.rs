@@ -26,9 +26,9 @@ use crate::thread::Builder;
 /// The queue of writes of a [`Socket`], made by [`Socket::outbox`]: for those who must not block, or write to many.
 ///
 /// A message is handed over to the kernel at once if it has room and nothing is queued. What is left is queued, up to a
-/// limit in bytes, and written by a thread that lives only while something is queued: in order, each message whole, many
-/// small messages by one system call. Blocking writes of the same socket wait until what was queued before them is out,
-/// and so does [`end`](Socket::end).
+/// limit in bytes, and written by a thread that lives only while something is queued: in order, each message whole,
+/// many small messages by one system call. Blocking writes of the same socket wait until what was queued before them is
+/// out, and so does [`end`](Socket::end).
 ///
 /// ```
 /// use landline::net::{Server, Socket};
@@ -67,8 +67,9 @@ impl Outbox {
     /// copied.
     ///
     /// # Errors
-    /// There is no room beside what is queued, a thread that writes cannot be started, or the socket is closed or ended:
-    /// [`SendError::is_full`] tells whether to try again, and [`SendError::into_message`] gives the message back.
+    /// There is no room beside what is queued, a thread that writes cannot be started, or the socket is closed or
+    /// ended: [`SendError::is_full`] tells whether to try again, and [`SendError::into_message`] gives the message
+    /// back.
     #[doc(alias = "write")]
     pub fn try_send(&self, message: impl Into<Message>) -> Result<(), SendError> {
         let message = message.into();
@@ -125,9 +126,9 @@ impl Outbox {
     /// something is queued behind it.
     ///
     /// # Errors
-    /// `TimedOut` as of [`Socket::write_all`], by the timeout and the deadline that are set when the call begins: what is
-    /// queued stays queued. If the connection was closed before all was out: what the system said of it,
-    /// such as `ConnectionReset`, or `NotConnected`.
+    /// `TimedOut` as of [`Socket::write_all`], by the timeout and the deadline that are set when the call begins: what
+    /// is queued stays queued. If the connection was closed before all was out: what the system said of it, such as
+    /// `ConnectionReset`, or `NotConnected`.
     #[doc(alias = "drain")]
     pub fn flush(&self) -> io::Result<()> {
         let (queue, mut limits) = (self.connection.queue(), self.connection.timers.begin(Direction::Write));
@@ -141,8 +142,8 @@ impl Outbox {
         if gave_up { Err(self.why_closed(self.connection.gone("write").into())) } else { Ok(()) }
     }
 
-    /// Ends our direction when all that is queued is out, without blocking: [`Socket::end`] later. It is kept, also when
-    /// an [`end`](Socket::end) of another thread that is under way fails.
+    /// Ends our direction when all that is queued is out, without blocking: [`Socket::end`] later. It is kept, also
+    /// when an [`end`](Socket::end) of another thread that is under way fails.
     ///
     /// # Errors
     /// `WouldBlock` if a thread that does it cannot be started. A socket that is ended or closed already is no error.
@@ -167,8 +168,8 @@ impl Outbox {
     }
 
     /// Throws away the messages that no thread has begun to write, as a game does with the last frame when it has a new
-    /// one. A thread begins with one message, or with several of 16 KiB together. Messages that were given together stay
-    /// together.
+    /// one. A thread begins with one message, or with several of 16 KiB together. Messages that were given together
+    /// stay together.
     pub fn clear(&self) {
         self.connection.queue().clear();
     }
@@ -185,7 +186,8 @@ impl Outbox {
         self.connection.queue().set_limit(bytes);
     }
 
-    /// Hands messages to the kernel, as far as that goes at once, and queues the rest. Without `waits` there must be room.
+    /// Hands messages to the kernel, as far as that goes at once, and queues the rest. Without `waits` there must be
+    /// room.
     fn push(&self, messages: &[Message], waits: bool) -> crate::error::Result<()> {
         if messages.iter().all(|message| message.is_empty()) {
             // Nothing to write, and nothing to keep.
@@ -231,8 +233,8 @@ impl Outbox {
         }
     }
 
-    /// What a call gets that waited for a connection that is closed: the deadline's error or the system's, if the writer
-    /// thread has met one of them first and closed it for that.
+    /// What a call gets that waited for a connection that is closed: the deadline's error or the system's, if the
+    /// writer thread has met one of them first and closed it for that.
     fn why_closed(&self, error: io::Error) -> io::Error {
         if let Err(deadline) = self.connection.timers.check_deadline(Direction::Write) {
             return deadline;

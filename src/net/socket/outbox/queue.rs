@@ -104,8 +104,8 @@ impl Queue {
 
     /// Takes messages, all or none, none of them empty.
     ///
-    /// `ask` gets the state, and whether there is room: it gives how long to wait for room, or the error. `write_now` is
-    /// called where nothing is queued, and gives how much of the messages it has written. `start` starts a writer.
+    /// `ask` gets the state, and whether there is room: it gives how long to wait for room, or the error. `write_now`
+    /// is called where nothing is queued, and gives how much of the messages it has written. `start` starts a writer.
     pub(crate) fn push<E>(
         &self,
         messages: &[Message],
@@ -156,8 +156,8 @@ impl Queue {
         Ok(())
     }
 
-    /// Queues our end; `end_now` gives whether it has ended, where nothing is queued. Nothing happens where it is queued,
-    /// or where the connection is closed.
+    /// Queues our end; `end_now` gives whether it has ended, where nothing is queued. Nothing happens where it is
+    /// queued, or where the connection is closed.
     pub(crate) fn push_end<E>(
         &self,
         end_now: impl FnOnce() -> Result<bool, E>,
@@ -279,7 +279,8 @@ impl Queue {
         drop(dropped);
     }
 
-    /// Wakes the threads that wait. Waking is a system call, so not if none does: every connection that ends comes here.
+    /// Wakes the threads that wait. Waking is a system call, so not if none does: every connection that ends comes
+    /// here.
     fn tell_moved(&self, state: &State) {
         if state.waiting > 0 {
             self.moved.notify_all();
