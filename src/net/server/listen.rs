@@ -251,10 +251,16 @@ impl ServerOptions {
     }
 
     fn open(&self, at: SocketAddr) -> Result<socket2::Socket> {
-        self.try_open(at).map_err(|error| Error::call("listen", &error).at(at))
+        let failed = |error| Error::call("listen", &error).at(at);
+        let socket = self.prepare(at).map_err(failed)?;
+        self.before_bind.run(&socket).map_err(|error| error.at(at))?;
+        socket.bind(&at.into()).map_err(failed)?;
+        socket.listen(self.backlog.try_into().unwrap_or(i32::MAX)).map_err(failed)?;
+        Ok(socket)
     }
 
-    fn try_open(&self, at: SocketAddr) -> io::Result<socket2::Socket> {
+    /// A socket with what has to be set before it is bound.
+    fn prepare(&self, at: SocketAddr) -> io::Result<socket2::Socket> {
         let socket = socket2::Socket::new(Domain::for_address(at), Type::STREAM, Some(Protocol::TCP))?;
         if at.is_ipv6() {
             // Said either way: the systems' defaults differ.
@@ -270,9 +276,6 @@ impl ServerOptions {
             stream::apply(&SockRef::from(&socket), self.connection.settings)?;
         }
         self.connection.buffers.apply(&SockRef::from(&socket))?;
-        self.before_bind.run(&socket)?;
-        socket.bind(&at.into())?;
-        socket.listen(self.backlog.try_into().unwrap_or(i32::MAX))?;
         Ok(socket)
     }
 }

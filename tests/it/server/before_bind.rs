@@ -1,11 +1,13 @@
 //! What the program does to a listener's socket before it is bound.
 
-use std::io::ErrorKind;
+use std::error::Error as _;
+use std::io::{self, ErrorKind};
 use std::os::fd::BorrowedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
+use landline::Endpoint;
 use landline::net::{Server, ServerOptions, Socket};
 use socket2::SockRef;
 
@@ -46,6 +48,24 @@ fn an_error_of_the_hook_is_that_of_listen() {
     assert_eq!(calls.load(SeqCst), 1, "a server over IPv4 alone is not what was asked for");
     let error = options.listen("127.0.0.1:0").expect_err("the hook fails");
     assert_eq!(error.to_string(), "before_bind EINVAL 127.0.0.1");
+}
+
+/// Ensures that an error of the program's own, which the hook returns, comes out of `listen` with its text, as the source, and
+/// with the address, on an address, a bare port, a list and a path.
+#[test]
+fn the_programs_own_error_comes_out_of_listen() {
+    let options = ServerOptions::new().before_bind(|_| Err(io::Error::other("no such mark")));
+    let path = std::env::temp_dir().join(format!("landline-own-error-{}.sock", std::process::id()));
+    for at in [Endpoint::from("127.0.0.1:0"), "[::1]:0".into(), 0.into(), path.as_path().into()] {
+        let error = options.listen(at.clone()).expect_err("the hook fails");
+        assert_eq!(error.to_string(), "no such mark", "the text is the program's: {at}");
+        assert!(error.told().source().is_some(), "its error is the source: {at}");
+        assert!(error.told().address().is_some(), "the address is known: {at}");
+    }
+    let list = [([127, 0, 0, 1], 0).into(), ([127, 0, 0, 2], 0).into()];
+    let error = options.listen(list).expect_err("the hook fails");
+    let causes: Vec<_> = error.told().causes().iter().map(ToString::to_string).collect();
+    assert_eq!(causes, ["no such mark"; 2], "each address has the error");
 }
 
 /// Ensures that a panic in the hook is that of the thread that listens, and leaves neither a descriptor nor a port taken.
