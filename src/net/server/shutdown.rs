@@ -102,13 +102,16 @@ impl Server {
         let registry = &self.inner.registry;
         let own = own(registry.identity())?;
         let view = registry.gate.wait(until, &own, &|view| view.phase() == Phase::Over);
-        if own.is_empty() && view.phase() == Phase::Over {
-            registry.lingering.join();
-            self.inner.wait_for_reports();
+        let is_over = view.phase() == Phase::Over;
+        if own.is_empty() {
+            if is_over {
+                registry.lingering.join();
+                self.inner.wait_for_reports();
+            }
+            return Ok(is_over);
         }
-        // A caller from inside is let go before the end, with others that wait there: in time, unless it says
-        // otherwise.
-        Ok(view.phase() == Phase::Over || view.is_left_to(own.len()) || !until.is_over())
+        // A caller from inside is let go before the end, with others that wait there: in time, unless it says otherwise.
+        Ok(is_over || view.is_left_to(own.len()) || !until.is_over())
     }
 }
 

@@ -4,7 +4,9 @@ use std::io;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
-use landline::net::{Server, Socket};
+use landline::Report;
+use landline::channel::bounded;
+use landline::net::{Server, ServerOptions, Socket};
 
 use crate::support::clients::{ask, client, echo, leave};
 use crate::support::{HANG, blocked, each_ip, within};
@@ -44,6 +46,30 @@ fn timed_waits_end_with_the_server_or_the_time() {
         assert!(serving.join_timeout(Duration::ZERO).expect("it has ended well"), "it stays so");
         serving.join().expect("what it ended with was given");
         assert!(server.wait_timeout(Duration::ZERO).expect("this thread acts for nothing"), "the server stays ended");
+    });
+}
+
+/// Ensures that a timed wait does not say that all has ended while the end is still being told to the `report` hook.
+#[test]
+fn a_timed_wait_does_not_end_before_the_report_of_the_end() {
+    each_ip(|place| {
+        let ((tells, told), (ends, ended)) = (bounded(0), bounded::<()>(0));
+        let hook = move |report: &Report| {
+            if matches!(report, Report::Closed { .. }) {
+                tells.send(()).expect("the test waits for it");
+                ended.recv().expect("the test ends it");
+            }
+        };
+        let server = ServerOptions::new().report(hook).listen(place).expect("the server listens");
+        let closes = server.clone();
+        let closing = blocked(move || closes.close());
+        told.recv_timeout(HANG).expect("the end is told");
+        // Not a bound: the time that is tested.
+        let over = server.wait_timeout(SHORT).expect("this thread acts for nothing");
+        ends.send(()).expect("the hook waits for it");
+        assert!(!over, "the hook was being told");
+        within("the server closes", || closing.join()).expect("no panic");
+        assert!(server.wait_timeout(HANG).expect("this thread acts for nothing"), "the hook was told");
     });
 }
 
