@@ -422,7 +422,7 @@ impl SocketOptions {
                 at => self.connect_to(reachable(at), local, limits),
             },
             Target::Name { host, port } => {
-                let addresses = self.look_up(&host, port, family, limits)?;
+                let addresses = interleave(self.look_up(&host, port, family, limits)?);
                 self.connect_to_any(addresses, format_args!("{host}:{port}"), family, local, limits)
             }
             Target::Several(list) => {
@@ -473,8 +473,8 @@ impl SocketOptions {
         Ok(addresses)
     }
 
-    /// Connects to the addresses of a name or of a list, which are of the family that is asked for: to the first to
-    /// answer, or to the first alone. `to` is what all of them stand for.
+    /// Connects to the addresses of a name or of a list, which are of the family that is asked for, and in the order in which
+    /// they are tried: to the first to answer, or to the first alone. `to` is what all of them stand for.
     fn connect_to_any(
         &self,
         addresses: Vec<SocketAddr>,
@@ -486,7 +486,7 @@ impl SocketOptions {
         match addresses[..] {
             [at] => self.connect_to(at, local, limits),
             _ if family.is_some() || !self.auto_select_family => self.connect_to(addresses[0], local, limits),
-            _ => self.race(&interleave(addresses), to, local, limits, &self.reporter),
+            _ => self.race(&addresses, to, local, limits, &self.reporter),
         }
     }
 
@@ -733,10 +733,18 @@ fn with_port(mut at: SocketAddr, port: u16) -> SocketAddr {
     at
 }
 
-/// Those of a list that are of the family asked for, as they can be connected to; an error if none is.
+/// Those of a list that are of the family asked for, as they can be connected to, and in the order to try them in; an error if
+/// none is. `::` is this machine in both families: by IPv4 after all others.
 fn of_family(list: &[SocketAddr], family: Option<Family>) -> Result<Vec<SocketAddr>> {
-    let is_wanted = |at: &&SocketAddr| family.is_none_or(|family| Address::from(**at).family() == family);
-    let wanted: Vec<_> = list.iter().filter(is_wanted).map(|at| reachable(*at)).collect();
+    let is_wanted = |at: &SocketAddr| family.is_none_or(|family| Address::from(*at).family() == family);
+    let is_everywhere = |at: &&SocketAddr| at.is_ipv6() && at.ip().is_unspecified();
+    let mut wanted = interleave(list.iter().map(|at| reachable(*at)).filter(is_wanted).collect());
+    for at in list.iter().filter(is_everywhere) {
+        let by_v4 = (loopback(Family::Ipv4), at.port()).into();
+        if is_wanted(&by_v4) && !wanted.contains(&by_v4) {
+            wanted.push(by_v4);
+        }
+    }
     if wanted.is_empty() {
         let first = Address::from(list[0]);
         let text = format!("Invalid address family: {} {first}", first.family());
@@ -748,7 +756,7 @@ fn of_family(list: &[SocketAddr], family: Option<Family>) -> Result<Vec<SocketAd
 /// The order to try addresses in (RFC 8305, 4): the families take turns, beginning with that of the first address; in
 /// each, the order stays.
 fn interleave(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
-    let (first, count) = (addresses[0].is_ipv4(), addresses.len());
+    let (first, count) = (addresses.first().is_some_and(SocketAddr::is_ipv4), addresses.len());
     let (same, other): (Vec<_>, Vec<_>) = addresses.into_iter().partition(|at| at.is_ipv4() == first);
     let (mut same, mut other) = (same.into_iter(), other.into_iter());
     let mut turns = Vec::with_capacity(count);

@@ -133,7 +133,7 @@ fn a_list_is_used_as_the_addresses_of_a_name() {
     });
 }
 
-/// Ensures that a wildcard in a list means this machine, as it does alone.
+/// Ensures that a wildcard in a list means this machine, as it does alone: `::` in both families, by IPv4 last.
 #[test]
 fn a_wildcard_in_a_list_is_this_machine() {
     within("every connect returns", || {
@@ -143,5 +143,17 @@ fn a_wildcard_in_a_list_is_this_machine() {
             let client = Socket::connect([refusing.address, served]).expect("the server listens");
             assert_eq!(client.remote_address(), server.address(), "it is reached over loopback");
         });
+        let (server, served, refusing) = server_and_refusing("127.0.0.1:0");
+        let everywhere = SocketAddr::from(([0; 16], served.port()));
+        for list in [[everywhere, refusing.address], [refusing.address, everywhere]] {
+            let client = Socket::connect(list).expect("the server listens on this machine's address of IPv4");
+            assert_eq!(client.remote_address(), server.address(), "it is reached, although `::1` comes first");
+            assert_eq!(client.attempted_addresses().last(), Some(server.address()), "it was tried after the others");
+        }
+        let from = SocketOptions::new().local_address("127.0.0.1");
+        let client = from.connect([everywhere, everywhere]).expect("it is this machine in the family of our end too");
+        assert_eq!(client.remote_address(), server.address());
+        let client = from.connect([everywhere, ([0; 16], 1).into()]).expect("the first is used");
+        assert_eq!(client.remote_address(), server.address(), "an address of our end's family is meant");
     });
 }
