@@ -111,8 +111,8 @@ impl Socket {
     /// clock, 1 to 10 ms.
     ///
     /// # Errors
-    /// `WouldBlock` if nothing is there, or nothing but datagrams of blocked senders, or of others than the peer, for a
-    /// millisecond. Otherwise as of [`recv`](Socket::recv), but without the pauses.
+    /// `WouldBlock`, `recvmsg EAGAIN`, if nothing is there, or nothing but datagrams of blocked senders, or of others than
+    /// the peer, for a millisecond. Otherwise as of [`recv`](Socket::recv), but without the pauses.
     #[doc(alias = "set_nonblocking")]
     pub fn try_recv<'b>(&self, buffer: &'b mut [u8]) -> io::Result<Option<(&'b [u8], RemoteInfo)>> {
         self.receive(buffer, Until::Now)
@@ -181,7 +181,7 @@ impl Waiting {
         match instant {
             _ if now < instant.map_or(end, |instant| instant.max(end)) => Ok(()),
             Some(_) => Err(timed_out()),
-            None => Err(io::ErrorKind::WouldBlock.into()),
+            None => Err(nothing_there()),
         }
     }
 }
@@ -231,7 +231,7 @@ impl Shared {
         match error.kind() {
             io::ErrorKind::Interrupted => {}
             io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => match until {
-                Until::Now => return Err(io::ErrorKind::WouldBlock.into()),
+                Until::Now => return Err(nothing_there()),
                 Until::At(instant) if instant <= Instant::now() => return Err(timed_out()),
                 // Others have made the socket non-blocking, which is for them to change.
                 _ if sys::is_nonblocking(&SockRef::from(&open.socket)).unwrap_or(false) => {
@@ -303,6 +303,10 @@ impl Open {
 
 fn is_timeout(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
+}
+
+fn nothing_there() -> io::Error {
+    Error::call("recvmsg", &io::ErrorKind::WouldBlock.into()).into()
 }
 
 fn timed_out() -> io::Error {

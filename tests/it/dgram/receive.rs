@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use landline::dgram::{Socket, SocketOptions};
 
 use crate::support::dgram::{Running, receive};
-use crate::support::{HANG, blocked, eventually, families, in_child, tool, within};
+use crate::support::{HANG, Told, blocked, eventually, families, in_child, tool, within};
 
 /// Ensures that a buffer that is too small is filled, that the rest is told of, and that the next datagram is whole.
 #[test]
@@ -135,7 +135,10 @@ fn try_recv_does_not_wait() {
     for at in families() {
         let (receiver, sender) = (Socket::bind(at).unwrap(), Socket::bind(at).unwrap());
         let mut buffer = [0; 100];
-        assert_eq!(receiver.try_recv(&mut buffer).unwrap_err().kind(), ErrorKind::WouldBlock, "there is nothing");
+        let error = receiver.try_recv(&mut buffer).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::WouldBlock, "there is nothing");
+        assert_eq!(error.to_string(), "recvmsg EAGAIN", "it says so, as `try_accept` does");
+        assert_eq!((error.told().syscall(), error.told().code()), (Some("recvmsg"), "EAGAIN"), "with its code");
         sender.send_to(b"", receiver.address()).unwrap();
         sender.send_to(b"x", receiver.address()).unwrap();
         assert_eq!(receiver.try_recv(&mut buffer).unwrap().unwrap().0, b"", "an empty datagram is there");
