@@ -111,9 +111,9 @@ impl SocketOptions {
     fn given(&self, socket: sys::OwnedHandle) -> Result<(socket2::Socket, SocketAddr)> {
         self.check()?;
         let socket = socket2::Socket::from(socket);
-        let at = socket.local_addr().map_err(|error| Error::call("getsockname", &error))?;
         let is = |kind| socket.r#type().is_ok_and(|known| known == kind);
-        let at = match at.as_socket() {
+        // It fails where the descriptor is none of a socket.
+        let at = match socket.local_addr().ok().and_then(|at| at.as_socket()) {
             Some(at) if is(Type::DGRAM) && sys::is_udp(&socket) => at,
             at => {
                 let kind = if at.is_some() && is(Type::STREAM) { "TCP" } else { "UNKNOWN" };

@@ -103,6 +103,9 @@ fn what_cannot_be_owned_is_an_error() {
     };
     let listener = TcpListener::bind("127.0.0.1:0").expect("port 0 is free");
     assert_eq!(code(SocketOptions::new().own(OwnedFd::from(listener))).0, "ERR_INVALID_FD_TYPE");
+    let file = std::fs::File::open("/dev/null").expect("it is there");
+    let unknown = ("ERR_INVALID_FD_TYPE".to_owned(), "Unsupported fd type: UNKNOWN".to_owned());
+    assert_eq!(code(SocketOptions::new().own(OwnedFd::from(file))), unknown, "a file is no socket");
     let unbound = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::DGRAM, None).expect("one can be had");
     assert_eq!(code(SocketOptions::new().own(OwnedFd::from(unbound))).0, "ERR_INVALID_ARG_VALUE");
     let v4 = || UdpSocket::bind("127.0.0.1:0").expect("port 0 is free");
