@@ -111,8 +111,8 @@ impl Socket {
     /// clock, 1 to 10 ms.
     ///
     /// # Errors
-    /// `WouldBlock`, `recvmsg EAGAIN`, if nothing is there, or nothing but datagrams of blocked senders, or of others than
-    /// the peer, for a millisecond. Otherwise as of [`recv`](Socket::recv), but without the pauses.
+    /// `WouldBlock`, `recvmsg EAGAIN`, if nothing is there, or nothing but datagrams of blocked senders, or of others
+    /// than the peer, for a millisecond. Otherwise as of [`recv`](Socket::recv), but without the pauses.
     #[doc(alias = "set_nonblocking")]
     pub fn try_recv<'b>(&self, buffer: &'b mut [u8]) -> io::Result<Option<(&'b [u8], RemoteInfo)>> {
         self.receive(buffer, Until::Now)

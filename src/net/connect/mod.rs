@@ -473,8 +473,8 @@ impl SocketOptions {
         Ok(addresses)
     }
 
-    /// Connects to the addresses of a name or of a list, which are of the family that is asked for, and in the order in which
-    /// they are tried: to the first to answer, or to the first alone. `to` is what all of them stand for.
+    /// Connects to the addresses of a name or of a list, which are of the family that is asked for, and in the order in
+    /// which they are tried: to the first to answer, or to the first alone. `to` is what all of them stand for.
     fn connect_to_any(
         &self,
         addresses: Vec<SocketAddr>,
@@ -733,8 +733,8 @@ fn with_port(mut at: SocketAddr, port: u16) -> SocketAddr {
     at
 }
 
-/// Those of a list that are of the family asked for, as they can be connected to, and in the order to try them in; an error if
-/// none is. `::` is this machine in both families: by IPv4 after all others.
+/// Those of a list that are of the family asked for, as they can be connected to, and in the order to try them in; an
+/// error if none is. `::` is this machine in both families: by IPv4 after all others.
 fn of_family(list: &[SocketAddr], family: Option<Family>) -> Result<Vec<SocketAddr>> {
     let is_wanted = |at: &SocketAddr| family.is_none_or(|family| Address::from(*at).family() == family);
     let is_everywhere = |at: &&SocketAddr| at.is_ipv6() && at.ip().is_unspecified();

@@ -110,7 +110,8 @@ impl Server {
             }
             return Ok(is_over);
         }
-        // A caller from inside is let go before the end, with others that wait there: in time, unless it says otherwise.
+        // A caller from inside is let go before the end, with others that wait there: in time, unless it says
+        // otherwise.
         Ok(is_over || view.is_left_to(own.len()) || !until.is_over())
     }
 }
