@@ -42,9 +42,10 @@ impl Server {
         let is_closing = |view: View| view.phase() != Phase::Listening;
         let is_idle = |view: View| view.present() <= own;
         loop {
-            registry.gate.wait(Deadline::NEVER, &[], &|view| is_closing(view) || is_idle(view));
-            // A client may come and go while this thread is not awake.
+            // Before the look whether a client is there: one that comes after the look is a new one, also if it has gone again
+            // before this thread is awake.
             let came = registry.arrivals();
+            registry.gate.wait(Deadline::NEVER, &[], &|view| is_closing(view) || is_idle(view));
             let until = Deadline::after(time);
             let view = registry.gate.wait(until, &[], &|view| is_closing(view) || registry.arrivals() != came);
             if is_closing(view) {
