@@ -24,8 +24,9 @@ use crate::error::{Error, Result};
 /// An IPv6 address may have a zone, the name or the number of an interface: `"[fe80::1%eth0]:3000"`. An IPv4-mapped one
 /// means the IPv4 address. A name is ASCII: of `bücher.example` its encoded form is given, `xn--bcher-kva.example`.
 ///
-/// Of a list, listening and binding take the first address that works. Connecting treats it as the addresses of a name.
-/// Sending takes the first address that the socket can send to. If none works, [`Error::causes`] has the error of each.
+/// Of a list, listening and binding take the first address that works. Connecting treats it as the addresses of a name. If
+/// none works, [`Error::causes`] has the error of each. Sending takes the first address that the socket can send to; if it
+/// can send to none, the error is that of the first.
 ///
 /// Where a program has std's [`ToSocketAddrs`], `at.to_socket_addrs()?.collect::<Vec<_>>()` is the list:
 ///

@@ -25,8 +25,8 @@ pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;
 /// ```
 ///
 /// It is not in the plain errors that std's own readers give too: `UnexpectedEof` of `read_exact`, `InvalidData` of a
-/// line that is too long or no text, `WouldBlock` of a `try_recv` that found nothing. docs/reference.md has a table of
-/// all codes.
+/// line that is too long or no text. Nor in the panic that [`join`](crate::Running::join) gives. docs/reference.md has a
+/// table of all codes.
 ///
 /// Its text begins as Node's does for the same failure, so it can be searched for. What the system or the program's own
 /// code has said is kept as its [`source`](std::error::Error::source). Two errors are equal when code, operation and
@@ -421,7 +421,7 @@ impl Eq for Error {}
 
 impl From<Error> for io::Error {
     /// An error of the same kind with this inside. What was no error of the library's comes out as it went in, unless a
-    /// clone is kept.
+    /// clone is kept, or a name or an address is known beside it: then it is the [`source`](std::error::Error::source).
     fn from(mut error: Error) -> io::Error {
         if error.own_source().is_some() && error.0.host.is_none() && error.0.address.is_none() {
             match error.0.source.take().map(Arc::try_unwrap) {

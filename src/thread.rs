@@ -135,7 +135,8 @@ impl Running {
     }
 
     /// As [`join`](Running::join), for `time` at most: `true` if the thread has ended in order, `false` if it is still
-    /// running. Then it may be joined again. What the thread ended with is given once.
+    /// running. Then it may be joined again. What the thread ended with is given once. Destructors of what handlers left in
+    /// a `thread_local!` of the thread are waited for on top of that.
     ///
     /// ```
     /// use landline::net::{Server, Socket};
