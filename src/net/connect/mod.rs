@@ -738,9 +738,13 @@ fn with_port(mut at: SocketAddr, port: u16) -> SocketAddr {
 fn of_family(list: &[SocketAddr], family: Option<Family>) -> Result<Vec<SocketAddr>> {
     let is_wanted = |at: &SocketAddr| family.is_none_or(|family| Address::from(*at).family() == family);
     let is_everywhere = |at: &&SocketAddr| at.is_ipv6() && at.ip().is_unspecified();
-    let mut wanted = interleave(list.iter().map(|at| reachable(*at)).filter(is_wanted).collect());
-    for at in list.iter().filter(is_everywhere) {
-        let by_v4 = (loopback(Family::Ipv4), at.port()).into();
+    let by_v4 = |at: &SocketAddr| SocketAddr::from((loopback(Family::Ipv4), at.port()));
+    let meant = |at: &SocketAddr| match family {
+        Some(Family::Ipv4) if is_everywhere(&at) => by_v4(at),
+        _ => reachable(*at),
+    };
+    let mut wanted = interleave(list.iter().map(meant).filter(is_wanted).collect());
+    for by_v4 in list.iter().filter(is_everywhere).map(by_v4) {
         if is_wanted(&by_v4) && !wanted.contains(&by_v4) {
             wanted.push(by_v4);
         }
