@@ -141,7 +141,8 @@ impl ServerOptions {
     /// Behind [load balancers](Self::proxy_protocol) it is called with the address that the header names, after the
     /// header, and the connection holds its slot meanwhile. It is not called where the header names no client. With
     /// [`WhenFull::Wait`] other clients may have taken the slots when it returns. The client then waits for one with
-    /// its thread, accepted already. A client on a Unix socket has a path, which mostly is empty.
+    /// its thread, accepted already. A client on a Unix socket has a path, which mostly is empty. Elsewhere than on
+    /// Linux the calls by which `close` wakes the threads of a Unix socket are taken for such clients.
     ///
     /// ```
     /// use landline::RefusedBy;

@@ -13,7 +13,7 @@ use landline::{Address, BlockList, RefusedBy, Report};
 
 use crate::support::clients::{client, is_turned_away, stop};
 use crate::support::fixtures::Served;
-use crate::support::{HANG, descriptors, each_ip, eventually, in_child, threads, within};
+use crate::support::{HANG, descriptors, differs, each_ip, eventually, in_child, threads, within};
 
 const HELLO: &[u8] = b"hello";
 
@@ -602,5 +602,8 @@ fn the_filter_sees_the_path_of_a_client_of_a_unix_socket() {
     }
     served.stop();
     let paths: Vec<_> = calls.try_iter().map(|client| client.path().map(|path| path.to_owned())).collect();
-    assert_eq!(paths, [Some(Default::default()), Some(from)], "the filter sees the client's path");
+    assert_eq!(paths[..2], [Some(Default::default()), Some(from)], "the filter sees the client's path");
+    if !differs("the calls by which `close` wakes threads have no name, and are taken for clients") {
+        assert_eq!(paths.len(), 2, "and no call of the server's own");
+    }
 }
