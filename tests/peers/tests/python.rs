@@ -978,7 +978,7 @@ mod connecting {
                 for host in ["127.0.0.1", "localhost"] {
                     let error = options.connect((host, unused_port())).unwrap_err();
                     assert_eq!(error.told().code(), "ECONNREFUSED");
-                    assert_eq!(error.raw_os_error(), Some(111));
+                    assert_eq!(error.told().raw_os_error(), Some(111));
                     // As an io::Error it has the kind, and the number inside.
                     assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
                     assert_eq!(Error::of(&error).unwrap().raw_os_error(), Some(111));
