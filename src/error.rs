@@ -1,7 +1,7 @@
 use std::borrow::Cow;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
-use std::{fmt, io};
+use std::{fmt, io, iter};
 
 use crate::address::Address;
 use crate::sys;
@@ -78,16 +78,7 @@ impl Cause {
 
     /// Whether an error says this, or has one that does as its source. Asks errors of the program's own.
     pub(crate) fn is_behind(self, error: &io::Error) -> bool {
-        let mut next = error.get_ref().map(|error| error as &(dyn std::error::Error + 'static));
-        let mut is_behind = self.is_of(error);
-        while let Some(error) = next.filter(|_| !is_behind) {
-            is_behind = match error.downcast_ref::<io::Error>() {
-                Some(error) => self.is_behind(error),
-                None => error.downcast_ref::<Error>().is_some_and(|error| error.has(self)),
-            };
-            next = error.source();
-        }
-        is_behind
+        Error::behind(error).any(|error| error.has(self))
     }
 
     fn kind_and_code(self) -> (io::ErrorKind, &'static str) {
@@ -150,17 +141,24 @@ impl Error {
     /// The error of the library inside an [`io::Error`], also where the program has wrapped it into one of its own, as
     /// its [`source`](std::error::Error::source). `None` if there is none.
     pub fn of(error: &io::Error) -> Option<&Error> {
-        let mut next = error.get_ref().map(|error| error as &(dyn std::error::Error + 'static));
-        while let Some(error) = next {
-            match error.downcast_ref::<io::Error>() {
-                Some(inside) => return Error::of(inside),
-                None => match error.downcast_ref() {
-                    Some(found) => return Some(found),
-                    None => next = error.source(),
-                },
+        Error::behind(error).next()
+    }
+
+    /// The errors of the library inside an [`io::Error`] and behind it, from the outermost on.
+    fn behind(error: &io::Error) -> impl Iterator<Item = &Error> {
+        /// More sources than any error has that is not its own source.
+        const MOST: usize = 64;
+        fn inside(error: &io::Error) -> Option<&(dyn std::error::Error + 'static)> {
+            error.get_ref().map(|error| error as _)
+        }
+        fn next<'a>(error: &&'a (dyn std::error::Error + 'static)) -> Option<&'a (dyn std::error::Error + 'static)> {
+            match error.downcast_ref() {
+                // Its `source` is that of what is inside.
+                Some(error) => inside(error),
+                None => error.source(),
             }
         }
-        None
+        iter::successors(inside(error), next).take(MOST).filter_map(|error| error.downcast_ref())
     }
 
     /// What an [`io::Error`] is, if it is one of the library's: not one that the program has made of it.

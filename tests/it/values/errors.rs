@@ -137,3 +137,23 @@ fn an_error_is_found_behind_the_programs_own() {
     assert!(Error::is_tick(&twice), "and is a tick");
     assert!(Error::of(&io::Error::other(While("nothing", io::Error::other("else")))).is_none(), "none is made up");
 }
+
+/// Ensures that an error that is its own source is looked at and left, and not followed for ever.
+#[test]
+fn an_error_that_is_its_own_source_is_not_followed_for_ever() {
+    #[derive(Debug)]
+    struct Circle;
+    impl fmt::Display for Circle {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a circle")
+        }
+    }
+    impl std::error::Error for Circle {
+        fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+            Some(self)
+        }
+    }
+
+    let found = crate::support::within("it is looked at", || Error::of(&io::Error::other(Circle)).is_some());
+    assert!(!found, "none of the library's is in it");
+}
