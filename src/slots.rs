@@ -13,14 +13,14 @@ use crate::sync::poison::{lock, wait};
 
 /// Lowest bit of the word: no client is admitted any more.
 const CLOSED: usize = 1;
-/// A thread waits for room, and is told of a slot that comes back: telling is a system call, even if no thread waits.
+/// A thread waits for room, and is woken for a slot that comes back: that is a system call, even if no thread waits.
 const WAITED: usize = 2;
 /// The count stands above them.
 const ONE: usize = 4;
 
 /// The count and the closed bit share one word, so that a compare-and-swap decides all at once: no admission can slip
 /// past the limit or past `close()`, and none is denied while a slot is free. (Adding first and taking back what was
-/// too much would deny others meanwhile.)
+/// too much would deny others for a moment.)
 #[derive(Debug)]
 pub(crate) struct Slots {
     word: AtomicUsize,
@@ -269,7 +269,7 @@ mod tests {
         });
     }
 
-    /// Ensures that `close` is exact: whoever asks after it has returned is denied.
+    /// Ensures that `close` is exact: a thread that asks after it has returned is denied.
     #[test]
     fn nothing_is_admitted_once_close_has_returned() {
         for _ in 0..200 {
@@ -292,7 +292,7 @@ mod tests {
         }
     }
 
-    /// Ensures that lowering the limit takes nobody's slot and keeps new ones out until enough came back.
+    /// Ensures that lowering the limit takes no slot back and keeps new ones out until enough came back.
     #[test]
     fn a_lowered_limit_waits_for_slots_to_come_back() {
         let slots = Arc::new(Slots::new(3));

@@ -139,7 +139,7 @@ fn is_refused(at: &SockAddr) -> io::Result<bool> {
 /// How long a connect that may be cancelled waits between two looks: nothing wakes it.
 const LOOK: Duration = Duration::from_millis(10);
 
-/// Connects, from a path of our own if there is one. Where the backlog of whoever listens is full, Linux waits for
+/// Connects, from a path of our own if there is one. Where the backlog of the listener is full, Linux waits for
 /// room, for as long as a write may last.
 pub(crate) fn connect(
     path: &Path,

@@ -178,7 +178,7 @@ pub(crate) fn next_client<'a>(
                 // can be given it.
                 let phase = view.phase();
                 let incoming = if server.filters(phase) {
-                    // Code of the program's, which may take long: other threads accept meanwhile.
+                    // Code of the program's, which may take long: other threads accept while it runs.
                     turn = None;
                     client.filtered(server, until, phase, crew)
                 } else {

@@ -128,7 +128,7 @@ impl ServerOptions {
     /// closing, in the backlog or accepted.
     ///
     /// It is called without a lock held, and may block and call anything of the server:
-    /// - Other threads accept meanwhile. In [`serve`](crate::net::Server::serve) at most sixteen threads beyond the
+    /// - Other threads accept while it runs. In [`serve`](crate::net::Server::serve) at most sixteen threads beyond the
     ///   limit of connections are in it, as in other [callbacks](crate::net::ServerCallbacks). The one thread of
     ///   [`incoming`](crate::net::Server::incoming) waits for it, and so do callers of
     ///   [`accept`](crate::net::Server::accept), [`accept_timeout`](crate::net::Server::accept_timeout) and
@@ -139,7 +139,7 @@ impl ServerOptions {
     /// - A panic in it refuses the client, and no other.
     ///
     /// Behind [load balancers](Self::proxy_protocol) it is called with the address that the header names, after the
-    /// header, and the connection holds its slot meanwhile. It is not called where the header names no client. With
+    /// header, and the connection holds its slot while it runs. It is not called where the header names no client. With
     /// [`WhenFull::Wait`] other clients may have taken the slots when it returns. The client then waits for one with
     /// its thread, accepted already. A client on a Unix socket has a path, which mostly is empty. Elsewhere than on
     /// Linux the calls by which `close` wakes the threads of a Unix socket are taken for such clients.

@@ -48,7 +48,7 @@ pub(crate) enum Ends {
     WithPeer,
     /// When our direction was ended, or the server shuts down.
     ByUs,
-    /// When our direction was ended, by the thread that receives the events. It is told of a shutdown of the server
+    /// When our direction was ended, by the thread that receives the events. It hears of a shutdown of the server
     /// too, so that what had arrived is answered.
     ByReceiver,
 }

@@ -52,7 +52,7 @@ fn the_hook_runs_on_the_socket_before_it_is_bound() {
     });
 }
 
-/// Options of a client by whom a name has two addresses, the second of which is listened on.
+/// Options of a client for which a name has two addresses, the second of which is listened on.
 fn two_addresses() -> (Server, SocketOptions, (&'static str, u16)) {
     let server = Server::listen("127.0.0.1:0").expect("port 0 can be listened on");
     let options =

@@ -729,7 +729,7 @@ fn a_connection_to_itself_is_a_refusal() {
             for _ in 0..tries {
                 match options.connect(at) {
                     Ok(socket) => panic!("{at} was connected to by {}, but nobody listens", socket.local_address()),
-                    Err(error) => assert_eq!(error.told().code(), "ECONNREFUSED", "nobody listens"),
+                    Err(error) => assert_eq!(error.told().code(), "ECONNREFUSED", "nothing listens"),
                 }
             }
         }

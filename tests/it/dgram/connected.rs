@@ -140,7 +140,7 @@ fn disconnect_keeps_what_has_arrived_and_the_port_and_the_settings() {
         assert_eq!(error.told().code(), "EADDRINUSE", "the port is as much its own as before");
         let sharing = SocketOptions::udp4().reuse_address(true);
         if at.starts_with('1') {
-            assert_eq!(sharing.bind(address).unwrap_err().told().code(), "EADDRINUSE", "and nobody may share it");
+            assert_eq!(sharing.bind(address).unwrap_err().told().code(), "EADDRINUSE", "and no other may share it");
         }
     }
 }

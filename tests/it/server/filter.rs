@@ -228,7 +228,7 @@ fn join(serving: Vec<JoinHandle<io::Result<()>>>) {
 }
 
 /// Ensures that a client in a filter that blocks holds neither a slot nor anything that other threads need to accept:
-/// with a limit of one another client is served meanwhile, and the server can be closed; also where clients wait for
+/// with a limit of one another client is served while it runs, and the server can be closed; also where clients wait for
 /// a slot.
 #[test]
 fn a_client_in_the_filter_holds_no_slot_and_no_other_thread_up() {
@@ -245,7 +245,7 @@ fn a_client_in_the_filter_holds_no_slot_and_no_other_thread_up() {
                 assert_eq!(server.connections(), 0, "{what}: a client in the filter has no slot");
                 assert_eq!(server.stats().in_hooks, 1, "{what}: its thread counts as being in a callback");
                 for _ in 0..3 {
-                    assert!(is_served(&client(server.address())), "{what}: another client is served meanwhile");
+                    assert!(is_served(&client(server.address())), "{what}: another client is served while it runs");
                     eventually("its slot is free", || server.connections() == 0);
                 }
                 let closing = server.clone();
@@ -374,7 +374,7 @@ fn behind() -> ServerOptions {
 
 /// Ensures that behind a load balancer the filter is called once, with the client's address, when the header is
 /// complete, while the connection has its slot; whichever way the client is accepted, also if it is kept for the next
-/// call meanwhile.
+/// call while it runs.
 #[test]
 fn behind_a_load_balancer_the_filter_sees_the_clients_own_address() {
     for way in WAYS {

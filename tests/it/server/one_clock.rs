@@ -150,7 +150,7 @@ fn a_channel_that_is_dropped_in_its_shutdown_leaves_no_thread() {
 }
 
 /// Ensures that a channel whose connection has ended before takes a shutdown, and that the channel of an accepted connection is
-/// told of its server's shutdown too.
+/// hears of its server's shutdown too.
 #[test]
 fn a_shutdown_of_what_has_ended_is_harmless() {
     within("all of them end", || {

@@ -49,7 +49,7 @@ fn the_descriptor_outlives_a_destroy_until_the_closure_returns() {
             let client = client.clone();
             move || client.destroy()
         });
-        assert_eq!(accepted.read_text().expect("an orderly end"), "", "the peer sees the end meanwhile");
+        assert_eq!(accepted.read_text().expect("an orderly end"), "", "the peer sees the end while it runs");
         let link = || std::fs::read_link(format!("/proc/self/fd/{number}"));
         let open = link();
         go_on.send(()).expect("the closure waits");
@@ -61,7 +61,7 @@ fn the_descriptor_outlives_a_destroy_until_the_closure_returns() {
     });
 }
 
-/// Ensures that a peer whose bytes were not read is reset by a destroy, and not told of an orderly end, also while a closure
+/// Ensures that a peer whose bytes were not read is reset by a destroy, and sees no orderly end, also while a closure
 /// has the descriptor, and at once.
 #[test]
 fn bytes_that_are_unread_reset_the_peer_while_the_descriptor_is_lent() {

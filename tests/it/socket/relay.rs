@@ -272,7 +272,7 @@ fn a_shutdown_waits_for_a_slow_peer_of_a_relay() {
             let client = served.connect();
             client.read_exact(&mut [0; 1]).expect("the relay runs");
             served.server.begin_shutdown(HANG).expect("a thread is to be had");
-            // Not a bound: the shutdown looks several times meanwhile.
+            // Not a bound: the shutdown looks several times in that time.
             thread::sleep(60 * TICK);
             let reader = client.clone();
             let read = within("the peer reads", move || reader.read_exact(&mut vec![0; SIZE]));
@@ -303,7 +303,7 @@ impl Write for Ended {
 }
 
 /// Ensures that a half whose peer the system has given up, which it says once and then an end, is an error and no tick: the
-/// peer is not told of an orderly end.
+/// peer sees no orderly end.
 #[test]
 #[cfg(target_os = "linux")]
 fn a_half_that_the_system_gives_up_is_no_tick() {

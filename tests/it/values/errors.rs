@@ -72,7 +72,7 @@ fn a_handlers_error_comes_out_as_it_went_in() {
     assert_eq!(source, Some(&Mine(3)), "where the event's error is kept, what comes back has it as its source");
 }
 
-/// Ensures that the error hook of a server, which is told of a handler's error, can tell which error it is.
+/// Ensures that the error hook of a server, which gets a handler's error, can tell which error it is.
 #[test]
 fn an_error_hook_has_the_handlers_error_as_the_source() {
     let server = Server::listen("127.0.0.1:0").expect("port 0 is free");
