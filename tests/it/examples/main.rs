@@ -11,6 +11,7 @@ mod headers;
 mod http_hello;
 mod interop;
 mod lessons;
+mod pictures;
 mod player;
 mod ports;
 mod processes;
