@@ -70,10 +70,13 @@ fn talk(text: &str) -> Talk {
 /// Colours for a light and a dark page, on a ground of its own; the same in the pictures that are made by hand.
 const STYLE: &str = "<style>\n\
     svg { color: #1f2328; background: #ffffff; font: 14px sans-serif }\n\
-    @media (prefers-color-scheme: dark) { svg { color: #e6edf3; background: #0d1117 } }\n\
-    text { fill: currentColor; text-anchor: middle } .code { font-family: monospace }\n\
+    text { fill: currentColor; text-anchor: middle }\n\
+    .code { font-family: monospace; paint-order: stroke; stroke: #ffffff; stroke-width: 5 }\n\
     line, path, rect { stroke: currentColor; fill: none; stroke-width: 1.2 }\n\
     .life { stroke-dasharray: 3 4; opacity: 0.5 } .note { fill: #8884; stroke: none } .tip { fill: currentColor }\n\
+    @media (prefers-color-scheme: dark) {\n  \
+    svg { color: #e6edf3; background: #0d1117 } .code { stroke: #0d1117 }\n\
+    }\n\
     </style>\n";
 
 const GAP: usize = 270;
@@ -107,7 +110,7 @@ fn draw(talk: &Talk) -> String {
                 let _ = writeln!(svg, "<text class=\"code\" x=\"{middle}\" y=\"{above}\">{}</text>", escaped(label));
             }
             Step::Note { at, label } => {
-                let wide: usize = 16 + label.chars().map(|c| if c.is_ascii() { 7 } else { 14 }).sum::<usize>();
+                let wide: usize = 16 + label.chars().map(|c| if c.is_ascii() { 8 } else { 15 }).sum::<usize>();
                 let (x, top) = (x(at), y - 18);
                 let left = x - wide / 2;
                 let _ = writeln!(svg, "<rect class=\"note\" x=\"{left}\" y=\"{top}\" width=\"{wide}\" height=\"26\"/>");
