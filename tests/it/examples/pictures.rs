@@ -162,10 +162,7 @@ fn pictures_stand_alone_and_are_shown() {
         let words: Vec<_> = images.filter(|(_, file)| file.ends_with(&*name)).map(|(words, _)| words).collect();
         assert!(!words.is_empty(), "{name}: a lesson shows it");
         assert!(words.iter().all(|words| words.len() > 20), "{name}: words say what it shows: {words:?}");
-        assert!(
-            svg.contains("<text") && svg.contains("prefers-color-scheme: dark"),
-            "{name}: text, for a dark page too"
-        );
+        assert!(svg.contains("<text") && svg.contains(STYLE), "{name}: text, in colours for a dark page too");
         for part in ["<script", "href", "url(", "@import", "<image", "onload"] {
             assert!(!svg.contains(part), "{name}: a picture has no {part}");
         }
