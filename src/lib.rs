@@ -70,6 +70,7 @@
 //!
 //! # Further reading
 //!
+//! - docs/tour.md: every part of it in short, and the list of examples.
 //! - docs/lessons/ (Chinese: docs/zh/): sockets in twelve lessons, from a first server to many machines.
 //! - docs/design.md: why it is made as it is. docs/index.md: the function that shows each idea. docs/defaults.md: every
 //!   default. docs/reference.md: every error code, what blocks and what wakes it, fixed intervals. docs/stability.md:
@@ -140,6 +141,11 @@ pub use thread::Running;
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+/// Compiles and runs the code of the tour.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/tour.md")]
+struct Tour;
 
 /// Compiles and runs the lessons' code.
 #[cfg(doctest)]
