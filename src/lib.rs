@@ -147,6 +147,11 @@ struct Readme;
 #[doc = include_str!("../docs/tour.md")]
 struct Tour;
 
+/// Compiles and runs what people ask of std's sockets.
+#[cfg(all(doctest, feature = "channel"))]
+#[doc = include_str!("../docs/wishes.md")]
+struct Wishes;
+
 /// Compiles and runs the lessons' code.
 #[cfg(doctest)]
 mod lessons {

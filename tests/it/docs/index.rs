@@ -13,6 +13,8 @@ fn pages() -> Vec<PathBuf> {
         "docs/reference.md",
         "docs/stability.md",
         "docs/std.md",
+        "docs/tour.md",
+        "docs/wishes.md",
         "docs/others.md",
         "docs/lessons/README.md",
         "docs/zh/README.md",

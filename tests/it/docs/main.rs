@@ -15,4 +15,5 @@ mod reference;
 mod reliability;
 mod stability;
 mod twins;
+mod wishes;
 mod zero;
