@@ -4,6 +4,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::{fmt, io};
 
 use crate::error::Error;
+use crate::numbered::Numbered;
 
 /// IP addresses, ranges and subnets to keep out, or to find again.
 ///
@@ -195,7 +196,7 @@ impl BlockList {
     /// The rules in Node's words, newest first: `Address: IPv4 10.0.0.5`, `Range: IPv4 10.0.0.1-10.0.0.9`,
     /// `Subnet: IPv6 2001:db8::/32`.
     pub fn rules(&self) -> Vec<String> {
-        self.read().by_age.values().rev().map(Rule::to_string).collect()
+        self.read().by_age.iter().rev().map(Rule::to_string).collect()
     }
 
     /// Adds rules from their texts, newest first as [`rules`](Self::rules) gives them. A text that is no rule is
@@ -249,7 +250,7 @@ impl fmt::Debug for BlockList {
 #[derive(Default)]
 struct Rules {
     /// The rules by the number they were added under.
-    by_age: BTreeMap<u64, Rule>,
+    by_age: Numbered<Rule>,
     /// That number, by what the rule covers: a rule is in the list once.
     ages: HashMap<Covers, u64>,
     next_age: u64,
@@ -260,10 +261,8 @@ impl Rules {
     fn add(&mut self, rule: Rule) {
         let covers = rule.covers();
         match self.ages.insert(covers, self.next_age) {
-            Some(age) => {
-                self.by_age.remove(&age);
-            }
-            None => self.covered.add(covers.first, covers.last),
+            Some(age) => drop(self.by_age.remove(age)),
+            None => self.covered.change(covers.first, covers.last, 1),
         }
         self.by_age.insert(self.next_age, rule);
         self.next_age += 1;
@@ -274,8 +273,8 @@ impl Rules {
         let Some(age) = self.ages.remove(&covers) else {
             return false;
         };
-        self.by_age.remove(&age);
-        self.covered.remove(covers.first, covers.last);
+        self.by_age.remove(age);
+        self.covered.change(covers.first, covers.last, -1);
         true
     }
 }
@@ -381,30 +380,23 @@ impl fmt::Display for Rule {
 /// the rules 2-5 and 4-9 are `2: 1, 4: 2, 6: 1, 10: 0`. So a check is one look-up however the rules overlap, and
 /// removing one of two that overlap leaves the other whole.
 #[derive(Default)]
-struct Coverage(BTreeMap<u128, u32>);
+struct Coverage(BTreeMap<u128, usize>);
 
 impl Coverage {
-    fn at(&self, ip: u128) -> u32 {
+    fn at(&self, ip: u128) -> usize {
         self.0.range(..=ip).next_back().map_or(0, |(_, &rules)| rules)
     }
 
-    fn add(&mut self, first: u128, last: u128) {
-        self.change(first, last, |rules| rules + 1);
-    }
-
-    fn remove(&mut self, first: u128, last: u128) {
-        self.change(first, last, |rules| rules - 1);
-    }
-
-    fn change(&mut self, first: u128, last: u128, to: impl Fn(u32) -> u32) {
+    /// Covers the addresses by so many rules more.
+    fn change(&mut self, first: u128, last: u128, by: isize) {
         // Nothing comes after the last address of all.
         let ends = [Some(first), last.checked_add(1)];
         for end in ends.into_iter().flatten() {
             let rules = self.at(end);
             self.0.insert(end, rules);
         }
-        for rules in self.0.range_mut(first..=last).map(|(_, rules)| rules) {
-            *rules = to(*rules);
+        for (_, rules) in self.0.range_mut(first..=last) {
+            *rules = rules.wrapping_add_signed(by);
         }
         // Only at the two ends has the step changed, so only there can it have become none.
         for end in ends.into_iter().flatten() {

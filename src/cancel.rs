@@ -1,9 +1,9 @@
-use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, Weak};
 use std::time::Duration;
 use std::{fmt, io};
 
 use crate::error::Error;
+use crate::numbered::Numbered;
 use crate::sync::deadline::Deadline;
 use crate::sync::poison::{lock, wait};
 
@@ -47,7 +47,7 @@ struct State {
     fired: bool,
     last: u64,
     /// What ends each attached object, oldest first. Called without the lock.
-    calls: BTreeMap<u64, Call>,
+    calls: Numbered<Call>,
 }
 
 type Call = Box<dyn FnOnce() + Send>;
@@ -184,7 +184,7 @@ pub(crate) struct Attached {
 impl Drop for Attached {
     fn drop(&mut self) {
         if let Some(shared) = self.to.upgrade() {
-            let call = lock(&shared.state).calls.remove(&self.key);
+            let call = lock(&shared.state).calls.remove(self.key);
             // Not under the lock: what it holds may be the last of something.
             drop(call);
         }

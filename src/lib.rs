@@ -111,6 +111,7 @@ mod error;
 #[cfg(feature = "channel")]
 mod events;
 mod limit;
+mod numbered;
 mod one_line;
 mod report;
 mod slots;

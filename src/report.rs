@@ -11,7 +11,7 @@ use crate::one_line::OneLine;
 
 /// The number of a connection, unique in the process and never used again. Prints as `#17`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ConnectionId(u64);
+pub struct ConnectionId(pub(crate) u64);
 
 impl ConnectionId {
     pub(crate) fn next() -> ConnectionId {

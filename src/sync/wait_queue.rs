@@ -3,7 +3,7 @@
 //! Thousands of threads in a `select!` on one channel would each be woken by every change, under one lock. Here all but
 //! the first few sleep by themselves, and each that leaves wakes the next, in the order they came.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Mutex;
 use std::thread::{self, Thread};
 
@@ -20,7 +20,7 @@ pub(crate) struct State {
     last: u64,
     waiting: VecDeque<(u64, Thread)>,
     /// Called to the front, and not there yet. They count as there.
-    called: HashSet<u64>,
+    called: Vec<u64>,
 }
 
 impl<const FRONT: usize> WaitQueue<FRONT> {
@@ -42,7 +42,8 @@ impl<const FRONT: usize> WaitQueue<FRONT> {
             // Looked at before every sleep: whoever makes it true wakes this thread after that.
             let is_over = given_up() || until.is_over();
             let mut state = lock(&self.0);
-            if state.called.remove(&number) {
+            if let Some(at) = state.called.iter().position(|called| *called == number) {
+                state.called.swap_remove(at);
                 return Some(Ticket(&self.0));
             }
             if is_over {
@@ -78,7 +79,7 @@ impl Drop for Ticket<'_> {
         let mut state = lock(self.0);
         match state.waiting.pop_front() {
             Some((number, thread)) => {
-                state.called.insert(number);
+                state.called.push(number);
                 thread.unpark();
             }
             None => state.at_front -= 1,

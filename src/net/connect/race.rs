@@ -70,6 +70,7 @@ impl RaceConfig<'_> {
                 let _ = tell.send(News::Cancelled);
             })
         });
+        let addresses = self.addresses;
         let mut race = Race {
             config: self,
             in_flight,
@@ -78,13 +79,13 @@ impl RaceConfig<'_> {
             threads: Vec::new(),
             under_way: 0,
             attempted: 0,
-            failed: Vec::new(),
+            failed: vec![None; addresses.len()],
         };
         let end = match race.run() {
             Ok(won) => {
                 let socket =
                     Arc::into_inner(won.socket).expect("a landed socket is out of the list of those in flight");
-                End::Connected(socket, race.config.addresses[won.index])
+                End::Connected(socket, addresses[won.index])
             }
             Err(Ended::Failed) => End::Failed(race.errors()),
             Err(Ended::TimedOut) => End::TimedOut(race.errors()),
@@ -103,7 +104,8 @@ struct Race<'a> {
     /// How many attempts are on threads, without news of them.
     under_way: usize,
     attempted: usize,
-    failed: Vec<(usize, Error)>,
+    /// The error of each address that has failed, by its number.
+    failed: Vec<Option<Error>>,
 }
 
 /// An attempt, by the number of its address.
@@ -284,18 +286,17 @@ impl Race<'_> {
             io::ErrorKind::TimedOut => Report::AttemptTimedOut { address },
             _ => Report::AttemptFailed { address, error: error.clone() },
         });
-        self.failed.push((index, error));
+        self.failed[index] = Some(error);
     }
 
     /// The errors of all that were tried, of those too that the end found under way.
     fn errors(&mut self) -> Vec<Error> {
         for index in 0..self.attempted {
-            if self.failed.iter().all(|(failed, _)| *failed != index) {
+            if self.failed[index].is_none() {
                 self.lost(index, timed_out(self.config.addresses[index]));
             }
         }
-        self.failed.sort_by_key(|(index, _)| *index);
-        self.failed.drain(..).map(|(_, error)| error).collect()
+        std::mem::take(&mut self.failed).into_iter().flatten().collect()
     }
 }
 

@@ -236,10 +236,10 @@ impl ServerOptions {
 
     /// Of a name's addresses the first that is not link-local, or else the next that this machine has: `localhost` may
     /// be `::1` where there is no such address, as in many containers.
-    fn open_first(&self, mut found: Vec<SocketAddr>) -> Result<(socket2::Socket, SocketAddr)> {
-        found.sort_by_key(is_link_local);
+    fn open_first(&self, found: Vec<SocketAddr>) -> Result<(socket2::Socket, SocketAddr)> {
+        let (link_local, others): (Vec<_>, Vec<_>) = found.into_iter().partition(is_link_local);
         let mut missing = None;
-        for at in found {
+        for at in others.into_iter().chain(link_local) {
             match self.open(at) {
                 Err(error) if matches!(error.code(), "EADDRNOTAVAIL" | "EAFNOSUPPORT") => {
                     _ = missing.get_or_insert(error)

@@ -1,6 +1,5 @@
 //! Who is connected to a server, and the accounts: the one lock that admission and the end of a connection touch.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
@@ -12,6 +11,7 @@ use crate::address::Address;
 use crate::callback::{ActsFor, Frame};
 use crate::net::socket::connection::{Connection, Ended, Owner};
 use crate::net::socket::lingering::{Lingering, Place};
+use crate::numbered::Numbered;
 use crate::report::{ConnectionId, Outcome, RefusedBy, Report, Reporter};
 use crate::slots::{AddressSlot, Slot, Slots};
 use crate::sync::deadline::Deadline;
@@ -125,7 +125,7 @@ pub(crate) struct Registry {
 
 #[derive(Default)]
 struct State {
-    open: HashMap<ConnectionId, Open>,
+    open: Numbered<Open>,
     stats: Stats,
     /// How many of those that ended a shutdown has cut off.
     forced: u64,
@@ -169,7 +169,7 @@ impl Registry {
         if state.interrupting {
             connection.interrupt_reads();
         }
-        state.open.insert(connection.id, Open { connection: Arc::downgrade(connection), presence });
+        state.open.insert(connection.id.0, Open { connection: Arc::downgrade(connection), presence });
         state.stats.accepted += 1;
         state.stats.peak = state.stats.peak.max(state.open.len() as u64);
     }
@@ -177,7 +177,7 @@ impl Registry {
     /// Removes a connection, once its slot is about to be given back.
     fn remove(&self, id: ConnectionId, outcome: Outcome) {
         let mut state = lock(&self.state);
-        state.open.remove(&id);
+        state.open.remove(id.0);
         state.forced += u64::from(outcome == Outcome::Forced);
         match outcome {
             Outcome::Finished | Outcome::Destroyed | Outcome::Reset | Outcome::Forced => state.stats.ended += 1,
@@ -212,11 +212,8 @@ impl Registry {
     /// thread that holds it then, which must not hold another.
     pub(crate) fn open(&self, but: &[usize]) -> Vec<Weak<Connection>> {
         let state = lock(&self.state);
-        let others = state.open.iter().filter(|(_, open)| !but.contains(&open.presence));
-        let mut open: Vec<_> = others.map(|(id, open)| (*id, Weak::clone(&open.connection))).collect();
-        drop(state);
-        open.sort_by_key(|(id, _)| *id);
-        open.into_iter().map(|(_, connection)| connection).collect()
+        let others = state.open.iter().filter(|open| !but.contains(&open.presence));
+        others.map(|open| Weak::clone(&open.connection)).collect()
     }
 
     /// How many clients have come so far, and threads to close it. One that is present and not counted yet is just
