@@ -19,8 +19,8 @@ use crate::sys;
 #[must_use = "dropping it detaches the thread; join() waits for it and gives its result"]
 pub struct Running {
     /// `None` once it was joined.
-    thread: Option<JoinHandle<io::Result<()>>>,
-    work: Arc<Work>,
+    thread: Option<Thread>,
+    end: Arc<End>,
     /// The gate of what it serves.
     gate: usize,
     close: Box<dyn Fn() + Send + Sync>,
@@ -32,13 +32,13 @@ impl RefUnwindSafe for Running {}
 
 /// Whether the work of a thread has ended: std's threads cannot be waited for with a time.
 #[derive(Default)]
-struct Work {
+struct End {
     is_over: Mutex<bool>,
     ended: Condvar,
 }
 
 /// Tells the end of the work when it is dropped, also by a panic.
-struct AtWork(Arc<Work>);
+struct AtWork(Arc<End>);
 
 impl Drop for AtWork {
     fn drop(&mut self) {
@@ -47,7 +47,7 @@ impl Drop for AtWork {
     }
 }
 
-impl Work {
+impl End {
     /// Waits for the end; whether it came in time.
     fn wait(&self, until: Deadline) -> bool {
         let mut is_over = lock(&self.is_over);
@@ -100,7 +100,7 @@ impl ThreadOptions {
 }
 
 impl Running {
-    /// Starts a thread, as [`Builder`] does; `close` ends what it serves, whose gate has the number `gate`.
+    /// Starts a thread, as [`spawn`] does; `close` ends what it serves, whose gate has the number `gate`.
     pub(crate) fn start(
         name: String,
         stack_size: Option<usize>,
@@ -108,13 +108,23 @@ impl Running {
         close: impl Fn() + Send + Sync + 'static,
         work: impl FnOnce() -> io::Result<()> + Send + 'static,
     ) -> io::Result<Running> {
-        let at_work = AtWork(Arc::default());
-        let its = Arc::clone(&at_work.0);
-        let thread = Builder::new(name, stack_size)?.spawn(move || {
-            let _at_work = at_work;
+        Running::start_boxed(name, stack_size, gate, Box::new(close), Box::new(work))
+    }
+
+    fn start_boxed(
+        name: String,
+        stack_size: Option<usize>,
+        gate: usize,
+        close: Box<dyn Fn() + Send + Sync>,
+        work: Box<Work<'static>>,
+    ) -> io::Result<Running> {
+        let ends = AtWork(Arc::default());
+        let end = Arc::clone(&ends.0);
+        let thread = spawn(name, stack_size, move || {
+            let _ends = ends;
             work()
         })?;
-        Ok(Running { thread: Some(thread), work: its, gate, close: Box::new(close) })
+        Ok(Running { thread: Some(thread), end, gate, close })
     }
 
     /// Closes what the thread serves, as [`Server::close`](crate::net::Server::close) does, also when no handle to it
@@ -157,7 +167,7 @@ impl Running {
     /// Those of `join`.
     pub fn join_timeout(&mut self, time: Duration) -> io::Result<bool> {
         self.check_caller()?;
-        if !self.work.wait(Deadline::after(time)) {
+        if !self.end.wait(Deadline::after(time)) {
             return Ok(false);
         }
         self.join_thread().map(|()| true)
@@ -198,52 +208,51 @@ pub(crate) fn panic_message(panic: &(dyn std::any::Any + Send)) -> &str {
         .unwrap_or("(no text)")
 }
 
-/// A thread of this library, about to be started: it has a name, and counts against the process's ceiling until it
-/// ends.
-pub(crate) struct Builder {
-    builder: thread::Builder,
-    permit: ThreadPermit,
+/// A thread of this library, which counts against the process's ceiling until it ends.
+pub(crate) type Thread = JoinHandle<io::Result<()>>;
+
+/// What a thread does. It is boxed, so that the code that starts a thread is compiled once.
+type Work<'a> = dyn FnOnce() -> io::Result<()> + Send + 'a;
+
+/// Starts a thread with a name. Without a stack size it has std's.
+///
+/// # Errors
+/// `WouldBlock` if the process has as many threads of this library as it may. The system's, if it cannot start one.
+pub(crate) fn spawn(
+    name: String,
+    stack_size: Option<usize>,
+    work: impl FnOnce() -> io::Result<()> + Send + 'static,
+) -> io::Result<Thread> {
+    let (builder, permit) = builder(name, stack_size)?;
+    builder.spawn(holding(permit, Box::new(work))).map_err(failed)
 }
 
-impl Builder {
-    /// Without a stack size it has std's.
-    ///
-    /// # Errors
-    /// `WouldBlock` if the process has as many threads of this library as it may.
-    pub(crate) fn new(name: String, stack_size: Option<usize>) -> io::Result<Builder> {
-        #[cfg(landline_inject)]
-        inject::maybe_fail()?;
-        let permit = ThreadPermit::take()?;
-        let mut builder = thread::Builder::new().name(name);
-        if let Some(size) = stack_size {
-            builder = builder.stack_size(size);
-        }
-        Ok(Builder { builder, permit })
-    }
+/// As [`spawn`], with a thread that may borrow.
+pub(crate) fn spawn_scoped<'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    name: String,
+    stack_size: Option<usize>,
+    work: impl FnOnce() -> io::Result<()> + Send + 'scope,
+) -> io::Result<ScopedJoinHandle<'scope, io::Result<()>>> {
+    let (builder, permit) = builder(name, stack_size)?;
+    builder.spawn_scoped(scope, holding(permit, Box::new(work))).map_err(failed)
+}
 
-    pub(crate) fn spawn<T: Send + 'static>(
-        self,
-        work: impl FnOnce() -> T + Send + 'static,
-    ) -> io::Result<JoinHandle<T>> {
-        let Builder { builder, permit } = self;
-        let thread = builder.spawn(move || {
-            let _permit = permit;
-            work()
-        });
-        thread.map_err(failed)
-    }
+fn builder(name: String, stack_size: Option<usize>) -> io::Result<(thread::Builder, ThreadPermit)> {
+    #[cfg(landline_inject)]
+    inject::maybe_fail()?;
+    let permit = ThreadPermit::take()?;
+    let builder = thread::Builder::new().name(name);
+    Ok(match stack_size {
+        Some(size) => (builder.stack_size(size), permit),
+        None => (builder, permit),
+    })
+}
 
-    pub(crate) fn spawn_scoped<'scope, T: Send + 'scope>(
-        self,
-        scope: &'scope Scope<'scope, '_>,
-        work: impl FnOnce() -> T + Send + 'scope,
-    ) -> io::Result<ScopedJoinHandle<'scope, T>> {
-        let Builder { builder, permit } = self;
-        let thread = builder.spawn_scoped(scope, move || {
-            let _permit = permit;
-            work()
-        });
-        thread.map_err(failed)
+fn holding<'a>(permit: ThreadPermit, work: Box<Work<'a>>) -> impl FnOnce() -> io::Result<()> + Send + 'a {
+    move || {
+        let _permit = permit;
+        work()
     }
 }
 

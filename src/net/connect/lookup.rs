@@ -11,7 +11,7 @@ use crate::cancel::{Cancel, Limits};
 use crate::endpoint::resolve;
 use crate::error::{Error, Result};
 use crate::sync::poison::{lock, wait};
-use crate::thread::Builder;
+use crate::thread::spawn;
 
 /// A resolver of the caller's own.
 #[derive(Clone)]
@@ -123,9 +123,9 @@ impl Question<'_> {
             let answer = catch_unwind(AssertUnwindSafe(|| question.ask()));
             drop(its);
             let _ = tell.send(Some(answer));
+            Ok(())
         };
-        let thread =
-            Builder::new(format!("landline lookup {}", self.host), None).and_then(|builder| builder.spawn(ask));
+        let thread = spawn(format!("landline lookup {}", self.host), None, ask);
         let thread = thread.map_err(|error| Error::call("getaddrinfo", &error).of_host(self.host))?;
         let answer = match limits.deadline.left() {
             Some(time) => told.recv_timeout(time).map_err(|_| self.timed_out()),

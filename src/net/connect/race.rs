@@ -9,7 +9,6 @@ use std::io;
 use std::net::{Shutdown, SocketAddr};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crate::cancel::Limits;
@@ -18,7 +17,7 @@ use crate::report::{Report, Reporter};
 use crate::sync::deadline::Deadline;
 use crate::sync::poison::{lock, wait};
 use crate::sys;
-use crate::thread::Builder;
+use crate::thread::{Thread, spawn};
 
 /// Stands for no limit; every system gives an attempt up long before.
 pub(crate) const FOREVER: Duration = Duration::from_secs(24 * 60 * 60);
@@ -100,7 +99,7 @@ struct Race<'a> {
     in_flight: Arc<InFlight>,
     tell: Sender<News>,
     told: Receiver<News>,
-    threads: Vec<JoinHandle<()>>,
+    threads: Vec<Thread>,
     /// How many attempts are on threads, without news of them.
     under_way: usize,
     attempted: usize,
@@ -224,9 +223,9 @@ impl Race<'_> {
         let fly = move || {
             let result = in_flight.fly(&its, || connect(&its, at, left));
             let _ = tell.send(News::Landed(Attempt { index, socket: its }, result));
+            Ok(())
         };
-        let builder = Builder::new(format!("landline connect {at}"), Some(STACK));
-        match builder.and_then(|builder| builder.spawn(fly)) {
+        match spawn(format!("landline connect {at}"), Some(STACK), fly) {
             Ok(thread) => {
                 self.threads.push(thread);
                 self.under_way += 1;

@@ -13,7 +13,7 @@ use crate::net::socket::Socket;
 use crate::net::socket::channel::feed_from;
 use crate::net::socket::each::SocketEvent;
 use crate::report::{Outcome, Report};
-use crate::thread::{Builder, Running, ThreadOptions};
+use crate::thread::{Running, ThreadOptions, spawn_scoped};
 
 /// What happens on a [`Server`] whose events go [through a channel](Server::events).
 #[derive(Debug, Clone)]
@@ -185,9 +185,9 @@ impl Server {
         thread::scope(|scope| {
             for _ in 0..others {
                 let ThreadOptions { thread_name, stack_size } = &self.inner.options.threads;
-                let builder = Builder::new(format!("{thread_name} accept {}", self.address()), *stack_size);
+                let name = format!("{thread_name} accept {}", self.address());
                 // Where none can be started, fewer accept.
-                if builder.and_then(|builder| builder.spawn_scoped(scope, work)).is_err() {
+                if spawn_scoped(scope, name, *stack_size, work).is_err() {
                     break;
                 }
             }

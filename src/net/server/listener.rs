@@ -4,7 +4,6 @@ use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Condvar, Mutex, RwLock};
-use std::thread::JoinHandle;
 
 use crate::address::Address;
 use crate::cancel::Attached;
@@ -17,6 +16,7 @@ use crate::net::unix::SocketFile;
 use crate::slots::Addresses;
 use crate::sync::poison::{read, write};
 use crate::sync::wait_queue::WaitQueue;
+use crate::thread::Thread;
 
 /// What [`Server`] handles share.
 pub(crate) struct Listener {
@@ -73,7 +73,7 @@ pub(crate) struct Listener {
 #[derive(Default)]
 pub(crate) struct Shutdowns {
     pub(crate) under_way: usize,
-    pub(crate) threads: Vec<JoinHandle<()>>,
+    pub(crate) threads: Vec<Thread>,
     /// Of the last that was over.
     pub(crate) report: Option<ShutdownReport>,
 }

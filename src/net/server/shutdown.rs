@@ -21,7 +21,7 @@ use crate::sync::deadline::Deadline;
 use crate::sync::gate::{Phase, View};
 use crate::sync::poison::{lock, wait};
 use crate::sys;
-use crate::thread::Builder;
+use crate::thread::spawn;
 
 /// How often, after the first, an acceptor is called that does not come: with pauses that grow from 20 to 500 ms, some
 /// eight seconds in all.
@@ -233,11 +233,11 @@ impl Server {
     pub fn begin_shutdown(&self, grace: Duration) -> io::Result<()> {
         let server = self.clone();
         let name = format!("{} shutdown {}", self.inner.options.threads.thread_name, self.address());
-        let builder = Builder::new(name, self.inner.options.threads.stack_size)?;
         lock(&self.inner.shutdowns).under_way += 1;
-        let started = builder.spawn(move || {
+        let started = spawn(name, self.inner.options.threads.stack_size, move || {
             let report = server.shutdown(grace);
             server.inner.shutdown_is_over(Some(report));
+            Ok(())
         });
         match started {
             Ok(thread) => {

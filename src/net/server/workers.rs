@@ -27,7 +27,7 @@ use crate::net::socket::connection::{CloseMode, Connection, Owner};
 use crate::report::{Outcome, RefusedBy, Report};
 use crate::sync::deadline::Deadline;
 use crate::sync::poison::lock;
-use crate::thread::{Builder, ThreadOptions, panic_message};
+use crate::thread::{ThreadOptions, panic_message, spawn_scoped};
 
 /// How many workers wait for clients at most; more end when they have served. What is kept saves starting a thread per
 /// connection; the cap lets the memory of a peak go again.
@@ -113,9 +113,12 @@ impl<'a> Workers<'a> {
 
     fn start<'scope>(&'scope self, scope: &'scope Scope<'scope, '_>, seat: Seat<'a>) -> io::Result<bool> {
         let ThreadOptions { thread_name, stack_size } = &self.server.options.threads;
-        let builder = Builder::new(format!("{thread_name} worker {}", self.server.address), *stack_size)?;
-        builder.spawn_scoped(scope, move || self.work(scope, seat))?;
-        Ok(true)
+        let name = format!("{thread_name} worker {}", self.server.address);
+        let work = move || {
+            self.work(scope, seat);
+            Ok(())
+        };
+        spawn_scoped(scope, name, *stack_size, work).map(|_| true)
     }
 
     fn take<'scope>(&'scope self, scope: &'scope Scope<'scope, '_>, incoming: Incoming) {

@@ -14,13 +14,13 @@ use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::sync::{Arc, Condvar, Mutex, Weak};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::sync::deadline::Deadline;
 use crate::sync::poison::{Guard, lock, wait};
 use crate::sys;
-use crate::thread::Builder;
+use crate::thread::{Thread, spawn};
 
 /// How long a connection's unread input is thrown away while it ends in order, if nothing else was said.
 pub(crate) const LINGERING_CLOSE: Duration = Duration::from_secs(1);
@@ -80,7 +80,7 @@ struct State {
     cuts: u64,
     /// The thread looks at this state, and will again before it ends.
     runs: bool,
-    thread: Option<JoinHandle<()>>,
+    thread: Option<Thread>,
     /// The listener is gone: the thread ends when none lingers.
     is_closed: bool,
     /// When the thread looks again by itself.
@@ -240,8 +240,10 @@ impl Lingering {
 
     fn start(self: &Arc<Lingering>, state: &mut State) -> bool {
         let its = Arc::clone(self);
-        let started = Builder::new(self.thread_name.clone(), self.stack_size)
-            .and_then(|builder| builder.spawn(move || its.look_after_all()));
+        let started = spawn(self.thread_name.clone(), self.stack_size, move || {
+            its.look_after_all();
+            Ok(())
+        });
         state.runs = started.is_ok();
         if let Ok(thread) = started {
             state.thread = Some(thread);
@@ -328,7 +330,7 @@ impl Lingering {
 
     /// Waits for the thread, once the server's end was told: it runs no code of the program's any more.
     pub(crate) fn join(&self) {
-        let is_another = |thread: &mut JoinHandle<()>| thread.thread().id() != thread::current().id();
+        let is_another = |thread: &mut Thread| thread.thread().id() != thread::current().id();
         let thread = self.state().thread.take_if(is_another);
         if let Some(thread) = thread {
             // It calls hooks by guarded calls only, so it does not panic.

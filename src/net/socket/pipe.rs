@@ -15,7 +15,7 @@ use crate::net::socket::stream::CHUNK;
 use crate::net::socket::timers::Direction;
 use crate::net::socket::write::Data;
 use crate::sys;
-use crate::thread::{Builder, ThreadOptions};
+use crate::thread::{ThreadOptions, spawn_scoped};
 
 /// What is read at most at a time. Nobody sees the pieces, and larger ones take fewer system calls for each megabyte;
 /// much larger ones leave the processor's cache before they are written.
@@ -219,9 +219,9 @@ fn both_ways(
 ) -> io::Result<()> {
     let acts_for = acts_for()?;
     let ThreadOptions { thread_name, stack_size } = to.connection.threads();
-    let builder = Builder::new(format!("{thread_name} relay {}", to.remote_address()), *stack_size)?;
+    let name = format!("{thread_name} relay {}", to.remote_address());
     thread::scope(|scope| {
-        let back = builder.spawn_scoped(scope, move || {
+        let back = spawn_scoped(scope, name, *stack_size, move || {
             let _frame = Frame::of(acts_for);
             back()
         })?;

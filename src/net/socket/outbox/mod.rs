@@ -21,7 +21,7 @@ use crate::net::socket::timers::Direction;
 use crate::net::socket::write::written_after_end;
 use crate::report::Outcome;
 use crate::sync::poison::lock;
-use crate::thread::Builder;
+use crate::thread::spawn;
 
 /// The queue of writes of a [`Socket`], made by [`Socket::outbox`]: for those who must not block, or write to many.
 ///
@@ -256,31 +256,29 @@ fn start_writer(connection: &Arc<Connection>) -> io::Result<()> {
     // It may tell the report hook of a failed write when its connection has long ended, and then the server is not
     // over.
     let owner = connection.owner();
-    let start = |builder: Builder| {
-        builder.spawn(move || {
-            // Dropped last, after the connection.
-            let owner = owner;
-            let connection = connection;
-            let _frame = owner.as_ref().map(|owner| owner.frame());
-            let queue = connection.queue();
-            loop {
-                // One batch a turn, and a thread that waits for the turn is next. The turn is over before a failure is
-                // reported, since the hook may write to the socket, or end it.
-                let turn = connection.turn();
-                let result = turn.write_next();
-                turn.hand_over();
-                match result {
-                    Err(error) if Error::is_tick(&error) => {}
-                    // Closed or ended by us: what was sent too late is given up, and nothing has failed.
-                    Err(_) if connection.check_writable().is_err() => queue.abandon(),
-                    Err(error) => connection.fail(&error.into()),
-                    Ok(()) => {}
-                }
-                if queue.leave() {
-                    return;
-                }
+    let work = move || {
+        // Dropped last, after the connection.
+        let owner = owner;
+        let connection = connection;
+        let _frame = owner.as_ref().map(|owner| owner.frame());
+        let queue = connection.queue();
+        loop {
+            // One batch a turn, and a thread that waits for the turn is next. The turn is over before a failure is
+            // reported, since the hook may write to the socket, or end it.
+            let turn = connection.turn();
+            let result = turn.write_next();
+            turn.hand_over();
+            match result {
+                Err(error) if Error::is_tick(&error) => {}
+                // Closed or ended by us: what was sent too late is given up, and nothing has failed.
+                Err(_) if connection.check_writable().is_err() => queue.abandon(),
+                Err(error) => connection.fail(&error.into()),
+                Ok(()) => {}
             }
-        })
+            if queue.leave() {
+                return Ok(());
+            }
+        }
     };
-    Builder::new(name, Some(128 * 1024)).and_then(start).map(drop)
+    spawn(name, Some(128 * 1024), work).map(drop)
 }
