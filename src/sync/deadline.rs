@@ -19,7 +19,11 @@ impl Deadline {
 
     /// The earlier one of it and of now plus `time`.
     pub(crate) fn or_after(self, time: Duration) -> Deadline {
-        let other = Deadline::after(time);
+        self.min(Deadline::after(time))
+    }
+
+    /// The earlier one of the two.
+    pub(crate) fn min(self, other: Deadline) -> Deadline {
         match (self.0, other.0) {
             (Some(end), Some(other)) => Deadline(Some(end.min(other))),
             (end, other) => Deadline(end.or(other)),

@@ -2,9 +2,8 @@
 
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, RefUnwindSafe, UnwindSafe, catch_unwind, resume_unwind};
-use std::sync::mpsc::channel;
 use std::sync::{Arc, Condvar, Mutex};
-use std::{fmt, io};
+use std::{fmt, io, mem, thread};
 
 use crate::address::{Address, Family};
 use crate::cancel::{Cancel, Limits};
@@ -104,47 +103,33 @@ impl Question<'_> {
         if limits.is_none() {
             return self.ask();
         }
-        let (tell, told) = channel();
         let _attached = limits.cancel.map(|cancel| {
-            let tell = tell.clone();
-            cancel.attach(move || {
-                let _ = tell.send(None);
-                // Under the lock, so that whoever is about to wait for a place is waiting by now, or sees it fired.
+            cancel.attach(|| {
+                // Under the lock, so that whoever is about to wait is waiting by now, or sees it fired.
                 let _places = lock(&PERMITS);
                 CHANGED.notify_all();
             })
         });
         let place = Permit::take(self.host, limits)?;
-        let its = Returning(Arc::clone(&place));
+        let mut its = Returning { place: Arc::clone(&place), answer: None };
         let (host, port, family, resolver) = (self.host.to_owned(), self.port, self.family, self.resolver.cloned());
         // It acts for nothing that its caller acts for: that may be over when an abandoned one still runs.
         let ask = move || {
             let question = Question { host: &host, port, family, resolver: resolver.as_ref() };
-            let answer = catch_unwind(AssertUnwindSafe(|| question.ask()));
+            its.answer = Some(catch_unwind(AssertUnwindSafe(|| question.ask())));
             drop(its);
-            let _ = tell.send(Some(answer));
             Ok(())
         };
         let thread = spawn(format!("landline lookup {}", self.host), None, ask);
         let thread = thread.map_err(|error| Error::call("getaddrinfo", &error).of_host(self.host))?;
-        let answer = match limits.deadline.left() {
-            Some(time) => told.recv_timeout(time).map_err(|_| self.timed_out()),
-            None => told.recv().map_err(|_| self.timed_out()),
-        };
-        match answer.and_then(|answer| answer.ok_or_else(Cancel::error)) {
-            Ok(answer) => {
+        match place.wait(limits) {
+            Some(answer) => {
                 let _ = thread.join();
                 answer.unwrap_or_else(|panic| resume_unwind(panic))
             }
-            Err(error) => {
-                place.abandon();
-                Err(error)
-            }
+            None if limits.is_cancelled() => Err(Cancel::error()),
+            None => Err(timed_out(self.host)),
         }
-    }
-
-    fn timed_out(&self) -> Error {
-        timed_out(self.host)
     }
 }
 
@@ -157,7 +142,7 @@ fn timed_out(host: &str) -> Error {
 const MOST: usize = 16;
 
 static PERMITS: Mutex<Permits> = Mutex::new(Permits { running: 0, stuck: 0 });
-/// A place is free, or the last one that was running is stuck.
+/// A place is free, the last one that was running is stuck, or an answer is there.
 static CHANGED: Condvar = Condvar::new();
 
 struct Permits {
@@ -170,12 +155,14 @@ struct Permits {
 /// The place of one look-up. Written under the lock of `PERMITS`.
 struct Permit(Mutex<State>);
 
-#[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
     Running,
     Stuck,
-    Returned,
+    Returned(Option<Answer>),
 }
+
+/// What the resolver said, or what it panicked with.
+type Answer = thread::Result<Result<Vec<SocketAddr>>>;
 
 impl Permit {
     fn take(host: &str, limits: Limits<'_>) -> Result<Arc<Permit>> {
@@ -199,29 +186,38 @@ impl Permit {
         }
     }
 
-    /// Nobody waits for the answer any more.
-    fn abandon(&self) {
+    /// Waits for the answer. When a limit is reached, nobody waits for it any more.
+    fn wait(&self, limits: Limits<'_>) -> Option<Answer> {
         let mut places = lock(&PERMITS);
-        let mut state = lock(&self.0);
-        if *state == State::Running {
-            *state = State::Stuck;
-            places.running -= 1;
-            places.stuck += 1;
-            CHANGED.notify_all();
+        loop {
+            if let State::Returned(answer) = &mut *lock(&self.0) {
+                return answer.take();
+            }
+            if limits.is_cancelled() || limits.deadline.is_over() {
+                *lock(&self.0) = State::Stuck;
+                places.running -= 1;
+                places.stuck += 1;
+                CHANGED.notify_all();
+                return None;
+            }
+            places = wait(&CHANGED, places, limits.deadline.left());
         }
     }
 }
 
 /// Held by whoever asks: dropping it gives the place back.
-struct Returning(Arc<Permit>);
+struct Returning {
+    place: Arc<Permit>,
+    answer: Option<Answer>,
+}
 
 impl Drop for Returning {
     fn drop(&mut self) {
         let mut places = lock(&PERMITS);
-        match std::mem::replace(&mut *lock(&self.0.0), State::Returned) {
+        match mem::replace(&mut *lock(&self.place.0), State::Returned(self.answer.take())) {
             State::Running => places.running -= 1,
             State::Stuck => places.stuck -= 1,
-            State::Returned => {}
+            State::Returned(_) => {}
         }
         CHANGED.notify_all();
     }

@@ -7,7 +7,6 @@
 
 use std::io;
 use std::net::{Shutdown, SocketAddr};
-use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
@@ -60,21 +59,15 @@ pub(crate) enum End {
 
 impl RaceConfig<'_> {
     pub(crate) fn run(self) -> Outcome {
-        let (tell, told) = channel();
         let in_flight = Arc::new(InFlight::default());
         let _attached = self.limits.cancel.map(|cancel| {
-            let (in_flight, tell) = (Arc::clone(&in_flight), tell.clone());
-            cancel.attach(move || {
-                in_flight.call_off();
-                let _ = tell.send(News::Cancelled);
-            })
+            let in_flight = Arc::clone(&in_flight);
+            cancel.attach(move || _ = in_flight.call_off())
         });
         let addresses = self.addresses;
         let mut race = Race {
             config: self,
             in_flight,
-            tell,
-            told,
             threads: Vec::new(),
             under_way: 0,
             attempted: 0,
@@ -97,8 +90,6 @@ impl RaceConfig<'_> {
 struct Race<'a> {
     config: RaceConfig<'a>,
     in_flight: Arc<InFlight>,
-    tell: Sender<News>,
-    told: Receiver<News>,
     threads: Vec<Thread>,
     /// How many attempts are on threads, without news of them.
     under_way: usize,
@@ -111,11 +102,6 @@ struct Race<'a> {
 struct Attempt {
     index: usize,
     socket: Arc<socket2::Socket>,
-}
-
-enum News {
-    Landed(Attempt, io::Result<()>),
-    Cancelled,
 }
 
 enum Ended {
@@ -194,7 +180,7 @@ impl Race<'_> {
         let at = self.config.addresses[attempt.index];
         let left = self.config.limits.deadline.left().unwrap_or(FOREVER);
         let time = if is_last && self.under_way == 0 { left } else { left.min(self.config.stagger) };
-        match self.in_flight.fly(&attempt.socket, || attempt.socket.connect_timeout(&at.into(), whole(time))) {
+        match self.in_flight.fly(&attempt.socket, &|| attempt.socket.connect_timeout(&at.into(), whole(time))) {
             Err(error) if is_our_limit(&error) => {
                 if time == left {
                     return Err(Ended::TimedOut);
@@ -219,10 +205,10 @@ impl Race<'_> {
             // Where it cannot be given up from outside.
             left = left.min(self.config.stagger.saturating_mul(AT_MOST as u32));
         }
-        let (in_flight, tell, its) = (Arc::clone(&self.in_flight), self.tell.clone(), Arc::clone(&socket));
+        let (in_flight, its) = (Arc::clone(&self.in_flight), Arc::clone(&socket));
         let fly = move || {
-            let result = in_flight.fly(&its, || connect(&its, at, left));
-            let _ = tell.send(News::Landed(Attempt { index, socket: its }, result));
+            let result = in_flight.fly(&its, &|| connect(&its, at, left));
+            in_flight.tell(Attempt { index, socket: its }, result);
             Ok(())
         };
         match spawn(format!("landline connect {at}"), Some(STACK), fly) {
@@ -238,17 +224,11 @@ impl Race<'_> {
     /// Waits for news, until `until` or the deadline. Gives the attempt that has won; `None` if the next one should
     /// begin.
     fn wait(&mut self, until: Deadline) -> Result<Option<Attempt>, Ended> {
-        let deadline = self.config.limits.deadline;
-        let news = match until.left().into_iter().chain(deadline.left()).min() {
-            Some(time) => self.told.recv_timeout(time).ok(),
-            None => self.told.recv().ok(),
-        };
-        match news {
-            Some(News::Landed(attempt, result)) => {
+        match self.in_flight.wait(until.min(self.config.limits.deadline)) {
+            Some((attempt, result)) => {
                 self.under_way -= 1;
                 self.landed(attempt, result)
             }
-            Some(News::Cancelled) => Err(Ended::Cancelled),
             None => self.check().map(|()| None),
         }
     }
@@ -371,6 +351,8 @@ struct InProgress {
     sockets: Vec<Arc<socket2::Socket>>,
     /// One of them.
     given_up: Option<Arc<socket2::Socket>>,
+    /// What has come of those that were made on threads.
+    made: Vec<(Attempt, io::Result<()>)>,
 }
 
 /// How long a call is given to return before it is woken again, and how often that is tried.
@@ -379,7 +361,7 @@ const ROUNDS: usize = 1000;
 
 impl InFlight {
     /// Makes the call, which may be called off.
-    fn fly(&self, socket: &Arc<socket2::Socket>, call: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+    fn fly(&self, socket: &Arc<socket2::Socket>, call: &dyn Fn() -> io::Result<()>) -> io::Result<()> {
         let called_off = || Err(io::ErrorKind::ConnectionAborted.into());
         {
             let mut state = lock(&self.state);
@@ -396,6 +378,21 @@ impl InFlight {
             return Err(io::ErrorKind::TimedOut.into());
         }
         if state.called_off { called_off() } else { result }
+    }
+
+    /// Tells the caller's thread what has come of an attempt on another.
+    fn tell(&self, attempt: Attempt, result: io::Result<()>) {
+        lock(&self.state).made.push((attempt, result));
+        self.landed.notify_all();
+    }
+
+    /// Waits for what has come of an attempt, unless all are called off, or the time is up.
+    fn wait(&self, until: Deadline) -> Option<(Attempt, io::Result<()>)> {
+        let mut state = lock(&self.state);
+        while state.made.is_empty() && !state.called_off && !until.is_over() {
+            state = wait(&self.landed, state, until.left());
+        }
+        (!state.made.is_empty()).then(|| state.made.remove(0))
     }
 
     /// Wakes the oldest call under way, which then is one that has timed out. To be repeated until one has returned.
@@ -416,6 +413,7 @@ impl InFlight {
     fn call_off(&self) -> bool {
         let mut state = lock(&self.state);
         state.called_off = true;
+        self.landed.notify_all();
         let rounds = if sys::SHUTDOWN_WAKES_CONNECT { ROUNDS } else { 0 };
         for _ in 0..rounds {
             for socket in &state.sockets {
