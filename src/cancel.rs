@@ -132,6 +132,10 @@ impl Cancel {
     /// Has `call` made when this is fired, or at once if it was already. `call` should hold its object weakly, and the
     /// object should hold what this gives until it is closed: dropping that takes `call` back.
     pub(crate) fn attach(&self, call: impl FnOnce() + Send + 'static) -> Attached {
+        self.attach_boxed(Box::new(call))
+    }
+
+    fn attach_boxed(&self, call: Call) -> Attached {
         let mut state = lock(&self.0.state);
         if state.fired {
             drop(state);
@@ -140,7 +144,7 @@ impl Cancel {
         }
         state.last += 1;
         let key = state.last;
-        state.calls.insert(key, Box::new(call));
+        state.calls.insert(key, call);
         Attached { to: Arc::downgrade(&self.0), key }
     }
 

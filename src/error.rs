@@ -303,6 +303,10 @@ impl Error {
 
     /// An option outside its range, by its name.
     pub(crate) fn option(name: &str, must: impl fmt::Display, received: impl fmt::Display) -> Error {
+        Error::out_of_range(name, &must, &received)
+    }
+
+    fn out_of_range(name: &str, must: &dyn fmt::Display, received: &dyn fmt::Display) -> Error {
         let text = format!("The value of \"{name}\" is out of range. It must be {must}. Received {received}");
         Error::invalid("ERR_OUT_OF_RANGE", text)
     }

@@ -384,9 +384,18 @@ impl Reporter {
     /// Makes and tells the report if anybody listens.
     pub(crate) fn tell(&self, report: impl FnOnce() -> Report) {
         if let Some(hook) = &self.0 {
-            guarded(|| hook(&report()));
+            call(&**hook, report());
         }
     }
+
+    /// Something went wrong that ended no connection.
+    pub(crate) fn tell_failed(&self, error: &Error) {
+        self.tell(|| Report::Failed { connection: None, error: error.clone(), udp: false });
+    }
+}
+
+fn call(hook: &Hook, report: Report) {
+    guarded(move || hook(&report));
 }
 
 impl fmt::Debug for Reporter {

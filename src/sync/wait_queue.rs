@@ -27,35 +27,7 @@ impl<const FRONT: usize> WaitQueue<FRONT> {
     /// Waits for a place at the front; `None` if `given_up` says so when the thread is woken for that, or if none is
     /// free until the time is up. A place that is free is given whatever the time is.
     pub(crate) fn enter(&self, until: Deadline, given_up: impl Fn() -> bool) -> Option<Ticket<'_>> {
-        let number = {
-            let mut state = lock(&self.0);
-            if state.at_front < FRONT {
-                state.at_front += 1;
-                return Some(Ticket(&self.0));
-            }
-            state.last += 1;
-            let number = state.last;
-            state.waiting.push_back((number, thread::current()));
-            number
-        };
-        loop {
-            // Looked at before every sleep: whoever makes it true wakes this thread after that.
-            let is_over = given_up() || until.is_over();
-            let mut state = lock(&self.0);
-            if let Some(at) = state.called.iter().position(|called| *called == number) {
-                state.called.swap_remove(at);
-                return Some(Ticket(&self.0));
-            }
-            if is_over {
-                state.waiting.retain(|(other, _)| *other != number);
-                return None;
-            }
-            drop(state);
-            match until.left() {
-                None => thread::park(),
-                Some(time) => thread::park_timeout(time),
-            }
-        }
+        enter(&self.0, FRONT, until, &given_up)
     }
 
     /// Whether nobody is at the front or waits to be.
@@ -67,6 +39,43 @@ impl<const FRONT: usize> WaitQueue<FRONT> {
     pub(crate) fn wake_all(&self) {
         for (_, thread) in &lock(&self.0).waiting {
             thread.unpark();
+        }
+    }
+}
+
+fn enter<'a>(
+    queue: &'a Mutex<State>,
+    front: usize,
+    until: Deadline,
+    given_up: &dyn Fn() -> bool,
+) -> Option<Ticket<'a>> {
+    let number = {
+        let mut state = lock(queue);
+        if state.at_front < front {
+            state.at_front += 1;
+            return Some(Ticket(queue));
+        }
+        state.last += 1;
+        let number = state.last;
+        state.waiting.push_back((number, thread::current()));
+        number
+    };
+    loop {
+        // Looked at before every sleep: whoever makes it true wakes this thread after that.
+        let is_over = given_up() || until.is_over();
+        let mut state = lock(queue);
+        if let Some(at) = state.called.iter().position(|called| *called == number) {
+            state.called.swap_remove(at);
+            return Some(Ticket(queue));
+        }
+        if is_over {
+            state.waiting.retain(|(other, _)| *other != number);
+            return None;
+        }
+        drop(state);
+        match until.left() {
+            None => thread::park(),
+            Some(time) => thread::park_timeout(time),
         }
     }
 }

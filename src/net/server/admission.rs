@@ -72,7 +72,7 @@ impl Client {
             Ok(Some(Header::Passed { client, reached })) => {
                 let own = (mem::replace(&mut self.local, reached), mem::replace(&mut self.remote, client));
                 self.proxied = Some(Box::new(own));
-                let asked = server.ask_filter(&self.remote, &self.presence, |call| call());
+                let asked = server.ask_filter(&self.remote, &self.presence, &|call| call());
                 match asked.and_then(|()| server.take_address(&self.remote)) {
                     Ok(address) => {
                         self.slots.1 = address;
@@ -95,7 +95,7 @@ impl Client {
         drop(slots);
         let tell_first = || {
             if let Some(error) = &failure {
-                server.registry.reporter.tell(|| Report::Failed { connection: None, error: error.clone(), udp: false });
+                server.registry.reporter.tell_failed(error);
             }
         };
         refuse(server, stream, (Some(local), remote), by, presence, hooks, &tell_first);
@@ -216,7 +216,7 @@ impl Listener {
         &self,
         remote: &Address,
         presence: &Presence,
-        call: impl FnOnce(&mut dyn FnMut()),
+        call: &dyn Fn(&mut dyn FnMut()),
     ) -> Result<(), RefusedBy> {
         if !self.options.filter.is_on() {
             return Ok(());

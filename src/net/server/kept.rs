@@ -21,7 +21,7 @@ impl Accepted {
         phase: Phase,
         crew: &dyn Crew,
     ) -> Result<Incoming, Box<Accepted>> {
-        match server.ask_filter(&self.remote, &self.presence, |call| crew.away(call)) {
+        match server.ask_filter(&self.remote, &self.presence, &|call| crew.away(call)) {
             Ok(()) => self.with_slots(server, until, phase),
             Err(by) => {
                 let Accepted { stream, remote, presence, header, .. } = self;

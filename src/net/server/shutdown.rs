@@ -305,7 +305,7 @@ impl Listener {
         let _frame = presence.frame();
         registry.reporter.tell(|| Report::Closing { address: self.address.clone(), udp: false });
         if let Err(error) = file {
-            registry.reporter.tell(|| Report::Failed { connection: None, error, udp: false });
+            registry.reporter.tell_failed(&error);
         }
         for refused in turned_away {
             self.tell_refused(refused);

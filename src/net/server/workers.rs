@@ -165,11 +165,7 @@ impl<'a> Workers<'a> {
         drop(slots);
         let error = Error::from(error);
         let tell_first = || {
-            self.server.registry.reporter.tell(|| Report::Failed {
-                connection: None,
-                error: error.clone(),
-                udp: false,
-            });
+            self.server.registry.reporter.tell_failed(&error);
             if let Some(hook) = self.hooks.error {
                 guarded(|| hook(&error, None));
             }

@@ -60,7 +60,7 @@ pub(crate) fn feed_from<T>(socket: &Socket, feed: &Feed<T>, wrap: impl Fn(Socket
     let (signal, closed) = CloseSignal::new();
     socket.connection.tell_closed(signal);
     let mut is_close_told = false;
-    let result = socket.each_until(Ends::ByReceiver, |socket, event| {
+    let result = socket.each_until(Ends::ByReceiver, &mut |socket, event| {
         is_close_told |= matches!(event, SocketEvent::Close { .. });
         // These two are sent even so.
         let is_last = matches!(event, SocketEvent::Error(_) | SocketEvent::Close { .. });

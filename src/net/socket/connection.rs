@@ -260,12 +260,12 @@ impl Connection {
 
     /// Blocks until our side has ended or the connection is closed; the error if its time is up before.
     pub(crate) fn wait_for_our_end(&self, told: &mut Option<IdleMark>) -> io::Result<()> {
-        self.wait_until(told, |flags| (flags & (WE_ENDED | CLOSED) != 0).then_some(Ok(())))
+        self.wait_until(told, &|flags| (flags & (WE_ENDED | CLOSED) != 0).then_some(Ok(())))
     }
 
     /// The same; the error too if the server shuts down.
     pub(crate) fn wait_for_our_end_or_shutdown(&self, told: &mut Option<IdleMark>) -> io::Result<()> {
-        self.wait_until(told, |flags| match flags {
+        self.wait_until(told, &|flags| match flags {
             flags if flags & (WE_ENDED | CLOSED) != 0 => Some(Ok(())),
             flags if flags & INTERRUPTED != 0 => Some(Err(shutting_down().into())),
             _ => None,
@@ -277,7 +277,7 @@ impl Connection {
     }
 
     pub(crate) fn resume(&self) {
-        self.move_gate(|| self.flags.fetch_and(!PAUSED, SeqCst));
+        self.move_gate(&|| self.flags.fetch_and(!PAUSED, SeqCst));
     }
 
     pub(crate) fn is_paused(&self) -> bool {
@@ -288,11 +288,11 @@ impl Connection {
     ///
     /// A shutdown of the server does not end it: what is held back was received, and would be lost.
     pub(crate) fn wait_while_paused(&self, told: &mut Option<IdleMark>) -> io::Result<()> {
-        self.wait_until(told, |flags| (flags & PAUSED == 0 || flags & CLOSED != 0).then_some(Ok(())))
+        self.wait_until(told, &|flags| (flags & PAUSED == 0 || flags & CLOSED != 0).then_some(Ok(())))
     }
 
     /// Blocks until `done` gives something, or until the time of the connection is up.
-    fn wait_until(&self, told: &mut Option<IdleMark>, done: impl Fn(u16) -> Option<io::Result<()>>) -> io::Result<()> {
+    fn wait_until(&self, told: &mut Option<IdleMark>, done: &dyn Fn(u16) -> Option<io::Result<()>>) -> io::Result<()> {
         let mut limits = self.timers.begin_waiting();
         let mut waiting = lock(&self.gate);
         *waiting += 1;
@@ -310,7 +310,7 @@ impl Connection {
     }
 
     /// Changes the flags, then wakes those who wait for them.
-    fn move_gate(&self, change: impl FnOnce() -> u16) -> u16 {
+    fn move_gate(&self, change: &dyn Fn() -> u16) -> u16 {
         let waiting = lock(&self.gate);
         let before = change();
         if *waiting > 0 {
@@ -321,7 +321,7 @@ impl Connection {
 
     /// Sets a flag that somebody may wait for; gives the flags before.
     pub(crate) fn set(&self, flag: u16) -> u16 {
-        self.move_gate(|| self.flags.fetch_or(flag, SeqCst))
+        self.move_gate(&|| self.flags.fetch_or(flag, SeqCst))
     }
 
     /// How many bytes have passed, in both directions.
@@ -389,7 +389,7 @@ impl Connection {
         };
         let flags = if matches!(mode, CloseMode::Abort) { CLOSED | ABORTED } else { CLOSED };
         let close = |before| (before & CLOSED == 0).then_some(before | flags);
-        let before = self.move_gate(|| self.flags.fetch_update(SeqCst, SeqCst, close).unwrap_or_else(|before| before));
+        let before = self.move_gate(&|| self.flags.fetch_update(SeqCst, SeqCst, close).unwrap_or_else(|before| before));
         if before & CLOSED != 0 {
             return None;
         }

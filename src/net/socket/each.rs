@@ -41,6 +41,9 @@ pub enum SocketEvent<D = Vec<u8>> {
     },
 }
 
+/// What a loop calls with each event.
+type OnEvent<'a> = &'a mut dyn FnMut(&Socket, SocketEvent<&[u8]>) -> io::Result<()>;
+
 /// When a connection whose peer has ended does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ends {
@@ -104,18 +107,14 @@ impl Socket {
     /// What ended the connection: an error of reading, or what `f` returned. What `f` returns from `Error` is passed
     /// over, since there is one already; what it returns from `Close` is returned if there is none. `NotConnected`,
     /// without any event, if the socket is closed already.
-    pub fn each(&self, f: impl FnMut(&Socket, SocketEvent<&[u8]>) -> io::Result<()>) -> io::Result<()> {
+    pub fn each(&self, mut f: impl FnMut(&Socket, SocketEvent<&[u8]>) -> io::Result<()>) -> io::Result<()> {
         let ends = if self.connection.allow_half_open { Ends::ByUs } else { Ends::WithPeer };
-        self.each_until(ends, f)
+        self.each_until(ends, &mut f)
     }
 
-    pub(crate) fn each_until(
-        &self,
-        ends: Ends,
-        mut f: impl FnMut(&Socket, SocketEvent<&[u8]>) -> io::Result<()>,
-    ) -> io::Result<()> {
+    pub(crate) fn each_until(&self, ends: Ends, f: OnEvent<'_>) -> io::Result<()> {
         let stream = self.connection.stream("read")?;
-        let mut result = self.read_events(stream, ends, &mut f);
+        let mut result = self.read_events(stream, ends, f);
         let shut_down = result.as_ref().is_err_and(|error| Cause::ShuttingDown.is_of(error));
         if shut_down {
             // In order: what is queued goes out first.
@@ -145,12 +144,7 @@ impl Socket {
     }
 
     /// Everything before the close.
-    fn read_events(
-        &self,
-        stream: Arc<TcpStream>,
-        ends: Ends,
-        f: &mut impl FnMut(&Socket, SocketEvent<&[u8]>) -> io::Result<()>,
-    ) -> io::Result<()> {
+    fn read_events(&self, stream: Arc<TcpStream>, ends: Ends, f: OnEvent<'_>) -> io::Result<()> {
         let mut chunks = Chunks::new(&self.connection, &stream, CHUNK).that_pause();
         loop {
             if self.connection.is_paused() {
@@ -214,11 +208,7 @@ impl Socket {
     }
 
     /// Waits by `wait`; telling of idle times meanwhile.
-    fn hold(
-        &self,
-        f: &mut impl FnMut(&Socket, SocketEvent<&[u8]>) -> io::Result<()>,
-        wait: fn(&Connection, &mut Option<IdleMark>) -> io::Result<()>,
-    ) -> io::Result<()> {
+    fn hold(&self, f: OnEvent<'_>, wait: fn(&Connection, &mut Option<IdleMark>) -> io::Result<()>) -> io::Result<()> {
         let mut told = None;
         loop {
             match wait(&self.connection, &mut told) {
