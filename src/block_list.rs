@@ -196,7 +196,11 @@ impl BlockList {
     /// The rules in Node's words, newest first: `Address: IPv4 10.0.0.5`, `Range: IPv4 10.0.0.1-10.0.0.9`,
     /// `Subnet: IPv6 2001:db8::/32`.
     pub fn rules(&self) -> Vec<String> {
-        self.read().by_age.iter().rev().map(Rule::to_string).collect()
+        let mut rules = Vec::new();
+        for rule in self.read().by_age.iter().rev() {
+            rules.push(rule.to_string());
+        }
+        rules
     }
 
     /// Adds rules from their texts, newest first as [`rules`](Self::rules) gives them. A text that is no rule is

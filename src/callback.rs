@@ -28,18 +28,19 @@ thread_local! {
 pub(crate) struct Frame(usize);
 
 impl Frame {
-    pub(crate) fn of(all: impl IntoIterator<Item = ActsFor>) -> Frame {
-        let before = Frame(DEPTH.get());
+    pub(crate) fn of(all: &[ActsFor]) -> Frame {
+        all.iter().fold(Frame(DEPTH.get()), |frame, one| frame.and(*one))
+    }
+
+    pub(crate) fn and(self, one: ActsFor) -> Frame {
         STACK.with(|stack| {
-            for one in all {
-                let depth = DEPTH.get();
-                if !stack.iter().take(depth).any(|cell| cell.get() == one) {
-                    stack.get(depth).inspect(|cell| cell.set(one));
-                    DEPTH.set(depth + 1);
-                }
+            let depth = DEPTH.get();
+            if !stack.iter().take(depth).any(|cell| cell.get() == one) {
+                stack.get(depth).inspect(|cell| cell.set(one));
+                DEPTH.set(depth + 1);
             }
         });
-        before
+        self
     }
 }
 
@@ -59,12 +60,24 @@ pub(crate) fn acts_for() -> Result<Vec<ActsFor>> {
         let text = "Servers are served in handlers of one another too deep to wait for one of them";
         return Err(Error::invalid("ERR_WOULD_DEADLOCK", text));
     }
-    Ok(STACK.with(|stack| stack[..depth].iter().map(Cell::get).collect()))
+    let mut all = Vec::with_capacity(depth);
+    STACK.with(|stack| {
+        for cell in &stack[..depth] {
+            all.push(cell.get());
+        }
+    });
+    Ok(all)
 }
 
 /// What the thread acts for at one gate.
 pub(crate) fn own(gate: usize) -> Result<Vec<usize>> {
-    Ok(acts_for()?.into_iter().filter(|one| one.0 == gate).map(|one| one.1).collect())
+    let mut own = Vec::new();
+    for (at, number) in acts_for()? {
+        if at == gate {
+            own.push(number);
+        }
+    }
+    Ok(own)
 }
 
 /// Calls a hook of the program's. One that panics has said so on standard error already, and harms no other.

@@ -89,7 +89,13 @@ impl Encoding {
         let text = text.as_ref();
         match self {
             Encoding::Utf8 => Ok(text.as_bytes().to_vec()),
-            Encoding::Utf16le => Ok(text.encode_utf16().flat_map(u16::to_le_bytes).collect()),
+            Encoding::Utf16le => {
+                let mut bytes = Vec::with_capacity(2 * text.len());
+                for unit in text.encode_utf16() {
+                    bytes.extend_from_slice(&unit.to_le_bytes());
+                }
+                Ok(bytes)
+            }
             Encoding::Latin1 => self.single_bytes(text, '\u{ff}'),
             Encoding::Ascii => self.single_bytes(text, '\u{7f}'),
             Encoding::Hex => self.read_hex(text),
@@ -102,8 +108,8 @@ impl Encoding {
         match self {
             Encoding::Utf8 => String::from_utf8_lossy(bytes),
             Encoding::Latin1 | Encoding::Ascii if bytes.is_ascii() => String::from_utf8_lossy(bytes),
-            Encoding::Latin1 => bytes.iter().map(|&byte| char::from(byte)).collect::<String>().into(),
-            Encoding::Ascii => bytes.iter().map(|&byte| char::from(byte & 0x7f)).collect::<String>().into(),
+            Encoding::Latin1 => characters(bytes, 0xff).into(),
+            Encoding::Ascii => characters(bytes, 0x7f).into(),
             Encoding::Utf16le => utf16le(bytes).into(),
             Encoding::Hex => hex(bytes).into(),
             Encoding::Base64 => base64(bytes, BASE64, true).into(),
@@ -112,9 +118,14 @@ impl Encoding {
     }
 
     fn single_bytes(self, text: &str, last: char) -> io::Result<Vec<u8>> {
-        text.char_indices()
-            .map(|(at, c)| u8::try_from(c).ok().filter(|_| c <= last).ok_or_else(|| self.refuse(c, at)))
-            .collect()
+        let mut bytes = Vec::with_capacity(text.len());
+        for (at, c) in text.char_indices() {
+            match u8::try_from(c) {
+                Ok(byte) if c <= last => bytes.push(byte),
+                _ => return Err(self.refuse(c, at)),
+            }
+        }
+        Ok(bytes)
     }
 
     fn read_hex(self, text: &str) -> io::Result<Vec<u8>> {
@@ -313,7 +324,21 @@ fn utf16le(bytes: &[u8]) -> String {
 
 fn hex(bytes: &[u8]) -> String {
     let digits = b"0123456789abcdef";
-    bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]).map(|digit| char::from(digits[usize::from(digit)])).collect()
+    let mut text = String::with_capacity(2 * bytes.len());
+    for byte in bytes {
+        text.push(char::from(digits[usize::from(byte >> 4)]));
+        text.push(char::from(digits[usize::from(byte & 15)]));
+    }
+    text
+}
+
+/// A character for each byte, of which the bits of `mask` count.
+fn characters(bytes: &[u8], mask: u8) -> String {
+    let mut text = String::with_capacity(2 * bytes.len());
+    for byte in bytes {
+        text.push(char::from(byte & mask));
+    }
+    text
 }
 
 const BASE64: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";

@@ -209,7 +209,14 @@ impl fmt::Display for Target {
             Target::Name { host, port } if host.contains(':') => f.pad(&format!("[{host}]:{port}")),
             Target::Name { host, port } => f.pad(&format!("{host}:{port}")),
             Target::Path(path) => f.pad(&printed(path)),
-            Target::Several(list) => f.pad(&list.iter().map(SocketAddr::to_string).collect::<Vec<_>>().join(", ")),
+            Target::Several(list) => {
+                let mut text = String::new();
+                for at in list {
+                    let separator = if text.is_empty() { "" } else { ", " };
+                    text.push_str(&format!("{separator}{at}"));
+                }
+                f.pad(&text)
+            }
             Target::Invalid(error) => f.pad(&error.to_string()),
         }
     }

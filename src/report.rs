@@ -332,7 +332,10 @@ impl fmt::Display for Report {
             Report::Accepted { connection, open } => write!(f, "{connection} accepted, {open} open"),
             Report::LookedUp { host, addresses } => {
                 write!(f, "{host} is")?;
-                addresses.iter().try_for_each(|address| write!(f, " {}", address.in_messages()))
+                for address in addresses {
+                    write!(f, " {}", address.in_messages())?;
+                }
+                Ok(())
             }
             Report::Attempt { address } => write!(f, "connecting to {address}"),
             Report::AttemptFailed { address, error } => write!(f, "connecting to {address} failed: {}", error.code()),

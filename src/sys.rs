@@ -643,16 +643,20 @@ pub(crate) fn local_ports() -> Option<Vec<u16>> {
     let (first, last) = range.trim().split_once(char::is_whitespace)?;
     let (first, last): (u16, u16) = (first.parse().ok()?, last.trim().parse().ok()?);
     // `8080,9148-9150`
-    let reserved: Vec<(u16, u16)> = setting("ip_local_reserved_ports")?
-        .trim()
-        .split(',')
-        .filter_map(|range| {
-            let (first, last) = range.split_once('-').unwrap_or((range, range));
-            Some((first.parse().ok()?, last.parse().ok()?))
-        })
-        .collect();
-    let is_reserved = |port: &u16| reserved.iter().any(|(first, last)| (first..=last).contains(&port));
-    Some((first..=last).filter(|port| !is_reserved(port)).collect())
+    let mut reserved: Vec<(u16, u16)> = Vec::new();
+    for range in setting("ip_local_reserved_ports")?.trim().split(',') {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        if let (Ok(first), Ok(last)) = (first.parse(), last.parse()) {
+            reserved.push((first, last));
+        }
+    }
+    let mut ports = Vec::new();
+    for port in first..=last {
+        if !reserved.iter().any(|(first, last)| *first <= port && port <= *last) {
+            ports.push(port);
+        }
+    }
+    Some(ports)
 }
 
 /// How long a backlog may be, whatever was asked for; a bound that will do where the system does not say.

@@ -191,7 +191,7 @@ impl<const SEATS: usize, const ROOM: usize> Gate<SEATS, ROOM> {
     pub(crate) fn wait(&self, until: Deadline, own: &[usize], done: &dyn Fn(View) -> bool) -> View {
         let mut waiting = lock(&self.waiting);
         waiting.threads += 1;
-        waiting.inside.extend(own);
+        waiting.inside.extend_from_slice(own);
         let round = waiting.round;
         self.word.fetch_or(WAITED, SeqCst);
         loop {

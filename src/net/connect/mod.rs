@@ -737,15 +737,23 @@ fn with_port(mut at: SocketAddr, port: u16) -> SocketAddr {
 /// error if none is. `::` is this machine in both families: by IPv4 after all others.
 fn of_family(list: &[SocketAddr], family: Option<Family>) -> Result<Vec<SocketAddr>> {
     let is_wanted = |at: &SocketAddr| family.is_none_or(|family| Address::from(*at).family() == family);
-    let is_everywhere = |at: &&SocketAddr| at.is_ipv6() && at.ip().is_unspecified();
+    let is_everywhere = |at: &SocketAddr| at.is_ipv6() && at.ip().is_unspecified();
     let by_v4 = |at: &SocketAddr| SocketAddr::from((loopback(Family::Ipv4), at.port()));
     let meant = |at: &SocketAddr| match family {
-        Some(Family::Ipv4) if is_everywhere(&at) => by_v4(at),
+        Some(Family::Ipv4) if is_everywhere(at) => by_v4(at),
         _ => reachable(*at),
     };
-    let mut wanted = interleave(list.iter().map(meant).filter(is_wanted).collect());
-    for by_v4 in list.iter().filter(is_everywhere).map(by_v4) {
-        if is_wanted(&by_v4) && !wanted.contains(&by_v4) {
+    let mut wanted = Vec::new();
+    for at in list {
+        let at = meant(at);
+        if is_wanted(&at) {
+            wanted.push(at);
+        }
+    }
+    wanted = interleave(wanted);
+    for at in list {
+        let by_v4 = by_v4(at);
+        if is_everywhere(at) && is_wanted(&by_v4) && !wanted.contains(&by_v4) {
             wanted.push(by_v4);
         }
     }
@@ -759,14 +767,13 @@ fn of_family(list: &[SocketAddr], family: Option<Family>) -> Result<Vec<SocketAd
 
 /// The order to try addresses in (RFC 8305, 4): the families take turns, beginning with that of the first address; in
 /// each, the order stays.
-fn interleave(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
-    let (first, count) = (addresses.first().is_some_and(SocketAddr::is_ipv4), addresses.len());
-    let (same, other): (Vec<_>, Vec<_>) = addresses.into_iter().partition(|at| at.is_ipv4() == first);
-    let (mut same, mut other) = (same.into_iter(), other.into_iter());
-    let mut turns = Vec::with_capacity(count);
-    while turns.len() < count {
-        turns.extend(same.next());
-        turns.extend(other.next());
+fn interleave(mut addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
+    let mut turns = Vec::with_capacity(addresses.len());
+    let mut is_v4 = addresses.first().is_some_and(SocketAddr::is_ipv4);
+    while !addresses.is_empty() {
+        let next = addresses.iter().position(|at| at.is_ipv4() == is_v4).unwrap_or(0);
+        turns.push(addresses.remove(next));
+        is_v4 = !is_v4;
     }
     turns
 }

@@ -275,7 +275,13 @@ impl Race<'_> {
                 self.lost(index, timed_out(self.config.addresses[index]));
             }
         }
-        std::mem::take(&mut self.failed).into_iter().flatten().collect()
+        let mut errors = Vec::new();
+        for error in &mut self.failed {
+            if let Some(error) = error.take() {
+                errors.push(error);
+            }
+        }
+        errors
     }
 }
 

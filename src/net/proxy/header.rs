@@ -13,9 +13,8 @@
 
 use std::fmt::Display;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
-use std::str::FromStr;
 
 use crate::address::{Address, Family};
 use crate::error::{Error, Result};
@@ -126,8 +125,8 @@ fn line(bytes: &[u8]) -> Result<Option<(Header, usize)>> {
     }
     let words: Vec<&[u8]> = most[..end].split(|byte| *byte == b' ').collect();
     let header = match words[..] {
-        [_, b"TCP4", client, reached, from, to] => passed::<Ipv4Addr>([client, reached], [from, to])?,
-        [_, b"TCP6", client, reached, from, to] => passed::<Ipv6Addr>([client, reached], [from, to])?,
+        [_, b"TCP4", client, reached, from, to] => passed(IpAddr::is_ipv4, [client, reached], [from, to])?,
+        [_, b"TCP6", client, reached, from, to] => passed(IpAddr::is_ipv6, [client, reached], [from, to])?,
         [_, b"TCP4" | b"TCP6", ..] => {
             return Err(wrong(format_args!("{} words with one space between them, not 6", words.len())));
         }
@@ -140,25 +139,19 @@ fn line(bytes: &[u8]) -> Result<Option<(Header, usize)>> {
     Ok(Some((header, end + 2)))
 }
 
-fn passed<T>([client, reached]: [&[u8]; 2], [from, to]: [&[u8]; 2]) -> Result<Header>
-where
-    T: FromStr,
-    IpAddr: From<T>,
-{
-    let client = (ip::<T>("source", client)?, port("source", from)?);
-    let reached = (ip::<T>("destination", reached)?, port("destination", to)?);
+type OfProtocol = fn(&IpAddr) -> bool;
+
+fn passed(of: OfProtocol, [client, reached]: [&[u8]; 2], [from, to]: [&[u8]; 2]) -> Result<Header> {
+    let client = (ip(of, "source", client)?, port("source", from)?);
+    let reached = (ip(of, "destination", reached)?, port("destination", to)?);
     Ok(Header::Passed { client: SocketAddr::from(client).into(), reached: SocketAddr::from(reached).into() })
 }
 
 /// std takes an IPv4 address in its one plain form only, without leading zeros. It takes an IPv6 address whose end is
 /// written as IPv4 too, which the grammar leaves out; but so HAProxy names the IPv4 clients of a listener for both.
-fn ip<T>(which: &str, word: &[u8]) -> Result<IpAddr>
-where
-    T: FromStr,
-    IpAddr: From<T>,
-{
-    let ip = std::str::from_utf8(word).ok().and_then(|text| text.parse::<T>().ok());
-    ip.map(IpAddr::from).ok_or_else(|| wrong(format_args!("{} is no {which} address of its protocol", quoted(word))))
+fn ip(of: OfProtocol, which: &str, word: &[u8]) -> Result<IpAddr> {
+    let ip = std::str::from_utf8(word).ok().and_then(|text| text.parse().ok());
+    ip.filter(of).ok_or_else(|| wrong(format_args!("{} is no {which} address of its protocol", quoted(word))))
 }
 
 fn port(which: &str, word: &[u8]) -> Result<u16> {

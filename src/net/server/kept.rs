@@ -75,12 +75,13 @@ impl Listener {
     /// Turns away those that are kept, for the thread that closes; gives what is to be told.
     pub(crate) fn turn_kept_away(&self) -> Vec<Refused> {
         let kept = std::mem::take(&mut *lock(&self.kept));
-        let turned_away = kept.into_iter().map(|Accepted { stream, remote, presence, slots, .. }| {
+        let mut turned_away = Vec::new();
+        for Accepted { stream, remote, presence, slots, .. } in kept {
             drop(slots);
             let local = self.local_of(&stream);
             self.turn_away(stream, RefusedBy::Closing, &Arc::new(presence));
-            Refused { local, remote, by: RefusedBy::Closing }
-        });
-        turned_away.collect()
+            turned_away.push(Refused { local, remote, by: RefusedBy::Closing });
+        }
+        turned_away
     }
 }

@@ -21,7 +21,7 @@ pub(crate) mod shutdown;
 pub(crate) mod told;
 pub(crate) mod workers;
 
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 use std::{fmt, io};
 
@@ -309,8 +309,13 @@ impl Server {
     /// [`connections`](Self::connections) counts a client when it gets its slot, a moment before it is listed here. A
     /// program that sends to all and must leave out none waits for the length of this list, and not for the count.
     pub fn sockets(&self) -> Vec<Socket> {
-        let open = self.inner.registry.open(&[]);
-        open.iter().filter_map(Weak::upgrade).map(|connection| Socket { connection }).collect()
+        let mut sockets = Vec::new();
+        for open in self.inner.registry.open(&[]) {
+            if let Some(connection) = open.upgrade() {
+                sockets.push(Socket { connection });
+            }
+        }
+        sockets
     }
 
     /// How many clients the kernel has connected and no thread has accepted yet, those in the

@@ -212,8 +212,13 @@ impl Registry {
     /// thread that holds it then, which must not hold another.
     pub(crate) fn open(&self, but: &[usize]) -> Vec<Weak<Connection>> {
         let state = lock(&self.state);
-        let others = state.open.iter().filter(|open| !but.contains(&open.presence));
-        others.map(|open| Weak::clone(&open.connection)).collect()
+        let mut others = Vec::with_capacity(state.open.len());
+        for open in state.open.iter() {
+            if !but.contains(&open.presence) {
+                others.push(Weak::clone(&open.connection));
+            }
+        }
+        others
     }
 
     /// How many clients have come so far, and threads to close it. One that is present and not counted yet is just
@@ -234,7 +239,7 @@ impl Registry {
 
     fn frame(&self, presence: usize) -> Frame {
         let behind = self.behind.get().map_or(&[][..], Vec::as_slice);
-        Frame::of(behind.iter().copied().chain([(self.identity(), presence)]))
+        Frame::of(behind).and((self.identity(), presence))
     }
 
     /// Counts the thread as being in callbacks, until what this returns is dropped.
@@ -262,7 +267,7 @@ impl Registry {
     /// What `own` names shuts the server down from inside, until what this returns is dropped: shutdowns at the same
     /// time do not cut each other.
     pub(crate) fn spare(&self, own: &[usize]) -> Spared<'_> {
-        lock(&self.state).spared.extend(own);
+        lock(&self.state).spared.extend_from_slice(own);
         Spared { registry: self, own: own.to_vec() }
     }
 
@@ -274,16 +279,18 @@ impl Registry {
     pub(crate) fn cut(&self, outcome: Outcome, spared: &[usize]) {
         // For all of them together, since many may be blocked in a write.
         let patience = Deadline::after(Duration::from_millis(100));
-        let cut = |other: Weak<Connection>| {
-            let connection = other.upgrade()?;
+        let mut all_ended = Vec::new();
+        for other in self.open(spared) {
+            let Some(connection) = other.upgrade() else { continue };
             let ended = connection.end(outcome, connection.mode_of_cut(patience.left().unwrap_or_default()));
             connection.interrupt_sources();
-            ended
-        };
-        let ended: Vec<_> = self.open(spared).into_iter().filter_map(cut).collect();
+            if let Some(ended) = ended {
+                all_ended.push(ended);
+            }
+        }
         self.cut_awaiting_header();
         self.lingering.cut();
-        Ended::tell_all(ended);
+        Ended::tell_all(all_ended);
     }
 
     fn cut_awaiting_header(&self) {

@@ -278,16 +278,15 @@ impl Listener {
             return;
         }
         let presence = Arc::new(Presence::counted(registry));
-        let mut turned_away = Vec::new();
         registry.slots.wake();
         self.turn.wake_all();
-        turned_away.extend(self.turn_kept_away());
+        let mut turned_away = self.turn_kept_away();
         if !self.adopted {
             registry.slots.close();
         }
         if is_shut {
             if self.options.answer_queued {
-                turned_away.extend(self.answer(&presence));
+                turned_away.append(&mut self.answer(&presence));
             }
             // Although no thread may be inside: a child that was forked would keep the port with its copy.
             if let Some(listener) = self.listener() {
@@ -407,7 +406,9 @@ impl Listener {
                 }
                 None => Err(error),
             });
-            wakers.extend(call.ok().flatten());
+            if let Ok(Some(waker)) = call {
+                wakers.push(waker);
+            }
         }
     }
 

@@ -41,7 +41,13 @@ impl Carried {
     }
 
     fn from(&self) -> Vec<Arc<Connection>> {
-        lock(&self.pipes).from.iter().filter_map(Weak::upgrade).collect()
+        let mut from = Vec::new();
+        for other in &lock(&self.pipes).from {
+            if let Some(other) = other.upgrade() {
+                from.push(other);
+            }
+        }
+        from
     }
 
     fn is_writing(&self) -> bool {

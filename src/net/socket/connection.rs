@@ -648,7 +648,9 @@ impl Ended {
         let mut reports = Vec::new();
         for Ended { reporter, report, owner, .. } in ended {
             first = first.or(owner);
-            reports.extend(report.map(|report| (reporter, report)));
+            if let Some(report) = report {
+                reports.push((reporter, report));
+            }
         }
         let _frame = first.as_ref().map(|owner| owner.frame());
         for (reporter, report) in reports {

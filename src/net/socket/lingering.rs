@@ -7,7 +7,6 @@
 //! what it has not read yet is still sent to it, unless it sends something before it has read all. Where all have sent,
 //! the connection that is about to end waits for a place, with its thread and its slot.
 
-use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
 use std::mem::MaybeUninit;
 use std::net::{Shutdown, TcpStream};
@@ -74,7 +73,7 @@ pub(crate) struct Lingering {
 #[derive(Default)]
 struct State {
     /// In the order they came.
-    list: VecDeque<Entry>,
+    list: Vec<Entry>,
     last: u64,
     /// How often all were cut.
     cuts: u64,
@@ -89,7 +88,7 @@ struct State {
 
 struct Entry {
     number: u64,
-    /// None while the thread looks at it.
+    /// None while the thread looks at it, and when it has ended.
     leaving: Option<Leaving>,
 }
 
@@ -223,7 +222,7 @@ impl Lingering {
         if state.runs || self.start(&mut state) {
             state.last += 1;
             let (number, next) = (state.last, leaving.next);
-            state.list.push_back(Entry { number, leaving: Some(leaving) });
+            state.list.push(Entry { number, leaving: Some(leaving) });
             if state.wakes_at.is_none_or(|at| next < at) {
                 self.changed.notify_one();
             }
@@ -256,11 +255,17 @@ impl Lingering {
         let (mut state, mut is_idle) = (self.state(), false);
         loop {
             let now = Instant::now();
-            let is_due = |entry: &mut Entry| {
-                let leaving = entry.leaving.take_if(|leaving| leaving.is_due(now))?;
-                Some((entry.number, leaving))
-            };
-            let due: Vec<_> = state.list.iter_mut().filter_map(is_due).collect();
+            let mut due = Vec::new();
+            let mut next = now + IDLE;
+            for entry in &mut state.list {
+                match &entry.leaving {
+                    Some(leaving) if leaving.is_due(now) => {
+                        due.push(Entry { number: entry.number, leaving: entry.leaving.take() });
+                    }
+                    Some(leaving) => next = next.min(leaving.next),
+                    None => {}
+                }
+            }
             if !due.is_empty() {
                 let is_closed = state.is_closed;
                 drop(state);
@@ -272,30 +277,24 @@ impl Lingering {
                 return;
             }
             is_idle = state.list.is_empty();
-            let next = state.list.iter().filter_map(|entry| Some(entry.leaving.as_ref()?.next)).min();
-            let next = next.unwrap_or(now + IDLE);
             state.wakes_at = Some(next);
             state = wait(&self.changed, state, Some(next.saturating_duration_since(now)));
             state.wakes_at = Some(now);
         }
     }
 
-    fn look_after(&self, due: Vec<(u64, Leaving)>, is_closed: bool) -> Guard<'_, State> {
-        let looked: Vec<_> = due
-            .into_iter()
-            .map(|(number, mut leaving)| {
-                let goes_on = leaving.look() && leaving.has_time(is_closed);
-                (number, goes_on.then_some(leaving))
-            })
-            .collect();
+    fn look_after(&self, mut due: Vec<Entry>, is_closed: bool) -> Guard<'_, State> {
+        for entry in &mut due {
+            entry.leaving.take_if(|leaving| !(leaving.look() && leaving.has_time(is_closed)));
+        }
         let mut state = self.state();
         let mut cut = Vec::new();
-        for (number, leaving) in looked {
+        for Entry { number, leaving } in due {
             // None there: it was cut meanwhile.
             match (state.list.binary_search_by_key(&number, |entry| entry.number), leaving) {
                 (Ok(at), Some(leaving)) => state.list[at].leaving = Some(leaving),
                 (Ok(at), None) => drop(state.list.remove(at)),
-                (Err(_), leaving) => cut.extend(leaving),
+                (Err(_), leaving) => cut.push(leaving),
             }
         }
         drop(state);
@@ -374,8 +373,12 @@ struct Taken {
 impl Places {
     /// The places are the process's: another server's thread closes one of its own that may go.
     fn let_another_server_give_one_up(&self, caller: &Arc<Lingering>) {
-        let servers: Vec<_> = lock(&self.state).servers.iter().filter_map(Weak::upgrade).collect();
-        servers.iter().any(|other| !Arc::ptr_eq(other, caller) && other.let_go_of_one());
+        let servers = lock(&self.state).servers.clone();
+        for other in servers.iter().filter_map(Weak::upgrade) {
+            if !Arc::ptr_eq(&other, caller) && other.let_go_of_one() {
+                return;
+            }
+        }
     }
 
     /// Blocks until something has changed since `seen`.

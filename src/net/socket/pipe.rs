@@ -222,7 +222,7 @@ fn both_ways(
     let name = format!("{thread_name} relay {}", to.remote_address());
     thread::scope(|scope| {
         let back = spawn_scoped(scope, name, *stack_size, move || {
-            let _frame = Frame::of(acts_for);
+            let _frame = Frame::of(&acts_for);
             back()
         })?;
         let there = there();

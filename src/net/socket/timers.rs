@@ -282,8 +282,9 @@ impl Limits {
     fn in_slices(&self, until: Until, now: u64) -> Until {
         let mut slice = sys::SLICE.map_or(NEVER, nanoseconds);
         if self.direction == Direction::Write {
-            let timers = [self.set.write, self.set.idle];
-            slice = timers.into_iter().filter(|time| *time > 0).fold(slice, |slice, time| slice.min(time / 8));
+            for time in [self.set.write, self.set.idle] {
+                slice = if time > 0 { slice.min(time / 8) } else { slice };
+            }
         }
         let at = now.saturating_add(slice);
         if at < until.at { Until { at, is_exact: true } } else { until }

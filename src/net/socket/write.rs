@@ -263,7 +263,7 @@ impl WriteGuard<'_> {
         if batch.is_empty() {
             return Ok(0);
         }
-        let slices: Vec<_> = batch.iter().map(|message| IoSlice::new(message)).collect();
+        let slices = slices(&batch);
         let (n, result) = self.write_counted(Data::Many(&slices, offset));
         // Once it is counted: a flush that is woken by this finds it in `bytes_written`.
         queue.wrote(n);
@@ -278,12 +278,12 @@ impl WriteGuard<'_> {
 
     /// Writes what the kernel takes of several messages without blocking.
     pub(crate) fn write_now(&self, messages: &[Message]) -> io::Result<usize> {
-        let slices: Vec<_>;
+        let several;
         let mut data = match messages {
             [message] => Data::One(message),
             messages => {
-                slices = messages.iter().map(|message| IoSlice::new(message)).collect();
-                Data::Many(&slices, 0)
+                several = slices(messages);
+                Data::Many(&several, 0)
             }
         };
         let (mut left, mut done) = (data.length(), 0);
@@ -395,6 +395,10 @@ impl WriteGuard<'_> {
             _ => Ok(()),
         }
     }
+}
+
+fn slices(messages: &[Message]) -> Vec<IoSlice<'_>> {
+    messages.iter().map(|message| IoSlice::new(message)).collect()
 }
 
 /// What a write after our own end gets.

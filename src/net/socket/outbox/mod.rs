@@ -103,7 +103,8 @@ impl Outbox {
         if messages.iter().all(|message| !message.is_empty()) {
             return Ok(self.push(messages, false)?);
         }
-        let messages: Vec<_> = messages.iter().filter(|message| !message.is_empty()).cloned().collect();
+        let mut messages = messages.to_vec();
+        messages.retain(|message| !message.is_empty());
         Ok(self.push(&messages, false)?)
     }
 
