@@ -17,7 +17,10 @@ pub(crate) struct Held<G> {
 pub(crate) type Guard<'a, T> = Held<MutexGuard<'a, T>>;
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> Guard<'_, T> {
-    Held::new(mutex.lock().unwrap_or_else(PoisonError::into_inner))
+    match mutex.lock() {
+        Ok(guard) => Held::new(guard),
+        Err(poisoned) => Held::new(poisoned.into_inner()),
+    }
 }
 
 /// The lock, unless another thread holds it.
