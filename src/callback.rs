@@ -29,7 +29,11 @@ pub(crate) struct Frame(usize);
 
 impl Frame {
     pub(crate) fn of(all: &[ActsFor]) -> Frame {
-        all.iter().fold(Frame(DEPTH.get()), |frame, one| frame.and(*one))
+        let mut frame = Frame(DEPTH.get());
+        for one in all {
+            frame = frame.and(*one);
+        }
+        frame
     }
 
     pub(crate) fn and(self, one: ActsFor) -> Frame {

@@ -1,7 +1,7 @@
 use std::borrow::Cow;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
-use std::{fmt, io, iter};
+use std::{fmt, io};
 
 use crate::address::Address;
 use crate::sys;
@@ -78,7 +78,7 @@ impl Cause {
 
     /// Whether an error says this, or has one that does as its source. Asks errors of the program's own.
     pub(crate) fn is_behind(self, error: &io::Error) -> bool {
-        Error::behind(error).any(|error| error.has(self))
+        Error::behind(error, &|error| error.has(self)).is_some()
     }
 
     fn kind_and_code(self) -> (io::ErrorKind, &'static str) {
@@ -141,24 +141,30 @@ impl Error {
     /// The error of the library inside an [`io::Error`], also where the program has wrapped it into one of its own, as
     /// its [`source`](std::error::Error::source). `None` if there is none.
     pub fn of(error: &io::Error) -> Option<&Error> {
-        Error::behind(error).next()
+        Error::behind(error, &|_| true)
     }
 
-    /// The errors of the library inside an [`io::Error`] and behind it, from the outermost on.
-    fn behind(error: &io::Error) -> impl Iterator<Item = &Error> {
+    /// The first error of the library that is so, of the one inside an [`io::Error`] and those behind it.
+    fn behind<'a>(error: &'a io::Error, is_so: &dyn Fn(&Error) -> bool) -> Option<&'a Error> {
         /// More sources than any error has that is not its own source.
         const MOST: usize = 64;
         fn inside(error: &io::Error) -> Option<&(dyn std::error::Error + 'static)> {
             error.get_ref().map(|error| error as _)
         }
-        fn next<'a>(error: &&'a (dyn std::error::Error + 'static)) -> Option<&'a (dyn std::error::Error + 'static)> {
-            match error.downcast_ref() {
+        let mut next = inside(error);
+        for _ in 0..MOST {
+            let error = next?;
+            match error.downcast_ref::<Error>() {
+                Some(error) if is_so(error) => return Some(error),
+                _ => {}
+            }
+            next = match error.downcast_ref::<io::Error>() {
                 // Its `source` is that of what is inside.
                 Some(error) => inside(error),
                 None => error.source(),
-            }
+            };
         }
-        iter::successors(inside(error), next).take(MOST).filter_map(|error| error.downcast_ref())
+        None
     }
 
     /// What an [`io::Error`] is, if it is one of the library's: not one that the program has made of it.

@@ -19,6 +19,11 @@ impl Write for OneLine<'_> {
         }
         self.0.write_str(&text[written..])
     }
+
+    // As by default, but not compiled into each caller.
+    fn write_fmt(&mut self, text: fmt::Arguments<'_>) -> fmt::Result {
+        fmt::write(self, text)
+    }
 }
 
 /// Control characters, the line and paragraph separators of Unicode, and those that reverse the order of what follows.

@@ -526,8 +526,13 @@ pub(crate) fn inode<T>(_: &T) -> Option<u64> {
 pub(crate) fn table_row(inode: u64, table: &str, most: usize) -> Option<String> {
     let inode = inode.to_string();
     let table = std::fs::File::open(format!("/proc/thread-self/net/{table}")).ok()?;
-    let rows = io::BufRead::lines(io::BufReader::with_capacity(32 << 10, table)).map_while(io::Result::ok);
-    rows.take(most).find(|row| row.split_whitespace().nth(9) == Some(&inode))
+    for row in io::BufRead::lines(io::BufReader::with_capacity(32 << 10, table)).take(most) {
+        let row = row.ok()?;
+        if row.split_whitespace().nth(9) == Some(&inode) {
+            return Some(row);
+        }
+    }
+    None
 }
 
 /// Joins or leaves a group of IPv4 on the interface with a number.
@@ -579,11 +584,15 @@ pub(crate) fn multicast_interface_v4(index: u32, name: Option<&str>) -> Option<I
     let bound = name.map_or(Ok(()), |name| options.bind_device(Some(name.as_bytes())));
     let bound = bound.and_then(|()| probe.connect((ALL_HOSTS, 9)));
     let source = bound.and_then(|()| probe.local_addr()).map(|at| at.ip());
-    let candidates = [source.ok(), Some(Ipv4Addr::LOCALHOST.into())];
-    candidates.into_iter().flatten().find_map(|candidate| match candidate {
-        std::net::IpAddr::V4(address) => options.leave_multicast_v4(&ALL_HOSTS, &address).is_ok().then_some(address),
-        std::net::IpAddr::V6(_) => None,
-    })
+    for candidate in [source.ok(), Some(Ipv4Addr::LOCALHOST.into())] {
+        match candidate {
+            Some(std::net::IpAddr::V4(address)) if options.leave_multicast_v4(&ALL_HOSTS, &address).is_ok() => {
+                return Some(address);
+            }
+            _ => {}
+        }
+    }
+    None
 }
 /// RFC 1724, 3.3: an address of the block 0.0.0.0/8 is an interface's number.
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
@@ -598,8 +607,13 @@ pub(crate) fn interface_of(address: Ipv6Addr) -> Option<u32> {
     }
     let table = std::fs::read_to_string("/proc/net/if_inet6").ok()?;
     let wanted = format!("{:032x}", u128::from(address));
-    let row = table.lines().find_map(|line| line.strip_prefix(&wanted))?;
+    let row = rest_of_line(&table, &wanted)?;
     u32::from_str_radix(row.split_whitespace().next()?, 16).ok()
+}
+
+/// What comes in the line of a text that begins so.
+fn rest_of_line<'a>(text: &'a str, begin: &str) -> Option<&'a str> {
+    text.lines().find_map(|line| line.strip_prefix(begin))
 }
 
 /// Joins a group for one source; `Unsupported` where socket2 has no such call.
@@ -627,7 +641,7 @@ pub(crate) fn descriptor_limit() -> Option<usize> {
     const DEFAULT: usize = 1024;
     let told = || {
         let limits = std::fs::read_to_string("/proc/self/limits").ok()?;
-        let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
+        let line = rest_of_line(&limits, "Max open files")?;
         line.split_whitespace().next()?.parse().ok()
     };
     LINUX.then(|| told().unwrap_or(DEFAULT))
@@ -705,7 +719,11 @@ fn mappings() -> Option<usize> {
     loop {
         match io::Read::read(&mut maps, &mut part).ok()? {
             0 => return Some(lines),
-            length => lines += part[..length].iter().filter(|byte| **byte == b'\n').count(),
+            length => {
+                for byte in &part[..length] {
+                    lines += usize::from(*byte == b'\n');
+                }
+            }
         }
     }
 }

@@ -169,7 +169,8 @@ pub(crate) fn connect(
         if limits.deadline.is_over() {
             return Err(failed(io::ErrorKind::TimedOut.into()));
         }
-        let time = limits.deadline.left().into_iter().chain(limits.cancel.map(|_| LOOK)).min();
+        let end = if limits.cancel.is_some() { limits.deadline.or_after(LOOK) } else { limits.deadline };
+        let time = end.left();
         if !limits.is_none() {
             // Never zero, which the system takes for no limit.
             let time = time.map(|time| time.max(Duration::from_millis(1)));

@@ -90,7 +90,11 @@ struct Waiting {
 
 impl Waiting {
     fn excused(&self) -> usize {
-        self.inside.iter().enumerate().filter(|(n, number)| !self.inside[..*n].contains(number)).count()
+        let mut excused = 0;
+        for (n, number) in self.inside.iter().enumerate() {
+            excused += usize::from(!self.inside[..n].contains(number));
+        }
+        excused
     }
 }
 

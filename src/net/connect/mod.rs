@@ -466,10 +466,7 @@ impl SocketOptions {
             return resolve(host, port, family);
         }
         let addresses = Question { host, port, family, resolver: self.resolver.as_ref() }.look_up(limits)?;
-        self.reporter.tell(|| Report::LookedUp {
-            host: host.into(),
-            addresses: addresses.iter().map(|at| with_port(*at, 0).into()).collect(),
-        });
+        self.reporter.tell(|| Report::LookedUp { host: host.into(), addresses: addresses_of(&addresses, Some(0)) });
         Ok(addresses)
     }
 
@@ -688,7 +685,7 @@ impl SocketOptions {
                     _ => {}
                 })
             });
-            let attempted = attempted.iter().map(|at| Address::from(*at)).collect();
+            let attempted = addresses_of(attempted, None);
             let file = Mutex::new(file.map(|mut file| Removal(Box::new(move || file.remove()))));
             let origin = Origin { attempted, attached: Mutex::new(attached), threads: self.threads.clone(), file };
             let _ = socket.connection.origin.set(Box::new(origin));
@@ -731,6 +728,15 @@ impl SocketOptions {
 fn with_port(mut at: SocketAddr, port: u16) -> SocketAddr {
     at.set_port(port);
     at
+}
+
+/// The addresses with another port, or with their own.
+fn addresses_of(list: &[SocketAddr], port: Option<u16>) -> Vec<Address> {
+    let mut addresses = Vec::with_capacity(list.len());
+    for at in list {
+        addresses.push(with_port(*at, port.unwrap_or(at.port())).into());
+    }
+    addresses
 }
 
 /// Those of a list that are of the family asked for, as they can be connected to, and in the order to try them in; an

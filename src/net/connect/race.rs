@@ -289,7 +289,7 @@ impl Race<'_> {
 impl Drop for Race<'_> {
     fn drop(&mut self) {
         if self.in_flight.call_off() {
-            for thread in self.threads.drain(..) {
+            for thread in std::mem::take(&mut self.threads) {
                 let _ = thread.join();
             }
         }

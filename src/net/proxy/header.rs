@@ -90,7 +90,7 @@ const CRC32C: u8 = 3;
 /// No header begins like this. Told at the first byte that is neither version's, and of the rest when the line is
 /// complete or the length known.
 pub(crate) fn parse(bytes: &[u8]) -> Result<Option<(Header, usize)>> {
-    let begins = |with: &[u8]| bytes.iter().zip(with).all(|(byte, with)| byte == with);
+    let begins = |with: &[u8]| bytes.starts_with(with) || with.starts_with(bytes);
     match () {
         () if begins(LINE) => line(bytes),
         () if begins(SIGNATURE) => binary(bytes),
@@ -321,8 +321,11 @@ fn additions(header: &[u8], mut at: usize) -> Result<Option<Range<usize>>> {
 
 /// Checks the sum, which is that of the header with zeros in its own place.
 fn check_sum(header: &[u8], value: Range<usize>) -> Result<()> {
-    let said = header[value.clone()].iter().fold(0, |said, byte| said << 8 | u32::from(*byte));
-    let sum = crc32c(header.iter().enumerate().map(|(i, byte)| if value.contains(&i) { 0 } else { *byte }));
+    let (mut said, mut zeroed) = (0, header.to_vec());
+    for byte in &mut zeroed[value] {
+        said = said << 8 | u32::from(std::mem::take(byte));
+    }
+    let sum = crc32c(&zeroed);
     if sum == said {
         return Ok(());
     }
@@ -330,9 +333,15 @@ fn check_sum(header: &[u8], value: Range<usize>) -> Result<()> {
 }
 
 /// RFC 4960, appendix B: the polynomial 0x1EDC6F41, its bits reflected.
-fn crc32c(bytes: impl Iterator<Item = u8>) -> u32 {
-    let shifted = |crc: u32| (crc >> 1) ^ (0x82f6_3b78 * (crc & 1));
-    !bytes.fold(!0, |crc, byte| (0..8).fold(crc ^ u32::from(byte), |crc, _| shifted(crc)))
+fn crc32c(bytes: &[u8]) -> u32 {
+    let mut crc = !0;
+    for byte in bytes {
+        crc ^= u32::from(*byte);
+        for _ in 0..8 {
+            crc = (crc >> 1) ^ (0x82f6_3b78 * (crc & 1));
+        }
+    }
+    !crc
 }
 
 fn halves(byte: u8) -> (u8, u8) {

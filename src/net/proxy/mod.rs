@@ -119,10 +119,9 @@ impl Source for Timed<'_> {
             if self.until.is_over() {
                 return self.look(buf);
             }
-            let times = [self.receiving.end.left(), self.until.left(), sys::SLICE];
-            let time = times.into_iter().flatten().min().map(|time| time.max(SHORTEST));
-            if time.is_some() {
-                self.stream.set_read_timeout(time)?;
+            let end = self.receiving.end.min(self.until);
+            if let Some(time) = sys::SLICE.map_or(end, |slice| end.or_after(slice)).left() {
+                self.stream.set_read_timeout(Some(time.max(SHORTEST)))?;
             }
             match self.stream.peek(buf) {
                 Err(error) if sys::is_passing(&error) => {}

@@ -329,7 +329,7 @@ impl Server {
         // By its number alone, without a lock or the listener itself: a `close` meanwhile frees the port at once.
         let inode = self.inner.inode.filter(|_| self.is_listening())?;
         // A listener on an IPv4 address may be a socket of IPv6.
-        let row = ["tcp", "tcp6"].into_iter().find_map(|table| sys::table_row(inode, table, usize::MAX))?;
+        let row = sys::table_row(inode, "tcp", usize::MAX).or_else(|| sys::table_row(inode, "tcp6", usize::MAX))?;
         // The column is tx_queue:rx_queue, in hexadecimal; of a listener the second is the length of its queue.
         let (_, queued) = row.split_whitespace().nth(4)?.split_once(':')?;
         usize::from_str_radix(queued, 16).ok()

@@ -294,8 +294,10 @@ impl Registry {
     }
 
     fn cut_awaiting_header(&self) {
-        for stream in lock(&self.state).awaiting_header.drain(..).filter_map(|stream| stream.upgrade()) {
-            let _ = stream.shutdown(Shutdown::Both);
+        for stream in std::mem::take(&mut lock(&self.state).awaiting_header) {
+            if let Some(stream) = stream.upgrade() {
+                let _ = stream.shutdown(Shutdown::Both);
+            }
         }
     }
 

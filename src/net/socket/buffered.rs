@@ -7,7 +7,7 @@ use std::{fmt, str, thread};
 use crate::error::Error;
 use crate::net::socket::Socket;
 use crate::net::socket::connection::BUFFERED;
-use crate::net::socket::write::Data;
+use crate::net::socket::write::{Data, length};
 
 /// A connection with a buffer for each direction, as std's `BufReader` and `BufWriter` in one. Made by
 /// [`Socket::buffered`].
@@ -315,7 +315,7 @@ impl Buffered {
             return Err(error.into());
         }
         self.socket.connection.check_writable()?;
-        let length: usize = data.iter().map(|data| data.len()).sum();
+        let length = length(data);
         if self.output.len() + length > SIZE {
             return self.write_out_with(data);
         }

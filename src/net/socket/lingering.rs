@@ -126,7 +126,8 @@ impl Lingering {
 
     /// How many linger, and how many were not waited for because too many did.
     pub(crate) fn counts(&self) -> (u64, u64) {
-        let taken: usize = self.taken.iter().map(|taken| taken.load(SeqCst)).sum();
+        let [connections, refused] = &self.taken;
+        let taken = connections.load(SeqCst) + refused.load(SeqCst);
         (taken as u64, self.cut_short.load(SeqCst))
     }
 

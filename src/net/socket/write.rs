@@ -81,7 +81,7 @@ impl<'a> Data<'a> {
     fn length(self) -> usize {
         match self {
             Data::One(data) => data.len(),
-            Data::Many(buffers, offset) => buffers.iter().map(|buffer| buffer.len()).sum::<usize>() - offset,
+            Data::Many(buffers, offset) => length(buffers) - offset,
         }
     }
 
@@ -395,6 +395,10 @@ impl WriteGuard<'_> {
             _ => Ok(()),
         }
     }
+}
+
+pub(crate) fn length(buffers: &[IoSlice<'_>]) -> usize {
+    buffers.iter().map(|buffer| buffer.len()).sum()
 }
 
 fn slices(messages: &[Message]) -> Vec<IoSlice<'_>> {

@@ -196,10 +196,14 @@ impl Queue {
     /// Throws away the messages that are not begun, nor follow one that is. An end stays.
     pub(crate) fn clear(&self) {
         let mut state = self.state();
-        let following = state.messages.iter().skip(state.begun).take_while(|queued| queued.follows).count();
-        let kept = state.begun + following;
+        let mut kept = state.begun;
+        while state.messages.get(kept).is_some_and(|queued| queued.follows) {
+            kept += 1;
+        }
         let dropped = state.messages.split_off(kept);
-        state.bytes -= dropped.iter().map(|queued| size(queued.message.len())).sum::<usize>();
+        for queued in &dropped {
+            state.bytes -= size(queued.message.len());
+        }
         self.tell_moved(&state);
         drop(state);
         drop(dropped);
