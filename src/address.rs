@@ -150,9 +150,12 @@ pub(crate) fn canonical(at: SocketAddr) -> SocketAddr {
 /// A client names its own end as it likes, and must not forge a line of a log by that. The NUL that begins an abstract
 /// name is written `@`, as other programs do: in a log it would be invisible, and in the name of a thread a panic.
 pub(crate) fn printed(path: &Path) -> String {
-    let mut text = String::new();
+    let (mut shown, mut text) = (String::new(), String::new());
+    for c in path.to_string_lossy().chars() {
+        shown.push(if c == '\0' { '@' } else { c });
+    }
     // Writing to a string cannot fail.
-    let _ = OneLine(&mut text).write_str(&path.to_string_lossy().replace('\0', "@"));
+    let _ = OneLine(&mut text).write_str(&shown);
     text
 }
 
@@ -160,7 +163,10 @@ fn json_string(text: &str) -> String {
     let mut json = String::from("\"");
     for c in text.chars() {
         match c {
-            '"' | '\\' => json.extend(['\\', c]),
+            '"' | '\\' => {
+                json.push('\\');
+                json.push(c);
+            }
             c if c < ' ' => json.push_str(&format!("\\u{:04x}", c as u32)),
             c => json.push(c),
         }

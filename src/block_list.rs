@@ -334,8 +334,8 @@ impl Rule {
 
     /// A rule from the text that [`Display`](fmt::Display) gives it.
     fn parse(text: &str) -> Option<Rule> {
-        let (kind, rest) = text.split_once(": ")?;
-        let (family, rest) = rest.split_once(' ')?;
+        let (kind, rest) = text.split_once(':')?;
+        let (family, rest) = rest.strip_prefix(' ')?.split_once(' ')?;
         let rule = match kind {
             "Address" => rest.parse().map(Rule::Address).ok(),
             "Range" => {
@@ -369,7 +369,7 @@ impl Rule {
 
 impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let family = self.family();
+        let (f, family): (&mut dyn fmt::Write, _) = (f, self.family());
         match self {
             Rule::Address(ip) => write!(f, "Address: {family} {ip}"),
             Rule::Range(start, end) => write!(f, "Range: {family} {start}-{end}"),
@@ -394,20 +394,30 @@ impl Coverage {
     /// Covers the addresses by so many rules more.
     fn change(&mut self, first: u128, last: u128, by: isize) {
         // Nothing comes after the last address of all.
-        let ends = [Some(first), last.checked_add(1)];
-        for end in ends.into_iter().flatten() {
-            let rules = self.at(end);
-            self.0.insert(end, rules);
+        let end = last.checked_add(1);
+        self.begin_step(first);
+        if let Some(end) = end {
+            self.begin_step(end);
         }
         for (_, rules) in self.0.range_mut(first..=last) {
             *rules = rules.wrapping_add_signed(by);
         }
         // Only at the two ends has the step changed, so only there can it have become none.
-        for end in ends.into_iter().flatten() {
-            let before = end.checked_sub(1).map_or(0, |ip| self.at(ip));
-            if self.at(end) == before {
-                self.0.remove(&end);
-            }
+        self.drop_if_no_step(first);
+        if let Some(end) = end {
+            self.drop_if_no_step(end);
+        }
+    }
+
+    fn begin_step(&mut self, ip: u128) {
+        let rules = self.at(ip);
+        self.0.insert(ip, rules);
+    }
+
+    fn drop_if_no_step(&mut self, ip: u128) {
+        let before = ip.checked_sub(1).map_or(0, |ip| self.at(ip));
+        if self.at(ip) == before {
+            self.0.remove(&ip);
         }
     }
 }

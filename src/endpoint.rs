@@ -83,7 +83,7 @@ impl Endpoint {
             Some(Some(inner)) if inner.contains(':') => Target::host(inner, port),
             Some(_) => Target::bad_host(host),
             None if host.is_empty() => Target::Port(port),
-            None if host.contains("//") => Target::bad_host(host),
+            None if host.as_bytes().windows(2).any(|pair| pair == b"//") => Target::bad_host(host),
             None if host.contains(':') => Target::Invalid(Error::invalid(
                 "ERR_INVALID_ARG_VALUE",
                 format!("The endpoint '{text}' is invalid: an IPv6 address stands in brackets, [{host}]:{port}"),

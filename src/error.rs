@@ -346,22 +346,22 @@ impl Error {
     /// Several addresses were tried and each failed. The code is that of the first.
     pub(crate) fn aggregate(to: impl fmt::Display, causes: Vec<Error>) -> Error {
         let first = causes.first().cloned().unwrap_or_else(|| Error::new(io::ErrorKind::NotFound, "ENOTFOUND"));
-        Error::led_by(first, to, causes)
+        Error::led_by(first, &to, causes)
     }
 
     /// Several addresses were tried and a deadline ended it. The code is the deadline's, whatever failed before.
     pub(crate) fn aggregate_at_deadline(to: impl fmt::Display, causes: Vec<Error>) -> Error {
-        Error::led_by(Error::call("connect", &io::ErrorKind::TimedOut.into()), to, causes)
+        Error::led_by(Error::call("connect", &io::ErrorKind::TimedOut.into()), &to, causes)
     }
 
-    fn led_by(mut this: Error, to: impl fmt::Display, causes: Vec<Error>) -> Error {
+    fn led_by(mut this: Error, to: &dyn fmt::Display, causes: Vec<Error>) -> Error {
         let mut text = format!("{} {} {to} (", this.0.syscall.unwrap_or("connect"), this.0.code);
         for (i, cause) in causes.iter().enumerate() {
             let separator = if i == 0 { "" } else { ", " };
-            match cause.address() {
-                Some(address) => text.push_str(&format!("{separator}{address} {}", cause.code())),
-                None => text.push_str(&format!("{separator}{cause}")),
-            }
+            text.push_str(&match cause.address() {
+                Some(address) => format!("{separator}{address} {}", cause.code()),
+                None => format!("{separator}{cause}"),
+            });
         }
         text.push(')');
         this.0.text = Some(text.into());
@@ -379,6 +379,7 @@ impl fmt::Display for Error {
         if let Some(source) = self.own_source() {
             return source.fmt(f);
         }
+        let f: &mut dyn fmt::Write = f;
         write!(f, "{} {}", this.syscall.unwrap_or("operation"), this.code)?;
         if this.syscall == Some("listen") {
             write!(f, ": {}", description(&this.code))?;

@@ -297,7 +297,8 @@ impl Buffered {
     /// After a write of `n` bytes of what is kept and of more: how many of these.
     fn written(&mut self, n: usize, result: io::Result<()>) -> io::Result<usize> {
         let kept = self.output.len();
-        self.output.drain(..n.min(kept));
+        self.output.copy_within(n.min(kept).., 0);
+        self.output.truncate(kept.saturating_sub(n));
         match result {
             Err(error) if n <= kept => {
                 if error.kind() != io::ErrorKind::TimedOut {

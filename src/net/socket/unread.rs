@@ -17,7 +17,7 @@ impl Unread {
             self.buffer[start..self.start].copy_from_slice(bytes);
             self.start = start;
         } else {
-            self.buffer.splice(..self.start, bytes.iter().copied());
+            self.buffer = [bytes, self.bytes()].concat();
             self.start = 0;
         }
     }
