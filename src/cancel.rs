@@ -162,6 +162,16 @@ impl fmt::Debug for Cancel {
     }
 }
 
+/// Tells that what holds it is gone; a last field is dropped last.
+#[derive(Default)]
+pub(crate) struct FiredOnDrop(pub(crate) Cancel);
+
+impl Drop for FiredOnDrop {
+    fn drop(&mut self) {
+        self.0.cancel();
+    }
+}
+
 /// What ends a connect before its time.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits<'a> {

@@ -8,13 +8,13 @@ use std::time::Duration;
 use std::{fmt, io, mem};
 
 use crossbeam_channel::{
-    self as channel, Receiver, RecvError, RecvTimeoutError, Sender, TryRecvError, TrySendError, bounded, never, select,
+    self as channel, Receiver, RecvError, RecvTimeoutError, Sender, TryRecvError, TrySendError, bounded, select,
 };
 
 use crate::error::{Error, Result};
 use crate::sync::deadline::Deadline;
 use crate::sync::poison::lock;
-use crate::sync::wait_queue::WaitQueue;
+use crate::sync::wait_queue::{Ticket, WaitQueue};
 use crate::thread::Running;
 
 /// The receiving end of a channel of events, made by the `events(n)` of a server or socket, and by the
@@ -34,16 +34,30 @@ use crate::thread::Running;
 /// destroyed, and a clone of the receiver gives none.
 pub struct Events<T> {
     receiver: Receiver<T>,
-    /// Dropped first: those who wait for room give up.
-    stop: Option<Sender<Infallible>>,
-    queue: Arc<WaitQueue<SENDING>>,
-    close: Box<dyn Fn() + Send + Sync>,
-    begin_shutdown: Box<BeginShutdown>,
-    /// Threads of shutdowns that were begun, where nothing else waits for them.
-    shutdowns: Mutex<Vec<Running>>,
+    fed: Fed,
     /// What is done with what nothing has received when this is dropped, where that is more than dropping it.
     discard: Option<fn(T)>,
+}
+
+/// What the receiving end has of what feeds it.
+struct Fed {
+    /// Dropped first: those who wait for room give up.
+    stop: Option<Sender<Infallible>>,
+    room: Arc<Room>,
+    close: Box<dyn Fn() + Send + Sync>,
+    begin_shutdown: Box<BeginShutdown>,
     running: Option<Running>,
+    /// Threads of shutdowns that were begun, where nothing else waits for them.
+    shutdowns: Mutex<Vec<Running>>,
+}
+
+/// What feeds a channel.
+pub(crate) struct Source {
+    /// The thread that feeds it.
+    pub(crate) running: Running,
+    /// Ends what feeds it.
+    pub(crate) close: Box<dyn Fn() + Send + Sync>,
+    pub(crate) begin_shutdown: Box<BeginShutdown>,
 }
 
 // What the channel and the closures hold is changed by one atomic step or under a lock.
@@ -51,7 +65,7 @@ impl<T> UnwindSafe for Events<T> {}
 impl<T> RefUnwindSafe for Events<T> {}
 
 /// Begins to end what feeds a channel; gives the thread that does, where the channel is to wait for it.
-type BeginShutdown = dyn Fn(Duration) -> io::Result<Option<Running>> + Send + Sync;
+pub(crate) type BeginShutdown = dyn Fn(Duration) -> io::Result<Option<Running>> + Send + Sync;
 
 /// What those who send for one connection hold open. When it is dropped, the thread that made it gives up waiting for
 /// room.
@@ -61,8 +75,8 @@ pub(crate) struct CloseSignal {
 }
 
 impl CloseSignal {
-    /// For the calling thread; and what [`send_unless`](Feed::send_unless) looks at.
-    pub(crate) fn new() -> (CloseSignal, Receiver<Infallible>) {
+    /// For the calling thread; and what [`send`](Feed::send) looks at.
+    pub(crate) fn new() -> (CloseSignal, Over) {
         let (open, over) = bounded(0);
         (CloseSignal { open: Some(open), sender: thread::current() }, over)
     }
@@ -75,16 +89,23 @@ impl Drop for CloseSignal {
     }
 }
 
-/// The sending end.
-pub(crate) struct Feed<T> {
-    sender: Sender<T>,
-    gone: Receiver<Infallible>,
-    /// Those who wait for room.
-    queue: Arc<WaitQueue<SENDING>>,
-}
+/// The sending end. What feeds a channel is compiled once, and the channel where a program makes one: so the two meet
+/// in a box.
+pub(crate) struct Feed<T>(Box<SendTo<T>>);
+
+type SendTo<T> = dyn Fn(T, Option<&Over>) -> Result<(), Disconnected> + Send + Sync;
+
+/// It is disconnected when something is over.
+pub(crate) type Over = Receiver<Infallible>;
 
 /// The channel's end will never come to this event.
 pub(crate) struct Disconnected;
+
+/// What those who wait for room look at.
+struct Room {
+    gone: Over,
+    queue: WaitQueue<SENDING>,
+}
 
 /// How many threads of those that wait for room are in a `select!`; the others wait behind them.
 const SENDING: usize = 2;
@@ -92,45 +113,16 @@ const SENDING: usize = 2;
 /// More room than this is a mistake: all of it is allocated at once.
 const MOST: usize = 1 << 20;
 
-/// The receiving end of a channel that nothing feeds yet.
-pub(crate) struct Unfed<T> {
-    receiver: Receiver<T>,
-    stop: Sender<Infallible>,
-    queue: Arc<WaitQueue<SENDING>>,
-}
-
-/// A channel for at most `n` events.
-pub(crate) fn channel<T>(n: usize) -> Result<(Feed<T>, Unfed<T>)> {
-    if n > MOST {
-        return Err(Error::option("n", format!("<= {MOST}"), n));
-    }
+/// A channel for at most `n` events, which `feed` begins to feed.
+pub(crate) fn channel<T: Send + 'static>(
+    n: usize,
+    feed: impl FnOnce(Feed<T>) -> io::Result<Source>,
+) -> io::Result<Events<T>> {
+    let (stop, room) = Room::for_events(n)?;
     let (sender, receiver) = bounded(n);
-    let (stop, gone) = bounded(0);
-    let queue = Arc::new(WaitQueue::default());
-    let unfed = Unfed { receiver, stop, queue: Arc::clone(&queue) };
-    Ok((Feed { sender, gone, queue }, unfed))
-}
-
-impl<T> Unfed<T> {
-    /// `close` ends what feeds the channel, and `begin_shutdown` begins to; `running` is the thread that feeds it.
-    pub(crate) fn fed_by(
-        self,
-        running: Running,
-        close: impl Fn() + Send + Sync + 'static,
-        begin_shutdown: impl Fn(Duration) -> io::Result<Option<Running>> + Send + Sync + 'static,
-    ) -> Events<T> {
-        let Unfed { receiver, stop, queue } = self;
-        Events {
-            receiver,
-            stop: Some(stop),
-            queue,
-            close: Box::new(close),
-            begin_shutdown: Box::new(begin_shutdown),
-            shutdowns: Mutex::default(),
-            discard: None,
-            running: Some(running),
-        }
-    }
+    let its = Arc::clone(&room);
+    let source = feed(Feed(Box::new(move |event, over| send(&sender, &its, event, over))))?;
+    Ok(Events { receiver, fed: Fed::new(stop, room, source), discard: None })
 }
 
 impl<T> Events<T> {
@@ -200,9 +192,7 @@ impl<T> Events<T> {
     /// # Errors
     /// The thread that sees to the end cannot be started. Nothing was done then.
     pub fn begin_shutdown(&self, grace: Duration) -> io::Result<()> {
-        let running = (self.begin_shutdown)(grace)?;
-        lock(&self.shutdowns).extend(running);
-        Ok(())
+        self.fed.begin_shutdown(grace)
     }
 
     /// The channel's own receiver, for `select!` and for several threads that receive: each event goes to one of them.
@@ -222,10 +212,21 @@ impl<'a, T> IntoIterator for &'a Events<T> {
     }
 }
 
-impl<T> Drop for Events<T> {
-    fn drop(&mut self) {
+impl Fed {
+    fn new(stop: Sender<Infallible>, room: Arc<Room>, source: Source) -> Fed {
+        let Source { running, close, begin_shutdown } = source;
+        Fed { stop: Some(stop), room, close, begin_shutdown, running: Some(running), shutdowns: Mutex::default() }
+    }
+
+    fn begin_shutdown(&self, grace: Duration) -> io::Result<()> {
+        let running = (self.begin_shutdown)(grace)?;
+        lock(&self.shutdowns).extend(running);
+        Ok(())
+    }
+
+    fn end(&mut self) {
         self.stop = None;
-        self.queue.wake_all();
+        self.room.queue.wake_all();
         (self.close)();
         if let Some(running) = self.running.take() {
             // What it ended with went through the channel. On one of its own threads there is nothing to wait for.
@@ -234,6 +235,12 @@ impl<T> Drop for Events<T> {
         for shutdown in mem::take(&mut *lock(&self.shutdowns)) {
             let _ = shutdown.join();
         }
+    }
+}
+
+impl<T> Drop for Events<T> {
+    fn drop(&mut self) {
+        self.fed.end();
         if let Some(discard) = self.discard {
             self.receiver.try_iter().for_each(discard);
         }
@@ -247,36 +254,54 @@ impl<T> fmt::Debug for Events<T> {
 }
 
 impl<T> Feed<T> {
-    /// Sends, waiting for room until the receiver is gone.
-    pub(crate) fn send(&self, event: T) -> Result<(), Disconnected> {
-        self.send_unless(event, &never())
+    /// Sends, waiting for room until the receiver is gone or `over` is disconnected. Where there is an `over`, the end of
+    /// the receiver disconnects that too.
+    pub(crate) fn send(&self, event: T, over: Option<&Over>) -> Result<(), Disconnected> {
+        (self.0)(event, over)
+    }
+}
+
+fn send<T>(sender: &Sender<T>, room: &Room, mut event: T, over: Option<&Over>) -> Result<(), Disconnected> {
+    // First: an event must not slip into a channel that was dropped, as if somebody would answer it.
+    if is_over(&room.gone) {
+        return Err(Disconnected);
+    }
+    // Mostly there is room and nobody waits for it, and then a `select!` would cost several times as much.
+    if room.queue.is_empty() {
+        match sender.try_send(event) {
+            Ok(()) => return Ok(()),
+            Err(TrySendError::Full(back)) => event = back,
+            Err(TrySendError::Disconnected(_)) => return Err(Disconnected),
+        }
+    }
+    let over = over.unwrap_or(&room.gone);
+    let _front = room.enter(over)?;
+    select! {
+        send(sender, event) -> sent => sent.map_err(|_| Disconnected),
+        recv(over) -> _ => Err(Disconnected),
+    }
+}
+
+impl Room {
+    #[inline]
+    fn for_events(n: usize) -> Result<(Sender<Infallible>, Arc<Room>)> {
+        if n > MOST {
+            return Err(Error::option("n", format!("<= {MOST}"), n));
+        }
+        let (stop, gone) = bounded(0);
+        Ok((stop, Arc::new(Room { gone, queue: WaitQueue::default() })))
     }
 
-    /// Sends, waiting for room until the receiver is gone or `over` is disconnected.
-    pub(crate) fn send_unless(&self, mut event: T, over: &Receiver<Infallible>) -> Result<(), Disconnected> {
-        let is_gone = || self.gone.try_recv() == Err(TryRecvError::Disconnected);
-        let is_over = || is_gone() || over.try_recv() == Err(TryRecvError::Disconnected);
-        // First: an event must not slip into a channel that was dropped, as if somebody would answer it.
-        if is_gone() {
-            return Err(Disconnected);
-        }
-        // Mostly there is room and nobody waits for it, and then a `select!` would cost several times as much.
-        if self.queue.is_empty() {
-            match self.sender.try_send(event) {
-                Ok(()) => return Ok(()),
-                Err(TrySendError::Full(back)) => event = back,
-                Err(TrySendError::Disconnected(_)) => return Err(Disconnected),
-            }
-        }
-        let _front = self.queue.enter(Deadline::NEVER, is_over).ok_or(Disconnected)?;
+    /// Waits to be one of those in a `select!`.
+    #[inline]
+    fn enter(&self, over: &Over) -> Result<Ticket<'_>, Disconnected> {
+        let front = self.queue.enter(Deadline::NEVER, || is_over(&self.gone) || is_over(over)).ok_or(Disconnected)?;
         // Again, since `select!` takes any arm that is ready.
-        if is_gone() {
-            return Err(Disconnected);
-        }
-        select! {
-            send(self.sender, event) -> sent => sent.map_err(|_| Disconnected),
-            recv(self.gone) -> _ => Err(Disconnected),
-            recv(over) -> _ => Err(Disconnected),
-        }
+        if is_over(&self.gone) { Err(Disconnected) } else { Ok(front) }
     }
+}
+
+#[inline]
+fn is_over(over: &Over) -> bool {
+    over.try_recv() == Err(TryRecvError::Disconnected)
 }

@@ -2,7 +2,7 @@ use std::io;
 
 use crate::dgram::each::SocketEvent;
 use crate::dgram::socket::Socket;
-use crate::events::{CloseSignal, Events, channel};
+use crate::events::{CloseSignal, Events, Feed, Source, channel};
 
 impl Socket {
     /// Receives on a thread of its own, and sends each event into a channel that holds `n` at most; 0 hands each one
@@ -32,9 +32,13 @@ impl Socket {
     /// # Errors
     /// `ERR_SOCKET_DGRAM_NOT_RUNNING` if the socket is closed. `ERR_OUT_OF_RANGE` for more than 1,048,576 events. The
     /// thread cannot be started.
+    #[inline]
     pub fn events(&self, n: usize) -> io::Result<Events<SocketEvent>> {
+        channel(n, |feed| self.feed(feed))
+    }
+
+    fn feed(&self, feed: Feed<SocketEvent>) -> io::Result<Source> {
         drop(self.open()?);
-        let (feed, events) = channel(n)?;
         let socket = self.clone();
         let running = self.start(move || {
             // A thread that waits for room stops waiting when the socket is closed.
@@ -44,18 +48,18 @@ impl Socket {
                 let is_close = matches!(event, SocketEvent::Close);
                 let event = event.into_owned();
                 // This one is sent even so.
-                let sent = if is_close { feed.send(event) } else { feed.send_unless(event, &closed) };
-                if sent.is_err() {
+                if feed.send(event, (!is_close).then_some(&closed)).is_err() {
                     socket.close();
                 }
                 Ok(())
             })
         })?;
         let (socket, ending) = (self.clone(), self.clone());
+        let close = move || socket.close();
         let begin_shutdown = move |_| {
             ending.close();
             Ok(None)
         };
-        Ok(events.fed_by(running, move || socket.close(), begin_shutdown))
+        Ok(Source { running, close: Box::new(close), begin_shutdown: Box::new(begin_shutdown) })
     }
 }

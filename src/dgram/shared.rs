@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock, RwLock};
 use std::{io, process};
 
 use crate::block_list::BlockList;
-use crate::cancel::{Attached, Cancel};
+use crate::cancel::{Attached, Cancel, FiredOnDrop};
 use crate::dgram::interface::{Interface, Membership};
 use crate::dgram::options::SocketOptions;
 use crate::dgram::timeouts::Timeouts;
@@ -178,16 +178,6 @@ pub(crate) struct Open {
     pub(crate) waker: OnceLock<Waker>,
     /// The last field: it is dropped, and so fired, once the descriptor is closed.
     pub(crate) gone: FiredOnDrop,
-}
-
-/// Tells that what has it as its last field is gone.
-#[derive(Default)]
-pub(crate) struct FiredOnDrop(pub(crate) Cancel);
-
-impl Drop for FiredOnDrop {
-    fn drop(&mut self) {
-        self.0.cancel();
-    }
 }
 
 impl Open {

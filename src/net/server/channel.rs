@@ -1,10 +1,9 @@
 //! The events of a server, through a channel.
 
-use std::time::Duration;
 use std::{io, thread};
 
 use crate::error::Error;
-use crate::events::{Events, Feed, channel};
+use crate::events::{BeginShutdown, Events, Feed, Source, channel};
 use crate::net::server::Server;
 use crate::net::server::accept::accept;
 use crate::net::server::patience::Caller;
@@ -13,7 +12,7 @@ use crate::net::socket::Socket;
 use crate::net::socket::channel::feed_from;
 use crate::net::socket::each::SocketEvent;
 use crate::report::{Outcome, Report};
-use crate::thread::{Running, ThreadOptions, spawn_scoped};
+use crate::thread::{ThreadOptions, spawn_scoped};
 
 /// What happens on a [`Server`] whose events go [through a channel](Server::events).
 #[derive(Debug, Clone)]
@@ -62,35 +61,40 @@ impl Server {
     /// `ERR_SERVER_ALREADY_LISTEN` if the server is being served already. `ERR_OUT_OF_RANGE` if `n` is above 1,048,576:
     /// the room is allocated at once. The thread cannot be started.
     #[doc(alias = "asyncIterator")]
+    #[inline]
     pub fn events(&self, n: usize) -> io::Result<Events<ServerEvent>> {
-        let (feed, events) = channel(n)?;
+        channel(n, |feed| self.feed_events(feed))
+    }
+
+    fn feed_events(&self, feed: Feed<ServerEvent>) -> io::Result<Source> {
         self.claim()?;
         let server = self.clone();
         let running = self.start(move || {
+            let send = |event| feed.send(event, None);
             let told = |error| {
                 let error = Error::from(error);
-                drop(feed.send(ServerEvent::Error(error.clone())));
+                drop(send(ServerEvent::Error(error.clone())));
                 error.into()
             };
             let result = server
                 .on()
                 .connection(|socket| {
-                    if feed.send(ServerEvent::Connection(socket.clone())).is_err() {
+                    if send(ServerEvent::Connection(socket.clone())).is_err() {
                         socket.destroy();
                         return Ok(());
                     }
-                    feed_from(socket, &feed, |event| ServerEvent::Socket(socket.clone(), event))
+                    feed_from(socket, &|event, over| feed.send(ServerEvent::Socket(socket.clone(), event), over))
                 })
                 // Nobody is there to be told if sending fails.
-                .refused(|client| drop(feed.send(ServerEvent::Refused(client.clone()))))
+                .refused(|client| drop(send(ServerEvent::Refused(client.clone()))))
                 .error(|error, connection| {
                     if connection.is_none() {
-                        drop(feed.send(ServerEvent::Error(error.clone())));
+                        drop(send(ServerEvent::Error(error.clone())));
                     }
                 })
                 .run_claimed()
                 .map_err(told);
-            drop(feed.send(ServerEvent::Close));
+            drop(send(ServerEvent::Close));
             result
         })?;
         let server = self.clone();
@@ -100,7 +104,7 @@ impl Server {
             server.inner.registry.interrupt_newcomers();
             server.inner.registry.cut(Outcome::Destroyed, &[]);
         };
-        Ok(events.fed_by(running, close, self.beginner()))
+        Ok(Source { running, close: Box::new(close), begin_shutdown: self.beginner() })
     }
 
     /// Accepts on threads of its own, and sends each connection into a channel that holds `n` at most; 0 hands each one
@@ -140,8 +144,12 @@ impl Server {
     /// # Errors
     /// `ERR_SERVER_ALREADY_LISTEN` if the server is being served already. `ERR_OUT_OF_RANGE` if `n` is above 1,048,576:
     /// the room is allocated at once. The thread cannot be started.
+    #[inline]
     pub fn incoming(&self, n: usize) -> io::Result<Events<Socket>> {
-        let (feed, incoming) = channel(n)?;
+        Ok(channel(n, |feed| self.feed_incoming(feed))?.discarded_by(|socket| socket.destroy()))
+    }
+
+    fn feed_incoming(&self, feed: Feed<Socket>) -> io::Result<Source> {
         self.claim()?;
         let server = self.clone();
         let running = self.start(move || {
@@ -161,21 +169,20 @@ impl Server {
             // No thread would receive a client whose header came later.
             server.inner.registry.interrupt_newcomers();
         };
-        let events = incoming.fed_by(running, close, self.beginner());
-        Ok(events.discarded_by(|socket| socket.destroy()))
+        Ok(Source { running, close: Box::new(close), begin_shutdown: self.beginner() })
     }
 
     /// Begins a shutdown, whose thread the server waits for.
-    fn beginner(&self) -> impl Fn(Duration) -> io::Result<Option<Running>> + use<> {
+    fn beginner(&self) -> Box<BeginShutdown> {
         let server = self.clone();
-        move |grace| server.begin_shutdown(grace).map(|()| None)
+        Box::new(move |grace| server.begin_shutdown(grace).map(|()| None))
     }
 
     /// Accepts until the server is closed.
     fn accept_for(&self, feed: &Feed<Socket>) -> io::Result<()> {
         let work = || {
             while let Some(socket) = accept(&self.inner, &Caller::for_channel())? {
-                if feed.send(socket.clone()).is_err() {
+                if feed.send(socket.clone(), None).is_err() {
                     socket.destroy();
                 }
             }

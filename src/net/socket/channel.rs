@@ -3,8 +3,9 @@
 use std::io;
 use std::time::Duration;
 
+use crate::cancel::FiredOnDrop;
 use crate::error::{Cause, Error};
-use crate::events::{CloseSignal, Events, Feed, channel};
+use crate::events::{CloseSignal, Disconnected, Events, Feed, Over, Source, channel};
 use crate::net::socket::Socket;
 use crate::net::socket::connection::destroyed;
 use crate::net::socket::each::{Ends, SocketEvent};
@@ -20,9 +21,13 @@ impl Socket {
     /// # Errors
     /// `NotConnected` if the socket is closed. `ERR_OUT_OF_RANGE` if `n` is above 1,048,576: the room is allocated at
     /// once. The thread cannot be started.
+    #[inline]
     pub fn events(&self, n: usize) -> io::Result<Events<SocketEvent>> {
+        channel(n, |feed| self.feed(feed))
+    }
+
+    fn feed(&self, feed: Feed<SocketEvent>) -> io::Result<Source> {
         self.connection.stream("read")?;
-        let (feed, events) = channel(n)?;
         let socket = self.clone();
         let ThreadOptions { thread_name, stack_size } = self.connection.threads();
         let name = format!("{thread_name} socket {}", self.remote_address());
@@ -38,24 +43,27 @@ impl Socket {
             };
             Running::start(name, size, 0, move || destroyed.destroy(), work).map(Some)
         };
-        let feed = move || feed_from(&socket, &feed, |event| event);
-        let running = Running::start(name, *stack_size, 0, close.clone(), feed)?;
-        Ok(events.fed_by(running, close, begin_shutdown))
+        let work = move || feed_from(&socket, &|event, over| feed.send(event, over));
+        let running = Running::start(name, *stack_size, 0, close.clone(), work)?;
+        Ok(Source { running, close: Box::new(close), begin_shutdown: Box::new(begin_shutdown) })
     }
 }
 
 /// Ends reading, and destroys the connection when the time is up, unless it is closed before.
 fn end_within(socket: &Socket, grace: Duration) {
-    let (signal, closed) = CloseSignal::new();
-    socket.connection.tell_closed(signal);
+    let closed = FiredOnDrop::default();
+    let its = closed.0.clone();
+    socket.connection.tell_closed(closed);
     socket.connection.interrupt_reads();
-    // It is disconnected when the connection is closed.
-    let _ = closed.recv_timeout(grace);
+    its.wait_timeout(grace);
     socket.destroy();
 }
 
-/// Sends the events of a connection until it is closed.
-pub(crate) fn feed_from<T>(socket: &Socket, feed: &Feed<T>, wrap: impl Fn(SocketEvent) -> T) -> io::Result<()> {
+/// Sends the events of a connection by `send`, which is [`Feed::send`], until it is closed.
+pub(crate) fn feed_from(
+    socket: &Socket,
+    send: &dyn Fn(SocketEvent, Option<&Over>) -> Result<(), Disconnected>,
+) -> io::Result<()> {
     // Whoever waits for room stops waiting when the connection is destroyed.
     let (signal, closed) = CloseSignal::new();
     socket.connection.tell_closed(signal);
@@ -64,9 +72,7 @@ pub(crate) fn feed_from<T>(socket: &Socket, feed: &Feed<T>, wrap: impl Fn(Socket
         is_close_told |= matches!(event, SocketEvent::Close { .. });
         // These two are sent even so.
         let is_last = matches!(event, SocketEvent::Error(_) | SocketEvent::Close { .. });
-        let event = wrap(event.into_owned());
-        let sent = if is_last { feed.send(event) } else { feed.send_unless(event, &closed) };
-        sent.map_err(|_| {
+        send(event.into_owned(), (!is_last).then_some(&closed)).map_err(|_| {
             socket.destroy();
             destroyed("send").into()
         })
@@ -79,9 +85,10 @@ pub(crate) fn feed_from<T>(socket: &Socket, feed: &Feed<T>, wrap: impl Fn(Socket
     if !is_close_told {
         // It was closed before the first event.
         let had_error = result.is_err();
-        let error = result.as_ref().err().cloned().map(SocketEvent::Error);
-        let _ =
-            error.into_iter().chain([SocketEvent::Close { had_error }]).try_for_each(|event| feed.send(wrap(event)));
+        let error = result.as_ref().err().map(|error| send(SocketEvent::Error(error.clone()), None));
+        if error.is_none_or(|sent| sent.is_ok()) {
+            let _ = send(SocketEvent::Close { had_error }, None);
+        }
     }
     Ok(result?)
 }
