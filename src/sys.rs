@@ -34,7 +34,15 @@ pub(crate) fn borrow(socket: &impl std::os::windows::io::AsSocket) -> BorrowedHa
 /// Whether Linux's own ways are taken. With `--cfg landline_portable` Linux takes those of macOS and the BSDs instead,
 /// so that they can be run here: Linux wakes threads in places where others do not, and would hide that nothing else
 /// does.
-const LINUX: bool = cfg!(all(any(target_os = "linux", target_os = "android"), not(landline_portable)));
+const LINUX: bool =
+    cfg!(all(any(target_os = "linux", target_os = "android"), not(any(landline_portable, landline_windows))));
+
+/// Whether the ways of Windows are taken. With `--cfg landline_windows` Linux takes those that Linux can take. It keeps
+/// its own numbers, its own SO_REUSEADDR, which std sets too, and its Unix sockets.
+const WINDOWS: bool = cfg!(any(windows, landline_windows));
+
+/// Whether Linux takes the ways of another system.
+const PORTABLE: bool = cfg!(any(landline_portable, landline_windows));
 
 /// Whether an accepted socket has the listener's settings (socket(7), measured on Linux), so that making them once on
 /// the listener costs nothing per connection.
@@ -53,17 +61,17 @@ pub(crate) const ACCEPT_TAKES_TIME: bool = LINUX;
 /// shutdown(2) of a listener. On Linux it wakes every thread that accepts on it, those to come included; elsewhere it
 /// wakes one or none, or fails.
 pub(crate) fn shut_listener(listener: &socket2::Socket) {
-    if !cfg!(landline_portable) {
+    if !PORTABLE {
         let _ = listener.shutdown(std::net::Shutdown::Both);
     }
 }
 
 /// Lets several sockets share one port: SO_REUSEPORT.
-#[cfg(unix)]
+#[cfg(all(unix, not(landline_windows)))]
 pub(crate) fn reuse_port(socket: &socket2::Socket) -> io::Result<()> {
     socket.set_reuse_port(true)
 }
-#[cfg(not(unix))]
+#[cfg(not(all(unix, not(landline_windows))))]
 pub(crate) fn reuse_port(_: &socket2::Socket) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
@@ -79,11 +87,11 @@ pub(crate) fn close_on_exec(_: &socket2::Socket) -> io::Result<()> {
 }
 
 /// Whether the socket is in non-blocking mode; `false` where that cannot be asked.
-#[cfg(unix)]
+#[cfg(all(unix, not(landline_windows)))]
 pub(crate) fn is_nonblocking(socket: &socket2::Socket) -> io::Result<bool> {
     socket.nonblocking()
 }
-#[cfg(not(unix))]
+#[cfg(not(all(unix, not(landline_windows))))]
 pub(crate) fn is_nonblocking(_: &socket2::Socket) -> io::Result<bool> {
     Ok(false)
 }
@@ -127,11 +135,17 @@ pub(crate) fn is_of_this_network(inode: Option<u64>, table: &str) -> bool {
 
 /// Whether the socket listens. Where that cannot be asked: whether it has an address and no peer, which is also true of
 /// one that is only bound.
-#[cfg(all(any(target_os = "linux", target_os = "android", target_os = "freebsd"), not(landline_portable)))]
+#[cfg(all(
+    any(target_os = "linux", target_os = "android", target_os = "freebsd"),
+    not(any(landline_portable, landline_windows))
+))]
 pub(crate) fn is_listener(socket: &socket2::Socket) -> io::Result<bool> {
     socket.is_listener()
 }
-#[cfg(not(all(any(target_os = "linux", target_os = "android", target_os = "freebsd"), not(landline_portable))))]
+#[cfg(not(all(
+    any(target_os = "linux", target_os = "android", target_os = "freebsd"),
+    not(any(landline_portable, landline_windows))
+)))]
 pub(crate) fn is_listener(socket: &socket2::Socket) -> io::Result<bool> {
     let is_stream = socket.r#type()? == socket2::Type::STREAM;
     let has_no_peer = socket.peer_addr().is_err_and(|error| error.kind() == io::ErrorKind::NotConnected);
@@ -162,21 +176,21 @@ pub(crate) fn type_of_service(socket: &SockRef<'_>, v6: bool) -> io::Result<u8> 
 }
 
 /// TCP_USER_TIMEOUT in whole milliseconds, rounded up; zero is the system's default.
-#[cfg(all(any(target_os = "linux", target_os = "android"), not(landline_portable)))]
+#[cfg(all(any(target_os = "linux", target_os = "android"), not(any(landline_portable, landline_windows))))]
 pub(crate) fn set_user_timeout(socket: &SockRef<'_>, time: std::time::Duration) -> io::Result<()> {
     let rounded_up = time.saturating_add(std::time::Duration::from_nanos(999_999));
     socket.set_tcp_user_timeout(Some(rounded_up))
 }
-#[cfg(not(all(any(target_os = "linux", target_os = "android"), not(landline_portable))))]
+#[cfg(not(all(any(target_os = "linux", target_os = "android"), not(any(landline_portable, landline_windows)))))]
 pub(crate) fn set_user_timeout(_: &SockRef<'_>, time: std::time::Duration) -> io::Result<()> {
     if time.is_zero() { Ok(()) } else { Err(io::ErrorKind::Unsupported.into()) }
 }
 
-#[cfg(all(any(target_os = "linux", target_os = "android"), not(landline_portable)))]
+#[cfg(all(any(target_os = "linux", target_os = "android"), not(any(landline_portable, landline_windows))))]
 pub(crate) fn user_timeout(socket: &SockRef<'_>) -> io::Result<Option<std::time::Duration>> {
     socket.tcp_user_timeout()
 }
-#[cfg(not(all(any(target_os = "linux", target_os = "android"), not(landline_portable))))]
+#[cfg(not(all(any(target_os = "linux", target_os = "android"), not(any(landline_portable, landline_windows)))))]
 pub(crate) fn user_timeout(_: &SockRef<'_>) -> io::Result<Option<std::time::Duration>> {
     Err(io::ErrorKind::Unsupported.into())
 }
@@ -196,18 +210,27 @@ pub(crate) fn keep_alive_probes(
 }
 
 /// How many buffers one call takes; more is EMSGSIZE.
-#[cfg(all(any(target_os = "linux", target_os = "android", target_os = "freebsd"), not(landline_portable)))]
+#[cfg(all(
+    any(target_os = "linux", target_os = "android", target_os = "freebsd"),
+    not(any(landline_portable, landline_windows))
+))]
 const IOV_MAX: usize = 1024;
 
 /// Writes several buffers by one system call that raises no SIGPIPE. std's own `write_vectored` is writev(2), which
 /// does, and kills a program that has left the signal at its default. Where no flag keeps it back, one buffer by std's
 /// write, which is safe everywhere.
-#[cfg(all(any(target_os = "linux", target_os = "android", target_os = "freebsd"), not(landline_portable)))]
+#[cfg(all(
+    any(target_os = "linux", target_os = "android", target_os = "freebsd"),
+    not(any(landline_portable, landline_windows))
+))]
 pub(crate) fn write_vectored(stream: &TcpStream, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
     const MSG_NOSIGNAL: i32 = if cfg!(target_os = "freebsd") { 0x2_0000 } else { 0x4000 };
     SockRef::from(stream).send_vectored_with_flags(&buffers[..buffers.len().min(IOV_MAX)], MSG_NOSIGNAL)
 }
-#[cfg(not(all(any(target_os = "linux", target_os = "android", target_os = "freebsd"), not(landline_portable))))]
+#[cfg(not(all(
+    any(target_os = "linux", target_os = "android", target_os = "freebsd"),
+    not(any(landline_portable, landline_windows))
+)))]
 pub(crate) fn write_vectored(mut stream: &TcpStream, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
     let first = buffers.iter().find(|buffer| !buffer.is_empty());
     io::Write::write(&mut stream, first.map_or(&[], |buffer| buffer))
@@ -218,7 +241,7 @@ pub(crate) fn write_vectored(mut stream: &TcpStream, buffers: &[IoSlice<'_>]) ->
 pub(crate) const WRITES_ARE_POLLED: bool = SLICE.is_some();
 
 /// Writes what the kernel takes without blocking.
-#[cfg(unix)]
+#[cfg(not(any(windows, landline_windows)))]
 pub(crate) fn write_now(stream: &TcpStream, data: &[u8]) -> io::Result<usize> {
     const MSG_DONTWAIT: i32 = if cfg!(any(target_os = "linux", target_os = "android")) { 0x40 } else { 0x80 };
     const MSG_NOSIGNAL: i32 = match () {
@@ -229,10 +252,10 @@ pub(crate) fn write_now(stream: &TcpStream, data: &[u8]) -> io::Result<usize> {
     };
     SockRef::from(stream).send_with_flags(data, MSG_DONTWAIT | MSG_NOSIGNAL)
 }
-#[cfg(not(unix))]
-pub(crate) fn write_now(stream: &TcpStream, data: &[u8]) -> io::Result<usize> {
+#[cfg(any(windows, landline_windows))]
+pub(crate) fn write_now(mut stream: &TcpStream, data: &[u8]) -> io::Result<usize> {
     stream.set_nonblocking(true)?;
-    let written = SockRef::from(stream).send(data);
+    let written = io::Write::write(&mut stream, data);
     stream.set_nonblocking(false)?;
     written
 }
@@ -240,13 +263,13 @@ pub(crate) fn write_now(stream: &TcpStream, data: &[u8]) -> io::Result<usize> {
 /// How much has arrived, without blocking, and without taking it: at most as much as the buffer, whose contents mean
 /// nothing. 0 at the peer's end, `WouldBlock` if there is nothing. An error that is pending on the socket comes out
 /// here, once.
-#[cfg(unix)]
+#[cfg(not(any(windows, landline_windows)))]
 pub(crate) fn peek_now(stream: &TcpStream, buffer: &mut [MaybeUninit<u8>]) -> io::Result<usize> {
     const MSG_PEEK: i32 = 2;
     const MSG_DONTWAIT: i32 = if cfg!(any(target_os = "linux", target_os = "android")) { 0x40 } else { 0x80 };
     SockRef::from(stream).recv_with_flags(buffer, MSG_PEEK | MSG_DONTWAIT)
 }
-#[cfg(not(unix))]
+#[cfg(any(windows, landline_windows))]
 pub(crate) fn peek_now(stream: &TcpStream, buffer: &mut [MaybeUninit<u8>]) -> io::Result<usize> {
     stream.set_nonblocking(true)?;
     let peeked = SockRef::from(stream).peek(buffer);
@@ -260,14 +283,20 @@ pub(crate) fn await_data(stream: &TcpStream) -> io::Result<()> {
 }
 
 /// The same of several buffers, by one system call where there is a flag against SIGPIPE; otherwise of the first.
-#[cfg(all(any(target_os = "linux", target_os = "android", target_os = "freebsd"), not(landline_portable)))]
+#[cfg(all(
+    any(target_os = "linux", target_os = "android", target_os = "freebsd"),
+    not(any(landline_portable, landline_windows))
+))]
 pub(crate) fn write_vectored_now(stream: &TcpStream, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
     const MSG_DONTWAIT: i32 = if cfg!(target_os = "freebsd") { 0x80 } else { 0x40 };
     const MSG_NOSIGNAL: i32 = if cfg!(target_os = "freebsd") { 0x2_0000 } else { 0x4000 };
     let buffers = &buffers[..buffers.len().min(IOV_MAX)];
     SockRef::from(stream).send_vectored_with_flags(buffers, MSG_DONTWAIT | MSG_NOSIGNAL)
 }
-#[cfg(not(all(any(target_os = "linux", target_os = "android", target_os = "freebsd"), not(landline_portable))))]
+#[cfg(not(all(
+    any(target_os = "linux", target_os = "android", target_os = "freebsd"),
+    not(any(landline_portable, landline_windows))
+)))]
 pub(crate) fn write_vectored_now(stream: &TcpStream, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
     write_now(stream, buffers.first().map_or(&[], |buffer| buffer))
 }
@@ -275,20 +304,20 @@ pub(crate) fn write_vectored_now(stream: &TcpStream, buffers: &[IoSlice<'_>]) ->
 /// Of a connection that only ends, and that no other thread uses: its calls do not wait from here on, where that cannot
 /// be asked of each.
 pub(crate) fn end_without_waiting(stream: &TcpStream) {
-    if cfg!(not(unix)) {
+    if WINDOWS {
         let _ = stream.set_nonblocking(true);
     }
 }
 
 /// Writes what the kernel takes, to such a connection.
-pub(crate) fn write_at_end(stream: &TcpStream, data: &[u8]) -> io::Result<usize> {
-    if cfg!(unix) { write_now(stream, data) } else { SockRef::from(stream).send(data) }
+pub(crate) fn write_at_end(mut stream: &TcpStream, data: &[u8]) -> io::Result<usize> {
+    if WINDOWS { io::Write::write(&mut stream, data) } else { write_now(stream, data) }
 }
 
 /// Throws away what has arrived on such a connection: at most as much as the buffer, whose contents mean nothing.
 pub(crate) fn discard_at_end(stream: &TcpStream, buffer: &mut [MaybeUninit<u8>]) -> io::Result<usize> {
     const MSG_DONTWAIT: i32 = match () {
-        () if cfg!(not(unix)) => 0,
+        () if WINDOWS => 0,
         () if cfg!(any(target_os = "linux", target_os = "android")) => 0x40,
         () => 0x80,
     };
@@ -303,14 +332,14 @@ pub(crate) fn discard_at_end(stream: &TcpStream, buffer: &mut [MaybeUninit<u8>])
 ///
 /// # Errors
 /// It cannot be done now; the descriptor is closed nevertheless. Some kernels refuse it while a thread is blocked.
-#[cfg(all(any(target_os = "linux", target_os = "android"), not(landline_portable)))]
+#[cfg(all(any(target_os = "linux", target_os = "android"), not(any(landline_portable, landline_windows))))]
 pub(crate) fn reset(stream: TcpStream) -> io::Result<()> {
     use std::os::fd::OwnedFd;
     use std::os::unix::net::UnixDatagram;
     let no_family = no_family()?;
     UnixDatagram::from(OwnedFd::from(stream)).connect_addr(no_family)
 }
-#[cfg(not(all(any(target_os = "linux", target_os = "android"), not(landline_portable))))]
+#[cfg(not(all(any(target_os = "linux", target_os = "android"), not(any(landline_portable, landline_windows)))))]
 pub(crate) fn reset(_: TcpStream) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
@@ -323,7 +352,7 @@ pub(crate) fn is_reset_now(stream: &TcpStream) -> bool {
 /// An address of no family, AF_UNSPEC. std and socket2 have no name for it, but std gives one as the address of a
 /// sender that has none: Linux then writes nothing, and the family stays 0. Were it ever another one, connect(2) on a
 /// connected TCP socket would fail with EISCONN.
-#[cfg(all(any(target_os = "linux", target_os = "android"), not(landline_portable)))]
+#[cfg(all(any(target_os = "linux", target_os = "android"), not(any(landline_portable, landline_windows))))]
 fn no_family() -> io::Result<&'static std::os::unix::net::SocketAddr> {
     use std::os::unix::net::{SocketAddr, UnixDatagram};
     static NO_FAMILY: OnceLock<SocketAddr> = OnceLock::new();
@@ -397,7 +426,7 @@ pub(crate) fn path_from_bytes(bytes: &[u8]) -> PathBuf {
 }
 
 /// Gives a Unix socket a name that nobody else has; Linux alone has such names.
-#[cfg(all(any(target_os = "linux", target_os = "android"), not(landline_portable)))]
+#[cfg(all(any(target_os = "linux", target_os = "android"), not(any(landline_portable, landline_windows))))]
 pub(crate) fn bind_to_any_name(socket: &socket2::Socket) -> io::Result<Option<PathBuf>> {
     use std::sync::atomic::{AtomicUsize, Ordering};
     static LAST: AtomicUsize = AtomicUsize::new(0);
@@ -405,7 +434,7 @@ pub(crate) fn bind_to_any_name(socket: &socket2::Socket) -> io::Result<Option<Pa
     socket.bind(&socket2::SockAddr::unix(&name)?)?;
     Ok(Some(name.into()))
 }
-#[cfg(not(all(any(target_os = "linux", target_os = "android"), not(landline_portable))))]
+#[cfg(not(all(any(target_os = "linux", target_os = "android"), not(any(landline_portable, landline_windows)))))]
 pub(crate) fn bind_to_any_name(_: &socket2::Socket) -> io::Result<Option<PathBuf>> {
     Ok(None)
 }
@@ -453,6 +482,7 @@ pub(crate) fn open_to_all(_: &Path, _: bool, _: bool) -> io::Result<()> {
 /// Whether a call ended because of SO_RCVTIMEO or SO_SNDTIMEO. On Unix `ETIMEDOUT` is something else: the kernel has
 /// given the connection up.
 pub(crate) fn is_timeout(error: &io::Error) -> bool {
+    // A number, so that of Linux with `landline_windows` too.
     error.kind() == if cfg!(windows) { io::ErrorKind::TimedOut } else { io::ErrorKind::WouldBlock }
 }
 
@@ -464,7 +494,7 @@ pub(crate) fn is_passing(error: &io::Error) -> bool {
 /// How long a blocked read or write may last before it looks whether its socket was closed, where shutdown(2) does not
 /// wake it.
 pub(crate) const SLICE: Option<std::time::Duration> =
-    if cfg!(windows) { Some(std::time::Duration::from_millis(500)) } else { None };
+    if WINDOWS { Some(std::time::Duration::from_millis(500)) } else { None };
 
 /// Whether shutdown(2) wakes a thread that is blocked in connect(2) on the same socket, which then fails.
 pub(crate) const SHUTDOWN_WAKES_CONNECT: bool = LINUX;
@@ -482,7 +512,7 @@ pub(crate) fn share_address(socket: &socket2::Socket, share: bool) -> io::Result
 
 /// Whether a receive would not have to wait: it peeks, without blocking. An error that is pending on the socket comes
 /// out here, once.
-#[cfg(unix)]
+#[cfg(not(any(windows, landline_windows)))]
 pub(crate) fn is_readable(socket: &UdpSocket) -> io::Result<bool> {
     const MSG_PEEK: i32 = 2;
     const MSG_DONTWAIT: i32 = if cfg!(any(target_os = "linux", target_os = "android")) { 0x40 } else { 0x80 };
@@ -495,7 +525,7 @@ pub(crate) fn is_readable(socket: &UdpSocket) -> io::Result<bool> {
 }
 /// There is no such flag. The mode is the socket's, so a receive that another thread begins meanwhile may find it
 /// non-blocking too; receivers know that and try again.
-#[cfg(not(unix))]
+#[cfg(any(windows, landline_windows))]
 pub(crate) fn is_readable(socket: &UdpSocket) -> io::Result<bool> {
     const WSAEMSGSIZE: i32 = 10040;
     socket.set_nonblocking(true)?;
@@ -510,12 +540,12 @@ pub(crate) fn is_readable(socket: &UdpSocket) -> io::Result<bool> {
 }
 
 /// The number of an open socket, by which [`table_row`] finds it, where the system has such tables.
-#[cfg(all(any(target_os = "linux", target_os = "android"), not(landline_portable)))]
+#[cfg(all(any(target_os = "linux", target_os = "android"), not(any(landline_portable, landline_windows))))]
 pub(crate) fn inode(socket: &impl std::os::fd::AsRawFd) -> Option<u64> {
     use std::os::unix::fs::MetadataExt;
     std::fs::metadata(format!("/proc/self/fd/{}", socket.as_raw_fd())).ok().map(|socket| socket.ino())
 }
-#[cfg(not(all(any(target_os = "linux", target_os = "android"), not(landline_portable))))]
+#[cfg(not(all(any(target_os = "linux", target_os = "android"), not(any(landline_portable, landline_windows)))))]
 pub(crate) fn inode<T>(_: &T) -> Option<u64> {
     None
 }
@@ -602,7 +632,7 @@ pub(crate) fn multicast_interface_v4(index: u32, _: Option<&str>) -> Option<Ipv4
 
 /// The number of the interface that has this address, where the system keeps a list.
 pub(crate) fn interface_of(address: Ipv6Addr) -> Option<u32> {
-    if cfg!(landline_portable) {
+    if PORTABLE {
         return None;
     }
     let table = std::fs::read_to_string("/proc/net/if_inet6").ok()?;

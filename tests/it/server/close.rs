@@ -267,7 +267,7 @@ fn close_wakes_sixteen_acceptors() {
 /// 20 ms.
 #[test]
 fn close_wakes_acceptors_before_its_first_pause() {
-    let shutdown_wakes = cfg!(all(target_os = "linux", not(landline_portable)));
+    let shutdown_wakes = cfg!(target_os = "linux") && !PORTABLE;
     each_maker(&ServerOptions::new(), |make| {
         if make().1.is_none() && !shutdown_wakes {
             println!("skipped for a listener of its own: it is called only after the first pause");

@@ -25,9 +25,13 @@ pub(crate) use proc::{blocked, descriptors, has_proc, numbered, status, threads,
 /// The bound on every wait: only a hang reaches it.
 pub(crate) const HANG: Duration = Duration::from_secs(60);
 
-/// Whether Linux takes the ways of macOS and the BSDs here, by `--cfg landline_portable`. What then differs by design is asserted
-/// as it is there, or the test says so and returns, by [`differs`].
-pub(crate) const PORTABLE: bool = cfg!(landline_portable);
+/// Whether Linux takes the ways of other systems here: those of macOS and the BSDs by `--cfg landline_portable`, those of Windows
+/// by `--cfg landline_windows`. What then differs by design is asserted as it is there, or the test says so and returns, by
+/// [`differs`].
+pub(crate) const PORTABLE: bool = cfg!(any(landline_portable, landline_windows));
+
+/// Whether the ways of Windows are taken, there or on Linux.
+pub(crate) const WINDOWS: bool = cfg!(any(windows, landline_windows));
 
 /// What the library says of an error of its own.
 pub(crate) trait Told {
