@@ -38,7 +38,7 @@ const LINUX: bool =
     cfg!(all(any(target_os = "linux", target_os = "android"), not(any(landline_portable, landline_windows))));
 
 /// Whether the ways of Windows are taken. With `--cfg landline_windows` Linux takes those that Linux can take. It keeps
-/// its own numbers, its own SO_REUSEADDR, which std sets too, and its Unix sockets.
+/// its own numbers, what it can be asked, SO_REUSEADDR, which std sets too, SO_REUSEPORT and its Unix sockets.
 const WINDOWS: bool = cfg!(any(windows, landline_windows));
 
 /// Whether Linux takes the ways of another system.
@@ -67,11 +67,11 @@ pub(crate) fn shut_listener(listener: &socket2::Socket) {
 }
 
 /// Lets several sockets share one port: SO_REUSEPORT.
-#[cfg(all(unix, not(landline_windows)))]
+#[cfg(unix)]
 pub(crate) fn reuse_port(socket: &socket2::Socket) -> io::Result<()> {
     socket.set_reuse_port(true)
 }
-#[cfg(not(all(unix, not(landline_windows))))]
+#[cfg(not(unix))]
 pub(crate) fn reuse_port(_: &socket2::Socket) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
@@ -87,11 +87,11 @@ pub(crate) fn close_on_exec(_: &socket2::Socket) -> io::Result<()> {
 }
 
 /// Whether the socket is in non-blocking mode; `false` where that cannot be asked.
-#[cfg(all(unix, not(landline_windows)))]
+#[cfg(unix)]
 pub(crate) fn is_nonblocking(socket: &socket2::Socket) -> io::Result<bool> {
     socket.nonblocking()
 }
-#[cfg(not(all(unix, not(landline_windows))))]
+#[cfg(not(unix))]
 pub(crate) fn is_nonblocking(_: &socket2::Socket) -> io::Result<bool> {
     Ok(false)
 }
@@ -484,6 +484,15 @@ pub(crate) fn open_to_all(_: &Path, _: bool, _: bool) -> io::Result<()> {
 pub(crate) fn is_timeout(error: &io::Error) -> bool {
     // A number, so that of Linux with `landline_windows` too.
     error.kind() == if cfg!(windows) { io::ErrorKind::TimedOut } else { io::ErrorKind::WouldBlock }
+}
+
+/// Whether a receive that ended with this error did not wait, since its socket is in non-blocking mode. Windows, where
+/// that cannot be asked, has another error for a time that is over.
+pub(crate) fn did_not_wait(socket: &UdpSocket, error: &io::Error) -> bool {
+    match cfg!(windows) {
+        true => error.kind() == io::ErrorKind::WouldBlock,
+        false => is_nonblocking(&SockRef::from(socket)).unwrap_or(false),
+    }
 }
 
 /// Whether a call was ended by its time or by a signal: neither says anything of the connection.

@@ -3,8 +3,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use socket2::SockRef;
-
 use crate::address::canonical;
 use crate::dgram::shared::{Open, Shared};
 use crate::dgram::socket::Socket;
@@ -234,7 +232,7 @@ impl Shared {
                 Until::Now => return Err(nothing_there()),
                 Until::At(instant) if instant <= Instant::now() => return Err(timed_out()),
                 // Others have made the socket non-blocking, which is for them to change.
-                _ if sys::is_nonblocking(&SockRef::from(&open.socket)).unwrap_or(false) => {
+                _ if sys::did_not_wait(&open.socket, &error) => {
                     drop(open);
                     self.pause(MOST_PAUSE.min(LEAST_PAUSE * (1 << waiting.pauses)), until);
                     waiting.pauses = (waiting.pauses + 1).min(3);

@@ -198,6 +198,12 @@ impl Timers {
         may_be_ours
     }
 
+    /// Before a system call that does not block: the error if the time is up.
+    pub(crate) fn check(&self, limits: &mut Limits) -> io::Result<()> {
+        self.look_at(limits);
+        self.until(limits, &mut None, self.now()).map(drop)
+    }
+
     /// How long a call may still wait; the error if its time is up.
     pub(crate) fn left(&self, limits: &mut Limits, told: &mut Option<IdleMark>) -> io::Result<Option<Duration>> {
         self.look_at(limits);

@@ -159,7 +159,10 @@ impl Connection {
         let (mut left, mut done, mut pause) = (data.length(), 0, SHORTEST_PAUSE);
         loop {
             let (result, may_be_timeout) = match sys::WRITES_ARE_POLLED {
-                true => (data.write_now(stream), true),
+                true => match self.timers.check(&mut limits) {
+                    Ok(()) => (data.write_now(stream), true),
+                    Err(error) => return (done, Err(error)),
+                },
                 false => match self.timers.enter(stream, &mut limits, &mut None) {
                     Ok(entry) => (data.write(stream, most), self.leave(&limits, entry)),
                     Err(error) => return (done, Err(error)),

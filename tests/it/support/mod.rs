@@ -48,10 +48,16 @@ impl Told for io::Error {
 /// Says why what the calling test, or the rest of it, claims of Linux does not hold of the other systems, and gives whether this
 /// is one of them.
 pub(crate) fn differs(why: &str) -> bool {
-    if PORTABLE {
+    let is_other = PORTABLE || WINDOWS;
+    if is_other {
         println!("differs by design: {} {why}", thread::current().name().unwrap_or("a test:"));
     }
-    PORTABLE
+    is_other
+}
+
+/// The same of what does not hold of Windows.
+pub(crate) fn differs_on_windows(why: &str) -> bool {
+    WINDOWS && differs(why)
 }
 
 /// Runs `work` on a thread of its own and gives what it gives. It fails if that hangs.
