@@ -1,7 +1,7 @@
 //! A client: which address it connects to, for how long, and what ends an attempt.
 
-// Helpers of tests that need channels.
-#![cfg_attr(not(feature = "channel"), allow(dead_code, unused_imports))]
+// Helpers of tests that need channels, or Linux.
+#![cfg_attr(any(not(feature = "channel"), not(target_os = "linux")), allow(dead_code, unused_imports))]
 
 #[macro_use]
 #[path = "../support/mod.rs"]

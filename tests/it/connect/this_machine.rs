@@ -6,6 +6,7 @@ use std::process::Command;
 use landline::Family;
 use landline::net::{Server, ServerOptions, Socket, SocketOptions};
 
+#[cfg(target_os = "linux")]
 use crate::support::dgram::in_own_network;
 use crate::support::fixtures::{accept, port_of_no_client};
 use crate::support::{HANG, Told, Whole, blocked, differs, each_ip, families, in_surroundings, within};

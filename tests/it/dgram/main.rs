@@ -1,5 +1,8 @@
 //! Datagram sockets.
 
+// Helpers of tests that need Linux.
+#![cfg_attr(not(target_os = "linux"), allow(dead_code, unused_imports))]
+
 #[macro_use]
 #[path = "../support/mod.rs"]
 mod support;

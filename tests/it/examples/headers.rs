@@ -263,6 +263,7 @@ fn play_alone(name: &str, tools: &[&str]) {
     if !can_be_seen() || tools.iter().any(|name| tool(name).is_none()) {
         return;
     }
+    #[cfg(unix)]
     let source = sources().remove(name).expect("the list is of examples");
     let is_nested = root().join("examples").join(name).join("Cargo.toml").is_file();
     if is_nested && !is_built(name) {

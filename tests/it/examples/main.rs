@@ -1,5 +1,8 @@
 //! Examples and lessons: each is started, and what it prints is compared with what its page shows.
 
+// Helpers of tests that need Linux.
+#![cfg_attr(not(target_os = "linux"), allow(dead_code, unused_imports))]
+
 #[macro_use]
 #[path = "../support/mod.rs"]
 mod support;

@@ -1,7 +1,7 @@
 //! Hostile peers, hostile callbacks, and a system that runs out of everything.
 
-// Helpers of tests that need channels.
-#![cfg_attr(not(feature = "channel"), allow(dead_code, unused_imports))]
+// Helpers of tests that need channels, or Linux.
+#![cfg_attr(any(not(feature = "channel"), not(target_os = "linux")), allow(dead_code, unused_imports))]
 
 #[macro_use]
 #[path = "../support/mod.rs"]

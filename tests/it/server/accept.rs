@@ -14,7 +14,7 @@ use socket2::SockRef;
 
 use crate::support::Whole;
 use crate::support::clients::{ask, at, client, echo, is_turned_away, leave, stop};
-use crate::support::fixtures::kernel;
+use crate::support::fixtures::{is_nonblocking, kernel};
 use crate::support::process::Program;
 use crate::support::time::once_below;
 use crate::support::{
@@ -185,7 +185,7 @@ fn an_accepted_socket_blocks_without_a_time_limit() {
     let socket = server.accept().expect("accept() works").expect("the server is open");
     assert_eq!(kernel(&socket, |raw| raw.read_timeout()), None, "reads have no time limit");
     assert_eq!(kernel(&socket, |raw| raw.write_timeout()), None, "writes have no time limit");
-    assert!(!kernel(&socket, |raw| raw.nonblocking()), "it blocks");
+    assert!(!kernel(&socket, is_nonblocking), "it blocks");
     assert_eq!(kernel(&socket, |raw| raw.linger()), None, "close(2) does not block");
 }
 

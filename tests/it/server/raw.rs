@@ -23,6 +23,7 @@ fn the_descriptor_is_the_listeners() {
 /// Ensures that a close does not wait for the closure, and that the port is free when it has returned, although the
 /// descriptor is still open.
 #[test]
+#[cfg(target_os = "linux")]
 fn a_close_frees_the_port_while_the_descriptor_is_lent() {
     if differs("nothing but close(2) ends listening") {
         return;

@@ -30,6 +30,17 @@ pub(crate) fn kernel<R>(socket: &Socket, call: impl FnOnce(&SockRef<'_>) -> io::
     socket.with_raw(|fd| call(&SockRef::from(&fd))).expect("it is open").expect("the system does it")
 }
 
+/// Whether a socket does not block; Windows does not say.
+pub(crate) fn is_nonblocking(raw: &SockRef<'_>) -> io::Result<bool> {
+    #[cfg(unix)]
+    return raw.nonblocking();
+    #[cfg(not(unix))]
+    {
+        let _ = raw;
+        Ok(false)
+    }
+}
+
 /// The server's next client.
 pub(crate) fn accept(server: &Server) -> Socket {
     let server = server.clone();

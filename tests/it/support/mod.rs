@@ -25,10 +25,11 @@ pub(crate) use proc::{blocked, descriptors, has_proc, numbered, status, threads,
 /// The bound on every wait: only a hang reaches it.
 pub(crate) const HANG: Duration = Duration::from_secs(60);
 
-/// Whether Linux takes the ways of other systems here: those of macOS and the BSDs by `--cfg landline_portable`, those of Windows
-/// by `--cfg landline_windows`. What then differs by design is asserted as it is there, or the test says so and returns, by
-/// [`differs`].
-pub(crate) const PORTABLE: bool = cfg!(any(landline_portable, landline_windows));
+/// Whether the ways of other systems than Linux are taken here: since it is another one, or on Linux by `--cfg
+/// landline_portable`, those of macOS and the BSDs, or `--cfg landline_windows`, those of Windows. What then differs by design is
+/// asserted as it is there, or the test says so and returns, by [`differs`].
+pub(crate) const PORTABLE: bool =
+    cfg!(any(landline_portable, landline_windows)) || !cfg!(any(target_os = "linux", target_os = "android"));
 
 /// Whether the ways of Windows are taken, there or on Linux.
 pub(crate) const WINDOWS: bool = cfg!(any(windows, landline_windows));
@@ -48,11 +49,10 @@ impl Told for io::Error {
 /// Says why what the calling test, or the rest of it, claims of Linux does not hold of the other systems, and gives whether this
 /// is one of them.
 pub(crate) fn differs(why: &str) -> bool {
-    let is_other = PORTABLE || WINDOWS;
-    if is_other {
+    if PORTABLE {
         println!("differs by design: {} {why}", thread::current().name().unwrap_or("a test:"));
     }
-    is_other
+    PORTABLE
 }
 
 /// The same of what does not hold of Windows.

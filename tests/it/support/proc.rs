@@ -16,19 +16,19 @@ pub(crate) fn has_proc() -> bool {
     is_there()
 }
 
-/// Whether there is /proc, for a test that differs without it.
+/// Whether there is /proc, for a test that differs without it. Under Wine it is that of Wine's own process.
 pub(crate) fn is_there() -> bool {
-    fs::exists("/proc/self").unwrap_or(false)
+    !cfg!(windows) && fs::exists("/proc/self").unwrap_or(false)
 }
 
 /// How many threads this process has.
 pub(crate) fn threads() -> usize {
-    fs::read_dir("/proc/self/task").map_or(0, Iterator::count)
+    if is_there() { fs::read_dir("/proc/self/task").map_or(0, Iterator::count) } else { 0 }
 }
 
 /// How many descriptors this process has open.
 pub(crate) fn descriptors() -> usize {
-    fs::read_dir("/proc/self/fd").map_or(0, Iterator::count)
+    if is_there() { fs::read_dir("/proc/self/fd").map_or(0, Iterator::count) } else { 0 }
 }
 
 /// A number from /proc/self/status, such as `VmRSS:` in KiB.
@@ -51,7 +51,7 @@ pub(crate) fn blocked<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'stat
 pub(crate) fn numbered<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> (JoinHandle<T>, Option<u32>) {
     let (tell, told) = std::sync::mpsc::channel();
     let thread = thread::spawn(move || {
-        let id = fs::read_link("/proc/thread-self").ok();
+        let id = if is_there() { fs::read_link("/proc/thread-self").ok() } else { None };
         let _ = tell.send(id.and_then(|path| path.file_name()?.to_str()?.parse::<u32>().ok()));
         work()
     });
@@ -75,7 +75,7 @@ pub(crate) fn until_asleep(threads: &[u32]) {
 /// The threads of this process whose names begin with `name`, of which the kernel keeps 15 bytes.
 pub(crate) fn threads_named(name: &str) -> Vec<u32> {
     let name = &name[..name.len().min(15)];
-    let tasks = fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+    let tasks = is_there().then(|| fs::read_dir("/proc/self/task").ok()).flatten().into_iter().flatten().flatten();
     let is_named = |id: &u32| {
         fs::read_to_string(format!("/proc/self/task/{id}/comm")).is_ok_and(|comm| comm.trim_end().starts_with(name))
     };
