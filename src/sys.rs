@@ -253,11 +253,29 @@ pub(crate) fn write_now(stream: &TcpStream, data: &[u8]) -> io::Result<usize> {
     SockRef::from(stream).send_with_flags(data, MSG_DONTWAIT | MSG_NOSIGNAL)
 }
 #[cfg(any(windows, landline_windows))]
-pub(crate) fn write_now(mut stream: &TcpStream, data: &[u8]) -> io::Result<usize> {
-    stream.set_nonblocking(true)?;
-    let written = io::Write::write(&mut stream, data);
-    stream.set_nonblocking(false)?;
-    written
+pub(crate) fn write_now(stream: &TcpStream, data: &[u8]) -> io::Result<usize> {
+    // Windows takes the whole of any length as long as there is room for a byte.
+    const MOST: usize = 64 * 1024;
+    without_blocking(&SockRef::from(stream), |stream| stream.send(&data[..data.len().min(MOST)]))
+}
+
+/// Makes a call that does not block, where there is no flag for it. The mode is the socket's and not the call's: were
+/// another thread to set it back meanwhile, the call would block for good, so one thread at a time changes it. A
+/// receive that begins meanwhile may find the socket non-blocking too; receivers know that and try again.
+#[cfg(any(windows, landline_windows))]
+fn without_blocking<T>(socket: &SockRef<'_>, call: impl FnOnce(&SockRef<'_>) -> io::Result<T>) -> io::Result<T> {
+    use std::sync::Mutex;
+    static MODES: [Mutex<()>; 64] = [const { Mutex::new(()) }; 64];
+    // Handles are multiples of four.
+    #[cfg(windows)]
+    let number = std::os::windows::io::AsRawSocket::as_raw_socket(&**socket) as usize / 4;
+    #[cfg(not(windows))]
+    let number = std::os::fd::AsRawFd::as_raw_fd(&**socket) as usize;
+    let _mode = crate::sync::poison::lock(&MODES[number % MODES.len()]);
+    socket.set_nonblocking(true)?;
+    let result = call(socket);
+    socket.set_nonblocking(false)?;
+    result
 }
 
 /// How much has arrived, without blocking, and without taking it: at most as much as the buffer, whose contents mean
@@ -271,10 +289,7 @@ pub(crate) fn peek_now(stream: &TcpStream, buffer: &mut [MaybeUninit<u8>]) -> io
 }
 #[cfg(any(windows, landline_windows))]
 pub(crate) fn peek_now(stream: &TcpStream, buffer: &mut [MaybeUninit<u8>]) -> io::Result<usize> {
-    stream.set_nonblocking(true)?;
-    let peeked = SockRef::from(stream).peek(buffer);
-    stream.set_nonblocking(false)?;
-    peeked
+    without_blocking(&SockRef::from(stream), |stream| stream.peek(buffer))
 }
 
 /// Blocks until something has arrived, where a call that reads must not end by its time: there it may lose bytes.
@@ -532,19 +547,26 @@ pub(crate) fn is_readable(socket: &UdpSocket) -> io::Result<bool> {
         Err(error) => Err(error),
     }
 }
-/// There is no such flag. The mode is the socket's, so a receive that another thread begins meanwhile may find it
-/// non-blocking too; receivers know that and try again.
 #[cfg(any(windows, landline_windows))]
 pub(crate) fn is_readable(socket: &UdpSocket) -> io::Result<bool> {
-    const WSAEMSGSIZE: i32 = 10040;
-    socket.set_nonblocking(true)?;
-    let peeked = socket.peek(&mut [0]);
-    socket.set_nonblocking(false)?;
-    match peeked {
-        Ok(_) => Ok(true),
-        Err(error) if error.raw_os_error() == Some(WSAEMSGSIZE) => Ok(true),
+    match without_blocking(&SockRef::from(socket), |_| peek_datagram(socket)) {
+        Ok(()) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
         Err(error) => Err(error),
+    }
+}
+
+/// Blocks until a datagram has arrived, where a call that receives must not end by its time: there it may lose one.
+pub(crate) fn await_datagram(socket: &UdpSocket) -> io::Result<()> {
+    if SLICE.is_some() { peek_datagram(socket) } else { Ok(()) }
+}
+
+/// Windows has an error for a datagram that is larger than the buffer.
+fn peek_datagram(socket: &UdpSocket) -> io::Result<()> {
+    const WSAEMSGSIZE: i32 = 10040;
+    match socket.peek(&mut [0]) {
+        Err(error) if cfg!(windows) && error.raw_os_error() == Some(WSAEMSGSIZE) => Ok(()),
+        peeked => peeked.map(drop),
     }
 }
 

@@ -277,7 +277,7 @@ impl Open {
     /// One receive, at most until the given time, or as long as its timeout lets it; then it is `WouldBlock`.
     fn receive(&self, buffer: &mut [u8], until: Option<Instant>) -> io::Result<(usize, SocketAddr)> {
         let Some(until) = until else {
-            let received = self.socket.recv_from(buffer);
+            let received = sys::await_datagram(&self.socket).and_then(|()| self.socket.recv_from(buffer));
             if received.as_ref().is_err_and(is_timeout) {
                 lock(&self.timeouts).lift(&self.socket)?;
             }
@@ -287,7 +287,7 @@ impl Open {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         lock(&self.timeouts).enter(&self.socket, until)?;
-        let received = self.socket.recv_from(buffer);
+        let received = sys::await_datagram(&self.socket).and_then(|()| self.socket.recv_from(buffer));
         lock(&self.timeouts).leave(&self.socket, until);
         received
     }
