@@ -520,6 +520,10 @@ pub(crate) fn is_passing(error: &io::Error) -> bool {
 pub(crate) const SLICE: Option<std::time::Duration> =
     if WINDOWS { Some(std::time::Duration::from_millis(500)) } else { None };
 
+/// Whether shutdown(2) of the reading side wakes a thread that is blocked in a read. Where it does not, threads look
+/// after each slice, and the side stays open: the system would reset a peer that still sends.
+pub(crate) const SHUTDOWN_WAKES_READ: bool = SLICE.is_none();
+
 /// Whether shutdown(2) wakes a thread that is blocked in connect(2) on the same socket, which then fails.
 pub(crate) const SHUTDOWN_WAKES_CONNECT: bool = LINUX;
 

@@ -117,7 +117,10 @@ impl Server {
 }
 
 /// How long handlers whose connection was destroyed have to notice.
-const LAST_MOMENT: Duration = Duration::from_millis(50);
+const LAST_MOMENT: Duration = match sys::SLICE {
+    Some(slice) => slice.saturating_add(Duration::from_millis(50)),
+    None => Duration::from_millis(50),
+};
 
 impl Server {
     /// Ends the server and its connections: [closes](Server::close) it; wakes those who wait for their peer, whose read

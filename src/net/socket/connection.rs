@@ -345,10 +345,7 @@ impl Connection {
     pub(crate) fn end_reading(&self) {
         // Before the call: what is woken by it finds out why.
         self.set(READ_ENDED);
-        if let Some(stream) = &*read(&self.stream) {
-            // It fails only if the connection is gone already.
-            let _ = stream.shutdown(Shutdown::Read);
-        }
+        self.wake_reads();
     }
 
     /// The server is shutting down: wakes those who wait for the peer.
@@ -358,7 +355,12 @@ impl Connection {
             self.written_at_interrupt.store(self.bytes_written.load(Relaxed), Relaxed);
         }
         self.set(INTERRUPTED);
-        if let Some(stream) = &*read(&self.stream) {
+        self.wake_reads();
+    }
+
+    fn wake_reads(&self) {
+        if let (Some(stream), true) = (&*read(&self.stream), sys::SHUTDOWN_WAKES_READ) {
+            // It fails only if the connection is gone already.
             let _ = stream.shutdown(Shutdown::Read);
         }
     }
@@ -411,7 +413,8 @@ impl Connection {
                 (Some(place), Some(owner)) => {
                     // What was written since is not to be lost by an answer to what the peer still sends.
                     let was_told = self.bytes_written.load(Relaxed) > self.written_at_interrupt.load(Relaxed);
-                    let is_interrupted = self.has(INTERRUPTED | READ_ENDED) && !self.we_ended();
+                    let is_interrupted =
+                        sys::SHUTDOWN_WAKES_READ && self.has(INTERRUPTED | READ_ENDED) && !self.we_ended();
                     if is_interrupted {
                         // The interruption may have come too late for this stream.
                         let _ = stream.shutdown(Shutdown::Read);

@@ -138,6 +138,9 @@ impl Connection {
             if self.has(READ_ENDED) {
                 return Ok(0);
             }
+            if self.is_interrupted_at(stream) {
+                return Err(shutting_down().into());
+            }
             let entry = self.timers.enter(stream, &mut limits, told)?;
             let result = match self.may_have(UNREAD) {
                 true => call(stream),
@@ -213,7 +216,11 @@ impl Connection {
                 }
             },
             Ok(n) => Ok(Some(n)),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => match self.has(INTERRUPTED) {
+                // Where shutdown(2) does not end reads; elsewhere a read gives 0 then.
+                true if !sys::SHUTDOWN_WAKES_READ => Err(shutting_down().into()),
+                _ => Ok(None),
+            },
             Err(error) => {
                 let error = failed("read", &error);
                 Err(broken.get_or_insert(error).clone().into())
@@ -231,11 +238,20 @@ impl Connection {
             return Ok(());
         }
         // The peer's end would look the same, but what is taken for the end must be one.
-        if self.has(INTERRUPTED) {
+        if self.has(INTERRUPTED) && sys::SHUTDOWN_WAKES_READ {
             return Err(shutting_down().into());
         }
         self.flags.fetch_or(PEER_ENDED, SeqCst);
         Ok(())
+    }
+
+    /// Where shutdown(2) does not end reads: whether the server shuts down, and all that had arrived is read.
+    fn is_interrupted_at(&self, stream: &TcpStream) -> bool {
+        !sys::SHUTDOWN_WAKES_READ
+            && self.has(INTERRUPTED)
+            && !self.may_have(UNREAD)
+            && sys::peek_now(stream, &mut [MaybeUninit::uninit()])
+                .is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
     }
 
     /// The error of the connection. The system tells it once, to any call that is under way, and an end to the others:
