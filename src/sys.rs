@@ -209,6 +209,13 @@ pub(crate) fn keep_alive_probes(
     settings
 }
 
+/// Whether that failed by the number of probes alone, which Windows did not have before Windows 10 1703. It is set
+/// last, so the rest is set.
+pub(crate) fn has_no_number_of_probes(error: &io::Error) -> bool {
+    const WSAENOPROTOOPT: i32 = 10042;
+    cfg!(windows) && error.raw_os_error() == Some(WSAENOPROTOOPT)
+}
+
 /// How many buffers one call takes; more is EMSGSIZE.
 #[cfg(all(
     any(target_os = "linux", target_os = "android", target_os = "freebsd"),

@@ -82,7 +82,8 @@ impl KeepAlive {
         if self.on && !delay.is_zero() {
             let interval = Duration::from_secs(self.interval.as_secs().max(1));
             let settings = TcpKeepalive::new().with_time(delay);
-            socket.set_tcp_keepalive(&sys::keep_alive_probes(settings, interval, self.count.max(1)))?;
+            let set = socket.set_tcp_keepalive(&sys::keep_alive_probes(settings, interval, self.count.max(1)));
+            return set.or_else(|error| if sys::has_no_number_of_probes(&error) { Ok(()) } else { Err(error) });
         }
         Ok(())
     }
