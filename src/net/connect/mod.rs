@@ -282,7 +282,7 @@ impl SocketOptions {
         self
     }
 
-    /// See [`Socket::set_type_of_service`]. On a Unix socket it does nothing. Default: 0.
+    /// See [`Socket::set_type_of_service`]. It does nothing on a Unix socket, nor for IPv6 on Windows. Default: 0.
     pub fn type_of_service(mut self, value: u8) -> SocketOptions {
         self.connection.settings.type_of_service = Some(value);
         self

@@ -352,8 +352,8 @@ impl ServerOptions {
         self
     }
 
-    /// For each connection, see [`Socket::set_type_of_service`](crate::net::Socket::set_type_of_service). On a Unix
-    /// socket it does nothing. Default: 0.
+    /// For each connection, see [`Socket::set_type_of_service`](crate::net::Socket::set_type_of_service). It does
+    /// nothing on a Unix socket, nor for IPv6 on Windows. Default: 0.
     pub fn type_of_service(mut self, value: u8) -> ServerOptions {
         self.connection.settings.type_of_service = Some(value);
         self

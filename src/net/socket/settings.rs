@@ -102,7 +102,8 @@ impl Socket {
     /// ECN bits for itself. Default: 0.
     ///
     /// # Errors
-    /// `setTypeOfService` with the system's code; `ENOTSUP` on a Unix socket. `NotConnected` once the socket is closed.
+    /// `setTypeOfService` with the system's code; `ENOTSUP` on a Unix socket, and for IPv6 on Windows. `NotConnected`
+    /// once the socket is closed.
     pub fn set_type_of_service(&self, value: u8) -> io::Result<()> {
         let stream = self.connection.stream("set_type_of_service")?;
         let set = self.is_v6().and_then(|v6| sys::set_type_of_service(&SockRef::from(&*stream), v6, value));
@@ -112,7 +113,8 @@ impl Socket {
     /// The type of service.
     ///
     /// # Errors
-    /// `getTypeOfService` with the system's code; `ENOTSUP` on a Unix socket. `NotConnected` once the socket is closed.
+    /// `getTypeOfService` with the system's code; `ENOTSUP` on a Unix socket, and for IPv6 on Windows. `NotConnected`
+    /// once the socket is closed.
     #[doc(alias = "getTypeOfService")]
     pub fn type_of_service(&self) -> io::Result<u8> {
         let stream = self.connection.stream("type_of_service")?;

@@ -123,7 +123,11 @@ pub(crate) fn apply(socket: &SockRef<'_>, settings: Settings) -> io::Result<()> 
     }
     if let Some(value) = settings.type_of_service {
         let v6 = socket.local_addr()?.is_ipv6();
-        sys::set_type_of_service(socket, v6, value)?;
+        match sys::set_type_of_service(socket, v6, value) {
+            // Windows has it for IPv4 alone.
+            Err(error) if error.kind() == io::ErrorKind::Unsupported => {}
+            set => set?,
+        }
         if v6 {
             // A listener on `::` has IPv4 clients too. It fails where it cannot have any.
             let _ = sys::set_type_of_service(socket, false, value);
