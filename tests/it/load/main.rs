@@ -9,3 +9,4 @@ mod crowd;
 mod lingering;
 mod scale;
 mod stampede;
+mod wakes;
