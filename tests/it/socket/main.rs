@@ -23,6 +23,7 @@ mod pause;
 mod raw;
 mod relay;
 mod reset;
+mod slow_readers;
 mod ticks;
 mod timeouts;
 mod unix;
