@@ -273,12 +273,12 @@ pub(crate) fn write_now(stream: &TcpStream, data: &[u8]) -> io::Result<usize> {
 fn without_blocking<T>(socket: &SockRef<'_>, call: impl FnOnce(&SockRef<'_>) -> io::Result<T>) -> io::Result<T> {
     use std::sync::Mutex;
     static MODES: [Mutex<()>; 64] = [const { Mutex::new(()) }; 64];
-    // Handles are multiples of four.
+    // Handles are multiples of four there.
     #[cfg(windows)]
     let number = std::os::windows::io::AsRawSocket::as_raw_socket(&**socket) as usize / 4;
     #[cfg(not(windows))]
     let number = std::os::fd::AsRawFd::as_raw_fd(&**socket) as usize;
-    let _mode = crate::sync::poison::lock(&MODES[number % MODES.len()]);
+    let _changing = MODES[number % MODES.len()].lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     socket.set_nonblocking(true)?;
     let result = call(socket);
     socket.set_nonblocking(false)?;
