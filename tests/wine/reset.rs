@@ -1,6 +1,10 @@
 //! Wine tells a read of a peer's reset as its orderly end: the read gives 0 bytes, where Windows fails by WSAECONNRESET.
 //!
 //! A socket that is closed with input unread resets its peer, on Windows and Linux alike.
+//!
+//! - `accept::reset_and_destroy_resets_the_peer_though_a_call_is_blocked`
+//! - `channel::a_reset_is_told_before_the_close`
+//! - `server::settings_go_by_the_socket_and_not_by_its_header`
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};

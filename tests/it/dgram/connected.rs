@@ -139,7 +139,8 @@ fn disconnect_keeps_what_has_arrived_and_the_port_and_the_settings() {
         let error = Socket::bind(address).unwrap_err();
         assert_eq!(error.told().code(), "EADDRINUSE", "the port is as much its own as before");
         let sharing = SocketOptions::udp4().reuse_address(true);
-        if at.starts_with('1') {
+        // On Windows the option is enough to take the port of another socket.
+        if at.starts_with('1') && !cfg!(windows) {
             assert_eq!(sharing.bind(address).unwrap_err().told().code(), "EADDRINUSE", "and no other may share it");
         }
     }

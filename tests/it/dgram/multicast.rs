@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use landline::dgram::{Interface, Socket, SocketOptions};
 
 use crate::support::dgram::receive;
-use crate::support::{Told, differs, families, has_proc};
+use crate::support::{Told, differs, differs_on_windows, families, has_proc};
 
 const LOOPBACK: &str = "127.0.0.1";
 
@@ -118,6 +118,9 @@ fn groups_and_sources_are_texts_or_addresses() {
 /// Ensures that what cannot be joined is an error with Node's code.
 #[test]
 fn wrong_groups_and_interfaces_have_nodes_codes() {
+    if differs_on_windows("the codes are others") {
+        return;
+    }
     let socket = Socket::bind("127.0.0.1:0").unwrap();
     let told = |result: std::io::Result<()>| result.unwrap_err().to_string();
     assert_eq!(told(socket.join_multicast("127.0.0.1", LOOPBACK)), "addMembership EINVAL", "it is no group");
@@ -195,11 +198,9 @@ fn groups_and_interface_are_kept_when_disconnecting() {
         assert_eq!(receive(&socket).0, b"x", "it is still in {to}");
     }
     assert_eq!(socket.join_multicast(group(4), LOOPBACK).unwrap_err().told().code(), "EADDRINUSE", "it is joined");
-    assert_eq!(
-        socket.leave_multicast(group(5), LOOPBACK).unwrap_err().told().code(),
-        "EADDRNOTAVAIL",
-        "what it had left it has left"
-    );
+    let not_joined = if cfg!(windows) { "EINVAL" } else { "EADDRNOTAVAIL" };
+    let error = socket.leave_multicast(group(5), LOOPBACK).unwrap_err();
+    assert_eq!(error.told().code(), not_joined, "what it had left it has left");
     let receiver = member(0);
     receiver.join_multicast(group(6), LOOPBACK).unwrap();
     socket.send_to(b"y", (group(6), receiver.address().port())).unwrap();
