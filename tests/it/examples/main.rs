@@ -8,6 +8,7 @@
 mod support;
 
 mod chat;
+mod dashboard;
 mod dgram;
 mod embedded;
 mod headers;
