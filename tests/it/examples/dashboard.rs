@@ -1,11 +1,13 @@
 //! The example `dashboard`: what its page shows, what it changes, and which requests it refuses.
 
+use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 
+use crate::browser::Browser;
 use crate::support::pages::{code_lines, read, root};
-use crate::support::process::Server;
-use crate::support::{HANG, each_ip};
+use crate::support::process::{Server, target};
+use crate::support::{HANG, each_ip, eventually, has_proc, tool};
 
 /// As many lines of Rust as it may have, without comments and empty ones.
 const LONGEST: usize = 150;
@@ -148,4 +150,47 @@ fn the_dashboard_is_short_and_whole() {
     for outside in ["//", "src=", "import", "url(", "innerHTML", "insertAdjacentHTML", "document.write"] {
         assert!(!page.contains(outside), "the page has no {outside}");
     }
+}
+
+/// Ensures that in a browser the table follows the clients, that the form sets the limit, that dark mode is dark, and
+/// that the button drains the server and the page says so.
+#[test]
+fn a_browser_follows_the_server() {
+    let Some(chromium) = tool("chromium").filter(|_| has_proc()) else {
+        return;
+    };
+    let (mut server, page) = start("127.0.0.1:0");
+    let mut clients: Vec<_> = (1..=6).map(|number| client(server.address, number * number * 1000)).collect();
+    let mut browser = Browser::open(chromium, &format!("http://{page}/"));
+    let rows = |count: usize| format!("document.querySelectorAll('tbody tr').length == {count}");
+    browser.until("the table has a row for each client", &rows(6));
+    clients.push(client(server.address, 5));
+    browser.until("a client that comes has a row", &rows(7));
+    browser.until(
+        "the bytes are those it sent",
+        "document.querySelector('tbody tr:last-child td:nth-child(4)').textContent == '5'",
+    );
+    clients.remove(0).shutdown(Shutdown::Both).expect("it is connected");
+    browser.until("a client that ends has none", &rows(6));
+
+    browser.evaluate("document.querySelector('input').value = 20; document.querySelector('form').requestSubmit()");
+    browser.until("the form sets the limit", "document.querySelector('#answer').textContent == 'the limit is 20\\n'");
+
+    let dark = "getComputedStyle(document.body).backgroundColor.match(/\\d+/g).every(part => part < 64)";
+    browser.until("light mode is light", &format!("!{dark}"));
+    let picture = browser.screenshot();
+    fs::write(target().join("dashboard.png"), &picture).expect("target can be written");
+    assert!(picture.starts_with(b"\x89PNG"), "the picture is a PNG");
+    let scheme = "{\"features\":[{\"name\":\"prefers-color-scheme\",\"value\":\"dark\"}]}";
+    browser.call("Emulation.setEmulatedMedia", scheme);
+    browser.until("dark mode is dark", dark);
+    fs::write(target().join("dashboard-dark.png"), browser.screenshot()).expect("target can be written");
+
+    browser.evaluate("document.querySelector('#drain').click()");
+    assert!(server.program.line().starts_with("6 finished, 0 forced, 0 still running"), "the button drains");
+    assert!(server.program.status().success(), "and the program ends well");
+    browser.until("the page says so", "document.querySelector('#phase').textContent.startsWith('drained: 6 finished')");
+    eventually("each client has its end", || {
+        clients.iter_mut().all(|client| client.read(&mut [0]).is_ok_and(|n| n == 0))
+    });
 }

@@ -7,6 +7,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod browser;
 mod chat;
 mod dashboard;
 mod dgram;
