@@ -12,12 +12,12 @@ const POLICY: &str = "default-src 'none'; img-src data:; style-src 'unsafe-inlin
 pub(crate) struct Request {
     pub(crate) method: String,
     pub(crate) path: String,
-    /// A name could be another site's, whose owner has pointed it at this machine to read the page.
+    /// A host name could belong to another site, whose owner points it at this machine to read the page.
     pub(crate) has_numeric_host: bool,
     pub(crate) is_of_same_origin: bool,
 }
 
-/// What is no request comes out as one for nothing, without a host.
+/// A malformed request gets an empty path or no numeric host, so it is refused.
 pub(crate) fn receive(socket: &Socket) -> io::Result<Request> {
     let mut client = socket.buffered()?;
     client.set_line_limit(4096);
