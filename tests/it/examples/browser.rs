@@ -7,12 +7,13 @@ use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
+use std::time::{Duration, Instant};
 
 use landline::Encoding;
 
 use crate::support::{HANG, eventually};
 
-/// A browser with one page. It is killed with its handle.
+/// A browser with one page. It ends with its handle.
 pub(crate) struct Browser {
     child: Child,
     input: ChildStdin,
@@ -37,6 +38,7 @@ impl Browser {
             .args(["--disable-breakpad", "--no-first-run", "--hide-scrollbars", "--window-size=940,720"])
             .arg(format!("--user-data-dir={}", folder.display()))
             .env("HOME", &folder)
+            .env("TMPDIR", &folder)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -96,10 +98,16 @@ impl Browser {
 
 impl Drop for Browser {
     fn drop(&mut self) {
-        // Its processes end with the first one.
+        // Asked to close, it ends its other processes first; each call here fails if it has ended by itself.
+        let _ = self.input.write_all(b"{\"id\":0,\"method\":\"Browser.close\"}\0");
+        while self.answers.recv_timeout(HANG).is_ok() {}
         let _ = self.child.kill();
         let _ = self.child.wait();
-        let _ = fs::remove_dir_all(&self.folder);
+        // A process that is just ending may still write a file.
+        let end = Instant::now() + HANG;
+        while self.folder.exists() && fs::remove_dir_all(&self.folder).is_err() && Instant::now() < end {
+            thread::park_timeout(Duration::from_millis(1));
+        }
     }
 }
 
