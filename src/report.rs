@@ -1,13 +1,14 @@
 use std::fmt::{self, Write};
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::address::Address;
 use crate::callback::guarded;
 use crate::error::Error;
 use crate::one_line::OneLine;
+use crate::sync::atomic_u64::AtomicU64;
 
 /// The number of a connection, unique in the process and never used again. Prints as `#17`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

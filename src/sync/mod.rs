@@ -1,5 +1,6 @@
 //! What threads wait with. It uses std alone, so that loom can try every order of threads.
 
+pub(crate) mod atomic_u64;
 pub(crate) mod backoff;
 pub(crate) mod deadline;
 pub(crate) mod gate;

@@ -8,8 +8,8 @@
 use std::any::Any;
 use std::mem::{self, MaybeUninit};
 use std::net::{Shutdown, TcpStream};
+use std::sync::atomic::AtomicU16;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
-use std::sync::atomic::{AtomicU16, AtomicU64};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, RwLock};
 use std::time::{Duration, Instant};
 use std::{fmt, io, thread};
@@ -27,6 +27,7 @@ use crate::net::socket::stream::{Options, Settings};
 use crate::net::socket::timers::{IdleMark, Limits, Timer, Timers};
 use crate::net::socket::unread::Unread;
 use crate::report::{ConnectionId, ConnectionInfo, Outcome, Report, Reporter};
+use crate::sync::atomic_u64::AtomicU64;
 use crate::sync::deadline::Deadline;
 use crate::sync::poison::{lock, read, wait, write};
 use crate::sync::shared_timeout::Entry;

@@ -10,12 +10,13 @@
 use std::io::{self, ErrorKind};
 use std::mem::MaybeUninit;
 use std::net::{Shutdown, TcpStream};
+use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::SeqCst;
-use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::sync::{Arc, Condvar, Mutex, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::sync::atomic_u64::AtomicU64;
 use crate::sync::deadline::Deadline;
 use crate::sync::poison::{Guard, lock, wait};
 use crate::sys;

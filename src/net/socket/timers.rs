@@ -8,13 +8,13 @@
 use std::io;
 use std::net::TcpStream;
 use std::sync::Mutex;
-use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use socket2::SockRef;
 
 use crate::error::{Cause, Error};
+use crate::sync::atomic_u64::AtomicU64;
 use crate::sync::poison::lock;
 use crate::sync::shared_timeout::{Entry, NEVER, SharedTimeout, Until};
 use crate::sys;
