@@ -67,11 +67,11 @@ pub(crate) fn shut_listener(listener: &socket2::Socket) {
 }
 
 /// Lets several sockets share one port: SO_REUSEPORT.
-#[cfg(unix)]
+#[cfg(all(unix, not(any(target_os = "solaris", target_os = "illumos"))))]
 pub(crate) fn reuse_port(socket: &socket2::Socket) -> io::Result<()> {
     socket.set_reuse_port(true)
 }
-#[cfg(not(unix))]
+#[cfg(not(all(unix, not(any(target_os = "solaris", target_os = "illumos")))))]
 pub(crate) fn reuse_port(_: &socket2::Socket) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
@@ -155,20 +155,26 @@ pub(crate) fn is_listener(socket: &socket2::Socket) -> io::Result<bool> {
 /// IP_TOS, or IPV6_TCLASS where there is such a thing.
 pub(crate) fn set_type_of_service(socket: &SockRef<'_>, v6: bool, value: u8) -> io::Result<()> {
     match v6 {
+        #[cfg(not(any(target_os = "solaris", target_os = "haiku")))]
         false => socket.set_tos_v4(value.into()),
-        #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd", target_vendor = "apple"))]
+        #[cfg(any(target_os = "solaris", target_os = "haiku"))]
+        false => Err(io::ErrorKind::Unsupported.into()),
+        #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd", target_os = "macos"))]
         true => socket.set_tclass_v6(value.into()),
-        #[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd", target_vendor = "apple")))]
+        #[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd", target_os = "macos")))]
         true => Err(io::ErrorKind::Unsupported.into()),
     }
 }
 
 pub(crate) fn type_of_service(socket: &SockRef<'_>, v6: bool) -> io::Result<u8> {
     let value = match v6 {
+        #[cfg(not(any(target_os = "solaris", target_os = "haiku")))]
         false => socket.tos_v4()?,
-        #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd", target_vendor = "apple"))]
+        #[cfg(any(target_os = "solaris", target_os = "haiku"))]
+        false => return Err(io::ErrorKind::Unsupported.into()),
+        #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd", target_os = "macos"))]
         true => socket.tclass_v6()?,
-        #[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd", target_vendor = "apple")))]
+        #[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd", target_os = "macos")))]
         true => return Err(io::ErrorKind::Unsupported.into()),
     };
     // It is a byte in the packet.
@@ -217,30 +223,31 @@ pub(crate) fn has_no_number_of_probes(error: &io::Error) -> bool {
 }
 
 /// How many buffers one call takes; more is EMSGSIZE.
-#[cfg(all(
-    any(target_os = "linux", target_os = "android", target_os = "freebsd"),
-    not(any(landline_portable, landline_windows))
-))]
-const IOV_MAX: usize = 1024;
+const IOV_MAX: usize = if cfg!(any(target_os = "solaris", target_os = "illumos")) { 16 } else { 1024 };
+
+// Flags that std and socket2 have no names for, as the systems' headers have them.
+
+#[cfg(not(any(windows, landline_windows)))]
+const MSG_PEEK: i32 = 2;
+
+#[cfg(not(any(windows, landline_windows)))]
+const MSG_DONTWAIT: i32 = if cfg!(any(target_os = "linux", target_os = "android")) { 0x40 } else { 0x80 };
+
+/// Keeps SIGPIPE back, which kills a program that has left the signal at its default. Apple's systems do it by a
+/// setting, see [`prepare`]; Windows has no such signal.
+const MSG_NOSIGNAL: i32 = match () {
+    () if cfg!(any(target_os = "linux", target_os = "android")) => 0x4000,
+    () if cfg!(target_os = "freebsd") => 0x2_0000,
+    () if cfg!(any(target_os = "netbsd", target_os = "openbsd", target_os = "dragonfly")) => 0x400,
+    () if cfg!(any(target_os = "solaris", target_os = "illumos")) => 0x200,
+    () if cfg!(target_os = "haiku") => 0x800,
+    () => 0,
+};
 
 /// Writes several buffers by one system call that raises no SIGPIPE. std's own `write_vectored` is writev(2), which
-/// does, and kills a program that has left the signal at its default. Where no flag keeps it back, one buffer by std's
-/// write, which is safe everywhere.
-#[cfg(all(
-    any(target_os = "linux", target_os = "android", target_os = "freebsd"),
-    not(any(landline_portable, landline_windows))
-))]
+/// does.
 pub(crate) fn write_vectored(stream: &TcpStream, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
-    const MSG_NOSIGNAL: i32 = if cfg!(target_os = "freebsd") { 0x2_0000 } else { 0x4000 };
     SockRef::from(stream).send_vectored_with_flags(&buffers[..buffers.len().min(IOV_MAX)], MSG_NOSIGNAL)
-}
-#[cfg(not(all(
-    any(target_os = "linux", target_os = "android", target_os = "freebsd"),
-    not(any(landline_portable, landline_windows))
-)))]
-pub(crate) fn write_vectored(mut stream: &TcpStream, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
-    let first = buffers.iter().find(|buffer| !buffer.is_empty());
-    io::Write::write(&mut stream, first.map_or(&[], |buffer| buffer))
 }
 
 /// Whether a write that waits is one that does not block, called again and again: where one that blocks does not say
@@ -250,13 +257,6 @@ pub(crate) const WRITES_ARE_POLLED: bool = SLICE.is_some();
 /// Writes what the kernel takes without blocking.
 #[cfg(not(any(windows, landline_windows)))]
 pub(crate) fn write_now(stream: &TcpStream, data: &[u8]) -> io::Result<usize> {
-    const MSG_DONTWAIT: i32 = if cfg!(any(target_os = "linux", target_os = "android")) { 0x40 } else { 0x80 };
-    const MSG_NOSIGNAL: i32 = match () {
-        () if cfg!(any(target_os = "linux", target_os = "android")) => 0x4000,
-        () if cfg!(target_os = "freebsd") => 0x2_0000,
-        // See `prepare`.
-        () => 0,
-    };
     SockRef::from(stream).send_with_flags(data, MSG_DONTWAIT | MSG_NOSIGNAL)
 }
 #[cfg(any(windows, landline_windows))]
@@ -290,8 +290,6 @@ fn without_blocking<T>(socket: &SockRef<'_>, call: impl FnOnce(&SockRef<'_>) -> 
 /// here, once.
 #[cfg(not(any(windows, landline_windows)))]
 pub(crate) fn peek_now(stream: &TcpStream, buffer: &mut [MaybeUninit<u8>]) -> io::Result<usize> {
-    const MSG_PEEK: i32 = 2;
-    const MSG_DONTWAIT: i32 = if cfg!(any(target_os = "linux", target_os = "android")) { 0x40 } else { 0x80 };
     SockRef::from(stream).recv_with_flags(buffer, MSG_PEEK | MSG_DONTWAIT)
 }
 #[cfg(any(windows, landline_windows))]
@@ -304,21 +302,13 @@ pub(crate) fn await_data(stream: &TcpStream) -> io::Result<()> {
     if SLICE.is_some() { stream.peek(&mut [0]).map(drop) } else { Ok(()) }
 }
 
-/// The same of several buffers, by one system call where there is a flag against SIGPIPE; otherwise of the first.
-#[cfg(all(
-    any(target_os = "linux", target_os = "android", target_os = "freebsd"),
-    not(any(landline_portable, landline_windows))
-))]
+/// The same of several buffers, by one system call where there is a flag not to block; otherwise of the first.
+#[cfg(not(any(windows, landline_windows)))]
 pub(crate) fn write_vectored_now(stream: &TcpStream, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
-    const MSG_DONTWAIT: i32 = if cfg!(target_os = "freebsd") { 0x80 } else { 0x40 };
-    const MSG_NOSIGNAL: i32 = if cfg!(target_os = "freebsd") { 0x2_0000 } else { 0x4000 };
     let buffers = &buffers[..buffers.len().min(IOV_MAX)];
     SockRef::from(stream).send_vectored_with_flags(buffers, MSG_DONTWAIT | MSG_NOSIGNAL)
 }
-#[cfg(not(all(
-    any(target_os = "linux", target_os = "android", target_os = "freebsd"),
-    not(any(landline_portable, landline_windows))
-)))]
+#[cfg(any(windows, landline_windows))]
 pub(crate) fn write_vectored_now(stream: &TcpStream, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
     write_now(stream, buffers.first().map_or(&[], |buffer| buffer))
 }
@@ -338,11 +328,8 @@ pub(crate) fn write_at_end(mut stream: &TcpStream, data: &[u8]) -> io::Result<us
 
 /// Throws away what has arrived on such a connection: at most as much as the buffer, whose contents mean nothing.
 pub(crate) fn discard_at_end(stream: &TcpStream, buffer: &mut [MaybeUninit<u8>]) -> io::Result<usize> {
-    const MSG_DONTWAIT: i32 = match () {
-        () if WINDOWS => 0,
-        () if cfg!(any(target_os = "linux", target_os = "android")) => 0x40,
-        () => 0x80,
-    };
+    #[cfg(any(windows, landline_windows))]
+    const MSG_DONTWAIT: i32 = 0;
     // On Linux, for TCP: nothing is copied.
     const MSG_TRUNC: i32 = if LINUX { 0x20 } else { 0 };
     SockRef::from(stream).recv_with_flags(buffer, MSG_DONTWAIT | MSG_TRUNC)
@@ -549,8 +536,6 @@ pub(crate) fn share_address(socket: &socket2::Socket, share: bool) -> io::Result
 /// out here, once.
 #[cfg(not(any(windows, landline_windows)))]
 pub(crate) fn is_readable(socket: &UdpSocket) -> io::Result<bool> {
-    const MSG_PEEK: i32 = 2;
-    const MSG_DONTWAIT: i32 = if cfg!(any(target_os = "linux", target_os = "android")) { 0x40 } else { 0x80 };
     let peeked = SockRef::from(socket).recv_with_flags(&mut [std::mem::MaybeUninit::uninit()], MSG_PEEK | MSG_DONTWAIT);
     match peeked {
         Ok(_) => Ok(true),
