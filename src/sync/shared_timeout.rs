@@ -65,9 +65,8 @@ impl SharedTimeout {
 
     /// After the call. Gives whether the kernel may have ended it by a time that it was told here.
     pub(crate) fn leave(&mut self, entry: Entry) -> bool {
-        if entry.at != NEVER
-            && let Some(at) = self.ends.iter().position(|end| *end == entry.at)
-        {
+        // NEVER is not among them.
+        if let Some(at) = self.ends.iter().position(|end| *end == entry.at) {
             self.ends.swap_remove(at);
         }
         self.told > 0 || self.tells != entry.tells

@@ -439,9 +439,7 @@ impl Drop for Buffered {
         connection.flags.fetch_and(!BUFFERED, SeqCst);
         let owner = connection.owner();
         // Of a closed connection the end has been told, and the server may be over.
-        if let Err(error) = flushed
-            && !connection.is_closed()
-        {
+        if let (Err(error), false) = (flushed, connection.is_closed()) {
             let _frame = owner.as_ref().map(|owner| owner.frame());
             connection.tell_failed(&error.into());
         }

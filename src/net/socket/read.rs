@@ -29,9 +29,8 @@ impl Connection {
     pub(crate) fn read(&self, buf: &mut [u8]) -> io::Result<usize> {
         let stream = self.stream("read")?;
         // Nearly every read goes this way; the general one costs a third more.
-        if let Some(_turn) = self.reading.try_take()
-            && !self.may_have(CLOSED | TIMED | UNREAD | READ_ENDED)
-        {
+        let is_plain = |_: &_| !self.may_have(CLOSED | TIMED | UNREAD | READ_ENDED);
+        if let Some(_turn) = self.reading.try_take().filter(is_plain) {
             match io::Read::read(&mut &*stream, buf) {
                 Ok(n) if n > 0 && !self.has(CLOSED | READ_ENDED) => {
                     self.bytes_read.fetch_add(n as u64, Relaxed);

@@ -91,11 +91,9 @@ impl<'a> Data<'a> {
             Data::One(data) => Data::One(&data[n..]),
             Data::Many(mut buffers, offset) => {
                 let mut offset = offset + n;
-                while let [first, rest @ ..] = buffers
-                    && offset >= first.len()
-                {
-                    offset -= first.len();
-                    buffers = rest;
+                while buffers.first().is_some_and(|first| offset >= first.len()) {
+                    offset -= buffers[0].len();
+                    buffers = &buffers[1..];
                 }
                 Data::Many(buffers, offset)
             }
@@ -220,12 +218,10 @@ impl WriteGuard<'_> {
 
     /// The same; gives how much of it was written too.
     pub(crate) fn write(&self, data: Data<'_>) -> (usize, io::Result<()>) {
-        if self.connection.queue.get().is_some()
-            && let Err(error) = self.flush()
-        {
-            return (0, Err(error));
+        match self.connection.queue.get().map_or(Ok(()), |_| self.flush()) {
+            Ok(()) => self.write_counted(data),
+            Err(error) => (0, Err(error)),
         }
-        self.write_counted(data)
     }
 
     /// Writes what is queued at this moment, and sends our end if it is queued behind that. An error leaves the queue
