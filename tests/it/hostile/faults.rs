@@ -634,7 +634,8 @@ fn a_thread_that_cannot_be_started_refuses_its_client_only() {
 /// Ensures that a first thread that cannot be started is the error of `spawn` itself, and leaves the server as it was.
 #[test]
 fn a_first_thread_that_cannot_be_started_is_spawns_own_error() {
-    let server = ServerOptions::new().stack_size(1 << 46).listen("127.0.0.1:0").expect("the server listens");
+    let server =
+        ServerOptions::new().stack_size(crate::support::NO_STACK).listen("127.0.0.1:0").expect("the server listens");
     let error = server.spawn(echo).expect_err("no stack is that large");
     assert_eq!(error.kind(), io::ErrorKind::WouldBlock, "it is the system's error");
     server.on().connection(echo).spawn().expect_err("no stack is that large");

@@ -162,7 +162,11 @@ fn a_goodbye_that_is_taken_in_pieces_does_not_wait_for_a_client_that_writes_firs
 #[test]
 fn where_no_thread_can_be_had_clients_are_not_waited_for() {
     // No address space is that large.
-    let server = reply().max_connections(0).stack_size(1 << 46).listen("127.0.0.1:0").expect("the server listens");
+    let server = reply()
+        .max_connections(0)
+        .stack_size(crate::support::NO_STACK)
+        .listen("127.0.0.1:0")
+        .expect("the server listens");
     let accepting = thread::spawn({
         let server = server.clone();
         move || server.accept()

@@ -72,7 +72,8 @@ fn everything_goes_wrong() {
     failing.stop();
 
     // No thread can be had: the client is refused.
-    let server = ServerOptions::new().stack_size(1 << 46).listen("127.0.0.1:0").expect("port 0 is free");
+    let server =
+        ServerOptions::new().stack_size(crate::support::NO_STACK).listen("127.0.0.1:0").expect("port 0 is free");
     let served = server.clone();
     let serving = thread::spawn(move || served.serve(|_| Ok(())));
     sees_the_end(&Socket::connect(server.address()).expect("it listens"));
@@ -318,7 +319,8 @@ fn what_is_kept_for_the_process_comes_back() {
         let (threads_before, descriptors_before) = (threads(), descriptors());
 
         // Threads that cannot be started give their seats back, and so do those that have ended.
-        let server = ServerOptions::new().stack_size(1 << 46).listen("127.0.0.1:0").expect("port 0 is free");
+        let server =
+            ServerOptions::new().stack_size(crate::support::NO_STACK).listen("127.0.0.1:0").expect("port 0 is free");
         for n in 0..=seats {
             let error = server.spawn(|_| Ok(())).expect_err("no such stack can be had");
             assert_eq!(error.told().raw_os_error(), Some(11), "{n}: it is the system that refuses, not the ceiling");

@@ -34,6 +34,12 @@ pub(crate) const PORTABLE: bool =
 /// Whether the ways of Windows are taken, there or on Linux.
 pub(crate) const WINDOWS: bool = cfg!(any(windows, landline_windows));
 
+/// More than any address space has room for, so that a thread with this stack cannot be started.
+pub(crate) const NO_STACK: usize = match 1_usize.checked_shl(46) {
+    Some(bytes) => bytes,
+    None => 3 << 30,
+};
+
 /// What the library says of an error of its own.
 pub(crate) trait Told {
     #[track_caller]
