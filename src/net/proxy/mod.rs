@@ -109,7 +109,8 @@ impl Source for Timed<'_> {
             if self.receiving.end.is_over() {
                 if std::mem::take(&mut self.receiving.is_resumed) {
                     match self.look(buf) {
-                        Err(error) if sys::is_passing(&error) => {}
+                        // On Windows a timeout is another error.
+                        Err(error) if error.kind() == io::ErrorKind::WouldBlock || sys::is_passing(&error) => {}
                         result => return result,
                     }
                 }
