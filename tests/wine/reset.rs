@@ -4,6 +4,16 @@
 //!
 //! - `accept::reset_and_destroy_resets_the_peer_though_a_call_is_blocked`
 //! - `channel::a_reset_is_told_before_the_close`
+//! - `available::a_reset_is_no_clean_end_for_any_thread`
+//! - `data::relay_resets_the_other_side_when_one_direction_fails`
+//! - `destroy::a_reset_by_the_server_is_an_error_for_the_client`
+//! - `destroy::a_reset_socket_can_be_destroyed_and_says_so_to_later_calls`
+//! - `destroy::a_reset_wakes_our_reader_and_is_still_a_reset`
+//! - `destroy::every_read_after_a_reset_says_so_again`
+//! - `events::destroy_with_input_unread_is_a_reset_for_the_peer`
+//! - `events::each_returns_what_ended_the_connection`
+//! - `relay::a_shutdown_that_cuts_a_relay_resets_the_peer`
+//! - `relay::what_ends_a_relay_is_told`
 //! - `server::settings_go_by_the_socket_and_not_by_its_header`
 
 use std::io::{Read, Write};
