@@ -203,22 +203,23 @@ impl fmt::Display for Endpoint {
 
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Target::Port(port) => f.pad(&format!(":{port}")),
-            Target::Ip(at) => at.fmt(f),
-            Target::Name { host, port } if host.contains(':') => f.pad(&format!("[{host}]:{port}")),
-            Target::Name { host, port } => f.pad(&format!("{host}:{port}")),
-            Target::Path(path) => f.pad(&printed(path)),
+        let text = match self {
+            Target::Port(port) => format!(":{port}"),
+            Target::Ip(at) => at.to_string(),
+            Target::Name { host, port } if host.contains(':') => format!("[{host}]:{port}"),
+            Target::Name { host, port } => format!("{host}:{port}"),
+            Target::Path(path) => printed(path),
             Target::Several(list) => {
                 let mut text = String::new();
                 for at in list {
                     let separator = if text.is_empty() { "" } else { ", " };
                     text.push_str(&format!("{separator}{at}"));
                 }
-                f.pad(&text)
+                text
             }
-            Target::Invalid(error) => f.pad(&error.to_string()),
-        }
+            Target::Invalid(error) => error.to_string(),
+        };
+        f.pad(&text)
     }
 }
 

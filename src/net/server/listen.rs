@@ -237,12 +237,16 @@ impl ServerOptions {
     /// Of a name's addresses the first that is not link-local, or else the next that this machine has: `localhost` may
     /// be `::1` where there is no such address, as in many containers.
     fn open_first(&self, found: Vec<SocketAddr>) -> Result<(socket2::Socket, SocketAddr)> {
-        let (link_local, others): (Vec<_>, Vec<_>) = found.into_iter().partition(is_link_local);
+        let (mut in_order, mut link_local) = (Vec::new(), Vec::new());
+        for at in found {
+            if is_link_local(&at) { link_local.push(at) } else { in_order.push(at) }
+        }
+        in_order.append(&mut link_local);
         let mut missing = None;
-        for at in others.into_iter().chain(link_local) {
+        for at in in_order {
             match self.open(at) {
                 Err(error) if matches!(error.code(), "EADDRNOTAVAIL" | "EAFNOSUPPORT") => {
-                    _ = missing.get_or_insert(error)
+                    missing = missing.or(Some(error));
                 }
                 listener => return Ok((listener?, at)),
             }

@@ -287,7 +287,7 @@ impl Connection {
     /// what writing to a peer that has ended in order leads to. Nor is EAGAIN, which says nothing of the connection.
     pub(crate) fn broke(&self, call: &'static str, error: &io::Error) -> Error {
         if !matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::WouldBlock) {
-            lock(&self.broken).get_or_insert_with(|| failed("read", error));
+            lock(&self.broken).get_or_insert(failed("read", error));
         }
         failed(call, error)
     }
