@@ -26,7 +26,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 use crate::support::pages::{lessons, read, root};
@@ -171,6 +171,36 @@ fn pictures_stand_alone_and_are_shown() {
     }
     for lesson in lessons("docs/lessons") {
         assert!(read(&lesson).contains(".svg)"), "{}: each lesson has a picture", lesson.display());
+    }
+}
+
+/// What a picture shows whatever its language: of a text the sides and the steps, of one made by hand all but its words.
+fn without_words(path: &Path) -> Vec<String> {
+    let (text, is_drawn) = (read(path), path.with_extension("txt").exists());
+    let lines = text.lines().map(|line| match path.extension().is_some_and(|end| end == "txt") {
+        true if line.starts_with("note ") => line.split(": ").next().unwrap_or(line),
+        true => line.split(" = ").next().unwrap_or(line),
+        false if is_drawn => "drawn",
+        false => line.split('>').next().unwrap_or(line),
+    });
+    let mut lines: Vec<_> = lines.map(str::to_owned).collect();
+    lines.dedup_by(|one, other| *one == "drawn" && *other == "drawn");
+    lines
+}
+
+/// Ensures that both languages have the same pictures, which differ in their words alone.
+#[test]
+fn both_languages_have_the_same_pictures() {
+    for kind in ["txt", "svg"] {
+        let (chinese, english): (Vec<_>, Vec<_>) =
+            files(kind).into_iter().partition(|path| path.starts_with(root().join("docs/zh")));
+        let names =
+            |paths: &[PathBuf]| paths.iter().map(|path| path.file_name().map(ToOwned::to_owned)).collect::<Vec<_>>();
+        assert_eq!(names(&chinese), names(&english), "the same pictures");
+        for (chinese, english) in chinese.iter().zip(&english) {
+            assert_eq!(without_words(chinese), without_words(english), "{}: all but words", chinese.display());
+            assert_ne!(read(chinese), read(english), "{}: it is translated", chinese.display());
+        }
     }
 }
 
