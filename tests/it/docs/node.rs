@@ -114,6 +114,31 @@ fn every_name_of_nodes_is_found_by_a_search() {
     assert_eq!(missing, Vec::<&str>::new(), "nobody who searches for these finds what they are called here");
 }
 
+/// Ensures that the Chinese page has the English one's rows and differences, with the same names. It leaves out which tests
+/// prove a row, and the list of Node's own tests.
+#[test]
+fn the_chinese_page_names_the_same() {
+    let page = |file| fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).expect("it is text");
+    let (english, chinese) = (page("docs/node.md"), page("docs/zh/node.md"));
+    let english = english.split("\n## Node's own tests").next().expect("a text has a beginning");
+    let sorted = |text: &str| {
+        let mut names: Vec<_> = quoted(text).map(str::to_owned).collect();
+        names.sort();
+        names
+    };
+    let named = |page| rows(page).iter().map(|cells| [sorted(cells[0]), sorted(cells[1])]).collect::<Vec<_>>();
+    assert!(named(english).len() > 100, "the page is read");
+    for (theirs, ours) in named(&chinese).iter().zip(named(english)) {
+        assert_eq!(*theirs, ours, "a row of the Chinese page has the names of the English one");
+    }
+    assert_eq!(named(&chinese).len(), named(english).len(), "as many rows");
+    let differences = |page: &str| {
+        let lines = page.lines().filter(|line| line.starts_with("- "));
+        lines.map(|line| sorted(line).into_iter().filter(|name| name.contains("::")).collect()).collect::<Vec<Vec<_>>>()
+    };
+    assert_eq!(differences(&chinese), differences(english), "the same differences, which name the same");
+}
+
 /// Ensures that each test that a page of docs/ names exists.
 #[test]
 fn the_tests_that_the_pages_name_exist() {
