@@ -237,3 +237,14 @@ fn both_languages_show_the_same() {
         }
     }
 }
+
+/// Ensures that the Chinese README has programs of the English one, which are compiled.
+#[test]
+fn the_chinese_readme_shows_programs_of_the_english_one() {
+    let programs = |page| {
+        let blocks = blocks(&read(&root().join(page))).into_iter();
+        blocks.filter(|block| block.kind.starts_with("rust")).map(|block| block.text).collect::<Vec<_>>()
+    };
+    let (english, chinese) = (programs("README.md"), programs("docs/zh/landline.md"));
+    assert!(!chinese.is_empty() && chinese.iter().all(|program| english.contains(program)), "{chinese:?}");
+}
