@@ -311,7 +311,8 @@ fn pictures_show_what_the_programs_send() {
     }
     let built = crate::lessons::built();
     in_child(this_test!(), &[], || {
-        for path in files("txt") {
+        // The Chinese ones have the same steps, which a test of its own ensures.
+        for path in files("txt").into_iter().filter(|path| path.starts_with(root().join("docs/lessons"))) {
             let talk = talk(&read(&path));
             let Some(program) = &talk.program else { continue };
             // On a machine that is busy, two writes may leave in one packet. Such a run is made again.
