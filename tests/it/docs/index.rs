@@ -18,6 +18,7 @@ fn pages() -> Vec<PathBuf> {
         "docs/others.md",
         "docs/lessons/README.md",
         "docs/zh/README.md",
+        "docs/zh/landline.md",
         "docs/zh/node.md",
     ];
     let mut pages: Vec<_> = single.iter().map(|page| root().join(page)).collect();
