@@ -106,6 +106,7 @@ impl Drop for Browser {
         // A process that is just ending may still write a file.
         let end = Instant::now() + HANG;
         while self.folder.exists() && fs::remove_dir_all(&self.folder).is_err() && Instant::now() < end {
+            // Not a bound: a pause between two looks.
             thread::park_timeout(Duration::from_millis(1));
         }
     }
