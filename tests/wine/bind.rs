@@ -3,6 +3,7 @@
 //!
 //! - `address::bind_to_a_foreign_address_is_eaddrnotavail`
 //! - `connected::disconnect_gives_a_wildcard_back`
+//! - `pitfalls::a_socket_bound_to_one_address_answers_from_it`
 //! - `multicast::source_specific_member_hears_its_source_alone`
 
 use std::net::UdpSocket;

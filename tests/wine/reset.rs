@@ -14,6 +14,7 @@
 //! - `events::each_returns_what_ended_the_connection`
 //! - `relay::a_shutdown_that_cuts_a_relay_resets_the_peer`
 //! - `relay::what_ends_a_relay_is_told`
+//! - `overload::who_is_queued_when_the_server_closes_gets_an_answer_if_asked_for`
 //! - `server::settings_go_by_the_socket_and_not_by_its_header`
 
 use std::io::{Read, Write};

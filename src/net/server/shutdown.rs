@@ -142,14 +142,14 @@ impl Server {
     /// time is still running. The same goes for clients whose [PROXY header](crate::net::ServerOptions::proxy_protocol)
     /// has not arrived: they are refused at once.
     ///
-    /// Blocks for `grace` and some 50 ms at most, or for as long as `close` does, which grows with the queue: thousands
-    /// of clients in it take some tenths of a second. Callable from any thread, twice, and from a handler or callback:
-    /// the connection it acts for is left out and goes on, so such a handler returns afterwards; one that is to end
-    /// with the others calls [`begin_shutdown`](Server::begin_shutdown) and goes on reading. Two handlers that call it
-    /// at the same time are both let go when nothing else is left, and neither destroys the other's connection. Of two
-    /// at the same time each reports what it saw, whichever did it. The thread that receives the server's
-    /// [`events`](Server::events) calls [`begin_shutdown`](Server::begin_shutdown) instead: this would wait for it, and
-    /// return when the time is up.
+    /// Blocks for `grace` and some 50 ms at most (on Windows 550), or for as long as `close` does, which grows with the
+    /// queue: thousands of clients in it take some tenths of a second. Callable from any thread, twice, and from a
+    /// handler or callback: the connection it acts for is left out and goes on, so such a handler returns afterwards;
+    /// one that is to end with the others calls [`begin_shutdown`](Server::begin_shutdown) and goes on reading. Two
+    /// handlers that call it at the same time are both let go when nothing else is left, and neither destroys the
+    /// other's connection. Of two at the same time each reports what it saw, whichever did it. The thread that receives
+    /// the server's [`events`](Server::events) calls [`begin_shutdown`](Server::begin_shutdown) instead: this would
+    /// wait for it, and return when the time is up.
     ///
     /// [`serve`](Server::serve) in another thread returns when the last handler has returned, which is before this
     /// does. Where that thread is `main`, the process may end before the report is printed. So `main` joins the thread

@@ -8,7 +8,7 @@ use crate::support::pages::{files, read, root};
 fn imports() -> BTreeMap<String, BTreeSet<String>> {
     let src = root().join("src");
     let module = |path: &str| {
-        let path = path.trim_end_matches(".rs").replace('/', "::");
+        let path = path.trim_end_matches(".rs").replace(['/', '\\'], "::");
         path.strip_suffix("::mod").map_or(path.clone(), str::to_owned)
     };
     let sources: BTreeMap<String, String> = files(&src)

@@ -70,7 +70,9 @@ fn writes_are_exact(pace: Pace) {
     let data: Arc<[u8]> = noise(LENGTH, 28).into();
     each_ip(|at| {
         let server = Server::listen(at).expect("port 0 can be listened on");
-        let all: Vec<_> = TIMERS
+        // What the family changes is not in these calls: one is enough for the second.
+        let timers = if at.starts_with('[') { &TIMERS[..1] } else { &TIMERS };
+        let all: Vec<_> = timers
             .iter()
             .map(|(timer, set)| {
                 let peer =
