@@ -16,7 +16,9 @@ use landline::{RefusedBy, Report};
 
 use crate::support::clients::{ask, at, client, echo, is_turned_away, leave, stop};
 use crate::support::process::{Program, example};
-use crate::support::{HANG, descriptors, eventually, has_proc, in_child, is_child, threads, tool, within};
+use crate::support::{
+    HANG, descriptors, differs_on_windows, eventually, has_proc, in_child, is_child, threads, tool, within,
+};
 
 /// What panics once more when it is dropped.
 struct Bomb;
@@ -139,7 +141,7 @@ fn ten_thousand_random_ends_cost_no_slot_and_harm_nobody() {
         assert_balanced(stats);
         let all = (CLIENTS * EACH + 1) as u64;
         assert_eq!(stats.accepted + stats.refused(RefusedBy::Full), all, "each client was let in or refused, once");
-        assert!(stats.panicked > 1000 && stats.failed > 1000 && stats.ended > 1000, "the premise: all ends happened");
+        assert!(stats.panicked > 500 && stats.failed > 500 && stats.ended > 500, "the premise: all ends happened");
 
         let again: Vec<_> = (1..LIMIT)
             .map(|_| {
@@ -400,6 +402,9 @@ fn a_shortage_that_many_acceptors_meet_is_told_once_and_so_is_its_end() {
 /// Ensures that a listener that has become useless ends the serving, with an error, and closes the server.
 #[test]
 fn einval_ends_serving_with_an_error() {
+    if differs_on_windows("a listener cannot be shut down by those who have it too") {
+        return;
+    }
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("the listener listens");
     let giver = listener.try_clone().expect("a descriptor is free");
     let server = ServerOptions::new().adopt(listener).expect("a listener can be adopted");
@@ -637,7 +642,8 @@ fn a_first_thread_that_cannot_be_started_is_spawns_own_error() {
     let server =
         ServerOptions::new().stack_size(crate::support::NO_STACK).listen("127.0.0.1:0").expect("the server listens");
     let error = server.spawn(echo).expect_err("no stack is that large");
-    assert_eq!(error.kind(), io::ErrorKind::WouldBlock, "it is the system's error");
+    // Windows has a number for it that std has no kind for.
+    assert!(cfg!(windows) || error.kind() == io::ErrorKind::WouldBlock, "it is the system's error: {error:?}");
     server.on().connection(echo).spawn().expect_err("no stack is that large");
     assert!(server.is_listening(), "the server is as it was");
 
@@ -663,6 +669,9 @@ fn a_first_thread_that_cannot_be_started_is_spawns_own_error() {
 /// that is idle after a rush does not say that it is paused.
 #[test]
 fn an_idle_server_is_not_short_of_descriptors() {
+    if tool("sh").is_none() {
+        return;
+    }
     let run = format!(
         "ulimit -n 20; exec {} 127.0.0.1:0 --max-connections 1000 --until-eof",
         example("echo_server").display()
