@@ -140,10 +140,20 @@ fn zoned(at: &SocketAddr) -> String {
 }
 
 /// The same with the IPv4 address that an IPv4-mapped one means.
+#[inline]
 pub(crate) fn canonical(at: SocketAddr) -> SocketAddr {
-    match at.ip().to_canonical() {
-        IpAddr::V4(ip) => SocketAddr::from((ip, at.port())),
-        IpAddr::V6(_) => at,
+    match &at {
+        SocketAddr::V4(_) => at,
+        SocketAddr::V6(v6) => canonical_v6(v6),
+    }
+}
+
+/// Apart, since datagrams from IPv4 should not pay for it.
+#[inline(never)]
+fn canonical_v6(at: &SocketAddrV6) -> SocketAddr {
+    match at.ip().to_ipv4_mapped() {
+        Some(ip) => (ip, at.port()).into(),
+        None => (*at).into(),
     }
 }
 

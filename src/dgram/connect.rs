@@ -40,7 +40,7 @@ impl Socket {
     /// [list](super::SocketOptions::send_block_list), `ERR_SOCKET_DGRAM_NOT_RUNNING` once closed.
     #[doc(alias = "connectSync")]
     pub fn connect(&self, to: impl Into<Endpoint>) -> io::Result<()> {
-        let to = self.destination("connect", to.into().target()?)?;
+        let to = self.destination("connect", &to.into().0)?;
         let setup = self.setup();
         let open = self.open()?;
         if open.peer.exists() {

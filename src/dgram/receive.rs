@@ -117,24 +117,20 @@ impl Socket {
     }
 
     fn receive<'b>(&self, buffer: &'b mut [u8], until: Until) -> io::Result<Option<(&'b [u8], RemoteInfo)>> {
-        let received = if buffer.len() >= MAX_DATAGRAM {
-            self.0.receive(buffer, until)?
-        } else {
-            // Safe code is not told that a datagram was cut, so it is received where it cannot be.
-            let spare = lock(&self.0.buffers).pop();
-            let mut whole = spare.unwrap_or_else(|| vec![0; MAX_DATAGRAM].into());
-            let received = self.0.receive(&mut whole, until);
+        // Safe code is not told that a datagram was cut, so it is received where it cannot be.
+        let mut whole = if buffer.len() < MAX_DATAGRAM { Some(self.0.take_buffer()) } else { None };
+        let received = self.0.receive(whole.as_deref_mut().unwrap_or(buffer), &until);
+        if let Some(whole) = whole {
             if let Ok(Some((size, _))) = received {
                 let fits = size.min(buffer.len());
                 buffer[..fits].copy_from_slice(&whole[..fits]);
             }
             lock(&self.0.buffers).push(whole);
-            received?
-        };
-        Ok(received.map(|(size, from)| {
-            let fits = size.min(buffer.len());
-            (&buffer[..fits], RemoteInfo { address: canonical(from), size, is_truncated: fits < size })
-        }))
+        }
+        let Some((size, from)) = received? else { return Ok(None) };
+        let bytes = &buffer[..size.min(buffer.len())];
+        let is_truncated = bytes.len() < size;
+        Ok(Some((bytes, RemoteInfo { address: canonical(from), size, is_truncated })))
     }
 }
 
@@ -144,16 +140,6 @@ enum Until {
     Forever,
     At(Instant),
     Now,
-}
-
-impl Until {
-    fn instant(self) -> Option<Instant> {
-        match self {
-            Until::Forever => None,
-            Until::At(instant) => Some(instant),
-            Until::Now => Some(Instant::now()),
-        }
-    }
 }
 
 /// A receive that is under way.
@@ -168,10 +154,10 @@ impl Waiting {
     /// After something was thrown away: an error at the end of the time, though a millisecond is left in any case, in
     /// which what stands behind is found.
     #[cold]
-    fn goes_on(&mut self, until: Until) -> io::Result<()> {
+    fn goes_on(&mut self, until: &Until) -> io::Result<()> {
         let instant = match until {
             Until::Forever => return Ok(()),
-            Until::At(instant) => Some(instant),
+            Until::At(instant) => Some(*instant),
             Until::Now => None,
         };
         let now = Instant::now();
@@ -185,29 +171,38 @@ impl Waiting {
 }
 
 impl Shared {
+    fn take_buffer(&self) -> Box<[u8]> {
+        let spare = lock(&self.buffers).pop();
+        spare.unwrap_or_else(|| vec![0; MAX_DATAGRAM].into())
+    }
+
     /// Receives one datagram into a buffer that holds any: its size and sender. `None` once closed.
-    fn receive(&self, buffer: &mut [u8], until: Until) -> io::Result<Option<(usize, SocketAddr)>> {
+    fn receive(&self, buffer: &mut [u8], until: &Until) -> io::Result<Option<(usize, SocketAddr)>> {
         let mut waiting = Waiting { skipping: None, pauses: 0 };
         loop {
             // The socket comes before what was kept of the one before it: a thread with the new one finds all of that.
             let Some(open) = self.open() else { return Ok(None) };
             if let Some((bytes, from)) = self.carried_over.pop() {
                 // There may be another peer by now.
-                if !open.hears(from) || self.is_blocked(from) {
-                    continue;
+                if self.is_for_program(&open, bytes.len(), from) {
+                    buffer[..bytes.len()].copy_from_slice(&bytes);
+                    return Ok(Some((bytes.len(), from)));
                 }
-                buffer[..bytes.len()].copy_from_slice(&bytes);
-                return Ok(Some((bytes.len(), from)));
+                continue;
             }
-            let received = open.receive(buffer, until.instant());
+            let received = open.receive(buffer, until);
             if self.is_closed() {
                 return Ok(None);
             }
             match received {
-                Ok(received) if !open.hears(received.1) || open.is_wake_up(received) || self.is_blocked(received.1) => {
+                Ok((size, from)) => {
+                    // Of nearly every datagram nothing more has to be looked at.
+                    let is_plain = size != 0 && !open.peer.exists() && self.receive_block_list.is_none();
+                    if is_plain || self.is_for_program(&open, size, from) {
+                        return Ok(Some((size, from)));
+                    }
                     waiting.goes_on(until)?;
                 }
-                Ok(received) => return Ok(Some(received)),
                 Err(error) => {
                     if let Some(error) = self.after_error(open, error, until, &mut waiting)? {
                         return self.failed(&error, until);
@@ -217,20 +212,31 @@ impl Shared {
         }
     }
 
+    #[cold]
+    fn is_for_program(&self, open: &Open, size: usize, from: SocketAddr) -> bool {
+        let is_blocked = || self.receive_block_list.as_ref().is_some_and(|list| list.check(from.ip()));
+        open.hears(from) && !open.is_wake_up(size, from) && !is_blocked()
+    }
+
     /// Gives an error that is to be told. After one that is not, the receive is tried again, or returns another.
     #[cold]
     fn after_error(
         &self,
         open: Arc<Open>,
         error: io::Error,
-        until: Until,
+        until: &Until,
         waiting: &mut Waiting,
     ) -> io::Result<Option<io::Error>> {
+        let error = match until {
+            // A timeout of another thread, which may be over.
+            Until::Forever if is_timeout(&error) => lock(&open.timeouts).lift(&open.socket).err().unwrap_or(error),
+            _ => error,
+        };
         match error.kind() {
             io::ErrorKind::Interrupted => {}
             io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => match until {
                 Until::Now => return Err(nothing_there()),
-                Until::At(instant) if instant <= Instant::now() => return Err(timed_out()),
+                Until::At(instant) if *instant <= Instant::now() => return Err(timed_out()),
                 // Others have made the socket non-blocking, which is for them to change.
                 _ if sys::did_not_wait(&open.socket, &error) => {
                     drop(open);
@@ -249,12 +255,8 @@ impl Shared {
         Ok(None)
     }
 
-    fn is_blocked(&self, from: SocketAddr) -> bool {
-        self.receive_block_list.as_ref().is_some_and(|list| list.check(from.ip()))
-    }
-
     /// Tells of an error, and pauses if there are many. Without the socket: the hook may close it.
-    fn failed<T>(&self, error: &io::Error, until: Until) -> io::Result<Option<T>> {
+    fn failed<T>(&self, error: &io::Error, until: &Until) -> io::Result<Option<T>> {
         let error = Error::call("recvmsg", error);
         self.reporter.tell(|| Report::Failed { connection: None, error: error.clone(), udp: true });
         self.pause(lock(&self.backoff).after_error(Instant::now()), until);
@@ -262,9 +264,11 @@ impl Shared {
     }
 
     /// Waits, for no longer than the receive may.
-    fn pause(&self, mut time: Duration, until: Until) {
-        if let Some(instant) = until.instant() {
-            time = time.min(instant.saturating_duration_since(Instant::now()));
+    fn pause(&self, mut time: Duration, until: &Until) {
+        match until {
+            Until::Forever => {}
+            Until::At(instant) => time = time.min(instant.saturating_duration_since(Instant::now())),
+            Until::Now => return,
         }
         if !time.is_zero() {
             // Ends early when the socket is closed.
@@ -275,14 +279,16 @@ impl Shared {
 
 impl Open {
     /// One receive, at most until the given time, or as long as its timeout lets it; then it is `WouldBlock`.
-    fn receive(&self, buffer: &mut [u8], until: Option<Instant>) -> io::Result<(usize, SocketAddr)> {
-        let Some(until) = until else {
-            let received = sys::await_datagram(&self.socket).and_then(|()| self.socket.recv_from(buffer));
-            if received.as_ref().is_err_and(is_timeout) {
-                lock(&self.timeouts).lift(&self.socket)?;
-            }
-            return received;
-        };
+    fn receive(&self, buffer: &mut [u8], until: &Until) -> io::Result<(usize, SocketAddr)> {
+        match until {
+            Until::Forever => sys::await_datagram(&self.socket).and_then(|()| self.socket.recv_from(buffer)),
+            Until::At(instant) => self.receive_until(buffer, *instant),
+            Until::Now => self.receive_until(buffer, Instant::now()),
+        }
+    }
+
+    #[inline(never)]
+    fn receive_until(&self, buffer: &mut [u8], until: Instant) -> io::Result<(usize, SocketAddr)> {
         if until <= Instant::now() && !sys::is_readable(&self.socket)? {
             return Err(io::ErrorKind::WouldBlock.into());
         }

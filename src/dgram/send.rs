@@ -3,7 +3,7 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 
 use socket2::{SockAddr, SockRef};
 
-use crate::address::{Address, Family};
+use crate::address::{Family, canonical};
 use crate::dgram::bind::no_path;
 use crate::dgram::shared::{Open, not_running};
 use crate::dgram::socket::Socket;
@@ -49,12 +49,7 @@ impl Socket {
     /// `ERR_SOCKET_DGRAM_IS_CONNECTED` if there is a peer and this is another address; `ERR_IP_BLOCKED` for
     /// an address on the [list](super::SocketOptions::send_block_list); `ERR_SOCKET_DGRAM_NOT_RUNNING` once closed.
     pub fn send_to(&self, data: impl AsRef<[u8]>, to: impl Into<Endpoint>) -> io::Result<usize> {
-        self.send_bytes_to(data.as_ref(), to.into())
-    }
-
-    /// The same for every kind of data and endpoint, so that it is compiled once.
-    fn send_bytes_to(&self, data: &[u8], to: Endpoint) -> io::Result<usize> {
-        self.transmit(to, |socket| socket.send(data), |socket, to| socket.send_to(data, to))
+        self.transmit(Data::One(data.as_ref()), &to.into())
     }
 
     /// As [`send_to`](Socket::send_to), but of several slices makes one datagram, without copying them together first;
@@ -63,10 +58,7 @@ impl Socket {
     /// # Errors
     /// As of [`send_to`](Socket::send_to).
     pub fn send_vectored_to(&self, data: &[IoSlice<'_>], to: impl Into<Endpoint>) -> io::Result<usize> {
-        let to_peer = |socket: &UdpSocket| SockRef::from(socket).send_vectored(data);
-        self.transmit(to.into(), to_peer, |socket, to| {
-            SockRef::from(socket).send_to_vectored(data, &SockAddr::from(to))
-        })
+        self.transmit(Data::Several(data), &to.into())
     }
 
     /// Sends one datagram to the peer of a connected socket, and gives its size: send(2). It hardly ever waits.
@@ -76,11 +68,7 @@ impl Socket {
     /// `ERR_IP_BLOCKED` and `ERR_SOCKET_DGRAM_NOT_RUNNING` as of [`send_to`](Socket::send_to). `ECONNREFUSED` tells,
     /// once, that an earlier datagram found nobody listening, unless a receiver was told first; send again.
     pub fn send(&self, data: impl AsRef<[u8]>) -> io::Result<usize> {
-        self.send_bytes(data.as_ref())
-    }
-
-    fn send_bytes(&self, data: &[u8]) -> io::Result<usize> {
-        self.transmit_to_peer(|socket| socket.send(data), |socket, to| socket.send_to(data, to))
+        self.transmit_to_peer(Data::One(data.as_ref()))
     }
 
     /// As [`send`](Socket::send), but of several slices makes one datagram. At most 1,024 of them. sendmsg(2)
@@ -88,40 +76,31 @@ impl Socket {
     /// # Errors
     /// As of [`send`](Socket::send).
     pub fn send_vectored(&self, data: &[IoSlice<'_>]) -> io::Result<usize> {
-        let to_peer = |socket: &UdpSocket| SockRef::from(socket).send_vectored(data);
-        self.transmit_to_peer(to_peer, |socket, to| SockRef::from(socket).send_to_vectored(data, &SockAddr::from(to)))
+        self.transmit_to_peer(Data::Several(data))
     }
 
-    /// Sends to an address, by `to_peer` if the socket is connected to it by connect(2): some systems then take no
+    /// Sends to an address; by the connection if the socket is connected to it by connect(2): some systems then take no
     /// other call.
-    fn transmit(
-        &self,
-        to: Endpoint,
-        to_peer: impl Fn(&UdpSocket) -> io::Result<usize>,
-        call: impl Fn(&UdpSocket, SocketAddr) -> io::Result<usize>,
-    ) -> io::Result<usize> {
-        let to = self.destination("send", to.target()?)?;
-        let open = self.open()?;
-        let sent = match open.peer.exists() && goes_to_peer(&open, to)? {
-            false => uninterrupted(|| call(&open.socket, to)),
-            true => uninterrupted(|| to_peer(&open.socket)),
+    fn transmit(&self, data: Data<'_>, to: &Endpoint) -> io::Result<usize> {
+        let found;
+        let to = match &to.0 {
+            Target::Ip(at) if self.takes(at) => at,
+            target => {
+                found = self.destination("send", target)?;
+                &found
+            }
         };
-        sent.map_err(|error| self.failed_to_send(&error, to).into())
+        let open = self.open()?;
+        let by_address = if open.peer.exists() && goes_to_peer(&open, *to)? { None } else { Some(to) };
+        data.send(&open.socket, by_address).map_err(|error| self.failed_to_send(&error, *to).into())
     }
 
-    fn transmit_to_peer(
-        &self,
-        to_peer: impl Fn(&UdpSocket) -> io::Result<usize>,
-        call: impl Fn(&UdpSocket, SocketAddr) -> io::Result<usize>,
-    ) -> io::Result<usize> {
+    fn transmit_to_peer(&self, data: Data<'_>) -> io::Result<usize> {
         let open = self.open()?;
         let peer = open.peer.get().ok_or_else(not_connected)?;
         self.check_blocked(peer)?;
-        let sent = match open.peer.is_connected() {
-            true => uninterrupted(|| to_peer(&open.socket)),
-            false => uninterrupted(|| call(&open.socket, peer)),
-        };
-        sent.map_err(|error| self.failed_to_send(&error, peer).into())
+        let by_address = if open.peer.is_connected() { None } else { Some(&peer) };
+        data.send(&open.socket, by_address).map_err(|error| self.failed_to_send(&error, peer).into())
     }
 
     /// Closing connects the socket to what wakes its receivers, and a send that has begun may be told so.
@@ -130,20 +109,21 @@ impl Socket {
         if self.0.is_closed() { not_running() } else { Error::call("send", error).at(to) }
     }
 
-    /// The address to give to the system for an endpoint: of the socket's family, and one that can be sent to.
-    pub(crate) fn destination(&self, call: &'static str, to: Target) -> Result<SocketAddr> {
-        // Nearly every datagram goes this way, and the general one takes three times as long.
-        if let Target::Ip(at @ SocketAddr::V4(v4)) = to {
-            if !self.0.v6 && v4.port() != 0 && !v4.ip().is_unspecified() {
-                return self.check_blocked(at).map(|()| at);
+    /// Whether an address is one to give to the system as it is. It is for nearly every datagram, and to find out with
+    /// [`destination`](Socket::destination) takes three times as long.
+    #[inline]
+    fn takes(&self, at: &SocketAddr) -> bool {
+        match at {
+            SocketAddr::V4(at) if !self.0.v6 && self.0.send_block_list.is_none() => {
+                at.port() != 0 && !at.ip().is_unspecified()
             }
+            _ => false,
         }
-        self.any_destination(call, to)
     }
 
-    #[inline(never)]
-    fn any_destination(&self, call: &'static str, to: Target) -> Result<SocketAddr> {
-        let port = match &to {
+    /// The address to give to the system for an endpoint: of the socket's family, and one that can be sent to.
+    pub(crate) fn destination(&self, call: &'static str, to: &Target) -> Result<SocketAddr> {
+        let port = match to {
             Target::Port(port) | Target::Name { port, .. } => *port,
             Target::Ip(at) => at.port(),
             Target::Several(_) | Target::Path(_) | Target::Invalid(_) => 1,
@@ -154,21 +134,21 @@ impl Socket {
         let at = match to {
             // It stands for every address of this machine, in both families.
             Target::Ip(at) if at.ip().is_unspecified() && at.is_ipv6() => {
-                self.check_blocked(at)?;
-                (self.this_machine(), at.port()).into()
+                self.check_blocked(*at)?;
+                (self.this_machine(), port).into()
             }
-            Target::Ip(at) => at,
-            Target::Port(port) if self.0.prefers_v4 => (loopback(Family::Ipv4), port).into(),
-            Target::Port(port) => (self.this_machine(), port).into(),
-            Target::Name { host, port } => self.look_up(&host, port)?,
-            Target::Several(list) => return self.destination(call, Target::Ip(self.first_in_reach(&list))),
+            Target::Ip(at) => *at,
+            Target::Port(_) if self.0.prefers_v4 => (loopback(Family::Ipv4), port).into(),
+            Target::Port(_) => (self.this_machine(), port).into(),
+            Target::Name { host, .. } => self.look_up(host, port)?,
+            Target::Several(list) => return self.destination(call, &Target::Ip(self.first_in_reach(list))),
             Target::Path(_) => return Err(no_path()),
-            Target::Invalid(error) => return Err(error),
+            Target::Invalid(error) => return Err(error.clone()),
         };
         self.check_blocked(at)?;
-        match Address::from(reachable(at)).socket_addr() {
-            Some(SocketAddr::V4(at)) if self.0.dual => Ok((at.ip().to_ipv6_mapped(), at.port()).into()),
-            Some(at) if at.is_ipv6() == self.0.v6 => Ok(at),
+        match canonical(reachable(at)) {
+            SocketAddr::V4(at) if self.0.dual => Ok((at.ip().to_ipv6_mapped(), port).into()),
+            at if at.is_ipv6() == self.0.v6 => Ok(at),
             _ => Err(Error::coded(call, io::ErrorKind::InvalidInput, "EINVAL").at(at)),
         }
     }
@@ -247,12 +227,30 @@ pub(crate) fn not_connected() -> Error {
     Error::fixed(io::ErrorKind::NotConnected, "ERR_SOCKET_DGRAM_NOT_CONNECTED", "Not connected")
 }
 
-/// Calls again if a signal got in the way.
-fn uninterrupted(call: impl Fn() -> io::Result<usize>) -> io::Result<usize> {
-    loop {
-        match call() {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            sent => return sent,
+/// What one datagram is made of.
+#[derive(Clone, Copy)]
+enum Data<'a> {
+    One(&'a [u8]),
+    Several(&'a [IoSlice<'a>]),
+}
+
+impl Data<'_> {
+    /// Sends it to an address, or without one by the socket's connection; again if a signal got in the way.
+    #[inline]
+    fn send(self, socket: &UdpSocket, to: Option<&SocketAddr>) -> io::Result<usize> {
+        loop {
+            let sent = match (self, to) {
+                (Data::One(bytes), Some(to)) => socket.send_to(bytes, to),
+                (Data::One(bytes), None) => socket.send(bytes),
+                (Data::Several(slices), Some(to)) => {
+                    SockRef::from(socket).send_to_vectored(slices, &SockAddr::from(*to))
+                }
+                (Data::Several(slices), None) => SockRef::from(socket).send_vectored(slices),
+            };
+            match sent {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                sent => return sent,
+            }
         }
     }
 }

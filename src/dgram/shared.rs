@@ -273,10 +273,13 @@ impl CarriedOver {
         true
     }
 
+    #[inline]
     pub(crate) fn pop(&self) -> Option<(Box<[u8]>, SocketAddr)> {
-        if !self.any.load(Ordering::SeqCst) {
-            return None;
-        }
+        if self.any.load(Ordering::SeqCst) { self.take() } else { None }
+    }
+
+    #[cold]
+    fn take(&self) -> Option<(Box<[u8]>, SocketAddr)> {
         let mut datagrams = lock(&self.datagrams);
         let first = datagrams.queue.pop_front();
         datagrams.bytes -= first.as_ref().map_or(0, |(bytes, _)| bytes.len() + OVERHEAD);

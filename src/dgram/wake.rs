@@ -112,7 +112,7 @@ impl Waker {
 
 impl Open {
     /// Whether a datagram is none, but was sent to wake the thread that received it.
-    pub(crate) fn is_wake_up(&self, (size, from): (usize, SocketAddr)) -> bool {
+    pub(crate) fn is_wake_up(&self, size: usize, from: SocketAddr) -> bool {
         size == 0 && self.waker.get().is_some_and(|waker| is_same(waker.from, from))
     }
 
