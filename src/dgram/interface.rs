@@ -36,7 +36,10 @@ impl Interface {
 
     /// The one that has this address. The unspecified address is [`ANY`](Interface::ANY).
     pub fn address(address: impl Into<IpAddr>) -> Interface {
-        let address = address.into().to_canonical();
+        Interface::of(address.into().to_canonical())
+    }
+
+    fn of(address: IpAddr) -> Interface {
         if address.is_unspecified() { Interface::ANY } else { Interface(Kind::Address(address)) }
     }
 

@@ -97,28 +97,29 @@ impl Socket {
     /// no address of its own, `EINVAL` for an address of the other family, `ERR_SOCKET_DGRAM_NOT_RUNNING` once closed.
     #[doc(alias = "setMulticastInterface", alias = "set_multicast_if_v4", alias = "set_multicast_if_v6")]
     pub fn set_multicast_interface(&self, interface: impl Into<Interface>) -> io::Result<()> {
-        let interface = interface.into();
-        self.set(|socket, setup| {
-            send_by(socket, setup, &interface)?;
-            setup.interface = Some(interface);
-            Ok(())
-        })
+        self.send_by(interface.into())
+    }
+
+    fn send_by(&self, interface: Interface) -> io::Result<()> {
+        let (mut setup, open) = self.change()?;
+        send_by(&open.socket, &setup, &interface)?;
+        setup.interface = Some(interface);
+        Ok(())
     }
 
     fn change_membership(&self, call: &'static str, join: bool, membership: Membership) -> io::Result<()> {
-        self.set(|socket, setup| {
-            if join {
-                change(socket, setup.v6, call, true, &membership)?;
-                setup.memberships.push(membership);
-                return Ok(());
-            }
-            // Asked while the socket is a member, so that no router is told anything by it.
-            let left = left_by(setup, &membership);
-            change(socket, setup.v6, call, false, &membership)?;
-            let mut left = left.into_iter();
-            setup.memberships.retain(|_| left.next() != Some(true));
-            Ok(())
-        })
+        let (mut setup, open) = self.change()?;
+        if join {
+            change(&open.socket, setup.v6, call, true, &membership)?;
+            setup.memberships.push(membership);
+            return Ok(());
+        }
+        // Asked while the socket is a member, so that no router is told anything by it.
+        let left = left_by(&setup, &membership);
+        change(&open.socket, setup.v6, call, false, &membership)?;
+        let mut left = left.into_iter();
+        setup.memberships.retain(|_| left.next() != Some(true));
+        Ok(())
     }
 }
 

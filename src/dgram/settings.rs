@@ -2,14 +2,15 @@
 //! that `disconnect` puts in the place of this one.
 
 use std::io;
-use std::net::UdpSocket;
+use std::sync::Arc;
 
 use socket2::SockRef;
 
-use crate::dgram::shared::Setup;
+use crate::dgram::shared::{Open, Setup};
 use crate::dgram::socket::Socket;
 use crate::dgram::udp;
 use crate::error::{Error, Result};
+use crate::sync::poison::Guard;
 
 impl Socket {
     /// Allows or forbids sending to broadcast addresses, `SO_BROADCAST`. Without it such a send is `EACCES`. Default:
@@ -19,11 +20,10 @@ impl Socket {
     /// `ERR_SOCKET_DGRAM_NOT_RUNNING` once closed.
     #[doc(alias = "setBroadcast")]
     pub fn set_broadcast(&self, allow: bool) -> io::Result<()> {
-        self.set(|socket, setup| {
-            udp::broadcast(socket, allow)?;
-            setup.options.broadcast = Some(allow);
-            Ok(())
-        })
+        let (mut setup, open) = self.change()?;
+        udp::broadcast(&open.socket, allow)?;
+        setup.options.broadcast = Some(allow);
+        Ok(())
     }
 
     /// Sets how many routers a datagram may pass, 1 to 255: `IP_TTL`, `IPV6_UNICAST_HOPS`. Default: the system's,
@@ -33,11 +33,10 @@ impl Socket {
     /// `EINVAL` outside of 1 to 255, `ERR_SOCKET_DGRAM_NOT_RUNNING` once closed.
     #[doc(alias = "setTTL", alias = "set_ttl_v4", alias = "set_unicast_hops_v6")]
     pub fn set_ttl(&self, hops: u32) -> io::Result<()> {
-        self.set(|socket, setup| {
-            udp::ttl(socket, setup.v6, hops)?;
-            setup.options.ttl = Some(hops);
-            Ok(())
-        })
+        let (mut setup, open) = self.change()?;
+        udp::ttl(&open.socket, setup.v6, hops)?;
+        setup.options.ttl = Some(hops);
+        Ok(())
     }
 
     /// Sets how many routers a multicast datagram may pass, 0 to 255: `IP_MULTICAST_TTL`, `IPV6_MULTICAST_HOPS`.
@@ -49,11 +48,10 @@ impl Socket {
     /// `EINVAL` for more than 255, `ERR_SOCKET_DGRAM_NOT_RUNNING` once closed.
     #[doc(alias = "setMulticastTTL", alias = "set_multicast_ttl_v4", alias = "set_multicast_hops_v6")]
     pub fn set_multicast_ttl(&self, hops: u32) -> io::Result<()> {
-        self.set(|socket, setup| {
-            udp::multicast_ttl(socket, setup.v6, hops)?;
-            setup.options.multicast_ttl = Some(hops);
-            Ok(())
-        })
+        let (mut setup, open) = self.change()?;
+        udp::multicast_ttl(&open.socket, setup.v6, hops)?;
+        setup.options.multicast_ttl = Some(hops);
+        Ok(())
     }
 
     /// Sets whether members on this machine get this socket's multicast datagrams too: `IP_MULTICAST_LOOP`,
@@ -64,11 +62,10 @@ impl Socket {
     /// `ERR_SOCKET_DGRAM_NOT_RUNNING` once closed.
     #[doc(alias = "setMulticastLoopback", alias = "set_multicast_loop_v4", alias = "set_multicast_loop_v6")]
     pub fn set_multicast_loop(&self, on: bool) -> io::Result<()> {
-        self.set(|socket, setup| {
-            udp::multicast_loop(socket, setup.v6, on)?;
-            setup.options.multicast_loop = Some(on);
-            Ok(())
-        })
+        let (mut setup, open) = self.change()?;
+        udp::multicast_loop(&open.socket, setup.v6, on)?;
+        setup.options.multicast_loop = Some(on);
+        Ok(())
     }
 
     /// How many bytes the system keeps until they are received, as it reports it: `SO_RCVBUF`. Linux reports double of
@@ -90,11 +87,10 @@ impl Socket {
     /// `ERR_SOCKET_DGRAM_NOT_RUNNING` once closed.
     #[doc(alias = "setRecvBufferSize")]
     pub fn set_recv_buffer_size(&self, bytes: usize) -> io::Result<()> {
-        self.set(|socket, setup| {
-            udp::recv_buffer_size(socket, bytes)?;
-            setup.options.recv_buffer_size = Some(bytes);
-            Ok(())
-        })
+        let (mut setup, open) = self.change()?;
+        udp::recv_buffer_size(&open.socket, bytes)?;
+        setup.options.recv_buffer_size = Some(bytes);
+        Ok(())
     }
 
     /// How many bytes the system keeps until they are sent, as it reports it: `SO_SNDBUF`. Linux reports double of what
@@ -116,17 +112,15 @@ impl Socket {
     /// `ERR_SOCKET_DGRAM_NOT_RUNNING` once closed.
     #[doc(alias = "setSendBufferSize")]
     pub fn set_send_buffer_size(&self, bytes: usize) -> io::Result<()> {
-        self.set(|socket, setup| {
-            udp::send_buffer_size(socket, bytes)?;
-            setup.options.send_buffer_size = Some(bytes);
-            Ok(())
-        })
+        let (mut setup, open) = self.change()?;
+        udp::send_buffer_size(&open.socket, bytes)?;
+        setup.options.send_buffer_size = Some(bytes);
+        Ok(())
     }
 
-    /// Changes the socket and what is remembered of it, with no other change in between.
-    pub(crate) fn set<T>(&self, change: impl FnOnce(&UdpSocket, &mut Setup) -> Result<T>) -> io::Result<T> {
-        let mut setup = self.setup();
-        let open = self.open()?;
-        Ok(change(&open.socket, &mut setup)?)
+    /// To change the socket and what is remembered of it, with no other change in between.
+    pub(crate) fn change(&self) -> Result<(Guard<'_, Setup>, Arc<Open>)> {
+        let setup = self.setup();
+        Ok((setup, self.open()?))
     }
 }

@@ -13,11 +13,11 @@ pub(crate) const RECV: &str = "uv_recv_buffer_size";
 pub(crate) const SEND: &str = "uv_send_buffer_size";
 
 pub(crate) fn recv_buffer_size(socket: &UdpSocket, bytes: usize) -> Result<()> {
-    buffer_size(RECV, bytes, || SockRef::from(socket).set_recv_buffer_size(bytes))
+    buffer_size(RECV, bytes, &|| SockRef::from(socket).set_recv_buffer_size(bytes))
 }
 
 pub(crate) fn send_buffer_size(socket: &UdpSocket, bytes: usize) -> Result<()> {
-    buffer_size(SEND, bytes, || SockRef::from(socket).set_send_buffer_size(bytes))
+    buffer_size(SEND, bytes, &|| SockRef::from(socket).set_send_buffer_size(bytes))
 }
 
 pub(crate) fn check_buffer_size(bytes: usize) -> Result<()> {
@@ -27,7 +27,7 @@ pub(crate) fn check_buffer_size(bytes: usize) -> Result<()> {
     Ok(())
 }
 
-fn buffer_size(call: &'static str, bytes: usize, set: impl FnOnce() -> io::Result<()>) -> Result<()> {
+fn buffer_size(call: &'static str, bytes: usize, set: &dyn Fn() -> io::Result<()>) -> Result<()> {
     check_buffer_size(bytes)?;
     // The system takes a C int; a larger number would arrive as a negative one.
     let set = match i32::try_from(bytes) {
@@ -48,7 +48,7 @@ pub(crate) fn ttl(socket: &UdpSocket, v6: bool, hops: u32) -> Result<()> {
     }
     let set_v4 = || SockRef::from(socket).set_ttl_v4(hops);
     let set_v6 = || SockRef::from(socket).set_unicast_hops_v6(hops);
-    both(socket, v6, CALL, set_v4, set_v6)
+    both(socket, v6, CALL, &set_v4, &set_v6)
 }
 
 pub(crate) fn multicast_ttl(socket: &UdpSocket, v6: bool, hops: u32) -> Result<()> {
@@ -58,13 +58,13 @@ pub(crate) fn multicast_ttl(socket: &UdpSocket, v6: bool, hops: u32) -> Result<(
     }
     let set_v4 = || SockRef::from(socket).set_multicast_ttl_v4(hops);
     let set_v6 = || SockRef::from(socket).set_multicast_hops_v6(hops);
-    both(socket, v6, CALL, set_v4, set_v6)
+    both(socket, v6, CALL, &set_v4, &set_v6)
 }
 
 pub(crate) fn multicast_loop(socket: &UdpSocket, v6: bool, on: bool) -> Result<()> {
     let set_v4 = || SockRef::from(socket).set_multicast_loop_v4(on);
     let set_v6 = || SockRef::from(socket).set_multicast_loop_v6(on);
-    both(socket, v6, "setMulticastLoopback", set_v4, set_v6)
+    both(socket, v6, "setMulticastLoopback", &set_v4, &set_v6)
 }
 
 /// Sets an option of the socket's family; on a dual-stack socket IPv4's too, as far as the system lets one.
@@ -72,8 +72,8 @@ fn both(
     socket: &UdpSocket,
     v6: bool,
     call: &'static str,
-    set_v4: impl Fn() -> io::Result<()>,
-    set_v6: impl Fn() -> io::Result<()>,
+    set_v4: &dyn Fn() -> io::Result<()>,
+    set_v6: &dyn Fn() -> io::Result<()>,
 ) -> Result<()> {
     let set = if v6 { set_v6() } else { set_v4() };
     if v6 && is_dual_stack(socket) {
