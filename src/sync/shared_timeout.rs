@@ -38,6 +38,7 @@ impl SharedTimeout {
 
     /// Before a call that may block until then. `tell` tells the kernel. What it gives is for `leave`, which must
     /// follow.
+    #[inline]
     pub(crate) fn enter<E>(
         &mut self,
         until: Until,

@@ -220,6 +220,7 @@ impl Timers {
 
     /// When the first timer is up; the error if it is. A call has one try at least, except after the deadline. An idle
     /// time that was `told` is passed over until bytes have moved; one that is told here is noted there.
+    #[inline]
     fn until(&self, limits: &Limits, told: &mut Option<IdleMark>, now: u64) -> io::Result<Until> {
         let Limits { direction, set, began, was_woken, .. } = *limits;
         if set.deadline > 0 && set.deadline <= now {
