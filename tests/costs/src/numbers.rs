@@ -10,23 +10,18 @@ pub struct Figure {
     pub name: String,
     number: f64,
     unit: String,
-    /// Without one, the number is printed and not held.
-    tolerance: Option<f64>,
+    tolerance: f64,
     /// Which calls they are.
     made_of: String,
 }
 
 impl Figure {
     pub fn new(name: &str, number: f64, unit: &str) -> Figure {
-        Figure { name: name.into(), number, unit: unit.into(), tolerance: Some(0.0), made_of: String::new() }
+        Figure { name: name.into(), number, unit: unit.into(), tolerance: 0.0, made_of: String::new() }
     }
 
     pub fn within(self, tolerance: f64) -> Figure {
-        Figure { tolerance: Some(round(tolerance)), number: round(self.number), ..self }
-    }
-
-    pub fn only_printed(self) -> Figure {
-        Figure { tolerance: None, ..self }
+        Figure { tolerance: round(tolerance), number: round(self.number), ..self }
     }
 
     pub fn made_of(self, made_of: String) -> Figure {
@@ -39,19 +34,16 @@ impl Figure {
         let mut column = || columns.next();
         let (name, number, unit, tolerance) = (column()?, column()?, column()?, column()?);
         Some(Figure {
-            tolerance: if tolerance == PRINTED { None } else { Some(tolerance.parse().ok()?) },
+            tolerance: tolerance.parse().ok()?,
             made_of: column().unwrap_or_default().into(),
             ..Figure::new(name, number.parse().ok()?, unit)
         })
     }
 }
 
-const PRINTED: &str = "printed";
-
 impl fmt::Display for Figure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Figure { name, number, unit, tolerance, made_of } = self;
-        let tolerance = tolerance.map_or(PRINTED.into(), |tolerance| tolerance.to_string());
         let line = format!("{name:<40}  {number:>9}  {unit:<15}  {tolerance:>7}  {made_of}");
         f.write_str(line.trim_end())
     }
@@ -109,10 +101,11 @@ impl Record {
         for figure in now {
             let recorded = self.figures.iter().find(|recorded| recorded.name == figure.name);
             let is_compiled = ["instructions", "size"].contains(&part(&figure.name));
-            let verdict = recorded.map_or(Verdict::Unknown, |recorded| match recorded.tolerance {
-                Some(tolerance) if is_same_compiler || !is_compiled => judge(recorded, figure, tolerance),
-                _ => Verdict::Printed(figure.number - recorded.number),
-            });
+            let verdict = match recorded {
+                None => Verdict::Unknown,
+                Some(recorded) if is_same_compiler || !is_compiled => judge(recorded, figure),
+                Some(recorded) => Verdict::Printed(figure.number - recorded.number),
+            };
             is_held &= !verdict.fails();
             let number = recorded.map_or("-".into(), |recorded| recorded.number.to_string());
             let Figure { name, number: now, unit, made_of, .. } = figure;
@@ -136,10 +129,10 @@ enum Verdict {
     Printed(f64),
 }
 
-fn judge(recorded: &Figure, now: &Figure, tolerance: f64) -> Verdict {
+fn judge(recorded: &Figure, now: &Figure) -> Verdict {
     // What is lost to binary fractions is less.
     const ROUNDED: f64 = 0.0005;
-    let more = now.number - recorded.number;
+    let (more, tolerance) = (now.number - recorded.number, recorded.tolerance);
     if more > tolerance + ROUNDED {
         Verdict::Exceeded
     } else if -more > tolerance + ROUNDED {
