@@ -36,7 +36,8 @@ fn beside_tokio(figures: &Figures) -> String {
             })
         };
         let better = if measure.less_is_better { "less is better" } else { "more is better" };
-        let (tokio, one) = (ratio("tokio"), ratio("tokio, 1 thread"));
+        let (tokio, one) =
+            (ratio(if name == builds::NAME { builds::TOKIO } else { "tokio" }), ratio("tokio, 1 thread"));
         text += &format!("| {title} | {}; {better} | {tokio} | {one} |\n", measure.unit);
     }
     text

@@ -1,4 +1,4 @@
-//! An echo server over mio: one thread, and a queue for each client that does not read as fast as it writes.
+//! A control port over mio: one thread, and for each client what has come of a line and what it has not read yet.
 
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
@@ -6,10 +6,15 @@ use std::io::{self, Read, Write};
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
 
+#[path = "../../settings.rs"]
+mod settings;
+use settings::Settings;
+
 const LISTENER: Token = Token(0);
 
 struct Client {
     stream: TcpStream,
+    pending: Vec<u8>,
     waiting: Vec<u8>,
     has_ended: bool,
 }
@@ -20,7 +25,7 @@ fn main() -> io::Result<()> {
     println!("listening on {}", listener.local_addr()?);
     poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
     let (mut clients, mut last) = (HashMap::new(), 0);
-    let mut buffer = vec![0; 64 * 1024];
+    let (mut buffer, settings) = (vec![0; 4096], Settings::default());
     loop {
         poll.poll(&mut events, None)?;
         for event in &events {
@@ -31,12 +36,15 @@ fn main() -> io::Result<()> {
                         Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                         Err(error) => return Err(error),
                     };
+                    if clients.len() == 64 {
+                        continue;
+                    }
                     last += 1;
                     poll.registry().register(&mut stream, Token(last), Interest::READABLE | Interest::WRITABLE)?;
-                    clients.insert(Token(last), Client { stream, waiting: Vec::new(), has_ended: false });
+                    clients.insert(Token(last), Client { stream, pending: Vec::new(), waiting: Vec::new(), has_ended: false });
                 }
             } else if let Some(client) = clients.get_mut(&event.token()) {
-                if !client.go_on(&mut buffer).unwrap_or(false) {
+                if !client.go_on(&mut buffer, &settings).unwrap_or(false) {
                     clients.remove(&event.token());
                 }
             }
@@ -46,7 +54,7 @@ fn main() -> io::Result<()> {
 
 impl Client {
     /// Writes and reads until one would block. Gives whether there is more to come.
-    fn go_on(&mut self, buffer: &mut [u8]) -> io::Result<bool> {
+    fn go_on(&mut self, buffer: &mut [u8], settings: &Settings) -> io::Result<bool> {
         loop {
             while !self.waiting.is_empty() {
                 match self.stream.write(&self.waiting) {
@@ -60,7 +68,19 @@ impl Client {
             }
             match self.stream.read(buffer) {
                 Ok(0) => self.has_ended = true,
-                Ok(n) => self.waiting.extend_from_slice(&buffer[..n]),
+                Ok(n) => {
+                    self.pending.extend_from_slice(&buffer[..n]);
+                    while let Some(end) = self.pending.iter().position(|byte| *byte == b'\n') {
+                        let line: Vec<u8> = self.pending.drain(..=end).collect();
+                        match settings.answer(&String::from_utf8_lossy(&line)) {
+                            Some(answer) => self.waiting.extend_from_slice(answer.as_bytes()),
+                            None => {
+                                self.has_ended = true;
+                                break;
+                            }
+                        }
+                    }
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(true),
                 Err(error) => return Err(error),
             }
