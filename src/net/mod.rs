@@ -1,8 +1,8 @@
-//! TCP: servers, and sockets that blocking calls read and write.
+//! TCP and Unix sockets: servers and clients that block.
 
-// A folder is an object, a file of it a role. `server` listens, decides who is served and serves; `connect` makes
-// clients; `proxy` reads the header of load balancers. All three make a `socket`, which knows none of them: to follow
-// a connection, read `socket/connection.rs` (its state and its end), then `read.rs`, `write.rs` and `timers.rs`.
+// Each folder is an object, and each file in it a role. `server` listens, admits clients and serves them. `connect`
+// makes clients. `proxy` reads the header of load balancers. All three use `socket`, which imports none of them. To
+// follow a connection, read `socket/connection.rs` (its state and its end), then `read.rs`, `write.rs` and `timers.rs`.
 
 mod connect;
 mod proxy;

@@ -1,4 +1,4 @@
-//! A server: the handle to it.
+//! The handle to a server.
 
 pub(crate) mod accept;
 pub(crate) mod admission;
@@ -40,8 +40,8 @@ use crate::thread::{Running, ThreadOptions};
 
 /// A TCP server: a listening socket, and a thread for each connection.
 ///
-/// It listens from the moment [`listen`](Server::listen) has returned. Then either [`serve`](Server::serve) its
-/// connections, each on a thread of its own, or take them one by one with [`accept`](Server::accept).
+/// It listens when [`listen`](Server::listen) returns. Then either [`serve`](Server::serve) its connections, each on a
+/// thread of its own, or take them one by one with [`accept`](Server::accept).
 ///
 /// ```
 /// use landline::net::{Server, Socket};
@@ -57,9 +57,9 @@ use crate::thread::{Running, ThreadOptions};
 /// # Ok::<(), std::io::Error>(())
 /// ```
 ///
-/// Clones are handles to the same server. While it is served it lives until [`close`](Server::close); otherwise the
-/// last handle to be dropped closes it, and [`shutdown_on_drop`](Server::shutdown_on_drop) gives one that ends it in
-/// any case. Connections live on without it.
+/// Clones are handles to the same server. While it is served, it runs until [`close`](Server::close). Otherwise
+/// dropping the last handle closes it. [`shutdown_on_drop`](Server::shutdown_on_drop) returns a guard that ends it on
+/// every path. Open connections do not need the server.
 #[derive(Clone)]
 #[doc(alias = "TcpListener")]
 #[doc(alias = "UnixListener")]
@@ -77,25 +77,26 @@ impl Server {
         ServerOptions::new().listen(at)
     }
 
-    /// Calls `handler` with each connection, each on a thread of its own, at the same time. Blocks until the server is
-    /// closed and all of it has ended: the last handler has returned, the last connection is closed, those that
-    /// [`accept`](Server::accept) had given out before included, and nothing [lingers](ServerOptions::lingering_close)
-    /// any more. The calling thread is the first to serve.
+    /// Calls `handler` with each connection, each on a thread of its own. The calling thread is the first to serve.
     ///
-    /// The handler may borrow from the caller. On a thread of a [`std::thread::scope`] the scope waits for it, also
-    /// when the scope's closure has returned an error or panicked: there,
-    /// [`shutdown_on_drop`](Server::shutdown_on_drop) ends the server on every path.
+    /// Blocks until the server is closed and all of it has ended: the last handler has returned, the last connection is
+    /// closed, including those from [`accept`](Server::accept), and no connection
+    /// [lingers](ServerOptions::lingering_close).
     ///
-    /// When the handler returns, its connection ends: first the slot is free, then the peer sees our end, then the
-    /// thread accepts again; what the peer still sends is thrown away on another thread for at most
-    /// [`lingering_close`](ServerOptions::lingering_close). When the handler returns an error, the connection is
-    /// destroyed and the error reported. When it panics, the same; no other connection is harmed, as long as the
-    /// program is not built with `panic = "abort"`. Clones of the socket that outlive the handler are closed sockets.
+    /// The handler may borrow from the caller. A [`std::thread::scope`] waits for a `serve` on one of its threads, even
+    /// if the scope's closure returned an error or panicked. Use [`shutdown_on_drop`](Server::shutdown_on_drop) there,
+    /// which ends the server on every path.
     ///
-    /// A thread serves one connection after the other: what a handler leaves in a `thread_local!` is there for the next
-    /// client. Keep it in variables of the handler, or clear it by a value whose `Drop` does so.
+    /// When the handler returns, the connection's slot becomes free, the peer sees our end, and the thread accepts
+    /// again. Another thread discards what the peer still sends, for at most
+    /// [`lingering_close`](ServerOptions::lingering_close). When the handler returns an error or panics, the connection
+    /// is destroyed and the error reported. Other connections are not affected, unless the program is built with
+    /// `panic = "abort"`. Clones of the socket are closed when the handler returns.
     ///
-    /// An error of another crate, or of a `parse()`, becomes the handler's by [`io::Error::other`]:
+    /// One thread serves many connections, one after another. A value in a `thread_local!` is still there for the next
+    /// client. Keep state in variables of the handler, or clear it by a value whose `Drop` does so.
+    ///
+    /// Turn an error of another crate, or of `parse()`, into the handler's by [`io::Error::other`]:
     ///
     /// ```
     /// use std::io;
@@ -114,46 +115,48 @@ impl Server {
     /// # Ok::<(), io::Error>(())
     /// ```
     ///
-    /// Passing errors of accept(2), a shortage of descriptors, memory or threads end nothing: they are reported, and
-    /// after a pause it goes on.
+    /// Transient errors of accept(2) and a shortage of descriptors, memory or threads do not stop the server. They are
+    /// reported, and accepting resumes after a pause.
     ///
-    /// | accept(2) says | what is done |
+    /// | accept(2) returns | what the server does |
     /// |---|---|
-    /// | interrupted by a signal | again |
-    /// | `EAGAIN` after a wait, as with a receive timeout | again |
-    /// | `EAGAIN` at once, as with `O_NONBLOCK` | again after 2 to 16 ms |
-    /// | `ECONNABORTED`, `ECONNRESET`: the client is gone again | again; after sixteen in a row as in the last row |
-    /// | `EINVAL`, `EBADF`, `ENOTSOCK` | the server is closed, and this returns the error |
-    /// | anything else: `EMFILE`, `ENFILE`, `ENOMEM`, `ENOBUFS`, `EPERM`, `EPROTO`, … | reported once, again after 5 ms to 1 s |
+    /// | interrupted by a signal | retries |
+    /// | `EAGAIN` after a wait, as with a receive timeout | retries |
+    /// | `EAGAIN` at once, as with `O_NONBLOCK` | retries after 2 to 16 ms |
+    /// | `ECONNABORTED`, `ECONNRESET`: the client is gone again | retries; after sixteen in a row, as in the last row |
+    /// | `EINVAL`, `EBADF`, `ENOTSOCK` | closes, and this call returns the error |
+    /// | anything else, such as `EMFILE`, `ENFILE`, `ENOMEM`, `EPERM` | reports it once, retries after 5 ms to 1 s |
     ///
     /// # Errors
-    /// `ERR_SERVER_ALREADY_LISTEN` if the server is being served already. `accept` with `EINVAL`, `EBADF` or `ENOTSOCK`
-    /// if the listening socket has become useless, as when the giver of an adopted one has shut it down: the server is
-    /// closed then. `WouldBlock` never.
+    /// - `ERR_SERVER_ALREADY_LISTEN` if the server is being served already.
+    /// - `accept` with `EINVAL`, `EBADF` or `ENOTSOCK` if the listening socket no longer works, for instance because
+    ///   the process that passed it has shut it down. The server is closed then.
+    ///
+    /// Never `WouldBlock`.
     pub fn serve(&self, handler: impl Fn(&Socket) -> io::Result<()> + Sync) -> io::Result<()> {
         self.claim()?;
         self.serve_claimed(&handler, &Hooks::default())
     }
 
-    /// As [`serve`](Server::serve), on a thread of its own.
+    /// Like [`serve`](Server::serve), on a new thread. [`Running::join`] returns the result of `serve`.
     ///
     /// # Errors
-    /// `ERR_SERVER_ALREADY_LISTEN` if the server is being served already. The thread cannot be started. What `serve`
-    /// returns, [`Running::join`] gives.
+    /// - `ERR_SERVER_ALREADY_LISTEN` if the server is being served already.
+    /// - The system's error if the thread cannot be started.
     pub fn spawn(&self, handler: impl Fn(&Socket) -> io::Result<()> + Send + Sync + 'static) -> io::Result<Running> {
         self.claim()?;
         let server = self.clone();
         self.start(move || server.serve_claimed(&handler, &Hooks::default()))
     }
 
-    /// Claims the server for one who serves it.
+    /// Claims the server for a caller that will serve it.
     pub(crate) fn claim(&self) -> io::Result<()> {
-        // What it acts for must be known to those who wait for the server.
+        // Refuses a server inside too many nested handlers: a wait could not know what this thread acts for.
         acts_for()?;
         if self.inner.registry.gate.claim() { Ok(()) } else { Err(served_already()) }
     }
 
-    /// Serves on a thread of its own what is claimed; if none can be started, the server is free again.
+    /// Runs `serve` on a new thread. The server must be claimed. If the thread cannot start, the claim is released.
     pub(crate) fn start(&self, serve: impl FnOnce() -> io::Result<()> + Send + 'static) -> io::Result<Running> {
         let registry = &self.inner.registry;
         let ThreadOptions { thread_name, stack_size } = &self.inner.options.threads;
@@ -176,27 +179,29 @@ impl Server {
         served.and(self.wait())
     }
 
-    /// Waits for a client and gives its connection, which counts as open until it is closed: destroyed, or its last
-    /// handle dropped. `None` once the server is closed, from any thread. Blocks until a client comes; several threads
-    /// may wait, and each client goes to one of them. Where a [PROXY header](ServerOptions::proxy_protocol) is asked
-    /// for, it is read here, and the call blocks for that too, beyond the server's close if need be; so let several
-    /// threads wait, or [`serve`](Server::serve).
+    /// Waits for a client and returns its connection. `None` once any thread has closed the server. The connection
+    /// counts as open until it is destroyed or its last handle is dropped.
     ///
-    /// Clients above the limit are refused here as in [`serve`](Server::serve), and passing errors are dealt with as
-    /// there, so `while let Some(socket) = server.accept()?` is a correct server.
+    /// Blocks until a client connects. Several threads may wait, and each client goes to one of them. If a [PROXY
+    /// header](ServerOptions::proxy_protocol) is expected, this call reads it and blocks for that too, even after the
+    /// server is closed. So let several threads wait, or [`serve`](Server::serve).
+    ///
+    /// Clients above the limit are refused and transient errors are handled as in [`serve`](Server::serve), so
+    /// `while let Some(socket) = server.accept()?` is a correct server.
     ///
     /// # Errors
-    /// `ERR_SERVER_ALREADY_LISTEN` if the server is being served: its clients go to the handler. `accept` with
-    /// `EINVAL`, `EBADF` or `ENOTSOCK` if the listening socket has become useless; the server is closed then.
+    /// - `ERR_SERVER_ALREADY_LISTEN` if the server is being served. Its clients go to the handler.
+    /// - `accept` with `EINVAL`, `EBADF` or `ENOTSOCK` if the listening socket no longer works. The server is closed
+    ///   then.
     pub fn accept(&self) -> io::Result<Option<Socket>> {
         accept::accept(&self.inner, &Caller::patient())
     }
 
-    /// The next client if one waits, as std's `try_recv` gives the next message. It does not block, unless a
-    /// [filter](ServerOptions::filter) does. `None` once the server is closed. Otherwise as [`accept`](Server::accept).
+    /// Returns the next client if one is waiting, like std's `try_recv`. `None` once the server is closed. Does not
+    /// block, unless a [filter](ServerOptions::filter) does. Otherwise like [`accept`](Server::accept).
     ///
-    /// A client whose [PROXY header](ServerOptions::proxy_protocol) has not arrived is kept for the next call, with its
-    /// slot and its time for the header.
+    /// A client whose [PROXY header](ServerOptions::proxy_protocol) has not arrived is kept for the next call. It keeps
+    /// its slot, and its time for the header runs on.
     ///
     /// ```
     /// use landline::net::{Server, Socket};
@@ -212,27 +217,29 @@ impl Server {
     /// ```
     ///
     /// # Errors
-    /// `WouldBlock`, `accept EAGAIN`, if no client waits, if another thread is accepting, if the server is full and
-    /// clients [wait](crate::net::WhenFull::Wait) for a slot, if accepting fails for the time being, or if the first
-    /// sixteen clients that wait are refused. `ERR_NOT_SUPPORTED` on an [adopted](ServerOptions::adopt) listener, whose
-    /// settings belong to its giver. Those of `accept`.
+    /// - `WouldBlock`, `accept EAGAIN`, if no client is waiting, if another thread is accepting, if the server is full
+    ///   and clients [wait](crate::net::WhenFull::Wait) for a slot, if accepting fails at present, or if the first
+    ///   sixteen clients are refused.
+    /// - `ERR_NOT_SUPPORTED` on an [adopted](ServerOptions::adopt) listener, whose settings belong to the program that
+    ///   passed it.
+    /// - Those of `accept`.
     pub fn try_accept(&self) -> io::Result<Option<Socket>> {
         accept::accept(&self.inner, &Caller::impatient())
     }
 
-    /// As [`accept`](Server::accept), for `time` at most, whatever it waits for: another thread that accepts, a slot, a
-    /// client, its PROXY header. A client that is refused does not begin the time anew. Zero looks once, as std's
-    /// `recv_timeout` does; a time that is too long for the clock is none.
+    /// Like [`accept`](Server::accept), for at most `time` in all. That includes waiting for another thread that
+    /// accepts, for a slot, for a client and for its PROXY header. Refusing a client does not restart the time. Zero
+    /// checks once, like std's `recv_timeout`. A time too long for the clock means no limit.
     ///
-    /// No client is lost when the time is over: one that has not been accepted waits in the
-    /// [backlog](ServerOptions::backlog), and one whose PROXY header is not complete, or that has no slot because the
-    /// limit was lowered before that, is kept for the next call. [`close`](Server::close) refuses those that are kept.
+    /// No client is lost when the time expires. One that was not accepted stays in the
+    /// [backlog](ServerOptions::backlog). One whose PROXY header is incomplete, or that has no slot because the limit
+    /// was just lowered, is kept for the next call. [`close`](Server::close) refuses those that are kept.
     ///
-    /// Several threads may wait, with times or without. Blocked calls end when the server is closed: with `None`, from
-    /// any thread.
+    /// Several threads may wait, with times or without. When any thread closes the server, blocked calls return `None`.
     ///
-    /// From the first call with a time on, each connection costs one more system call on Linux, which takes the time
-    /// off the accepted socket. Other systems know no time for accept(2): there the call looks every 2 to 16 ms.
+    /// On Linux, each connection accepted after the first such call costs one more system call, which removes the
+    /// timeout from the accepted socket. Other systems have no timeout for accept(2), and the call polls every 2 to 16
+    /// ms.
     ///
     /// ```
     /// use landline::net::Server;
@@ -246,26 +253,28 @@ impl Server {
     /// ```
     ///
     /// # Errors
-    /// `TimedOut`, `ERR_SOCKET_TIMEOUT`, if no client came in time; the next call goes on. `ERR_NOT_SUPPORTED` on an
-    /// [adopted](ServerOptions::adopt) listener, whose settings belong to its giver. Those of `accept`.
+    /// - `TimedOut`, `ERR_SOCKET_TIMEOUT`, if no client came in time. Call again to wait longer.
+    /// - `ERR_NOT_SUPPORTED` on an [adopted](ServerOptions::adopt) listener, whose settings belong to the program that
+    ///   passed it.
+    /// - Those of `accept`.
     pub fn accept_timeout(&self, time: Duration) -> io::Result<Option<Socket>> {
         accept::accept(&self.inner, &Caller::with_time(time))
     }
 
-    /// Where the server listens, with the port the system chose. Captured when it began to listen, and kept after.
+    /// The server's address, with the port that the system chose. Still known after the server is closed.
     pub fn address(&self) -> &Address {
         &self.inner.address
     }
 
-    /// Whether the server has not been closed.
+    /// Whether the server is still open.
     #[doc(alias = "listening")]
     pub fn is_listening(&self) -> bool {
         !self.inner.is_closing()
     }
 
-    /// How many connections are open at this instant: admitted, and not closed yet. Refused clients never count, but
-    /// those do whose [PROXY header](ServerOptions::proxy_protocol) is awaited. Of a server that
-    /// [shares](ServerOptions::shared_limit) its limit these are its own.
+    /// How many connections are open now: admitted, and not closed yet. Refused clients never count. Clients whose
+    /// [PROXY header](ServerOptions::proxy_protocol) is still expected do. If the limit is
+    /// [shared](ServerOptions::shared_limit), only this server's connections count.
     #[doc(alias = "getConnections")]
     pub fn connections(&self) -> usize {
         self.inner.registry.slots.taken()
@@ -277,11 +286,11 @@ impl Server {
         self.inner.registry.slots.limit()
     }
 
-    /// Changes how many connections may be open at once, from the next client on. Lowering it closes no connection; 0
-    /// lets nobody in; `None`, and anything above it, is as many as the system has threads for. Default: 10,000, or
-    /// what [`max_connections`](super::ServerOptions::max_connections) says.
+    /// Sets how many connections may be open at once, from the next client on. Lowering it closes no connection. 0
+    /// refuses every client. `None`, or a number above it, allows as many as the system has threads for. Default:
+    /// 10,000, or what [`max_connections`](super::ServerOptions::max_connections) says.
     ///
-    /// Where the limit is [shared](ServerOptions::shared_limit), it changes for all that share it, as by
+    /// A [shared](ServerOptions::shared_limit) limit changes for all its users, as by
     /// [`Limit::set_max`](crate::Limit::set_max).
     ///
     /// ```
@@ -303,11 +312,11 @@ impl Server {
         self.inner.registry.slots.set_limit(max.into().map_or(ceiling, |max| max.min(ceiling)));
     }
 
-    /// The connections that are open at this instant, in the order they came. These handles keep them open: dropping
-    /// the last one of a connection closes it.
+    /// The connections that are open now, oldest first. These handles keep connections open. Dropping the last handle
+    /// of a connection closes it.
     ///
-    /// [`connections`](Self::connections) counts a client when it gets its slot, a moment before it is listed here. A
-    /// program that sends to all and must leave out none waits for the length of this list, and not for the count.
+    /// [`connections`](Self::connections) counts a client when it gets its slot, a moment before this lists it. A
+    /// program that must send to every client waits for the length of this list, not for the count.
     pub fn sockets(&self) -> Vec<Socket> {
         let mut sockets = Vec::new();
         for open in self.inner.registry.open(&[]) {
@@ -318,38 +327,38 @@ impl Server {
         sockets
     }
 
-    /// How many clients the kernel has connected and no thread has accepted yet, those in the
-    /// [backlog](crate::net::ServerOptions::backlog). On Linux, from /proc/net/tcp and tcp6; `None` elsewhere, where
-    /// /proc is not to be read, of a Unix socket, and once closed.
+    /// How many clients the kernel has connected and no thread has accepted yet: those in the
+    /// [backlog](crate::net::ServerOptions::backlog). Works on Linux, from /proc/net/tcp and tcp6. `None` on other
+    /// systems, if /proc cannot be read, for a Unix socket, and once closed.
     ///
-    /// It takes reading a table of all sockets, so once a second is often enough; `close` does not wait for that. A
-    /// number that stays up says that accepting does not keep up, or waits: for a slot
-    /// ([`WhenFull::Wait`](crate::net::WhenFull::Wait)), or for a descriptor.
+    /// Each call reads a table of every socket on the machine. Once a second is often enough. `close` does not wait for
+    /// it. A number that stays high means that accepting is too slow, or waits for a slot
+    /// ([`WhenFull::Wait`](crate::net::WhenFull::Wait)) or a descriptor.
     pub fn queued(&self) -> Option<usize> {
-        // By its number alone, without a lock or the listener itself: a `close` meanwhile frees the port at once.
+        // Uses the inode alone, without a lock or the listener itself, so that a `close` meanwhile frees the port at
+        // once.
         let inode = self.inner.inode.filter(|_| self.is_listening())?;
-        // A listener on an IPv4 address may be a socket of IPv6.
+        // A listener on an IPv4 address may be an IPv6 socket.
         let row = sys::table_row(inode, "tcp", usize::MAX).or_else(|| sys::table_row(inode, "tcp6", usize::MAX))?;
-        // The column is tx_queue:rx_queue, in hexadecimal; of a listener the second is the length of its queue.
+        // The column is tx_queue:rx_queue in hexadecimal. For a listener, rx_queue is the length of its queue.
         let (_, queued) = row.split_whitespace().nth(4)?.split_once(':')?;
         usize::from_str_radix(queued, 16).ok()
     }
 
-    /// Calls `f` with the descriptor of the listener, borrowed, for what landline has no call for. It is `AsFd`, on
-    /// Windows `AsSocket`, as crates of system calls expect. It gives what `f` returns. No lock is held.
+    /// Calls `f` with the borrowed descriptor of the listener and returns its result, for settings that landline has no
+    /// call for. The descriptor is `AsFd`, on Windows `AsSocket`, as system call crates expect. No lock is held.
     ///
-    /// A [`close`](Self::close) in another thread, or in `f`, does not wait for `f`: it shuts the listener down, which
-    /// frees the port on Linux, and the descriptor is closed when `f` returns. Elsewhere, and for an
-    /// [adopted](ServerOptions::adopt) listener, the address is in use until then.
+    /// A [`close`](Self::close) in another thread, or in `f`, does not wait for `f`. It shuts the listener down, which
+    /// frees the port on Linux. The descriptor is closed when `f` returns. On other systems, and for an
+    /// [adopted](ServerOptions::adopt) listener, the address stays in use until then.
     ///
-    /// What `f` changes is for the caller to answer for:
-    /// - `O_NONBLOCK` and `SO_RCVTIMEO`, which [`try_accept`](Self::try_accept) and
-    ///   [`accept_timeout`](Self::accept_timeout) set too: a listener that does not block is looked at every 2 to 16
-    ///   ms;
-    /// - settings that accepted connections inherit, such as `SO_LINGER`: clients that are connected already keep
-    ///   theirs;
-    /// - `shutdown(2)`, which ends accepting: the server is closed then, and [`serve`](Self::serve) returns the error;
-    /// - accept(2): such a client is none of the server's.
+    /// The caller answers for what `f` changes:
+    /// - `O_NONBLOCK` and `SO_RCVTIMEO`: [`try_accept`](Self::try_accept) and [`accept_timeout`](Self::accept_timeout)
+    ///   set them too. A non-blocking listener is polled every 2 to 16 ms.
+    /// - Settings that accepted connections inherit, such as `SO_LINGER`: clients that are connected already keep
+    ///   theirs.
+    /// - `shutdown(2)`: the server is closed, and [`serve`](Self::serve) returns the error.
+    /// - accept(2): the server knows nothing of that client.
     ///
     /// ```
     /// use landline::net::Server;
@@ -361,8 +370,8 @@ impl Server {
     /// ```
     ///
     /// # Errors
-    /// `NotConnected`, `ERR_SERVER_NOT_RUNNING`, once the server is closed; `f` is not called then. What `f` returns is
-    /// no error of this call: where it is a `Result`, `??` gives both.
+    /// `NotConnected`, `ERR_SERVER_NOT_RUNNING`, once the server is closed. `f` is not called then. An error that `f`
+    /// returns is inside the result, so `??` returns both.
     #[doc(alias = "as_fd")]
     #[doc(alias = "as_raw_fd")]
     pub fn with_raw<R>(&self, f: impl FnOnce(sys::BorrowedHandle<'_>) -> R) -> io::Result<R> {
@@ -372,7 +381,7 @@ impl Server {
         Ok(f(sys::borrow(&*listener)))
     }
 
-    /// The server's accounts.
+    /// The server's counters.
     pub fn stats(&self) -> Stats {
         self.inner.registry.stats()
     }

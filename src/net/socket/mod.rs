@@ -36,14 +36,14 @@ use crate::sys;
 
 /// A connection over TCP or a Unix socket: a client's own, or one that a server accepted.
 ///
-/// It is [`Read`] and [`Write`], owned or by reference, and has `read`, `read_exact`, `write_all` and `write_fmt` on
-/// `&self` itself, so that one thread can read while another writes; the other methods of the traits are for
-/// `&mut &socket`. Clones are handles to the same connection. Closing acts on the connection, whatever handles are
-/// left: their calls then fail with `NotConnected`, or with `ABORT_ERR` where a [`Cancel`](crate::Cancel) has closed
-/// it. When the last handle of an open connection is dropped, it is closed as std closes, by close(2), as soon as what
-/// its [outbox](Socket::outbox) holds is out.
+/// A `Socket` is [`Read`] and [`Write`], owned or by reference. `read`, `read_exact`, `write_all` and `write_fmt` also
+/// take `&self`, so one thread can read while another writes. The other methods of the two traits need `&mut &socket`.
 ///
-/// A write is whole: no other thread's bytes come between those of one call.
+/// Clones are handles to the same connection. Closing one closes the connection for all. Their calls then fail with
+/// `NotConnected`, or with `ABORT_ERR` if a [`Cancel`](crate::Cancel) closed it. Dropping the last handle of an open
+/// connection closes it by close(2), once its [outbox](Socket::outbox) is empty.
+///
+/// A write is whole. The bytes of two calls never mix, whatever threads make them.
 ///
 /// ```
 /// use std::io;
@@ -63,9 +63,9 @@ use crate::sys;
 ///
 /// # When it can be read and written
 ///
-/// Both directions end separately. [`end`](Socket::end) ends ours; the peer's end is a read of 0 bytes. Reading 0 bytes
-/// closes nothing: after [`read_to_end`](Read::read_to_end) a reply can still be written.
-/// [`ready_state`](Socket::ready_state) tells where things stand.
+/// The two directions end separately. [`end`](Socket::end) ends ours. The peer's end is a read of 0 bytes, which closes
+/// nothing. After [`read_to_end`](Read::read_to_end) a reply can still be written. [`ready_state`](Socket::ready_state)
+/// says which directions are open.
 #[derive(Clone)]
 #[doc(alias = "TcpStream")]
 #[doc(alias = "UnixStream")]
@@ -77,14 +77,13 @@ pub struct Socket {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ReadyState {
-    /// Both.
+    /// Both directions are open.
     Open,
-    /// We have ended; the peer may still send.
+    /// Our direction has ended. The peer may still send.
     ReadOnly,
-    /// The peer has ended, and a read has come to its end, or we have [ended reading](Socket::end_reading); we may
-    /// still write.
+    /// A read has reached the peer's end, or we have [ended reading](Socket::end_reading). We may still write.
     WriteOnly,
-    /// Neither: both sides have ended, or the socket is [destroyed](Socket::is_destroyed).
+    /// Both directions have ended, or the socket is [destroyed](Socket::is_destroyed).
     Closed,
 }
 
@@ -103,23 +102,25 @@ impl Display for ReadyState {
 impl Socket {
     /// Reads what has arrived, at most `buf.len()` bytes: recv(2). 0 is the peer's end, unless `buf` is empty.
     ///
-    /// Blocks until something arrives. Several threads may read: they take turns, each waits for its own time, and each
-    /// byte goes to one of them. [`destroy`](Self::destroy) from any thread ends it.
+    /// Blocks until something arrives, or another thread calls [`destroy`](Self::destroy). Threads that read the same
+    /// socket take turns. Each has its own timeout, and each byte goes to one of them.
     ///
     /// # Errors
-    /// Ticks, of kind `TimedOut`: the [read timeout](Self::set_read_timeout) or the [idle timeout](Self::set_timeout)
-    /// is over. Nothing is lost, and the next read waits anew; [`Error::is_tick`] tells them. `TimedOut` too, with the
-    /// code `ERR_SOCKET_DEADLINE`, once the [deadline](Self::set_deadline) has passed: every call says so until it is
-    /// changed.
+    /// The connection stays usable after these. Nothing is lost, and the next call waits for the whole time again:
+    /// - `TimedOut` when the [read timeout](Self::set_read_timeout) or the [idle timeout](Self::set_timeout) expires.
+    ///   It is a tick, as [`Error::is_tick`] says.
+    /// - `WouldBlock` if other code has made the descriptor non-blocking and nothing has arrived.
     ///
-    /// Ends, after which every later read says the same: `ConnectionReset` if the peer has reset the connection.
-    /// `ConnectionAborted` with the code `ETIMEDOUT` if the system has given the peer up, see
-    /// [keep-alive](Self::set_keep_alive) and [user timeout](Self::set_user_timeout). `ConnectionAborted`,
-    /// `ERR_SERVER_SHUTTING_DOWN`, when the server that has accepted the connection
-    /// [shuts down](crate::net::Server::shutdown): what had arrived was read, and the socket can still be written to.
-    /// `NotConnected` once the socket is closed.
+    /// `TimedOut`, `ERR_SOCKET_DEADLINE`, once the [deadline](Self::set_deadline) has passed. Every call returns it
+    /// until the deadline is changed.
     ///
-    /// `WouldBlock` if other code has made the descriptor non-blocking and nothing has arrived.
+    /// These end reading, and every later read returns the same:
+    /// - `ConnectionReset` if the peer has reset the connection.
+    /// - `ConnectionAborted`, `ETIMEDOUT`, if the system has given up on the peer. See
+    ///   [keep-alive](Self::set_keep_alive) and [user timeout](Self::set_user_timeout).
+    /// - `ConnectionAborted`, `ERR_SERVER_SHUTTING_DOWN`, when the server that accepted the connection [shuts
+    ///   down](crate::net::Server::shutdown). Everything that had arrived was read. The socket can still be written to.
+    /// - `NotConnected` once the socket is closed.
     #[doc(alias = "onread")]
     pub fn read(&self, buf: &mut [u8]) -> io::Result<usize> {
         match buf.is_empty() {
@@ -128,8 +129,8 @@ impl Socket {
         }
     }
 
-    /// As [`read`](Self::read), but leaves what it gives to be read again: recv(2) with MSG_PEEK. While another thread
-    /// reads or peeks it waits for its turn; [`available`](Self::available) does not.
+    /// Like [`read`](Self::read), but the next read returns the same bytes again: recv(2) with MSG_PEEK. Blocks until
+    /// something arrives. It also waits while another thread reads or peeks. [`available`](Self::available) does not.
     ///
     /// # Errors
     /// Those of `read`.
@@ -140,23 +141,24 @@ impl Socket {
         }
     }
 
-    /// Fills `buf`. Blocks until that many bytes have arrived.
+    /// Fills `buf`. Blocks until `buf.len()` bytes have arrived.
     ///
     /// # Errors
-    /// `UnexpectedEof` if the peer ends before. Those of [`read`](Self::read). What had arrived is put back, and does
-    /// not count as [read](Self::bytes_read): the next read, of whatever kind, begins with it.
+    /// `UnexpectedEof` if the peer ends earlier, and those of [`read`](Self::read). The bytes that had arrived are put
+    /// back. They do not count as [read](Self::bytes_read), and the next read of any kind begins with them.
     pub fn read_exact(&self, buf: &mut [u8]) -> io::Result<()> {
         self.connection.check_open("read")?;
         self.connection.read_exact(buf)
     }
 
-    /// What a read would do now, without waiting: recv(2) with MSG_PEEK and MSG_DONTWAIT.
+    /// What a read would return now: recv(2) with MSG_PEEK and MSG_DONTWAIT.
     ///
-    /// - `Some(0)`: the peer has ended, and everything before was read.
-    /// - `Some(n)`: it would give bytes, at least `n` of them; `n` is 16,384 at most.
-    /// - `None`: it would wait.
+    /// - `Some(0)`: the peer has ended, and everything it sent was read.
+    /// - `Some(n)`: at least `n` bytes can be read. `n` is at most 16,384.
+    /// - `None`: a read would block.
     ///
-    /// So a pool knows a connection that is still good, on which the peer has neither ended nor sent anything:
+    /// A pool can check that an idle connection is still good. The peer of a good one has neither ended nor sent
+    /// anything:
     ///
     /// ```
     /// # use landline::net::{Server, Socket};
@@ -167,11 +169,11 @@ impl Socket {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     ///
-    /// Never blocks, takes nothing, and asks no timer. A peer whose end stands behind bytes that were not read yet is
-    /// not seen to have ended.
+    /// Never blocks, consumes nothing, and ignores the timers. The peer's end is not seen while bytes before it are
+    /// unread.
     ///
     /// # Errors
-    /// The ends of [`read`](Self::read), which later reads say too.
+    /// Those by which [`read`](Self::read) ends. Later reads return them too.
     #[doc(alias = "try_read")]
     #[doc(alias = "try_peek")]
     #[doc(alias = "readableLength")]
@@ -182,40 +184,43 @@ impl Socket {
 
 /// Writing.
 ///
-/// Every call here writes all it is given before it returns, by as few system calls as possible: send(2). It blocks
-/// while another thread's write is under way, and while the peer reads more slowly than we write and the buffers
-/// between are full; [`destroy`](Self::destroy) from another thread ends that.
+/// Every call here writes all its data before it returns, by as few system calls as possible: send(2). It blocks while
+/// another thread writes. It also blocks while the buffers are full because the peer reads more slowly than we write.
+/// [`destroy`](Self::destroy) from another thread ends the wait.
 ///
-/// By itself it waits for as long as the peer's system lives, as std and Node do: a peer may have reasons to take its
-/// time, and only the program knows how much it has. On a server that does not trust its clients, set one of these, for
-/// every connection: a [write timeout](Self::set_write_timeout) ends a write to a peer that takes nothing, a
-/// [deadline](Self::set_deadline) any.
+/// By default a write to a peer that stops reading can block forever, as in std and Node. On a server that does not
+/// trust its clients, set one of these for every connection:
+/// - a [write timeout](Self::set_write_timeout) ends a write while the peer takes nothing;
+/// - a [deadline](Self::set_deadline) ends any write.
 ///
 /// # Errors
-/// `BrokenPipe` or `ConnectionReset` if the peer is gone, with Node's text `write EPIPE`; often only the second write
-/// after that says so, since the first is taken by the kernel. `BrokenPipe`, `write after end`, after
-/// [`end`](Self::end); `This socket has been ended by the other party` if the peer has ended too, unless half-open is
-/// allowed. `NotConnected` once the socket is closed. `ConnectionAborted` with the code `ETIMEDOUT` if the system has
-/// given the peer up. `TimedOut` once the deadline has passed; and as a tick, see [`Error::is_tick`], when the peer has
-/// taken nothing for the length of the write timeout, or nothing has moved in either direction for that of the idle
-/// timeout. How far a failed write came, [`bytes_written`](Self::bytes_written) says. `WouldBlock` if other code has
-/// made the descriptor non-blocking and the buffers are full.
+/// - `BrokenPipe` or `ConnectionReset` if the peer is gone, with Node's text `write EPIPE`. Often only the second write
+///   after that fails, since the kernel takes the first.
+/// - `BrokenPipe`, `write after end`, after [`end`](Self::end). The text is
+///   `This socket has been ended by the other party` if the peer has ended too, unless half-open is allowed.
+/// - `NotConnected` once the socket is closed.
+/// - `ConnectionAborted`, `ETIMEDOUT`, if the system has given up on the peer.
+/// - `TimedOut` once the deadline has passed.
+/// - `TimedOut` as a tick ([`Error::is_tick`]): the peer took nothing for the write timeout, or no byte moved in either
+///   direction for the idle timeout.
+/// - `WouldBlock` if other code has made the descriptor non-blocking and the buffers are full.
 ///
-/// No write raises SIGPIPE, whatever the program has done about the signal.
+/// [`bytes_written`](Self::bytes_written) says how many bytes of a failed write were taken. No write raises SIGPIPE,
+/// whatever the program does about that signal.
 impl Socket {
-    /// Writes all of `data`. Blocks until the kernel has taken it, as said above.
+    /// Writes all of `data`. Blocks until the kernel has taken it. See above.
     ///
     /// # Errors
     /// See above.
     #[doc(alias = "write")]
     pub fn write_all(&self, data: impl AsRef<[u8]>) -> io::Result<()> {
-        // Its bytes first: that is code of the program's.
+        // `as_ref` is the program's code, so it runs before a lock is taken.
         let data = data.as_ref();
         self.connection.turn().write_all(data)
     }
 
-    /// What `write!(socket, …)` and `writeln!` call: the text is put together first, then written as one message.
-    /// Blocks as [`write_all`](Self::write_all) does.
+    /// Called by `write!(socket, …)` and `writeln!`. The text is formatted first, then written as one message. Blocks
+    /// as [`write_all`](Self::write_all) does.
     ///
     /// # Errors
     /// See above.
@@ -229,30 +234,31 @@ impl Socket {
 
 /// Ending and closing.
 impl Socket {
-    /// Ends our direction: the peer reads all that was written and then its end (FIN): shutdown(2). Reading goes on.
+    /// Ends our direction: shutdown(2). The peer reads everything written before, then the end (FIN). Reading is not
+    /// affected.
     ///
-    /// Blocks while another thread's write is under way, so as not to cut it. Doing it twice is harmless.
+    /// Blocks while another thread writes, so that its write stays whole. A second call does nothing.
     ///
     /// # Errors
-    /// A failure of shutdown(2); that the peer is gone already is none.
+    /// That of shutdown(2). It is not an error if the peer is gone already.
     #[doc(alias = "shutdown")]
     #[doc(alias = "SHUT_WR")]
     pub fn end(&self) -> io::Result<()> {
         self.connection.turn().end()
     }
 
-    /// Ends reading, and leaves writing as it is: shutdown(2) with SHUT_RD. The peer is not told. For a connection that
-    /// is only written from now on, or to end a thread that reads it.
+    /// Ends reading and leaves writing as it is: shutdown(2) with SHUT_RD. The peer is not notified. Use it for a
+    /// connection that is only written from now on, or to wake the thread that reads.
     ///
-    /// - A read that is blocked, on whatever thread, and every later one of this program get 0 bytes, as at the peer's
-    ///   end. So do [`peek`](Self::peek) and [`available`](Self::available). What had arrived and was not read is not
-    ///   read any more. What a [`Buffered`](crate::net::Buffered) holds still is.
-    /// - [`each`](Self::each) and channels tell `End`, and what follows is what follows the peer's end: without
-    ///   [`allow_half_open`](crate::net::SocketOptions::allow_half_open) `each` closes the connection then.
-    ///   [`pipe`](Self::pipe) and [`relay`](crate::net::relay) pass it on as an end.
+    /// - Blocked reads and all later ones return 0 bytes, as at the peer's end, on every thread. So do
+    ///   [`peek`](Self::peek) and [`available`](Self::available). Bytes that had arrived and were not read are lost,
+    ///   except those in a [`Buffered`](crate::net::Buffered).
+    /// - [`each`](Self::each) and channels deliver `End`, and continue as after the peer's end. Without
+    ///   [`allow_half_open`](crate::net::SocketOptions::allow_half_open), `each` then closes the connection.
+    ///   [`pipe`](Self::pipe) and [`relay`](crate::net::relay) end the other side.
     /// - [`ready_state`](Self::ready_state) is `WriteOnly`, or `Closed` if our direction has ended too.
     ///
-    /// Never blocks. Doing it twice is harmless, and so is doing it on a closed socket.
+    /// Never blocks. A second call does nothing, and neither does a call on a closed socket.
     ///
     /// ```
     /// # use std::thread;
@@ -270,18 +276,18 @@ impl Socket {
     /// ```
     ///
     /// # Platform
-    /// What becomes of what the peer still sends:
+    /// What happens to bytes that the peer still sends:
     ///
-    /// - Linux, TCP: the system takes it until the receive buffer is full. Then the peer's writes block, for ever if
-    ///   they have no time limit. Once our direction has ended too, it is answered with RST, which can destroy what the
-    ///   peer has not read yet. So a handler that has ended reading returns after its last write, without
-    ///   [`end`](Self::end): its connection then ends when the peer has paused for some 100 ms. A client's connection
+    /// - Linux, TCP: the system takes them until the receive buffer is full. Then the peer's writes block, forever if
+    ///   they have no time limit. Once our direction has ended too, the system answers with RST, which can destroy data
+    ///   that the peer has not read yet. So let a handler that has ended reading return after its last write, without
+    ///   [`end`](Self::end). Its connection ends when the peer has sent nothing for about 100 ms. A client's connection
     ///   does not wait for that.
     /// - Linux, Unix socket: the peer's writes fail with `BrokenPipe`.
-    /// - macOS, the BSDs: it is thrown away, and the peer notices nothing.
-    /// - Windows: it is answered with RST.
+    /// - macOS, the BSDs: the system discards them, and the peer does not notice.
+    /// - Windows: the system answers with RST.
     ///
-    /// Elsewhere than on Linux this is what the systems' manuals say; it is not tested.
+    /// The lines for other systems than Linux are from their manuals and not tested.
     #[doc(alias = "shutdown")]
     #[doc(alias = "SHUT_RD")]
     #[doc(alias = "close_read")]
@@ -289,7 +295,7 @@ impl Socket {
         self.connection.end_reading();
     }
 
-    /// Writes `data`, then ends our direction, with no other thread's bytes between. Blocks as
+    /// Writes `data`, then ends our direction. No other thread's bytes come in between. Blocks as
     /// [`write_all`](Self::write_all) does.
     ///
     /// # Errors
@@ -301,31 +307,31 @@ impl Socket {
         turn.end()
     }
 
-    /// Closes the connection now, both ways: whoever is blocked in one of its calls, on whatever thread, gets
-    /// `NotConnected`. Its slot in the server is free when this returns. Never blocks; doing it twice is harmless.
+    /// Closes the connection now, in both directions. Calls that are blocked on it, on any thread, return
+    /// `NotConnected`. Its slot in the server is free when this returns. Never blocks. A second call does nothing.
     ///
-    /// What was written and not sent yet is still sent; what was received and not read is lost. If there was any, or if
-    /// the peer goes on sending, the kernel sends RST: the peer sees `ConnectionReset` instead of an end, or soon after
-    /// it. The peer hears of the end although a child that was forked has a copy of the descriptor. Dropping the last
-    /// handle is close(2) alone, and such a copy goes on with the connection.
+    /// Data that was written is still sent. Data that was received and not read is lost. If there was any, or if the
+    /// peer sends more, the kernel sends RST, and the peer sees `ConnectionReset` instead of the end or soon after it.
+    ///
+    /// The peer sees the end even if a forked child has a copy of the descriptor. Dropping the last handle only calls
+    /// close(2), and the connection lives on with such a copy.
     #[doc(alias = "close")]
     pub fn destroy(&self) {
         self.connection.close(Outcome::Destroyed, CloseMode::Cut);
     }
 
-    /// Closes the connection now with RST: the peer's next call fails with `ConnectionReset`, and what was not sent yet
-    /// is lost. A peer that has read our end already goes on reading 0 bytes; only its writes fail. For a peer that has
-    /// broken the protocol, or to spare the TIME_WAIT of thousands of connections.
+    /// Closes the connection now with RST. The peer's next call fails with `ConnectionReset`, and data that was not
+    /// sent yet is lost. A peer that has already read our end keeps reading 0 bytes, and only its writes fail. Use it
+    /// for a peer that has broken the protocol, or to avoid thousands of connections in TIME_WAIT.
     ///
-    /// On Linux the RST is sent at once, also while other threads are blocked on the socket, and although a child that
-    /// was forked has a copy of the descriptor. Elsewhere, and on Linux 6.4 to 6.6 while a thread is blocked, the RST
-    /// is sent when the last call that is blocked has been woken and the last copy is closed. There it blocks for 10 ms
-    /// at most, and only while another thread writes to the socket; a peer that makes room for all of that write just
-    /// then sees an end instead.
+    /// On Linux the RST is sent at once, even if other threads are blocked on the socket or a forked child has a copy
+    /// of the descriptor. On other systems, and on Linux 6.4 to 6.6 while a thread is blocked, it is sent when the last
+    /// blocked call has returned and the last copy is closed. There the call blocks for at most 10 ms, and only while
+    /// another thread writes. If the peer makes room for all of that write just then, it sees an end instead.
     ///
     /// # Errors
-    /// `ERR_SOCKET_CLOSED`, of kind `NotConnected`, if the socket is closed already.
-    /// `ERR_INVALID_HANDLE_TYPE` on a Unix socket, which has no RST.
+    /// - `ERR_SOCKET_CLOSED`, of kind `NotConnected`, if the socket is closed already.
+    /// - `ERR_INVALID_HANDLE_TYPE` on a Unix socket, which has no RST.
     pub fn reset_and_destroy(&self) -> io::Result<()> {
         if self.connection.family() == Family::Unix {
             let text = "This handle type cannot be sent";
@@ -337,9 +343,9 @@ impl Socket {
         Err(Error::fixed(io::ErrorKind::NotConnected, "ERR_SOCKET_CLOSED", "Socket is closed").into())
     }
 
-    /// Which directions are open. Makes no system call: the peer's end counts once a read, a [`peek`](Self::peek) or
-    /// [`available`](Self::available) has come to it, behind all that was sent before. So a socket that nothing reads
-    /// stays `Open` after the peer's end, as in Node; `available` asks.
+    /// Which directions are open. Makes no system call. The peer's end counts once a read, a [`peek`](Self::peek) or
+    /// [`available`](Self::available) has reached it, after everything sent before. So a socket that no thread reads
+    /// stays `Open` after the peer's end, as in Node. Call `available` to find out.
     #[doc(alias = "readyState")]
     pub fn ready_state(&self) -> ReadyState {
         match (self.connection.we_ended(), self.connection.has_read_all()) {
@@ -351,10 +357,10 @@ impl Socket {
         }
     }
 
-    /// Whether the connection is closed for good: by [`destroy`](Self::destroy), by an error, by the end of its handler
-    /// or of [`each`](Self::each). Its calls fail then, and its slot in the server is free. A connection of which both
-    /// sides have ended is not destroyed by that: [`ready_state`](Self::ready_state) is `Closed`, and it still has its
-    /// slot.
+    /// Whether the connection is closed for good: by [`destroy`](Self::destroy), by an error, or because its handler or
+    /// [`each`](Self::each) has returned. Its calls then fail, and its slot in the server is free. A connection whose
+    /// two directions have ended is not destroyed yet. Its [`ready_state`](Self::ready_state) is `Closed`, and it keeps
+    /// its slot.
     ///
     /// ```
     /// use landline::net::{ReadyState, Server, Socket};
@@ -378,15 +384,15 @@ impl Socket {
     }
 }
 
-/// What is known of the connection. None of it blocks, and all of it outlives the connection.
+/// Facts about the connection. None of these calls blocks, and all of them still answer after it is closed.
 impl Socket {
-    /// The number of the connection, as reports show it; [`get`](ConnectionId::get) gives it.
+    /// The number of the connection in reports. [`get`](ConnectionId::get) returns it as an integer.
     pub fn id(&self) -> ConnectionId {
         self.connection.id
     }
 
-    /// Our end, captured when the connection was made. Behind a load balancer, the end that its client connected to;
-    /// see [`proxy_protocol`](crate::net::ServerOptions::proxy_protocol).
+    /// Our address when the connection was made. Behind a load balancer, the address its client connected to. See
+    /// [`proxy_protocol`](crate::net::ServerOptions::proxy_protocol).
     #[doc(alias = "address")]
     #[doc(alias = "localPort")]
     #[doc(alias = "localFamily")]
@@ -395,7 +401,7 @@ impl Socket {
         &self.connection.local
     }
 
-    /// The other end, captured when the connection was made. Behind a load balancer, its client's; see
+    /// The peer's address when the connection was made. Behind a load balancer, the address of its client. See
     /// [`proxy_protocol`](crate::net::ServerOptions::proxy_protocol).
     #[doc(alias = "remotePort")]
     #[doc(alias = "remoteFamily")]
@@ -404,8 +410,8 @@ impl Socket {
         &self.connection.remote
     }
 
-    /// The load balancer that passed the connection on, if one did and its header named the client:
-    /// [`remote_address`](Self::remote_address) is that client then, and this the other end of the connection itself.
+    /// The load balancer's address, if the connection came through one and its header named the client.
+    /// [`remote_address`](Self::remote_address) is that client then.
     pub fn proxy_address(&self) -> Option<&Address> {
         self.connection.proxied.get().map(|ends| &ends.1)
     }
@@ -415,15 +421,15 @@ impl Socket {
         self.connection.bytes_read.load(Relaxed)
     }
 
-    /// How many bytes the kernel has taken for the peer, those of a write that failed half-way included.
+    /// How many bytes the kernel has taken for sending, including those of a write that failed halfway.
     pub fn bytes_written(&self) -> u64 {
         self.connection.bytes_written.load(Relaxed)
     }
 }
 
 impl From<TcpStream> for Socket {
-    /// Takes over a connection of std's. Its settings stay as they are, but it is made blocking, without timeouts of
-    /// its own and without SO_LINGER, and is not passed on to programs that are started (close-on-exec).
+    /// Takes over a connection of std. It is made blocking and close-on-exec. Its timeouts and SO_LINGER are removed.
+    /// Other settings stay.
     fn from(stream: TcpStream) -> Socket {
         from_any(socket2::Socket::from(stream))
     }
@@ -431,8 +437,7 @@ impl From<TcpStream> for Socket {
 
 #[cfg(unix)]
 impl From<std::os::unix::net::UnixStream> for Socket {
-    /// Takes over a connection of std's; it is made blocking, without timeouts of its own and without SO_LINGER, and
-    /// close-on-exec.
+    /// Takes over a connection of std. It is made blocking and close-on-exec. Its timeouts and SO_LINGER are removed.
     fn from(stream: std::os::unix::net::UnixStream) -> Socket {
         from_any(socket2::Socket::from(stream))
     }
@@ -442,13 +447,16 @@ impl From<std::os::unix::net::UnixStream> for Socket {
 impl TryFrom<std::os::fd::OwnedFd> for Socket {
     type Error = io::Error;
 
-    /// Takes over a connection that another program has handed on; it is made blocking, without timeouts of its own and
-    /// without SO_LINGER, and is not passed on to programs that are started (close-on-exec).
+    /// Takes over a connection from another program. It is made blocking and close-on-exec. Its timeouts and SO_LINGER
+    /// are removed.
+    ///
+    /// A connection that the peer has reset is taken, and its first read returns the error.
     ///
     /// # Errors
-    /// `ERR_INVALID_FD_TYPE` if it is no TCP or Unix stream socket. `getpeername ENOTCONN`, of kind `NotConnected`, if
-    /// it is one and has no peer: it was never connected, or its connect is still under way. The descriptor is closed
-    /// then. A connection that the peer has reset is taken, and its first read says so.
+    /// The descriptor is closed in each case:
+    /// - `ERR_INVALID_FD_TYPE` if it is not a TCP or Unix stream socket.
+    /// - `getpeername ENOTCONN`, of kind `NotConnected`, if it has no peer: it was never connected, or is still
+    ///   connecting.
     fn try_from(descriptor: std::os::fd::OwnedFd) -> io::Result<Socket> {
         let socket = socket2::Socket::from(descriptor);
         let is_stream = socket.r#type().is_ok_and(|kind| kind == socket2::Type::STREAM);
@@ -457,7 +465,8 @@ impl TryFrom<std::os::fd::OwnedFd> for Socket {
         }
         let has_peer = socket.peer_addr().map(drop);
         let is_listener = sys::is_listener(&socket).unwrap_or(false);
-        // Nothing is set before it is known to be one: others may have a listener too.
+        // Settings change only once it is known to be a connection. Other processes may use a listener that was passed
+        // in error.
         let socket = taken(socket);
         match has_peer {
             Err(error) if error.kind() == io::ErrorKind::NotConnected && !was_connected(&socket) => {
@@ -473,25 +482,24 @@ fn wrong_type() -> Error {
     Error::invalid("ERR_INVALID_FD_TYPE", "Unsupported fd type: not a stream socket")
 }
 
-/// Whether a socket without a peer had one once: one that was reset has its error, or its end, to be read.
+/// Whether a socket without a peer once had one. After a reset, its error or its end is still to be read.
 #[cfg(unix)]
 fn was_connected(socket: &Socket) -> bool {
     match socket.available() {
         Ok(there_is) => there_is.is_some(),
-        // Linux says so of a Unix socket that has no peer.
+        // What Linux returns for a Unix socket that has no peer.
         Err(error) => !matches!(error.kind(), io::ErrorKind::NotConnected | io::ErrorKind::InvalidInput),
     }
 }
 
-/// A stream socket of either kind.
 fn from_any(socket: socket2::Socket) -> Socket {
     settled(taken(socket))
 }
 
-/// The same, in the mode that it was left in. getpeername(2) fails once the peer has reset the connection: the address
-/// is not known any more then.
+/// A handle with unchanged settings. getpeername(2) fails once the peer has reset the connection, so its address is
+/// then unknown.
 fn taken(socket: socket2::Socket) -> Socket {
-    // If it was inherited, it would be passed on. A socket can always be kept back.
+    // An inherited descriptor would be passed on to child processes.
     let _ = sys::close_on_exec(&socket);
     let address = |found: io::Result<socket2::SockAddr>| {
         let found = found.ok().and_then(|found| Address::of(&found));
@@ -499,16 +507,16 @@ fn taken(socket: socket2::Socket) -> Socket {
     };
     let addresses = (address(socket.local_addr()), address(socket.peer_addr()));
     let settings = Settings { no_delay: socket.tcp_nodelay().unwrap_or(false), ..Settings::UNKNOWN };
-    // std's type for a stream: its calls are recv(2), send(2) and shutdown(2), which serve both kinds.
+    // std's type for a stream. Its calls are recv(2), send(2) and shutdown(2), which serve both kinds of socket.
     let stream = TcpStream::from(socket);
     Socket::new(stream, addresses, Options { settings, ..Options::default() }, Reporter::default(), None)
 }
 
-/// Takes off what a giver may have left.
+/// Resets what the previous owner may have set.
 fn settled(socket: Socket) -> Socket {
     if let Ok(stream) = socket.connection.stream("read") {
         plain(&stream);
-        // Closing would wait, or reset the connection.
+        // With SO_LINGER, closing could block or reset the connection.
         let raw = SockRef::from(&*stream);
         if raw.linger().is_ok_and(|time| time.is_some()) {
             let _ = raw.set_linger(None);
@@ -530,7 +538,7 @@ impl Socket {
     }
 }
 
-/// std's traits for a handle, and for a reference to one.
+/// std's traits, for a handle and for a reference to one.
 macro_rules! read_and_write {
     ($($socket:ty)*) => {$(
         impl Read for $socket {
@@ -551,8 +559,8 @@ macro_rules! read_and_write {
         }
 
         impl Write for $socket {
-            /// Writes all of `data` and returns its length. It is less only if an error came between, which the next
-            /// call meets.
+            /// Writes all of `data` and returns its length. Returns less only if an error occurred after that many
+            /// bytes. The next call returns that error.
             fn write(&mut self, data: &[u8]) -> io::Result<usize> {
                 written(self.connection.turn().write(Data::One(data)))
             }
@@ -571,7 +579,7 @@ macro_rules! read_and_write {
                 Socket::write_fmt(self, text)
             }
 
-            /// Nothing is held back: an error only if the socket is closed.
+            /// Does nothing, since nothing is buffered. Fails only if the socket is closed.
             fn flush(&mut self) -> io::Result<()> {
                 self.connection.check_open("write")
             }
