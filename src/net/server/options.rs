@@ -1,4 +1,4 @@
-//! What a server is made with, as data: the options, and whether they can be right.
+//! The options of a server, and their checks.
 
 use std::borrow::Cow;
 use std::io;
@@ -20,8 +20,8 @@ use crate::report::{Report, Reporter};
 use crate::sys;
 use crate::thread::ThreadOptions;
 
-/// The longest goodbye. As Linux sizes its buffers by default, the kernel takes this much at once, whether the client
-/// reads or not.
+/// The longest goodbye. With Linux's default buffers the kernel takes this much at once, whether the client reads or
+/// not.
 const LONGEST_GOODBYE: usize = 64 * 1024;
 
 /// How to listen: options for a [`Server`](crate::net::Server), then [`listen`](ServerOptions::listen).
@@ -73,7 +73,7 @@ impl Default for ServerOptions {
 }
 
 impl ServerOptions {
-    /// The defaults, as each option names its own.
+    /// The defaults that each option documents.
     pub fn new() -> ServerOptions {
         ServerOptions {
             max_connections: Max::Default,
@@ -101,48 +101,50 @@ impl ServerOptions {
         }
     }
 
-    /// How many connections may be open at once; 0 lets nobody in, `None` allows as many as the system has threads for.
-    /// Default: 10,000, or 64 less than seven eighths of the limit of descriptors (`ulimit -n`; 1,024 on Linux without
-    /// /proc) if that is lower: an eighth is for connections that [linger](ServerOptions::lingering_close).
+    /// How many connections may be open at once. 0 refuses every client. `None` allows as many as the system has
+    /// threads for. Default: 10,000, or 64 less than seven eighths of the limit of descriptors (`ulimit -n`; 1,024 on
+    /// Linux without /proc) if that is lower: an eighth is for connections that
+    /// [linger](ServerOptions::lingering_close).
     ///
-    /// More than the threads of one process, on Linux a quarter of `vm.max_map_count` less 1,000, is an error.
+    /// [`listen`](Self::listen) fails if it is more than the threads of one process: on Linux a quarter of
+    /// `vm.max_map_count` less 1,000.
     #[doc(alias = "maxConnections")]
     pub fn max_connections(mut self, max: impl Into<Option<usize>>) -> ServerOptions {
         self.max_connections = max.into().map_or(Max::Ceiling, Max::Of);
         self
     }
 
-    /// Clients whose address is on this list are closed as soon as they are accepted, whether there is room or not.
-    /// They are counted in [`Stats`](crate::net::Stats) and reported, and nobody else is told. The rules may be changed
+    /// Closes clients whose address is on this list as soon as they are accepted, even if there is room. They are
+    /// counted in [`Stats`](crate::net::Stats) and reported, and no other callback is called. The rules may change
     /// while the server runs. Default: none.
     pub fn block_list(self, list: &BlockList) -> ServerOptions {
         ServerOptions { block_list: Some(list.clone()), ..self }
     }
 
-    /// Asks `filter` about each client, by its address, before the client counts: with `true` the limits are next, with
-    /// `false` the client is closed without a goodbye. It is counted and reported as
-    /// [`RefusedBy::Filtered`](crate::RefusedBy::Filtered), and no other callback is called. Default: none.
+    /// Asks `filter` about each client, by its address, before the client counts. With `true` the limits are checked
+    /// next. With `false` the client is closed without a goodbye, and counted and reported as
+    /// [`RefusedBy::Filtered`](crate::RefusedBy::Filtered). No other callback is called. Default: none.
     ///
-    /// It is called once for each client, on the thread that has accepted it, before the client has a slot. It is not
-    /// called for clients on the [`block_list`](Self::block_list), nor for those that a server refuses because it is
-    /// closing, in the backlog or accepted.
+    /// It is called once for each client, on the thread that accepted it, before the client has a slot. It is not
+    /// called for clients on the [`block_list`](Self::block_list), nor for those refused because the server is closing.
     ///
-    /// It is called without a lock held, and may block and call anything of the server:
+    /// No lock is held. The filter may block, and may call anything of the server:
     /// - Other threads accept while it runs. In [`serve`](crate::net::Server::serve) at most sixteen threads beyond the
-    ///   limit of connections are in it, as in other [callbacks](crate::net::ServerCallbacks). The one thread of
-    ///   [`incoming`](crate::net::Server::incoming) waits for it, and so do callers of
+    ///   limit of connections are in it or in other [callbacks](crate::net::ServerCallbacks). Callers of
     ///   [`accept`](crate::net::Server::accept), [`accept_timeout`](crate::net::Server::accept_timeout) and
-    ///   [`try_accept`](crate::net::Server::try_accept), whatever their time.
-    /// - [`close`](crate::net::Server::close) does not wait for it. A client that it lets in after that is refused
-    ///   since the server is closing. On an [adopted](Self::adopt) listener, and behind load balancers, it is served.
-    ///   [`shutdown`](crate::net::Server::shutdown) waits for `grace`, and counts it as still running then.
-    /// - A panic in it refuses the client, and no other.
+    ///   [`try_accept`](crate::net::Server::try_accept) wait for it, whatever their time. So does the one thread of
+    ///   [`incoming`](crate::net::Server::incoming).
+    /// - [`close`](crate::net::Server::close) does not wait for it. A client that it admits after that is refused,
+    ///   because the server is closing. On an [adopted](Self::adopt) listener, and behind load balancers, the client is
+    ///   served. [`shutdown`](crate::net::Server::shutdown) waits for it up to `grace`, then counts it as still
+    ///   running.
+    /// - A panic in it refuses that client only.
     ///
-    /// Behind [load balancers](Self::proxy_protocol) it is called with the address that the header names, after the
-    /// header, and the connection holds its slot while it runs. It is not called where the header names no client. With
-    /// [`WhenFull::Wait`] other clients may have taken the slots when it returns. The client then waits for one with
-    /// its thread, accepted already. A client on a Unix socket has a path, which mostly is empty. Elsewhere than on
-    /// Linux the calls by which `close` wakes the threads of a Unix socket are taken for such clients.
+    /// Behind [load balancers](Self::proxy_protocol) it is called after the header, with the address in the header, and
+    /// the connection holds its slot meanwhile. It is not called if the header names no client. With [`WhenFull::Wait`]
+    /// the slots may be taken when it returns. The accepted client then waits for one, and its thread with it. A client
+    /// on a Unix socket has a path, which is usually empty. On other systems than Linux, the connections by which
+    /// `close` wakes the threads of a Unix socket look like such clients.
     ///
     /// ```
     /// use landline::RefusedBy;
@@ -168,33 +170,34 @@ impl ServerOptions {
         self
     }
 
-    /// What a client gets that comes when the server is full. Default: [`WhenFull::Refuse`].
+    /// What happens to a client that connects when the server is full. Default: [`WhenFull::Refuse`].
     pub fn when_full(self, when_full: WhenFull) -> ServerOptions {
         ServerOptions { when_full, ..self }
     }
 
-    /// How many connections may be open at once from one address: one of IPv4, in whichever form it comes, or the /64
-    /// of an IPv6 address, which one customer of a provider has all of. A client above that is refused, whether there
-    /// is room or not and whatever [`when_full`](ServerOptions::when_full) says; with [`WhenFull::RefuseWith`] it is
-    /// told so. All hosts of one IPv6 network count as one, then, and so do all that use link-local addresses. 0
-    /// refuses everybody; Unix sockets have no addresses to limit. It takes memory for the addresses that are
-    /// connected, and for no others. Default: none, as many as there is room for.
+    /// How many connections one address may have open at once. An IPv4 address counts in any form it comes in. An IPv6
+    /// address counts as its /64, since a provider gives a customer all of one. So all hosts of one IPv6 network count
+    /// together, and so do all that use link-local addresses.
+    ///
+    /// A client above the limit is refused, even if there is room and whatever [`when_full`](ServerOptions::when_full)
+    /// says. With [`WhenFull::RefuseWith`] it gets the goodbye. 0 refuses every client. Unix sockets have no addresses
+    /// to limit. Memory is used only for addresses that are connected. Default: none, as many as there is room for.
     pub fn max_connections_per_address(self, max: impl Into<Option<usize>>) -> ServerOptions {
         ServerOptions { max_per_address: max.into(), ..self }
     }
 
-    /// Counts the connections in `limit`, which other servers and other parts of the program may share: see [`Limit`].
-    /// It takes the place of [`max_connections`](ServerOptions::max_connections) and
+    /// Counts the connections in `limit`, which other servers and other parts of the program may share. See [`Limit`].
+    /// It replaces [`max_connections`](ServerOptions::max_connections) and
     /// [`max_connections_per_address`](ServerOptions::max_connections_per_address).
     ///
-    /// [`Server::connections`](crate::net::Server::connections) counts the server's own, [`Limit::in_use`] all;
-    /// [`Server::set_max_connections`](crate::net::Server::set_max_connections) changes the limit for all. Closing a
-    /// server closes no other. The limit may allow more connections than the system has threads for; a client that gets
-    /// no thread is then refused. Default: none, the server has a limit of its own.
+    /// [`Server::connections`](crate::net::Server::connections) counts this server's connections, [`Limit::in_use`]
+    /// all. [`Server::set_max_connections`](crate::net::Server::set_max_connections) changes the limit for all. Closing
+    /// one server does not close the others. The limit may be higher than the number of threads the system allows. A
+    /// client that gets no thread is refused. Default: none, the server has a limit of its own.
     ///
-    /// Listening with one of these options and another that it excludes is `ERR_INVALID_ARG_VALUE`. So it is with
-    /// [`WhenFull::Wait`]: a server that saw a free slot could have accepted its next client when another server was
-    /// faster, and that client would wait outside the backlog.
+    /// [`listen`](Self::listen) fails with `ERR_INVALID_ARG_VALUE` if one of the replaced options is set too. It also
+    /// fails with [`WhenFull::Wait`]: between seeing a free slot and accepting a client, another server could take the
+    /// slot, and the client would wait outside the backlog.
     ///
     /// ```
     /// use landline::{Cancel, Limit};
@@ -213,58 +216,62 @@ impl ServerOptions {
         ServerOptions { shared_limit: Some(limit.clone()), ..self }
     }
 
-    /// How many connections the kernel completes and keeps until they are accepted: listen(2). The system cuts it,
-    /// Linux to `net.connection.somaxconn`. When it is used up, clients wait a second and longer for their connect.
-    /// Default: 4096.
+    /// How many connections the kernel completes and keeps until they are accepted: listen(2). The system may reduce
+    /// it, Linux to `net.core.somaxconn`. When the backlog is full, a connect takes a second or longer. Default: 4096.
     pub fn backlog(self, backlog: u32) -> ServerOptions {
         ServerOptions { backlog, ..self }
     }
 
-    /// Whether [`close`](crate::net::Server::close) accepts and turns away those clients whom the kernel has connected
-    /// and no thread has accepted yet, at most as many as the [backlog](ServerOptions::backlog) holds. With
-    /// [`WhenFull::RefuseWith`] they get the goodbye, as many of them as it serves at once. The others see the end, or
-    /// still `ConnectionReset` if they have written already. They are reported, on the thread that closes, and counted
-    /// as refused since the server was closing, or because a list shuts them out, and those are only closed; the
-    /// `refused` callback is called only for one that a thread was accepting just then. `close` blocks until all are
-    /// answered; the goodbyes go on after that, so wait for them before the program ends. Not for an
-    /// [adopted](ServerOptions::adopt) listener, whose queue belongs to its giver. Default: no, as in Node.
+    /// Whether [`close`](crate::net::Server::close) accepts and refuses the clients in the
+    /// [backlog](ServerOptions::backlog), at most as many as it holds. With [`WhenFull::RefuseWith`] they get the
+    /// goodbye, up to the number it serves at once. The others see the end, or `ConnectionReset` if they have already
+    /// written.
+    ///
+    /// They are reported on the thread that calls `close`, and counted as refused (`closing`). Clients on a block list
+    /// are closed without the goodbye and counted as `blocked`. The `refused` callback is called only for a client that
+    /// another thread was accepting at that moment.
+    ///
+    /// `close` blocks until all are refused. Goodbyes may still be in progress, so [`wait`](crate::net::Server::wait)
+    /// before the program ends. It has no effect on an [adopted](ServerOptions::adopt) listener, whose queue belongs to
+    /// the program that passed it. Default: no, as in Node.
     pub fn answer_queued(self, answer: bool) -> ServerOptions {
         ServerOptions { answer_queued: answer, ..self }
     }
 
-    /// Whether a server on an IPv6 address takes IPv6 clients only: IPV6_V6ONLY. Default: no; `::` takes IPv4 too.
+    /// Whether a server on an IPv6 address accepts IPv6 clients only: IPV6_V6ONLY. Default: no; `::` takes IPv4 too.
     pub fn ipv6_only(self, only: bool) -> ServerOptions {
         ServerOptions { ipv6_only: only, ..self }
     }
 
-    /// Whether a port can be listened on again while connections of its last server are still in TIME_WAIT:
-    /// SO_REUSEADDR. On Windows, where it would let two programs share a port, it is never set. Default: yes.
+    /// Whether the server can listen on a port while connections of its last server are still in TIME_WAIT:
+    /// SO_REUSEADDR. It is never set on Windows, where it would let two programs share a port. Default: yes.
     pub fn reuse_address(self, reuse: bool) -> ServerOptions {
         ServerOptions { reuse_address: reuse, ..self }
     }
 
-    /// Whether several servers, of several processes too, may listen on the port if all of them ask for it; the kernel
-    /// shares the clients out: SO_REUSEPORT. When one of them closes, what waits in its backlog is reset. Unsupported
-    /// on Windows. Default: no.
+    /// Whether several servers, also of several processes, may listen on the port if all of them set this:
+    /// SO_REUSEPORT. The kernel distributes the clients. When one of them closes, the clients in its backlog are reset.
+    /// Unsupported on Windows. Default: no.
     pub fn reuse_port(self, reuse: bool) -> ServerOptions {
         ServerOptions { reuse_port: reuse, ..self }
     }
 
-    /// Whether everybody may read the file of a Unix socket. Default: no, as the umask says.
+    /// Whether every user may read the file of a Unix socket. Default: no, as the umask says.
     pub fn readable_all(self, all: bool) -> ServerOptions {
         ServerOptions { readable_all: all, ..self }
     }
 
-    /// Whether everybody may write the file of a Unix socket, which is what connecting to it takes. Default: no, as the
+    /// Whether every user may write the file of a Unix socket, which is what connecting needs. Default: no, as the
     /// umask says.
     pub fn writable_all(self, all: bool) -> ServerOptions {
         ServerOptions { writable_all: all, ..self }
     }
 
-    /// Whether the file of a Unix socket that is in the way is removed, if it was left by a program that crashed: if it
-    /// is a socket, no link to one, and a connect to it is refused, twice within 20 ms. What anything listens on, and
-    /// what is no socket, stays, and is `listen EADDRINUSE` as without this. A server that listens there gets a client
-    /// that ends at once. Several programs may do this at the same time: one of them listens then. Default: no.
+    /// Whether [`listen`](Self::listen) removes the file of a Unix socket that a crashed program has left at the path.
+    /// The file must be a socket and not a link, and must refuse two connects within 20 ms. Any other file, and a
+    /// socket that something listens on, stays, and the error is `listen EADDRINUSE` as without this option. A server
+    /// that does listen there gets a client that ends at once. If several programs do this at the same time, one of
+    /// them listens. Default: no.
     ///
     /// ```
     /// # #[cfg(unix)] {
@@ -285,14 +292,14 @@ impl ServerOptions {
         ServerOptions { remove_stale: remove, ..self }
     }
 
-    /// Calls `hook` with the descriptor of each socket that [`listen`](Self::listen) makes, borrowed, before
-    /// bind(2) and listen(2): for what landline has no option for, such as a device, a mark, or an address that
-    /// this machine does not have yet. It is `AsFd`, on Windows `AsSocket`. Its error is that of `listen`:
-    /// `before_bind` with the code of the system, or an error of the program's own.
+    /// Calls `hook` with the borrowed descriptor of each socket that [`listen`](Self::listen) makes, before bind(2) and
+    /// listen(2). Use it for settings that landline has no option for, such as a device, a mark, or an address that
+    /// this machine does not have yet. The descriptor is `AsFd`, on Windows `AsSocket`. An error of the hook makes
+    /// `listen` fail: `before_bind` with the system's code, or the program's own error.
     ///
-    /// It runs on the calling thread, and no lock is held. The descriptor is not closed while it runs. It must
-    /// not bind or connect the socket, nor make it non-blocking. A panic in it is the caller's; the socket is
-    /// closed then. Default: none.
+    /// It runs on the calling thread. No lock is held, and the descriptor stays open while it runs. It must not bind or
+    /// connect the socket, nor make it non-blocking. A panic in it unwinds through `listen`, and the socket is closed.
+    /// Default: none.
     ///
     /// ```
     /// use landline::net::ServerOptions;
@@ -315,53 +322,52 @@ impl ServerOptions {
         self
     }
 
-    /// How many bytes the system may keep of each connection until they are read: SO_RCVBUF. It is set before
-    /// listen(2), so that the window that is offered to clients can be as large. The system may grant less, and
-    /// on Linux no longer sizes the buffer by itself then. On a Unix socket it does nothing. Default: the
-    /// system's.
+    /// How many received bytes the system may keep for each connection: SO_RCVBUF. It is set before listen(2), so that
+    /// the window offered to clients can be as large. The system may grant less. Linux then no longer adjusts the size
+    /// itself. It has no effect on a Unix socket. Default: the system's.
     #[doc(alias = "SO_RCVBUF")]
     pub fn recv_buffer_size(mut self, bytes: usize) -> ServerOptions {
         self.connection.buffers.recv_buffer_size = Some(bytes);
         self
     }
 
-    /// How many bytes the system may keep of each connection until they are sent and acknowledged: SO_SNDBUF.
-    /// Otherwise as [`recv_buffer_size`](Self::recv_buffer_size). Default: the system's.
+    /// How many bytes the system may keep for each connection until they are sent and acknowledged: SO_SNDBUF.
+    /// Otherwise like [`recv_buffer_size`](Self::recv_buffer_size). Default: the system's.
     #[doc(alias = "SO_SNDBUF")]
     pub fn send_buffer_size(mut self, bytes: usize) -> ServerOptions {
         self.connection.buffers.send_buffer_size = Some(bytes);
         self
     }
 
-    /// For each connection, see [`Socket::set_no_delay`](crate::net::Socket::set_no_delay). Default: yes.
+    /// See [`Socket::set_no_delay`](crate::net::Socket::set_no_delay). Applies to each connection. Default: yes.
     pub fn no_delay(mut self, on: bool) -> ServerOptions {
         self.connection.settings.no_delay = on;
         self
     }
 
-    /// For each connection, see [`Socket::set_keep_alive`](crate::net::Socket::set_keep_alive). Default: none.
+    /// See [`Socket::set_keep_alive`](crate::net::Socket::set_keep_alive). Applies to each connection. Default: none.
     pub fn keep_alive(mut self, keep_alive: impl Into<KeepAlive>) -> ServerOptions {
         self.connection.settings.keep_alive = Some(keep_alive.into());
         self
     }
 
-    /// For each connection, see [`Socket::set_user_timeout`](crate::net::Socket::set_user_timeout). A time the system
-    /// cannot take is an error that names the option. Default: the system's.
+    /// See [`Socket::set_user_timeout`](crate::net::Socket::set_user_timeout). Applies to each connection.
+    /// [`listen`](Self::listen) fails, naming the option, if the system cannot take the time. Default: the system's.
     pub fn user_timeout(mut self, time: impl Into<Option<Duration>>) -> ServerOptions {
         self.connection.settings.user_timeout = Some(time.into().unwrap_or_default());
         self
     }
 
-    /// For each connection, see [`Socket::set_type_of_service`](crate::net::Socket::set_type_of_service). It does
-    /// nothing on a Unix socket, nor for IPv6 on Windows. Default: 0.
+    /// See [`Socket::set_type_of_service`](crate::net::Socket::set_type_of_service). Applies to each connection. It has
+    /// no effect on a Unix socket, nor for IPv6 on Windows. Default: 0.
     pub fn type_of_service(mut self, value: u8) -> ServerOptions {
         self.connection.settings.type_of_service = Some(value);
         self
     }
 
-    /// Whether, in [`each`](crate::net::Socket::each), our direction stays open after the peer has ended, until
-    /// [`end`](crate::net::Socket::end) is called. Blocking reads and writes never end a direction by themselves, and
-    /// neither does a [channel](crate::net::Server::events): there it stays open either way. Default: no.
+    /// Whether, in [`each`](crate::net::Socket::each), our direction stays open after the peer's end until
+    /// [`end`](crate::net::Socket::end) is called. Blocking reads and writes never end a direction themselves. Neither
+    /// does a [channel](crate::net::Server::events), where our direction always stays open. Default: no.
     ///
     /// ```
     /// use landline::net::{ServerOptions, Socket, SocketEvent};
@@ -390,8 +396,8 @@ impl ServerOptions {
         self
     }
 
-    /// Whether each connection starts [paused](crate::net::Socket::pause): its handler, or the thread it hands the
-    /// socket to, calls [`resume`](crate::net::Socket::resume). Default: no.
+    /// Whether each connection starts [paused](crate::net::Socket::pause). Its handler, or another thread that has the
+    /// socket, calls [`resume`](crate::net::Socket::resume). Default: no.
     pub fn pause_on_connect(mut self, pause: bool) -> ServerOptions {
         self.connection.paused = pause;
         self
@@ -403,66 +409,67 @@ impl ServerOptions {
         self
     }
 
-    /// The idle timeout of each connection, see [`Socket::set_timeout`](crate::net::Socket::set_timeout). Default:
+    /// The idle timeout of each connection. See [`Socket::set_timeout`](crate::net::Socket::set_timeout). Default:
     /// none.
     pub fn timeout(mut self, time: impl Into<Option<Duration>>) -> ServerOptions {
         self.connection.timeout = time.into();
         self
     }
 
-    /// How long each connection may last in all, what is queued and the [`lingering_close`](Self::lingering_close) time
-    /// included, see [`Socket::set_deadline`](crate::net::Socket::set_deadline). Default: none.
+    /// How long each connection may last in all, including queued data and the
+    /// [`lingering_close`](Self::lingering_close) time. See [`Socket::set_deadline`](crate::net::Socket::set_deadline).
+    /// Default: none.
     pub fn deadline(mut self, time: impl Into<Option<Duration>>) -> ServerOptions {
         self.connection.deadline = time.into();
         self
     }
 
-    /// How long, when a connection has ended in order and the peer has not, its input is still taken in and thrown
-    /// away, at most 1 MiB of it. Closing with input unread would make the kernel send RST, which can destroy the reply
-    /// on its way. The slot and the thread are free by then: one thread of the server does it for all. `None` or zero:
-    /// not at all. Default: 1 s; once the server is closed, 100 ms for a peer that has sent nothing since our end.
+    /// How long the server discards input of a connection that has ended in order while the peer has not, at most 1 MiB
+    /// of it. Closing with unread input would make the kernel send RST, which can destroy the reply on its way. The
+    /// slot and the thread are already free. One thread of the server does this for all connections. `None` or zero
+    /// closes at once. Default: 1 s; once the server is closed, 100 ms for a peer that has sent nothing since our end.
     ///
-    /// As many linger at most as [may be connected](ServerOptions::max_connections), not more than 1,024, and in the
-    /// whole process not more than an eighth of the limit of descriptors. Above that the oldest is closed whose peer
-    /// has sent nothing since our end: what it has not read yet is still sent, unless it sends something first. Where
-    /// all have sent, the connection that is about to end waits for one of them, with its slot and thread.
+    /// At most as many connections linger as [may be open](ServerOptions::max_connections), and at most 1,024. In the
+    /// whole process they use at most an eighth of the limit of descriptors. Above that, the oldest one whose peer has
+    /// sent nothing since our end is closed. Its data is still sent, unless the peer sends something first. If all
+    /// peers have sent, the connection that is ending waits for one of them, and keeps its slot and thread.
     ///
-    /// In a [shutdown](crate::net::Server::shutdown) the peer's end cannot be seen any more. There input is thrown
-    /// away, and our end held back, until none has come for 100 ms; not so if none is there and the handler has written
+    /// During a [shutdown](crate::net::Server::shutdown) the peer's end cannot be seen. Input is discarded, and our end
+    /// held back, until none has arrived for 100 ms. This is skipped if there is no input and the handler has written
     /// nothing since the shutdown began, as with an idle client.
     pub fn lingering_close(self, time: impl Into<Option<Duration>>) -> ServerOptions {
         ServerOptions { lingering_close: time.into().unwrap_or_default(), ..self }
     }
 
-    /// The stack of each thread the server starts, in bytes, at least 64 KiB. It is address space, not memory: only
-    /// what is used is paid for. 128 to 256 KiB do for a handler that keeps its buffers on the heap. Default: std's, 2
-    /// MiB.
+    /// The stack size of each thread the server starts, in bytes, at least 64 KiB. It reserves address space. Memory is
+    /// used only for the part that is touched. 128 to 256 KiB are enough for a handler that keeps its buffers on the
+    /// heap. Default: std's, 2 MiB.
     pub fn stack_size(mut self, bytes: impl Into<Option<usize>>) -> ServerOptions {
         self.threads.stack_size = bytes.into();
         self
     }
 
-    /// What the names of the server's threads begin with; behind it they say what each is for, and the server's
-    /// address. Linux's tools show the first 15 bytes. Threads that are started by a socket, as an outbox's, keep
-    /// `landline`. Default: `landline`, so `landline worker 127.0.0.1:3000`.
+    /// The first part of the names of the server's threads. The role of the thread and the server's address follow.
+    /// Linux's tools show the first 15 bytes. Threads that a socket starts, as for an outbox, keep `landline`. Default:
+    /// `landline`, so `landline worker 127.0.0.1:3000`.
     pub fn thread_name(mut self, name: impl Into<Cow<'static, str>>) -> ServerOptions {
         self.threads.thread_name = name.into();
         self
     }
 
-    /// Tells `hook` all that happens: see [`Report`]. Default: none.
+    /// Calls `hook` with every event of the server and its connections. See [`Report`]. Default: none.
     pub fn report(self, hook: impl Fn(&Report) + Send + Sync + 'static) -> ServerOptions {
         ServerOptions { reporter: Reporter::new(hook), ..self }
     }
 
-    /// Lets `cancel` close the server, as [`close`](crate::net::Server::close) does. If it was fired before, the server
-    /// is closed as soon as it listens. Default: none.
+    /// Lets `cancel` close the server, as [`close`](crate::net::Server::close) does. If it was cancelled before, the
+    /// server is closed as soon as it listens. Default: none.
     #[doc(alias = "signal")]
     pub fn cancel(self, cancel: &Cancel) -> ServerOptions {
         ServerOptions { cancel: Some(cancel.clone()), ..self }
     }
 
-    /// Whether the options can be right; gives the limit of connections.
+    /// Checks the options, and returns the limit of connections.
     pub(crate) fn check(&self) -> Result<usize> {
         self.threads.check()?;
         self.connection.check()?;
@@ -491,7 +498,7 @@ impl ServerOptions {
         }
     }
 
-    /// What a limit that is shared excludes.
+    /// Refuses the options that a shared limit excludes.
     fn check_shared(&self) -> Result<()> {
         let excluded = match self {
             ServerOptions { when_full: WhenFull::Wait, .. } => "when_full(WhenFull::Wait)",
@@ -506,37 +513,40 @@ impl ServerOptions {
 
 /// Behind load balancers.
 impl ServerOptions {
-    /// The server stands behind load balancers, whose addresses are on this list: a match means trusted here, not
-    /// blocked. Each connection has to begin with a header of the PROXY protocol, version 1 or 2 (HAProxy's
-    /// `send-proxy` and `send-proxy-v2`, nginx's `proxy_protocol on`), which says whose it is. The rules may be changed
-    /// while the server runs. Default: none; no header is expected then.
+    /// Accepts connections only from load balancers with an address on this list, and expects a PROXY header from each.
+    /// A match means trusted here, not blocked. The header has version 1 or 2 (HAProxy's `send-proxy` and
+    /// `send-proxy-v2`, nginx's `proxy_protocol on`) and names the client. The rules may change while the server runs.
+    /// Default: none; no header is expected then.
     ///
     /// [`remote_address`](crate::net::Socket::remote_address) is then the client's address, and
-    /// [`local_address`](crate::net::Socket::local_address) the one it connected to, as the header has them; so are
-    /// those in reports. [`proxy_address`](crate::net::Socket::proxy_address) is the load balancer's. The
-    /// [`block_list`](Self::block_list) and [`max_connections_per_address`](Self::max_connections_per_address) are for
-    /// clients, and never for load balancers. Where the header names no client (`LOCAL`, which a load balancer's own
-    /// checks say, `UNKNOWN`, an unspecified family, datagrams), the addresses are those of the connection, and both
-    /// lists are passed over.
+    /// [`local_address`](crate::net::Socket::local_address) the address that the client connected to. Reports use them
+    /// too. [`proxy_address`](crate::net::Socket::proxy_address) is the load balancer's. The
+    /// [`block_list`](Self::block_list) and [`max_connections_per_address`](Self::max_connections_per_address) apply to
+    /// clients, never to load balancers. If the header names no client, the addresses are those of the connection, and
+    /// neither applies. Such headers are `LOCAL` (a load balancer's own checks), `UNKNOWN`, an unspecified family, and
+    /// datagrams.
     ///
-    /// A connection from any other address is closed as soon as it is accepted, before anything of it is read: whoever
-    /// can write a header could take any address. An empty list so refuses everybody. A Unix socket has no addresses;
-    /// there everybody is trusted whom the rights of its file let in, and has to send a header too.
+    /// A connection from any other address is closed as soon as it is accepted, before any byte is read, since its
+    /// header could claim any address. So an empty list refuses every client. A Unix socket has no addresses. There
+    /// every peer that the rights of the file admit is trusted, and has to send a header too.
     ///
-    /// The header is read on the thread that will serve the connection, or that has called
-    /// [`accept`](crate::net::Server::accept), which blocks for it. It is bounded by
-    /// [`proxy_timeout`](Self::proxy_timeout), by 107 bytes (version 1) and by 4096 (version 2). Meanwhile the
-    /// connection takes a slot of [`max_connections`](Self::max_connections) and holds up nobody else; it does not
-    /// count as [accepted](crate::net::Stats::accepted) yet. When the header is wrong or late, it is closed and never
-    /// seen by a handler: it counts as [refused](crate::net::Stats::refused), by cause; `refused` is told, and what was
-    /// wrong is [reported](crate::Report::Failed). [`close`](crate::net::Server::close) leaves it its time;
-    /// [`shutdown`](crate::net::Server::shutdown), and dropping the server's [`events`](crate::net::Server::events),
-    /// leave it the header that has arrived, and no more. The first byte that is read of the connection is the one
-    /// behind the header, and [`bytes_read`](crate::net::Socket::bytes_read), like the connection's
-    /// [`timeout`](Self::timeout) and [`deadline`](Self::deadline), begins there.
+    /// The header is read on the thread that serves the connection, or that called
+    /// [`accept`](crate::net::Server::accept), which blocks for it. The header must arrive within
+    /// [`proxy_timeout`](Self::proxy_timeout), in 107 bytes (version 1) or 4096 (version 2). Until then:
+    /// - The connection holds a slot of [`max_connections`](Self::max_connections), does not count as
+    ///   [accepted](crate::net::Stats::accepted), and delays no other client.
+    /// - [`close`](crate::net::Server::close) still leaves it its time.
+    /// - [`shutdown`](crate::net::Server::shutdown), and dropping the server's [`events`](crate::net::Server::events),
+    ///   refuse it unless its header has already arrived.
     ///
-    /// What a header of version 2 says besides is passed over, but for a checksum (CRC32C), which has to be right, also
-    /// where no client is named.
+    /// A connection whose header is wrong or late is closed, and no handler sees it. It counts as
+    /// [refused](crate::net::Stats::refused), by cause. `refused` is called, and the error is
+    /// [reported](crate::Report::Failed). The first byte that a handler reads is the one after the header.
+    /// [`bytes_read`](crate::net::Socket::bytes_read), [`timeout`](Self::timeout) and [`deadline`](Self::deadline)
+    /// begin there too.
+    ///
+    /// Other fields of a version 2 header are ignored, except a checksum (CRC32C). It must be right, even if no client
+    /// is named.
     ///
     /// ```
     /// use landline::BlockList;
@@ -564,49 +574,50 @@ impl ServerOptions {
         self
     }
 
-    /// How long after a connection was accepted its PROXY header may take, however few bytes of it come at a time.
-    /// `None` or zero: as long as the load balancer likes. Default: 5 s; less than three is too little for a packet
-    /// that was lost.
+    /// How long the PROXY header may take, counted from when the connection was accepted, even while bytes arrive.
+    /// `None` or zero: no limit. Default: 5 s; less than three is too little for a packet that was lost.
     pub fn proxy_timeout(mut self, time: impl Into<Option<Duration>>) -> ServerOptions {
         self.proxy_timeout = time.into();
         self
     }
 }
 
-/// What happens to a client that comes while as many connections are open as [`max_connections`] allows.
+/// What happens to a client that connects while [`max_connections`] connections are open.
 ///
 /// [`max_connections`]: crate::net::ServerOptions::max_connections
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum WhenFull {
-    /// It is accepted, reported as refused, and closed: it sees its connect succeed and then the end, or
-    /// `ConnectionReset` if it had written already. What Node does.
+    /// Accepts the client, reports it as refused, and closes it. Its connect succeeds, then it sees the end, or
+    /// `ConnectionReset` if it has already written. As in Node.
     #[default]
     Refuse,
-    /// The same, with a goodbye that it really gets, at most 64 KiB: `WhenFull::RefuseWith("server busy\n".into())`.
+    /// Like `Refuse`, with a goodbye of at most 64 KiB that the client receives:
+    /// `WhenFull::RefuseWith("server busy\n".into())`.
     ///
-    /// The goodbye is written, our direction is ended, and what the client still sends is thrown away until its own
-    /// end, for at most [`lingering_close`](crate::net::ServerOptions::lingering_close), and 1 MiB. So a client that
-    /// writes first and reads later gets it too. One thread does that for all; it is started by the first such client
-    /// and ends after the last. It never holds up the thread that accepts. It serves 1,024 clients at once, or an
-    /// eighth of the limit of descriptors if that is less; those that come at that time are only closed. So are clients
-    /// on the block list.
+    /// The server writes the goodbye and ends our direction. Then it discards input until the client's end, for at most
+    /// [`lingering_close`](crate::net::ServerOptions::lingering_close) and at most 1 MiB, so that a client that writes
+    /// first and reads later gets the goodbye too. If `lingering_close` is zero, the connection is closed right after
+    /// the goodbye, and a client that is still writing may lose it.
     ///
-    /// It goes to clients that are refused for another reason too: too many from their address, no thread, a server
-    /// that is closing. [`serve`](crate::net::Server::serve) and [`wait`](crate::net::Server::wait) return when the
-    /// last goodbye is over too, so a client that does not end holds them up for the lingering time;
-    /// [`shutdown`](crate::net::Server::shutdown) does not wait longer than it was told. With a `lingering_close` of
-    /// zero the connection is closed right behind the goodbye, which a client that is still writing may lose.
+    /// One thread does this for all clients, and never delays accepting. It starts with the first such client and ends
+    /// after the last. It serves 1,024 clients at once, or an eighth of the limit of descriptors if that is less.
+    /// Clients beyond that are closed without the goodbye. So are clients on the block list.
+    ///
+    /// Clients refused for another reason get it too: too many from their address, no thread, a server that is closing.
+    /// [`serve`](crate::net::Server::serve) and [`wait`](crate::net::Server::wait) also wait for the last goodbye, so a
+    /// client that does not end delays them by the lingering time. [`shutdown`](crate::net::Server::shutdown) does not
+    /// wait longer than its `grace`.
     RefuseWith(Vec<u8>),
-    /// It is not accepted until a slot is free: it waits in the [backlog](crate::net::ServerOptions::backlog), where
-    /// its connect has succeeded and what it writes is kept for it. When the backlog is full too, its connect takes a
-    /// second and longer. What Go's `LimitListener` does.
+    /// Does not accept the client until a slot is free. It waits in the [backlog](crate::net::ServerOptions::backlog):
+    /// its connect has succeeded, and the system keeps what it writes. When the backlog is full too, a connect takes a
+    /// second or longer. As Go's `LimitListener`.
     ///
-    /// One thread at a time accepts then, and only while a slot is free. If the limit is lowered while it does, it
-    /// keeps the one client it may get until there is room. A program that calls [`accept`](crate::net::Server::accept)
-    /// on the thread that uses the sockets waits for itself when it has as many as the limit.
+    /// One thread at a time accepts, and only while a slot is free. If the limit is lowered meanwhile, that thread may
+    /// keep one client until there is room. A program that calls [`accept`](crate::net::Server::accept) on the thread
+    /// that uses the sockets blocks forever once it holds as many as the limit.
     ///
-    /// Only a full server makes clients wait: whoever is on the block list, comes from an address that has its number,
-    /// or can be given no thread, is turned away when its turn has come.
+    /// Only a full server makes clients wait. A client is refused as soon as it is accepted if it is on the block list,
+    /// if its address is at its own limit, or if there is no thread for it.
     Wait,
 }
