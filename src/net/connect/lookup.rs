@@ -1,4 +1,4 @@
-//! Looking names up, with a limit on the time where the resolver has none.
+//! Looking up names, with a time limit that the resolver lacks.
 
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, RefUnwindSafe, UnwindSafe, catch_unwind, resume_unwind};
@@ -12,11 +12,10 @@ use crate::error::{Error, Result};
 use crate::sync::poison::{lock, wait};
 use crate::thread::spawn;
 
-/// A resolver of the caller's own.
 #[derive(Clone)]
 pub(crate) struct Resolver(Arc<Ask>);
 
-// What the closure holds is its own affair after a panic, as with any function that a program calls again.
+// After a panic, the state of the program's closure is its own concern, as with any function called again.
 impl UnwindSafe for Resolver {}
 impl RefUnwindSafe for Resolver {}
 
@@ -41,7 +40,7 @@ impl fmt::Debug for Resolver {
     }
 }
 
-/// An error of the caller's resolver is passed on as it is, unless it says no more than that there is no such name.
+/// Passes on an error of the program's resolver, unless it only means that the name does not exist.
 fn failed(host: &str, error: io::Error) -> Error {
     match error.kind() {
         io::ErrorKind::NotFound if Error::of(&error).is_none() => Error::not_found(host).with_source(error),
@@ -49,7 +48,7 @@ fn failed(host: &str, error: io::Error) -> Error {
     }
 }
 
-/// The caller's resolver may answer anything.
+/// The program's resolver may return anything.
 fn usable<I>(host: &str, port: u16, family: Option<Family>, answers: I) -> Result<Vec<SocketAddr>>
 where
     I: IntoIterator,
@@ -78,7 +77,6 @@ where
     }
 }
 
-/// What is asked.
 #[derive(Debug, Clone)]
 pub(crate) struct Question<'a> {
     pub(crate) host: &'a str,
@@ -95,17 +93,17 @@ impl Question<'_> {
         }
     }
 
-    /// Asks, and waits for the answer no longer than the limits allow.
+    /// Calls the resolver, and waits for the answer at most as long as the limits allow.
     ///
-    /// No resolver can be interrupted. So where there is a limit, a thread of its own asks; it is abandoned when the
-    /// limit is reached, and ends when the resolver returns. A question without a limit is asked here.
+    /// No resolver can be interrupted. With a limit, a new thread calls it. The thread is abandoned at the limit, and
+    /// ends when the resolver returns. Without a limit, the resolver is called here.
     pub(crate) fn look_up(&self, limits: Limits<'_>) -> Result<Vec<SocketAddr>> {
         if limits.is_none() {
             return self.ask();
         }
         let _attached = limits.cancel.map(|cancel| {
             cancel.attach(|| {
-                // Under the lock, so that whoever is about to wait is waiting by now, or sees it fired.
+                // Under the lock, so that a thread about to wait either waits by now or sees the cancellation.
                 let _places = lock(&PERMITS);
                 CHANGED.notify_all();
             })
@@ -113,7 +111,8 @@ impl Question<'_> {
         let place = Permit::take(self.host, limits)?;
         let mut its = Returning { place: Arc::clone(&place), answer: None };
         let (host, port, family, resolver) = (self.host.to_owned(), self.port, self.family, self.resolver.cloned());
-        // It acts for nothing that its caller acts for: that may be over when an abandoned one still runs.
+        // This thread acts for nothing that the caller acts for: that may have ended while an abandoned thread still
+        // runs.
         let ask = move || {
             let question = Question { host: &host, port, family, resolver: resolver.as_ref() };
             its.answer = Some(catch_unwind(AssertUnwindSafe(|| question.ask())));
@@ -137,22 +136,22 @@ fn timed_out(host: &str) -> Error {
     Error::call("getaddrinfo", &io::ErrorKind::TimedOut.into()).of_host(host)
 }
 
-/// How many look-ups may be on threads of their own in this process. That many can be stuck, and no more: one that may
-/// get stuck must have its place before it begins, so others wait for one that is running, and fail if none is.
+/// How many look-ups may run on threads of their own in this process, and so how many can be stuck. A look-up needs a
+/// permit before it begins. Without one it waits for a running look-up, and fails if there is none.
 const MOST: usize = 16;
 
 static PERMITS: Mutex<Permits> = Mutex::new(Permits { running: 0, stuck: 0 });
-/// A place is free, the last one that was running is stuck, or an answer is there.
+/// Notified when a permit is free, when the last running look-up is abandoned, and when an answer arrives.
 static CHANGED: Condvar = Condvar::new();
 
 struct Permits {
-    /// Somebody waits for their answer.
+    /// Running, and a caller waits for the answer.
     running: usize,
-    /// Abandoned, and not returned.
+    /// Abandoned, and not returned yet.
     stuck: usize,
 }
 
-/// The place of one look-up. Written under the lock of `PERMITS`.
+/// The permit of one look-up. Written under the lock of `PERMITS`.
 struct Permit(Mutex<State>);
 
 enum State {
@@ -161,7 +160,7 @@ enum State {
     Returned(Option<Answer>),
 }
 
-/// What the resolver said, or what it panicked with.
+/// The resolver's answer, or its panic.
 type Answer = thread::Result<Result<Vec<SocketAddr>>>;
 
 impl Permit {
@@ -186,7 +185,7 @@ impl Permit {
         }
     }
 
-    /// Waits for the answer. When a limit is reached, nobody waits for it any more.
+    /// Waits for the answer. At a limit, the look-up is abandoned.
     fn wait(&self, limits: Limits<'_>) -> Option<Answer> {
         let mut places = lock(&PERMITS);
         loop {
@@ -205,7 +204,7 @@ impl Permit {
     }
 }
 
-/// Held by whoever asks: dropping it gives the place back.
+/// Held by the thread that calls the resolver. Dropping it returns the permit.
 struct Returning {
     place: Arc<Permit>,
     answer: Option<Answer>,

@@ -59,7 +59,7 @@ pub struct SocketOptions {
     threads: ThreadOptions,
 }
 
-/// The least [`SocketOptions::attempt_timeout`], as RFC 8305 (8) and Node have it: anything faster is a flood.
+/// The smallest [`SocketOptions::attempt_timeout`], as in RFC 8305 (8) and Node. A shorter one would flood the network.
 const LEAST_ATTEMPT_TIMEOUT: Duration = Duration::from_millis(10);
 
 impl Default for SocketOptions {
@@ -69,7 +69,7 @@ impl Default for SocketOptions {
 }
 
 impl SocketOptions {
-    /// The defaults, as each option names its own.
+    /// The defaults that each option documents.
     pub fn new() -> SocketOptions {
         SocketOptions {
             family: None,
@@ -89,33 +89,35 @@ impl SocketOptions {
         }
     }
 
-    /// How long all of connecting may take, from the look-up of the name to the last attempt. When the time is up, the
-    /// error is of the kind `TimedOut` and says what was being waited for: `getaddrinfo ETIMEDOUT name`, `connect
-    /// ETIMEDOUT 192.0.2.1:80`. `None` or zero: as long as resolver and system take. Default: none.
+    /// How long connecting may take in all, from looking up the name to the last attempt. Then it fails with an error
+    /// of kind `TimedOut` that names the step: `getaddrinfo ETIMEDOUT name`, `connect ETIMEDOUT 192.0.2.1:80`. `None`
+    /// or zero: as long as resolver and system take. Default: none.
     ///
-    /// A resolver cannot be interrupted. With this or with [`cancel`](Self::cancel), a thread of its own asks it, and
-    /// is left behind if it does not answer in time. At most 16 such look-ups are under way in a process, those left
-    /// behind included: others wait for one to return, and fail with `EAI_AGAIN` when all 16 are left behind.
+    /// A resolver cannot be interrupted. With this option or [`cancel`](Self::cancel), it is called on a new thread,
+    /// which is abandoned if the answer is late. At most 16 such look-ups run in a process, including abandoned ones.
+    /// Further look-ups wait until one returns. They fail with `EAI_AGAIN` if all 16 are abandoned.
     pub fn connect_timeout(self, time: impl Into<Option<Duration>>) -> SocketOptions {
         SocketOptions { connect_timeout: time.into().filter(|time| !time.is_zero()), ..self }
     }
 
-    /// Lets `cancel` end this, at any time: a connect in progress fails with `ABORT_ERR`, on Linux well within a
-    /// millisecond, or some 10 ms if it waits for room in the backlog of a Unix socket; a connected socket is
-    /// destroyed, so that calls that are blocked on it, and later ones, fail with `ABORT_ERR` too. If it was fired
+    /// Lets `cancel` end the connect or the connection at any time. A connect in progress fails with `ABORT_ERR`: on
+    /// Linux well within a millisecond, or about 10 ms if it waits for room in the backlog of a Unix socket. A
+    /// connected socket is destroyed, and its blocked and later calls fail with `ABORT_ERR` too. If it was cancelled
     /// before, the connect fails at once. Default: none.
     #[doc(alias = "signal")]
     pub fn cancel(self, cancel: &Cancel) -> SocketOptions {
         SocketOptions { cancel: Some(cancel.clone()), ..self }
     }
 
-    /// Looks names up by `f`, which gets the name and the family asked for, if one is. IP addresses, with a zone too,
-    /// never reach it. It answers with addresses in the order they are to be tried, of which the zone counts and the
-    /// port does not; with none, or with an error of kind `NotFound`, if there is no such name. Its other errors are
-    /// those of the connect. Names that are not ASCII reach it as they are; the system's resolver is not asked for
-    /// them. It may run on a thread of its own, see [`connect_timeout`](Self::connect_timeout); 16 of them that each
-    /// wait for a look-up of their own would wait for ever, so it should not connect by name without a time limit.
-    /// Default: the system's resolver, getaddrinfo(3).
+    /// Looks up names by `f`, which gets the name and the family asked for, if any. It returns addresses in the order
+    /// in which to try them. Their zone counts, their port does not. For a name that does not exist it returns no
+    /// address, or an error of kind `NotFound`. Its other errors become errors of the connect. Default: the system's
+    /// resolver, getaddrinfo(3).
+    ///
+    /// IP addresses, with or without a zone, are not looked up. Names that are not ASCII are passed to `f` unchanged.
+    /// The system's resolver never gets them. `f` may run on a thread of its own, see
+    /// [`connect_timeout`](Self::connect_timeout). If it connects by name itself, give that connect a time limit:
+    /// otherwise 16 look-ups that wait for further look-ups block forever.
     ///
     /// ```
     /// use landline::net::{Server, SocketOptions};
@@ -137,66 +139,67 @@ impl SocketOptions {
         SocketOptions { resolver: Some(Resolver::new(f)), ..self }
     }
 
-    /// Whether, if a name or a list has several addresses, all of them are tried: IPv6 and IPv4 in turn, beginning with
-    /// the family of the first (RFC 8305). If not, the first alone is, and so it is with [`family`](Self::family) and
-    /// [`local_address`](Self::local_address). Default: yes.
+    /// Whether all addresses of a name or list are tried, IPv6 and IPv4 in turn, beginning with the family of the first
+    /// (RFC 8305). Otherwise only the first is tried. With [`family`](Self::family) or
+    /// [`local_address`](Self::local_address), too, only the first is. Default: yes.
     #[doc(alias = "autoSelectFamily")]
     #[doc(alias = "happy_eyeballs")]
     pub fn auto_select_family(self, on: bool) -> SocketOptions {
         SocketOptions { auto_select_family: on, ..self }
     }
 
-    /// How long an address has before the next one is tried too. Unlike Node's, an attempt is not given up then: it may
-    /// still be the first to succeed. One that fails is followed by the next at once. At most 8 are under way at a
-    /// time, each of which has a thread; before a ninth begins, the oldest is given up, after 2 s by default. With
-    /// [`local_port`](Self::local_port) there can be but one attempt at a time, and each but the last is given up after
-    /// this. At least 10 ms; less is an error of [`connect`](Self::connect). Default: 250 ms.
+    /// How long to wait for one address before the next is tried too. At least 10 ms; [`connect`](Self::connect) fails
+    /// with less. Default: 250 ms.
+    ///
+    /// Unlike in Node, the earlier attempt continues, and may still be the first to succeed. If an attempt fails, the
+    /// next begins at once. At most 8 run at a time, each on a thread. Before a ninth begins, the oldest is given up,
+    /// after 2 s by default. With [`local_port`](Self::local_port) only one attempt can run at a time, and each except
+    /// the last is given up after this time.
     #[doc(alias = "autoSelectFamilyAttemptTimeout")]
     pub fn attempt_timeout(self, time: Duration) -> SocketOptions {
         SocketOptions { attempt_timeout: time, ..self }
     }
 
-    /// Never connects to an address on this list, whatever name led to it. Such an address is one failed attempt, with
-    /// `ERR_IP_BLOCKED`; if it is the only one, that is the error. Default: none.
+    /// Never connects to an address on this list, whatever name it belongs to. Such an address counts as an attempt
+    /// that failed with `ERR_IP_BLOCKED`. If it is the only one, the connect fails with that error. Default: none.
     pub fn block_list(self, list: &BlockList) -> SocketOptions {
         SocketOptions { block_list: Some(list.clone()), ..self }
     }
 
-    /// Of a name or a list, only addresses of this family are used, and of several the first; a bare port means this
-    /// machine in it. An IP address is used as it is. Default: any.
+    /// Uses only the first address of this family that a name or list has. A bare port means this machine, in this
+    /// family. An IP address is used as it is. Default: any.
     pub fn family(self, family: Family) -> SocketOptions {
         SocketOptions { family: Some(family), ..self }
     }
 
-    /// The address of ours to connect from, an IP address as text or as [`IpAddr`]: bind(2). It may have a zone, the
-    /// name or the number of an interface: `fe80::1%eth0`. Of the addresses of a name or a list only those of its
-    /// family are used then, and of several the first. `::` and `0.0.0.0` mean any, in both families. Default: the
-    /// system's choice.
+    /// The local IP address to connect from, as text or as [`IpAddr`]: bind(2). It may have a zone, the name or number
+    /// of an interface: `fe80::1%eth0`. Of a name or list, only the first address of its family is used. `::` and
+    /// `0.0.0.0` mean any, in both families. Default: the system's choice.
     ///
-    /// Without [`local_port`](Self::local_port), bind(2) takes a port that no other connection of this machine has. No
-    /// safe call sets `IP_BIND_ADDRESS_NO_PORT`, which would leave that to connect(2). When none is left, some 28,000
-    /// connections later, ports are shared with connections to other peers, on Linux; a connect then tries ports until
-    /// one will do, each by three system calls or more. Elsewhere it fails with `EADDRINUSE`.
+    /// Without [`local_port`](Self::local_port), bind(2) takes a port that no other connection of this machine has,
+    /// since no safe call sets `IP_BIND_ADDRESS_NO_PORT`. After about 28,000 connections none is left. Linux can share
+    /// a port between connections to different peers, so a connect then tries ports until one works, with three or more
+    /// system calls each. On other systems it fails with `EADDRINUSE`.
     #[doc(alias = "BoundSocket")]
     pub fn local_address(self, ip: impl ToString) -> SocketOptions {
         SocketOptions { local_address: Some(ip.to_string()), ..self }
     }
 
-    /// The port of ours to connect from: bind(2), on Unix with SO_REUSEADDR, as Node does. So a port can be used again
-    /// at once, and for connections to several peers; a second one to the same is `connect EADDRNOTAVAIL`, as long as
-    /// the system remembers the first. Default: 0, the system's choice.
+    /// The local port to connect from: bind(2), on Unix with SO_REUSEADDR, as in Node. So the port can be used again at
+    /// once, and for connections to several peers. A second connection to the same peer fails with
+    /// `connect EADDRNOTAVAIL` while the system remembers the first. Default: 0, the system's choice.
     pub fn local_port(self, port: u16) -> SocketOptions {
         SocketOptions { local_port: port, ..self }
     }
 
-    /// Calls `hook` with the descriptor of each socket that [`connect`](Self::connect) makes, borrowed, before
-    /// bind(2) and connect(2): for what landline has no option for, such as a device or a mark. It is `AsFd`,
-    /// on Windows `AsSocket`. Of several addresses each attempt has a socket, and its error is the failure of
-    /// that attempt: `before_bind` with the code of the system, or an error of the program's own.
+    /// Calls `hook` with the borrowed descriptor of each socket that [`connect`](Self::connect) makes, before bind(2)
+    /// and connect(2). Use it for settings that landline has no option for, such as a device or a mark. The descriptor
+    /// is `AsFd`, on Windows `AsSocket`. With several addresses, each attempt has a socket. An error of the hook makes
+    /// that attempt fail: `before_bind` with the system's code, or the program's own error.
     ///
-    /// It runs on the calling thread, and no lock is held. The descriptor is not closed while it runs. It must
-    /// not bind or connect the socket, nor make it non-blocking. A panic in it is the caller's; the socket is
-    /// closed then. Default: none.
+    /// It runs on the calling thread. No lock is held, and the descriptor stays open while it runs. It must not bind or
+    /// connect the socket, nor make it non-blocking. A panic in it unwinds through `connect`, and the socket is closed.
+    /// Default: none.
     ///
     /// ```
     /// use landline::net::{Server, SocketOptions};
@@ -220,16 +223,16 @@ impl SocketOptions {
         self
     }
 
-    /// How many bytes the system may keep until they are read: SO_RCVBUF. It is set before connect(2), so that
-    /// the window that is offered to the peer can be as large. The system may grant less, and on Linux no longer
-    /// sizes the buffer by itself then. On a Unix socket it does nothing. Default: the system's.
+    /// How many received bytes the system may keep: SO_RCVBUF. It is set before connect(2), so that the window offered
+    /// to the peer can be as large. The system may grant less. Linux then no longer adjusts the size itself. It has no
+    /// effect on a Unix socket. Default: the system's.
     #[doc(alias = "SO_RCVBUF")]
     pub fn recv_buffer_size(mut self, bytes: usize) -> SocketOptions {
         self.connection.buffers.recv_buffer_size = Some(bytes);
         self
     }
 
-    /// How many bytes the system may keep until they are sent and acknowledged: SO_SNDBUF. Otherwise as
+    /// How many bytes the system may keep until they are sent and acknowledged: SO_SNDBUF. Otherwise like
     /// [`recv_buffer_size`](Self::recv_buffer_size). Default: the system's.
     #[doc(alias = "SO_SNDBUF")]
     pub fn send_buffer_size(mut self, bytes: usize) -> SocketOptions {
@@ -237,13 +240,13 @@ impl SocketOptions {
         self
     }
 
-    /// The path of ours to connect from, to a Unix socket: bind(2). The server sees it as the client's address. On
-    /// Linux a path that starts with a NUL is an abstract name. Default: none.
+    /// The local path to connect from, to a Unix socket: bind(2). The server sees it as the client's address. On Linux
+    /// a path that starts with a NUL is an abstract name. Default: none.
     ///
-    /// The file is made by [`connect`](Self::connect), and removed when the connection is closed, or was not made, in
-    /// the process that made it. That it could not be removed is [reported](crate::Report::Failed). A child that was
-    /// forked leaves it. After a crash it is left too, and is in the way of the next `bind`: a path with the number of
-    /// the process in it is free.
+    /// [`connect`](Self::connect) creates the file. The process that created it removes it when the connection is
+    /// closed or could not be made. A failure to remove it is [reported](crate::Report::Failed). A forked child does
+    /// not remove it. After a crash the file remains, and the next `bind` fails. A path that contains the process id
+    /// avoids that.
     ///
     /// ```
     /// # #[cfg(unix)] {
@@ -275,22 +278,22 @@ impl SocketOptions {
         self
     }
 
-    /// See [`Socket::set_user_timeout`]. A time the system cannot take is an error that names the option.
-    /// Default: the system's.
+    /// See [`Socket::set_user_timeout`]. [`connect`](Self::connect) fails, naming the option, if the system cannot take
+    /// the time. Default: the system's.
     pub fn user_timeout(mut self, time: impl Into<Option<Duration>>) -> SocketOptions {
         self.connection.settings.user_timeout = Some(time.into().unwrap_or_default());
         self
     }
 
-    /// See [`Socket::set_type_of_service`]. It does nothing on a Unix socket, nor for IPv6 on Windows. Default: 0.
+    /// See [`Socket::set_type_of_service`]. It has no effect on a Unix socket, nor for IPv6 on Windows. Default: 0.
     pub fn type_of_service(mut self, value: u8) -> SocketOptions {
         self.connection.settings.type_of_service = Some(value);
         self
     }
 
-    /// Whether, in [`each`](Socket::each), our direction stays open after the peer has ended, until
-    /// [`end`](Socket::end) is called. Blocking reads and writes never end a direction by themselves, and
-    /// neither does a [channel](Socket::events): there it stays open either way. Default: no.
+    /// Whether, in [`each`](Socket::each), our direction stays open after the peer's end until [`end`](Socket::end) is
+    /// called. Blocking reads and writes never end a direction themselves. Neither does a [channel](Socket::events),
+    /// where our direction always stays open. Default: no.
     pub fn allow_half_open(mut self, allow: bool) -> SocketOptions {
         self.connection.allow_half_open = allow;
         self
@@ -303,15 +306,14 @@ impl SocketOptions {
         self
     }
 
-    /// The idle timeout of the connection, see [`Socket::set_timeout`]. It begins when the connection is made. Default:
-    /// none.
+    /// The idle timeout of the connection, counted from when it is made. See [`Socket::set_timeout`]. Default: none.
     pub fn timeout(mut self, time: impl Into<Option<Duration>>) -> SocketOptions {
         self.connection.timeout = time.into();
         self
     }
 
-    /// How long the connection may last in all, from when it is made; what its outbox holds is included, connecting is
-    /// not. See [`Socket::set_deadline`]. Default: none.
+    /// How long the connection may last in all, counted from when it is made. It includes what its outbox holds, but
+    /// not connecting. See [`Socket::set_deadline`]. Default: none.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -328,65 +330,64 @@ impl SocketOptions {
         self
     }
 
-    /// The stack of the threads that [`events`](Socket::events) and [`relay`](Socket::relay) start for the socket, in
-    /// bytes, at least 64 KiB. Default: std's, 2 MiB.
+    /// The stack size of the threads that [`events`](Socket::events) and [`relay`](Socket::relay) start for the socket,
+    /// in bytes, at least 64 KiB. Default: std's, 2 MiB.
     pub fn stack_size(mut self, bytes: impl Into<Option<usize>>) -> SocketOptions {
         self.threads.stack_size = bytes.into();
         self
     }
 
-    /// What the names of the threads begin with that the socket starts: those of [`events`](Socket::events), of an
-    /// [outbox](Socket::outbox) and of [`relay`](Socket::relay); behind it they say what each is for, and the peer's
-    /// address. Those that connect keep `landline`. Default: `landline`.
+    /// The first part of the names of the threads that the socket starts: those of [`events`](Socket::events), of an
+    /// [outbox](Socket::outbox) and of [`relay`](Socket::relay). The role of the thread and the peer's address follow.
+    /// Threads that connect keep `landline`. Default: `landline`.
     pub fn thread_name(mut self, name: impl Into<Cow<'static, str>>) -> SocketOptions {
         self.threads.thread_name = name.into();
         self
     }
 
-    /// Tells `hook` what happens to the connection; see [`Report`]. Default: none.
+    /// Calls `hook` with every event of the connection. See [`Report`]. Default: none.
     pub fn report(self, hook: impl Fn(&Report) + Send + Sync + 'static) -> SocketOptions {
         SocketOptions { reporter: Reporter::new(hook), ..self }
     }
 
-    /// Connects: connect(2). A bare port means this machine. A name is looked up; if it has several addresses, they are
-    /// tried as RFC 8305 says: see [`auto_select_family`](Self::auto_select_family) and
-    /// [`attempt_timeout`](Self::attempt_timeout). The first to connect wins, and the others are closed. So are the
-    /// addresses of a list. A path is that of a Unix socket.
+    /// Connects: connect(2). A bare port means this machine. A path is that of a Unix socket. The addresses of a name
+    /// or list are tried as RFC 8305 says, see [`auto_select_family`](Self::auto_select_family) and
+    /// [`attempt_timeout`](Self::attempt_timeout). The first that connects is used, and the others are closed.
     ///
-    /// This machine is `127.0.0.1`, or else `::1`. The address `::`, which a server on every interface has, means the
-    /// same, with `::1` first; `0.0.0.0` means `127.0.0.1`.
+    /// This machine is `127.0.0.1`, or else `::1`. `::`, the address of a server on every interface, means the same,
+    /// with `::1` first. `0.0.0.0` means `127.0.0.1`.
     ///
     /// Blocks as long as the look-up and the attempts take, but no longer than
     /// [`connect_timeout`](Self::connect_timeout) and [`cancel`](Self::cancel) allow. Without them, the system gives up
-    /// an attempt that nobody answers after about two minutes.
+    /// an attempt without an answer after about two minutes.
     ///
     /// # Platform
-    /// A connect(2) under way can be called off on Linux, so nothing of a connect is left when this returns. Elsewhere
-    /// an attempt that has lost keeps its thread and its socket until the deadline, or, without one, until the system
-    /// gives it up.
+    /// Linux can interrupt a connect(2), so no thread and no socket of an attempt is left when this returns. On other
+    /// systems an attempt that has lost keeps its thread and socket until the deadline. Without a deadline, it keeps
+    /// them until the system gives up.
     ///
     /// # Errors
-    /// - `connect ECONNREFUSED 127.0.0.1:1`: nobody listens there. `ETIMEDOUT`, `EHOSTUNREACH`, `ENETUNREACH`: nobody
-    ///   answers. When several addresses failed, [`Error::causes`] has the error of each, and the code is the first
-    ///   one's.
-    /// - `ETIMEDOUT` of the kind `TimedOut`: the time for connecting is up.
-    /// - `ABORT_ERR`: it was cancelled.
-    /// - `getaddrinfo ENOTFOUND host`, of the kind `NotFound`: the name has no address, or none of the family asked
-    ///   for.
-    /// - `getaddrinfo EAI_AGAIN host: …`: the resolver did not answer, or too many look-ups are stuck; try again later.
-    ///   So is every failure that is not known to be final. `EAI_FAIL` and the codes of the system, such as `EMFILE`,
-    ///   are the others. All are of the kind `Other` and have the system's text, in the language of the program; only
-    ///   the one of stuck look-ups is `WouldBlock`.
-    /// - `ERR_INVALID_ARG_VALUE`: the name is not ASCII; give its encoded form, `xn--…`.
-    /// - `ERR_INVALID_ADDRESS_FAMILY`: what [`lookup`](Self::lookup) answered, or a list, has no address of the family
+    /// - `connect ECONNREFUSED 127.0.0.1:1`: no program listens there. `ETIMEDOUT`, `EHOSTUNREACH`, `ENETUNREACH`: no
+    ///   answer. If several addresses failed, [`Error::causes`] has the error of each, and the code is that of the
+    ///   first.
+    /// - `ETIMEDOUT` of kind `TimedOut`: the time for connecting is over.
+    /// - `ABORT_ERR`: the connect was cancelled.
+    /// - `getaddrinfo ENOTFOUND host`, of kind `NotFound`: the name has no address, or none of the family asked for.
+    /// - `getaddrinfo EAI_AGAIN host: …`: the resolver did not answer, or too many look-ups are stuck. Try again later.
+    ///   Every failure that is not known to be final has this code. Its kind is `WouldBlock` for stuck look-ups, else
+    ///   `Other`.
+    /// - `getaddrinfo` with `EAI_FAIL`, or a code of the system such as `EMFILE`, of kind `Other`. The text is the
+    ///   system's, in the program's language.
+    /// - `ERR_INVALID_ARG_VALUE`: the name is not ASCII. Pass its encoded form, `xn--…`.
+    /// - `ERR_INVALID_ADDRESS_FAMILY`: a list, or the answer of [`lookup`](Self::lookup), has no address of the family
     ///   asked for.
     /// - `ERR_IP_BLOCKED`: the address is on the [`block_list`](Self::block_list).
-    /// - `connect ENOENT /path`: no such Unix socket; `ECONNREFUSED`: it is stale, or no socket.
-    /// - `bind EADDRINUSE`, `bind EADDRNOTAVAIL`: the local address cannot be had, or there is a file at the local
-    ///   path; `bind ENOENT`, `bind EACCES`: the folder of the local path is not there, or may not be written to.
-    /// - `ERR_INVALID_ARG_VALUE`: an address or a port of ours and the path of a Unix socket, or a path of ours and
-    ///   anything else.
-    /// - An error that names the option or the endpoint that is wrong; no socket exists then.
+    /// - `connect ENOENT /path`: there is no such Unix socket. `ECONNREFUSED`: it is stale, or not a socket.
+    /// - `bind EADDRINUSE`, `bind EADDRNOTAVAIL`: the local address is not available, or the local path exists already.
+    /// - `bind ENOENT`, `bind EACCES`: the folder of the local path does not exist or is not writable.
+    /// - `ERR_INVALID_ARG_VALUE`: a local address or port and the path of a Unix socket, or a local path and any other
+    ///   endpoint.
+    /// - An error that names the wrong option or endpoint. No socket was made.
     #[doc(alias = "createConnection")]
     pub fn connect(&self, to: impl Into<Endpoint>) -> io::Result<Socket> {
         let result = self.try_connect(to.into());
@@ -413,7 +414,7 @@ impl SocketOptions {
                 Some(family) => self.connect_to((loopback(family), port).into(), local, limits),
             },
             Target::Ip(at) => match canonical(at) {
-                // It stands for every address of this machine, in both families.
+                // It means every address of this machine, in both families.
                 SocketAddr::V6(at) if at.ip().is_unspecified() => match local.map(|local| local.is_ipv4()) {
                     None => self.connect_here(at.port(), [Family::Ipv6, Family::Ipv4], local, limits),
                     Some(true) => self.connect_to((loopback(Family::Ipv4), at.port()).into(), local, limits),
@@ -438,7 +439,7 @@ impl SocketOptions {
         }
     }
 
-    /// An option that cannot be is an error that names it, before there is a socket.
+    /// Checks the options. The error names the option.
     fn check(&self) -> Result<()> {
         if self.attempt_timeout < LEAST_ATTEMPT_TIMEOUT {
             let (must, received) = (format!(">= {LEAST_ATTEMPT_TIMEOUT:?}"), format!("{:?}", self.attempt_timeout));
@@ -448,7 +449,7 @@ impl SocketOptions {
         self.connection.check()
     }
 
-    /// An end of ours that is of another kind than the endpoint is an error that names both.
+    /// Refuses a local address or path of another kind than the endpoint. The error names both.
     fn check_ends(&self, to: &Target) -> Result<()> {
         let ours = match (to, &self.local_path, &self.local_address, self.local_port) {
             (Target::Path(_), _, Some(ip), _) => ip.clone(),
@@ -460,7 +461,7 @@ impl SocketOptions {
         Err(Error::invalid("ERR_INVALID_ARG_VALUE", text))
     }
 
-    /// The addresses of a name, at least one.
+    /// Looks up the addresses of a name, at least one.
     fn look_up(&self, host: &str, port: u16, family: Option<Family>, limits: Limits<'_>) -> Result<Vec<SocketAddr>> {
         if has_zone(host) {
             return resolve(host, port, family);
@@ -470,8 +471,8 @@ impl SocketOptions {
         Ok(addresses)
     }
 
-    /// Connects to the addresses of a name or of a list, which are of the family that is asked for, and in the order in
-    /// which they are tried: to the first to answer, or to the first alone. `to` is what all of them stand for.
+    /// Connects to the addresses of a name or list: to the first that answers, or to the first only. They are of the
+    /// family asked for, in the order to try them. `to` is the name or list.
     fn connect_to_any(
         &self,
         addresses: Vec<SocketAddr>,
@@ -487,8 +488,8 @@ impl SocketOptions {
         }
     }
 
-    /// Connects to this machine, over the one family or else the other. If neither answers, the error is that of the
-    /// first which this machine has: in many containers it has no address of IPv6.
+    /// Connects to this machine by one family, then by the other. If both fail, returns the error of the first family
+    /// that this machine has. Many containers have no IPv6 address.
     fn connect_here(
         &self,
         port: u16,
@@ -524,8 +525,8 @@ impl SocketOptions {
     }
 
     /// bind(2) to an address without a port takes a port that no other connection of this machine has, until none is
-    /// left; but connections to different peers can share one, as those do that are not bound. So those ports are tried
-    /// that the system would take for these. `None` if that is not known, or no port will do.
+    /// left. Connections to different peers can share a port, as those without bind(2) do. So this tries the ports that
+    /// the system would take for these. `None` if they are not known, or if no port works.
     fn connect_from_a_shared_port(
         &self,
         at: SocketAddr,
@@ -533,7 +534,7 @@ impl SocketOptions {
         limits: Limits<'_>,
     ) -> Option<Result<Socket>> {
         let ports = sys::local_ports()?;
-        // At random, so that connects at the same time do not try the same ones.
+        // At random, so that simultaneous connects do not try the same ports.
         let begin = RandomState::new().hash_one(()) as usize % ports.len().max(1);
         for port in ports[begin..].iter().chain(&ports[..begin]) {
             match self.connect_from(at, Some(with_port(local, *port)), limits, &Reporter::default()) {
@@ -562,7 +563,7 @@ impl SocketOptions {
         result
     }
 
-    /// Connects to one address, without a limit.
+    /// Connects to one address, without a time limit.
     fn connect_freely(&self, at: SocketAddr, local: Option<SocketAddr>) -> Result<TcpStream> {
         let failed = |error| Error::call("connect", &error).at(at);
         match self.bind_to(at, local) {
@@ -576,14 +577,14 @@ impl SocketOptions {
                     None => failed(error),
                 };
                 let socket = self.open(at, local)?;
-                // Unlike its plain connect, this one goes on after a signal.
+                // Unlike std's plain connect, this one continues after a signal.
                 socket.connect_timeout(&at.into(), FOREVER).map_err(named)?;
                 Ok(socket.into())
             }
         }
     }
 
-    /// Connects to the first address that answers. `to` is what all of them stand for.
+    /// Connects to the first address that answers. `to` is the name or list they come from.
     fn race(
         &self,
         addresses: &[SocketAddr],
@@ -622,7 +623,7 @@ impl SocketOptions {
         }
     }
 
-    /// A socket to connect with, bound if that was asked for.
+    /// A socket to connect with, bound if an option asks for it.
     fn open(&self, at: SocketAddr, local: Option<SocketAddr>) -> Result<socket2::Socket> {
         self.check_blocked(at)?;
         let socket = socket2::Socket::new(Domain::for_address(at), Type::STREAM, Some(Protocol::TCP))
@@ -631,8 +632,8 @@ impl SocketOptions {
         buffers.map_err(|error| Error::call("connect", &error).at(at))?;
         if let Some(bind_to) = self.bind_to(at, local) {
             if sys::REUSE_ADDRESS_IS_SAFE {
-                // As libuv does: a port whose last connection is in TIME_WAIT, or which has one to another peer, can be
-                // connected from.
+                // As in libuv: allows connecting from a port whose last connection is in TIME_WAIT, or that has a
+                // connection to another peer.
                 socket.set_reuse_address(true).map_err(|error| Error::call("bind", &error).at(bind_to))?;
             }
         }
@@ -645,7 +646,7 @@ impl SocketOptions {
 
     fn check_blocked(&self, at: SocketAddr) -> Result<()> {
         match &self.block_list {
-            // A wildcard leads to this machine on most systems.
+            // A wildcard means this machine on most systems.
             Some(list) if list.check(at.ip()) || list.check(reachable(at).ip()) => {
                 let text = format!("IP({}) is blocked by net.BlockList", at.ip());
                 Err(Error::fixed(io::ErrorKind::PermissionDenied, "ERR_IP_BLOCKED", text).at(at))
@@ -654,7 +655,7 @@ impl SocketOptions {
         }
     }
 
-    /// What was asked for, of a stream that is connected.
+    /// Applies the options to a connected stream.
     fn socket(&self, stream: TcpStream, at: SocketAddr, attempted: &[SocketAddr]) -> Result<Socket> {
         let failed = |error| Error::call("connect", &error).at(at);
         let local = stream.local_addr().map_err(failed)?;
@@ -665,7 +666,7 @@ impl SocketOptions {
         self.made(stream, (local.into(), at.into()), attempted, None)
     }
 
-    /// The socket of a stream that is all set.
+    /// The `Socket` of a stream whose options are set.
     fn made(
         &self,
         stream: TcpStream,
@@ -674,7 +675,7 @@ impl SocketOptions {
         file: Option<SocketFile>,
     ) -> Result<Socket> {
         let socket = Socket::new(stream, addresses, self.connection, self.reporter.clone(), None);
-        // Before it is attached: what ends it may do so from then on.
+        // Set before `cancel` is attached, which may close the connection from then on.
         self.reporter.tell(|| Report::Connected { connection: socket.connection.name() });
         let is_plain = self.cancel.is_none() && attempted.is_empty() && file.is_none() && self.threads.is_default();
         if !is_plain {
@@ -696,8 +697,8 @@ impl SocketOptions {
         }
     }
 
-    /// The local address as an address: a name would have to be looked up, and may have several. `None` for a wildcard,
-    /// which means any, in both families.
+    /// The local address as an IP address. A name is refused: it would need a look-up, and may have several addresses.
+    /// `None` for a wildcard, which means any, in both families.
     fn local(&self) -> Result<Option<SocketAddr>> {
         let Some(text) = &self.local_address else {
             return Ok(None);
@@ -718,7 +719,7 @@ impl SocketOptions {
         Ok((!at.ip().is_unspecified()).then_some(at))
     }
 
-    /// What to bind to before connecting, if anything.
+    /// What to bind to before connecting.
     fn bind_to(&self, at: SocketAddr, local: Option<SocketAddr>) -> Option<SocketAddr> {
         let wildcard = if at.is_ipv4() { IpAddr::from([0; 4]) } else { IpAddr::from([0; 16]) };
         local.or_else(|| (self.local_port != 0).then(|| (wildcard, self.local_port).into()))
@@ -730,7 +731,7 @@ fn with_port(mut at: SocketAddr, port: u16) -> SocketAddr {
     at
 }
 
-/// The addresses with another port, or with their own.
+/// The addresses with another port, or their own.
 fn addresses_of(list: &[SocketAddr], port: Option<u16>) -> Vec<Address> {
     let mut addresses = Vec::with_capacity(list.len());
     for at in list {
@@ -739,8 +740,8 @@ fn addresses_of(list: &[SocketAddr], port: Option<u16>) -> Vec<Address> {
     addresses
 }
 
-/// Those of a list that are of the family asked for, as they can be connected to, and in the order to try them in; an
-/// error if none is. `::` is this machine in both families: by IPv4 after all others.
+/// The addresses of a list that are of the family asked for, in a form that can be connected to, in the order to try
+/// them. An error if there are none. `::` stands for this machine in both families, and its IPv4 address comes last.
 fn of_family(list: &[SocketAddr], family: Option<Family>) -> Result<Vec<SocketAddr>> {
     let is_wanted = |at: &SocketAddr| family.is_none_or(|family| Address::from(*at).family() == family);
     let is_everywhere = |at: &SocketAddr| at.is_ipv6() && at.ip().is_unspecified();
@@ -771,8 +772,8 @@ fn of_family(list: &[SocketAddr], family: Option<Family>) -> Result<Vec<SocketAd
     Ok(wanted)
 }
 
-/// The order to try addresses in (RFC 8305, 4): the families take turns, beginning with that of the first address; in
-/// each, the order stays.
+/// The order to try addresses in (RFC 8305, 4). The families alternate, beginning with that of the first address.
+/// Within a family the order stays.
 fn interleave(mut addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
     let mut turns = Vec::with_capacity(addresses.len());
     let mut is_v4 = addresses.first().is_some_and(SocketAddr::is_ipv4);
@@ -785,7 +786,7 @@ fn interleave(mut addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
 }
 
 impl Socket {
-    /// Connects with the default options, and blocks as long as that takes; see [`SocketOptions::connect`].
+    /// Connects with the default options, and blocks as long as that takes. See [`SocketOptions::connect`].
     ///
     /// ```
     /// use landline::net::{Server, Socket, SocketEvent};
@@ -816,8 +817,7 @@ impl Socket {
         SocketOptions::new().connect(to)
     }
 
-    /// The addresses that connecting tried, in this order, up to the one that was the first to answer. Empty if there
-    /// was only one to try.
+    /// The addresses that were tried, in order, up to the one that answered. Empty if there was only one.
     #[doc(alias = "autoSelectFamilyAttemptedAddresses")]
     pub fn attempted_addresses(&self) -> &[Address] {
         self.connection.origin.get().map_or(&[], |origin| &origin.attempted)

@@ -1,9 +1,9 @@
-//! Connecting to the first of several addresses that answers, as RFC 8305 has it ("happy eyeballs").
+//! Connects to the first of several addresses that answers, as RFC 8305 describes ("happy eyeballs").
 //!
-//! The attempts are staggered, and each next one begins early when one fails. While no attempt is under way, the next
-//! is made on the caller's own thread: where the first address answers, as it nearly always does, no thread is started.
-//! One that is not decided when the next should begin goes on, on a thread of its own. Of those there are a few at a
-//! time: a name with a hundred addresses that never answer is dialled in turn, until the deadline.
+//! The attempts are staggered. A failed one starts the next early. While no attempt is running, the next is made on the
+//! caller's thread, so no thread is started if the first address answers, as it nearly always does. An attempt that is
+//! undecided when the next should start continues on a new thread. Only a few run at a time: a name with a hundred
+//! addresses that never answer is tried in order, until the deadline.
 
 use std::io;
 use std::net::{Shutdown, SocketAddr};
@@ -18,30 +18,28 @@ use crate::sync::poison::{lock, wait};
 use crate::sys;
 use crate::thread::{Thread, spawn};
 
-/// Stands for no limit; every system gives an attempt up long before.
+/// Means no limit. Every system gives up an attempt long before.
 pub(crate) const FOREVER: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// So many attempts are under way at once, each of which has a thread and a descriptor. Before the next begins, the
-/// oldest is given up. It has had so many staggers by then, 2 s by default: enough for its first packet to be lost,
-/// since Linux sends the next after 1 s. Names with more addresses than this are rare.
+/// How many attempts run at once, each with a thread and a descriptor. Before one more starts, the oldest is given up.
+/// It has had this many staggers by then, 2 s by default. That covers a lost first packet, since Linux sends the next
+/// after 1 s. Names with more addresses are rare.
 const AT_MOST: usize = 8;
 
-/// A thread that connects needs little stack, but the printing of a panic has to fit.
+/// A thread that connects needs little stack, but enough to print a panic.
 const STACK: usize = 64 * 1024;
 
-/// How the attempts are made.
 pub(crate) struct RaceConfig<'a> {
     pub(crate) addresses: &'a [SocketAddr],
     pub(crate) stagger: Duration,
-    /// One after the other: all bind one port, so they cannot be made at once.
+    /// One attempt at a time: all bind the same port.
     pub(crate) serial: bool,
     pub(crate) limits: Limits<'a>,
     pub(crate) reporter: &'a Reporter,
-    /// A socket for an attempt, or why none may be made.
+    /// Makes the socket of an attempt, or says why it must not be made.
     pub(crate) open: &'a dyn Fn(SocketAddr) -> Result<socket2::Socket>,
 }
 
-/// How it went.
 pub(crate) struct Outcome {
     /// How many addresses were tried, from the first on.
     pub(crate) attempted: usize,
@@ -50,9 +48,9 @@ pub(crate) struct Outcome {
 
 pub(crate) enum End {
     Connected(socket2::Socket, SocketAddr),
-    /// Each address has failed. The errors are in the order of the addresses, here and below.
+    /// Every address failed. The errors are in the order of the addresses, here and below.
     Failed(Vec<Error>),
-    /// The deadline came first.
+    /// The deadline passed first.
     TimedOut(Vec<Error>),
     Cancelled,
 }
@@ -91,14 +89,14 @@ struct Race<'a> {
     config: RaceConfig<'a>,
     in_flight: Arc<InFlight>,
     threads: Vec<Thread>,
-    /// How many attempts are on threads, without news of them.
+    /// How many attempts run on threads and have not returned.
     under_way: usize,
     attempted: usize,
-    /// The error of each address that has failed, by its number.
+    /// The error of each failed address, by index.
     failed: Vec<Option<Error>>,
 }
 
-/// An attempt, by the number of its address.
+/// An attempt, with the index of its address.
 struct Attempt {
     index: usize,
     socket: Arc<socket2::Socket>,
@@ -145,12 +143,11 @@ impl Race<'_> {
         Err(Ended::Failed)
     }
 
-    /// Gives the oldest attempts up, until there is room for one more. Gives the attempt that has won in this time, if
-    /// one has.
+    /// Gives up the oldest attempts until there is room for one more. Returns an attempt that succeeds meanwhile.
     fn make_room(&mut self) -> Result<Option<Attempt>, Ended> {
         while self.under_way >= AT_MOST {
             self.in_flight.give_up_oldest();
-            // Where that wakes nothing, its own time is over by now.
+            // Where nothing wakes connect(2), its own time is over by now.
             let until = if sys::SHUTDOWN_WAKES_CONNECT { Deadline::after(AGAIN) } else { Deadline::NEVER };
             if let Some(won) = self.wait(until)? {
                 return Ok(Some(won));
@@ -159,23 +156,24 @@ impl Race<'_> {
         Ok(None)
     }
 
-    /// Begins an attempt: here as long as nothing else is under way, else on a thread, or here if none can be had.
+    /// Starts an attempt: on this thread while no other is running, else on a new thread, or here if none can be
+    /// started.
     fn begin(&mut self, attempt: Attempt, is_last: bool) -> Result<Begun, Ended> {
         let given_up = self.config.serial && !is_last;
-        // Where a connect(2) under way can neither be cancelled nor be waited for again, it belongs on a thread.
+        // A connect(2) that can neither be cancelled nor be waited for again needs a thread.
         let fits_here = sys::CONNECT_RESUMES || (is_last && self.config.limits.cancel.is_none());
         if given_up || (fits_here && self.under_way == 0) {
             return self.make_here(attempt, is_last, !given_up && fits_here).map(Begun::Decided);
         }
         match self.send_off(attempt) {
             None => Ok(Begun::OnItsThread),
-            // No thread is to be had: it has its turn here.
+            // No thread can be started, so this one makes the attempt.
             Some(attempt) => self.make_here(attempt, is_last, sys::CONNECT_RESUMES).map(Begun::Decided),
         }
     }
 
-    /// Makes an attempt on the caller's thread. One that takes longer than the stagger goes on on a thread, or is given
-    /// up if that is not possible.
+    /// Makes an attempt on the caller's thread. If it takes longer than the stagger, a new thread continues it, or it
+    /// is given up if that is not possible.
     fn make_here(&mut self, attempt: Attempt, is_last: bool, goes_on: bool) -> Result<Option<Attempt>, Ended> {
         let at = self.config.addresses[attempt.index];
         let left = self.config.limits.deadline.left().unwrap_or(FOREVER);
@@ -196,13 +194,13 @@ impl Race<'_> {
         }
     }
 
-    /// Makes an attempt, or waits for one under way, on a thread; gives it back if there is none to be had.
+    /// Makes or continues an attempt on a new thread. Returns it if no thread can be started.
     fn send_off(&mut self, attempt: Attempt) -> Option<Attempt> {
         let Attempt { index, socket } = attempt;
         let at = self.config.addresses[index];
         let mut left = self.config.limits.deadline.left().unwrap_or(FOREVER);
         if index + AT_MOST < self.config.addresses.len() {
-            // Where it cannot be given up from outside.
+            // It cannot always be given up from outside.
             left = left.min(self.config.stagger.saturating_mul(AT_MOST as u32));
         }
         let (in_flight, its) = (Arc::clone(&self.in_flight), Arc::clone(&socket));
@@ -221,8 +219,8 @@ impl Race<'_> {
         }
     }
 
-    /// Waits for news, until `until` or the deadline. Gives the attempt that has won; `None` if the next one should
-    /// begin.
+    /// Waits for a result until `until` or the deadline. Returns the attempt that connected, or `None` if the next
+    /// should start.
     fn wait(&mut self, until: Deadline) -> Result<Option<Attempt>, Ended> {
         match self.in_flight.wait(until.min(self.config.limits.deadline)) {
             Some((attempt, result)) => {
@@ -268,7 +266,7 @@ impl Race<'_> {
         self.failed[index] = Some(error);
     }
 
-    /// The errors of all that were tried, of those too that the end found under way.
+    /// The errors of all attempts, including those that are still running.
     fn errors(&mut self) -> Vec<Error> {
         for index in 0..self.attempted {
             if self.failed[index].is_none() {
@@ -285,7 +283,7 @@ impl Race<'_> {
     }
 }
 
-/// However it ends, nothing is left: neither a socket nor, where connect(2) can be woken, a thread.
+/// Leaves no socket behind, and no thread where connect(2) can be woken.
 impl Drop for Race<'_> {
     fn drop(&mut self) {
         if self.in_flight.call_off() {
@@ -301,8 +299,8 @@ enum Begun {
     OnItsThread,
 }
 
-/// Waits for a connection on a thread of its own. Where that can be called off, whoever waits for the thread knows the
-/// limits; elsewhere the thread lives no longer than `left`.
+/// Connects on a thread of its own. Where that can be interrupted, the caller keeps the limits. Elsewhere the thread
+/// lives at most for `left`.
 fn connect(socket: &socket2::Socket, at: SocketAddr, left: Duration) -> io::Result<()> {
     if !sys::CONNECT_RESUMES {
         return socket.connect_timeout(&at.into(), whole(left));
@@ -315,10 +313,10 @@ fn connect(socket: &socket2::Socket, at: SocketAddr, left: Duration) -> io::Resu
     }
 }
 
-/// Whether a connection to `port` leads from an address to the same: on one machine, TCP lets a client that happens to
-/// get the very port that it calls as its own meet itself (RFC 9293, 3.5, simultaneous open). No program listens there.
-/// The system says which address was reached: that of a wildcard or with a zone is not the one that was asked for. Such
-/// a connection is reset when it is dropped, since an orderly end would keep the port from its server for a minute.
+/// Whether a connection to `port` has the same address at both ends. On one machine, TCP connects a client to itself if
+/// its local port happens to be the port it calls (RFC 9293, 3.5, simultaneous open). No program listens there. The
+/// address reached is asked from the system, since it differs from a requested wildcard or zone. Such a connection is
+/// reset when it is dropped: an orderly end would keep the port from its server for a minute.
 pub(crate) fn is_to_itself(socket: &socket2::Socket, port: u16) -> bool {
     let same_port = || socket.local_addr().ok()?.as_socket().filter(|local| local.port() == port);
     let is_to_itself =
@@ -329,12 +327,12 @@ pub(crate) fn is_to_itself(socket: &socket2::Socket, port: u16) -> bool {
     is_to_itself
 }
 
-/// The system waits for whole milliseconds: the next one, so that nothing ends before its time.
+/// The system waits for whole milliseconds. Rounded up, so that no attempt ends early.
 fn whole(time: Duration) -> Duration {
     time.saturating_add(Duration::from_nanos(999_999))
 }
 
-/// Whether it was us who gave up: a timeout of the system's has a number.
+/// Whether our own limit ended the attempt. A timeout of the system has an error number.
 fn is_our_limit(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::TimedOut && error.raw_os_error().is_none()
 }
@@ -343,7 +341,7 @@ pub(crate) fn timed_out(at: SocketAddr) -> Error {
     Error::call("connect", &io::ErrorKind::TimedOut.into()).at(at)
 }
 
-/// The attempts of one race that are inside connect(2), so that they can be called off.
+/// The attempts of one race that are in connect(2), so that they can be cancelled.
 #[derive(Default)]
 struct InFlight {
     state: Mutex<InProgress>,
@@ -355,18 +353,18 @@ struct InProgress {
     called_off: bool,
     /// The oldest first.
     sockets: Vec<Arc<socket2::Socket>>,
-    /// One of them.
+    /// The one of `sockets` that is being given up.
     given_up: Option<Arc<socket2::Socket>>,
-    /// What has come of those that were made on threads.
+    /// The results of attempts made on threads.
     made: Vec<(Attempt, io::Result<()>)>,
 }
 
-/// How long a call is given to return before it is woken again, and how often that is tried.
+/// How long a woken call has to return before it is woken again, and how often that is tried.
 const AGAIN: Duration = Duration::from_millis(1);
 const ROUNDS: usize = 1000;
 
 impl InFlight {
-    /// Makes the call, which may be called off.
+    /// Makes a call that can be cancelled.
     fn fly(&self, socket: &Arc<socket2::Socket>, call: &dyn Fn() -> io::Result<()>) -> io::Result<()> {
         let called_off = || Err(io::ErrorKind::ConnectionAborted.into());
         {
@@ -386,13 +384,13 @@ impl InFlight {
         if state.called_off { called_off() } else { result }
     }
 
-    /// Tells the caller's thread what has come of an attempt on another.
+    /// Passes the result of an attempt to the caller's thread.
     fn tell(&self, attempt: Attempt, result: io::Result<()>) {
         lock(&self.state).made.push((attempt, result));
         self.landed.notify_all();
     }
 
-    /// Waits for what has come of an attempt, unless all are called off, or the time is up.
+    /// Waits for a result, until all attempts are cancelled or the time is over.
     fn wait(&self, until: Deadline) -> Option<(Attempt, io::Result<()>)> {
         let mut state = lock(&self.state);
         while state.made.is_empty() && !state.called_off && !until.is_over() {
@@ -401,7 +399,7 @@ impl InFlight {
         (!state.made.is_empty()).then(|| state.made.remove(0))
     }
 
-    /// Wakes the oldest call under way, which then is one that has timed out. To be repeated until one has returned.
+    /// Wakes the oldest call, whose attempt then fails with `TimedOut`. To be repeated until it has returned.
     fn give_up_oldest(&self) {
         let mut state = lock(&self.state);
         if sys::SHUTDOWN_WAKES_CONNECT {
@@ -412,10 +410,10 @@ impl InFlight {
         }
     }
 
-    /// Ends the calls under way and those to come. Gives whether every one has returned.
+    /// Ends all calls, now and later. Returns whether every one has returned.
     ///
-    /// Where shutdown(2) wakes a connect(2) that has begun, it is called on each. One that is about to begin would not
-    /// notice, or even begin anew, and so it is repeated until the call is over.
+    /// Where shutdown(2) wakes a connect(2) in progress, it is called on each socket. A call that is about to start
+    /// would miss it, so this is repeated until the call has returned.
     fn call_off(&self) -> bool {
         let mut state = lock(&self.state);
         state.called_off = true;

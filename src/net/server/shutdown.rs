@@ -1,4 +1,4 @@
-//! Ending a server: how the threads that accept are woken, and how the rest is waited for.
+//! Ending a server: waking the threads that accept, and waiting for the rest.
 
 use std::net::{IpAddr, Ipv4Addr, TcpStream};
 use std::path::PathBuf;
@@ -23,59 +23,61 @@ use crate::sync::poison::{lock, wait};
 use crate::sys;
 use crate::thread::spawn;
 
-/// How often, after the first, an acceptor is called that does not come: with pauses that grow from 20 to 500 ms, some
-/// eight seconds in all.
+/// How many more connects are made to wake an acceptor after the first. The pauses between them grow from 20 to 500 ms,
+/// about eight seconds in all.
 const ROUNDS: u32 = 20;
 
-/// How often a connection whose bytes are carried on is looked at while the server shuts down: one through which none
-/// passed between two looks has ended.
+/// How often a shutdown checks a connection that `pipe` or `relay` uses. It interrupts one that moved no bytes between
+/// two checks.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 impl Server {
-    /// Stops listening: no connection is accepted any more once this has returned, the port is free, and a blocked
-    /// [`accept`](Server::accept) returns `None`. Open connections live on; [`wait`](Server::wait) waits for them.
-    /// Clients whom the kernel had connected but no thread had accepted are reset, unless
-    /// [`answer_queued`](crate::net::ServerOptions::answer_queued) says otherwise. Those who have been accepted, and
-    /// whose [PROXY header](crate::net::ServerOptions::proxy_protocol) a thread awaits, are still served when it comes;
-    /// those that a caller with a time has left are refused.
+    /// Stops listening. When this returns, no connection is accepted any more, the port is free, and a blocked
+    /// [`accept`](Server::accept) returns `None`. Open connections are not affected. [`wait`](Server::wait) waits for
+    /// them.
     ///
-    /// Callable from any thread, from a handler or callback too, but not from a signal handler; calling it twice is
-    /// harmless. It blocks until those who were queued are answered, if they are to be, and until every thread that was
-    /// accepting has noticed, which takes well below a millisecond on Linux. Where shutdown(2) does not wake them, and
-    /// on an [adopted](crate::net::ServerOptions::adopt) listener, which is not shut down, they are woken by connecting
-    /// to the server's own address.
+    /// - Clients in the backlog are reset, unless [`answer_queued`](crate::net::ServerOptions::answer_queued) is set.
+    /// - Accepted clients whose [PROXY header](crate::net::ServerOptions::proxy_protocol) a thread is reading are still
+    ///   served. Those that an `accept` with a time has kept for the next call are refused.
     ///
-    /// After fork(2), `close` by the process that listened ends the listener for its children too. A child that closes
-    /// it ends its own part alone, as if it had adopted the listener. Dropping the last handle does that in every
-    /// process, and answers no queued client.
+    /// Callable from any thread, also from a handler or callback, but not from a signal handler. A second call does
+    /// nothing. It blocks until queued clients are answered, if they are to be, and until every accepting thread has
+    /// noticed. On Linux that takes well below a millisecond. Where shutdown(2) does not wake them, and on an
+    /// [adopted](crate::net::ServerOptions::adopt) listener, which is not shut down, connections to the server's own
+    /// address wake them.
+    ///
+    /// After fork(2), `close` in the process that listened ends the listener for its children too. In a child it closes
+    /// only the child's descriptor, as if the listener was adopted. So does dropping the last handle, in every process,
+    /// and no queued client is answered then.
     #[doc(alias = "unblock")]
     #[doc(alias = "shutdown")]
     pub fn close(&self) {
         self.inner.close();
     }
 
-    /// Blocks until the server is closed, by [`close`](Server::close) from another thread or from a handler, its last
-    /// connection has ended and no longer [lingers](crate::net::ServerOptions::lingering_close), the last
-    /// [goodbye](crate::net::WhenFull::RefuseWith) is over, and the `report` hook was told of it. It waits for a
-    /// [`begin_shutdown`](Server::begin_shutdown) and its [`report`](Server::report), but not for a
-    /// [`shutdown`](Server::shutdown) in another thread: join that thread.
+    /// Blocks until the server has ended:
+    /// - [`close`](Server::close) was called, by another thread or by a handler;
+    /// - the last connection has ended and no longer [lingers](crate::net::ServerOptions::lingering_close);
+    /// - the last [goodbye](crate::net::WhenFull::RefuseWith) is over, and the `report` hook was called with the end;
+    /// - a [`begin_shutdown`](Server::begin_shutdown) has made its [`report`](Server::report). A
+    ///   [`shutdown`](Server::shutdown) in another thread is not waited for: join that thread.
     ///
-    /// Callable from handlers and from every callback: what the calling thread acts for is left out, and so is what
-    /// other threads act for that wait here too. Two kinds of thread wait for themselves, here and in
-    /// [`shutdown`](Server::shutdown): one that holds an open socket that [`accept`](Server::accept) gave, and one that
-    /// a handler has started and joins, be it by [`Running::join`](crate::Running::join). So does the thread that
-    /// receives the server's [`events`](Server::events): it calls [`begin_shutdown`](Server::begin_shutdown) and goes
-    /// on receiving.
+    /// Callable from handlers and callbacks. The connection that the calling thread serves is left out, and so are
+    /// those of other threads that wait here too. These threads wait for themselves, here and in
+    /// [`shutdown`](Server::shutdown), and block:
+    /// - one that holds an open socket from [`accept`](Server::accept);
+    /// - one that a handler has started and joins, for instance by [`Running::join`](crate::Running::join);
+    /// - one that receives the server's [`events`](Server::events). It calls [`begin_shutdown`](Server::begin_shutdown)
+    ///   instead and keeps receiving.
     ///
     /// # Errors
-    /// `ERR_WOULD_DEADLOCK` in a handler that is nested in more than fifteen others, by servers that are served in
-    /// handlers.
+    /// `ERR_WOULD_DEADLOCK` in a handler nested in more than fifteen others, where handlers serve servers themselves.
     pub fn wait(&self) -> io::Result<()> {
         self.wait_until(Deadline::NEVER).map(drop)
     }
 
-    /// As [`wait`](Server::wait), for `time` at most; gives whether all has ended. Nothing is interrupted: see
-    /// [`shutdown`](Server::shutdown) for that.
+    /// Like [`wait`](Server::wait), for at most `time`. Returns whether the server has ended. It interrupts nothing.
+    /// [`shutdown`](Server::shutdown) does.
     ///
     /// ```
     /// use landline::net::{Server, Socket};
@@ -110,51 +112,56 @@ impl Server {
             }
             return Ok(is_over);
         }
-        // A caller from inside is let go before the end, with others that wait there: in time, unless it says
-        // otherwise.
+        // A caller inside a handler returns before the end, together with others that wait there. That is in time,
+        // unless its own time is over.
         Ok(is_over || view.is_left_to(own.len()) || !until.is_over())
     }
 }
 
-/// How long handlers whose connection was destroyed have to notice.
+/// How long handlers have to return after their connection was destroyed.
 const LAST_MOMENT: Duration = match sys::SLICE {
     Some(slice) => slice.saturating_add(Duration::from_millis(50)),
     None => Duration::from_millis(50),
 };
 
 impl Server {
-    /// Ends the server and its connections: [closes](Server::close) it; wakes those who wait for their peer, whose read
-    /// fails with `ConnectionAborted`, `server is shutting down`; waits until all have ended, at most `grace`; destroys
-    /// what is left, and tells how it went.
+    /// [Closes](Server::close) the server and ends its connections within about `grace`:
+    /// 1. Interrupts connections that wait for their peer. Their reads fail with `ConnectionAborted`,
+    ///    `server is shutting down`.
+    /// 2. Waits until all connections have ended, at most `grace`.
+    /// 3. Destroys the rest, and returns a report.
     ///
-    /// A handler that returns the error of its read, or one that has it as its source, has ended in order. One that is
-    /// writing or computing goes on until it reads. Bytes that had arrived are still read first. A client whose request
-    /// is still on its way is ended unanswered: to lose none, as when another process goes on with the listener,
-    /// [`close`](Self::close) and let those who are connected end.
+    /// A handler that returns the error of its read, or an error with that source, has ended in order. A handler that
+    /// is writing or computing continues until it reads. Bytes that have arrived are still read first. A client whose
+    /// request has not arrived gets no answer. To lose none, as when another process takes over the listener, call
+    /// [`close`](Self::close) and let the connections end.
     ///
-    /// A connection that [`pipe`](crate::net::Socket::pipe) or [`relay`](crate::net::relay) reads from or writes to
-    /// goes on while bytes pass: it is looked at every 50 ms, and interrupted if none have passed since, in either
-    /// direction. In a [channel](Server::events) the receiver is told
-    /// [`ShuttingDown`](crate::net::SocketEvent::ShuttingDown) after what had arrived, and ends the connection.
+    /// A connection in [`pipe`](crate::net::Socket::pipe) or [`relay`](crate::net::relay) continues while bytes pass.
+    /// It is checked every 50 ms, and interrupted if none have passed in either direction since. A
+    /// [channel](Server::events) delivers [`ShuttingDown`](crate::net::SocketEvent::ShuttingDown) after all that had
+    /// arrived, and its receiver ends the connection.
     ///
-    /// Clients that are being told [goodbye](crate::net::WhenFull::RefuseWith) have `grace` for that too, and are then
-    /// cut off. They are no connections, so they are neither finished nor forced; one that could not be let go of in
-    /// time is still running. The same goes for clients whose [PROXY header](crate::net::ServerOptions::proxy_protocol)
-    /// has not arrived: they are refused at once.
+    /// Clients that are receiving a [goodbye](crate::net::WhenFull::RefuseWith) have `grace` too, and are then
+    /// disconnected. They count neither as finished nor as forced. One that could not be closed in time counts as still
+    /// running. Clients whose [PROXY header](crate::net::ServerOptions::proxy_protocol) has not arrived are refused at
+    /// once, and count the same way.
     ///
-    /// Blocks for `grace` and some 50 ms at most (on Windows 550), or for as long as `close` does, which grows with the
-    /// queue: thousands of clients in it take some tenths of a second. Callable from any thread, twice, and from a
-    /// handler or callback: the connection it acts for is left out and goes on, so such a handler returns afterwards;
-    /// one that is to end with the others calls [`begin_shutdown`](Server::begin_shutdown) and goes on reading. Two
-    /// handlers that call it at the same time are both let go when nothing else is left, and neither destroys the
-    /// other's connection. Of two at the same time each reports what it saw, whichever did it. The thread that receives
-    /// the server's [`events`](Server::events) calls [`begin_shutdown`](Server::begin_shutdown) instead: this would
-    /// wait for it, and return when the time is up.
+    /// Blocks for at most `grace` and about 50 ms (on Windows 550), or for as long as `close` does. `close` takes some tenths of a
+    /// second if thousands of clients are queued.
     ///
-    /// [`serve`](Server::serve) in another thread returns when the last handler has returned, which is before this
-    /// does. Where that thread is `main`, the process may end before the report is printed. So `main` joins the thread
-    /// that calls this, or that thread calls [`begin_shutdown`](Server::begin_shutdown), whose report is there when
-    /// `serve` returns.
+    /// Callable from any thread, and several times. Two threads that call it at the same time each return what they
+    /// saw.
+    /// - From a handler or callback: its own connection is left out and stays open, so return from the handler
+    ///   afterwards. A handler that should end with the others calls [`begin_shutdown`](Server::begin_shutdown) and
+    ///   keeps reading. If two handlers call it, both calls return when only those two are left, and neither destroys
+    ///   the other's connection.
+    /// - From the thread that receives the server's [`events`](Server::events): call
+    ///   [`begin_shutdown`](Server::begin_shutdown) instead. This call would wait for its own thread until the time is
+    ///   over.
+    ///
+    /// [`serve`](Server::serve) in another thread returns before this does. If that thread is `main`, the process may
+    /// exit before the report is printed. So let `main` join the thread that calls this, or call
+    /// [`begin_shutdown`](Server::begin_shutdown), whose report is ready when `serve` returns.
     ///
     /// ```
     /// use landline::net::{Server, Socket};
@@ -174,12 +181,12 @@ impl Server {
     pub fn shutdown(&self, grace: Duration) -> ShutdownReport {
         let (start, registry) = (Instant::now(), &self.inner.registry);
         let (ends, until) = (registry.ends(), Deadline::after(grace));
-        // In handlers that are nested too deep, its own connection is cut like the others.
+        // If handlers are nested too deep, the caller's own connection is destroyed like the others.
         let own = own(registry.identity()).unwrap_or_default();
         let _spared = registry.spare(&own);
         self.close();
         registry.interrupt_newcomers();
-        // One more as long as the report of the end is being told.
+        // Counts one more until the `report` hook has returned from the end.
         let left = |view: View| match view.seats() + view.present().saturating_sub(own.len()) {
             0 => usize::from(own.is_empty() && view.phase() < Phase::Over),
             others => others,
@@ -192,28 +199,31 @@ impl Server {
             }
             let look = if goes_on { until.or_after(LOOK_EVERY) } else { until };
             let left = wait_for_others(look);
-            // Before its time it returns if others wait from inside, which then go on.
+            // It returns early if other threads wait from inside, which then continue.
             if left == 0 || until.is_over() || !look.is_over() {
                 break left;
             }
         };
         if still_running > 0 && until.is_over() {
-            // What shuts the server down from inside, as the caller does, is not cut by it.
+            // Connections whose handlers call `shutdown` themselves, as this caller does, are not destroyed.
             let spared = if own.is_empty() { Vec::new() } else { registry.spared() };
             registry.cut(Outcome::Forced, &spared);
             still_running = wait_for_others(Deadline::after(LAST_MOMENT));
         }
-        // By the books, which know of those too that came or were forced by another shutdown meanwhile.
+        // From the counters, which include connections that arrived or were forced by another shutdown meanwhile.
         let (ended, forced) = registry.ends();
         let (ended, forced) = ((ended - ends.0) as usize, (forced - ends.1) as usize);
         ShutdownReport { finished: ended - forced, forced, still_running, elapsed: start.elapsed() }
     }
 
-    /// Begins a [`shutdown`](Server::shutdown) on a thread of its own and returns at once, when the server has begun to
-    /// close: for the thread that receives the server's [`events`](Server::events), which goes on receiving until the
-    /// channel is disconnected; for a handler that goes on reading, whose connection is ended with the others; and to
-    /// end several servers under one clock. [`report`](Server::report) then says how it went: it is there when
-    /// [`serve`](Server::serve), [`wait`](Server::wait) or [`Running::join`](crate::Running::join) returns.
+    /// Starts a [`shutdown`](Server::shutdown) on a new thread, and returns once the server has begun to close.
+    /// [`report`](Server::report) returns the result, which is ready when [`serve`](Server::serve),
+    /// [`wait`](Server::wait) or [`Running::join`](crate::Running::join) returns. Use it
+    ///
+    /// - in the thread that receives the server's [`events`](Server::events), which receives until the channel is
+    ///   disconnected;
+    /// - in a handler that keeps reading, so that its connection ends with the others;
+    /// - to end several servers within the same time.
     ///
     /// ```
     /// use landline::net::Server;
@@ -232,7 +242,7 @@ impl Server {
     /// ```
     ///
     /// # Errors
-    /// The thread cannot be started; nothing was done then.
+    /// The system's error if the thread cannot be started. Nothing was done then.
     pub fn begin_shutdown(&self, grace: Duration) -> io::Result<()> {
         let server = self.clone();
         let name = format!("{} shutdown {}", self.inner.options.threads.thread_name, self.address());
@@ -255,10 +265,9 @@ impl Server {
         }
     }
 
-    /// How the shutdown went that [`begin_shutdown`](Server::begin_shutdown) has begun; `None` before, and while it is
-    /// under way.
-    /// It is there before the server's [`events`](Server::events) are disconnected, and before a
-    /// [`wait`](Server::wait) or [`serve`](Server::serve) from outside returns.
+    /// The result of [`begin_shutdown`](Server::begin_shutdown). `None` before it, and while it is running. It is ready
+    /// before the server's [`events`](Server::events) are disconnected, and before a [`wait`](Server::wait) or
+    /// [`serve`](Server::serve) outside a handler returns.
     pub fn report(&self) -> Option<ShutdownReport> {
         let shutdowns = lock(&self.inner.shutdowns);
         shutdowns.report.filter(|_| shutdowns.under_way == 0)
@@ -266,14 +275,14 @@ impl Server {
 }
 
 impl Listener {
-    /// Closes the server. No code of the program's runs before the listener is gone, so that another thread that closes
-    /// the server waits for none.
+    /// Closes the server. No callback of the program runs until the listener is gone, so another thread that closes the
+    /// server does not wait for one.
     pub(crate) fn close(&self) {
         self.end(!self.adopted && self.made_by == process::id());
     }
 
-    /// `is_shut`: whether the queued clients are answered and the listener is shut down, which reaches every process
-    /// that has it. Otherwise our descriptor is closed and no more.
+    /// `is_shut`: whether queued clients are answered and the listener is shut down, for every process that has it.
+    /// Otherwise only our descriptor is closed.
     fn end(&self, is_shut: bool) {
         let registry = &self.registry;
         if !registry.gate.begin_close() {
@@ -291,12 +300,12 @@ impl Listener {
             if self.options.answer_queued {
                 turned_away.append(&mut self.answer(&presence));
             }
-            // Although no thread may be inside: a child that was forked would keep the port with its copy.
+            // Needed even if no thread accepts: a forked child would keep the port with its copy.
             if let Some(listener) = self.listener() {
                 sys::shut_listener(&listener);
             }
         }
-        // On an adopted listener, an acceptor that gets a client instead of our call still serves it.
+        // On an adopted listener, an acceptor that gets a client instead of our connection still serves it.
         self.call_acceptors_back(is_shut);
         let file = lock(&self.file).take().map_or(Ok(()), |mut file| file.remove());
         drop(lock(&self.spare).take());
@@ -314,8 +323,8 @@ impl Listener {
         }
     }
 
-    /// Waits for the reports of the shutdowns that were begun. For a thread that has seen the server's end, which ends
-    /// them too.
+    /// Waits for the reports of the shutdowns that were begun. They end soon: the caller has seen the end of the
+    /// server.
     fn wait_for_reports(&self) {
         let mut shutdowns = lock(&self.shutdowns);
         while shutdowns.under_way > 0 {
@@ -324,7 +333,7 @@ impl Listener {
         let threads = mem::take(&mut shutdowns.threads);
         drop(shutdowns);
         for thread in threads {
-            // Nothing in it panics.
+            // No code on that thread panics.
             let _ = thread.join();
         }
     }
@@ -336,23 +345,24 @@ impl Listener {
         self.reported.notify_all();
     }
 
-    /// Turns away whom the kernel has connected and nobody has accepted.
+    /// Refuses the clients that the kernel has connected and no thread has accepted.
     ///
-    /// A thread that accepts is blocked in accept(2) only while there is nobody, and a mode that changes does not touch
-    /// it. As many as the backlog holds, since clients may go on coming; those after them are reset.
+    /// The listener is made non-blocking. A thread that is already blocked in accept(2) is not affected by that, and
+    /// blocks only while there is no client. It refuses as many as the backlog holds, since more may keep coming. Those
+    /// after them are reset.
     fn answer(&self, presence: &Arc<Presence>) -> Vec<Refused> {
         use io::ErrorKind::{ConnectionAborted, Interrupted};
         let mut turned_away = Vec::new();
-        // Callers with a time change the mode too.
+        // Callers with a time change the listener's mode too.
         let _told = lock(&self.told);
         let listener = self.listener().filter(|listener| listener.set_nonblocking(true).is_ok());
         let Some(listener) = listener else { return turned_away };
-        // The kernel keeps one more than it is told.
+        // The kernel keeps one more than listen(2) asked for.
         for _ in 0..=self.options.backlog.min(sys::longest_backlog()) {
             match listener.accept() {
                 Ok((socket, remote)) => {
                     let remote = Address::of(&remote).unwrap_or_else(|| PathBuf::new().into());
-                    // Whom a list shuts out hears no goodbye now either.
+                    // Clients on a block list get no goodbye here either.
                     let by = self.shut_out(&remote).unwrap_or(RefusedBy::Closing);
                     let stream = TcpStream::from(socket);
                     if self.registry.reporter.is_on() {
@@ -368,14 +378,14 @@ impl Listener {
         turned_away
     }
 
-    /// Waits until no thread is inside accept(2), connecting to ourselves where nothing else wakes them.
+    /// Waits until no thread is in accept(2). Where nothing else wakes them, it connects to the server itself.
     ///
-    /// An acceptor has a seat before it looks whether the server is closing, so it is either counted here or never
+    /// An acceptor counts itself in before it checks whether the server is closing. So it is counted here, or never
     /// enters accept(2).
     fn call_acceptors_back(&self, is_shut: bool) {
         let gate = &self.registry.gate;
         let gone = |time| gate.wait(Deadline::after(time), &[], &|view| view.seats() == 0).seats() == 0;
-        // On a listener that does not block none stays inside.
+        // On a non-blocking listener, no thread stays in accept(2).
         let are_woken = is_shut && sys::SHUTDOWN_WAKES_ACCEPT
             || self.listener().is_some_and(|listener| sys::is_nonblocking(&listener).unwrap_or(false));
         let first = if are_woken { Duration::from_millis(20) } else { Duration::ZERO };
@@ -383,7 +393,7 @@ impl Listener {
             return;
         }
         if !self.is_called {
-            // They look around by themselves; one that does not is still running.
+            // These threads poll. One that does not return in time is still running.
             gone(Duration::from_millis(1500));
             return;
         }
@@ -395,12 +405,13 @@ impl Listener {
         }
     }
 
-    /// Connects to ourselves, once for each thread that accepts. When the backlog is full this fails, but then nobody
-    /// is blocked in accept(2) either. When there is no descriptor, an acceptor may be blocked all the same, since it
-    /// set its own aside before; the spare one calls the first of them back, which gives up two in its turn.
+    /// Connects to the server itself, once for each accepting thread. If the backlog is full, connecting fails, but
+    /// then no thread is blocked in accept(2). If no descriptor is free, an acceptor may still be blocked, since
+    /// accept(2) reserves its descriptor first. Closing the spare descriptor lets one connect succeed. The acceptor it
+    /// wakes then frees two descriptors.
     fn call(&self) {
         for _ in 0..self.registry.gate.view().seats() {
-            // Under the lock, so that the acceptor that gets the call finds its number in the list.
+            // Under the lock, so that the acceptor finds the connection's address in the list.
             let mut wakers = lock(&self.wakers);
             let call = self.call_once().or_else(|error| match lock(&self.spare).take() {
                 Some(spare) => {
@@ -415,7 +426,7 @@ impl Listener {
         }
     }
 
-    /// Connects to ourselves; gives the address by which the acceptor knows the connection.
+    /// Connects to the server itself. Returns the address by which the acceptor recognizes the connection.
     fn call_once(&self) -> io::Result<Option<Address>> {
         if let Some(path) = &self.path {
             return unix::call(path);
@@ -425,7 +436,7 @@ impl Listener {
         };
         let patience = Duration::from_millis(250);
         let call = TcpStream::connect_timeout(&at, patience).or_else(|error| match self.address.ip() {
-            // The system may have no IPv6, although it can be bound.
+            // The system may have no IPv6 address, although `::` can be bound.
             Some(IpAddr::V6(ip)) if ip.is_unspecified() => {
                 TcpStream::connect_timeout(&(Ipv4Addr::LOCALHOST, at.port()).into(), patience)
             }
@@ -434,8 +445,8 @@ impl Listener {
         call.local_addr().map(|own| Some(own.into()))
     }
 
-    /// accept(2); `None` for a call of ours. A call has ended by then, by a reset: after an orderly end its own end
-    /// could keep the port for a while.
+    /// accept(2). `None` for a connection made to wake the thread. That one is reset, since an orderly end could keep
+    /// the port in use for a while.
     pub(crate) fn accept_client(&self, listener: &socket2::Socket) -> Option<io::Result<(socket2::Socket, SockAddr)>> {
         let accepted = listener.accept();
         match &accepted {
@@ -447,7 +458,8 @@ impl Listener {
         }
     }
 
-    /// Whether an accepted connection is a call of ours. Each call comes once. After that, a client may have its port.
+    /// Whether an accepted connection was made to wake the thread. Each is removed when it is found, since a client may
+    /// get its port later.
     fn is_call(&self, remote: &SockAddr) -> bool {
         let mut wakers = lock(&self.wakers);
         let place = Address::of(remote).and_then(|remote| wakers.iter().position(|own| *own == remote));
@@ -456,7 +468,7 @@ impl Listener {
 }
 
 impl Drop for Listener {
-    /// The last handle is gone, so no thread accepts.
+    /// Runs when the last handle is dropped, so no thread accepts.
     fn drop(&mut self) {
         if !self.is_closing() {
             self.end(false);
