@@ -1,4 +1,4 @@
-//! Reading and writing by way of buffers: many small pieces, lines, and messages of a known length.
+//! Buffered reading and writing: many small pieces, lines, and messages of a known length.
 
 use std::io::{self, BufRead, IoSlice, Read, Write};
 use std::sync::atomic::Ordering::SeqCst;
@@ -9,16 +9,16 @@ use crate::net::socket::Socket;
 use crate::net::socket::connection::BUFFERED;
 use crate::net::socket::write::{Data, length};
 
-/// A connection with a buffer for each direction, as std's `BufReader` and `BufWriter` in one. Made by
+/// A connection with a buffer for each direction, like std's `BufReader` and `BufWriter` in one. Made by
 /// [`Socket::buffered`].
 ///
-/// What is written is kept until the buffer of 8 KiB is full, until [`flush`](Write::flush), until the read buffer is
-/// empty and must be filled again, or until this is dropped. So a program that answers request after request needs no
-/// flush: the answers leave, by one system call, before it waits for the next request.
+/// Written data is kept until the buffer of 8 KiB is full, until [`flush`](Write::flush), until the read buffer is
+/// empty and must be filled again, or until this is dropped. So a program that answers requests needs no flush: its
+/// answers leave, by one system call, before it waits for the next request.
 ///
-/// A tick (see [`Error::is_tick`]) loses nothing, neither in [`read_exact`](Read::read_exact) nor in
-/// [`read_until`](BufRead::read_until) nor in a line: the next call begins with what had arrived. So does an end within
-/// a message.
+/// A tick (see [`Error::is_tick`]) loses nothing, in [`read_exact`](Read::read_exact),
+/// [`read_until`](BufRead::read_until) or a line. The next call begins with what had arrived. The same holds if the
+/// peer ends within a message.
 ///
 /// ```
 /// use std::io::Write;
@@ -44,23 +44,24 @@ use crate::net::socket::write::{Data, length};
 ///
 /// # Other handles
 ///
-/// A connection has one `Buffered` at a time. Other handles may write, end and destroy it; what they write goes out
-/// before what is kept here. What they read is missing here, so let one thread read.
+/// A connection has one `Buffered` at a time. Other handles may write, end and destroy the connection. Their data is
+/// sent before the data kept here. Data that they read is missing here, so let one thread read.
 ///
-/// Dropping it gives what was received and not read back to the connection, whose next reads, or
-/// [`pipe`](Socket::pipe), or next `Buffered`, begin with it. It also flushes, which blocks as
-/// [`flush`](Write::flush) does, but not while the thread panics; a failure is [reported](crate::Report::Failed).
-/// [`into_inner`](Buffered::into_inner) does the same and returns the failure.
+/// Dropping it gives received and unread data back to the connection. The next read, [`pipe`](Socket::pipe) or
+/// `Buffered` begins with it. Dropping also flushes, and blocks as [`flush`](Write::flush) does, unless the thread is
+/// panicking. A failure is [reported](crate::Report::Failed). [`into_inner`](Buffered::into_inner) does the same and
+/// returns the failure.
 ///
 /// # Errors
 ///
-/// Those of [`Socket::read`] and [`Socket::write_all`]. A flush before a read may fail too. If its time is over, the
-/// read returns that, and the rest is kept. Any other failure is kept, and what was kept to be written is thrown away,
-/// while reading goes on: the next write or flush returns it, or the read that comes to the end. So a client that has
-/// sent two requests and gone away still has its second one read.
+/// Those of [`Socket::read`] and [`Socket::write_all`]. A flush before a read may fail too:
+/// - If it times out, the read returns that error, and the rest is kept.
+/// - After any other failure the written data is discarded and reading continues. The next write or flush returns the
+///   error, or the read that reaches the end. So the second request of a client that has sent two and disconnected is
+///   still read.
 pub struct Buffered {
     socket: Socket,
-    /// What was received and not given out yet is the part from `start` to `end`.
+    /// Received and unread data is from `start` to `end`.
     input: Vec<u8>,
     start: usize,
     end: usize,
@@ -70,22 +71,22 @@ pub struct Buffered {
     line_limit: usize,
 }
 
-/// The size of the buffers, as std's. That for reading grows for a line that is longer.
+/// The size of the buffers, as in std. The read buffer grows for a longer line.
 const SIZE: usize = 8 * 1024;
 
-/// The buffer for reading is let go, once it is empty, when it has become larger.
+/// A larger read buffer is freed once it is empty.
 const LARGEST_KEPT: usize = 64 * 1024;
 
 /// The limit of a line, in bytes.
 pub(crate) const LINE_LIMIT: usize = 64 * 1024;
 
 impl Socket {
-    /// The connection with a buffer for each direction; see [`Buffered`].
+    /// Returns the connection with a buffer for each direction. See [`Buffered`].
     ///
     /// # Errors
-    /// `ERR_SOCKET_BUFFERED`, of kind `ResourceBusy`, while there is another one of this connection: two would each
-    /// have a part of what arrives. Drop it, or take it apart by [`into_inner`](Buffered::into_inner). `NotConnected`
-    /// once the socket is closed.
+    /// - `ERR_SOCKET_BUFFERED`, of kind `ResourceBusy`, while the connection has another `Buffered`. Each of two would
+    ///   get a part of the data. Drop the other, or call its [`into_inner`](Buffered::into_inner).
+    /// - `NotConnected` once the socket is closed.
     #[doc(alias = "cork")]
     #[doc(alias = "uncork")]
     #[doc(alias = "writev")]
@@ -109,23 +110,24 @@ impl Socket {
 
 /// Lines.
 impl Buffered {
-    /// The next line, without its end, LF or CRLF; `None` at the peer's end. What stands before that without a line end
-    /// is the last line. Blocks until a whole line has arrived.
+    /// The next line, without its LF or CRLF. `None` at the peer's end. Text before the end without a line end is the
+    /// last line. Blocks until a whole line has arrived.
     ///
     /// # Errors
-    /// `InvalidData` if the line is longer than the [limit](Self::set_line_limit), not counting its end; it is not
-    /// taken, so each further call says so again. `InvalidData` if it is not UTF-8; the next line follows. Otherwise
-    /// see above; after a tick the next call goes on where this one stopped.
+    /// - `InvalidData` if the line, without its line end, is longer than the [limit](Self::set_line_limit). It is not
+    ///   taken, so each further call fails too.
+    /// - `InvalidData` if it is not UTF-8. The next call returns the next line.
+    /// - Those of [`Buffered`]. After a tick the next call continues with what had arrived.
     pub fn next_line(&mut self) -> io::Result<Option<String>> {
         let line = self.next_line_bytes()?;
         line.map(|line| str::from_utf8(line).map(String::from).map_err(not_utf8)).transpose()
     }
 
-    /// As [`next_line`](Self::next_line), in any encoding, and lent from the buffer: nothing is copied or allocated.
-    /// For text, so does [`read_line`](BufRead::read_line), into a `String` that is used again.
+    /// Like [`next_line`](Self::next_line), in any encoding. Borrows the line from the buffer, without copying or
+    /// allocating. For text, [`read_line`](BufRead::read_line) into a reused `String` does not allocate either.
     ///
     /// # Errors
-    /// Those of `next_line`, but for UTF-8.
+    /// Those of `next_line`, except for UTF-8.
     pub fn next_line_bytes(&mut self) -> io::Result<Option<&[u8]>> {
         let (line, end) = match self.whole_line()? {
             0 => return Ok(None),
@@ -136,8 +138,8 @@ impl Buffered {
         Ok(Some(line))
     }
 
-    /// The lines to come: an iterator of `io::Result<String>`. Each step is a [`next_line`](Self::next_line). It goes
-    /// on after a tick, and after a line that is not UTF-8; any other error is the last step.
+    /// An iterator over the following lines, as `io::Result<String>`. Each step is a [`next_line`](Self::next_line). It
+    /// continues after a tick and after a line that is not UTF-8. Any other error is the last step.
     pub fn lines(mut self) -> impl Iterator<Item = io::Result<String>> {
         let mut is_over = false;
         std::iter::from_fn(move || {
@@ -153,18 +155,18 @@ impl Buffered {
         })
     }
 
-    /// How long a line may be, in bytes, its end not counted: 64 KiB unless it is set here.
+    /// Sets how long a line may be, in bytes without its line end: 64 KiB unless it is set here.
     pub fn set_line_limit(&mut self, bytes: usize) {
         self.line_limit = bytes;
     }
 
-    /// The length of the next line with its end, which is in the buffer then; 0 at the peer's end.
+    /// Reads until the next line is in the buffer. Returns its length with the line end, 0 at the peer's end.
     fn whole_line(&mut self) -> io::Result<usize> {
         let mut searched = 0;
         loop {
             let held = self.buffer();
             let length = find(b'\n', &held[searched..]).map(|at| searched + at);
-            // A CR at the end may be part of the line's.
+            // A CR at the end may belong to the line end.
             let text = length.unwrap_or(held.len());
             let text = text - usize::from(held[..text].ends_with(b"\r"));
             if text > self.line_limit {
@@ -175,7 +177,7 @@ impl Buffered {
             }
             searched = held.len();
             if self.fill(self.line_limit.saturating_add(2))? == 0 {
-                // The CR was none.
+                // It did not.
                 return if searched > self.line_limit { Err(self.too_long()) } else { Ok(searched) };
             }
         }
@@ -186,24 +188,24 @@ impl Buffered {
     }
 }
 
-/// The connection below.
+/// The connection inside.
 impl Buffered {
-    /// What was received and not read yet. Never blocks, and reads nothing.
+    /// Received and unread data. Never blocks, and reads nothing.
     pub fn buffer(&self) -> &[u8] {
         &self.input[self.start..self.end]
     }
 
-    /// The connection. Reading from it misses what is in the [buffer](Self::buffer).
+    /// The connection. A read from it does not return what is in the [buffer](Self::buffer).
     pub fn get_ref(&self) -> &Socket {
         &self.socket
     }
 
-    /// Flushes, and takes it apart. What was received and not read stays with the connection: whatever reads from it
-    /// next begins with that, also [`pipe`](Socket::pipe) and [`relay`](crate::net::relay), as after a CONNECT, a
+    /// Flushes and returns the connection. Received and unread data stays with it: whatever reads from it next begins
+    /// with that data, including [`pipe`](Socket::pipe) and [`relay`](crate::net::relay). Use it after a CONNECT, a
     /// STARTTLS or an upgrade. Blocks as [`flush`](Write::flush) does.
     ///
     /// # Errors
-    /// Those of `flush`. What could not be written is lost then; what was received is not.
+    /// Those of `flush`. Data that could not be written is lost. Received data is not.
     pub fn into_inner(mut self) -> io::Result<Socket> {
         self.flush().inspect_err(|_| self.output.clear())?;
         Ok(self.socket.clone())
@@ -218,7 +220,7 @@ impl Buffered {
         self.socket.end()
     }
 
-    /// What a read would do now, as [`Socket::available`] says; what is in the [buffer](Self::buffer) counts. Flushes
+    /// What a read would return now, as in [`Socket::available`]. Data in the [buffer](Self::buffer) counts. Flushes
     /// nothing, and never blocks.
     ///
     /// # Errors
@@ -230,8 +232,8 @@ impl Buffered {
         }
     }
 
-    /// Reads more behind what is held, which may be in another place then: not much more than `most` bytes in all. 0 at
-    /// the peer's end.
+    /// Reads more after the held data, up to about `most` bytes in all. May move the held data. Returns 0 at the peer's
+    /// end.
     fn fill(&mut self, most: usize) -> io::Result<usize> {
         self.flush_before_read()?;
         if self.start > 0 {
@@ -261,7 +263,7 @@ impl Buffered {
         }
     }
 
-    /// After a read of `n` bytes: a flush that has failed is told at the end.
+    /// Called after a read of `n` bytes. At the end, returns the error of a failed flush.
     fn check_end(&mut self, n: usize) -> io::Result<usize> {
         match self.failed.take_if(|_| n == 0) {
             Some(error) => Err(error.into()),
@@ -269,20 +271,20 @@ impl Buffered {
         }
     }
 
-    /// Takes `length` bytes of what is held, and says where they are.
+    /// Consumes `length` bytes of held data. Returns where they are.
     fn take(&mut self, length: usize) -> (usize, usize) {
         let start = self.start;
         self.start += length;
         (start, self.start)
     }
 
-    /// Writes what is kept. After a timeout the rest is kept; after any other error it is thrown away.
+    /// Writes the kept data. After a timeout the rest is kept. After any other error it is discarded.
     fn write_out(&mut self) -> io::Result<()> {
         let (n, result) = self.socket.connection.turn().write(Data::One(&self.output));
         self.written(n, result).map(drop)
     }
 
-    /// Writes what is kept, then `more`, by one call; gives how much of `more` was written.
+    /// Writes the kept data, then `more`, by one call. Returns how many bytes of `more` were written.
     fn write_out_with(&mut self, more: &[IoSlice<'_>]) -> io::Result<usize> {
         let (mut buffers, mut count) = ([IoSlice::new(&[]); 64], 1);
         buffers[0] = IoSlice::new(&self.output);
@@ -294,7 +296,7 @@ impl Buffered {
         self.written(n, result)
     }
 
-    /// After a write of `n` bytes of what is kept and of more: how many of these.
+    /// After `n` bytes of kept data and `more` were written: how many were of `more`.
     fn written(&mut self, n: usize, result: io::Result<()>) -> io::Result<usize> {
         let kept = self.output.len();
         self.output.copy_within(n.min(kept).., 0);
@@ -310,7 +312,7 @@ impl Buffered {
         }
     }
 
-    /// Keeps what is to be written if there is room, or else writes it behind what is kept.
+    /// Keeps `data` if there is room. Otherwise writes it after the kept data.
     fn keep_or_write(&mut self, data: &[IoSlice<'_>]) -> io::Result<usize> {
         if let Some(error) = self.failed.take() {
             return Err(error.into());
@@ -343,7 +345,7 @@ impl Read for Buffered {
         Ok(n)
     }
 
-    /// What was read before an error is not lost: the next read begins with it.
+    /// Bytes read before an error are not lost. The next read begins with them.
     fn read_exact(&mut self, buf: &mut [u8]) -> io::Result<()> {
         self.socket.connection.check_open("read")?;
         while self.end - self.start < buf.len() && buf.len() <= self.input.len() {
@@ -379,11 +381,11 @@ impl BufRead for Buffered {
     }
 
     fn consume(&mut self, n: usize) {
-        // As std's do: never more than there is.
+        // At most what is there, as in std.
         self.take(n.min(self.end - self.start));
     }
 
-    /// Takes nothing before the byte has arrived, or the peer's end.
+    /// Takes nothing until the byte or the peer's end has arrived.
     fn read_until(&mut self, byte: u8, buf: &mut Vec<u8>) -> io::Result<usize> {
         let mut searched = 0;
         let length = loop {
@@ -401,7 +403,7 @@ impl BufRead for Buffered {
         Ok(length)
     }
 
-    /// Takes nothing before the whole line has arrived, or the peer's end. A line that is longer than the
+    /// Takes nothing until the whole line or the peer's end has arrived. A line longer than the
     /// [limit](Buffered::set_line_limit) is an error, as in [`next_line`](Buffered::next_line).
     fn read_line(&mut self, buf: &mut String) -> io::Result<usize> {
         let length = self.whole_line()?;
@@ -420,7 +422,7 @@ impl Write for Buffered {
         self.keep_or_write(data)
     }
 
-    /// Writes what is kept: send(2). Blocks as [`Socket::write_all`] does.
+    /// Writes the kept data: send(2). Blocks as [`Socket::write_all`] does.
     fn flush(&mut self) -> io::Result<()> {
         match self.failed.take() {
             Some(error) => Err(error.into()),
@@ -438,7 +440,7 @@ impl Drop for Buffered {
         connection.unread(&self.input[self.start..self.end]);
         connection.flags.fetch_and(!BUFFERED, SeqCst);
         let owner = connection.owner();
-        // Of a closed connection the end has been told, and the server may be over.
+        // The end of a closed connection was reported already, and the server may have ended.
         if let (Err(error), false) = (flushed, connection.is_closed()) {
             let _frame = owner.as_ref().map(|owner| owner.frame());
             connection.tell_failed(&error.into());
@@ -453,7 +455,7 @@ impl fmt::Debug for Buffered {
     }
 }
 
-/// Where a byte first is. By std's reader of a slice, which looks at several at once.
+/// The position of the first `byte`. Uses std's slice reader, which examines several bytes at once.
 fn find(byte: u8, mut bytes: &[u8]) -> Option<usize> {
     let all = bytes;
     let length = bytes.skip_until(byte).unwrap_or(0);

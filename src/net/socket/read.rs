@@ -1,5 +1,4 @@
-//! Reading from a connection: the one place where a received byte is counted, and where the kernel's answers get their
-//! meaning.
+//! Reading from a connection. Received bytes are counted here only, and the kernel's results are interpreted here.
 
 use std::io::{self, BufRead, BufReader};
 use std::mem::MaybeUninit;
@@ -21,14 +20,14 @@ use crate::sync::deadline::Deadline;
 use crate::sync::poison::lock;
 use crate::sys;
 
-/// What reads or peeks, into a buffer that is not empty: what was put back, or by a system call.
+/// Reads or peeks into a non-empty buffer, from the bytes put back or by a system call.
 type Call<'a> = &'a mut dyn FnMut(&TcpStream) -> io::Result<usize>;
 
 impl Connection {
-    /// Reads into a buffer that is not empty; 0 means that the peer has ended.
+    /// Reads into a non-empty buffer. 0 is the peer's end.
     pub(crate) fn read(&self, buf: &mut [u8]) -> io::Result<usize> {
         let stream = self.stream("read")?;
-        // Nearly every read goes this way; the general one costs a third more.
+        // The fast path of nearly every read. The general path costs a third more.
         let is_plain = |_: &_| !self.may_have(CLOSED | TIMED | UNREAD | READ_ENDED);
         if let Some(_turn) = self.reading.try_take().filter(is_plain) {
             match io::Read::read(&mut &*stream, buf) {
@@ -46,7 +45,7 @@ impl Connection {
         })
     }
 
-    /// As `read`, into several buffers that are not all empty.
+    /// Like `read`, into several buffers that are not all empty.
     pub(crate) fn read_vectored(&self, bufs: &mut [io::IoSliceMut<'_>]) -> io::Result<usize> {
         let stream = self.stream("read")?;
         self.receive(&stream, &mut None, &mut |mut stream| {
@@ -66,7 +65,7 @@ impl Connection {
         })
     }
 
-    /// Fills the buffer. What was read before an error is put back, so that the next read begins with it.
+    /// Fills the buffer. Bytes read before an error are put back, so the next read begins with them.
     pub(crate) fn read_exact(&self, buf: &mut [u8]) -> io::Result<()> {
         let mut filled = 0;
         while filled < buf.len() {
@@ -84,12 +83,12 @@ impl Connection {
         Ok(())
     }
 
-    /// Reads by `call`. An idle time that was told already is passed over.
+    /// Reads by `call`. An idle timeout that was already reported is ignored.
     pub(crate) fn receive(&self, stream: &TcpStream, told: &mut Option<IdleMark>, call: Call<'_>) -> io::Result<usize> {
         self.received(self.look(stream, told, call)?)
     }
 
-    /// Counts what a read has given.
+    /// Counts `n` bytes that were read.
     #[inline]
     fn received(&self, n: usize) -> io::Result<usize> {
         if n > 0 {
@@ -101,11 +100,12 @@ impl Connection {
         Ok(n)
     }
 
-    /// What reading and peeking have in common: the turn to do so, the call, and what its failures mean.
+    /// The common part of reading and peeking: the turn, the call, and the meaning of its failure.
     #[inline]
     fn look(&self, stream: &TcpStream, told: &mut Option<IdleMark>, call: Call<'_>) -> io::Result<usize> {
-        // Closed before the call: a loop that was busy elsewhere would empty the receive buffer. What is left there
-        // makes the close send RST; with nothing left, a peer whose window is shut hears of it minutes later.
+        // Checked before the call, since a loop that was busy elsewhere would otherwise empty the receive buffer.
+        // Unread data makes the close send RST. Without it, a peer whose window is closed notices the close only
+        // minutes later.
         if self.may_have(CLOSED | TIMED | READ_ENDED) {
             return self.look_in_time(stream, told, call);
         }
@@ -122,7 +122,7 @@ impl Connection {
         }
     }
 
-    /// The same with a look at the timers, and where another thread reads.
+    /// Like `look`, with timers, or while another thread reads.
     #[cold]
     fn look_in_time(&self, stream: &TcpStream, told: &mut Option<IdleMark>, call: Call<'_>) -> io::Result<usize> {
         let mut limits = self.timers.begin(Direction::Read);
@@ -168,7 +168,7 @@ impl Connection {
         }
     }
 
-    /// What the result of a call means, for the thread that has the turn.
+    /// Interprets the result of a call. The thread has the turn.
     #[cold]
     fn outcome(&self, stream: &TcpStream, result: io::Result<usize>) -> io::Result<usize> {
         match result {
@@ -180,8 +180,8 @@ impl Connection {
         }
     }
 
-    /// What a read would do now, without waiting: `Some(0)` at the peer's end, at least so many bytes, `None` if it
-    /// would wait.
+    /// What a read would return now, without waiting: `Some(0)` at the peer's end, `Some(n)` for at least `n` bytes,
+    /// `None` if it would block.
     pub(crate) fn available(&self) -> io::Result<Option<usize>> {
         const MOST: usize = 16 * 1024;
         let stream = self.stream("read")?;
@@ -195,7 +195,8 @@ impl Connection {
             }
         }
         let mut buffer = [MaybeUninit::uninit(); MOST];
-        // An error that the call takes from the socket is kept before a read that gets 0 for it looks here.
+        // The lock is held during the call. If the call takes the socket's error, that error is stored before another
+        // read that gets 0 checks for it.
         let mut broken = lock(&self.broken);
         let result = loop {
             match sys::peek_now(&stream, &mut buffer) {
@@ -205,7 +206,7 @@ impl Connection {
         };
         match result {
             _ if self.is_closed() => Err(self.gone("read").into()),
-            // Meanwhile: what looks like the peer's end is ours.
+            // Reading was ended meanwhile, so this is our end and not the peer's.
             _ if self.has(READ_ENDED) => Ok(Some(0)),
             Ok(0) => match broken.clone() {
                 Some(error) => Err(error.into()),
@@ -216,7 +217,7 @@ impl Connection {
             },
             Ok(n) => Ok(Some(n)),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => match self.has(INTERRUPTED) {
-                // Where shutdown(2) does not end reads; elsewhere a read gives 0 then.
+                // Where shutdown(2) does not end reads. Elsewhere a read returns 0 then.
                 true if !sys::SHUTDOWN_WAKES_READ => Err(shutting_down().into()),
                 _ => Ok(None),
             },
@@ -227,8 +228,8 @@ impl Connection {
         }
     }
 
-    /// A read got 0 bytes. That is the peer's end, unless the connection has failed, or was interrupted. `reads`:
-    /// whether the thread has the turn to read.
+    /// Called when a read returned 0 bytes. It is the peer's end, unless the connection has failed or was interrupted.
+    /// `reads`: whether the thread has the turn to read.
     fn check_end(&self, stream: &TcpStream, reads: bool) -> io::Result<()> {
         if let Some(error) = self.first_error(stream, reads) {
             return Err(error.into());
@@ -236,7 +237,7 @@ impl Connection {
         if self.peer_ended() {
             return Ok(());
         }
-        // The peer's end would look the same, but what is taken for the end must be one.
+        // The peer's end would look the same, but an end that is reported must be the peer's.
         if self.has(INTERRUPTED) && sys::SHUTDOWN_WAKES_READ {
             return Err(shutting_down().into());
         }
@@ -244,7 +245,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Where shutdown(2) does not end reads: whether the server shuts down, and all that had arrived is read.
+    /// Whether the server shuts down and everything that had arrived was read, where shutdown(2) does not end reads.
     fn is_interrupted_at(&self, stream: &TcpStream) -> bool {
         !sys::SHUTDOWN_WAKES_READ
             && self.has(INTERRUPTED)
@@ -253,8 +254,8 @@ impl Connection {
                 .is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
     }
 
-    /// The error of the connection. The system tells it once, to any call that is under way, and an end to the others:
-    /// to a read while another thread writes, or to `available` while another thread reads.
+    /// The error of the connection. The system reports it to one call only, and 0 bytes to the others: to a read while
+    /// another thread writes, or to `available` while another thread reads.
     fn first_error(&self, stream: &TcpStream, reads: bool) -> Option<Error> {
         let known = || lock(&self.broken).clone();
         let is_busy = || self.writing.is_taken() || !reads && self.reading.is_taken();
@@ -264,7 +265,7 @@ impl Connection {
         if self.peer_ended() || !is_busy() || self.has_peer(stream) {
             return None;
         }
-        // No call on it blocks any more. One that was told the error is about to say so.
+        // No call on the connection blocks any more. The call that got the error is about to store it.
         let patience = Deadline::after(Duration::from_millis(100));
         loop {
             match known() {
@@ -274,17 +275,17 @@ impl Connection {
         }
     }
 
-    /// Whether the connection has its peer still, whose end may have been read.
+    /// Whether the connection still has its peer, whose end may have been read.
     fn has_peer(&self, stream: &TcpStream) -> bool {
         match self.family() {
-            // A connected socket keeps its peer's address. Writing nothing fails once the peer is gone.
+            // A connected Unix socket keeps its peer's address. An empty write fails once the peer is gone.
             Family::Unix => sys::write_now(stream, &[]).is_ok(),
             _ => SockRef::from(stream).peer_addr().is_ok(),
         }
     }
 
-    /// Keeps the first error of the connection for the reads to come. EPIPE is none: it comes after another, or it is
-    /// what writing to a peer that has ended in order leads to. Nor is EAGAIN, which says nothing of the connection.
+    /// Stores the first error of the connection for later reads. EPIPE is not stored: it follows another error, or a
+    /// write to a peer that has ended in order. Nor is EAGAIN, which says nothing about the connection.
     pub(crate) fn broke(&self, call: &'static str, error: &io::Error) -> Error {
         if !matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::WouldBlock) {
             lock(&self.broken).get_or_insert(failed("read", error));
@@ -292,7 +293,7 @@ impl Connection {
         failed(call, error)
     }
 
-    /// Puts bytes back that were read: the next reads give them first, and they do not count as read.
+    /// Puts back bytes that were read. The next reads return them first, and they do not count as read.
     pub(crate) fn unread(&self, bytes: &[u8]) {
         self.put_back(bytes);
         self.bytes_read.fetch_sub(bytes.len() as u64, Relaxed);
@@ -306,7 +307,7 @@ impl Connection {
         }
     }
 
-    /// Gives what was put back, as far as there is room.
+    /// Copies out bytes that were put back, as far as there is room.
     #[inline]
     fn give_unread(&self, buf: &mut [u8], take: bool) -> usize {
         if self.may_have(UNREAD) { self.give_some_unread(buf, take) } else { 0 }
@@ -324,8 +325,8 @@ impl Connection {
     }
 }
 
-/// The error of a failed call. One by which the system gives the peer up is no timeout of a call, after which a loop
-/// would go on.
+/// The error of a failed call. If the system has given up on the peer, it must not look like a timeout of a call, after
+/// which a loop would continue.
 fn failed(call: &'static str, error: &io::Error) -> Error {
     match error.kind() {
         io::ErrorKind::TimedOut => Error::call(call, error).of_kind(io::ErrorKind::ConnectionAborted),
@@ -333,49 +334,49 @@ fn failed(call: &'static str, error: &io::Error) -> Error {
     }
 }
 
-/// What a connection is read with until one read fills it. Connections that only wait, or whose messages are short,
-/// share pages with each other then; with the large buffer between them each would have pages of its own.
+/// The buffer size until one read fills it. With it, connections that wait or have short messages share memory pages.
+/// With the large buffer, each would use pages of its own.
 const SMALL: usize = 2 * 1024;
 
-/// The received bytes, piece by piece, in a buffer that is reused.
+/// The received bytes, piece by piece, in one reused buffer.
 pub(crate) struct Chunks<'a> {
     connection: &'a Connection,
     reader: BufReader<&'a TcpStream>,
-    /// How large the buffer may become.
+    /// The largest size of the buffer.
     most: usize,
     given: usize,
-    /// The piece that `next` gave last, if it had been put back.
+    /// The last piece of `next`, if it came from bytes that were put back.
     back: Vec<u8>,
     /// Whether a piece that is read while the connection is paused is put back.
     pauses: bool,
-    /// The last one was.
+    /// Whether the last piece was put back.
     is_put_back: bool,
     told: Option<IdleMark>,
 }
 
 impl<'a> Chunks<'a> {
-    /// In pieces of at most `most` bytes, [`CHUNK`] or more.
+    /// Returns pieces of at most `most` bytes, which is [`CHUNK`] or more.
     pub(crate) fn new(connection: &'a Connection, stream: &'a TcpStream, most: usize) -> Chunks<'a> {
         let reader = BufReader::with_capacity(SMALL, stream);
         Chunks { connection, reader, most, given: 0, back: Vec::new(), pauses: false, is_put_back: false, told: None }
     }
 
-    /// Of a loop that a pause holds back: what arrives in a read that the pause finds under way is for other reads, one
-    /// that waits for its turn already among them.
+    /// For a loop that a pause stops. Data of a read that is in progress when the pause begins goes to other reads,
+    /// including one that already waits for its turn.
     pub(crate) fn that_pause(self) -> Chunks<'a> {
         Chunks { pauses: true, ..self }
     }
 
-    /// Whether the piece that `next` gave is not to be used.
+    /// Whether the last piece of `next` must not be used.
     pub(crate) fn was_put_back(&self) -> bool {
         self.is_put_back
     }
 
-    /// The next piece; empty at the peer's end.
+    /// The next piece. Empty at the peer's end.
     pub(crate) fn next(&mut self) -> io::Result<&[u8]> {
         let capacity = self.reader.capacity();
         if self.given == capacity && capacity < self.most {
-            // There may be much more where this came from.
+            // A full buffer means that there may be much more.
             let larger = if capacity < CHUNK { CHUNK } else { self.most };
             self.reader = BufReader::with_capacity(larger, *self.reader.get_ref());
         }
@@ -394,7 +395,7 @@ impl<'a> Chunks<'a> {
             }
             let piece = reader.fill_buf()?;
             if pauses && connection.is_paused() {
-                // While this thread has the turn.
+                // Put back while this thread has the turn.
                 connection.put_back(piece);
                 *is_put_back = !piece.is_empty();
             }
@@ -403,16 +404,16 @@ impl<'a> Chunks<'a> {
         if self.is_put_back {
             connection.bytes_read.fetch_sub(self.given as u64, Relaxed);
         }
-        // Not what was read as reading was ended.
+        // Without bytes that arrived after reading was ended.
         Ok(&self.last()[..self.given])
     }
 
-    /// The piece that `next` gave last.
+    /// The last piece of `next`.
     pub(crate) fn last(&self) -> &[u8] {
         if self.back.is_empty() { self.reader.buffer() } else { &self.back }
     }
 
-    /// Puts that piece back.
+    /// Puts the last piece back.
     pub(crate) fn put_back(&mut self) {
         self.connection.unread(self.last());
     }

@@ -1,4 +1,4 @@
-//! What can be set on a connection.
+//! The settings of a connection.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -18,8 +18,10 @@ impl Socket {
     /// Whether each write is sent at once: TCP_NODELAY. Default: yes, unlike Node, since a reply in two writes would
     /// otherwise wait some 40 ms for the peer's delayed acknowledgement.
     ///
+    /// On a Unix socket it does nothing.
+    ///
     /// # Errors
-    /// `setNoDelay` with the system's code. `NotConnected` once the socket is closed. On a Unix socket it does nothing.
+    /// `setNoDelay` with the system's code. `NotConnected` once the socket is closed.
     #[doc(alias = "set_nodelay")]
     pub fn set_no_delay(&self, on: bool) -> io::Result<()> {
         if self.connection.family() == Family::Unix {
@@ -34,11 +36,12 @@ impl Socket {
         self.connection.settings().no_delay
     }
 
-    /// Whether and when a silent connection is probed; see [`KeepAlive`]. Default: none.
+    /// Whether and when a silent connection is probed. See [`KeepAlive`]. On a Unix socket it does nothing. Default:
+    /// none.
     ///
     /// # Errors
     /// `setKeepAlive` with the system's code, `EINVAL` for a time it cannot take (on Linux more than 32,767 s).
-    /// `NotConnected` once the socket is closed. On a Unix socket it does nothing.
+    /// `NotConnected` once the socket is closed.
     #[doc(alias = "keepalive")]
     #[doc(alias = "setKeepAlive")]
     pub fn set_keep_alive(&self, keep_alive: impl Into<KeepAlive>) -> io::Result<()> {
@@ -54,22 +57,22 @@ impl Socket {
         )
     }
 
-    /// How long what was written may stay unacknowledged by the peer's system, or, while its receive buffer is full,
-    /// may fail to be taken: TCP_USER_TIMEOUT, tcp(7), RFC 5482. Then the system gives the connection up: reads and
-    /// writes fail with `ETIMEDOUT`, of kind `ConnectionAborted`. Whole milliseconds, rounded up; `None` and zero leave
-    /// it to the system, which on Linux goes on sending for some 15 minutes. Default: the system's.
+    /// How long written data may stay unacknowledged, or be blocked by the peer's full receive buffer:
+    /// TCP_USER_TIMEOUT, tcp(7), RFC 5482. Then the system gives up on the connection. Reads and writes fail with
+    /// `ETIMEDOUT`, of kind `ConnectionAborted`. The unit is whole milliseconds, rounded up. `None` and zero leave it
+    /// to the system. Linux retries for about 15 minutes. On a Unix socket it does nothing. Default: the system's.
     ///
-    /// [Keep-alive](KeepAlive) finds a peer that is gone while nothing is under way, but sends no probes while data of
-    /// ours is unacknowledged; this finds it then. With both, Linux gives up an idle connection after this time too,
-    /// once a probe has gone unanswered, whatever the number of probes: set it to the delay and all intervals together.
-    /// It also ends a connection to a peer that lives but has stopped reading for that long.
+    /// [Keep-alive](KeepAlive) detects a dead peer of an idle connection, but sends no probes while our data is
+    /// unacknowledged. This option covers that case. With both, Linux also gives up an idle connection after this time
+    /// once a probe is unanswered, whatever the number of probes. So set it to the delay plus all intervals. It also
+    /// ends a connection to a live peer that has stopped reading for that long.
     ///
     /// # Errors
-    /// `setUserTimeout` with the system's code. `ERR_OUT_OF_RANGE` above 2,147,483,647 ms, some 24 days. `NotConnected`
-    /// once the socket is closed. On a Unix socket it does nothing.
+    /// `setUserTimeout` with the system's code. `ERR_OUT_OF_RANGE` above 2,147,483,647 ms, about 24 days.
+    /// `NotConnected` once the socket is closed.
     ///
     /// # Platform
-    /// Linux and Android alone have it: elsewhere a time other than zero is `ENOTSUP`.
+    /// Only Linux and Android have it. Elsewhere a time other than zero fails with `ENOTSUP`.
     #[doc(alias = "TCP_USER_TIMEOUT")]
     pub fn set_user_timeout(&self, time: impl Into<Option<Duration>>) -> io::Result<()> {
         let time = time.into().unwrap_or_default();
@@ -85,11 +88,11 @@ impl Socket {
         )
     }
 
-    /// How long what was written may stay unacknowledged, as the system says; `None` if nobody has set it.
+    /// How long written data may stay unacknowledged, as the system reports it. `None` if it is not set.
     ///
     /// # Errors
-    /// `getUserTimeout` with the system's code; `ENOTSUP` where there is no such thing, a Unix socket included.
-    /// `NotConnected` once the socket is closed.
+    /// `getUserTimeout` with the system's code: `ENOTSUP` on other systems than Linux and Android, and on a Unix
+    /// socket. `NotConnected` once the socket is closed.
     pub fn user_timeout(&self) -> io::Result<Option<Duration>> {
         let stream = self.connection.stream("user_timeout")?;
         if self.connection.family() == Family::Unix {
@@ -98,11 +101,11 @@ impl Socket {
         Ok(sys::user_timeout(&SockRef::from(&*stream)).map_err(|error| Error::call("getUserTimeout", &error))?)
     }
 
-    /// The type of service, that is, DSCP and ECN, of what is sent from now on: IP_TOS or IPV6_TCLASS. Linux takes the
-    /// ECN bits for itself. Default: 0.
+    /// The type of service (DSCP and ECN) of packets sent from now on: IP_TOS or IPV6_TCLASS. Linux manages the ECN
+    /// bits itself. Default: 0.
     ///
     /// # Errors
-    /// `setTypeOfService` with the system's code; `ENOTSUP` on a Unix socket, and for IPv6 on Windows. `NotConnected`
+    /// `setTypeOfService` with the system's code: `ENOTSUP` on a Unix socket, and for IPv6 on Windows. `NotConnected`
     /// once the socket is closed.
     pub fn set_type_of_service(&self, value: u8) -> io::Result<()> {
         let stream = self.connection.stream("set_type_of_service")?;
@@ -113,7 +116,7 @@ impl Socket {
     /// The type of service.
     ///
     /// # Errors
-    /// `getTypeOfService` with the system's code; `ENOTSUP` on a Unix socket, and for IPv6 on Windows. `NotConnected`
+    /// `getTypeOfService` with the system's code: `ENOTSUP` on a Unix socket, and for IPv6 on Windows. `NotConnected`
     /// once the socket is closed.
     #[doc(alias = "getTypeOfService")]
     pub fn type_of_service(&self) -> io::Result<u8> {
@@ -122,7 +125,7 @@ impl Socket {
         Ok(value.map_err(|error| Error::call("getTypeOfService", &error))?)
     }
 
-    /// Whether it is a socket of IPv6; `Unsupported` for a Unix socket.
+    /// Whether it is an IPv6 socket. `Unsupported` for a Unix socket.
     fn is_v6(&self) -> io::Result<bool> {
         match self.connection.family() {
             Family::Unix => Err(io::ErrorKind::Unsupported.into()),
@@ -130,15 +133,15 @@ impl Socket {
         }
     }
 
-    /// How long one read waits: SO_RCVTIMEO. Then [`read`](Self::read), [`peek`](Self::peek) and what is built of them
-    /// fail by a tick, of kind `TimedOut`: nothing is lost, the next call waits anew, and [`Error::is_tick`] tells it
-    /// from the errors that end a connection. [`each`](Self::each) and channels tell `Timeout` each time. What is
-    /// written has no part in it: for a peer that must speak now and then, whatever we send. `None` is for ever.
-    /// Default: none.
+    /// How long one read waits: SO_RCVTIMEO. Then [`read`](Self::read), [`peek`](Self::peek) and calls built on them
+    /// fail with a tick, of kind `TimedOut`. Nothing is lost, and the next call waits for the whole time again.
+    /// [`Error::is_tick`] distinguishes it from errors that end a connection. [`each`](Self::each) and channels deliver
+    /// `Timeout` each time. Our writes do not extend it, so it suits a peer that must send something regularly. `None`
+    /// waits forever. Default: none.
     ///
-    /// It counts from the next call on; one that is blocked goes by what was set when it began. It is never early, and
-    /// it is late by the kernel's ticks, 1 to 10 ms; of a long time, Linux' timers are late by up to an eighth of it.
-    /// [`read_exact`](Self::read_exact) waits so long for each piece.
+    /// It applies from the next call on. A blocked call keeps the value it began with. It never expires early. It is
+    /// late by the kernel's ticks, 1 to 10 ms. On Linux long times are late by up to an eighth.
+    /// [`read_exact`](Self::read_exact) waits this long for each piece.
     ///
     /// # Errors
     /// `InvalidInput`, `ERR_OUT_OF_RANGE`, for zero, as in std. `NotConnected` once the socket is closed.
@@ -149,14 +152,14 @@ impl Socket {
         Ok(())
     }
 
-    /// How long one write waits while the peer takes nothing: SO_SNDTIMEO. Then it fails by a tick, of kind `TimedOut`;
-    /// part of its bytes may be written, as [`bytes_written`](Self::bytes_written) tells, and [`Write::write`] returns
-    /// how many. What the peer sends has no part in it. `None` is for ever. Default: none.
+    /// How long one write waits while the peer takes nothing: SO_SNDTIMEO. Then it fails with a tick, of kind
+    /// `TimedOut`. Part of its bytes may be written, as [`bytes_written`](Self::bytes_written) says, and
+    /// [`Write::write`] returns how many. What the peer sends does not extend it. `None` waits forever. Default: none.
     ///
-    /// It counts from the next call on. It is never early; a write of which the kernel takes a part and then no more is
-    /// an eighth of the time late at most, and another for each time that it finds some room still. The thread that
-    /// writes an [outbox](Self::outbox) goes on; [`send`](crate::net::Outbox::send), which waits for room there, does
-    /// not.
+    /// It applies from the next call on. It never expires early. A write of which the kernel takes only a part is late
+    /// by at most an eighth of the time, plus another eighth each time there was still some room. The thread that
+    /// writes an [outbox](Self::outbox) ignores it. [`send`](crate::net::Outbox::send), which waits for room there,
+    /// does not.
     ///
     /// # Errors
     /// Those of [`set_read_timeout`](Self::set_read_timeout).
@@ -195,20 +198,19 @@ impl Socket {
         Ok(self.connection.timers.get(Timer::Write))
     }
 
-    /// How long the connection may be idle: no byte read and none written, as Node counts. Then a blocked read or write
-    /// fails by a tick, of kind `TimedOut`, and [`each`](Self::each) tells `Timeout`. Nothing is closed and nothing
-    /// received is lost. The next blocking call waits for the whole time again; `Timeout` is told once, until bytes
-    /// have moved again. `None` and zero switch it off. Default: none. On a closed socket it does nothing.
+    /// How long the connection may be idle: no byte read and none written, as in Node. Then a blocked read or write
+    /// fails with a tick, of kind `TimedOut`, and [`each`](Self::each) delivers `Timeout`. Nothing is closed, and no
+    /// received data is lost. The next blocking call waits for the whole time again. `Timeout` is delivered once until
+    /// bytes have moved again. `None` and zero switch it off. On a closed socket it does nothing. Default: none.
     ///
-    /// Own writes put it off, so it says nothing of a peer that is silent while we write: that is the
-    /// [read timeout](Self::set_read_timeout).
+    /// Our own writes extend it. To notice a peer that sends nothing while we write, use the [read
+    /// timeout](Self::set_read_timeout). To end the connection to a silent peer, destroy it or return the error from
+    /// the handler. [`end`](Self::end) alone would still wait for the peer's end.
     ///
-    /// It counts from the next call on; one that is blocked goes by what was set when it began. It is never early, and
-    /// it is late by the kernel's ticks, 1 to 10 ms; of a long time, Linux' timers are late by up to an eighth of it. A
-    /// write of which the kernel takes a part and then no more is an eighth of the time late, and another for each time
-    /// that it finds some room still. Once `Timeout` was told and bytes were moved by writes of other threads alone,
-    /// the next one is up to 1.6 s late. To give up a peer that is silent, destroy the connection, or return the error
-    /// from the handler: [`end`](Self::end) alone would go on waiting for the peer's end.
+    /// It applies from the next call on. A blocked call keeps the value it began with. It never expires early. It is
+    /// late by the kernel's ticks, 1 to 10 ms. On Linux long times are late by up to an eighth. A write of which the
+    /// kernel takes only a part is late by an eighth, plus another each time there was still some room. If only writes
+    /// of other threads moved bytes after a `Timeout`, the next one is up to 1.6 s late.
     #[doc(alias = "setTimeout")]
     pub fn set_timeout(&self, time: impl Into<Option<Duration>>) {
         self.connection.set_timer(Timer::Idle, time.into());
@@ -219,18 +221,17 @@ impl Socket {
         self.connection.timers.get(Timer::Idle)
     }
 
-    /// When everything on this connection must be done: from then on every read and write fails with `TimedOut`,
-    /// `ERR_SOCKET_DEADLINE`, however many bytes a slow peer still sends, until the deadline is changed. It is no tick:
-    /// the loop of [`each`](Self::each) ends by it as by an error, and so do [lines](crate::net::Buffered::lines).
-    /// Default: none. On a closed socket it does nothing.
+    /// The time by which everything on this connection must be done. After it, every read and write fails with
+    /// `TimedOut`, `ERR_SOCKET_DEADLINE`, even while a slow peer still sends, until the deadline is changed. It is not
+    /// a tick, so [`each`](Self::each) and [lines](crate::net::Buffered::lines) end. On a closed socket it does
+    /// nothing. Default: none.
     ///
-    /// Writes that are queued in the [outbox](Self::outbox) count too, and the end of a connection whose handler has
-    /// returned: nothing of the peer is waited for beyond it. While no call reads or writes, nothing happens at the
-    /// deadline.
+    /// It also bounds writes queued in the [outbox](Self::outbox), and the wait for the peer after a handler has
+    /// returned. While no call reads or writes, nothing happens at the deadline.
     ///
-    /// It counts from the next call on; one that is blocked goes by what was set when it began. The clock is that of
-    /// [`Instant`]: on Linux and macOS, time for which the machine is suspended does not count, so that a connection
-    /// ends later by the clock on the wall. That holds of every time of this library.
+    /// It applies from the next call on. A blocked call keeps the value it began with. The clock is [`Instant`], as for
+    /// every time of this library. On Linux and macOS it stops while the machine is suspended, so a connection ends
+    /// later by wall-clock time.
     pub fn set_deadline(&self, at: impl Into<Option<Instant>>) {
         self.connection.set_deadline(at.into());
     }
@@ -240,25 +241,25 @@ impl Socket {
         self.connection.timers.deadline()
     }
 
-    /// Calls `f` with the descriptor of the connection, borrowed, for what landline has no call for. It is `AsFd`, on
-    /// Windows `AsSocket`, as crates of system calls expect. It gives what `f` returns. No lock is held: other threads
-    /// use the socket as before.
+    /// Calls `f` with the borrowed descriptor of the connection and returns its result, for settings that landline has
+    /// no call for. The descriptor is `AsFd`, on Windows `AsSocket`, as system call crates expect. No lock is held, and
+    /// other threads use the socket as before.
     ///
-    /// A [`destroy`](Self::destroy) in another thread, or in `f`, does not wait for `f`: the peer sees the end at once,
-    /// as by shutdown(2), and the descriptor is closed when `f` returns. The RST of
-    /// [`reset_and_destroy`](Self::reset_and_destroy) is sent at once on Linux, elsewhere then. So the descriptor stays
-    /// the same one for as long as `f` runs, and no descriptor outlives the connection otherwise. A duplicate of it is
-    /// the caller's: dropping the last handle leaves it the connection, a `destroy` ends it for the duplicate too.
+    /// A [`destroy`](Self::destroy) in another thread, or in `f`, does not wait for `f`. The peer sees the end at once,
+    /// as by shutdown(2), and the descriptor is closed when `f` returns. So the descriptor stays valid while `f` runs.
+    /// [`reset_and_destroy`](Self::reset_and_destroy) sends its RST at once on Linux, elsewhere when `f` returns. A
+    /// duplicate of the descriptor belongs to the caller. It keeps the connection open after the last handle is
+    /// dropped, but not after a `destroy`.
     ///
-    /// What `f` changes is for the caller to answer for:
-    /// - `O_NONBLOCK`: reads and writes that would block fail with `WouldBlock`;
-    /// - `SO_RCVTIMEO`, `SO_SNDTIMEO`: landline's own timeouts set both and take them off; a read or write that ends by
-    ///   another one fails with `WouldBlock`;
-    /// - `SO_LINGER`: it decides whether the close is an RST, and may make it block;
-    /// - `shutdown(2)`: [`ready_state`](Self::ready_state) knows of it once a read or write has met it;
-    /// - what landline has a call for, such as [`no_delay`](Self::no_delay): the value that was last set by that call
-    ///   is reported;
-    /// - bytes that `f` reads or writes itself: they are not counted, and may come between those of other threads.
+    /// The caller answers for what `f` changes:
+    /// - `O_NONBLOCK`: reads and writes that would block fail with `WouldBlock`.
+    /// - `SO_RCVTIMEO`, `SO_SNDTIMEO`: landline's own timeouts set and remove both. A read or write that another value
+    ///   ends fails with `WouldBlock`.
+    /// - `SO_LINGER`: decides whether the close is an RST, and may make it block.
+    /// - `shutdown(2)`: [`ready_state`](Self::ready_state) shows it once a read or write has met it.
+    /// - Settings that landline has a call for, such as [`no_delay`](Self::no_delay): landline still returns the value
+    ///   that its own call set last.
+    /// - Bytes that `f` reads or writes: they are not counted, and may come between those of other threads.
     ///
     /// ```
     /// use landline::net::{Server, Socket};
@@ -272,8 +273,8 @@ impl Socket {
     /// ```
     ///
     /// # Errors
-    /// `NotConnected`, `ERR_STREAM_DESTROYED`, once the socket is closed; `f` is not called then. What `f` returns is
-    /// no error of this call: where it is a `Result`, `??` gives both.
+    /// `NotConnected`, `ERR_STREAM_DESTROYED`, once the socket is closed. `f` is not called then. An error that `f`
+    /// returns is inside the result, so `??` returns both.
     #[doc(alias = "handle")]
     #[doc(alias = "as_fd")]
     #[doc(alias = "as_raw_fd")]

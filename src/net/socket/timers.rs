@@ -1,9 +1,9 @@
 //! The four timers of a connection, over blocking calls.
 //!
-//! The kernel ends a blocked call after SO_RCVTIMEO or SO_SNDTIMEO. Both measure one call in one direction, so when one
-//! has ended, this file decides whether the time of one of the timers is up or the call goes on with what is left. A
-//! call goes by the timers as they were when it began. Nothing is asked of the system while no timer is set, and while
-//! one is, only when the number it has been given must change.
+//! The kernel ends a blocked call after SO_RCVTIMEO or SO_SNDTIMEO. Each measures one call in one direction. When one
+//! expires, this file decides whether a timer has expired or the call continues with the time left. A call uses the
+//! timers as they were when it began. Without a timer there is no system call for them. With one, there is a system
+//! call only when the kernel's value must change.
 
 use std::io;
 use std::net::TcpStream;
@@ -19,7 +19,7 @@ use crate::sync::poison::lock;
 use crate::sync::shared_timeout::{Entry, NEVER, SharedTimeout, Until};
 use crate::sys;
 
-/// Moments are nanoseconds since `since`.
+/// Times are nanoseconds since `since`.
 #[derive(Debug)]
 pub(crate) struct Timers {
     since: Instant,
@@ -31,11 +31,11 @@ pub(crate) struct Timers {
 #[derive(Debug)]
 struct State {
     set: Set,
-    /// What the kernel was told, for reading and for writing.
+    /// The kernel's current values, for reading and for writing.
     kernel: [SharedTimeout; 2],
 }
 
-/// The timers, as they are set, in nanoseconds; 0 is none.
+/// The timers as set, in nanoseconds. 0 is none.
 #[derive(Debug, Clone, Copy, Default)]
 struct Set {
     read: u64,
@@ -44,7 +44,7 @@ struct Set {
     deadline: u64,
 }
 
-/// One of the timers that are a length of time.
+/// A timer that is a length of time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Timer {
     Read,
@@ -58,25 +58,25 @@ pub(crate) enum Direction {
     Write,
 }
 
-/// What one call goes by.
+/// The limits of one call.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
     direction: Direction,
     set: Set,
-    /// The timers were not asked yet.
+    /// The timers were not read yet.
     is_new: bool,
-    /// When it began, or last wrote something.
+    /// When the call began, or last wrote something.
     began: u64,
-    /// Whether it was woken since: then what is left is told to the kernel as it is.
+    /// Whether it was woken since. The kernel then gets exactly the time left.
     was_woken: bool,
 }
 
-/// The last activity when an idle timeout was told, so that it is told once.
+/// The last activity when an idle timeout was reported, so that it is reported once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct IdleMark(u64);
 
-/// How soon a thread looks again, at least, that has told an idle time and waits for activity, which may be another
-/// thread's writes: 1.6 s. A thousand threads that looked ten times a second would take a fifth of a processor.
+/// How often, at least, a thread that has reported an idle timeout checks for activity, which may be another thread's
+/// writes: 1.6 s. A thousand threads that checked ten times a second would use a fifth of a core.
 const LOOK: u64 = 1_600_000_000;
 
 impl Timers {
@@ -88,7 +88,6 @@ impl Timers {
         Timers { since, active: AtomicU64::new(0), state: Mutex::new(state) }
     }
 
-    /// How old the connection is.
     pub(crate) fn age(&self) -> Duration {
         self.since.elapsed()
     }
@@ -102,7 +101,7 @@ impl Timers {
         (time > 0).then(|| Duration::from_nanos(time))
     }
 
-    /// Sets one of the timers; `mark` is called with whether calls must ask for them, under the lock.
+    /// Sets one of the timers. Calls `mark` under the lock with whether calls must read the timers.
     pub(crate) fn set(&self, timer: Timer, time: Option<Duration>, mark: impl FnOnce(bool)) {
         if timer == Timer::Idle {
             self.moved();
@@ -117,20 +116,20 @@ impl Timers {
         if at > 0 { self.since.checked_add(Duration::from_nanos(at)) } else { None }
     }
 
-    /// As `set`, of the deadline.
+    /// Like `set`, for the deadline.
     pub(crate) fn set_deadline(&self, at: Option<Instant>, mark: impl FnOnce(bool)) {
         let mut state = lock(&self.state);
-        // One that is past already is not none.
+        // A deadline in the past must not become 0, which means none.
         state.set.deadline = at.map_or(0, |at| nanoseconds(at.saturating_duration_since(self.since)).max(1));
         mark(state.is_on());
     }
 
-    /// How long it is to the deadline, if there is one.
+    /// The time left to the deadline. Without one, `Duration::MAX`.
     pub(crate) fn lifetime_left(&self) -> Duration {
         self.deadline().map_or(Duration::MAX, |at| at.saturating_duration_since(Instant::now()))
     }
 
-    /// A call has read or written bytes.
+    /// Called when bytes were read or written.
     pub(crate) fn moved(&self) {
         self.active.store(self.now(), Relaxed);
     }
@@ -139,12 +138,12 @@ impl Timers {
         nanoseconds(self.since.elapsed())
     }
 
-    /// When a call begins that reads or writes. It goes by the timers as they are when it first asks for them.
+    /// Begins a call that reads or writes. It uses the timers as they are when it first reads them.
     pub(crate) fn begin(&self, direction: Direction) -> Limits {
         Limits { direction, set: Set::default(), is_new: true, began: self.now(), was_woken: false }
     }
 
-    /// When a call begins that neither reads nor writes: without the timeouts of a single call.
+    /// Begins a call that neither reads nor writes. The read and write timeouts do not apply to it.
     pub(crate) fn begin_waiting(&self) -> Limits {
         let mut limits = self.begin(Direction::Read);
         self.look_at(&mut limits);
@@ -152,14 +151,14 @@ impl Timers {
         limits
     }
 
-    /// Takes the timers as they are, unless that was done.
+    /// Reads the timers, unless that was done.
     fn look_at(&self, limits: &mut Limits) {
         if std::mem::take(&mut limits.is_new) {
             limits.set = lock(&self.state).set;
         }
     }
 
-    /// After a system call that did not end the call: whether it has moved anything.
+    /// Continues after a system call that did not end the call. `has_moved`: whether it moved bytes.
     pub(crate) fn go_on(&self, limits: &mut Limits, has_moved: bool) {
         if has_moved {
             limits.began = self.now();
@@ -167,8 +166,8 @@ impl Timers {
         limits.was_woken = true;
     }
 
-    /// Before a system call that may block: tells the kernel how long it may. The error if the time is up; otherwise
-    /// `leave` must follow.
+    /// Called before a system call that may block. Sets how long the kernel may block, or returns the error of an
+    /// expired timer. `leave` must follow if there is no error.
     pub(crate) fn enter(
         &self,
         stream: &TcpStream,
@@ -187,8 +186,8 @@ impl Timers {
         })
     }
 
-    /// After the call: whether the kernel may have ended it by a time that it was told here. `rest` is called, under
-    /// the lock, if calls need no longer ask for timers.
+    /// Called after the system call. Returns whether the kernel may have ended it by a time that was set here. Calls
+    /// `rest` under the lock if calls need not read the timers any more.
     pub(crate) fn leave(&self, limits: &Limits, entry: Entry, rest: impl FnOnce()) -> bool {
         let mut state = lock(&self.state);
         let may_be_ours = state.kernel[limits.direction as usize].leave(entry);
@@ -198,13 +197,13 @@ impl Timers {
         may_be_ours
     }
 
-    /// Before a system call that does not block: the error if the time is up.
+    /// Called before a system call that does not block. Returns the error of an expired timer.
     pub(crate) fn check(&self, limits: &mut Limits) -> io::Result<()> {
         self.look_at(limits);
         self.until(limits, &mut None, self.now()).map(drop)
     }
 
-    /// How long a call may still wait; the error if its time is up.
+    /// How long a call may still wait, or the error of an expired timer.
     pub(crate) fn left(&self, limits: &mut Limits, told: &mut Option<IdleMark>) -> io::Result<Option<Duration>> {
         self.look_at(limits);
         let now = self.now();
@@ -212,14 +211,14 @@ impl Timers {
         Ok((until.at != NEVER).then(|| Duration::from_nanos(until.at.saturating_sub(now))))
     }
 
-    /// The error if the deadline has passed.
+    /// Returns an error if the deadline has passed.
     pub(crate) fn check_deadline(&self, direction: Direction) -> io::Result<()> {
         let is_over = self.deadline().is_some_and(|at| at <= Instant::now());
         if is_over { Err(past_deadline(direction)) } else { Ok(()) }
     }
 
-    /// When the first timer is up; the error if it is. A call has one try at least, except after the deadline. An idle
-    /// time that was `told` is passed over until bytes have moved; one that is told here is noted there.
+    /// When the first timer expires, or its error if it has. A call tries at least once, except after the deadline. An
+    /// idle timeout in `told` is ignored until bytes have moved. One that is reported here is stored there.
     #[inline]
     fn until(&self, limits: &Limits, told: &mut Option<IdleMark>, now: u64) -> io::Result<Until> {
         let Limits { direction, set, began, was_woken, .. } = *limits;
@@ -239,7 +238,7 @@ impl Timers {
             if *told == Some(IdleMark(active)) {
                 first = first.min(now.saturating_add(set.idle.max(LOOK)));
             } else {
-                // A call that began after the last activity has a whole idle time of its own.
+                // A call that began after the last activity has the whole idle time.
                 let at = began.max(active).saturating_add(set.idle);
                 if was_woken && at <= now {
                     *told = Some(IdleMark(active));
@@ -272,7 +271,7 @@ impl Set {
         }
     }
 
-    /// How long one call in this direction waits.
+    /// How long one call in this direction may wait.
     fn own(&self, direction: Direction) -> u64 {
         match direction {
             Direction::Read => self.read,
@@ -282,10 +281,11 @@ impl Set {
 }
 
 impl Limits {
-    /// How far one system call may go.
+    /// Limits one system call to a part of the time.
     ///
-    /// A write that the kernel takes a part of does not return before its time is up, and then says nothing of when the
-    /// part was taken; who reads at the same time would take the connection for idle. So it is asked several times.
+    /// A write of which the kernel takes a part returns only when its time is over, and does not say when that part was
+    /// taken. A thread that reads at the same time would find the connection idle. So the time is split over several
+    /// calls.
     fn in_slices(&self, until: Until, now: u64) -> Until {
         let mut slice = sys::SLICE.map_or(NEVER, nanoseconds);
         if self.direction == Direction::Write {
@@ -307,13 +307,13 @@ impl Direction {
     }
 }
 
-/// Whether a call that failed was ended by a time of ours, if it `may_be` that. The clock does not tell: the kernel's
-/// may be behind, on a virtual machine that was stopped for a moment, and a time of its be over at once.
+/// Whether one of our times ended a failed call, if that is possible (`may_be`). The clock cannot decide it: on a
+/// virtual machine that was stopped for a moment, the kernel's clock may be behind, so that its time is over at once.
 pub(crate) fn is_timeout(stream: &TcpStream, error: &io::Error, may_be: bool) -> bool {
     sys::is_timeout(error) && may_be && !sys::is_nonblocking(&SockRef::from(stream)).unwrap_or(false)
 }
 
-/// Half the range at most, some 290 years, which is as good as never and leaves room to add.
+/// At most half the range, about 290 years. That is practically never, and leaves room to add.
 fn nanoseconds(time: Duration) -> u64 {
     let whole = time.as_secs().saturating_mul(1_000_000_000);
     whole.saturating_add(time.subsec_nanos().into()).min(NEVER / 2)

@@ -1,4 +1,4 @@
-//! Writing to a connection: whose turn it is, and the one place where a written byte is counted.
+//! Writing to a connection, one thread at a time. Written bytes are counted here only.
 
 use std::io::{self, IoSlice, Write};
 use std::net::{Shutdown, TcpStream};
@@ -24,12 +24,12 @@ impl Connection {
         WriteGuard { connection: self, turn: self.writing.take() }
     }
 
-    /// The turn to write, unless another thread has it.
+    /// Returns the turn to write, unless another thread has it.
     pub(crate) fn try_turn(&self) -> Option<WriteGuard<'_>> {
         Some(WriteGuard { connection: self, turn: self.writing.try_take()? })
     }
 
-    /// The writes that wait for their turn.
+    /// The queue of writes.
     pub(crate) fn queue(&self) -> &Queue {
         self.queue.get_or_init(|| Box::new(Queue::new(self.queue_limit)))
     }
@@ -45,7 +45,7 @@ impl Connection {
         result
     }
 
-    /// Why nothing can be written any more, if that is so.
+    /// Returns the error of writing, if nothing can be written any more.
     pub(crate) fn check_writable(&self) -> io::Result<()> {
         let flags = self.flags.load(SeqCst);
         if flags & CLOSED != 0 {
@@ -70,11 +70,11 @@ impl Connection {
 #[derive(Clone, Copy)]
 pub(crate) enum Data<'a> {
     One(&'a [u8]),
-    /// Several buffers, of the first of which so many bytes are written already.
+    /// Several buffers, and the number of bytes of the first that are already written.
     Many(&'a [IoSlice<'a>], usize),
 }
 
-/// How many buffers are put together at a time, once the first of them is written in part.
+/// How many buffers are combined at a time, once the first is partly written.
 const TOGETHER: usize = 64;
 
 impl<'a> Data<'a> {
@@ -85,7 +85,7 @@ impl<'a> Data<'a> {
         }
     }
 
-    /// Without the first `n` bytes.
+    /// The data after the first `n` bytes.
     fn after(self, n: usize) -> Data<'a> {
         match self {
             Data::One(data) => Data::One(&data[n..]),
@@ -100,7 +100,7 @@ impl<'a> Data<'a> {
         }
     }
 
-    /// One system call, for `most` bytes at most.
+    /// One system call, for at most `most` bytes.
     fn write(self, mut stream: &TcpStream, most: usize) -> io::Result<usize> {
         match self {
             Data::Many([first, ..], _) if first.is_empty() => self.after(0).write(stream, most),
@@ -127,7 +127,7 @@ impl<'a> Data<'a> {
     }
 }
 
-/// The next buffers, of the first of which `offset` bytes are written, and how many these are: `most` bytes in all.
+/// The next buffers, at most `most` bytes in all, and their length. `offset` bytes of the first are already written.
 fn together<'a>(buffers: &'a [IoSlice<'a>], offset: usize, most: usize) -> ([IoSlice<'a>; TOGETHER], usize) {
     let (mut next, mut count, mut skip, mut left) = ([IoSlice::new(&[]); TOGETHER], 0, offset, most);
     for buffer in buffers.iter().take(TOGETHER) {
@@ -148,10 +148,10 @@ impl Connection {
         }
     }
 
-    /// Writes all of `data`, with a look at the timers; gives how much it was.
+    /// Writes all of `data` under the timers. Returns how many bytes were written.
     #[cold]
     fn write_in_time(&self, stream: &TcpStream, mut data: Data<'_>) -> (usize, io::Result<()>) {
-        // Of a Unix socket the time is not that of the call, but of each piece that the system makes of its bytes.
+        // On a Unix socket the timeout applies not to the call, but to each piece that the system makes of its bytes.
         let most = if self.family() == Family::Unix { 32 * 1024 } else { usize::MAX };
         let mut limits = self.timers.begin(Direction::Write);
         let (mut left, mut done, mut pause) = (data.length(), 0, SHORTEST_PAUSE);
@@ -200,11 +200,11 @@ impl Connection {
     }
 }
 
-/// How long a write that is polled pauses.
+/// The pause of a write that polls.
 const SHORTEST_PAUSE: Duration = Duration::from_micros(500);
 const LONGEST_PAUSE: Duration = Duration::from_millis(16);
 
-/// The turn to write: while one thread has it, no other's bytes come between.
+/// The turn to write. While one thread has it, no other thread's bytes come in between.
 pub(crate) struct WriteGuard<'a> {
     connection: &'a Connection,
     turn: Taken<'a>,
@@ -216,7 +216,7 @@ impl WriteGuard<'_> {
         self.write(Data::One(data)).1
     }
 
-    /// The same; gives how much of it was written too.
+    /// The same. Also returns how many bytes of `data` were written.
     pub(crate) fn write(&self, data: Data<'_>) -> (usize, io::Result<()>) {
         match self.connection.queue.get().map_or(Ok(()), |_| self.flush()) {
             Ok(()) => self.write_counted(data),
@@ -224,8 +224,8 @@ impl WriteGuard<'_> {
         }
     }
 
-    /// Writes what is queued at this moment, and sends our end if it is queued behind that. An error leaves the queue
-    /// as it is, as far as it is written.
+    /// Writes what is queued now, then sends our end if it is queued after that. On an error, the unwritten part stays
+    /// queued.
     pub(crate) fn flush(&self) -> io::Result<()> {
         let Some(queue) = self.connection.queue.get() else {
             return Ok(());
@@ -240,7 +240,7 @@ impl WriteGuard<'_> {
         self.end_if_queued(queue)
     }
 
-    /// As `flush`, as much as leaves in one write.
+    /// Like `flush`, but only as much as fits one write.
     pub(crate) fn write_next(&self) -> io::Result<()> {
         let queue = self.connection.queue();
         self.write_batch(queue, usize::MAX)?;
@@ -256,7 +256,7 @@ impl WriteGuard<'_> {
         result
     }
 
-    /// Writes the next messages of the queue, `most` of them at most; gives how many these were.
+    /// Writes the next messages of the queue, at most `most`. Returns how many.
     fn write_batch(&self, queue: &Queue, most: usize) -> io::Result<usize> {
         let (batch, offset) = queue.begin(most);
         if batch.is_empty() {
@@ -264,18 +264,18 @@ impl WriteGuard<'_> {
         }
         let slices = slices(&batch);
         let (n, result) = self.write_counted(Data::Many(&slices, offset));
-        // Once it is counted: a flush that is woken by this finds it in `bytes_written`.
+        // After counting, so that a flush that this wakes finds the bytes in `bytes_written`.
         queue.wrote(n);
         result?;
         if self.connection.is_closed() { Err(self.connection.gone("write").into()) } else { Ok(batch.len()) }
     }
 
-    /// Gives the turn to a thread that waits for it, if one does.
+    /// Gives the turn to a waiting thread.
     pub(crate) fn hand_over(self) {
         self.turn.hand_over();
     }
 
-    /// Writes what the kernel takes of several messages without blocking.
+    /// Writes as much of several messages as the kernel takes without blocking.
     pub(crate) fn write_now(&self, messages: &[Message]) -> io::Result<usize> {
         let several;
         let mut data = match messages {
@@ -302,7 +302,7 @@ impl WriteGuard<'_> {
         Ok(done)
     }
 
-    /// How much was written, and why not more.
+    /// How many bytes were written, and the error that stopped the rest.
     #[inline]
     pub(crate) fn write_counted(&self, data: Data<'_>) -> (usize, io::Result<()>) {
         let connection = self.connection;
@@ -336,7 +336,7 @@ impl WriteGuard<'_> {
         }
     }
 
-    /// After a call that has not written everything.
+    /// Continues after a call that has not written everything.
     #[cold]
     fn write_rest(&self, stream: &TcpStream, data: Data<'_>, written: io::Result<usize>) -> (usize, io::Result<()>) {
         let connection = self.connection;
@@ -362,7 +362,7 @@ impl WriteGuard<'_> {
         self.end_now()
     }
 
-    /// As `end`, for a connection that is closed at once: the close sends the FIN. That is a system call less, and a
+    /// Like `end`, for a connection that is closed at once. The close sends the FIN. That saves a system call, and a
     /// client that sees the end finds its slot free.
     pub(crate) fn end_by_closing(&self) -> io::Result<()> {
         if !self.connection.has(WE_ENDED | CLOSED) {
@@ -372,7 +372,7 @@ impl WriteGuard<'_> {
         Ok(())
     }
 
-    /// Writes what is queued, behind which nothing is queued any more: what a queue has taken is not lost to an end.
+    /// Closes the queue to further messages and writes what it holds, so that no queued message is lost to an end.
     fn flush_last(&self) -> io::Result<()> {
         let queue = self.connection.queue();
         queue.begin_end();
@@ -389,7 +389,7 @@ impl WriteGuard<'_> {
         };
         self.connection.set(WE_ENDED);
         match result {
-            // The peer has reset the connection: there is nothing left to end.
+            // The peer has reset the connection, so there is nothing left to end.
             Err(error) if error.kind() != io::ErrorKind::NotConnected => Err(Error::call("shutdown", &error).into()),
             _ => Ok(()),
         }
@@ -404,7 +404,7 @@ fn slices(messages: &[Message]) -> Vec<IoSlice<'_>> {
     messages.iter().map(|message| IoSlice::new(message)).collect()
 }
 
-/// What a write after our own end gets.
+/// The error of a write after our own end.
 pub(crate) fn written_after_end() -> io::Error {
     Error::fixed(io::ErrorKind::BrokenPipe, "ERR_STREAM_WRITE_AFTER_END", "write after end").into()
 }
