@@ -1,4 +1,4 @@
-//! Through which connections bytes are carried on, so that a shutdown lets them run while any pass.
+//! Connections that pipes and relays use, so that a shutdown leaves them open while bytes pass.
 
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::SeqCst;
@@ -12,20 +12,20 @@ use crate::sync::poison::lock;
 #[derive(Debug, Default)]
 pub(crate) struct Carried {
     pipes: Mutex<Pipes>,
-    /// How many pipes that read from it, or that write to it what they read elsewhere, write just now, for which they
-    /// may take their time.
+    /// How many pipes that read from it, or that write to it what they read elsewhere, are writing now. Such a write
+    /// may take its time.
     writers: AtomicUsize,
 }
 
 #[derive(Debug, Default)]
 struct Pipes {
-    /// How many read from it.
+    /// How many pipes read from it.
     readers: usize,
-    /// From where others write to it.
+    /// The connections whose bytes are written to it.
     from: Vec<Weak<Connection>>,
-    /// How many write to it what they read elsewhere than from a connection.
+    /// How many pipes write to it what they do not read from a connection.
     foreign: usize,
-    /// How many bytes had passed at the last look that saw more, and when that was.
+    /// The byte count at the last check that saw it grow, and the time of that check.
     seen: Option<(u64, Instant)>,
 }
 
@@ -34,7 +34,7 @@ impl Carried {
         lock(&self.pipes).readers > 0
     }
 
-    /// Whether what is written to it is read elsewhere.
+    /// Whether a pipe writes to it what it does not read from a connection.
     pub(crate) fn is_fed(&self) -> bool {
         let pipes = lock(&self.pipes);
         pipes.foreign > 0 || pipes.from.iter().any(|from| from.strong_count() > 0)
@@ -54,7 +54,7 @@ impl Carried {
         self.writers.load(SeqCst) > 0
     }
 
-    /// Does a write of what was read.
+    /// Makes a write of what was read.
     fn writing<T>(&self, write: impl FnOnce() -> T) -> T {
         self.writers.fetch_add(1, SeqCst);
         let done = write();
@@ -62,7 +62,7 @@ impl Carried {
         done
     }
 
-    /// Whether, of `passed` bytes, none was seen to pass for `time`, by looks at it.
+    /// Whether the count stayed at `passed` for `time`, by the checks made.
     fn is_idle(&self, passed: u64, time: Duration) -> bool {
         let mut pipes = lock(&self.pipes);
         match pipes.seen {
@@ -76,8 +76,8 @@ impl Carried {
 }
 
 impl Connection {
-    /// For a server that shuts down: interrupts reads that wait for the peer, but not what is carried on while any
-    /// bytes pass, in whichever direction. Whether it goes on.
+    /// For a shutdown: interrupts reads that wait for the peer, unless bytes still pass through a pipe in either
+    /// direction. Returns whether the connection stays open.
     pub(crate) fn interrupt_unless_carried(&self) -> bool {
         let from = self.carried.from();
         if !self.carried.has_reader() {
@@ -101,16 +101,15 @@ impl Connection {
         from.iter().for_each(|from| from.interrupt_reads());
     }
 
-    /// What carries bytes to the connection, which has ended, has no more to do.
+    /// The connection has ended, so the pipes that write to it have no more to do.
     pub(crate) fn interrupt_sources(&self) {
         self.carried.from().iter().for_each(|from| from.interrupt_reads());
     }
 }
 
-/// How long none may pass.
+/// How long without a byte counts as idle.
 const IDLE: Duration = Duration::from_millis(45);
 
-/// One pipe.
 pub(crate) struct Carrying<'a> {
     from: &'a Arc<Connection>,
     /// Another connection.
@@ -127,13 +126,13 @@ impl<'a> Carrying<'a> {
         Carrying { from, to }
     }
 
-    /// Does a write of what was read.
+    /// Makes a write of what was read.
     pub(crate) fn writing<T>(&self, write: impl FnOnce() -> T) -> T {
         self.from.carried.writing(write)
     }
 }
 
-/// What is read elsewhere than from a connection is written to one, until this is dropped.
+/// A pipe that writes to a connection what it does not read from one, until this is dropped.
 pub(crate) struct Feeding<'a>(&'a Carried);
 
 impl<'a> Feeding<'a> {
@@ -142,7 +141,7 @@ impl<'a> Feeding<'a> {
         Feeding(&to.carried)
     }
 
-    /// Does a write to it.
+    /// Makes a write to it.
     pub(crate) fn writing<T>(&self, write: impl FnOnce() -> T) -> T {
         self.0.writing(write)
     }

@@ -12,15 +12,16 @@ use crate::net::socket::each::{Ends, SocketEvent};
 use crate::thread::{Running, ThreadOptions};
 
 impl Socket {
-    /// Reads on a thread of its own, and sends the events into a channel that holds `n` at most; 0 hands each one over.
-    /// See [`Events`] for what the receiver must know. Dropping the `Events` destroys the connection.
+    /// Reads on a new thread, and sends the events into a channel of at most `n` events. With 0, each event is handed
+    /// over directly. See [`Events`] for what the receiver must do. Dropping the `Events` destroys the connection.
     ///
-    /// The connection ends when both sides have: at `End`, and at `ShuttingDown`, call
+    /// The connection ends when both directions have. At `End` and at `ShuttingDown`, call
     /// [`outbox().end()`](crate::net::Outbox::end) or [`destroy`](Socket::destroy).
     ///
     /// # Errors
-    /// `NotConnected` if the socket is closed. `ERR_OUT_OF_RANGE` if `n` is above 1,048,576: the room is allocated at
-    /// once. The thread cannot be started.
+    /// - `NotConnected` if the socket is closed.
+    /// - `ERR_OUT_OF_RANGE` if `n` is above 1,048,576, since its memory is allocated at once.
+    /// - The system's error if the thread cannot be started.
     #[inline]
     pub fn events(&self, n: usize) -> io::Result<Events<SocketEvent>> {
         channel(n, |feed| self.feed(feed))
@@ -49,7 +50,7 @@ impl Socket {
     }
 }
 
-/// Ends reading, and destroys the connection when the time is up, unless it is closed before.
+/// Ends reading. Destroys the connection after `grace`, unless it is closed before.
 fn end_within(socket: &Socket, grace: Duration) {
     let closed = FiredOnDrop::default();
     let its = closed.0.clone();
@@ -64,26 +65,26 @@ pub(crate) fn feed_from(
     socket: &Socket,
     send: &dyn Fn(SocketEvent, Option<&Over>) -> Result<(), Disconnected>,
 ) -> io::Result<()> {
-    // Whoever waits for room stops waiting when the connection is destroyed.
+    // A thread that waits for room in the channel stops waiting when the connection is destroyed.
     let (signal, closed) = CloseSignal::new();
     socket.connection.tell_closed(signal);
     let mut is_close_told = false;
     let result = socket.each_until(Ends::ByReceiver, &mut |socket, event| {
         is_close_told |= matches!(event, SocketEvent::Close { .. });
-        // These two are sent even so.
+        // These two are sent even then.
         let is_last = matches!(event, SocketEvent::Error(_) | SocketEvent::Close { .. });
         send(event.into_owned(), (!is_last).then_some(&closed)).map_err(|_| {
             socket.destroy();
             destroyed("send").into()
         })
     });
-    // The end of the receiver is no error.
+    // A disconnected receiver is not an error.
     let result = match result {
         Err(error) if Cause::Destroyed.is_of(&error) => Ok(()),
         result => result.map_err(Error::from),
     };
     if !is_close_told {
-        // It was closed before the first event.
+        // The connection was closed before the first event.
         let had_error = result.is_err();
         let error = result.as_ref().err().map(|error| send(SocketEvent::Error(error.clone()), None));
         if error.is_none_or(|sent| sent.is_ok()) {

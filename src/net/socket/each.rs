@@ -1,4 +1,4 @@
-//! The second way to use a socket: one closure for all its events, on the thread that reads.
+//! Events: one closure for everything that happens on a socket, called on the thread that reads.
 
 use std::io;
 use std::net::TcpStream;
@@ -13,51 +13,50 @@ use crate::net::socket::stream::CHUNK;
 use crate::net::socket::timers::IdleMark;
 use crate::report::Outcome;
 
-/// What happens on a [`Socket`], in this order: any number of `Data`; `End` or `ShuttingDown`; `Error`; `Close`. Each
-/// of the last four comes once at most, `Error` directly before `Close`, and `Close` always. `Timeout` comes at any
-/// time before these two.
+/// What happens on a [`Socket`], in this order: any number of `Data`, then `End` or `ShuttingDown`, `Error`, and
+/// `Close`. Each of the last four comes at most once. `Close` always comes, and `Error` directly before it. `Timeout`
+/// may come at any time before these two.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum SocketEvent<D = Vec<u8>> {
-    /// Bytes arrived, at most 64 KiB of them. In [`Socket::each`] they are a `&[u8]` into its buffer.
+    /// At most 64 KiB of bytes arrived. In [`Socket::each`] they are a `&[u8]` into its buffer.
     Data(D),
-    /// The peer has ended, and every byte before was given. Not told after `destroy()`, nor after an error.
+    /// The peer has ended, and all its bytes were delivered. Does not come after `destroy()` or an error.
     End,
-    /// The server shuts down, and nothing more is read. Told in a [channel](Socket::events) alone, whose receiver now
-    /// answers what has come and calls [`outbox().end()`](crate::net::Outbox::end); a connection that is not ended so
-    /// is destroyed when the shutdown's time is up. [`Socket::each`] ends it at once.
+    /// The server is shutting down, and nothing more is read. Comes only in a [channel](Socket::events). The receiver
+    /// answers what has arrived and calls [`outbox().end()`](crate::net::Outbox::end). A connection that is not ended
+    /// is destroyed when the shutdown's time is over. [`Socket::each`] ends it at once.
     ShuttingDown,
-    /// A tick: the [idle timeout](Socket::set_timeout) is over, told once until bytes have moved again, or the
-    /// [read timeout](Socket::set_read_timeout), told each time. Nothing is closed by that. To give up, call
-    /// [`destroy`](Socket::destroy) or return an error, since [`end`](Socket::end) alone goes on waiting for the peer's
-    /// end.
+    /// A tick. The [idle timeout](Socket::set_timeout) is delivered once until bytes have moved again, the [read
+    /// timeout](Socket::set_read_timeout) each time. Nothing is closed. To end the connection, call
+    /// [`destroy`](Socket::destroy) or return an error. [`end`](Socket::end) alone still waits for the peer's end.
     Timeout,
     /// The connection failed, or the closure returned an error.
     Error(Error),
-    /// It is over: the slot is free and the socket closed.
+    /// The connection is closed and its slot is free.
     Close {
         /// Whether an `Error` came before.
         had_error: bool,
     },
 }
 
-/// What a loop calls with each event.
+/// Called with each event.
 type OnEvent<'a> = &'a mut dyn FnMut(&Socket, SocketEvent<&[u8]>) -> io::Result<()>;
 
-/// When a connection whose peer has ended does.
+/// When a connection ends after the peer has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ends {
     /// At once.
     WithPeer,
-    /// When our direction was ended, or the server shuts down.
+    /// When our direction has ended, or the server shuts down.
     ByUs,
-    /// When our direction was ended, by the thread that receives the events. It hears of a shutdown of the server
-    /// too, so that what had arrived is answered.
+    /// When the thread that receives the events has ended our direction. It is also notified of a shutdown, so that it
+    /// can answer what had arrived.
     ByReceiver,
 }
 
 impl SocketEvent<&[u8]> {
-    /// The same event with bytes of its own.
+    /// The same event with its own copy of the bytes.
     pub fn into_owned(self) -> SocketEvent {
         match self {
             SocketEvent::Data(bytes) => SocketEvent::Data(bytes.to_vec()),
@@ -71,16 +70,15 @@ impl SocketEvent<&[u8]> {
 }
 
 impl Socket {
-    /// Reads, and calls `f` with each event, one at a time, until the connection is closed. Blocks until then.
+    /// Reads, and calls `f` with one event at a time, until the connection is closed. Blocks until then.
     ///
-    /// - When `f` has returned from `End`, our direction is ended too, and the connection closed; what was written in
-    ///   the meantime is sent. With `allow_half_open` that waits until [`end`](Socket::end) or
-    ///   [`destroy`](Socket::destroy) is called, on whatever thread.
-    /// - An error that `f` returns destroys the connection: `Error` with it and `Close` follow, and `each` returns it.
-    /// - `destroy()` from anywhere is followed by `Close` alone. A [`Cancel`](crate::Cancel) that is fired is an error.
-    /// - When the server [shuts down](crate::net::Server::shutdown), the connection is ended in order, and `Close`
-    ///   follows.
-    /// - While `f` runs nothing is read, so a peer that sends too fast is slowed down.
+    /// - After `f` has returned from `End`, everything written is sent, our direction is ended, and the connection is
+    ///   closed. With `allow_half_open` this waits until any thread calls [`end`](Socket::end) or
+    ///   [`destroy`](Socket::destroy).
+    /// - An error that `f` returns destroys the connection. `Error` with it and `Close` follow, and `each` returns it.
+    /// - After `destroy()` on any thread, only `Close` follows. A [`Cancel`](crate::Cancel) is an error.
+    /// - When the server [shuts down](crate::net::Server::shutdown), the connection ends in order, and `Close` follows.
+    /// - Nothing is read while `f` runs, which slows down a peer that sends too fast.
     ///
     /// ```
     /// use landline::net::{Server, Socket, SocketEvent};
@@ -104,9 +102,9 @@ impl Socket {
     /// ```
     ///
     /// # Errors
-    /// What ended the connection: an error of reading, or what `f` returned. What `f` returns from `Error` is passed
-    /// over, since there is one already; what it returns from `Close` is returned if there is none. `NotConnected`,
-    /// without any event, if the socket is closed already.
+    /// - What ended the connection: an error of reading, or one that `f` returned. An error that `f` returns from
+    ///   `Error` is ignored. One that it returns from `Close` is returned if there is no other.
+    /// - `NotConnected` if the socket is closed already. No event comes then.
     pub fn each(&self, mut f: impl FnMut(&Socket, SocketEvent<&[u8]>) -> io::Result<()>) -> io::Result<()> {
         let ends = if self.connection.allow_half_open { Ends::ByUs } else { Ends::WithPeer };
         self.each_until(ends, &mut f)
@@ -117,11 +115,11 @@ impl Socket {
         let mut result = self.read_events(stream, ends, f);
         let shut_down = result.as_ref().is_err_and(|error| Cause::ShuttingDown.is_of(error));
         if shut_down {
-            // In order: what is queued goes out first.
+            // In order: what is queued is sent first.
             result = self.connection.turn().flush();
         }
         if self.connection.is_closed() && result.as_ref().is_err_and(|error| Cause::Destroyed.is_of(error)) {
-            // Ours, so it is no error of the connection's.
+            // The program destroyed it, so this is not an error of the connection.
             result = Ok(());
         }
         if self.connection.is_aborted() && result.is_ok() {
@@ -143,7 +141,7 @@ impl Socket {
         result.and(closed)
     }
 
-    /// Everything before the close.
+    /// Delivers everything before `Close`.
     fn read_events(&self, stream: Arc<TcpStream>, ends: Ends, f: OnEvent<'_>) -> io::Result<()> {
         let mut chunks = Chunks::new(&self.connection, &stream, CHUNK).that_pause();
         loop {
@@ -176,7 +174,7 @@ impl Socket {
                 continue;
             }
             if self.connection.is_paused() {
-                // It was read when the pause began: the next read gets it, here or elsewhere.
+                // It was read when the pause began. The next read gets it, on this thread or another.
                 chunks.put_back();
                 continue;
             }
@@ -199,15 +197,15 @@ impl Socket {
         match ends {
             Ends::ByUs => self.hold(f, Connection::wait_for_our_end_or_shutdown),
             Ends::ByReceiver => self.hold(f, Connection::wait_for_our_end),
-            // The close of an accepted connection waits until the peer has paused, so that the reply is not lost.
+            // Closing an accepted connection waits until the peer has paused, so that the reply is not lost.
             Ends::WithPeer if self.connection.has(READ_ENDED) => self.connection.turn().flush(),
             Ends::WithPeer if self.connection.is_accepted => self.connection.turn().end_by_closing(),
-            // Of a client's stream there may be other descriptors, which a close alone would not end.
+            // There may be other descriptors of a client's stream, which a close alone would not end.
             Ends::WithPeer => self.end(),
         }
     }
 
-    /// Waits by `wait`; telling of idle times meanwhile.
+    /// Waits by `wait`. Delivers `Timeout` meanwhile.
     fn hold(&self, f: OnEvent<'_>, wait: fn(&Connection, &mut Option<IdleMark>) -> io::Result<()>) -> io::Result<()> {
         let mut told = None;
         loop {
@@ -218,15 +216,15 @@ impl Socket {
         }
     }
 
-    /// Holds events back from [`each`](Socket::each) and channels, from the next one on, until
-    /// [`resume`](Socket::resume): they read nothing. What the peer sends fills the buffers between, and then the peer
-    /// waits. Blocking reads go on, and get every byte in order.
+    /// Holds events back from [`each`](Socket::each) and channels, from the next event until
+    /// [`resume`](Socket::resume). They read nothing meanwhile. The peer's data fills the buffers, then its writes
+    /// block. Blocking reads still work, and get every byte in order.
     ///
-    /// A loop that is in a read just then, since another thread calls this, may take one piece more, and puts it back
-    /// for the other reads.
+    /// If another thread pauses a loop that is reading, the loop puts back the piece it reads, for the next read on any
+    /// thread.
     ///
-    /// An event that is held back is not lost to a [shutdown](crate::net::Server::shutdown) of the server: it comes
-    /// with `resume`, if that is within the shutdown's time.
+    /// A [shutdown](crate::net::Server::shutdown) of the server does not lose events that are held back. They come
+    /// after `resume`, if that is within the shutdown's time.
     pub fn pause(&self) {
         self.connection.pause();
     }

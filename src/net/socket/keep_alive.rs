@@ -5,10 +5,9 @@ use socket2::{SockRef, TcpKeepalive};
 use crate::error::{Error, Result};
 use crate::sys;
 
-/// Whether and when the system probes a connection that has been silent, to find out that its peer is gone:
-/// SO_KEEPALIVE, tcp(7).
+/// Whether and when the system probes a silent connection, to detect a dead peer: SO_KEEPALIVE, tcp(7).
 ///
-/// Where one is asked for, `true` and `false` will do, and so will a [`Duration`], the delay.
+/// A `true`, a `false` or a [`Duration`], the delay, converts into one.
 ///
 /// ```
 /// use landline::net::{KeepAlive, SocketOptions};
@@ -21,8 +20,8 @@ use crate::sys;
 ///
 /// If no probe is answered, reads and writes fail with `ETIMEDOUT`, of kind `ConnectionAborted`.
 ///
-/// Probes are not sent while data of ours is unacknowledged. Retransmission finds the dead peer then, on Linux after
-/// some 15 minutes, or after the [user timeout](crate::net::Socket::set_user_timeout): set both to find it in any case.
+/// No probes are sent while our data is unacknowledged. Then retransmission detects the dead peer, on Linux after about
+/// 15 minutes, or after the [user timeout](crate::net::Socket::set_user_timeout). Set both to cover each case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KeepAlive {
     on: bool,
@@ -37,27 +36,25 @@ impl KeepAlive {
         KeepAlive { on: true, delay: Duration::ZERO, interval: Duration::from_secs(1), count: 10 }
     }
 
-    /// How long a connection is silent before the first probe: TCP_KEEPIDLE. Whole seconds, up to 32,767; what is over
-    /// is cut off. Less than one leaves all three numbers to the system, as in Node. Default: the system's, 7,200 s on
-    /// Linux.
+    /// How long a connection is silent before the first probe: TCP_KEEPIDLE. Whole seconds, rounded down, at most
+    /// 32,767. Less than one second leaves all three numbers to the system, as in Node. Default: the system's, 7,200 s
+    /// on Linux.
     #[doc(alias = "keepAliveInitialDelay")]
     pub fn delay(self, delay: Duration) -> KeepAlive {
         KeepAlive { delay, ..self }
     }
 
-    /// How long after a probe the next one is sent: TCP_KEEPINTVL. Whole seconds, at least 1; used with a delay only.
-    /// Default: 1 s.
+    /// The time between probes: TCP_KEEPINTVL. Whole seconds, at least 1. Used only with a delay. Default: 1 s.
     pub fn interval(self, interval: Duration) -> KeepAlive {
         KeepAlive { interval, ..self }
     }
 
-    /// How many probes in a row go unanswered before the connection is given up: TCP_KEEPCNT. Used with a delay only.
-    /// Default: 10.
+    /// How many unanswered probes in a row end the connection: TCP_KEEPCNT. Used only with a delay. Default: 10.
     pub fn count(self, count: u32) -> KeepAlive {
         KeepAlive { count, ..self }
     }
 
-    /// What no system takes is an error that names the option, before there is a socket.
+    /// Refuses what no system takes. The error names the option.
     pub(crate) fn check(self) -> Result<()> {
         let longest = Duration::from_secs(32_767);
         if self.on && self.delay > longest {

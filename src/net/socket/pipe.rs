@@ -1,4 +1,4 @@
-//! Carrying one socket's bytes to another, and to what else reads and writes.
+//! Copying bytes from one socket to another, and between a socket and any reader and writer.
 
 use std::io::{self, Read, Write};
 use std::sync::atomic::AtomicBool;
@@ -17,13 +17,13 @@ use crate::net::socket::write::Data;
 use crate::sys;
 use crate::thread::{ThreadOptions, spawn_scoped};
 
-/// What is read at most at a time. Nobody sees the pieces, and larger ones take fewer system calls for each megabyte;
-/// much larger ones leave the processor's cache before they are written.
+/// The largest read. Larger reads take fewer system calls for each megabyte. Much larger ones leave the processor's
+/// cache before they are written.
 const LARGEST: usize = 256 * 1024;
 
 impl Socket {
-    /// Writes to `to` whatever arrives here, until the peer's end, and passes the end on: `to` is ended too. `to` may
-    /// be the socket itself: that is an echo. How much it was, [`bytes_read`](Self::bytes_read) tells.
+    /// Writes everything that arrives here to `to`, until the peer's end, then ends `to`. Blocks until then. `to` may
+    /// be the socket itself, which makes an echo. [`bytes_read`](Self::bytes_read) says how many bytes it was.
     ///
     /// ```
     /// use landline::net::{Server, Socket};
@@ -39,17 +39,16 @@ impl Socket {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     ///
-    /// The end that it passes on is the peer's to see at once, while the handler goes on: a client can see it before
-    /// its slot is free. Where that matters, as when a server is full, read and return, or use [`each`](Self::each).
+    /// The peer sees that end at once, while the handler is still running. So a client can see it before its slot is
+    /// free. If that matters, as on a full server, read and return instead, or use [`each`](Self::each).
     ///
-    /// Blocks until then. It reads at most 256 KiB at a time, where so much comes at once, and writes each piece before
-    /// it reads the next, so a slow reader slows the writer. A connection that was once sent so much at a time keeps
-    /// the buffer until the call ends. While it reads, destroying this socket ends it at once, and while it writes,
-    /// destroying `to` does; destroying the other one ends it when that read or write is over.
+    /// It reads at most 256 KiB at a time, and writes each piece before it reads the next, so a slow receiver slows the
+    /// sender. Once the buffer has grown to that size, it stays until the call ends. Destroying the socket that the
+    /// call is blocked on ends it at once. Destroying the other one ends it when that read or write returns.
     ///
     /// # Errors
-    /// Those of [`read`](Self::read) here and of [`write_all`](Self::write_all) there. Nothing is closed then, and what
-    /// was read and not written is put back: after a tick another `pipe` goes on where this one stopped.
+    /// Those of [`read`](Self::read) here and of [`write_all`](Self::write_all) on `to`. Nothing is closed. Bytes that
+    /// were read and not written are put back. After a tick, call `pipe` again to continue.
     pub fn pipe(&self, to: &Socket) -> io::Result<()> {
         let stream = self.connection.stream("read")?;
         let carrying = Carrying::begin(&self.connection, &to.connection);
@@ -68,19 +67,20 @@ impl Socket {
     }
 }
 
-/// Carries bytes both ways between two sockets until both have ended, each end passed on as it comes, as a proxy does.
-/// How many they were, [`bytes_read`](Socket::bytes_read) and [`bytes_written`](Socket::bytes_written) of either tell.
+/// Copies bytes both ways between two sockets until both have ended, as a proxy does. Each end is passed on when it
+/// comes. [`bytes_read`](Socket::bytes_read) and [`bytes_written`](Socket::bytes_written) count the bytes.
 ///
-/// Blocks until then. One direction runs on the calling thread, the other on a thread of its own. When a server that
-/// has accepted one of the connections [shuts down](crate::net::Server::shutdown), it goes on while bytes pass, for the
-/// shutdown's time at most.
+/// Blocks until both have ended. One direction runs on the calling thread, the other on a new thread. When a server
+/// that accepted one of the connections [shuts down](crate::net::Server::shutdown), the relay continues while bytes
+/// pass, at most for the shutdown's time.
 ///
 /// # Errors
-/// The first error of either direction. Both connections are reset then, by RST, so that neither peer takes half a
-/// conversation for a whole one, and the error is [reported](crate::Report::Failed) of each. Over a Unix socket, which
-/// has no RST, the peer sees an end. A shutdown resets them too, and is no failure. A timeout is an end here and no
-/// tick: its error is of kind `ConnectionAborted`, as a shutdown's is. Take read timeouts that were set for a head off
-/// before. An error if the thread cannot be started; then nothing is touched.
+/// - The first error of either direction. Both connections are reset by RST, so that neither peer takes a part for the
+///   whole, and the error is [reported](crate::Report::Failed) for each. A Unix socket has no RST, and its peer sees an
+///   end.
+/// - Kind `ConnectionAborted` after a timeout or a shutdown. Both reset the connections. A shutdown is not reported. A
+///   timeout is not a tick here, so remove read timeouts that were set for a header.
+/// - The system's error if the thread cannot be started. Nothing was changed then.
 pub fn relay(a: &Socket, b: &Socket) -> io::Result<()> {
     both_ways(b, || carry(a, b), || carry(b, a))
 }
@@ -90,20 +90,20 @@ fn carry(from: &Socket, to: &Socket) -> io::Result<()> {
 }
 
 impl Socket {
-    /// As [`relay`], with anything that reads and writes in place of the other socket: a serial port, the two halves of
-    /// a TLS stream, a program's output and input. The peer's bytes go to `writer`, what `reader` gives goes to the
-    /// peer, and each end is passed on as it comes: at the peer's end `writer` is flushed and dropped, at that of
-    /// `reader` our direction is [ended](Self::end).
+    /// Like [`relay`], with any reader and writer in place of the other socket: a serial port, the two halves of a TLS
+    /// stream, a program's output and input. The peer's bytes go to `writer`, and those of `reader` go to the peer. At
+    /// the peer's end `writer` is flushed and dropped. At the end of `reader` our direction is [ended](Self::end).
     ///
-    /// Blocks until both have ended. `writer` is used on the calling thread, `reader` on a thread of its own. `writer`
-    /// is flushed after each piece.
+    /// Blocks until both have ended. `writer` is used on the calling thread, and flushed after each piece. `reader` is
+    /// used on a new thread.
     ///
-    /// Timeouts of `reader` and `writer` are ticks: errors of kind `TimedOut` or `WouldBlock`, but not the `ETIMEDOUT`
-    /// by which a Unix system gives a peer up. The relay looks whether the connection is open, and goes on. So give
-    /// them one, of 100 ms perhaps, where they have no other end: nothing here can wake a read of theirs that blocks,
-    /// and an error or a [`destroy`](Self::destroy) of the connection ends the relay at the next tick, piece or end. A
-    /// pipe of a program has no timeout: a `UnixStream::pair` in its place has, as docs/recipes.md shows. A serial port
-    /// never ends: once the peer has, a whole tick without a byte is taken for its end.
+    /// Give `reader` and `writer` a timeout of, say, 100 ms, unless they end by themselves. Nothing here can wake them
+    /// when they block. Their timeouts are ticks: errors of kind `TimedOut` or `WouldBlock`, except the `ETIMEDOUT` by
+    /// which a Unix system gives up on a peer. At a tick the relay checks whether the connection is still open. So
+    /// after an error or a [`destroy`](Self::destroy) of the connection, the relay ends at the next tick, piece or end.
+    ///
+    /// A pipe of a program has no timeout. A `UnixStream::pair` has, as docs/recipes.md shows. A serial port never
+    /// ends: once the peer has ended, a whole tick without a byte counts as its end.
     ///
     /// ```
     /// # #[cfg(unix)] {
@@ -129,9 +129,9 @@ impl Socket {
     /// ```
     ///
     /// # Errors
-    /// The first error of either direction, those of `reader` and `writer` included. The connection is reset then, and
-    /// the error [reported](crate::Report::Failed), as in [`relay`]. So a shutdown of its server resets it, and
-    /// timeouts of the connection are an error here.
+    /// The first error of either direction, including those of `reader` and `writer`. The connection is reset and the
+    /// error [reported](crate::Report::Failed), as in [`relay`]. A shutdown of the server resets it too, and a timeout
+    /// of the connection is an error.
     #[doc(alias = "copy_bidirectional")]
     pub fn relay(&self, reader: impl Read + Send, writer: impl Write) -> io::Result<()> {
         let is_written = AtomicBool::new(false);
@@ -167,12 +167,12 @@ impl Socket {
         }
     }
 
-    /// Until the end of `reader`, for which its silence is taken once the peer's bytes are `written`.
+    /// Copies until the end of `reader`. After the peer's bytes are `written`, a tick without a byte counts as the end.
     fn pipe_from(&self, mut reader: impl Read, written: &AtomicBool) -> io::Result<()> {
         let feeding = Feeding::begin(&self.connection);
         let mut buffer = vec![0; CHUNK];
         loop {
-            // Before the read: the tick is whole then.
+            // Read before the call, so that the tick covers the whole wait.
             let is_written = written.load(SeqCst);
             match self.unless_tick(|| reader.read(&mut buffer))? {
                 Some(0) => return self.end(),
@@ -183,7 +183,7 @@ impl Socket {
         }
     }
 
-    /// `None` for a tick of what is relayed, if the connection is open still.
+    /// `None` after a tick of `reader` or `writer`, if the connection is still open.
     fn unless_tick<T>(&self, mut call: impl FnMut() -> io::Result<T>) -> io::Result<Option<T>> {
         let error = loop {
             match call() {
@@ -205,13 +205,13 @@ impl Socket {
         }
         self.connection.check_open("read")?;
         self.connection.timers.check_deadline(Direction::Read)?;
-        // It may not have waited.
+        // A tick may come without any wait.
         thread::sleep(Duration::from_millis(1));
         Ok(None)
     }
 }
 
-/// Runs one direction here and the other on a thread of its own, which `to` names.
+/// Runs one direction here and the other on a new thread, which is named after `to`.
 fn both_ways(
     to: &Socket,
     there: impl FnOnce() -> io::Result<()>,
@@ -230,13 +230,13 @@ fn both_ways(
         match (there, back) {
             (Ok(()), Ok(())) => Ok(()),
             (Err(error), Ok(_)) | (Ok(_), Err(error)) => Err(error),
-            // The direction that was cut by the other one's error says only that.
+            // A direction that the other one's error has ended only says that.
             (Err(there), Err(back)) => Err(if says_less(&there) < says_less(&back) { there } else { back }),
         }
     })
 }
 
-/// Carries one direction; resets the sockets if it fails, and tells why.
+/// Copies one direction. If it fails, resets and reports the sockets.
 fn or_reset(sockets: &[&Socket], carry: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
     let unless_done = Resets(sockets);
     let Err(error) = carry() else {
@@ -244,7 +244,7 @@ fn or_reset(sockets: &[&Socket], carry: impl FnOnce() -> io::Result<()>) -> io::
         return Ok(());
     };
     let error = match Error::is_tick(&error) {
-        // The time is over for good, since the connections are.
+        // Not a tick any more, since the connections are closed.
         true => Error::from(error).without_cause(io::ErrorKind::ConnectionAborted),
         false => Error::from(error),
     };
@@ -254,7 +254,7 @@ fn or_reset(sockets: &[&Socket], carry: impl FnOnce() -> io::Result<()>) -> io::
     Err(error.into())
 }
 
-/// Resets them when it is dropped, also by a panic of what the program reads and writes with.
+/// Resets the sockets when it is dropped, also if the program's reader or writer panics.
 struct Resets<'a>(&'a [&'a Socket]);
 
 impl Drop for Resets<'_> {
@@ -263,7 +263,7 @@ impl Drop for Resets<'_> {
     }
 }
 
-/// How little an error says of what went wrong.
+/// How little an error says about the cause.
 fn says_less(error: &io::Error) -> u8 {
     match () {
         () if Cause::Destroyed.is_of(error) => 2,
@@ -273,7 +273,7 @@ fn says_less(error: &io::Error) -> u8 {
 }
 
 fn reset(socket: &Socket) {
-    // One that is closed already is not to be reset.
+    // A closed socket cannot be reset.
     if socket.reset_and_destroy().is_err() {
         socket.destroy();
     }

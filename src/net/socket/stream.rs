@@ -1,4 +1,4 @@
-//! What is asked of a bare stream: the settings of its descriptor, and how they are made.
+//! The settings of a bare stream, and how they are applied.
 
 use std::io;
 use std::net::TcpStream;
@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::net::socket::keep_alive::KeepAlive;
 use crate::sys;
 
-/// What a connection is made with, a client's or an accepted one.
+/// The options of a connection, a client's or an accepted one.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Options {
     pub(crate) settings: Settings,
@@ -39,7 +39,7 @@ impl Default for Options {
 }
 
 impl Options {
-    /// What no system takes is an error that names the option, before there is a socket.
+    /// Refuses what no system takes. The error names the option.
     pub(crate) fn check(&self) -> Result<()> {
         self.settings.keep_alive.map_or(Ok(()), KeepAlive::check)?;
         self.buffers.check()?;
@@ -47,8 +47,8 @@ impl Options {
     }
 }
 
-/// How large the buffers of a TCP socket are to be, made before it is connected: the scale of its window is agreed on
-/// in the handshake. `None` is the system's choice.
+/// The buffer sizes of a TCP socket. They are set before connecting, since the handshake negotiates the scale of the
+/// window. `None` is the system's choice.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Buffers {
     pub(crate) recv_buffer_size: Option<usize>,
@@ -83,34 +83,34 @@ impl Buffers {
     }
 }
 
-/// Settings of the descriptor. `None` is left as the system has it.
+/// Settings of the descriptor. `None` leaves the system's value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Settings {
     pub(crate) no_delay: bool,
     pub(crate) keep_alive: Option<KeepAlive>,
-    /// Zero is the system's.
+    /// Zero is the system's value.
     pub(crate) user_timeout: Option<Duration>,
     pub(crate) type_of_service: Option<u8>,
 }
 
 impl Settings {
-    /// Of a socket that other code has made.
+    /// For a socket that other code has made.
     pub(crate) const UNKNOWN: Settings =
         Settings { no_delay: false, keep_alive: None, user_timeout: None, type_of_service: None };
 }
 
-/// What the library's own loops read with, where much comes. Uninitialised by way of `BufReader` over a stream of
-/// std's, so that a connection costs only the pages it has used.
+/// The buffer size of the library's own loops for much data. `BufReader` over a std stream leaves it uninitialised, so
+/// a connection costs only the pages it has used.
 pub(crate) const CHUNK: usize = 64 * 1024;
 
-/// Makes a socket that other code has set up block, and for as long as it takes. It fails on a dead socket only.
+/// Makes a socket from other code blocking, without timeouts. Fails only on a dead socket.
 pub(crate) fn plain(stream: &TcpStream) {
     let _ = stream.set_nonblocking(false);
     let _ = stream.set_read_timeout(None);
     let _ = stream.set_write_timeout(None);
 }
 
-/// Makes the settings of a new socket that are not made already.
+/// Applies those settings of a new socket that are not set already.
 pub(crate) fn apply(socket: &SockRef<'_>, settings: Settings) -> io::Result<()> {
     if settings.no_delay {
         socket.set_tcp_nodelay(true)?;
@@ -124,19 +124,19 @@ pub(crate) fn apply(socket: &SockRef<'_>, settings: Settings) -> io::Result<()> 
     if let Some(value) = settings.type_of_service {
         let v6 = socket.local_addr()?.is_ipv6();
         match sys::set_type_of_service(socket, v6, value) {
-            // Windows has it for IPv4 alone.
+            // Windows has it for IPv4 only.
             Err(error) if error.kind() == io::ErrorKind::Unsupported => {}
             set => set?,
         }
         if v6 {
-            // A listener on `::` has IPv4 clients too. It fails where it cannot have any.
+            // A listener on `::` has IPv4 clients too. Fails where it cannot have any.
             let _ = sys::set_type_of_service(socket, false, value);
         }
     }
     Ok(())
 }
 
-/// What no system takes is an error that names the option.
+/// Refuses what no system takes. The error names the option.
 pub(crate) fn check_user_timeout(time: Duration) -> Result<()> {
     const LONGEST: Duration = Duration::from_millis(i32::MAX as u64);
     if time <= LONGEST {

@@ -1,6 +1,5 @@
-//! What was read and put back: reads give it first.
+//! Bytes that were read and put back. The next reads return them first.
 
-/// Bytes that were read and put back.
 #[derive(Debug, Default)]
 pub(crate) struct Unread {
     buffer: Vec<u8>,
@@ -22,7 +21,7 @@ impl Unread {
         }
     }
 
-    /// Takes so many from the front; whether that was all.
+    /// Removes `n` bytes from the front. Returns whether none are left.
     pub(crate) fn take(&mut self, n: usize) -> bool {
         self.start += n;
         let is_empty = self.start == self.buffer.len();

@@ -1,4 +1,4 @@
-//! Why an outbox has not taken a message.
+//! The error of sending through an outbox.
 
 use std::{fmt, io};
 
@@ -6,7 +6,7 @@ use crate::error::Error;
 use crate::net::socket::outbox::message::Message;
 
 /// Why [`Outbox::try_send`](crate::net::Outbox::try_send) or [`send`](crate::net::Outbox::send) did not take a message.
-/// Nothing of it was queued, and it comes back in here.
+/// No part of it was queued, and it is returned in here.
 ///
 /// `?` turns it into an [`io::Error`], which does not keep the message.
 #[derive(Clone)]
@@ -20,13 +20,13 @@ impl SendError {
         SendError { error, message }
     }
 
-    /// Whether there is no room, in the queue or for a thread that writes it: it can be tried again.
+    /// Whether there is no room in the queue, or the writer thread cannot be started. Try again.
     pub fn is_full(&self) -> bool {
         self.error.kind() == io::ErrorKind::WouldBlock
     }
 
-    /// Whether there was no room for the whole of a timeout, as [`Error::is_tick`] says: nothing was taken, and the
-    /// next call waits anew.
+    /// Whether a timeout expired before there was room, as [`Error::is_tick`] says. Nothing was taken. The next call
+    /// waits for the whole time again.
     pub fn is_tick(&self) -> bool {
         self.error.is_waited()
     }

@@ -4,10 +4,10 @@ use std::borrow::Cow;
 use std::ops::Deref;
 use std::sync::Arc;
 
-/// Text or bytes for an [`Outbox`](crate::net::Outbox), made by `into()` of either.
+/// Text or bytes for an [`Outbox`](crate::net::Outbox), made from either by `into()`.
 ///
-/// A clone is one for the same bytes, which are not copied: so one message goes to many connections. Making one copies
-/// what it is made of, but for an `Arc<[u8]>` or an `Arc<str>`.
+/// A clone shares the bytes, so one message can go to many connections without copying. Making a message copies its
+/// bytes, except from an `Arc<[u8]>` or an `Arc<str>`.
 ///
 /// ```
 /// use landline::net::{Message, Server, Socket};
@@ -37,7 +37,7 @@ impl Deref for Message {
     }
 }
 
-/// From what `Arc` takes, by way of an expression.
+/// From the types that `Arc` takes, converted by an expression.
 macro_rules! from {
     ($($source:ty: |$given:ident| $bytes:expr;)*) => {$(
         impl From<$source> for Message {

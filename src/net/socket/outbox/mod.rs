@@ -1,8 +1,8 @@
-//! Writes that do not wait: what the kernel does not take at once is queued, and a thread writes it as long as there is
+//! Writes that do not block. What the kernel does not take at once is queued, and a thread writes it while there is
 //! any.
 //!
-//! The queue belongs to the thread that has the turn to write: the writer thread, or any other writer, which first
-//! writes what was queued before. So everything goes out in the order it was given, each message whole.
+//! The queue belongs to the thread that has the turn to write. That is the writer thread, or any other writer, which
+//! first writes what was queued before. So messages are sent in the order they were given, each one whole.
 
 pub(crate) mod error;
 pub(crate) mod message;
@@ -23,12 +23,13 @@ use crate::report::Outcome;
 use crate::sync::poison::lock;
 use crate::thread::spawn;
 
-/// The queue of writes of a [`Socket`], made by [`Socket::outbox`]: for those who must not block, or write to many.
+/// The queue of writes of a [`Socket`], made by [`Socket::outbox`]. Use it in threads that must not block, or that
+/// write to many connections.
 ///
-/// A message is handed over to the kernel at once if it has room and nothing is queued. What is left is queued, up to a
-/// limit in bytes, and written by a thread that lives only while something is queued: in order, each message whole,
-/// many small messages by one system call. Blocking writes of the same socket wait until what was queued before them is
-/// out, and so does [`end`](Socket::end).
+/// A message goes to the kernel at once if the kernel has room and nothing is queued. The rest is queued, up to a limit
+/// in bytes. A thread that exists only while something is queued writes it, in order, each message whole, many small
+/// messages by one system call. Blocking writes and [`end`](Socket::end) of the same socket wait until earlier messages
+/// are written.
 ///
 /// ```
 /// use landline::net::{Server, Socket};
@@ -55,21 +56,19 @@ impl fmt::Debug for Outbox {
 }
 
 impl Socket {
-    /// Its queue of writes.
+    /// Returns its queue of writes.
     pub fn outbox(&self) -> Outbox {
         Outbox { connection: Arc::clone(&self.connection) }
     }
 }
 
 impl Outbox {
-    /// Sends a message, text or bytes, without blocking: all of it, part at once and the rest queued, or none. While
-    /// nothing is queued a message is taken that is longer than the limit. One [`Message`] for many receivers is not
-    /// copied.
+    /// Sends a message, text or bytes, without blocking. Either all of it is sent or queued, or none. While nothing is
+    /// queued, a message may be longer than the limit. One [`Message`] for many receivers is not copied.
     ///
     /// # Errors
-    /// There is no room beside what is queued, a thread that writes cannot be started, or the socket is closed or
-    /// ended: [`SendError::is_full`] tells whether to try again, and [`SendError::into_message`] gives the message
-    /// back.
+    /// The queue is full, the writer thread cannot be started, or the socket is closed or ended. [`SendError::is_full`]
+    /// says whether to try again, and [`SendError::into_message`] returns the message.
     #[doc(alias = "write")]
     pub fn try_send(&self, message: impl Into<Message>) -> Result<(), SendError> {
         let message = message.into();
@@ -79,8 +78,8 @@ impl Outbox {
         }
     }
 
-    /// Sends several messages as [`try_send`](Self::try_send) does, all of them or none, with no other thread's bytes
-    /// between: by one system call where nothing is queued and the system has a safe one.
+    /// Sends several messages like [`try_send`](Self::try_send), all or none. No other thread's bytes come in between.
+    /// If nothing is queued, it takes one system call where the system has a safe one.
     ///
     /// ```
     /// use landline::net::Message;
@@ -96,8 +95,8 @@ impl Outbox {
     /// ```
     ///
     /// # Errors
-    /// `WouldBlock` if there is no room or a thread that writes cannot be started: try again. `BrokenPipe` or
-    /// `NotConnected` if nothing can be written any more.
+    /// - `WouldBlock` if the queue is full or the writer thread cannot be started. Try again.
+    /// - `BrokenPipe` or `NotConnected` if nothing can be written any more.
     #[doc(alias = "writev")]
     pub fn try_send_all(&self, messages: &[Message]) -> io::Result<()> {
         if messages.iter().all(|message| !message.is_empty()) {
@@ -108,13 +107,14 @@ impl Outbox {
         Ok(self.push(&messages, false)?)
     }
 
-    /// Sends a message, waiting for room in the queue; a message that is longer than the limit waits until nothing is
-    /// queued. Blocks until then, and no longer: it does not wait until the message is written.
+    /// Sends a message. Blocks until there is room in the queue, but not until the message is written. A message longer
+    /// than the limit waits until nothing is queued.
     ///
     /// # Errors
-    /// `BrokenPipe`, `ConnectionReset` or `NotConnected` if nothing can be written any more. `TimedOut` as of
-    /// [`Socket::write_all`], by the timeout and the deadline that are set when the call begins; it can be tried again.
-    /// `WouldBlock` if a thread that writes cannot be started. [`SendError::into_message`] gives the message back.
+    /// [`SendError::into_message`] returns the message.
+    /// - `BrokenPipe`, `ConnectionReset` or `NotConnected` if nothing can be written any more.
+    /// - `TimedOut` as in [`Socket::write_all`], by the timeout and deadline at the start of the call. Try again.
+    /// - `WouldBlock` if the writer thread cannot be started.
     pub fn send(&self, message: impl Into<Message>) -> Result<(), SendError> {
         let message = message.into();
         match self.push(slice::from_ref(&message), true) {
@@ -123,13 +123,14 @@ impl Outbox {
         }
     }
 
-    /// Blocks until nothing is queued, an end included. A blocking write of another thread is not waited for, unless
-    /// something is queued behind it.
+    /// Blocks until nothing is queued, including an end. Does not wait for a blocking write of another thread, unless
+    /// something is queued after it.
     ///
     /// # Errors
-    /// `TimedOut` as of [`Socket::write_all`], by the timeout and the deadline that are set when the call begins: what
-    /// is queued stays queued. If the connection was closed before all was out: what the system said of it, such as
-    /// `ConnectionReset`, or `NotConnected`.
+    /// - `TimedOut` as in [`Socket::write_all`], by the timeout and deadline at the start of the call. The messages
+    ///   stay queued.
+    /// - If the connection was closed before all was written: the system's error, such as `ConnectionReset`, or
+    ///   `NotConnected`.
     #[doc(alias = "drain")]
     pub fn flush(&self) -> io::Result<()> {
         let (queue, mut limits) = (self.connection.queue(), self.connection.timers.begin(Direction::Write));
@@ -143,11 +144,12 @@ impl Outbox {
         if gave_up { Err(self.why_closed(self.connection.gone("write").into())) } else { Ok(()) }
     }
 
-    /// Ends our direction when all that is queued is out, without blocking: [`Socket::end`] later. It is kept, also
-    /// when an [`end`](Socket::end) of another thread that is under way fails.
+    /// Ends our direction after all that is queued is written, without blocking. Otherwise like [`Socket::end`]. It
+    /// stays queued even if an [`end`](Socket::end) in progress on another thread fails.
     ///
     /// # Errors
-    /// `WouldBlock` if a thread that does it cannot be started. A socket that is ended or closed already is no error.
+    /// `WouldBlock` if the writer thread cannot be started. It is not an error if the socket is already ended or
+    /// closed.
     #[doc(alias = "destroySoon")]
     pub fn end(&self) -> io::Result<()> {
         if self.connection.we_ended() || self.connection.is_closed() {
@@ -160,35 +162,35 @@ impl Outbox {
         self.connection.queue().push_end(end_now, || start_writer(&self.connection))
     }
 
-    /// How much of the limit is used: the bytes that are queued and not written yet. A message counts as 64 bytes at
-    /// least, about what it takes of memory by itself. 0 means that nothing is queued.
+    /// How many bytes of the limit are used: those queued and not written yet. A message counts as at least 64 bytes,
+    /// about its own memory use. 0 means that nothing is queued.
     #[doc(alias = "writableLength")]
     #[doc(alias = "bufferSize")]
     pub fn pending(&self) -> usize {
         self.connection.queue().state().bytes()
     }
 
-    /// Throws away the messages that no thread has begun to write, as a game does with the last frame when it has a new
-    /// one. A thread begins with one message, or with several of 16 KiB together. Messages that were given together
+    /// Discards the messages that no thread has begun to write, for instance the last frame of a game when there is a
+    /// new one. A thread begins with one message, or with several of 16 KiB together. Messages that were given together
     /// stay together.
     pub fn clear(&self) {
         self.connection.queue().clear();
     }
 
-    /// How many bytes may be queued; a message that is longer is taken while nothing is queued.
+    /// How many bytes may be queued. A longer message is taken while nothing is queued.
     #[doc(alias = "writableHighWaterMark")]
     pub fn limit(&self) -> usize {
         self.connection.queue().state().limit()
     }
 
-    /// Changes how many bytes may be queued, from the next message on. Default: 1 MiB, or what
+    /// Sets how many bytes may be queued, from the next message on. Default: 1 MiB, or what
     /// [`outbox_limit`](crate::net::SocketOptions::outbox_limit) set.
     pub fn set_limit(&self, bytes: usize) {
         self.connection.queue().set_limit(bytes);
     }
 
-    /// Hands messages to the kernel, as far as that goes at once, and queues the rest. Without `waits` there must be
-    /// room.
+    /// Passes messages to the kernel, as far as it takes them at once, and queues the rest. Without `waits` there must
+    /// be room.
     fn push(&self, messages: &[Message], waits: bool) -> crate::error::Result<()> {
         if messages.iter().all(|message| message.is_empty()) {
             // Nothing to write, and nothing to keep.
@@ -197,7 +199,7 @@ impl Outbox {
             return if is_ending { Err(written_after_end().into()) } else { Ok(()) };
         }
         let connection = &self.connection;
-        // When it began to wait.
+        // The wait begins now.
         let mut limits = None;
         let ask = |state: &State, has_room: bool| {
             let ending = |()| if state.is_ending() { Err(written_after_end()) } else { Ok(()) };
@@ -213,7 +215,7 @@ impl Outbox {
                 }
             }
         };
-        // Kept until the rest is queued or the connection closed, so that no other bytes come behind part of a message.
+        // Kept until the rest is queued or the connection closed, so that no other bytes follow part of a message.
         let mut turn = None;
         let write_now = || {
             turn = connection.try_turn();
@@ -223,7 +225,7 @@ impl Outbox {
             Ok(()) => Ok(()),
             Err(NotTaken::Whole(error)) => Err(error.into()),
             Err(NotTaken::Torn(error)) => {
-                // Not to be tried again: the connection cannot be kept.
+                // Cannot be tried again, since part of the message is sent. The connection is closed.
                 let text = format!("part of a message is out, and the rest cannot be written: {error}");
                 let error = Error::of_cause(Cause::Destroyed, text);
                 let ended = connection.end(Outcome::Failed, CloseMode::Cut);
@@ -234,8 +236,8 @@ impl Outbox {
         }
     }
 
-    /// What a call gets that waited for a connection that is closed: the deadline's error or the system's, if the
-    /// writer thread has met one of them first and closed it for that.
+    /// The error of a call that waited for a connection that is now closed. If the writer thread closed it after an
+    /// error or at the deadline, that error.
     fn why_closed(&self, error: io::Error) -> io::Error {
         if let Err(deadline) = self.connection.timers.check_deadline(Direction::Write) {
             return deadline;
@@ -250,12 +252,11 @@ fn full(messages: &[Message], state: &State) -> io::Error {
     Error::of_cause(Cause::Full, text).into()
 }
 
-/// Starts the thread that writes as long as there is anything queued. It ends with the queue or with the connection.
+/// Starts the thread that writes while anything is queued. It ends when the queue is empty or the connection is closed.
 fn start_writer(connection: &Arc<Connection>) -> io::Result<()> {
     let connection = Arc::clone(connection);
     let name = format!("{} outbox {}", connection.threads().thread_name, connection.remote);
-    // It may tell the report hook of a failed write when its connection has long ended, and then the server is not
-    // over.
+    // It may report a failed write after its connection has ended. The server must not end before that.
     let owner = connection.owner();
     let work = move || {
         // Dropped last, after the connection.
@@ -264,14 +265,14 @@ fn start_writer(connection: &Arc<Connection>) -> io::Result<()> {
         let _frame = owner.as_ref().map(|owner| owner.frame());
         let queue = connection.queue();
         loop {
-            // One batch a turn, and a thread that waits for the turn is next. The turn is over before a failure is
-            // reported, since the hook may write to the socket, or end it.
+            // One batch for each turn, and a waiting thread gets the next turn. The turn ends before a failure is
+            // reported, since the hook may write to the socket or end it.
             let turn = connection.turn();
             let result = turn.write_next();
             turn.hand_over();
             match result {
                 Err(error) if Error::is_tick(&error) => {}
-                // Closed or ended by us: what was sent too late is given up, and nothing has failed.
+                // The program closed or ended the socket. Messages sent too late are discarded, and nothing has failed.
                 Err(_) if connection.check_writable().is_err() => queue.abandon(),
                 Err(error) => connection.fail(&error.into()),
                 Ok(()) => {}

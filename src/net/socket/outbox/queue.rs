@@ -1,7 +1,7 @@
-//! The queue of an outbox: what is queued, how much of it is written, how much may be, and who waits.
+//! The queue of an outbox: its messages, how much of them is written, and the threads that wait.
 //!
-//! While there is work in it, a writer thread runs: it is started under the lock of the queue, and leaves under it. It
-//! uses std alone, so that loom can try every order of threads.
+//! While the queue has work, a writer thread runs. It is started under the lock of the queue, and leaves under it. This
+//! file uses std only, so that loom can try every order of threads.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -11,14 +11,14 @@ use std::time::Duration;
 use crate::net::socket::outbox::message::Message;
 use crate::sync::poison::{Guard, lock, wait};
 
-/// A message counts as so many bytes at least: about what it takes of memory by itself.
+/// The least that a message counts, in bytes: about its own memory use.
 const LEAST: usize = 64;
 
-/// How many messages leave in one write at most.
+/// How many messages one write sends at most.
 const BATCH: usize = 64;
 
-/// How many bytes leave in one write of several messages at most. Room comes when the write is over, and what is being
-/// written cannot be cleared.
+/// How many bytes one write of several messages sends at most. Room is free again only after the write, and what is
+/// being written cannot be cleared.
 const BATCH_BYTES: usize = 16 * 1024;
 
 /// For how many messages an empty queue keeps memory.
@@ -26,39 +26,39 @@ const KEPT: usize = 64;
 
 pub(crate) struct Queue {
     state: Mutex<State>,
-    /// Threads wait for room, or for the end of the work.
+    /// Threads wait here for room, or for the end of the work.
     moved: Condvar,
 }
 
 pub(crate) struct State {
     messages: VecDeque<Queued>,
-    /// How much of the first message is written.
+    /// How many bytes of the first message are written.
     offset: usize,
-    /// How many messages a thread is writing, or has begun to.
+    /// How many messages a thread is writing, or has begun to write.
     begun: usize,
-    /// What the messages count, without what is written.
+    /// The bytes that the messages count, without those written.
     bytes: usize,
     limit: usize,
     end: End,
     life: Life,
     has_writer: bool,
-    /// How many threads wait for it to move.
+    /// How many threads wait for a change.
     waiting: usize,
 }
 
 struct Queued {
     message: Message,
-    /// It was given together with the one before, and is not thrown away without it.
+    /// The message was given together with the one before, and is not discarded without it.
     follows: bool,
 }
 
-/// Our end, behind which nothing is queued.
+/// Our end. Nothing is queued after it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {
     Open,
-    /// A thread has the turn and ends, or has ended.
+    /// A thread is ending our direction, or has ended it.
     Begun,
-    /// It is queued.
+    /// The end is queued.
     Queued,
 }
 
@@ -66,17 +66,16 @@ enum End {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Life {
     Open,
-    /// Closed, with nothing queued.
+    /// Closed, and nothing was queued.
     Closed,
-    /// Closed, and messages, or our end, were given up.
+    /// Closed, and messages or our end were discarded.
     GaveUp,
 }
 
-/// Why a message was not taken.
 #[derive(Debug)]
 pub(crate) enum NotTaken<E> {
     Whole(E),
-    /// Part of it is out, and there is no thread that writes the rest.
+    /// Part of the message is sent, and no thread can be started to write the rest.
     Torn(E),
 }
 
@@ -102,10 +101,10 @@ impl Queue {
 
     // ---- for threads that send
 
-    /// Takes messages, all or none, none of them empty.
+    /// Takes messages, all or none. None is empty.
     ///
-    /// `ask` gets the state, and whether there is room: it gives how long to wait for room, or the error. `write_now`
-    /// is called where nothing is queued, and gives how much of the messages it has written. `start` starts a writer.
+    /// `ask` gets the state and whether there is room. It returns how long to wait for room, or an error. `write_now`
+    /// is called if nothing is queued, and returns how many bytes it has written. `start` starts a writer.
     pub(crate) fn push<E>(
         &self,
         messages: &[Message],
@@ -123,7 +122,7 @@ impl Queue {
             }
             state = self.wait(state, time);
         }
-        // Under the lock, so that none comes between, and none sees more queued than there may be.
+        // Under the lock, so that no other message comes in between, and no thread sees more queued than allowed.
         let mut written = if state.messages.is_empty() { write_now().map_err(NotTaken::Whole)? } else { 0 };
         let is_torn = written > 0;
         let mut left = messages.iter();
@@ -156,8 +155,8 @@ impl Queue {
         Ok(())
     }
 
-    /// Queues our end; `end_now` gives whether it has ended, where nothing is queued. Nothing happens where it is
-    /// queued, or where the connection is closed.
+    /// Queues our end. If nothing is queued, `end_now` is called and returns whether it has ended. Does nothing if an
+    /// end is queued already, or the connection is closed.
     pub(crate) fn push_end<E>(
         &self,
         end_now: impl FnOnce() -> Result<bool, E>,
@@ -179,7 +178,7 @@ impl Queue {
         Ok(())
     }
 
-    /// Waits for a move; for `time` at most, if there is one.
+    /// Waits for a change, for at most `time`.
     pub(crate) fn wait<'a>(&'a self, mut state: Guard<'a, State>, time: Option<Duration>) -> Guard<'a, State> {
         state.waiting += 1;
         state = wait(&self.moved, state, time);
@@ -193,7 +192,7 @@ impl Queue {
         self.tell_moved(&state);
     }
 
-    /// Throws away the messages that are not begun, nor follow one that is. An end stays.
+    /// Discards messages that are not begun and do not belong to one that is. An end stays.
     pub(crate) fn clear(&self) {
         let mut state = self.state();
         let mut kept = state.begun;
@@ -211,7 +210,7 @@ impl Queue {
 
     // ---- for the thread that has the turn
 
-    /// The next messages to write, `most` of them at most, and how much of the first is written.
+    /// The next messages to write, at most `most`, and how many bytes of the first are written.
     pub(crate) fn begin(&self, most: usize) -> (Vec<Message>, usize) {
         let mut state = self.state();
         let (mut batch, mut bytes) = (Vec::new(), 0);
@@ -226,7 +225,7 @@ impl Queue {
         (batch, state.offset)
     }
 
-    /// So many bytes of them are written.
+    /// Removes `bytes` that were written.
     pub(crate) fn wrote(&self, bytes: usize) {
         let mut state = self.state();
         state.advance(bytes);
@@ -239,14 +238,14 @@ impl Queue {
         state.end == End::Queued && state.messages.is_empty()
     }
 
-    /// Our end that was queued has been sent.
+    /// The queued end was sent.
     pub(crate) fn ended(&self) {
         let mut state = self.state();
         state.end = End::Begun;
         self.tell_moved(&state);
     }
 
-    /// The thread is about to end our direction: nothing more is queued.
+    /// The thread is about to end our direction. Nothing is queued any more.
     pub(crate) fn begin_end(&self) {
         let mut state = self.state();
         if state.end == End::Open {
@@ -254,7 +253,7 @@ impl Queue {
         }
     }
 
-    /// It does not end after all. An end that was queued stays.
+    /// The thread does not end our direction after all. A queued end stays.
     pub(crate) fn take_back_end(&self) {
         let mut state = self.state();
         if state.end == End::Begun {
@@ -262,14 +261,14 @@ impl Queue {
         }
     }
 
-    /// For the writer thread: whether it leaves, since there is no work.
+    /// For the writer thread: whether it leaves, because there is no work.
     pub(crate) fn leave(&self) -> bool {
         let mut state = self.state();
         state.has_writer = state.has_work();
         !state.has_writer
     }
 
-    /// The connection is closed: nothing of the queue will be written.
+    /// The connection is closed, and nothing queued will be written.
     pub(crate) fn abandon(&self) {
         let mut state = self.state();
         let dropped = std::mem::take(&mut state.messages);
@@ -283,8 +282,8 @@ impl Queue {
         drop(dropped);
     }
 
-    /// Wakes the threads that wait. Waking is a system call, so not if none does: every connection that ends comes
-    /// here.
+    /// Wakes waiting threads. Waking is a system call, so it is skipped if none wait: every ending connection calls
+    /// this.
     fn tell_moved(&self, state: &State) {
         if state.waiting > 0 {
             self.moved.notify_all();
@@ -305,7 +304,7 @@ impl State {
         self.limit
     }
 
-    /// Whether our end is queued, or a thread ends.
+    /// Whether our end is queued, or a thread is ending.
     pub(crate) fn is_ending(&self) -> bool {
         self.end != End::Open
     }
@@ -314,12 +313,11 @@ impl State {
         self.life == Life::GaveUp
     }
 
-    /// Whether anything is queued.
     pub(crate) fn has_work(&self) -> bool {
         self.life == Life::Open && (!self.messages.is_empty() || self.end == End::Queued)
     }
 
-    /// Where nothing is queued, there is room for whatever comes.
+    /// An empty queue has room for any message.
     fn has_room(&self, size: usize) -> bool {
         self.messages.is_empty() || self.bytes.saturating_add(size) <= self.limit
     }
@@ -334,7 +332,7 @@ impl State {
                 return;
             }
             bytes -= left;
-            // The thread that writes has a clone, which it drops without the lock.
+            // The writing thread has a clone, which it drops without the lock.
             self.messages.pop_front();
             self.offset = 0;
             self.begun -= 1;
@@ -348,7 +346,7 @@ impl State {
     }
 }
 
-/// What so many bytes of a message count.
+/// What a message of this length counts.
 fn size(length: usize) -> usize {
     length.max(LEAST)
 }
