@@ -73,8 +73,7 @@ impl RaceConfig<'_> {
         };
         let end = match race.run() {
             Ok(won) => {
-                let socket =
-                    Arc::into_inner(won.socket).expect("a landed socket is out of the list of those in flight");
+                let socket = Arc::into_inner(won.socket).expect("a connected socket is no longer in flight");
                 End::Connected(socket, addresses[won.index])
             }
             Err(Ended::Failed) => End::Failed(race.errors()),

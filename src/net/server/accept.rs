@@ -1,4 +1,4 @@
-//! accept(2): the next client, and what is done when none can be accepted.
+//! accept(2): the next client, and what happens when accepting fails.
 
 use std::io;
 use std::path::PathBuf;
@@ -18,11 +18,11 @@ use crate::report::{RefusedBy, Report};
 use crate::sync::deadline::Deadline;
 use crate::sync::gate::{NoSeat, Phase};
 
-/// How many clients a caller refuses in a row after its time is over, before it gives up. The next may be one to let
-/// in.
+/// How many clients a caller refuses in a row after its time has expired, before it gives up. The next one may be
+/// admitted.
 const REFUSED_AT_MOST: u32 = 16;
 
-/// Gives the next client to a caller who serves it himself.
+/// Returns the next client to a caller that serves it itself.
 pub(crate) fn accept(server: &Listener, caller: &Caller) -> io::Result<Option<Socket>> {
     caller.check(server)?;
     let hooks = Hooks::default();
@@ -40,7 +40,7 @@ pub(crate) fn accept(server: &Listener, caller: &Caller) -> io::Result<Option<So
         };
         match let_in(server, incoming, &hooks, caller.until()) {
             Introduced::In(client) => return Ok(Some(client.register(server).0)),
-            // The server is served by others by now, and keeps none for a caller.
+            // Other threads serve the server now, and none is kept for a caller.
             Introduced::NotYet(client) if server.registry.gate.is_claimed() => {
                 let incoming = client.with_slots(server, Deadline::NEVER, Phase::Listening);
                 let late = incoming.map(|incoming| let_in(server, incoming, &hooks, Deadline::NEVER));
@@ -60,7 +60,7 @@ pub(crate) fn accept(server: &Listener, caller: &Caller) -> io::Result<Option<So
     }
 }
 
-/// Lets a client in, or refuses it. It may wait for its PROXY header.
+/// Admits or refuses a client. May wait for its PROXY header.
 fn let_in(server: &Listener, incoming: Incoming, hooks: &Hooks<'_>, until: Deadline) -> Introduced {
     let Incoming { stream, remote, slots, presence, header } = incoming;
     match slots {
@@ -72,7 +72,7 @@ fn let_in(server: &Listener, incoming: Incoming, hooks: &Hooks<'_>, until: Deadl
     }
 }
 
-/// The first client of those kept that can be let in now; the others stay. None of them is waited for.
+/// Returns the first kept client that can be admitted now. The others stay. Does not wait for any.
 fn kept_client(server: &Listener, hooks: &Hooks<'_>, caller: &Caller) -> Option<Socket> {
     if caller.takes_kept() {
         return None;
@@ -92,8 +92,7 @@ fn kept_client(server: &Listener, hooks: &Hooks<'_>, caller: &Caller) -> Option<
     None
 }
 
-/// Keeps a client for the next call, since the caller's time is over; gives the error that says so. A server that is
-/// being closed keeps none.
+/// Keeps a client for the next call, and returns the error of the expired time. A closing server keeps none.
 fn keep(server: &Listener, client: Accepted, hooks: &Hooks<'_>, crew: &dyn Crew) -> io::Error {
     if let Err(client) = server.keep(client) {
         let Accepted { stream, remote, presence, slots, .. } = *client;
@@ -103,7 +102,7 @@ fn keep(server: &Listener, client: Accepted, hooks: &Hooks<'_>, crew: &dyn Crew)
     crew.time_is_over()
 }
 
-/// A seat at the listener; `None` once the server is being closed, or the time is up.
+/// Takes a seat at the listener. `None` once the server is closing, or the time has expired.
 pub(crate) fn sit(server: &Listener, until: Deadline) -> Option<Seat<'_>> {
     loop {
         match Seat::take(&server.registry) {
@@ -114,11 +113,11 @@ pub(crate) fn sit(server: &Listener, until: Deadline) -> Option<Seat<'_>> {
     }
 }
 
-/// Blocks until a client comes, mostly in accept(2); `None` once the server is being closed, or where the thread may
-/// end instead of pausing.
+/// Blocks until a client comes, mostly in accept(2). `None` once the server is closing, or if the thread may end
+/// instead of pausing.
 ///
 /// # Errors
-/// The thread's time is over, or it may not accept. The listener is useless: the server is closed then.
+/// The thread's time has expired, or it may not accept. Or the listener no longer works, and the server was closed.
 pub(crate) fn next_client<'a>(
     server: &'a Listener,
     mut seat: Option<Seat<'a>>,
@@ -136,14 +135,14 @@ pub(crate) fn next_client<'a>(
             };
         }
         if crew.takes_turns(server) {
-            // A thread that waits for its turn, or for room, is not in accept(2), and `close` waits for those that are.
+            // A thread that waits for its turn or for room is not in accept(2). `close` waits for those that are.
             drop(seat.take());
             if turn.is_none() {
                 turn = server.turn.enter(until, || server.is_closing());
                 match turn {
                     _ if server.is_closing() => return Ok(None),
                     None => return Err(crew.time_is_over()),
-                    // While it waited, the server may have been claimed, or a client kept.
+                    // Meanwhile the server may have been claimed, or a client kept.
                     Some(_) => continue,
                 }
             }
@@ -167,18 +166,18 @@ pub(crate) fn next_client<'a>(
             Some(Err(error)) => Some(Err(error)),
         };
         let Some(accepted) = accepted else { return Ok(None) };
-        // Before the seat: `close` closes the descriptor when none is taken.
+        // Before the seat is taken: `close` closes the descriptor when no seat is.
         drop(listener);
         let error = match accepted {
             Ok((stream, remote)) => {
                 let (presence, view) = taken.rise();
                 let remote = Address::of(&remote).unwrap_or_else(|| PathBuf::new().into());
                 let client = Accepted { stream: stream.into(), remote, presence, slots: None, header: None };
-                // What comes from a listener that others have too is let in while the server closes: no other process
-                // can be given it.
+                // A client of an adopted listener is admitted while the server closes, since no other process can get
+                // it.
                 let phase = view.phase();
                 let incoming = if server.filters(phase) {
-                    // Code of the program's, which may take long: other threads accept while it runs.
+                    // The program's code, which may take long. Other threads accept while it runs.
                     turn = None;
                     client.filtered(server, until, phase, crew)
                 } else {
@@ -239,7 +238,7 @@ pub(crate) fn next_client<'a>(
 pub(crate) const FIRST_PAUSE: Duration = Duration::from_millis(5);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// What an error of accept(2) asks for.
+/// What to do after an error of accept(2).
 #[derive(Debug, PartialEq, Eq)]
 enum Verdict {
     Again,
@@ -247,38 +246,38 @@ enum Verdict {
     Stop,
 }
 
-/// Pauses that double while something fails again and again.
+/// Pauses that double while an error repeats.
 #[derive(Debug, PartialEq, Eq)]
 struct Pauses {
-    /// So many errors in a row cost no pause.
+    /// How many errors in a row cost no pause.
     at_once: u32,
     first: Duration,
     longest: Duration,
-    /// Whether they are reported and counted.
+    /// Whether the errors are reported and counted.
     are_told: bool,
 }
 
 /// Descriptors, memory or threads are short, or the network fails.
 const SHORTAGE: Pauses = Pauses { at_once: 0, first: FIRST_PAUSE, longest: LONGEST_PAUSE, are_told: true };
-/// The client is gone again. So many in a row that it would be spinning are slowed down.
+/// The client is gone again. So many in a row would spin, so they are slowed down.
 const CLIENT_GONE: Pauses = Pauses { at_once: 16, ..SHORTAGE };
-/// The listener does not block: what is set on it by another process stays, and it is looked at now and then.
+/// The listener is non-blocking. Another process may have set that, so it is kept, and the listener is polled.
 const DOES_NOT_BLOCK: Pauses =
     Pauses { at_once: 0, first: Duration::from_millis(2), longest: Duration::from_millis(16), are_told: false };
 
-/// A call that ended after this long had waited.
+/// A call that took longer had waited.
 const AT_ONCE: Duration = Duration::from_millis(1);
 
-/// What an error of accept(2) means; `took` is how long the call was under way.
+/// What an error of accept(2) means. `took` is how long the call took.
 ///
-/// | accept(2) says | what is done |
+/// | accept(2) returns | what is done |
 /// |---|---|
-/// | interrupted by a signal | again |
-/// | `EAGAIN` after a wait: a receive timeout on the listener | again |
-/// | `EAGAIN` at once: the listener does not block | a pause of 2 to 16 ms, again |
-/// | the client is gone again: `ECONNABORTED`, `ECONNRESET`, … | again; after 16 in a row pauses as below |
-/// | the listener is useless: `EINVAL`, `EBADF`, `ENOTSOCK` | the end |
-/// | anything else: no descriptors, no memory, `EPERM`, `EPROTO`, the client's network errors | a pause of 5 ms to 1 s |
+/// | interrupted by a signal | retry |
+/// | `EAGAIN` after a wait: a receive timeout on the listener | retry |
+/// | `EAGAIN` at once: the listener is non-blocking | retry after 2 to 16 ms |
+/// | the client is gone again: `ECONNABORTED`, `ECONNRESET`, … | retry; after 16 in a row with pauses as below |
+/// | the listener no longer works: `EINVAL`, `EBADF`, `ENOTSOCK` | stop |
+/// | anything else: no descriptors, no memory, `EPERM`, `EPROTO`, the client's network errors | retry after 5 ms to 1 s |
 fn verdict(error: &io::Error, took: Duration) -> Verdict {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted, TimedOut, WouldBlock};
     match error.kind() {
@@ -292,7 +291,7 @@ fn verdict(error: &io::Error, took: Duration) -> Verdict {
 }
 
 impl Pauses {
-    /// The pause after so many errors in a row; `None` for none.
+    /// The pause after so many errors in a row.
     fn after(&self, in_a_row: u32) -> Option<Duration> {
         let doubled = in_a_row.checked_sub(self.at_once + 1)?.min(8);
         Some(self.longest.min(self.first * (1 << doubled)))
@@ -300,9 +299,8 @@ impl Pauses {
 }
 
 impl Listener {
-    /// Notes that accepting fails, leaves the seat, and tells it once. While others sit in accept(2), the next client
-    /// is theirs: each of them has set a descriptor aside, and this thread, which found none left, is only one more
-    /// that waits.
+    /// Records that accepting fails, leaves the seat, and reports it once. While others are in accept(2), they get the
+    /// next client: each has already reserved a descriptor. This thread found none left, and would only wait too.
     fn accepting_fails(&self, seat: Seat<'_>, error: io::Error, hooks: &Hooks<'_>, crew: &dyn Crew) {
         let (presence, view) = seat.rise();
         let is_short = view.seats() == 0;
@@ -311,7 +309,7 @@ impl Listener {
         }
     }
 
-    /// A client came.
+    /// A client came, so accepting works.
     fn accepting_works(&self, presence: &Presence, hooks: &Hooks<'_>, crew: &dyn Crew) {
         if self.shortage.is_on() {
             self.tell_shortage(None, presence, hooks, crew);
@@ -346,7 +344,7 @@ impl Listener {
         }
     }
 
-    /// Sleeps until then, unless the server is being closed.
+    /// Sleeps until then, unless the server is closing.
     pub(crate) fn pause(&self, until: Deadline) {
         self.registry.gate.wait(until, &[], &|view| view.phase() != Phase::Listening);
     }

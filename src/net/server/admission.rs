@@ -1,5 +1,4 @@
-//! Who is let in: the limit, the limit of each address, the block list, the filter, and who is trusted to send a PROXY
-//! header.
+//! Admitting clients: the limit, the limits of addresses, the block list, the filter, and the trusted load balancers.
 
 use std::net::TcpStream;
 use std::sync::Arc;
@@ -23,31 +22,31 @@ use crate::slots::{AddressSlot, Denied, Slot};
 use crate::sync::deadline::Deadline;
 use crate::sync::gate::Phase;
 
-/// A client that was let in.
+/// An admitted client.
 pub(crate) struct Client {
     pub(crate) stream: TcpStream,
     pub(crate) local: Address,
     pub(crate) remote: Address,
     pub(crate) slots: (Slot, Option<AddressSlot>),
     pub(crate) presence: Presence,
-    /// Where a load balancer has passed it on: the ends of the connection itself. The two above are the client's then.
+    /// The addresses of the connection itself, if a load balancer passed it on. The two above are then the client's.
     pub(crate) proxied: Option<Box<(Address, Address)>>,
-    /// Where a part of its header was waited for before.
+    /// The part of its header that was received before.
     pub(crate) header: Option<Box<Receiving>>,
 }
 
-/// What became of a client that has to say who it is.
+/// The outcome of reading a client's PROXY header.
 pub(crate) enum Introduced {
     In(Client),
     Refused,
-    /// The caller's time is over before the header is complete.
+    /// The caller's time expired before the header was complete.
     NotYet(Accepted),
 }
 
 impl Client {
-    /// Lets a load balancer say whose connection it is, where that is asked for, and refuses the client if it is not
-    /// told in time and in order, or not to be let in. Blocks until then, or until the caller's time is over: nobody
-    /// else may depend on this thread.
+    /// Reads the client's PROXY header, if one is expected. Refuses the client if the header is late or wrong, or if
+    /// its client may not be admitted. Blocks until then, or until the caller's time expires, so no other thread may
+    /// depend on this one.
     pub(crate) fn introduce(mut self, server: &Listener, hooks: &Hooks<'_>, until: Deadline) -> Introduced {
         if server.options.trusted.is_none() {
             return Introduced::In(self);
@@ -60,7 +59,7 @@ impl Client {
         let awaiting_header = server.registry.awaiting_header(&stream);
         let header = receiving.receive(&stream, &self.remote, until);
         drop(awaiting_header);
-        self.stream = Arc::into_inner(stream).expect("who finds it registered has it while it is registered only");
+        self.stream = Arc::into_inner(stream).expect("other threads hold the stream only while it is registered");
         let mut failure = None;
         let by = match header {
             Ok(None) => {
@@ -81,7 +80,7 @@ impl Client {
                     Err(by) => by,
                 }
             }
-            // It is how the header ended that was broken off.
+            // The error of a header that was interrupted.
             Err(error) if server.registry.is_interrupting() && error.kind() != io::ErrorKind::InvalidData => {
                 RefusedBy::Closing
             }
@@ -102,7 +101,8 @@ impl Client {
         Introduced::Refused
     }
 
-    /// Enters it into the accounts and makes it a socket. The server is not over before what keeps it is dropped too.
+    /// Registers the client and makes a socket of it. The server does not end before the returned registration is
+    /// dropped.
     pub(crate) fn register(self, server: &Listener) -> (Socket, Arc<Registration>) {
         let (registry, number, open) = (&server.registry, self.presence.number, self.slots.0.nth);
         let registration = Registration::new(self.presence, self.slots);
@@ -111,10 +111,10 @@ impl Client {
         let reporter = registry.reporter.clone();
         let socket = Socket::new(self.stream, addresses, server.options.connection, reporter, Some(owner));
         if let Some(own) = self.proxied {
-            // Nobody else has the socket yet.
+            // No other thread has the socket yet.
             let _ = socket.connection.proxied.set(own);
         }
-        // First: once it is entered, others find it, and may close it, which is reported too.
+        // Before registering: from then on other threads find the connection, and may close it, which is reported too.
         if registry.reporter.is_on() {
             let _frame = registration.frame();
             registry.reporter.tell(|| Report::Accepted { connection: socket.connection.name(), open });
@@ -125,7 +125,7 @@ impl Client {
 }
 
 impl Listener {
-    /// Makes a client of a connection that got its slots.
+    /// Makes a client of a connection that has its slots.
     pub(crate) fn admit(
         &self,
         stream: TcpStream,
@@ -139,22 +139,22 @@ impl Listener {
             if self.gives_linger {
                 let _ = SockRef::from(&stream).set_linger(None);
             }
-            // It fails only on a connection that is dead already; reading from it will tell.
+            // Fails only on a dead connection, whose reads fail too.
             if self.address.path().is_none() {
                 let _ = stream::apply(&SockRef::from(&stream), self.options.connection.settings);
                 let _ = self.options.connection.buffers.apply(&SockRef::from(&stream));
             }
         } else if self.is_timed() {
-            // The listener's, as it was when the client connected.
+            // The listener's settings, as they were when the client connected.
             let _ = stream.set_read_timeout(None);
         }
         let local = self.local_of(&stream);
         Client { stream, local, remote, slots, presence, proxied: None, header }
     }
 
-    /// Where clients are to wait for a slot: blocks until one is free, the server is being closed, or the time is up,
-    /// and then `false` says that all are taken. For the thread whose turn it is to accept: so no client is accepted in
-    /// vain, and at most one client is held in hand, if the limit is lowered at that moment.
+    /// If clients wait for a slot, blocks until one is free, the server is closing, or the time has expired. `false`
+    /// means that all are taken. Called by the thread that has the turn to accept, so that no client is accepted in
+    /// vain. If the limit is lowered at that moment, at most one client is held.
     pub(crate) fn wait_for_room(&self, until: Deadline) -> bool {
         let slots = &self.registry.slots;
         if self.options.when_full != WhenFull::Wait {
@@ -164,17 +164,17 @@ impl Listener {
         !until.is_over() || slots.taken() < slots.limit()
     }
 
-    /// What a client needs to be let in: a slot, and one of its address's own; `None` if all are taken until then where
-    /// clients are to wait for one.
+    /// Takes a client's slot and the slot of its address. `None` if clients wait for slots and all stay taken until
+    /// then.
     pub(crate) fn take_slots(
         &self,
         remote: &Address,
         until: Deadline,
     ) -> Result<Option<(Slot, Option<AddressSlot>)>, RefusedBy> {
         let address = match &self.options.trusted {
-            // Before the slot, which a client that is not let in may not hold, not even for a moment.
+            // Before the slot: a client that is not admitted must not hold one at all.
             None => self.take_address(remote)?,
-            // Its client's comes later: its address is not known yet.
+            // For a load balancer's client this comes later, since its address is not known yet.
             Some(trusted) if trusted.check(remote, &self.address) => None,
             Some(_) => return Err(RefusedBy::Untrusted),
         };
@@ -190,7 +190,7 @@ impl Listener {
         }
     }
 
-    /// A slot of the client's address's own, where there are such, unless it is blocked.
+    /// Takes a slot of the client's address, if addresses have limits. Refuses a blocked address.
     pub(crate) fn take_address(&self, remote: &Address) -> Result<Option<AddressSlot>, RefusedBy> {
         if self.is_blocked(remote) {
             return Err(RefusedBy::Blocked);
@@ -201,17 +201,17 @@ impl Listener {
         }
     }
 
-    /// Whether the filter is asked about a client that comes in that phase, before it has a slot. Behind load balancers
-    /// it is asked later: the client's address is not known yet.
+    /// Whether the filter is called for a client before it has a slot, in this phase. Behind load balancers it is
+    /// called later, since the client's address is not known yet.
     pub(crate) fn filters(&self, phase: Phase) -> bool {
         self.options.filter.is_on() && self.options.trusted.is_none() && phase < Phase::Closed
     }
 
-    /// Asks the filter, if there is one, unless the client is on the block list. `call` makes the call, on the calling
-    /// thread, which holds nothing that other threads wait for.
+    /// Calls the filter, if there is one, unless the client is on the block list. `call` runs it on the calling thread,
+    /// which holds nothing that other threads wait for.
     ///
     /// # Errors
-    /// Why the client is refused.
+    /// The cause of refusing the client.
     pub(crate) fn ask_filter(
         &self,
         remote: &Address,
@@ -231,7 +231,7 @@ impl Listener {
         if lets_in { Ok(()) } else { Err(RefusedBy::Filtered) }
     }
 
-    /// Why no client from there is let in, whether there is room or not; told by the ends of the connection itself.
+    /// The cause of refusing any client from there, even if there is room. Uses the addresses of the connection itself.
     pub(crate) fn shut_out(&self, remote: &Address) -> Option<RefusedBy> {
         match &self.options.trusted {
             None => self.is_blocked(remote).then_some(RefusedBy::Blocked),
@@ -243,7 +243,7 @@ impl Listener {
         self.options.block_list.as_ref().zip(remote.ip()).is_some_and(|(list, ip)| list.check(ip))
     }
 
-    /// The end the client reached: known without asking, except on a wildcard address.
+    /// The address the client reached. Known without a system call, except on a wildcard address.
     pub(crate) fn local_of(&self, stream: &TcpStream) -> Address {
         match &self.local {
             Some(local) => local.clone(),

@@ -10,7 +10,8 @@ use crate::report::ConnectionInfo;
 use crate::thread::Running;
 
 impl Server {
-    /// One closure per event, in Node's words; then [`run`](ServerCallbacks::run) or [`spawn`](ServerCallbacks::spawn).
+    /// Takes one closure for each event, in Node's words. Then call [`run`](ServerCallbacks::run) or
+    /// [`spawn`](ServerCallbacks::spawn).
     ///
     /// ```
     /// use landline::net::{Server, Socket};
@@ -39,16 +40,17 @@ impl Server {
     }
 }
 
-/// One closure per event of a [`Server`], made by [`Server::on`].
+/// One closure for each event of a [`Server`], made by [`Server::on`].
 ///
-/// `connection` runs on the thread of each connection, so several run at once. `refused`, and `error` where it is about
-/// no connection, run on the thread that has accepted the client, or failed to; before it calls them, another thread
-/// accepts. At most sixteen threads beyond the limit of connections sit in such callbacks; a slow one holds up
-/// accepting from then on, which [`Report::AcceptHeldUp`](crate::Report::AcceptHeldUp) tells and
-/// [`Stats::in_hooks`](super::Stats::in_hooks) counts. `close` runs on the thread of `run`.
+/// - `connection` runs on the thread of each connection, so several run at once.
+/// - `refused` runs on the thread that accepted the client, while another thread accepts.
+/// - `error` runs on the thread of the handler, or, without a connection, on the thread that failed to accept.
+/// - `close` runs on the thread of `run`.
 ///
-/// Each is called without a lock held, and may call anything of the server, [`wait`](Server::wait) and
-/// [`shutdown`](Server::shutdown) included.
+/// At most sixteen threads beyond the limit of connections run callbacks about clients without a slot. When all are
+/// busy, slow callbacks delay accepting. [`Report::AcceptHeldUp`](crate::Report::AcceptHeldUp) reports that, and
+/// [`Stats::in_hooks`](super::Stats::in_hooks) counts them. Callbacks are called without a lock, and may call anything
+/// of the server, including [`wait`](Server::wait) and [`shutdown`](Server::shutdown).
 #[must_use = "no client is accepted until run() or spawn()"]
 pub struct ServerCallbacks<'a> {
     server: Server,
@@ -61,37 +63,38 @@ pub struct ServerCallbacks<'a> {
 type Handler<'a> = dyn Fn(&Socket) -> io::Result<()> + Send + Sync + 'a;
 
 impl<'a> ServerCallbacks<'a> {
-    /// A client was admitted: the handler of [`Server::serve`]. Without it every connection is ended at once.
+    /// The handler of [`Server::serve`], called with each admitted client. Without it, every connection is ended at
+    /// once.
     pub fn connection(mut self, f: impl Fn(&Socket) -> io::Result<()> + Send + Sync + 'a) -> Self {
         self.connection = Box::new(f);
         self
     }
 
-    /// A client was turned away. It is closed by now, or with
-    /// [`WhenFull::RefuseWith`](crate::net::WhenFull::RefuseWith) being told goodbye. Node's `drop`.
+    /// Called when a client was refused. The client is closed, or is receiving the goodbye of
+    /// [`WhenFull::RefuseWith`](crate::net::WhenFull::RefuseWith). Node's `drop`.
     #[doc(alias = "drop")]
     pub fn refused(mut self, f: impl Fn(&Refused) + Send + Sync + 'a) -> Self {
         self.refused = Some(Box::new(f));
         self
     }
 
-    /// A handler returned an error, told with its connection, which is closed and whose slot is free by now: what a
-    /// client is to hear of an error, the handler writes. It then returns `Ok`, so that the connection ends in order;
-    /// after an error, unread input may cost the client what was written. A panic is told to `report` alone. Or
-    /// accepting fails for the time being, told once until it works again, without a connection. Neither ends the
-    /// server.
+    /// Called in two cases, neither of which ends the server:
+    /// - A handler returned an error. The call gets its connection, which is closed, with its slot free. So a handler
+    ///   that wants to send an error to its client writes it and returns `Ok`. The connection then ends in order. After
+    ///   an error, unread input could destroy what was written. Panics are reported to `report` only.
+    /// - Accepting fails at present. The call gets no connection, and comes once until accepting works again.
     pub fn error(mut self, f: impl Fn(&Error, Option<&ConnectionInfo>) + Send + Sync + 'a) -> Self {
         self.error = Some(Box::new(f));
         self
     }
 
-    /// The server was closed and its last connection has ended.
+    /// Called when the server is closed and its last connection has ended.
     pub fn close(mut self, f: impl FnOnce() + Send + 'a) -> Self {
         self.close = Some(Box::new(f));
         self
     }
 
-    /// Serves until the server is closed and the last connection has ended. Blocks until then.
+    /// Serves. Blocks until the server is closed and its last connection has ended.
     ///
     /// # Errors
     /// Those of [`Server::serve`].
@@ -111,11 +114,11 @@ impl<'a> ServerCallbacks<'a> {
 }
 
 impl ServerCallbacks<'static> {
-    /// As [`run`](Self::run), on a thread of its own.
+    /// Like [`run`](Self::run), on a new thread. [`Running::join`] returns the result of `run`.
     ///
     /// # Errors
-    /// `ERR_SERVER_ALREADY_LISTEN` if the server is being served already. The thread cannot be started. What `run`
-    /// returns, [`Running::join`] gives.
+    /// - `ERR_SERVER_ALREADY_LISTEN` if the server is being served already.
+    /// - The system's error if the thread cannot be started.
     pub fn spawn(self) -> io::Result<Running> {
         let server = self.server.clone();
         server.claim()?;

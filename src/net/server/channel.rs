@@ -14,7 +14,6 @@ use crate::net::socket::each::SocketEvent;
 use crate::report::{Outcome, Report};
 use crate::thread::{ThreadOptions, spawn_scoped};
 
-/// What happens on a [`Server`] whose events go [through a channel](Server::events).
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum ServerEvent {
@@ -22,20 +21,20 @@ pub enum ServerEvent {
     Connection(Socket),
     /// Something happened on a connection.
     Socket(Socket, SocketEvent),
-    /// A client was turned away; it is closed by now, or being told goodbye.
+    /// A client was refused. It is closed, or is receiving the goodbye.
     Refused(Refused),
-    /// Accepting fails for the time being.
+    /// Accepting fails at present. It is retried.
     Error(Error),
-    /// The server is closed and its last connection has ended: the last event.
+    /// The server is closed and its last connection has ended. The last event.
     Close,
 }
 
 impl Server {
-    /// Serves on threads of its own, and sends everything that happens into one channel that holds `n` events at most;
-    /// 0 hands each one over. See [`Events`] for what the receiver must know.
+    /// Serves on new threads, and sends every event of the server and its connections into one channel of at most `n`
+    /// events. With 0, each event is handed over directly. See [`Events`] for what the receiver must do.
     ///
-    /// A connection ends when both sides have: at `End`, and at `ShuttingDown`, answer what is left to answer and call
-    /// [`outbox().end()`](crate::net::Outbox::end), or [`destroy`](Socket::destroy).
+    /// A connection ends when both directions have. At `End` and at `ShuttingDown`, send the answers that are left,
+    /// then call [`outbox().end()`](crate::net::Outbox::end), or [`destroy`](Socket::destroy).
     ///
     /// ```
     /// use landline::net::{Server, ServerEvent, Socket, SocketEvent};
@@ -58,8 +57,9 @@ impl Server {
     /// ```
     ///
     /// # Errors
-    /// `ERR_SERVER_ALREADY_LISTEN` if the server is being served already. `ERR_OUT_OF_RANGE` if `n` is above 1,048,576:
-    /// the room is allocated at once. The thread cannot be started.
+    /// - `ERR_SERVER_ALREADY_LISTEN` if the server is being served already.
+    /// - `ERR_OUT_OF_RANGE` if `n` is above 1,048,576, since its memory is allocated at once.
+    /// - The system's error if the thread cannot be started.
     #[doc(alias = "asyncIterator")]
     #[inline]
     pub fn events(&self, n: usize) -> io::Result<Events<ServerEvent>> {
@@ -85,7 +85,7 @@ impl Server {
                     }
                     feed_from(socket, &|event, over| feed.send(ServerEvent::Socket(socket.clone(), event), over))
                 })
-                // Nobody is there to be told if sending fails.
+                // If sending fails, the receiver is gone.
                 .refused(|client| drop(send(ServerEvent::Refused(client.clone()))))
                 .error(|error, connection| {
                     if connection.is_none() {
@@ -100,29 +100,27 @@ impl Server {
         let server = self.clone();
         let close = move || {
             server.close();
-            // Nobody would be told of a client whose header came later.
+            // The receiver is gone, so clients whose header has not arrived are disconnected.
             server.inner.registry.interrupt_newcomers();
             server.inner.registry.cut(Outcome::Destroyed, &[]);
         };
         Ok(Source { running, close: Box::new(close), begin_shutdown: self.beginner() })
     }
 
-    /// Accepts on threads of its own, and sends each connection into a channel that holds `n` at most; 0 hands each one
-    /// over. Nothing is read of them: the receiver serves them as those of [`accept`](Server::accept), and each is open
-    /// until it is destroyed or its last handle dropped. For a program that waits in a `select!` for clients and other
-    /// things.
+    /// Accepts on new threads, and sends each connection into a channel of at most `n` connections. With 0, each is
+    /// handed over directly. Use it in a program that waits in a `select!` for clients and other things. Nothing is
+    /// read from the connections. The receiver serves them like those of [`accept`](Server::accept), and each is open
+    /// until it is destroyed or its last handle is dropped.
     ///
-    /// While the channel is full, no client is accepted but the one whose connection is sent next: the others wait in
-    /// the [backlog](crate::net::ServerOptions::backlog). Where a [PROXY
-    /// header](crate::net::ServerOptions::proxy_protocol) is asked for, sixteen threads accept, so that one that is
-    /// late holds up no other client; each has a connection in hand. Clients are refused as in `accept`, and told to
-    /// the [report](crate::net::ServerOptions::report) hook alone.
+    /// While the channel is full, one more client is accepted, whose connection is sent next. The others wait in the
+    /// [backlog](crate::net::ServerOptions::backlog). If a [PROXY header](crate::net::ServerOptions::proxy_protocol) is
+    /// expected, sixteen threads accept, each with one connection, so that a late header delays no other client.
+    /// Clients are refused as in `accept`, and reported to the [report](crate::net::ServerOptions::report) hook only.
     ///
-    /// The channel is disconnected once the server is [closed](Server::close) and the last connection was taken; the
-    /// connections live on. [`shutdown`](Server::shutdown) interrupts and ends those in the channel too. The receiving
-    /// thread calls [`begin_shutdown`](Server::begin_shutdown) and goes on receiving; [`wait`](Server::wait) from a
-    /// thread that holds none of the connections returns when all have ended, and [`report`](Server::report) says how
-    /// it went.
+    /// The channel is disconnected once the server is [closed](Server::close) and the last connection was received. The
+    /// connections stay open. [`shutdown`](Server::shutdown) also ends those in the channel. The receiving thread calls
+    /// [`begin_shutdown`](Server::begin_shutdown) and keeps receiving. [`wait`](Server::wait), in a thread that holds
+    /// none of the connections, returns when all have ended. [`report`](Server::report) then returns the result.
     ///
     /// Dropping the [`Events`] closes the server and destroys the connections that were not received.
     ///
@@ -142,8 +140,9 @@ impl Server {
     /// ```
     ///
     /// # Errors
-    /// `ERR_SERVER_ALREADY_LISTEN` if the server is being served already. `ERR_OUT_OF_RANGE` if `n` is above 1,048,576:
-    /// the room is allocated at once. The thread cannot be started.
+    /// - `ERR_SERVER_ALREADY_LISTEN` if the server is being served already.
+    /// - `ERR_OUT_OF_RANGE` if `n` is above 1,048,576, since its memory is allocated at once.
+    /// - The system's error if the thread cannot be started.
     #[inline]
     pub fn incoming(&self, n: usize) -> io::Result<Events<Socket>> {
         Ok(channel(n, |feed| self.feed_incoming(feed))?.discarded_by(|socket| socket.destroy()))
@@ -166,13 +165,13 @@ impl Server {
         let server = self.clone();
         let close = move || {
             server.close();
-            // No thread would receive a client whose header came later.
+            // The receiver is gone, so clients whose header has not arrived are disconnected.
             server.inner.registry.interrupt_newcomers();
         };
         Ok(Source { running, close: Box::new(close), begin_shutdown: self.beginner() })
     }
 
-    /// Begins a shutdown, whose thread the server waits for.
+    /// Starts a shutdown on a thread that the server waits for.
     fn beginner(&self) -> Box<BeginShutdown> {
         let server = self.clone();
         Box::new(move |grace| server.begin_shutdown(grace).map(|()| None))
@@ -193,7 +192,7 @@ impl Server {
             for _ in 0..others {
                 let ThreadOptions { thread_name, stack_size } = &self.inner.options.threads;
                 let name = format!("{thread_name} accept {}", self.address());
-                // Where none can be started, fewer accept.
+                // If no more threads can be started, fewer accept.
                 if spawn_scoped(scope, name, *stack_size, work).is_err() {
                     break;
                 }
@@ -203,5 +202,5 @@ impl Server {
     }
 }
 
-/// How many threads accept for a channel of connections, where each may have to wait for a PROXY header.
+/// How many threads accept for a channel of connections, since each may have to wait for a PROXY header.
 const HEADERS_AT_ONCE: usize = 16;

@@ -1,4 +1,4 @@
-//! The program's own decision about a client, before it counts.
+//! The program's own decision about a client, before the client counts.
 
 use std::fmt;
 use std::panic::{RefUnwindSafe, UnwindSafe};
@@ -7,13 +7,13 @@ use std::sync::Arc;
 use crate::address::Address;
 use crate::callback::guarded;
 
-/// The user's hook, if there is one.
+/// The program's hook, if any.
 #[derive(Clone, Default)]
 pub(crate) struct Filter(Option<Arc<Hook>>);
 
 type Hook = dyn Fn(&Address) -> bool + Send + Sync;
 
-// A panic of the hook is caught where it is called.
+// The caller of the hook catches its panics.
 impl UnwindSafe for Filter {}
 impl RefUnwindSafe for Filter {}
 
@@ -26,7 +26,7 @@ impl Filter {
         self.0.is_some()
     }
 
-    /// Whether the hook lets a client in. One that panics does not.
+    /// Whether the hook admits a client. A hook that panics refuses it.
     pub(crate) fn lets_in(&self, remote: &Address) -> bool {
         let Some(hook) = &self.0 else { return true };
         let mut lets_in = false;

@@ -1,4 +1,4 @@
-//! A server that ends with the block it is made in.
+//! A guard that shuts a server down at the end of a block.
 
 use std::fmt;
 use std::ops::Deref;
@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use crate::net::server::Server;
 
-/// Shuts a server down when it is dropped, on whatever path: see [`Server::shutdown_on_drop`]. Otherwise it is the
-/// server.
+/// Shuts a server down when it is dropped. Dereferences to the server. See [`Server::shutdown_on_drop`].
 #[must_use = "dropping it shuts the server down"]
 pub struct ShutdownOnDrop {
     server: Server,
@@ -15,16 +14,15 @@ pub struct ShutdownOnDrop {
 }
 
 impl Server {
-    /// A handle that [shuts the server down](Server::shutdown) when it is dropped: its connections have `grace` to end.
-    /// For a test's server, which is to end with the test, also when an assertion fails; and for a server that is
-    /// served in a [`std::thread::scope`], which otherwise waits for it for ever when its closure returns early or
-    /// panics.
+    /// Returns a handle that [shuts the server down](Server::shutdown) when it is dropped, with `grace` for its
+    /// connections. Use it for the server of a test, which then ends even if an assertion fails. Use it also for a
+    /// server in a [`std::thread::scope`]: otherwise the scope waits for the server forever if its closure returns
+    /// early or panics.
     ///
-    /// Declare it before the clients, which are then dropped first. Dropping it blocks as `shutdown` does, and harms
-    /// nothing if the server has been shut down before: so the program calls `shutdown` where it wants the report. Of a
-    /// server whose [`events`](Server::events) the same thread receives, drop the `Events` instead. The times of
-    /// several add up, one drop after the other, unless [`begin_shutdown`](Server::begin_shutdown) was called on each
-    /// before.
+    /// Declare it before the clients, so that they are dropped first. Dropping it blocks as `shutdown` does. It does
+    /// nothing if the server has been shut down before, so call `shutdown` where you need the report. Several guards
+    /// wait one after another, unless [`begin_shutdown`](Server::begin_shutdown) was called on each server before. If
+    /// the same thread receives the server's [`events`](Server::events), drop the `Events` instead.
     ///
     /// ```
     /// use landline::net::{Server, Socket};

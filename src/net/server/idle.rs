@@ -1,4 +1,4 @@
-//! Waiting until a server has nothing to do.
+//! Waiting until a server is idle.
 
 use std::io;
 use std::time::Duration;
@@ -9,15 +9,16 @@ use crate::sync::deadline::Deadline;
 use crate::sync::gate::{Phase, View};
 
 impl Server {
-    /// Blocks until no client has been connected for `time`, and gives `true`; `false` once the server is being closed.
-    /// For a program that a service manager starts when a client comes, and that is to end when it has nothing to do.
+    /// Blocks until no client has been connected for `time`, and returns `true`. Returns `false` once the server is
+    /// closing. Use it in a program that a service manager starts when a client connects, and that should exit when it
+    /// is idle.
     ///
-    /// The time runs from the last end of a connection, or from the call. Each client begins it anew, also one that is
-    /// refused; a connection that [lingers](crate::net::ServerOptions::lingering_close), and one that
-    /// [`accept`](Server::accept) gave and that is open, counts as connected. A client may come when this has returned,
-    /// so [`close`](Server::close) and [`wait`](Server::wait) then: it is still served.
+    /// The time runs from the last end of a connection, or from the call. Each client restarts it, even a refused one.
+    /// A connection that [lingers](crate::net::ServerOptions::lingering_close) counts as connected, and so does an open
+    /// one from [`accept`](Server::accept). A client may connect after this has returned, so [`close`](Server::close)
+    /// the server, then [`wait`](Server::wait). That client is still served.
     ///
-    /// Callable from handlers and callbacks too: what the calling thread acts for is left out.
+    /// Callable from handlers and callbacks. What the calling thread acts for is left out.
     ///
     /// ```
     /// use landline::net::{Server, Socket};
@@ -34,7 +35,7 @@ impl Server {
     /// ```
     ///
     /// # Errors
-    /// As for [`wait`](Server::wait).
+    /// Those of [`wait`](Server::wait).
     #[doc(alias = "idle_timeout")]
     pub fn wait_idle(&self, time: Duration) -> io::Result<bool> {
         let registry = &self.inner.registry;
@@ -42,8 +43,8 @@ impl Server {
         let is_closing = |view: View| view.phase() != Phase::Listening;
         let is_idle = |view: View| view.present() <= own;
         loop {
-            // Before the look whether a client is there: one that comes after the look is a new one, also if it has gone again
-            // before this thread is awake.
+            // Read before checking for clients. A client that comes after the check counts as new, even if it is gone
+            // before this thread wakes.
             let came = registry.arrivals();
             registry.gate.wait(Deadline::NEVER, &[], &|view| is_closing(view) || is_idle(view));
             let until = Deadline::after(time);

@@ -1,4 +1,4 @@
-//! What the handles of a server share: the listening socket, and what it was made with.
+//! The shared state of a server's handles: the listening socket and its options.
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -18,63 +18,63 @@ use crate::sync::poison::{read, write};
 use crate::sync::wait_queue::WaitQueue;
 use crate::thread::Thread;
 
-/// What [`Server`] handles share.
+/// The shared state of [`Server`] handles.
 pub(crate) struct Listener {
     pub(crate) options: ServerOptions,
     pub(crate) registry: Arc<Registry>,
-    /// Dropped by `close`. Only threads that have a seat, or close, hold it.
+    /// Dropped by `close`. Only threads that have a seat, or that close, hold a clone.
     pub(crate) listener: RwLock<Option<Arc<socket2::Socket>>>,
-    /// The number of the listening socket in the system's tables, where it has such tables.
+    /// The number of the listening socket in the system's tables, if there are any.
     pub(crate) inode: Option<u64>,
     pub(crate) address: Address,
-    /// Of a Unix socket: its path as it can be called in whatever directory the program is by then.
+    /// The path of a Unix socket, made absolute, so that `close` can connect to it from any current directory.
     pub(crate) path: Option<PathBuf>,
-    /// The end a client reaches, where that is the same for all: not so on a wildcard address.
+    /// The address that clients reach, if it is the same for all. Not so on a wildcard address.
     pub(crate) local: Option<Address>,
-    /// Somebody else may have the listener too: it is never shut down and its settings are left alone.
+    /// Other programs may use the listener too. It is never shut down, and its settings are not changed.
     pub(crate) adopted: bool,
-    /// Whether accepted sockets have the settings of the listener. Of one that was given, clients may have connected
-    /// before those were made.
+    /// Whether accepted sockets have the listener's settings. Clients of a listener from elsewhere may have connected
+    /// before the settings were made.
     pub(crate) inherits: bool,
-    /// The process that listened: after fork(2) another has the listener too.
+    /// The process that listened. After fork(2) another process has the listener too.
     pub(crate) made_by: u32,
-    /// Its giver has set SO_LINGER, which connections inherit: closing them would wait, or reset them.
+    /// The listener came with SO_LINGER, which connections inherit. Closing them would block or reset them.
     pub(crate) gives_linger: bool,
-    /// Whether a call of ours reaches it. Where not, it has a receive timeout.
+    /// Whether a connect to its own address reaches it. Otherwise it has a receive timeout.
     pub(crate) is_called: bool,
-    /// Our own ends of the connections that `close` makes to wake acceptors.
+    /// The local addresses of the connections that `close` makes to wake acceptors.
     pub(crate) wakers: Mutex<Vec<Address>>,
-    /// Of a Unix socket that we made.
+    /// The file of a Unix socket that this process made.
     pub(crate) file: Mutex<Option<SocketFile>>,
-    /// A descriptor that is kept for those calls, since they may be needed when there is no other left.
+    /// A descriptor kept for those connections, since they may be needed when no other is free.
     pub(crate) spare: Mutex<Option<socket2::Socket>>,
     pub(crate) shortage: Shortage,
-    /// Threads that take turns to accept: all where clients wait for a slot, callers of `accept` once one has had a
-    /// time.
+    /// The turn to accept. All threads take turns if clients wait for a slot. Callers of `accept` do once one of them
+    /// had a time.
     pub(crate) turn: WaitQueue<1>,
-    /// A caller of `accept` has had a time.
+    /// A caller of `accept` had a time.
     pub(crate) timed: AtomicBool,
-    /// How accept(2) waits. `answer` holds it, since it needs the mode of the listener for itself.
+    /// How accept(2) waits. `answer` holds the lock, since it changes the listener's mode.
     pub(crate) told: Mutex<Told>,
-    /// Clients that were accepted for callers whose time was over.
+    /// Clients that were accepted for callers whose time expired.
     pub(crate) kept: Mutex<VecDeque<Accepted>>,
-    /// Where each address has a limit of its own.
+    /// The limits of single addresses, if there are any.
     pub(crate) addresses: Option<Arc<Addresses>>,
-    /// What clients that are turned away are told, where they are.
+    /// The goodbye, if refused clients get one.
     pub(crate) goodbye: Option<Arc<[u8]>>,
     pub(crate) shutdowns: Mutex<Shutdowns>,
-    /// One of them has reported.
+    /// Notified when one of them has reported.
     pub(crate) reported: Condvar,
-    /// Taken out by `close`: dropping it detaches the server from the handle that cancels it.
+    /// Taken out by `close`. Dropping it detaches the server from its `Cancel`.
     pub(crate) attached: Mutex<Option<Attached>>,
 }
 
-/// Shutdowns on threads of their own.
+/// The shutdowns that run on threads of their own.
 #[derive(Default)]
 pub(crate) struct Shutdowns {
     pub(crate) under_way: usize,
     pub(crate) threads: Vec<Thread>,
-    /// Of the last that was over.
+    /// The report of the last one that ended.
     pub(crate) report: Option<ShutdownReport>,
 }
 
@@ -83,8 +83,8 @@ impl Listener {
         read(&self.listener).clone()
     }
 
-    /// The descriptor is closed when the last thread has let go of it: acceptors have by then, `with_raw` may not. It
-    /// is not shut down here: after fork(2) that would end the listener of the process that made it.
+    /// The descriptor is closed when the last thread drops it. Acceptors have by now, `with_raw` may not have. The
+    /// listener is not shut down here: after fork(2) that would end it for the process that made it.
     pub(crate) fn drop_listener(&self) {
         let listener = write(&self.listener).take();
         drop(listener);

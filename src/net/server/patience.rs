@@ -1,10 +1,10 @@
-//! How long a caller of `accept` waits, and what the kernel is told.
+//! How long a caller of `accept` waits, and the settings for that.
 //!
-//! The time that accept(2) waits is a setting of the listener, SO_RCVTIMEO, which Linux reads when the call begins. So
-//! from the first call with a time on, callers take turns: one at a time makes the setting and is in accept(2), and the
-//! others wait for the turn, each for its own time. Callers without a time that were in accept(2) before stay there:
-//! they have read the setting already. A caller that only looks makes the listener non-blocking; so does one that waits
-//! where the system knows no time for accept(2), and then looks every 2 to 16 ms.
+//! The time for accept(2) is a setting of the listener, SO_RCVTIMEO, which Linux reads when the call begins. So from
+//! the first call with a time on, callers take turns. One at a time makes the setting and calls accept(2), and the
+//! others wait for the turn, each for its own time. Callers without a time that were in accept(2) before stay there,
+//! since they have read the setting already. A caller that checks once makes the listener non-blocking. Where the
+//! system has no time for accept(2), a caller that waits does so too, and polls every 2 to 16 ms.
 
 use std::io;
 use std::sync::atomic::Ordering::SeqCst;
@@ -18,21 +18,21 @@ use crate::net::server::told::Told;
 use crate::sync::deadline::Deadline;
 use crate::sync::poison::lock;
 
-/// What a thread that accepts is to the others that do.
+/// An accepting thread, as the other accepting threads see it.
 pub(crate) trait Crew {
-    /// Calls code of the program's, while another thread waits for clients.
+    /// Calls the program's code while another thread waits for clients.
     fn away(&self, call: &mut dyn FnMut());
 
-    /// Whether the thread may end instead of pausing, since another waits for clients. Then it counts no more.
+    /// Whether the thread may end instead of pausing, since another waits for clients. It is then not counted any more.
     fn may_end(&self) -> bool;
 
     /// How long the thread waits for a client.
     fn until(&self) -> Deadline;
 
-    /// What the thread says when that is over.
+    /// The error when that time has expired.
     fn time_is_over(&self) -> io::Error;
 
-    /// Whether it takes clients that were kept before it accepts, and waits for what they lack.
+    /// Whether it takes kept clients before it accepts, and waits for what they lack.
     fn takes_kept(&self) -> bool {
         true
     }
@@ -40,22 +40,21 @@ pub(crate) trait Crew {
     /// Whether it waits for its turn before it accepts.
     fn takes_turns(&self, server: &Listener) -> bool;
 
-    /// Whether the clients are its own.
+    /// Whether the thread may take clients.
     ///
     /// # Errors
-    /// The server is being served by other threads.
+    /// Other threads serve the server.
     fn may_accept(&self, server: &Listener) -> io::Result<()>;
 }
 
-/// How long a caller waits for a client at most while others are kept, before it looks whether one of them can be let
-/// in.
+/// How long a caller waits at most before it checks whether a kept client can be admitted.
 const LOOK: Duration = Duration::from_millis(16);
 
 /// A caller of `accept`, `try_accept` or `accept_timeout`, or a thread that accepts for a channel.
 pub(crate) struct Caller {
     patience: Patience,
     until: Deadline,
-    /// The server is claimed for it.
+    /// The server is claimed for this caller.
     serves: bool,
 }
 
@@ -63,7 +62,7 @@ pub(crate) struct Caller {
 enum Patience {
     Endless,
     Limited,
-    /// It looks once, and its error says that it would have to wait.
+    /// It checks once, and returns the error that it would block.
     None,
 }
 
@@ -84,7 +83,7 @@ impl Caller {
         Caller { patience: Patience::None, ..Caller::with_time(Duration::ZERO) }
     }
 
-    /// The same with the time until it looks again at the clients that are kept, if there are any.
+    /// The same caller, but only until the next check of the kept clients, if there are any.
     pub(crate) fn until_next_look(&self, server: &Listener) -> Caller {
         if self.serves || server.count_kept() == 0 {
             return Caller { ..*self };
@@ -94,7 +93,7 @@ impl Caller {
         Caller { until, patience, serves: false }
     }
 
-    /// A call with a time needs a listener of our own: its settings are the giver's too.
+    /// A time needs a listener of our own, since the settings of an adopted one are also its owner's.
     pub(crate) fn check(&self, server: &Listener) -> io::Result<()> {
         if self.patience != Patience::Endless && server.adopted {
             let text = "A listener that was adopted takes no time for accepting: its settings belong to its giver too";
@@ -139,20 +138,19 @@ impl Crew for Caller {
 }
 
 impl Listener {
-    /// Whether a caller has had a time for accepting: accepted sockets may have inherited it since, and callers take
-    /// turns.
+    /// Whether a caller had a time for accepting. Accepted sockets may have inherited it since, and callers take turns.
     pub(crate) fn is_timed(&self) -> bool {
         self.timed.load(SeqCst)
     }
 
-    /// Makes the next accept(2) of the calling thread, whose turn it is, wait until then; `false` if the server is
-    /// being closed or, for one with a time, is being served: workers wait without a time.
+    /// Sets how long the next accept(2) waits. The calling thread has the turn. `false` if the server is closing, or,
+    /// for a caller with a time, if it is being served: workers wait without a time.
     pub(crate) fn set_wait(&self, listener: &socket2::Socket, until: Deadline) -> io::Result<bool> {
         if until == Deadline::NEVER && !self.is_timed() {
             return Ok(true);
         }
         let mut told = lock(&self.told);
-        // The mode is left to the thread that closes, from then on.
+        // The closing thread owns the mode from then on.
         if self.is_closing() || until != Deadline::NEVER && self.registry.gate.is_claimed() {
             return Ok(false);
         }
@@ -162,13 +160,12 @@ impl Listener {
         Ok(true)
     }
 
-    /// Makes accept(2) wait for as long as it takes, for workers. The server is claimed, so no caller makes it
-    /// otherwise after that.
+    /// Makes accept(2) wait without a limit, for workers. The server is claimed, so no caller changes that afterwards.
     pub(crate) fn wait_for_ever(&self) {
         if let Some(listener) = self.listener().filter(|_| self.is_timed()) {
             let mut told = lock(&self.told);
             if !self.is_closing() {
-                // It fails only on a listener that is useless, and then so does accepting.
+                // Fails only on a listener that no longer works. Accepting fails then too.
                 let _ = told.change(Told::default(), &listener);
             }
         }

@@ -1,4 +1,4 @@
-//! What a client gets that is not let in.
+//! Refusing a client.
 
 use std::net::TcpStream;
 use std::sync::Arc;
@@ -13,19 +13,19 @@ use crate::net::socket::lingering::Last;
 use crate::report::{ConnectionInfo, RefusedBy, Report};
 use crate::sys;
 
-/// A client that was turned away, as [`ServerCallbacks::refused`](crate::net::ServerCallbacks::refused) is told of it.
+/// A client that was refused, as [`ServerCallbacks::refused`](crate::net::ServerCallbacks::refused) gets it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Refused {
-    /// The end the client connected to.
+    /// The address the client connected to.
     pub local: Address,
-    /// The client.
+    /// The client's address.
     pub remote: Address,
-    /// Why.
+    /// The cause.
     pub by: RefusedBy,
 }
 
-/// The callbacks of the server, besides the handler.
+/// The server's callbacks, without the handler.
 #[derive(Default)]
 pub(crate) struct Hooks<'a> {
     pub(crate) refused: Option<&'a RefusedHook<'a>>,
@@ -36,20 +36,20 @@ pub(crate) type RefusedHook<'a> = dyn Fn(&Refused) + Send + Sync + 'a;
 pub(crate) type ErrorHook<'a> = dyn Fn(&Error, Option<&ConnectionInfo>) + Send + Sync + 'a;
 
 impl<'a> Hooks<'a> {
-    /// Whether code of the program's is called about a client that is turned away for that cause.
+    /// Whether a callback of the program is called for a client that is refused by this cause.
     pub(crate) fn hear_of(&self, by: RefusedBy, server: &Listener) -> bool {
         server.registry.reporter.is_on() || self.refused(by).is_some()
     }
 
-    /// Clients that the program itself shuts out, by a list or its filter, are told to the report hook alone.
+    /// Clients that a list or the program's filter refuses are reported to the report hook only.
     fn refused(&self, by: RefusedBy) -> Option<&'a RefusedHook<'a>> {
         self.refused.filter(|_| !matches!(by, RefusedBy::Blocked | RefusedBy::Filtered))
     }
 }
 
-/// Closes the client's connection, or has goodbye said to it; then tells of it, by `tell_first` and the hooks. Two
-/// system calls in all, accept(2) and close(2), unless a hook is to know the address the client came to on a wildcard
-/// listener.
+/// Closes the client's connection, or starts the goodbye. Then calls `tell_first` and the hooks. It takes two system
+/// calls in all, accept(2) and close(2). On a wildcard listener, one more asks for the local address if a hook needs
+/// it.
 pub(crate) fn refuse(
     server: &Listener,
     stream: TcpStream,
@@ -65,7 +65,7 @@ pub(crate) fn refuse(
     if !is_told && hooks.error.is_none() {
         return server.turn_away(stream, by, &presence);
     }
-    // Before the client can see its end: who does finds the callback counted, or over.
+    // Before the client can see its end, so that a client that sees it finds the callback counted or finished.
     let _in_hook = server.registry.in_hook();
     server.turn_away(stream, by, &presence);
     let _frame = presence.frame();
@@ -78,7 +78,7 @@ pub(crate) fn refuse(
 }
 
 impl Listener {
-    /// Counts the client, and closes its connection or has goodbye said to it.
+    /// Counts the client, and closes its connection or starts the goodbye.
     pub(crate) fn turn_away(&self, stream: TcpStream, by: RefusedBy, presence: &Arc<Presence>) {
         self.registry.refused(by);
         let message = self.goodbye.as_ref().filter(|_| by.hears_goodbye());

@@ -1,4 +1,4 @@
-//! Who is connected to a server, and the accounts: the one lock that admission and the end of a connection touch.
+//! The open connections of a server, and its counters, under the one lock that admitting and ending a connection takes.
 
 use std::fmt;
 use std::net::{Shutdown, TcpStream};
@@ -18,49 +18,49 @@ use crate::sync::deadline::Deadline;
 use crate::sync::gate::{Gate, NoSeat, View};
 use crate::sync::poison::lock;
 
-/// A server's accounts, as [`Server::stats`](crate::net::Server::stats) gives them. They always balance:
+/// A server's counters, from [`Server::stats`](crate::net::Server::stats). They always balance:
 /// `accepted == open + ended + failed + panicked`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
     /// Connections admitted since the server was made.
     pub accepted: u64,
-    /// Of these, how many are open.
+    /// How many of these are open.
     pub open: u64,
-    /// How many ended in order or were destroyed by us.
+    /// How many ended in order, or were destroyed by this program.
     pub ended: u64,
-    /// How many an error ended, the peer's or their handler's.
+    /// How many ended by an error, of the connection or of their handler.
     pub failed: u64,
-    /// How many a panic in their handler ended.
+    /// How many ended by a panic of their handler.
     pub panicked: u64,
-    /// The largest number that was ever open at once.
+    /// The largest number that was open at once.
     pub peak: u64,
-    /// Connections that have ended and whose peers have not: what they still send is thrown away, for
-    /// [`lingering_close`](super::ServerOptions::lingering_close). Clients that are told why they are turned away too.
+    /// Ended connections whose peers have not ended: their input is discarded for
+    /// [`lingering_close`](super::ServerOptions::lingering_close). Includes refused clients that are receiving the
+    /// goodbye.
     pub lingering: u64,
-    /// How many of those were closed before, or at once, because too many lingered.
+    /// How many lingering connections were closed early, or at once, because too many lingered.
     pub cut_short: u64,
-    /// Threads that are not in a handler but call callbacks at this instant, or drop what a handler has left.
+    /// Threads that are running callbacks outside a handler, or dropping what a handler has left.
     pub in_hooks: u64,
-    /// How often accept(2) failed. It was tried again each time, unless the listening socket had become useless.
+    /// How often accept(2) failed. Each failure was retried, unless the listening socket no longer worked.
     pub accept_errors: u64,
-    /// Clients turned away, by the number of the cause.
+    /// Refused clients, by the number of the cause.
     refused: Refusals,
 }
 
 impl Stats {
-    /// How many clients were turned away for that cause.
+    /// How many clients were refused for this cause.
     pub fn refused(&self, by: RefusedBy) -> u64 {
         self.refused.0[by as usize]
     }
 
-    /// How many clients were turned away, for whatever cause.
+    /// How many clients were refused, for any cause.
     pub fn refused_total(&self) -> u64 {
         self.refused.0.iter().sum()
     }
 }
 
-/// Prints how often each cause has refused a client.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 struct Refusals([u64; RefusedBy::ALL.len()]);
 
@@ -70,23 +70,24 @@ impl fmt::Debug for Refusals {
     }
 }
 
-/// How a [`shutdown`](crate::net::Server::shutdown) went: what was seen, and nothing else.
+/// The result of a [`shutdown`](crate::net::Server::shutdown): what that call saw.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use = "it says whether anything is still running"]
 #[non_exhaustive]
 pub struct ShutdownReport {
-    /// Connections that have ended since the call, in whatever way but one: not those that were forced to. A handler
-    /// that returned an error or panicked counts here too; [`stats`](crate::net::Server::stats) tells them apart.
+    /// Connections that have ended since the call and were not forced to. Includes handlers that returned an error or
+    /// panicked. [`stats`](crate::net::Server::stats) counts those separately.
     pub finished: usize,
-    /// Connections that were destroyed since the time was up, by this shutdown or by another that ran at the same time.
+    /// Connections that were destroyed because the time was over, by this shutdown or by another at the same time.
     pub forced: usize,
-    /// Handlers that had not returned yet, sockets from `accept` that other threads were still using, and callbacks
-    /// about clients that were turned away, or a [filter](super::ServerOptions::filter), without what the calling
-    /// thread acts for itself; also threads that had not left accept(2). While it is not 0, code of the server runs:
-    /// a program must not unload it. Nor before `serve` has returned, and std has ended its threads, which takes a
-    /// moment.
+    /// What is still running, without what the calling thread acts for: handlers, sockets from `accept` in other
+    /// threads, callbacks about refused clients, [filters](super::ServerOptions::filter), and threads that have not
+    /// left accept(2).
+    ///
+    /// While it is not 0, code of the server runs, and a program must not unload it. The same holds until `serve` has
+    /// returned and std has ended its threads, a moment later.
     pub still_running: usize,
-    /// How long it took.
+    /// How long the call took.
     pub elapsed: Duration,
 }
 
@@ -101,24 +102,24 @@ impl fmt::Display for ShutdownReport {
     }
 }
 
-/// What a server and its connections share. It outlives the server as long as one of them is open.
+/// What a server and its connections share. It outlives the server while a connection is open.
 pub(crate) struct Registry {
-    /// Its own in the process: an address may come again.
+    /// Unique in the process, unlike the address.
     identity: usize,
-    /// How far the end has come, and who keeps it from going on.
+    /// The phase of the server, and the threads that keep it from ending.
     pub(crate) gate: Gate,
     pub(crate) slots: Arc<Slots>,
     pub(crate) reporter: Reporter,
     pub(crate) address: Address,
     pub(crate) lingering: Arc<Lingering>,
-    /// What the caller of `serve` acts for: it waits for this server, so a thread that acts for a connection acts for
-    /// those.
+    /// What the caller of `serve` acts for. It waits for this server, so a thread that acts for a connection acts for
+    /// that too.
     behind: OnceLock<Vec<ActsFor>>,
-    /// Numbers what is present.
+    /// The next number of a presence.
     last: AtomicUsize,
-    /// Threads in callbacks that are about no connection.
+    /// Threads in callbacks that are not about a connection.
     in_hooks: AtomicUsize,
-    /// They hold up accepting, which was told, until there is none.
+    /// Callbacks delay accepting, and that was reported. Reset when none is left.
     is_held_up: AtomicBool,
     state: Mutex<State>,
 }
@@ -127,13 +128,13 @@ pub(crate) struct Registry {
 struct State {
     open: Numbered<Open>,
     stats: Stats,
-    /// How many of those that ended a shutdown has cut off.
+    /// How many of those that ended were destroyed by a shutdown.
     forced: u64,
-    /// What calls `shutdown` from inside, by its presence.
+    /// The presences whose handlers call `shutdown`.
     spared: Vec<usize>,
-    /// A shutdown has begun: what is entered from here on is told to end.
+    /// A shutdown has begun, so new connections are interrupted.
     interrupting: bool,
-    /// Streams of clients who have not said yet who they are.
+    /// Streams of clients whose PROXY header is awaited.
     awaiting_header: Vec<Weak<TcpStream>>,
 }
 
@@ -145,7 +146,7 @@ struct Open {
 
 impl Registry {
     pub(crate) fn new(slots: Slots, reporter: Reporter, address: Address, lingering: Arc<Lingering>) -> Arc<Registry> {
-        // From 1 on: 0 is no server's.
+        // From 1 on. 0 means no server.
         static LAST: AtomicUsize = AtomicUsize::new(0);
         Arc::new(Registry {
             identity: LAST.fetch_add(1, Relaxed) + 1,
@@ -162,7 +163,7 @@ impl Registry {
         })
     }
 
-    /// Enters a connection. From here on it counts as accepted.
+    /// Adds a connection, which counts as accepted from here on.
     pub(crate) fn register(&self, connection: &Arc<Connection>, presence: usize) {
         let mut state = lock(&self.state);
         // Either the shutdown finds it registered, or it finds the shutdown.
@@ -174,7 +175,7 @@ impl Registry {
         state.stats.peak = state.stats.peak.max(state.open.len() as u64);
     }
 
-    /// Removes a connection, once its slot is about to be given back.
+    /// Removes a connection. Called just before its slot is given back.
     fn remove(&self, id: ConnectionId, outcome: Outcome) {
         let mut state = lock(&self.state);
         state.open.remove(id.0);
@@ -201,15 +202,14 @@ impl Registry {
         Stats { open: state.open.len() as u64, lingering, cut_short, in_hooks, ..state.stats }
     }
 
-    /// How many connections have ended so far, in whatever way, and how many of these were forced to.
+    /// How many connections have ended so far, and how many of these were forced to.
     pub(crate) fn ends(&self) -> (u64, u64) {
         let State { stats, forced, .. } = &*lock(&self.state);
         (stats.ended + stats.failed + stats.panicked, *forced)
     }
 
-    /// The connections that are open at this moment, in the order they came, but for those that `but` names by their
-    /// presence. To be taken up one by one: the last handle of one may be dropped meanwhile, and its end is told by the
-    /// thread that holds it then, which must not hold another.
+    /// The connections that are open now, oldest first, without the presences in `but`. Upgrade them one at a time: if
+    /// a handle turns out to be the last, this thread reports the end, and must not hold another.
     pub(crate) fn open(&self, but: &[usize]) -> Vec<Weak<Connection>> {
         let state = lock(&self.state);
         let mut others = Vec::with_capacity(state.open.len());
@@ -221,18 +221,18 @@ impl Registry {
         others
     }
 
-    /// How many clients have come so far, and threads to close it. One that is present and not counted yet is just
-    /// coming.
+    /// How many clients, and threads that close the server, have come so far. One that is present and not counted yet
+    /// is just arriving.
     pub(crate) fn arrivals(&self) -> usize {
         self.last.load(Relaxed)
     }
 
-    /// The number under which threads say for which server they act.
+    /// The number by which threads name the server they act for.
     pub(crate) fn identity(&self) -> usize {
         self.identity
     }
 
-    /// The calling thread serves: what it acts for waits for this server.
+    /// The calling thread serves. What it acts for waits for this server.
     pub(crate) fn set_behind(&self, acts_for: Vec<ActsFor>) {
         let _ = self.behind.set(acts_for);
     }
@@ -242,19 +242,19 @@ impl Registry {
         Frame::of(behind).and((self.identity(), presence))
     }
 
-    /// Counts the thread as being in callbacks, until what this returns is dropped.
+    /// Counts the thread as running callbacks, until the result is dropped.
     pub(crate) fn in_hook(&self) -> InHook<'_> {
         self.in_hooks.fetch_add(1, SeqCst);
         InHook(self)
     }
 
-    /// Callbacks hold up accepting; whether that is to be told.
+    /// Records that callbacks delay accepting. Returns whether to report it.
     pub(crate) fn hold_up(&self) -> bool {
         !self.is_held_up.swap(true, SeqCst)
     }
 
-    /// Registers a stream whose PROXY header is awaited, until what this returns is dropped; then the caller alone has
-    /// it.
+    /// Registers a stream whose PROXY header is awaited, until the result is dropped. Then only the caller has the
+    /// stream.
     pub(crate) fn awaiting_header<'a>(&'a self, stream: &'a Arc<TcpStream>) -> Registered<'a> {
         let mut state = lock(&self.state);
         if state.interrupting {
@@ -264,8 +264,8 @@ impl Registry {
         Registered { registry: self, stream }
     }
 
-    /// What `own` names shuts the server down from inside, until what this returns is dropped: shutdowns at the same
-    /// time do not cut each other.
+    /// Records the caller's presences in `own` as calling `shutdown`, until the result is dropped, so that simultaneous
+    /// shutdowns do not destroy each other's connections.
     pub(crate) fn spare(&self, own: &[usize]) -> Spared<'_> {
         lock(&self.state).spared.extend_from_slice(own);
         Spared { registry: self, own: own.to_vec() }
@@ -275,9 +275,9 @@ impl Registry {
         lock(&self.state).spared.clone()
     }
 
-    /// Ends all connections but those of `spared`, all waiting for headers, and all lingering, now; then tells of it.
+    /// Ends all connections except `spared`, all that wait for headers, and all that linger. Then reports it.
     pub(crate) fn cut(&self, outcome: Outcome, spared: &[usize]) {
-        // For all of them together, since many may be blocked in a write.
+        // One limit for all together, since many may be blocked in a write.
         let patience = Deadline::after(Duration::from_millis(100));
         let mut all_ended = Vec::new();
         for other in self.open(spared) {
@@ -301,8 +301,7 @@ impl Registry {
         }
     }
 
-    /// From here on the reads of a connection that enters are interrupted, and one whose header has not arrived need
-    /// not go on.
+    /// From here on, reads of new connections are interrupted, and clients whose header has not arrived are refused.
     pub(crate) fn interrupt_newcomers(&self) {
         let mut state = lock(&self.state);
         state.interrupting = true;
@@ -311,13 +310,12 @@ impl Registry {
         }
     }
 
-    /// Whether a shutdown has begun.
     pub(crate) fn is_interrupting(&self) -> bool {
         lock(&self.state).interrupting
     }
 
-    /// For the step that was the end. What is told last of all is told by a thread that acts for nothing that is
-    /// present, but acts for this server.
+    /// Called with the step that ended the server. The thread that reports the end acts for no presence, only for this
+    /// server.
     fn tell_over(&self) {
         {
             let _frame = self.frame(0);
@@ -333,7 +331,7 @@ impl fmt::Debug for Registry {
     }
 }
 
-/// A seat at the listener: its thread is in accept(2), or about to be.
+/// A seat at the listener. Its thread is in accept(2), or about to be.
 pub(crate) struct Seat<'a>(&'a Arc<Registry>);
 
 impl<'a> Seat<'a> {
@@ -341,7 +339,7 @@ impl<'a> Seat<'a> {
         registry.gate.sit(usize::MAX).map(|()| Seat(registry))
     }
 
-    /// Leaves it with a client, which is present from here on. Gives what is so from then on too.
+    /// Leaves the seat with a client, which counts as present from here on. Returns the state from then too.
     pub(crate) fn rise(self) -> (Presence, View) {
         let registry = self.0;
         let view = registry.gate.rise();
@@ -358,7 +356,7 @@ impl Drop for Seat<'_> {
     }
 }
 
-/// Keeps a client, or a thread that closes, counted as present.
+/// Counts a client, or a thread that closes, as present.
 #[derive(Debug)]
 pub(crate) struct Presence {
     pub(crate) registry: Arc<Registry>,
@@ -366,14 +364,14 @@ pub(crate) struct Presence {
 }
 
 impl Presence {
-    /// Of what the gate counts already.
+    /// For what the gate has counted already.
     pub(crate) fn counted(registry: &Arc<Registry>) -> Presence {
-        // From 1 on; the end of the server is told under 0.
+        // From 1 on. The end of the server is reported under 0.
         let number = registry.last.fetch_add(1, Relaxed) + 1;
         Presence { registry: Arc::clone(registry), number }
     }
 
-    /// The thread acts for it until this is dropped.
+    /// The thread acts for it until the result is dropped.
     pub(crate) fn frame(&self) -> Frame {
         self.registry.frame(self.number)
     }
@@ -387,11 +385,11 @@ impl Drop for Presence {
     }
 }
 
-/// A connection's place in its server's accounts.
+/// A connection's entry in its server's counters.
 #[derive(Debug)]
 pub(crate) struct Registration {
     presence: Presence,
-    /// Given back when the connection ends, in this order: that of its address, where each has a limit of its own.
+    /// Given back when the connection ends, in this order: the server's slot, then the address's.
     slots: Mutex<Option<(Option<AddressSlot>, Slot)>>,
 }
 
@@ -418,7 +416,7 @@ impl Owner for Registration {
     }
 }
 
-/// A thread that is in callbacks about no connection.
+/// A thread that runs callbacks that are not about a connection.
 pub(crate) struct InHook<'a>(&'a Registry);
 
 impl Drop for InHook<'_> {
@@ -429,7 +427,7 @@ impl Drop for InHook<'_> {
     }
 }
 
-/// A shutdown from inside.
+/// A shutdown that a handler or callback calls.
 pub(crate) struct Spared<'a> {
     registry: &'a Registry,
     own: Vec<usize>,
@@ -446,7 +444,7 @@ impl Drop for Spared<'_> {
     }
 }
 
-/// Keeps a stream registered whose header is awaited.
+/// Keeps a stream registered while its header is awaited.
 pub(crate) struct Registered<'a> {
     registry: &'a Registry,
     stream: &'a Arc<TcpStream>,

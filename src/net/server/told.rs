@@ -1,4 +1,4 @@
-//! How accept(2) waits, as the kernel was told.
+//! How accept(2) waits: the settings last made on the listener.
 
 use std::io;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::sync::deadline::Deadline;
 use crate::sys;
 
-/// How accept(2) on the listener waits, as the kernel was told last.
+/// How accept(2) waits, as last set on the listener.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Told {
     blocks: bool,
@@ -14,19 +14,19 @@ pub(crate) struct Told {
 }
 
 impl Default for Told {
-    /// As a listener is made.
+    /// The settings of a new listener.
     fn default() -> Told {
         Told { blocks: true, timeout: None }
     }
 }
 
 impl Told {
-    /// What is to be told next for a call that waits until then.
+    /// The settings for a call that waits until `until`.
     pub(crate) fn next(self, until: Deadline) -> Told {
         match until.left() {
             None => Told::default(),
             Some(left) if sys::ACCEPT_TAKES_TIME && !left.is_zero() => {
-                // Whole milliseconds, so that the same time again is the same number and costs no system call.
+                // Whole milliseconds, so that the same time again is the same value and costs no system call.
                 let millis = left.as_nanos().div_ceil(1_000_000).min(u128::from(u32::MAX));
                 Told { blocks: true, timeout: Some(Duration::from_millis(millis as u64)) }
             }

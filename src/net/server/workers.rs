@@ -1,8 +1,8 @@
-//! The workers: each accepts a client, serves it, and accepts again.
+//! The workers. Each accepts a client, serves it, and accepts again.
 //!
-//! The thread that accepts a connection serves it, so no connection is handed over and a thread serves many, one after
-//! the other. The rule that keeps one of them accepting: the worker that takes a client while no other waits for
-//! clients starts the next one, before it serves the client and before it calls a hook. A worker that has served waits
+//! The thread that accepts a client also serves it, so no connection is handed over, and a thread serves many, one
+//! after another. Before a worker serves a client or calls a hook, it makes sure that another worker is accepting, and
+//! starts one if none is. A worker that has served accepts again, unless enough others do.
 //! again unless enough do.
 
 use std::io;
@@ -29,13 +29,12 @@ use crate::sync::deadline::Deadline;
 use crate::sync::poison::lock;
 use crate::thread::{ThreadOptions, panic_message, spawn_scoped};
 
-/// How many workers wait for clients at most; more end when they have served. What is kept saves starting a thread per
-/// connection; the cap lets the memory of a peak go again.
+/// How many workers wait for clients at most. Others end after serving. Waiting workers save starting a thread for each
+/// connection. The cap frees the memory after a peak.
 const WAITING_AT_MOST: usize = 16;
 
-/// How many workers there are beyond the limit of connections. They sit at the listener, or are in callbacks about
-/// clients that have no slot. When all are in callbacks, none accepts until one returns: slow callbacks cannot make
-/// threads without end.
+/// How many workers there are beyond the limit of connections. They accept, or run callbacks about clients without a
+/// slot. When all run callbacks, none accepts until one returns, so slow callbacks cannot start more and more threads.
 const SPARE: usize = 16;
 
 type Handler<'a> = dyn Fn(&Socket) -> io::Result<()> + Sync + 'a;
@@ -58,16 +57,16 @@ struct Workers<'a> {
     server: &'a Listener,
     handler: &'a Handler<'a>,
     hooks: &'a Hooks<'a>,
-    /// How many wait for clients: they sit at the listener, are about to, or pause. Not the seats, which callers of
-    /// `accept` may have too.
+    /// How many wait for clients: they are in accept(2), about to be, or pause. Seats are not the same, since callers
+    /// of `accept` have them too.
     waiting: AtomicUsize,
     threads: AtomicUsize,
-    /// Why accepting ended, if by an error.
+    /// The error that ended accepting, if any.
     failure: Mutex<Option<io::Error>>,
 }
 
 impl<'a> Workers<'a> {
-    /// What each worker does. It is counted as waiting when it comes in.
+    /// The loop of a worker. It is counted as waiting when it starts.
     fn work<'scope>(&'scope self, scope: &'scope Scope<'scope, '_>, seat: Seat<'a>) {
         let crew = Worker { workers: self, scope };
         let mut next = Some(seat);
@@ -86,10 +85,10 @@ impl<'a> Workers<'a> {
         self.threads.fetch_sub(1, SeqCst);
     }
 
-    /// Sees to it that another worker waits for clients; `false` if as many as may are busy.
+    /// Makes sure that another worker waits for clients. `false` if the most workers are busy.
     ///
     /// # Errors
-    /// It takes a thread, and none can be started.
+    /// A thread is needed, and none can be started.
     fn relieve<'scope>(&'scope self, scope: &'scope Scope<'scope, '_>) -> io::Result<bool> {
         if self.waiting.load(SeqCst) > 0 {
             return Ok(true);
@@ -102,7 +101,7 @@ impl<'a> Workers<'a> {
         }
         // Counted before it runs, so that no other worker starts one too.
         self.waiting.fetch_add(1, SeqCst);
-        // Without a seat, the server is being closed.
+        // There is no seat, so the server is closing.
         let started = sit(self.server, Deadline::NEVER).map_or(Ok(false), |seat| self.start(scope, seat));
         if !matches!(started, Ok(true)) {
             self.waiting.fetch_sub(1, SeqCst);
@@ -151,7 +150,7 @@ impl<'a> Workers<'a> {
         }
     }
 
-    /// Tells once that accepting waits for callbacks.
+    /// Reports once that accepting waits for callbacks.
     fn tell_held_up(&self) {
         if self.server.registry.hold_up() {
             let address = self.server.address.clone();
@@ -159,7 +158,7 @@ impl<'a> Workers<'a> {
         }
     }
 
-    /// No thread can be had to accept after this one, so this one refuses its client and goes on accepting.
+    /// No thread can be started to accept after this one, so this one refuses its client and continues accepting.
     fn keep_accepting(&self, client: Client, error: io::Error) {
         let Client { stream, local, remote, slots, presence, .. } = client;
         drop(slots);
@@ -179,10 +178,10 @@ impl<'a> Workers<'a> {
         let (socket, owner) = client.register(self.server);
         let _frame = owner.frame();
         let connection = &socket.connection;
-        // What is queued goes out before the end.
+        // What is queued is sent before the end.
         let work = || {
             let result = (self.handler)(&socket);
-            // One that ends because of a shutdown ends in order too.
+            // A handler that ends because of a shutdown ends in order too.
             match result {
                 Err(error) if !Cause::ShuttingDown.is_behind(&error) => Err(error),
                 in_order => connection.turn().flush().map(|()| in_order),
@@ -194,14 +193,14 @@ impl<'a> Workers<'a> {
             Ok(Err(_)) => connection.end(Outcome::Failed, CloseMode::Cut),
             Err(_) => connection.end(Outcome::Panicked, CloseMode::Cut),
         };
-        // From here on code of the program's runs: hooks, and what its errors and panics do when they are asked or
+        // From here on the program's code may run: hooks, and its errors and panic payloads when they are formatted or
         // dropped.
         let _in_hook = self.server.registry.in_hook();
         match result {
             Ok(Ok(in_order)) => guarded(|| drop(in_order)),
             Ok(Err(error)) => {
                 let error = Error::from(error);
-                // A handler that was cut off by a destroy says no more than that.
+                // The error of a handler whose connection was destroyed only says that.
                 if ended.is_some() || !error.has(Cause::Destroyed) {
                     self.tell_failed(connection, &error, ended.is_some());
                 }
@@ -220,7 +219,7 @@ impl<'a> Workers<'a> {
         }
     }
 
-    /// A handler returned an error, which has ended its connection or not.
+    /// Reports the error of a handler, whether or not it has ended the connection.
     fn tell_failed(&self, connection: &Connection, error: &Error, has_ended_it: bool) {
         if let Some(hook) = self.hooks.error {
             guarded(|| hook(error, Some(&connection.name())));
@@ -231,7 +230,7 @@ impl<'a> Workers<'a> {
     }
 }
 
-/// One of them, as the code that accepts sees it.
+/// A worker, as the accepting code sees it.
 struct Worker<'a, 'scope, 'env> {
     workers: &'scope Workers<'a>,
     scope: &'scope Scope<'scope, 'env>,
@@ -240,7 +239,7 @@ struct Worker<'a, 'scope, 'env> {
 impl Crew for Worker<'_, '_, '_> {
     fn away(&self, call: &mut dyn FnMut()) {
         if self.workers.waiting.fetch_sub(1, SeqCst) == 1 {
-            // Where no thread is to be had, none accepts meanwhile.
+            // If no thread can be started, none accepts meanwhile.
             if matches!(self.workers.relieve(self.scope), Ok(false)) {
                 self.workers.tell_held_up();
             }

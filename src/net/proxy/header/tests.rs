@@ -72,7 +72,7 @@ impl<'a> Pieces<'a> {
 
 impl Source for Pieces<'_> {
     fn peek(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        assert!(!buf.is_empty(), "nobody asks for nothing");
+        assert!(!buf.is_empty(), "the buffer is not empty");
         if self.here == self.taken {
             self.here = (self.here + self.next_size()).min(self.bytes.len());
         }

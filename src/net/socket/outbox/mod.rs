@@ -226,7 +226,7 @@ impl Outbox {
             Err(NotTaken::Whole(error)) => Err(error.into()),
             Err(NotTaken::Torn(error)) => {
                 // Cannot be tried again, since part of the message is sent. The connection is closed.
-                let text = format!("part of a message is out, and the rest cannot be written: {error}");
+                let text = format!("part of a message was sent, and the rest cannot be written: {error}");
                 let error = Error::of_cause(Cause::Destroyed, text);
                 let ended = connection.end(Outcome::Failed, CloseMode::Cut);
                 drop(turn);
