@@ -1,4 +1,4 @@
-//! What a Unix socket needs besides: its file, who may connect to it, and connecting within limits.
+//! Unix sockets: the file, its permissions, and connecting within limits.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -14,8 +14,8 @@ use crate::error::{Error, Result};
 use crate::sync::poison::lock;
 use crate::sys;
 
-/// The file of a socket that was bound. Dropping it removes the file, if it still is the one that was made, and this
-/// process made it: the copy in a forked child leaves it to its parent.
+/// The file of a bound socket. Dropping it removes the file, if it is still the one that was made, in the process that
+/// made it. A copy in a forked child does not remove it.
 #[derive(Debug)]
 pub(crate) struct SocketFile {
     path: PathBuf,
@@ -23,12 +23,12 @@ pub(crate) struct SocketFile {
     made_by: u32,
 }
 
-/// Whether a path is a name without a file: Linux's abstract names start with a NUL.
+/// Whether a path is a name without a file. Linux's abstract names start with a NUL.
 pub(crate) fn is_abstract(path: &Path) -> bool {
     path.as_os_str().as_encoded_bytes().first() == Some(&0)
 }
 
-/// Listens on a path, with permissions for all to write (connect) or read as asked for.
+/// Listens on a path. Lets every user write (connect) or read, if asked for.
 pub(crate) fn listen(
     path: &Path,
     backlog: u32,
@@ -37,13 +37,13 @@ pub(crate) fn listen(
     before_bind: &BeforeBind,
 ) -> Result<(Socket, Option<SocketFile>)> {
     let failed = |error: io::Error| {
-        // A missing directory, as libuv tells it.
+        // A missing directory, reported as in libuv.
         let error =
             if error.kind() == io::ErrorKind::NotFound { io::ErrorKind::PermissionDenied.into() } else { error };
         Error::call("listen", &error).at(path.to_path_buf())
     };
     let at = address(path).map_err(failed)?;
-    // Of the threads of this process one at a time takes over what is stale.
+    // One thread of this process at a time takes over a stale file.
     static TAKES_OVER: Mutex<()> = Mutex::new(());
     loop {
         let socket = unix_socket().map_err(failed)?;
@@ -62,31 +62,31 @@ pub(crate) fn listen(
         let opened = if readable || writable { sys::open_to_all(path, readable, writable) } else { Ok(()) };
         socket.listen(backlog.try_into().unwrap_or(i32::MAX)).map_err(failed)?;
         let Some(file) = file else { return Ok((socket, None)) };
-        // Another program that takes over stale files may have moved this one, which was not listened on yet.
+        // Another program that takes over stale files may have moved this one before listen(2).
         match opened.and_then(|()| sys::file_identity(path)) {
             Ok(found) if Some(found) == file.made => return Ok((socket, Some(file))),
             Ok(_) if file.made.is_some() => {
                 return Err(Error::call("listen", &io::ErrorKind::AddrInUse.into()).at(file.path.clone()));
             }
-            // It was aside, and may come back or not. No other has the path yet.
+            // The file was moved aside, and may come back or not. No other program has the path yet.
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
             _ => {}
         }
     }
 }
 
-/// The same path from every directory.
+/// The path made absolute.
 pub(crate) fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf())
 }
 
-/// How long a program that has bound a socket has to listen on it, before its file counts as left by a crash.
+/// How long after bind(2) a program has to call listen(2) before its file counts as stale.
 const TIME_TO_LISTEN: Duration = Duration::from_millis(20);
 
-/// Removes the file of a socket on which nothing listens, and gives whether it did.
+/// Removes the file of a socket on which no program listens. Returns whether it did.
 ///
-/// Another program may do the same at this moment, and then listen on a file of its own, which must not be removed. So
-/// the file is moved aside first. What was moved is removed if it is what was looked at, and moved back if not.
+/// Another program may do the same at this moment, and then listen on a new file, which must not be removed. So the
+/// file is moved aside first. It is then removed if it is the one that was checked, and moved back if not.
 fn remove_if_stale(path: &Path, at: &SockAddr) -> io::Result<bool> {
     let Some(seen) = sys::socket_file(path) else {
         return Ok(false);
@@ -105,10 +105,10 @@ fn remove_if_stale(path: &Path, at: &SockAddr) -> io::Result<bool> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error),
         Ok(()) if sys::socket_file(&aside) == Some(seen) => std::fs::remove_file(&aside).map(|()| true),
-        // A link overwrites nothing, unlike a rename.
+        // Unlike a rename, a link overwrites nothing.
         Ok(()) => match std::fs::hard_link(&aside, path) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
-            // It is back, or yet another program has the path.
+            // The file is back, or a third program has the path.
             _ => std::fs::remove_file(&aside).map(|()| false),
         },
     };
@@ -116,7 +116,7 @@ fn remove_if_stale(path: &Path, at: &SockAddr) -> io::Result<bool> {
     removed
 }
 
-/// Makes a folder of its own for what is moved aside.
+/// Makes a new folder for the file that is moved aside.
 fn new_folder_beside(path: &Path) -> io::Result<PathBuf> {
     let mut number = 0_u32;
     loop {
@@ -129,18 +129,18 @@ fn new_folder_beside(path: &Path) -> io::Result<PathBuf> {
     }
 }
 
-/// Whether a connect is refused, since nothing listens. It does not wait for room in a backlog.
+/// Whether a connect is refused because no program listens. Does not wait for room in a backlog.
 fn is_refused(at: &SockAddr) -> io::Result<bool> {
     let socket = unix_socket()?;
     socket.set_nonblocking(true)?;
     Ok(socket.connect(at).is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused))
 }
 
-/// How long a connect that may be cancelled waits between two looks: nothing wakes it.
+/// How often a connect that can be cancelled checks for that, since nothing wakes it.
 const LOOK: Duration = Duration::from_millis(10);
 
-/// Connects, from a path of our own if there is one. Where the backlog of the listener is full, Linux waits for
-/// room, for as long as a write may last.
+/// Connects, from a local path if one is given. If the listener's backlog is full, Linux waits for room, as long as the
+/// write timeout.
 pub(crate) fn connect(
     path: &Path,
     local: Option<&Path>,
@@ -172,12 +172,12 @@ pub(crate) fn connect(
         let end = if limits.cancel.is_some() { limits.deadline.or_after(LOOK) } else { limits.deadline };
         let time = end.left();
         if !limits.is_none() {
-            // Never zero, which the system takes for no limit.
+            // Never zero, which the system takes as no limit.
             let time = time.map(|time| time.max(Duration::from_millis(1)));
             socket.set_write_timeout(time).map_err(failed)?;
         }
         match socket.connect(&to) {
-            // connect(2) on a Unix socket either is done or has not begun.
+            // connect(2) on a Unix socket is either done or has not begun.
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) if !limits.is_none() && sys::is_timeout(&error) => {}
             result => {
@@ -191,8 +191,8 @@ pub(crate) fn connect(
     }
 }
 
-/// Connects without waiting, to wake the thread that accepts; gives the name by which the connection is known there,
-/// where it has one. Elsewhere it is taken for a client that ends at once.
+/// Connects without waiting, to wake an accepting thread. Returns the name by which that thread recognizes the
+/// connection. A system without such names takes it for a client that ends at once.
 pub(crate) fn call(path: &Path) -> io::Result<Option<Address>> {
     let socket = unix_socket()?;
     let own = sys::bind_to_any_name(&socket)?;
@@ -210,26 +210,26 @@ fn unix_socket() -> io::Result<Socket> {
 
 fn address(path: &Path) -> io::Result<SockAddr> {
     let bytes = path.as_os_str().as_encoded_bytes();
-    // The kernel would end the path at a NUL, and mean another file. An abstract name may hold any.
+    // The kernel would end the path at a NUL, and use another file. An abstract name may contain NULs.
     if bytes.is_empty() || (bytes.contains(&0) && !(sys::ABSTRACT_NAMES && is_abstract(path))) {
         return Err(io::ErrorKind::InvalidInput.into());
     }
-    // Too long a path is `InvalidInput` here, before anything is cut off.
+    // A path that is too long is `InvalidInput` here. Nothing is truncated.
     SockAddr::unix(path)
 }
 
 impl SocketFile {
-    /// The file of a socket that has just been bound to this path; `None` for an abstract name.
+    /// The file of a socket that was just bound to this path. `None` for an abstract name.
     fn of(path: &Path) -> Option<SocketFile> {
         (!is_abstract(path)).then(|| SocketFile {
-            // Found again even if the program goes to another directory.
+            // Absolute, so that the file is found after a change of directory.
             path: absolute(path),
             made: sys::file_identity(path).ok(),
             made_by: std::process::id(),
         })
     }
 
-    /// Removes the file, if it still is the one that was made, and this process made it.
+    /// Removes the file, if it is still the one that was made, and this process made it.
     pub(crate) fn remove(&mut self) -> Result<()> {
         let Some(made) = self.made.take().filter(|_| self.made_by == std::process::id()) else {
             return Ok(());
@@ -251,7 +251,7 @@ impl SocketFile {
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        // `close` has removed it, and told if that failed.
+        // `close` has removed it, and reported a failure.
         let _ = self.remove();
     }
 }

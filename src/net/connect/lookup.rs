@@ -175,7 +175,7 @@ impl Permit {
                 return Ok(Arc::new(Permit(Mutex::new(State::Running))));
             }
             if places.stuck >= MOST {
-                let text = format!("getaddrinfo EAI_AGAIN {host}: {MOST} look-ups are stuck, as many as may be");
+                let text = format!("getaddrinfo EAI_AGAIN {host}: {MOST} look-ups are stuck, the most allowed");
                 return Err(Error::fixed(io::ErrorKind::WouldBlock, "EAI_AGAIN", text).of_host(host));
             }
             if limits.deadline.is_over() {

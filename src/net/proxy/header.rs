@@ -1,5 +1,5 @@
-//! The header that a load balancer puts before a connection it passes on: the PROXY protocol, versions 1 and 2, as
-//! HAProxy's `proxy-protocol.txt` has it.
+//! The header that a load balancer sends first on a connection it passes on: the PROXY protocol, versions 1 and 2, as
+//! in HAProxy's `proxy-protocol.txt`.
 //!
 //! ```text
 //! 1:  PROXY TCP4 192.0.2.7 192.0.2.1 56324 443\r\n        TCP4, TCP6 or UNKNOWN; at most 107 bytes
@@ -7,9 +7,9 @@
 //!     both addresses, both ports; then any number of type, length (two bytes), value
 //! ```
 //!
-//! What follows the header is the client's, so not a byte of it may be taken along, and the length of a line is known
-//! only at its end. So [`receive`] looks at what has arrived before it takes it (recv(2) with MSG_PEEK): as long as the
-//! header is incomplete, all that has arrived belongs to it. A header that comes whole costs two calls.
+//! What follows the header belongs to the client, so no byte of it may be taken, and the length of a line is known only
+//! at its end. So [`receive`] peeks before it takes (recv(2) with MSG_PEEK). While the header is incomplete, all that
+//! has arrived belongs to it. A header that arrives whole costs two calls.
 
 use std::fmt::Display;
 use std::io;
@@ -20,39 +20,40 @@ use crate::address::{Address, Family};
 use crate::error::{Error, Result};
 use crate::sys;
 
-/// Whose connection it is.
+/// The client of a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Header {
-    /// A client's.
+    /// The connection of a client.
     Passed {
         client: Address,
-        /// The end that the client connected to: the load balancer's, or whatever stands before that.
+        /// The address the client connected to: the load balancer's, or that of a proxy before it.
         reached: Address,
     },
-    /// The sender's own, as when it looks whether the server is well; or that of a client it cannot name. The addresses
-    /// of the connection itself count then.
+    /// The sender's own connection, for instance a health check, or that of a client it cannot name. The addresses of
+    /// the connection itself are then used.
     Own,
 }
 
-/// Where a header is read from: a stream whose bytes can be looked at before they are taken.
+/// The source of a header: a stream that can be peeked.
 pub(crate) trait Source {
-    /// Blocks until there are bytes or the stream has ended, 0; leaves them there.
+    /// Blocks until there are bytes, which stay in the stream. 0 is its end.
     fn peek(&mut self, buf: &mut [u8]) -> io::Result<usize>;
 
-    /// Takes bytes that [`peek`](Source::peek) has seen.
+    /// Takes bytes that [`peek`](Source::peek) has returned.
     fn take(&mut self, buf: &mut [u8]) -> io::Result<usize>;
 }
 
-/// Takes the header off a stream, and nothing of what follows it. After an error the stream is at no certain place.
+/// Takes the header off a stream, and nothing after it. After an error the position of the stream is undefined.
 ///
 /// # Errors
-/// `InvalidData`, `ERR_PROXY_HEADER`, naming what is wrong; `UnexpectedEof` if the stream ends before the header; those
-/// of the source.
+/// - `InvalidData`, `ERR_PROXY_HEADER`. The text names what is wrong.
+/// - `UnexpectedEof` if the stream ends before the header.
+/// - Those of the source.
 pub(crate) fn receive(source: &mut impl Source) -> io::Result<Header> {
     let mut bytes = [0; LONGEST];
     let mut taken = 0;
     loop {
-        // There is room: no header of this length is incomplete.
+        // There is room, since no header of this length is incomplete.
         let seen = taken + source.peek(&mut bytes[taken..])?;
         if seen == taken {
             return Err(ended(taken));
@@ -71,23 +72,23 @@ pub(crate) fn receive(source: &mut impl Source) -> io::Result<Header> {
     }
 }
 
-/// The longest header of either version. A line has at most 107 bytes. Binary headers are meant to fit one segment, 536
-/// bytes, but what proxies add, such as a client's certificate, may be longer; what a server sets aside for a stranger
-/// needs a bound all the same, and 4 KiB is what nginx allows.
+/// The longest header of either version. A line has at most 107 bytes. Binary headers should fit one segment, 536
+/// bytes, but additions such as a client's certificate may be longer. Memory for an unknown sender needs a bound. 4 KiB
+/// is what nginx allows.
 const LONGEST: usize = 4096;
 /// `PROXY UNKNOWN`, two IPv6 addresses and two ports, each of the greatest length.
 const LONGEST_LINE: usize = 107;
 const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 const LINE: &[u8] = b"PROXY ";
 const UNKNOWN: &[u8] = b"PROXY UNKNOWN";
-/// The part of a binary header that is always there.
+/// The fixed part of a binary header.
 const FIXED: usize = 16;
 const CRC32C: u8 = 3;
 
-/// The header that `bytes` begin with, and its length; none if it goes on behind them.
+/// The header at the start of `bytes`, and its length. None if it is incomplete.
 ///
 /// # Errors
-/// No header begins like this. Told at the first byte that is neither version's, and of the rest when the line is
+/// No header begins like this. Found at the first byte that belongs to neither version, otherwise when the line is
 /// complete or the length known.
 pub(crate) fn parse(bytes: &[u8]) -> Result<Option<(Header, usize)>> {
     let begins = |with: &[u8]| bytes.starts_with(with) || with.starts_with(bytes);
@@ -107,7 +108,7 @@ fn line(bytes: &[u8]) -> Result<Option<(Header, usize)>> {
     let most = &bytes[..bytes.len().min(LONGEST_LINE)];
     let is_unknown = most.strip_prefix(UNKNOWN).is_some_and(|rest| matches!(rest.first(), Some(b' ' | b'\r')));
     let end = match most.iter().position(|byte| matches!(byte, b'\r' | b'\n')) {
-        // What comes before CRLF is to be ignored, whatever it is.
+        // Everything before CRLF is ignored.
         Some(_) if is_unknown => most.windows(2).position(|pair| pair == b"\r\n"),
         Some(end) if most[end..].starts_with(b"\r\n") => Some(end),
         Some(end) if most[end] == b'\n' || end + 1 < most.len() => {
@@ -147,15 +148,16 @@ fn passed(of: OfProtocol, [client, reached]: [&[u8]; 2], [from, to]: [&[u8]; 2])
     Ok(Header::Passed { client: SocketAddr::from(client).into(), reached: SocketAddr::from(reached).into() })
 }
 
-/// std takes an IPv4 address in its one plain form only, without leading zeros. It takes an IPv6 address whose end is
-/// written as IPv4 too, which the grammar leaves out; but so HAProxy names the IPv4 clients of a listener for both.
+/// std accepts an IPv4 address only in its plain form, without leading zeros. It also accepts an IPv6 address that ends
+/// in IPv4 form. The grammar has no such form, but HAProxy writes the IPv4 clients of a listener for both families like
+/// that.
 fn ip(of: OfProtocol, which: &str, word: &[u8]) -> Result<IpAddr> {
     let ip = std::str::from_utf8(word).ok().and_then(|text| text.parse().ok());
     ip.filter(of).ok_or_else(|| wrong(format_args!("{} is no {which} address of its protocol", quoted(word))))
 }
 
 fn port(which: &str, word: &[u8]) -> Result<u16> {
-    // std would take a plus sign and leading zeros.
+    // std would accept a plus sign and leading zeros.
     let is_plain = word.iter().all(u8::is_ascii_digit) && (word == b"0" || !word.starts_with(b"0"));
     let port = std::str::from_utf8(word).ok().filter(|_| is_plain).and_then(|text| text.parse().ok());
     port.ok_or_else(|| wrong(format_args!("{} is no {which} port", quoted(word))))
@@ -172,7 +174,7 @@ fn binary(bytes: &[u8]) -> Result<Option<(Header, usize)>> {
         return Err(wrong(format_args!("version {version} behind the signature of version 2")));
     }
     let family = match command {
-        // Whatever it says of addresses is to be ignored, but not the sum of its bytes.
+        // Its addresses are ignored, but its checksum is not.
         0 => None,
         1 => family(family_and_protocol)?,
         other => return Err(wrong(format_args!("command {other}, not 0 (LOCAL) or 1 (PROXY)"))),
@@ -209,7 +211,7 @@ fn binary(bytes: &[u8]) -> Result<Option<(Header, usize)>> {
 /// The length of the field for the name of a Unix socket.
 const UNIX_NAME: usize = 108;
 
-/// How many bytes both addresses have, with their ports.
+/// How many bytes both addresses and their ports have.
 fn addresses_length(family: Family) -> usize {
     match family {
         Family::Ipv4 => 2 * (4 + 2),
@@ -218,8 +220,8 @@ fn addresses_length(family: Family) -> usize {
     }
 }
 
-/// The family of a client that is named; none if the sender cannot say, or tells of datagrams: those combinations are
-/// valid, but name no client that could be at the end of a stream.
+/// The family of the client. None if the sender cannot name one, or names datagrams. Those combinations are valid, but
+/// name no client of a stream.
 fn family(byte: u8) -> Result<Option<Family>> {
     Ok(match halves(byte) {
         (4.., _) => return Err(wrong(format_args!("address family {}", byte >> 4))),
@@ -229,7 +231,7 @@ fn family(byte: u8) -> Result<Option<Family>> {
     })
 }
 
-/// What a byte says of the family, whatever it says of the protocol.
+/// The family in this byte, for any protocol.
 fn family_of(byte: u8) -> Option<Family> {
     match byte >> 4 {
         1 => Some(Family::Ipv4),
@@ -239,11 +241,11 @@ fn family_of(byte: u8) -> Option<Family> {
     }
 }
 
-/// Checks the sum of a header that names no client, where it has one. Everything else in it is to be ignored. But a sum
-/// is there to find damage, and one bit of damage makes of a client's header one of the balancer itself.
+/// Checks the checksum, if any, of a header that names no client. The rest of it is ignored. One damaged bit can turn a
+/// client's header into one of the balancer itself, and the checksum is there to find damage.
 ///
-/// The sum is found behind the addresses of the family that is stated. Where none is, since that may be the damage, it
-/// is looked for behind those of each family: additions end exactly where the header does.
+/// The checksum is expected after the addresses of the stated family. If no family is stated, that may be the damage,
+/// so it is looked for after the addresses of each family. Additions end exactly where the header ends.
 fn check_unnamed(header: &[u8], family_and_protocol: u8) -> Result<()> {
     let stated = family_of(family_and_protocol).map(addresses_length).filter(|length| FIXED + length <= header.len());
     let any = [Family::Ipv4, Family::Ipv6, Family::Unix].map(addresses_length);
@@ -253,7 +255,7 @@ fn check_unnamed(header: &[u8], family_and_protocol: u8) -> Result<()> {
     };
     let mut damaged = None;
     for length in places {
-        // Otherwise there are no additions, or none with a sum.
+        // Otherwise there are no additions, or none with a checksum.
         if let Ok(Some(value)) = additions(header, FIXED + length) {
             match check_sum(header, value) {
                 Ok(()) => return Ok(()),
@@ -264,7 +266,7 @@ fn check_unnamed(header: &[u8], family_and_protocol: u8) -> Result<()> {
     damaged.map_or(Ok(()), Err)
 }
 
-/// One of the two addresses, each of `N` bytes; their ports follow them.
+/// One of the two addresses, each of `N` bytes. Their ports follow.
 fn ip_address<const N: usize>(addresses: &[u8], which: usize) -> Address
 where
     IpAddr: From<[u8; N]>,
@@ -275,7 +277,7 @@ where
     SocketAddr::from((IpAddr::from(ip), u16::from_be_bytes([port[0], port[1]]))).into()
 }
 
-/// A path ends before its first NUL. An abstract name begins with one, and may hold more; those at its end fill the
+/// A path ends before its first NUL. An abstract name begins with one, and may contain more. Those at its end fill the
 /// field.
 fn unix_address(field: &[u8]) -> Address {
     let end = match field.iter().position(|byte| *byte == 0) {
@@ -286,14 +288,13 @@ fn unix_address(field: &[u8]) -> Address {
     sys::path_from_bytes(&field[..end]).into()
 }
 
-/// What follows the addresses is passed over, but has to end where the header ends; and the checksum, where there is
-/// one, has to be right.
+/// What follows the addresses is ignored, but must end where the header ends. A checksum, if any, must be right.
 fn check_additions(header: &[u8], at: usize) -> Result<()> {
     additions(header, at)?.map_or(Ok(()), |value| check_sum(header, value))
 }
 
-/// Where the value of the checksum stands, if there is one among the additions that begin at `at`. What other values
-/// hold inside does not matter here.
+/// The position of the checksum's value, if there is one among the additions that begin at `at`. The contents of other
+/// values do not matter.
 fn additions(header: &[u8], mut at: usize) -> Result<Option<Range<usize>>> {
     let mut sum = None;
     while at < header.len() {
@@ -319,7 +320,7 @@ fn additions(header: &[u8], mut at: usize) -> Result<Option<Range<usize>>> {
     Ok(sum)
 }
 
-/// Checks the sum, which is that of the header with zeros in its own place.
+/// Compares the checksum with that of the header with zeros in its place.
 fn check_sum(header: &[u8], value: Range<usize>) -> Result<()> {
     let (mut said, mut zeroed) = (0, header.to_vec());
     for byte in &mut zeroed[value] {

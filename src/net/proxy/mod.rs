@@ -1,4 +1,4 @@
-//! Connections that come through a load balancer: who may say whose they are, and how long they have to do so.
+//! Connections through a load balancer: which senders are trusted, and how long a header may take.
 
 pub(crate) mod header;
 
@@ -13,17 +13,17 @@ use crate::net::proxy::header::{Header, Source, receive};
 use crate::sync::deadline::Deadline;
 use crate::sys;
 
-/// How long a header may take, if nobody has said otherwise. It comes with the connection; a lost packet is sent again
-/// after one second, and again after three.
+/// The default time for a header. It is sent with the connection. A lost packet is sent again after one second, and
+/// again after three.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Who may send a header. It has to.
+/// The addresses that may and must send a header.
 #[derive(Debug, Clone)]
 pub(crate) struct Trusted(pub(crate) BlockList);
 
 impl Trusted {
-    /// Whether a connection from there may say whose it is. Who connects to a Unix socket was let in by the rights of
-    /// its file. (A TCP client that is gone already may have no address; it is nobody's.)
+    /// Whether a connection from there is trusted. On a Unix socket, the rights of its file have decided that. A TCP
+    /// client that is gone already may have no address, and is not trusted.
     pub(crate) fn check(&self, from: &Address, server: &Address) -> bool {
         from.ip().map_or(server.path().is_some(), |ip| self.0.check(ip))
     }
@@ -36,23 +36,24 @@ pub(crate) struct Receiving {
     end: Deadline,
     /// What was read of it, for callers that may have to stop in the middle.
     taken: Vec<u8>,
-    /// A caller has stopped before, so the header may have come in time, while none waited for it.
+    /// A caller has stopped before, so the header may have come in time while no caller waited for it.
     is_resumed: bool,
 }
 
 impl Receiving {
-    /// For at most `time`; without one, for as long as the sender likes.
+    /// For at most `time`, or without a limit.
     pub(crate) fn new(time: Option<Duration>) -> Receiving {
         let time = time.filter(|time| !time.is_zero());
         let end = time.map_or(Deadline::NEVER, Deadline::after);
         Receiving { time, end, taken: Vec::new(), is_resumed: false }
     }
 
-    /// Reads the header of a connection from `from`, not a byte more, and leaves the stream without a timeout. Blocks
-    /// until it is there, its time is up, or `until`: then it gives `None`, and goes on when it is called again.
+    /// Reads the header of a connection from `from`, and not a byte more. Leaves the stream without a timeout. Blocks
+    /// until the header is complete, its time has expired, or `until`. In the last case it returns `None`, and the next
+    /// call continues.
     ///
     /// # Errors
-    /// `TimedOut`; `InvalidData` if it is wrong; the stream's own, its end among them. Each names `from`.
+    /// `TimedOut`, `InvalidData` if the header is wrong, and those of the stream, including its end. Each names `from`.
     pub(crate) fn receive(&mut self, stream: &TcpStream, from: &Address, until: Deadline) -> Result<Option<Header>> {
         let is_timed = self.time.is_some() || sys::SLICE.is_some() || until != Deadline::NEVER;
         let header = match receive(&mut Timed { stream, until, replayed: 0, receiving: self }) {
@@ -74,16 +75,16 @@ struct Timed<'a> {
     stream: &'a TcpStream,
     /// When the caller stops.
     until: Deadline,
-    /// How much was read again of what had been taken before.
+    /// How many of the bytes taken before were read again.
     replayed: usize,
     receiving: &'a mut Receiving,
 }
 
-/// No timeout is shorter: zero would be none.
+/// The shortest timeout. Zero would mean none.
 const SHORTEST: Duration = Duration::from_millis(1);
 
 impl Timed<'_> {
-    /// What was taken before, and is to be read again.
+    /// Returns bytes that were taken before and are to be read again.
     fn replay(&mut self, buf: &mut [u8]) -> Option<usize> {
         let left = &self.receiving.taken[self.replayed..];
         let length = left.len().min(buf.len());
@@ -91,7 +92,7 @@ impl Timed<'_> {
         (length > 0).then_some(length)
     }
 
-    /// Looks once, without waiting.
+    /// Checks once, without waiting.
     fn look(&self, buf: &mut [u8]) -> io::Result<usize> {
         self.stream.set_nonblocking(true)?;
         let seen = self.stream.peek(buf);
@@ -137,7 +138,7 @@ impl Source for Timed<'_> {
             return Ok(length);
         }
         loop {
-            // It is there, so this blocks for no time.
+            // The data is there, so this does not block.
             match (&mut self.stream).read(buf) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Ok(length) if self.until != Deadline::NEVER => {

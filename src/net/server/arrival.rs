@@ -1,4 +1,4 @@
-//! A client between accept(2) and the decision whether it is let in.
+//! A client between accept(2) and its admission.
 
 use std::net::TcpStream;
 
@@ -8,14 +8,14 @@ use crate::net::server::registry::Presence;
 use crate::report::RefusedBy;
 use crate::slots::{AddressSlot, Slot};
 
-/// A client that accept(2) gave, and that may have to wait for a slot, or for its PROXY header.
+/// An accepted client, which may have to wait for a slot or for its PROXY header.
 pub(crate) struct Accepted {
     pub(crate) stream: TcpStream,
     pub(crate) remote: Address,
     pub(crate) presence: Presence,
-    /// Once it has them.
+    /// Set once it has them.
     pub(crate) slots: Option<(Slot, Option<AddressSlot>)>,
-    /// Once a part of it was waited for.
+    /// Set once a part of it was received.
     pub(crate) header: Option<Box<Receiving>>,
 }
 
@@ -23,9 +23,9 @@ pub(crate) struct Accepted {
 pub(crate) struct Incoming {
     pub(crate) stream: TcpStream,
     pub(crate) remote: Address,
-    /// What it needs to be let in, or why it is not.
+    /// Its slots, or the cause of refusing it.
     pub(crate) slots: Result<(Slot, Option<AddressSlot>), RefusedBy>,
     pub(crate) presence: Presence,
-    /// Where a part of its PROXY header was waited for before.
+    /// The part of its PROXY header that was received before.
     pub(crate) header: Option<Box<Receiving>>,
 }

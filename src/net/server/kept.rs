@@ -1,5 +1,5 @@
-//! Clients that were accepted for a caller whose time was over before they could be let in: for want of a slot, since
-//! the limit was lowered before that, or because their PROXY header is not complete. They are kept for the next call.
+//! Clients that are kept for the next call of `accept`. They were accepted for a caller whose time expired while they
+//! lacked a slot, because the limit was lowered just before, or a complete PROXY header.
 
 use std::sync::Arc;
 
@@ -13,7 +13,8 @@ use crate::sync::gate::Phase;
 use crate::sync::poison::lock;
 
 impl Accepted {
-    /// As [`with_slots`](Self::with_slots), if the filter lets it in. It is asked once, before the client may be kept.
+    /// Like [`with_slots`](Self::with_slots), if the filter admits the client. The filter is called once, before the
+    /// client may be kept.
     pub(crate) fn filtered(
         self,
         server: &Listener,
@@ -30,7 +31,8 @@ impl Accepted {
         }
     }
 
-    /// Takes what it needs to be let in; gives it back where there is no slot until then. In that phase it came.
+    /// Takes the client's slots. Returns the client if there is no slot until then. `phase` is the server's phase when
+    /// the client came.
     pub(crate) fn with_slots(
         self,
         server: &Listener,
@@ -52,10 +54,10 @@ impl Accepted {
 }
 
 impl Listener {
-    /// Keeps a client for the next call; gives it back if the server is being closed, and then the caller refuses it.
+    /// Keeps a client for the next call. Returns it if the server is closing, and the caller then refuses it.
     pub(crate) fn keep(&self, client: Accepted) -> Result<(), Box<Accepted>> {
         let mut kept = lock(&self.kept);
-        // Either this sees that the server is being closed, or the thread that closes finds the client.
+        // Either this sees that the server is closing, or the closing thread finds the client.
         if self.is_closing() {
             return Err(Box::new(client));
         }
@@ -72,7 +74,7 @@ impl Listener {
         if self.is_timed() { lock(&self.kept).pop_front() } else { None }
     }
 
-    /// Turns away those that are kept, for the thread that closes; gives what is to be told.
+    /// Refuses the kept clients, for the closing thread. Returns what to report.
     pub(crate) fn turn_kept_away(&self) -> Vec<Refused> {
         let kept = std::mem::take(&mut *lock(&self.kept));
         let mut turned_away = Vec::new();

@@ -26,35 +26,40 @@ use crate::thread::ThreadOptions;
 
 /// Where a listener comes from.
 enum Origin {
-    /// It was made here, with the file that it has on a path.
+    /// Made here, with its file if it has a path.
     Made(Option<SocketFile>),
-    /// It was given, and others have it not.
+    /// Made elsewhere, and only this program has it.
     Owned,
-    /// Others have it too. `is_called`: whether a call of ours reaches it.
+    /// Other programs have it too. `is_called`: whether a connect to its address reaches it.
     Adopted { is_called: bool },
 }
 
 impl ServerOptions {
-    /// Listens: socket(2), bind(2), listen(2). A bare port listens on every interface, over IPv6 and IPv4, or over IPv4
-    /// alone where there is no IPv6; port 0 is the system's choice, which [`Server::address`] tells. A name is looked
-    /// up, which may block; its first address that is not link-local, and that this machine has, counts. Of a list, the
-    /// first address that can be listened on counts.
+    /// Listens: socket(2), bind(2), listen(2).
     ///
-    /// A path makes a Unix socket, unix(7): its file is made here and removed by `close`, or when the last handle is
-    /// dropped, in the process that made it, also from another directory. That it could not be removed is
-    /// [reported](crate::Report::Failed), as `unlink EACCES /path`. A child that was forked leaves it. After a crash it
-    /// is left too: see [`remove_stale`](Self::remove_stale). On Linux a path that starts with a NUL is an abstract
-    /// name, without a file.
+    /// - A bare port listens on every interface, over IPv6 and IPv4, or over IPv4 only if there is no IPv6. Port 0 lets
+    ///   the system choose. [`Server::address`] returns the port.
+    /// - A name is looked up, which may block. Its first address that is not link-local, and that this machine has, is
+    ///   used.
+    /// - Of a list, the first address that works is used.
+    /// - A path makes a Unix socket, unix(7). On Linux a path that starts with a NUL is an abstract name, without a
+    ///   file.
+    ///
+    /// The process that listens removes the file on `close`, or when the last handle is dropped, even if its current
+    /// directory has changed. A failure is [reported](crate::Report::Failed), as `unlink EACCES /path`. A forked child
+    /// does not remove it. After a crash the file remains: see [`remove_stale`](Self::remove_stale).
     ///
     /// # Errors
     /// - `listen EADDRINUSE: address already in use 127.0.0.1:3000`: another socket listens there.
-    /// - `listen EADDRNOTAVAIL`: the address is not this machine's. `listen EACCES`: the port is for root (below 1024).
+    /// - `listen EADDRNOTAVAIL`: this machine does not have the address.
+    /// - `listen EACCES`: only root may use the port (below 1024).
     /// - `getaddrinfo ENOTFOUND host`: the name has no address.
-    /// - `listen EADDRINUSE 2 addresses (…)`: no address of the list can be listened on. [`Error::causes`] has the
-    ///   error of each, and the code is the first one's.
-    /// - `listen EADDRINUSE: address already in use /path`: there is a file; `EACCES`: there is no such directory, or
-    ///   it is not to be written; `EINVAL`: the path is longer than 107 bytes on Linux, 103 elsewhere, or holds a NUL.
-    /// - `ERR_OUT_OF_RANGE`, `ERR_INVALID_ARG_VALUE`, `ERR_SOCKET_BAD_PORT`: the option or endpoint that the text names
+    /// - `listen EADDRINUSE 2 addresses (…)`: no address of the list works. [`Error::causes`] has the error of each,
+    ///   and the code is that of the first.
+    /// - `listen EADDRINUSE: address already in use /path`: the file exists. `EACCES`: the directory does not exist or
+    ///   is not writable. `EINVAL`: the path is longer than 107 bytes on Linux, 103 elsewhere, or contains a NUL.
+    /// - `ERR_OUT_OF_RANGE`, `ERR_INVALID_ARG_VALUE`, `ERR_SOCKET_BAD_PORT`: the text names the wrong option or
+    ///   endpoint. No socket was made.
     ///   is wrong. No socket exists then.
     #[doc(alias = "createServer")]
     #[doc(alias = "bind")]
@@ -88,19 +93,17 @@ impl ServerOptions {
         Ok(self.server(listener, path.into(), Origin::Made(file), limit))
     }
 
-    /// Serves a listener of this program's own, which no other process and no other part of this one has: a
-    /// `TcpListener`, on Unix a `UnixListener` or an `OwnedFd` too. It is a server like one that
-    /// [`listen`](Self::listen) makes: [`close`](Server::close) ends listening by shutdown(2),
-    /// [`answer_queued`](Self::answer_queued) and [`accept_timeout`](Server::accept_timeout) work. A listener that
-    /// others have too, such as systemd or a parent process, is [adopted](Self::adopt) instead: `close` would end it
-    /// for all of them.
+    /// Serves a listener that only this program has: a `TcpListener`, on Unix also a `UnixListener` or an `OwnedFd`.
+    /// The server is like one from [`listen`](Self::listen): [`close`](Server::close) ends listening by shutdown(2),
+    /// and [`answer_queued`](Self::answer_queued) and [`accept_timeout`](Server::accept_timeout) work. If systemd, a
+    /// parent process or another part of the program also has the listener, [adopt](Self::adopt) it instead, since
+    /// `close` would end it for all of them.
     ///
-    /// It is made blocking, without a timeout of its own, and is not passed on to programs that are started
-    /// (close-on-exec). Backlog and address stay as they are. Options for binding, such as
-    /// [`before_bind`](Self::before_bind) and [`remove_stale`](Self::remove_stale), are not applied; those of the
-    /// connections are. The file of a Unix socket stays when the server is closed, as std leaves it.
+    /// The listener is made blocking and close-on-exec, without a timeout. Its backlog and address stay. Options for
+    /// binding, such as [`before_bind`](Self::before_bind) and [`remove_stale`](Self::remove_stale), are ignored. Those
+    /// of connections apply. The file of a Unix socket remains after the server is closed, as in std.
     ///
-    /// With the default options, [`Server::from`] is the same and cannot fail.
+    /// With the default options, [`Server::from`] does the same and cannot fail.
     ///
     /// ```
     /// use landline::net::{ServerOptions, Socket};
@@ -116,8 +119,8 @@ impl ServerOptions {
     /// ```
     ///
     /// # Errors
-    /// - `listen EINVAL: invalid argument`: it is no stream socket that listens for connections.
-    /// - `ERR_OUT_OF_RANGE`: the option that the text names is wrong.
+    /// - `listen EINVAL: invalid argument`: it is not a listening stream socket.
+    /// - `ERR_OUT_OF_RANGE`: the text names the wrong option.
     #[doc(alias = "from_listener")]
     #[doc(alias = "from_std")]
     pub fn own(&self, listener: impl Into<sys::OwnedHandle>) -> io::Result<Server> {
@@ -126,7 +129,7 @@ impl ServerOptions {
         Ok(self.server_of(socket, bound, limit))
     }
 
-    /// A server of a listener that this program alone has. What fails here makes the first accept fail.
+    /// Makes a server of a listener that only this program has. If something fails here, the first accept fails.
     fn server_of(&self, socket: socket2::Socket, bound: Address, limit: usize) -> Server {
         let _ = sys::close_on_exec(&socket);
         let _ = socket.set_nonblocking(false);
@@ -134,33 +137,33 @@ impl ServerOptions {
         if bound.path().is_none() {
             let _ = self.connection.buffers.apply(&SockRef::from(&socket));
         }
-        // Its giver has said how many may wait: `answer_queued` means all of them.
+        // The backlog was set elsewhere, so `answer_queued` applies to all queued clients.
         let options = ServerOptions { backlog: u32::MAX, ..self.clone() };
         options.server(socket, bound, Origin::Owned, limit)
     }
 
-    /// Serves a listener that others have too, in this process or another: a service manager's, a parent process's. It
-    /// takes a `TcpListener`, on Unix a `UnixListener` or an `OwnedFd` too. One that this program alone has is better
-    /// [owned](Self::own). systemd hands its listener over as standard input
-    /// (`StandardInput=socket`): adopt a duplicate of that, as the example `systemd` does. For several, as `LISTEN_FDS`
-    /// says, there is the crate `listenfd`.
+    /// Serves a listener that others also have, for instance a service manager or a parent process: a `TcpListener`, on
+    /// Unix also a `UnixListener` or an `OwnedFd`. If only this program has it, [`own`](Self::own) is better. systemd
+    /// can pass its listener as standard input (`StandardInput=socket`): adopt a duplicate of that, as the example
+    /// `systemd` does. For several listeners, as in `LISTEN_FDS`, there is the crate `listenfd`.
     ///
-    /// Its giver may go on using it: [`close`](Server::close) wakes the threads that accept on it by connecting to it,
-    /// and closes our descriptor only. A client that is accepted while that goes on is served. If clients come at that
-    /// very moment, a call of ours may be left in the queue: the next accept gets a client that ends at once. Our
-    /// descriptor is not passed on to programs that are started (close-on-exec).
+    /// The others can keep using it. [`close`](Server::close) closes only our descriptor, and wakes accepting threads
+    /// by connecting to the listener. A client that is accepted meanwhile is served. If clients connect at that moment,
+    /// one of our connections may stay in the queue, and the next accept gets a client that ends at once. Our
+    /// descriptor is made close-on-exec.
     ///
-    /// A call of ours is not expected to reach a listener of another network namespace, one that is bound to a device
-    /// or to an address that this machine does not have, or a Unix socket whose file is gone. Such a listener is given
-    /// a receive timeout of 500 ms, SO_RCVTIMEO, and `close` takes 1.5 s at most. The timeout is the giver's too: its
-    /// own accept(2) fails with `EAGAIN` now and then, and it stays when this program is killed. A timeout that a
-    /// listener has already is left as it is. A non-blocking listener stays so too: one thread looks for clients every
-    /// 2 to 16 ms. To wait for them instead, make it blocking before. Backlog and address are the giver's, and so are
-    /// the options that belong to listening; those of the connections apply.
+    /// Such a connection may not reach a listener of another network namespace, one bound to a device or to an address
+    /// that this machine does not have, or a Unix socket whose file is gone. Such a listener gets a receive timeout of
+    /// 500 ms, SO_RCVTIMEO, and `close` takes at most 1.5 s. All who have the listener share that timeout: their
+    /// accept(2) sometimes fails with `EAGAIN`, even after this program was killed. A timeout that the listener already
+    /// has is kept.
+    ///
+    /// A non-blocking listener stays non-blocking, and one thread polls it every 2 to 16 ms. Make it blocking first to
+    /// avoid that. Backlog and address stay. Options for listening are ignored. Those of connections apply.
     ///
     /// # Errors
-    /// - `listen EINVAL: invalid argument`: it is no stream socket that listens for connections.
-    /// - `ERR_OUT_OF_RANGE`: the option that the text names is wrong.
+    /// - `listen EINVAL: invalid argument`: it is not a listening stream socket.
+    /// - `ERR_OUT_OF_RANGE`: the text names the wrong option.
     pub fn adopt(&self, listener: impl Into<sys::OwnedHandle>) -> io::Result<Server> {
         let limit = self.check()?;
         let (socket, bound) = given(listener.into())?;
@@ -234,8 +237,8 @@ impl ServerOptions {
         server
     }
 
-    /// Of a name's addresses the first that is not link-local, or else the next that this machine has: `localhost` may
-    /// be `::1` where there is no such address, as in many containers.
+    /// Listens on the first address of a name that is not link-local, or else the next that this machine has.
+    /// `localhost` may be `::1` without such an address, as in many containers.
     fn open_first(&self, found: Vec<SocketAddr>) -> Result<(socket2::Socket, SocketAddr)> {
         let (mut in_order, mut link_local) = (Vec::new(), Vec::new());
         for at in found {
@@ -263,11 +266,11 @@ impl ServerOptions {
         Ok(socket)
     }
 
-    /// A socket with what has to be set before it is bound.
+    /// A socket with the options that must be set before bind(2).
     fn prepare(&self, at: SocketAddr) -> io::Result<socket2::Socket> {
         let socket = socket2::Socket::new(Domain::for_address(at), Type::STREAM, Some(Protocol::TCP))?;
         if at.is_ipv6() {
-            // Said either way: the systems' defaults differ.
+            // Set in both cases, since the systems' defaults differ.
             socket.set_only_v6(self.ipv6_only)?;
         }
         if self.reuse_address && sys::REUSE_ADDRESS_IS_SAFE {
@@ -284,13 +287,13 @@ impl ServerOptions {
     }
 }
 
-/// A listener that exists already, with its address.
+/// An existing listener, with its address.
 fn given(listener: sys::OwnedHandle) -> Result<(socket2::Socket, Address)> {
     let socket = socket2::Socket::from(listener);
     let failed = |error| Error::call("listen", &error);
     let wrong = || failed(io::ErrorKind::InvalidInput.into());
     let bound = socket.local_addr().ok().and_then(|bound| Address::of(&bound)).ok_or_else(wrong)?;
-    // One of packets listens too, on a Unix socket: a read would lose the rest of each.
+    // A listener for packets is refused, since a read would lose the rest of each packet. Unix sockets have such.
     if !sys::is_listener(&socket).map_err(failed)? || socket.r#type().map_err(failed)? != Type::STREAM {
         return Err(wrong());
     }
@@ -298,9 +301,9 @@ fn given(listener: sys::OwnedHandle) -> Result<(socket2::Socket, Address)> {
 }
 
 impl From<TcpListener> for Server {
-    /// Serves a listener of std's that this program alone has, as [`ServerOptions::own`] does, with the default
-    /// options. If the system refuses its address or to accept on it, as it does for a descriptor that is no listener,
-    /// the first [`accept`](Server::accept) or [`serve`](Server::serve) says so, and the server is closed.
+    /// Serves a listener of std that only this program has, like [`ServerOptions::own`] with the default options. If
+    /// the descriptor is not a listener, or the system refuses to accept on it, the first [`accept`](Server::accept) or
+    /// [`serve`](Server::serve) returns the error, and the server is closed.
     fn from(listener: TcpListener) -> Server {
         from_any(listener.into())
     }
@@ -308,7 +311,7 @@ impl From<TcpListener> for Server {
 
 #[cfg(unix)]
 impl From<std::os::unix::net::UnixListener> for Server {
-    /// The same of a listener on a Unix socket. Its file stays when the server is closed, as std leaves it.
+    /// The same for a listener on a Unix socket. Its file remains after the server is closed, as in std.
     fn from(listener: std::os::unix::net::UnixListener) -> Server {
         from_any(listener.into())
     }
@@ -329,17 +332,18 @@ fn is_link_local(at: &SocketAddr) -> bool {
     }
 }
 
-/// How often a thread that accepts looks whether an adopted listener is being closed that no call of ours reaches.
+/// How often an accepting thread checks whether an adopted listener is closing, if connecting to it does not reach it.
 const LOOK_AROUND: Duration = Duration::from_millis(500);
 
-/// Whether a connection to a listener's address is expected to reach that listener from here.
+/// Whether a connect to a listener's address is expected to reach it from here.
 fn is_call_expected(listener: &socket2::Socket, address: &Address) -> bool {
     if let Some(path) = address.path() {
         return unix::is_abstract(path) || sys::file_identity(path).is_ok();
     }
     let Some(at) = address.socket_addr() else { return false };
     let table = if at.is_ipv6() { "tcp6" } else { "tcp" };
-    // It is this machine's, and there is a way to it, which there is not where no interface is up. Nothing is sent.
+    // The address is this machine's, and there is a route to it. There is none while no interface is up. Nothing is
+    // sent.
     let has_way = |to: SocketAddr| {
         let mut from = to;
         from.set_port(0);

@@ -96,7 +96,7 @@ impl Caller {
     /// A time needs a listener of our own, since the settings of an adopted one are also its owner's.
     pub(crate) fn check(&self, server: &Listener) -> io::Result<()> {
         if self.patience != Patience::Endless && server.adopted {
-            let text = "A listener that was adopted takes no time for accepting: its settings belong to its giver too";
+            let text = "An adopted listener cannot accept with a time, since other programs share its settings";
             return Err(Error::fixed(io::ErrorKind::Unsupported, "ERR_NOT_SUPPORTED", text).into());
         }
         Ok(())

@@ -1,4 +1,4 @@
-//! Whether accepting fails, and who tells it.
+//! Whether accepting fails, and which thread reports it.
 
 use std::mem;
 use std::sync::Mutex;
@@ -8,19 +8,19 @@ use std::sync::atomic::Ordering::SeqCst;
 use crate::error::Error;
 use crate::sync::poison::lock;
 
-/// Whether accepting fails, whichever thread does it: one shortage, told once. It is over when one of them gets a
-/// client; the others may sit in accept(2) by then, with no failure any more and no client yet.
+/// Whether accepting fails, on whatever threads. It is one shortage, reported once. It ends when a thread gets a
+/// client. The others may be in accept(2) by then, without a failure and without a client.
 #[derive(Default)]
 pub(crate) struct Shortage {
     is_on: AtomicBool,
     telling: Mutex<Telling>,
 }
 
-/// One thread tells at a time, so that the reports come in turn: one that begins, one that ends.
+/// One thread reports at a time, so that beginning and end alternate.
 #[derive(Default)]
 struct Telling {
     error: Option<Error>,
-    /// The last that was told is that it has begun.
+    /// The last report was that it has begun.
     is_told: bool,
     is_telling: bool,
 }
@@ -30,7 +30,7 @@ impl Shortage {
         self.is_on.load(SeqCst)
     }
 
-    /// Notes whether accepting fails; whether the caller is to tell it.
+    /// Records whether accepting fails. Returns whether the caller is to report it.
     pub(crate) fn changes_to(&self, error: Option<Error>) -> bool {
         let mut telling = lock(&self.telling);
         if telling.error.is_some() == error.is_some() {
@@ -41,7 +41,8 @@ impl Shortage {
         !mem::replace(&mut telling.is_telling, true)
     }
 
-    /// What is to be told next: that it has begun, by an error, or that it is over. `None` if that was told.
+    /// What to report next: `Some(Some(error))` that it has begun, `Some(None)` that it has ended. `None` if that was
+    /// reported.
     pub(crate) fn next_to_tell(&self) -> Option<Option<Error>> {
         let mut telling = lock(&self.telling);
         telling.is_telling = telling.error.is_some() != telling.is_told;

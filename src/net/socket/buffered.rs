@@ -93,7 +93,7 @@ impl Socket {
     pub fn buffered(&self) -> io::Result<Buffered> {
         self.connection.stream("buffered")?;
         if self.connection.flags.fetch_or(BUFFERED, SeqCst) & BUFFERED != 0 {
-            let text = "The connection has a Buffered already. Drop it first, or take it apart by into_inner()";
+            let text = "The connection has a Buffered already. Drop it first, or call its into_inner()";
             return Err(Error::fixed(io::ErrorKind::ResourceBusy, "ERR_SOCKET_BUFFERED", text).into());
         }
         Ok(Buffered {

@@ -1,9 +1,8 @@
-//! One connection, below its handles: the stream that can be taken out from under them, who has ended, and the one way
-//! it is closed.
+//! A connection, below its handles: the stream, which directions have ended, and the one way to close it.
 //!
-//! Closing acts on the connection and not on a handle. So the stream stands behind a lock and is taken out when the
-//! connection is closed; whoever is inside a system call then still has it, is woken, and the last to let go closes the
-//! descriptor. No clone of a handle can keep the descriptor open.
+//! Closing acts on the connection, not on a handle. The stream is behind a lock, and closing takes it out. Threads in a
+//! system call still have it, and are woken. The last of them to drop it closes the descriptor. No clone of a handle
+//! keeps the descriptor open.
 
 use std::any::Any;
 use std::mem::{self, MaybeUninit};
@@ -35,27 +34,27 @@ use crate::sync::turn::Turn;
 use crate::sys;
 use crate::thread::ThreadOptions;
 
-/// Our FIN is out: `end()`, or the peer's end answered.
+/// Our FIN was sent, by `end()` or as the answer to the peer's end.
 pub(crate) const WE_ENDED: u16 = 1;
 /// The peer's FIN was read.
 pub(crate) const PEER_ENDED: u16 = 2;
-/// Closed, or being closed: whoever set it closes it.
+/// Closed or being closed. The thread that sets this closes the connection.
 pub(crate) const CLOSED: u16 = 4;
 /// A timer is set, or the kernel has a timeout of ours.
 pub(crate) const TIMED: u16 = 8;
-/// The loops that hand out events hold them back.
+/// Loops that deliver events are paused.
 const PAUSED: u16 = 16;
-/// A thread waits until the connection may linger.
+/// A thread waits for a place to linger.
 const WAITS_TO_LINGER: u16 = 64;
-/// The server is shutting down: what looks like the peer's end may be the interruption.
+/// The server is shutting down. What looks like the peer's end may be the interruption.
 pub(crate) const INTERRUPTED: u16 = 32;
-/// Bytes that were read have been put back.
+/// Bytes were put back.
 pub(crate) const UNREAD: u16 = 128;
-/// There is a `Buffered` of it.
+/// The connection has a `Buffered`.
 pub(crate) const BUFFERED: u16 = 256;
-/// It was closed by a `Cancel`. Set together with `CLOSED`.
+/// Closed by a `Cancel`. Set together with `CLOSED`.
 const ABORTED: u16 = 512;
-/// We have ended reading: every read is at the end.
+/// We have ended reading. Every read returns 0.
 pub(crate) const READ_ENDED: u16 = 1024;
 
 #[derive(Debug)]
@@ -69,58 +68,58 @@ pub(crate) struct Connection {
     pub(crate) is_accepted: bool,
     pub(crate) bytes_read: AtomicU64,
     pub(crate) bytes_written: AtomicU64,
-    /// How many it were when the server began to shut down.
+    /// The number of bytes written when the server began to shut down.
     written_at_interrupt: AtomicU64,
     pub(crate) timers: Timers,
     pub(crate) carried: Carried,
     pub(crate) flags: AtomicU16,
     /// Taken out by `close`.
     pub(crate) stream: RwLock<Option<Arc<TcpStream>>>,
-    /// Whose turn it is to read. Held over a system call, so that what was put back is found by the next reader, and an
-    /// error of the connection by the others.
+    /// The turn to read. Held during a system call, so that the next reader finds what was put back, and the others an
+    /// error of the connection.
     pub(crate) reading: Turn,
-    /// Whose turn it is to write. Held over a whole message, so it may be held for as long as the peer does not read.
+    /// The turn to write. Held during a whole message, so perhaps for as long as the peer does not read.
     pub(crate) writing: Turn,
-    /// Writes that wait for their turn; made when the first is queued.
+    /// The outbox's queue, made when the first write is queued.
     pub(crate) queue: OnceLock<Box<Queue>>,
     pub(crate) queue_limit: usize,
-    /// Where messages are composed, so that composing allocates once a connection and not once a message.
+    /// The buffer in which messages are composed, so that composing allocates once for each connection.
     pub(crate) scratch: Mutex<Vec<u8>>,
-    /// The first error of the connection, as a read's: the system tells it once, to whichever call comes first, and
-    /// then pretends an orderly end to readers.
+    /// The first error of the connection, as an error of reading. The system reports an error to one call only, and
+    /// readers then get an orderly end.
     pub(crate) broken: Mutex<Option<Error>>,
-    /// What was read and put back.
+    /// Bytes that were read and put back.
     pub(crate) unread: Mutex<Unread>,
     /// The settings last made.
     settings: Mutex<Settings>,
-    /// How many threads wait for a flag to change; flags they wait for are changed under this lock.
+    /// How many threads wait for a flag. Flags that threads wait for change under this lock.
     gate: Mutex<usize>,
     gate_moved: Condvar,
-    /// Dropped when the connection is closed, which threads see that have the other ends.
+    /// Dropped when the connection is closed, which wakes threads that have the other ends.
     open: Mutex<Vec<Box<dyn Any + Send>>>,
-    /// Of an accepted connection, until it is closed.
+    /// Set for an accepted connection, until it is closed.
     owner: Mutex<Option<Arc<dyn Owner>>>,
-    /// Of a client's connection, where there is something to say.
+    /// Set for a client's connection, if there is something to keep.
     pub(crate) origin: OnceLock<Box<Origin>>,
-    /// Of a connection that a load balancer has passed on: its own ends, ours and the load balancer's. `local` and
-    /// `remote` are those of the client's connection then.
+    /// The addresses of the connection itself, ours and the load balancer's, if one passed it on. `local` and `remote`
+    /// are then those of the client's connection.
     pub(crate) proxied: OnceLock<Box<(Address, Address)>>,
 }
 
-/// What a connection keeps of how it was made.
+/// How a client's connection was made.
 #[derive(Debug)]
 pub(crate) struct Origin {
-    /// The addresses tried, if there were several to choose from.
+    /// The addresses tried, if there were several.
     pub(crate) attempted: Vec<Address>,
-    /// Taken out by `close`: dropping it detaches the connection from the handle that cancels it.
+    /// Taken out by `close`. Dropping it detaches the connection from its `Cancel`.
     pub(crate) attached: Mutex<Option<Attached>>,
-    /// What the threads are started with that it starts.
+    /// The options of threads that it starts.
     pub(crate) threads: ThreadOptions,
-    /// Of a Unix client that has a path. Taken out by `close`.
+    /// The file of a Unix client with a path. Taken out by `close`.
     pub(crate) file: Mutex<Option<Removal>>,
 }
 
-/// Removes the file of a connection. So does dropping it, and tells no error.
+/// Removes the file of a connection. Dropping it does so too, without an error.
 pub(crate) struct Removal(pub(crate) Box<dyn FnOnce() -> Result<(), Error> + Send>);
 
 impl fmt::Debug for Removal {
@@ -129,36 +128,37 @@ impl fmt::Debug for Removal {
     }
 }
 
-/// What a connection belongs to: the server that accepted it. The connection holds it until its end was reported, and
-/// what acts for the connection holds it too; the server is not over before all have let it go.
+/// The server that accepted a connection. The connection holds it until its end was reported. So does whatever acts for
+/// the connection. The server does not end before all have dropped it.
 pub(crate) trait Owner: fmt::Debug + Send + Sync {
-    /// The thread acts for the connection until this is dropped.
+    /// The thread acts for the connection until the result is dropped.
     fn frame(&self) -> Frame;
 
-    /// A place to linger. Blocks until there is one, or until `given_up`. Called while the connection has its slot.
+    /// Returns a place to linger. Blocks until there is one, or until `given_up`. Called while the connection has its
+    /// slot.
     fn place_to_linger(&self, given_up: &dyn Fn() -> bool) -> Option<Place>;
 
-    /// The connection ends so. Called before the peer can see it, so that a client that has seen the end and comes
-    /// again finds its slot free.
+    /// The connection ends with this outcome. Called before the peer can see the end, so that a client that has seen it
+    /// and connects again finds its slot free.
     fn ends(&self, id: ConnectionId, outcome: Outcome);
 }
 
-/// How long a reset leaves a blocked writer, where it must wait for it.
+/// How long a reset waits for a blocked writer, where it must wait.
 pub(crate) const RESET_PATIENCE: Duration = Duration::from_millis(10);
 
-/// How the descriptor is let go of.
+/// How the descriptor is closed.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum CloseMode {
-    /// close(2) and no more, as std does. Copies in other processes keep the connection.
+    /// close(2) only, as in std. Copies in other processes keep the connection.
     Plain,
-    /// FIN, then what the peer still sends is thrown away until its FIN or until the time is up: closing with input
-    /// unread sends RST, which can destroy the reply on its way (RFC 9112, 9.6).
+    /// Sends FIN, then discards input until the peer's FIN or the end of the time. Closing with unread input sends RST,
+    /// which can destroy the reply on its way (RFC 9112, 9.6).
     InOrder,
-    /// Both ways, now, waking the threads that are blocked.
+    /// Closes both directions now, and wakes blocked threads.
     Cut,
-    /// The same, by a `Cancel`, whose error every call gets from then on.
+    /// The same, by a `Cancel`, whose error every later call returns.
     Abort,
-    /// RST. A thread that writes has so long to leave by itself.
+    /// Sends RST. A writing thread has this long to return by itself.
     Reset(Duration),
 }
 
@@ -209,24 +209,24 @@ impl Connection {
         self.proxied.get().map_or(&self.local, |ends| &ends.0).family()
     }
 
-    /// What the threads are started with that it starts.
+    /// The options of threads that it starts.
     pub(crate) fn threads(&self) -> &ThreadOptions {
         const DEFAULT: &ThreadOptions = &ThreadOptions::DEFAULT;
         self.origin.get().map_or(DEFAULT, |origin| &origin.threads)
     }
 
-    /// The stream, unless the connection is closed: the error then names `call`.
+    /// The stream. If the connection is closed, an error that names `call`.
     #[inline]
     pub(crate) fn stream(&self, call: &'static str) -> io::Result<Arc<TcpStream>> {
         read(&self.stream).clone().ok_or_else(|| io::Error::from(self.gone(call)))
     }
 
-    /// The error if the connection is closed: it names `call`.
+    /// An error that names `call`, if the connection is closed.
     pub(crate) fn check_open(&self, call: &'static str) -> io::Result<()> {
         if self.is_closed() { Err(self.gone(call).into()) } else { Ok(()) }
     }
 
-    /// What a call on the closed connection gets.
+    /// The error of a call on the closed connection.
     pub(crate) fn gone(&self, call: &'static str) -> Error {
         if self.is_aborted() { Cancel::error() } else { destroyed(call) }
     }
@@ -236,7 +236,7 @@ impl Connection {
         self.has(ABORTED)
     }
 
-    /// Whether any of the flags is set, without order: a call that begins after one was set sees it.
+    /// Whether any of the flags is set, without ordering. A call that begins after a flag was set sees it.
     pub(crate) fn may_have(&self, flags: u16) -> bool {
         self.flags.load(Relaxed) & flags != 0
     }
@@ -259,12 +259,12 @@ impl Connection {
 
     // ---- ending
 
-    /// Blocks until our side has ended or the connection is closed; the error if its time is up before.
+    /// Blocks until our direction has ended or the connection is closed. An error if a timer expires before.
     pub(crate) fn wait_for_our_end(&self, told: &mut Option<IdleMark>) -> io::Result<()> {
         self.wait_until(told, &|flags| (flags & (WE_ENDED | CLOSED) != 0).then_some(Ok(())))
     }
 
-    /// The same; the error too if the server shuts down.
+    /// The same. Also an error if the server shuts down.
     pub(crate) fn wait_for_our_end_or_shutdown(&self, told: &mut Option<IdleMark>) -> io::Result<()> {
         self.wait_until(told, &|flags| match flags {
             flags if flags & (WE_ENDED | CLOSED) != 0 => Some(Ok(())),
@@ -285,14 +285,14 @@ impl Connection {
         self.has(PAUSED)
     }
 
-    /// Blocks until events may be handed out, or the connection is closed; the error if its time is up before.
+    /// Blocks until events may be delivered, or the connection is closed. An error if a timer expires before.
     ///
-    /// A shutdown of the server does not end it: what is held back was received, and would be lost.
+    /// A shutdown of the server does not end it. What is held back was received, and would be lost.
     pub(crate) fn wait_while_paused(&self, told: &mut Option<IdleMark>) -> io::Result<()> {
         self.wait_until(told, &|flags| (flags & PAUSED == 0 || flags & CLOSED != 0).then_some(Ok(())))
     }
 
-    /// Blocks until `done` gives something, or until the time of the connection is up.
+    /// Blocks until `done` returns something, or a timer of the connection expires.
     fn wait_until(&self, told: &mut Option<IdleMark>, done: &dyn Fn(u16) -> Option<io::Result<()>>) -> io::Result<()> {
         let mut limits = self.timers.begin_waiting();
         let mut waiting = lock(&self.gate);
@@ -310,7 +310,7 @@ impl Connection {
         result
     }
 
-    /// Changes the flags, then wakes those who wait for them.
+    /// Changes the flags, then wakes threads that wait for them.
     fn move_gate(&self, change: &dyn Fn() -> u16) -> u16 {
         let waiting = lock(&self.gate);
         let before = change();
@@ -320,7 +320,7 @@ impl Connection {
         before
     }
 
-    /// Sets a flag that somebody may wait for; gives the flags before.
+    /// Sets a flag that a thread may wait for. Returns the flags before.
     pub(crate) fn set(&self, flag: u16) -> u16 {
         self.move_gate(&|| self.flags.fetch_or(flag, SeqCst))
     }
@@ -330,28 +330,29 @@ impl Connection {
         self.bytes_read.load(Relaxed) + self.bytes_written.load(Relaxed)
     }
 
-    /// How it is cut off. Its peer is not to take half of what is sent elsewhere for the whole: a thread that
-    /// writes just then has 10 ms to leave, so that no end goes out before the reset, and no longer than `patience`.
+    /// How a forced close is done. A peer that gets data piped from elsewhere must not take a part of it for the whole,
+    /// so it is reset. A writing thread has 10 ms to return, at most `patience`, so that no end is sent before the
+    /// reset.
     pub(crate) fn mode_of_cut(&self, patience: Duration) -> CloseMode {
         let has_reset = self.family() != Family::Unix && self.carried.is_fed();
         if has_reset { CloseMode::Reset(patience.min(Duration::from_millis(10))) } else { CloseMode::Cut }
     }
 
-    /// Whether reading has come to its end: the peer's, or our own.
+    /// Whether reading has reached its end, the peer's or our own.
     pub(crate) fn has_read_all(&self) -> bool {
         self.has(PEER_ENDED | READ_ENDED)
     }
 
-    /// Ends reading: wakes those who wait for the peer.
+    /// Ends reading. Wakes threads that wait for the peer.
     pub(crate) fn end_reading(&self) {
-        // Before the call: what is woken by it finds out why.
+        // Before the call, so that the threads it wakes find the reason.
         self.set(READ_ENDED);
         self.wake_reads();
     }
 
-    /// The server is shutting down: wakes those who wait for the peer.
+    /// The server is shutting down. Wakes threads that wait for the peer.
     pub(crate) fn interrupt_reads(&self) {
-        // Of several shutdowns the first counts: what was written since is a goodbye.
+        // If there are several shutdowns, the first counts. What was written since is a goodbye.
         if !self.has(INTERRUPTED) {
             self.written_at_interrupt.store(self.bytes_written.load(Relaxed), Relaxed);
         }
@@ -361,14 +362,14 @@ impl Connection {
 
     fn wake_reads(&self) {
         if let (Some(stream), true) = (&*read(&self.stream), sys::SHUTDOWN_WAKES_READ) {
-            // It fails only if the connection is gone already.
+            // Fails only if the connection is already gone.
             let _ = stream.shutdown(Shutdown::Read);
         }
     }
 
     // ---- closing
 
-    /// Closes the connection, if it is open, and tells its end. Gives whether it was this call that closed it.
+    /// Closes the connection, if it is open, and reports its end. Returns whether this call closed it.
     pub(crate) fn close(&self, outcome: Outcome, mode: CloseMode) -> bool {
         let ended = self.end(outcome, mode);
         let is_closed_here = ended.is_some();
@@ -378,10 +379,10 @@ impl Connection {
         is_closed_here
     }
 
-    /// Ends the connection, if it is open: slot back, accounts, descriptor, in this order. No code of the program's
-    /// runs in here: what is left is to tell the end.
+    /// Ends the connection, if it is open: gives back the slot, counts the end, closes the descriptor, in this order.
+    /// Runs no code of the program. The end is still to be reported.
     ///
-    /// Blocks if as many connections linger as may, and their peers all go on sending.
+    /// Blocks if as many connections linger as may, and all their peers keep sending.
     pub(crate) fn end(&self, outcome: Outcome, mode: CloseMode) -> Option<Ended> {
         let lingers = match mode {
             CloseMode::InOrder if !self.peer_ended() => {
@@ -412,7 +413,7 @@ impl Connection {
         if let Some(stream) = stream {
             match (lingers, &owner) {
                 (Some(place), Some(owner)) => {
-                    // What was written since is not to be lost by an answer to what the peer still sends.
+                    // What was written since then must not be lost to an RST in answer to more input.
                     let was_told = self.bytes_written.load(Relaxed) > self.written_at_interrupt.load(Relaxed);
                     let is_interrupted =
                         sys::SHUTDOWN_WAKES_READ && self.has(INTERRUPTED | READ_ENDED) && !self.we_ended();
@@ -438,7 +439,7 @@ impl Connection {
         Some(Ended { reporter: self.reporter.clone(), is_left, report, owner })
     }
 
-    /// The handle that cancels the connection forgets it, and its file is removed.
+    /// Detaches the connection from its `Cancel`, and removes its file.
     fn detach(&self) -> Result<(), Error> {
         let Some(origin) = self.origin.get() else { return Ok(()) };
         let (attached, file) = (lock(&origin.attached).take(), lock(&origin.file).take());
@@ -446,7 +447,7 @@ impl Connection {
         file.map_or(Ok(()), |file| file.0())
     }
 
-    /// What keeps the server that accepted the connection from being over; `None` once it is closed, and of a client's.
+    /// What keeps the accepting server from ending. `None` once the connection is closed, and for a client's.
     pub(crate) fn owner(&self) -> Option<Arc<dyn Owner>> {
         lock(&self.owner).clone()
     }
@@ -464,16 +465,17 @@ impl Connection {
         drop(open);
     }
 
-    /// Lets go of the stream. close(2) alone ends nothing while a process that was forked has a copy of the descriptor,
-    /// so a side that is still open is shut down.
+    /// Drops the stream. close(2) alone ends nothing while a forked process has a copy of the descriptor, so a
+    /// direction that is still open is shut down.
     fn let_go(&self, stream: Arc<TcpStream>, mode: CloseMode) {
-        // The stream is out of the lock, so no thread takes it from here on: 1 means that we are alone.
+        // The stream is out of the lock, so no other thread can take it now. A count of 1 means that only this thread
+        // has it.
         let others = Arc::strong_count(&stream) > 1;
-        // shutdown(2) fails only if the connection is gone already, which is what it is for.
+        // shutdown(2) fails only if the connection is already gone.
         match mode {
             CloseMode::Reset(patience) => self.reset(stream, patience),
             _ if others => {
-                // A thread that reads has left nothing unread.
+                // A reading thread has left nothing unread.
                 let is_unread = !self.reading.is_taken() && self.has_unread_input(&stream);
                 if !(is_unread && sys::is_reset_now(&stream)) {
                     let _ = stream.shutdown(Shutdown::Both);
@@ -486,13 +488,13 @@ impl Connection {
         }
     }
 
-    /// Whether close(2) ends nothing that is still open. It answers the peer's end of a connection that ends in order.
+    /// Whether close(2) has no open direction to end. It answers the peer's end if the connection ends in order.
     fn both_ended(&self, mode: CloseMode) -> bool {
         self.peer_ended() && (self.we_ended() || matches!(mode, CloseMode::InOrder))
     }
 
-    /// Whether close(2) sends RST and no end: a peer whose bytes were never read is not to take that for an orderly
-    /// end, as it would if shutdown(2) sent one before.
+    /// Whether close(2) sends RST without an end. If shutdown(2) came first, the peer would see an orderly end,
+    /// although its bytes were never read.
     fn has_unread_input(&self, stream: &TcpStream) -> bool {
         let is_tcp = self.family() != Family::Unix;
         is_tcp
@@ -500,17 +502,17 @@ impl Connection {
             && sys::peek_now(stream, &mut [MaybeUninit::uninit()]).is_ok_and(|length| length > 0)
     }
 
-    /// Sends RST, and closes the descriptor. A thread that writes has so long to leave by itself, where it must.
+    /// Sends RST, and closes the descriptor. Where it must wait for a writing thread, it waits at most `patience`.
     fn reset(&self, stream: Arc<TcpStream>, patience: Duration) {
-        // For where RST cannot be sent now: then it goes out when the last descriptor is closed, unless the connection
-        // was shut down for writing before.
+        // Where RST cannot be sent now, it is sent when the last descriptor is closed, unless the connection was shut
+        // down for writing before.
         let _ = SockRef::from(&*stream).set_linger(Some(Duration::ZERO));
         let stream = match Arc::try_unwrap(stream) {
             Ok(stream) => return drop(sys::reset(stream)),
             Err(stream) => stream,
         };
         if !sys::is_reset_now(&stream) {
-            // A reader of ours is woken without an end to our direction; a writer is not.
+            // This wakes a reader of ours without ending our direction. It does not wake a writer.
             let _ = stream.shutdown(Shutdown::Read);
             if !self.writer_leaves(patience) {
                 let _ = stream.shutdown(Shutdown::Write);
@@ -518,9 +520,9 @@ impl Connection {
         }
     }
 
-    /// Whether the thread that writes leaves by itself, once the connection is closed: a writer that is not blocked
-    /// does. If our direction was ended under it, FIN would be out before RST, and the peer see an orderly end; what a
-    /// blocked one has written keeps the FIN behind.
+    /// Whether the writing thread returns by itself after the connection was closed. One that is not blocked does. If
+    /// our direction was ended during its write, FIN would be sent before RST, and the peer would see an orderly end. A
+    /// blocked writer's data keeps the FIN back.
     fn writer_leaves(&self, patience: Duration) -> bool {
         let end = Instant::now() + patience;
         loop {
@@ -534,26 +536,26 @@ impl Connection {
         }
     }
 
-    /// An error ended the connection: closes it, and tells of both.
+    /// Closes the connection after an error, and reports both.
     pub(crate) fn fail(&self, error: &Error) {
         let ended = self.end(Outcome::Failed, CloseMode::Cut);
         self.tell_end_by(error, ended);
     }
 
-    /// As `fail`, by RST, so that the peer does not take half a conversation for a whole one. A Unix socket has none.
+    /// Like `fail`, by RST, so that the peer does not take a part for the whole. A Unix socket has none.
     pub(crate) fn fail_by_reset(&self, error: &Error) {
         let is_unix = self.family() == Family::Unix;
         let mode = if is_unix { CloseMode::Cut } else { CloseMode::Reset(RESET_PATIENCE) };
         self.tell_end_by(error, self.end(Outcome::Failed, mode));
     }
 
-    /// A `Cancel` was fired: closes the connection, and tells of it.
+    /// Closes the connection for a `Cancel`, and reports it.
     pub(crate) fn abort(&self) {
         let ended = self.end(Outcome::Failed, CloseMode::Abort);
         self.tell_end_by(&Cancel::error(), ended);
     }
 
-    /// Tells of the error, if it has ended the connection, and of the end.
+    /// Reports the error, if it has ended the connection, and the end.
     pub(crate) fn tell_end_by(&self, error: &Error, ended: Option<Ended>) {
         if let Some(ended) = ended {
             let _frame = ended.owner.as_ref().map(|owner| owner.frame());
@@ -563,7 +565,7 @@ impl Connection {
         }
     }
 
-    /// Tells of the error that has ended the connection.
+    /// Reports the error that has ended the connection.
     pub(crate) fn tell_failed(&self, error: &Error) {
         self.reporter.tell(|| Report::Failed { connection: Some(self.name()), error: error.clone(), udp: false });
     }
@@ -588,12 +590,12 @@ impl Connection {
         self.timers.set_deadline(at, |is_on| self.mark_timed(is_on));
     }
 
-    /// After a call that may have blocked: whether it may have been ended by a time of ours.
+    /// Called after a call that may have blocked. Returns whether a time of ours may have ended it.
     pub(crate) fn leave(&self, limits: &Limits, entry: Entry) -> bool {
         self.timers.leave(limits, entry, || self.mark_timed(false))
     }
 
-    /// Under the lock of the timers, so that it is so.
+    /// Under the lock of the timers, so that the flag matches them.
     fn mark_timed(&self, is_on: bool) {
         match is_on || sys::SLICE.is_some() {
             true => self.flags.fetch_or(TIMED, SeqCst),
@@ -624,11 +626,11 @@ impl Connection {
     }
 }
 
-/// A connection that has ended, which is still to be told.
+/// A connection that has ended and is still to be reported.
 #[must_use]
 pub(crate) struct Ended {
     reporter: Reporter,
-    /// That the file of a client could not be removed.
+    /// Set if the file of a client could not be removed.
     is_left: Option<Box<Report>>,
     report: Option<Report>,
     owner: Option<Arc<dyn Owner>>,
@@ -645,8 +647,9 @@ impl Ended {
         }
     }
 
-    /// Of one server. While code of the program's runs, a thread holds no presence but those that its frames name: all
-    /// but the first are let go of before, and that one keeps the end of the server from being told.
+    /// Reports the ends of several connections of one server. While code of the program runs, a thread holds only
+    /// presences that its frames name. So all presences except the first are dropped before, and the first one keeps
+    /// the end of the server from being reported.
     pub(crate) fn tell_all(ended: Vec<Ended>) {
         let mut first = None;
         let mut reports = Vec::new();
@@ -664,13 +667,13 @@ impl Ended {
 }
 
 impl Drop for Connection {
-    /// The last handle is gone: as std does, close(2) and no more.
+    /// Runs when the last handle is dropped. As in std, close(2) only.
     fn drop(&mut self) {
         self.close(Outcome::Finished, CloseMode::Plain);
     }
 }
 
-/// What a call on a socket gets that this program has closed.
+/// The error of a call on a socket that this program has closed.
 pub(crate) fn destroyed(call: &'static str) -> Error {
     let text = format!("Cannot call {call} after a stream was destroyed");
     Error::of_cause(Cause::Destroyed, text)

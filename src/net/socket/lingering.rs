@@ -1,11 +1,11 @@
-//! Connections that have ended and whose peers have not: what a peer still sends is thrown away, since closing with
-//! input unread sends RST, which can destroy the reply on its way (RFC 9112, 9.6).
+//! Ended connections whose peers have not ended. Their input is discarded, since closing with unread input sends RST,
+//! which can destroy the reply on its way (RFC 9112, 9.6).
 //!
-//! One thread for each server, as long as there are such connections, and for a second after the last. It never blocks
-//! on a peer: it looks at each connection after 1, 2, 4 … 400 ms. How many linger is bounded, for each server and for
-//! the process. Beyond that the oldest goes whose peer has sent nothing since our end: closing it sends no RST, and
-//! what it has not read yet is still sent to it, unless it sends something before it has read all. Where all have sent,
-//! the connection that is about to end waits for a place, with its thread and its slot.
+//! Each server has one thread for this while there are such connections, and for a second after the last. It never
+//! blocks on a peer. It checks each connection after 1, 2, 4 … 400 ms. The number that linger is bounded, for each
+//! server and for the process. Above that, the oldest whose peer has sent nothing since our end is closed. That sends
+//! no RST, and its peer still gets all data, unless it sends something before it has read everything. If all peers have
+//! sent, the connection that is about to end waits for a place, with its thread and its slot.
 
 use std::io::{self, ErrorKind};
 use std::mem::MaybeUninit;
@@ -22,42 +22,40 @@ use crate::sync::poison::{Guard, lock, wait};
 use crate::sys;
 use crate::thread::{Thread, spawn};
 
-/// How long a connection's unread input is thrown away while it ends in order, if nothing else was said.
+/// How long a connection's input is discarded while it ends in order, by default.
 pub(crate) const LINGERING_CLOSE: Duration = Duration::from_secs(1);
 
-/// At most this much unread input is thrown away while a connection ends in order.
+/// The most input that is discarded while a connection ends in order.
 pub(crate) const LINGERING_BYTES: usize = 1024 * 1024;
 
-/// And so much at one look, so that one peer does not hold up the others.
+/// The most at one check, so that one peer does not delay the others.
 const BYTES_A_LOOK: usize = 256 * 1024;
 
-/// How many connections of a server linger at most, and how many clients that are told why they are turned away.
+/// How many connections of a server linger at most, and how many clients get the goodbye.
 pub(crate) const LINGERING_AT_MOST: usize = 1024;
 
-/// How many linger at most in the whole process: an eighth of the descriptors, so that it can open files whatever peers
-/// do.
+/// How many linger at most in the process: an eighth of the descriptors, so that it can open files whatever peers do.
 pub(crate) fn share() -> usize {
     sys::descriptor_limit().map_or(LINGERING_AT_MOST, |limit| (limit / 8).clamp(1, 8 * LINGERING_AT_MOST))
 }
 
-/// The pauses between looks at one connection: each is double the one before.
+/// The pauses between checks of one connection. Each is twice the one before.
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
 const LONGEST_PAUSE: Duration = Duration::from_millis(400);
 
-/// After this long, a peer that has sent nothing since our end is not waited for once the server is closed.
+/// Once the server is closed, how long to wait for a peer that has sent nothing since our end.
 const SILENCE: Duration = Duration::from_millis(100);
 
-/// How long the thread waits for a next connection: starting one for each costs more than the connection.
+/// How long the thread waits for a next connection. Starting one for each connection costs more than the connection.
 const IDLE: Duration = Duration::from_secs(1);
 
-/// Of a connection whose reads were interrupted, the peer's end and its silence look the same. It is taken to have
-/// paused when it was found silent this often in a row. Looks are counted and not the time, since a busy machine may
-/// keep both sides from running.
+/// If reads were interrupted, the peer's end and its silence look the same. The peer counts as paused after so many
+/// silent checks in a row. Checks are counted instead of time, since a busy machine may keep both sides from running.
 const QUIET_LOOKS: u32 = 8;
 
-/// What lingers of one server.
+/// The lingering connections of one server.
 pub(crate) struct Lingering {
-    /// For how long a peer is waited for.
+    /// How long to wait for a peer.
     time: Duration,
     thread_name: String,
     stack_size: Option<usize>,
@@ -67,38 +65,38 @@ pub(crate) struct Lingering {
     taken: [AtomicUsize; 2],
     cut_short: AtomicU64,
     state: Mutex<State>,
-    /// There is something new to look at, or the server was closed.
+    /// Notified when there is something new to check, or the server was closed.
     changed: Condvar,
 }
 
 #[derive(Default)]
 struct State {
-    /// In the order they came.
+    /// The oldest first.
     list: Vec<Entry>,
     last: u64,
     /// How often all were cut.
     cuts: u64,
-    /// The thread looks at this state, and will again before it ends.
+    /// The thread is checking this state, and will again before it ends.
     runs: bool,
     thread: Option<Thread>,
-    /// The listener is gone: the thread ends when none lingers.
+    /// The listener is gone. The thread ends when none lingers.
     is_closed: bool,
-    /// When the thread looks again by itself.
+    /// When the thread checks again by itself.
     wakes_at: Option<Instant>,
 }
 
 struct Entry {
     number: u64,
-    /// None while the thread looks at it, and when it has ended.
+    /// None while the thread checks it, and when it has ended.
     leaving: Option<Leaving>,
 }
 
-/// What ends, which bounds how many may linger.
+/// What lingers. Each kind has its own bound.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// A connection: as many as the server may have.
+    /// A connection. As many as the server may have.
     Connection,
-    /// A client that is told why it is turned away.
+    /// A refused client that gets the goodbye.
     Refused,
 }
 
@@ -125,15 +123,16 @@ impl Lingering {
         lingering
     }
 
-    /// How many linger, and how many were not waited for because too many did.
+    /// How many linger, and how many were closed early because too many did.
     pub(crate) fn counts(&self) -> (u64, u64) {
         let [connections, refused] = &self.taken;
         let taken = connections.load(SeqCst) + refused.load(SeqCst);
         (taken as u64, self.cut_short.load(SeqCst))
     }
 
-    /// A place, of which `most` may be taken; `None` where no time is given to peers. Blocks until there is one, or
-    /// until `given_up`, which [`tell_given_up`] lets it see. Called while the connection is open and has its slot.
+    /// Returns a place if fewer than `most` are taken. `None` if the time for peers is zero. Blocks until there is one,
+    /// or until `given_up`, which is checked after [`tell_given_up`]. Called while the connection is open and has its
+    /// slot.
     pub(crate) fn place(self: &Arc<Lingering>, most: usize, given_up: &dyn Fn() -> bool) -> Option<Place> {
         while !self.time.is_zero() && !given_up() {
             let NoPlace { seen, is_share_full } = match self.take_place(Kind::Connection, most) {
@@ -151,7 +150,7 @@ impl Lingering {
         None
     }
 
-    /// A place for a client that is turned away, if there is one.
+    /// Returns a place for a refused client, if there is one.
     pub(crate) fn place_for_refused(self: &Arc<Lingering>) -> Option<Place> {
         loop {
             match self.take_place(Kind::Refused, LINGERING_AT_MOST) {
@@ -166,7 +165,7 @@ impl Lingering {
     }
 
     fn take_place(self: &Arc<Lingering>, kind: Kind, most: usize) -> Result<Place, NoPlace> {
-        // Before it is taken: what is cut from here on is cut with it.
+        // Read before the place is taken, so that a cut from here on includes this place.
         let cuts = self.state().cuts;
         let mut places = lock(&PLACES.state);
         let own = &self.taken[kind as usize];
@@ -179,8 +178,8 @@ impl Lingering {
         Ok(Place { of: Arc::clone(self), kind, cuts })
     }
 
-    /// Has its thread close the oldest whose peer has sent nothing since our end; whether there was one. For another
-    /// server, whose end the calling thread must not tell.
+    /// Lets this server's thread close the oldest whose peer has sent nothing since our end. Returns whether there was
+    /// one. Called for another server: the calling thread must not report the end.
     fn let_go_of_one(&self) -> bool {
         let mut state = self.state();
         let leavings = state.list.iter_mut().filter_map(|entry| entry.leaving.as_mut());
@@ -194,7 +193,7 @@ impl Lingering {
         true
     }
 
-    /// Closes the oldest whose peer has sent nothing since our end; whether there was one.
+    /// Closes the oldest whose peer has sent nothing since our end. Returns whether there was one.
     fn give_one_up(&self, kind: Kind) -> bool {
         let mut state = self.state();
         let is_silent = |entry: &mut Entry| {
@@ -205,13 +204,13 @@ impl Lingering {
         let entry = state.list.remove(at);
         drop(state);
         self.cut_short.fetch_add(1, SeqCst);
-        // Without the lock: the last presence tells the end.
+        // Without the lock, since the last presence reports the end.
         drop(entry);
         true
     }
 
-    /// Ends our direction, and looks once, without waiting, whether the peer has ended too; if not, the thread goes on
-    /// looking.
+    /// Ends our direction, and checks once, without waiting, whether the peer has ended too. If not, the thread keeps
+    /// checking.
     pub(crate) fn begin(self: &Arc<Lingering>, mut leaving: Leaving) {
         if !leaving.look() {
             return;
@@ -231,7 +230,7 @@ impl Lingering {
             return;
         }
         drop(state);
-        // No thread is to be had. A client that is turned away would hold up accepting.
+        // No thread can be started. A refused client must not delay accepting.
         if leaving.place.kind == Kind::Connection {
             while self.state().cuts == leaving.place.cuts && leaving.has_time(false) && leaving.look() {
                 thread::sleep(leaving.pause.min(Duration::from_millis(10)));
@@ -252,7 +251,7 @@ impl Lingering {
         state.runs
     }
 
-    /// What the thread does.
+    /// The loop of the thread.
     fn look_after_all(&self) {
         let (mut state, mut is_idle) = (self.state(), false);
         loop {
@@ -292,7 +291,7 @@ impl Lingering {
         let mut state = self.state();
         let mut cut = Vec::new();
         for Entry { number, leaving } in due {
-            // None there: it was cut meanwhile.
+            // None here means that it was cut meanwhile.
             match (state.list.binary_search_by_key(&number, |entry| entry.number), leaving) {
                 (Ok(at), Some(leaving)) => state.list[at].leaving = Some(leaving),
                 (Ok(at), None) => drop(state.list.remove(at)),
@@ -300,9 +299,9 @@ impl Lingering {
             }
         }
         drop(state);
-        // Without the lock: the last presence tells the end.
+        // Without the lock, since the last presence reports the end.
         drop(cut);
-        // What was looked at can be given up again.
+        // Those that were checked can be given up again.
         PLACES.tell_change();
         self.state()
     }
@@ -329,12 +328,12 @@ impl Lingering {
         drop(list);
     }
 
-    /// Waits for the thread, once the server's end was told: it runs no code of the program's any more.
+    /// Waits for the thread, after the server's end was reported. The thread runs no code of the program any more.
     pub(crate) fn join(&self) {
         let is_another = |thread: &mut Thread| thread.thread().id() != thread::current().id();
         let thread = self.state().thread.take_if(is_another);
         if let Some(thread) = thread {
-            // It calls hooks by guarded calls only, so it does not panic.
+            // The thread calls hooks by guarded calls only, so it does not panic.
             let _ = thread.join();
         }
     }
@@ -348,11 +347,11 @@ impl Lingering {
 struct NoPlace {
     /// How often a place has become free so far.
     seen: u64,
-    /// The process has none left; otherwise the server has not.
+    /// The process has no place left. Otherwise the server has none.
     is_share_full: bool,
 }
 
-/// What all servers of the process share: the count of what lingers.
+/// The places of all servers of the process.
 static PLACES: Places = Places {
     state: Mutex::new(Taken { taken: 0, waiting: 0, changes: 0, servers: Vec::new() }),
     changed: Condvar::new(),
@@ -366,14 +365,14 @@ struct Places {
 struct Taken {
     taken: usize,
     waiting: usize,
-    /// How often a place became free, or waiting for one in vain.
+    /// How often a place became free, or a wait for one was given up.
     changes: u64,
-    /// Of each server of the process.
+    /// The servers of the process.
     servers: Vec<Weak<Lingering>>,
 }
 
 impl Places {
-    /// The places are the process's: another server's thread closes one of its own that may go.
+    /// The places belong to the process. Another server's thread closes one of its own, if one may be closed.
     fn let_another_server_give_one_up(&self, caller: &Arc<Lingering>) {
         let servers = lock(&self.state).servers.clone();
         for other in servers.iter().filter_map(Weak::upgrade) {
@@ -402,12 +401,12 @@ impl Places {
     }
 }
 
-/// A connection that may wait for a place ends otherwise.
+/// Called when a connection that may wait for a place ends otherwise.
 pub(crate) fn tell_given_up() {
     PLACES.tell_change();
 }
 
-/// A place among those that linger; dropping it gives it back.
+/// A place among those that linger. Dropping it gives it back.
 pub(crate) struct Place {
     of: Arc<Lingering>,
     kind: Kind,
@@ -427,7 +426,7 @@ impl Drop for Place {
 }
 
 impl Place {
-    /// The connection lingers from here on, for `most` at most.
+    /// The connection lingers from here on, for at most `most`.
     pub(crate) fn begin(self, stream: Arc<TcpStream>, last: Last, most: Duration, presence: Box<dyn Send>) {
         let of = Arc::clone(&self.of);
         let now = Instant::now();
@@ -452,36 +451,34 @@ impl Place {
 
 /// What is done before our end.
 pub(crate) enum Last {
-    /// Nothing.
     Nothing,
-    /// This is written.
+    /// This message is written.
     Message(Arc<[u8]>),
-    /// Reads were interrupted by shutdown(2), which on Linux means that they do not wait, and that the system answers
-    /// with RST to all that still comes once our FIN is out. So the FIN waits until the peer has paused: silent so many
-    /// looks in a row.
+    /// Reads were interrupted by shutdown(2). On Linux they then never wait, and the system answers everything that
+    /// arrives after our FIN with RST. So the FIN waits until the peer has paused: silent for so many checks in a row.
     Quiet(u32),
 }
 
 impl Last {
-    /// For an interrupted connection. One that is silent at the first look, and has been told nothing that could be
-    /// lost, has paused.
+    /// For an interrupted connection. If the peer is silent at the first check, and nothing was sent that could be
+    /// lost, it has paused.
     pub(crate) fn quiet(was_told: bool) -> Last {
         Last::Quiet(if was_told { QUIET_LOOKS } else { 1 })
     }
 }
 
-/// A connection on its way out. Dropping it closes the descriptor; after that it is no longer present.
+/// A connection that is ending. Dropping it closes the descriptor, then its presence.
 pub(crate) struct Leaving {
     stream: Arc<TcpStream>,
     last: Last,
-    /// How much of the message.
+    /// How much of the message was written.
     written: usize,
     we_ended: bool,
     /// The peer's end was read.
     peer_ended: bool,
-    /// How often in a row the peer was found silent.
+    /// How often in a row the peer was silent.
     quiet: u32,
-    /// How much more input is thrown away.
+    /// How much more input is discarded.
     left: usize,
     began: Instant,
     until: Deadline,
@@ -492,18 +489,18 @@ pub(crate) struct Leaving {
 }
 
 impl Leaving {
-    /// Whether it is time to look, or nearly so: of many, several are looked at in one go.
+    /// Whether a check is due, or nearly so, so that one round checks several.
     fn is_due(&self, now: Instant) -> bool {
         self.next <= now + self.pause / 4
     }
 
-    /// Whether it is still waited for.
+    /// Whether its time has not expired.
     fn has_time(&self, is_closed: bool) -> bool {
         let is_silent = self.left == LINGERING_BYTES && self.began.elapsed() > SILENCE;
         !(self.until.is_over() || is_closed && is_silent)
     }
 
-    /// Does what can be done without waiting; whether there is more to do.
+    /// Does what is possible without waiting. Returns whether there is more to do.
     fn look(&mut self) -> bool {
         match self.write_last() {
             Ok(()) => {}
@@ -533,7 +530,7 @@ impl Leaving {
         goes_on
     }
 
-    /// Writes what is left of the message, then ends our direction.
+    /// Writes the rest of the message, then ends our direction.
     fn write_last(&mut self) -> io::Result<()> {
         match &self.last {
             _ if self.we_ended => return Ok(()),
@@ -553,15 +550,15 @@ impl Leaving {
         self.stream.shutdown(Shutdown::Write)
     }
 
-    /// A read gave nothing: the peer's end, or that of an interrupted read. Whether there is more to do.
+    /// A read returned nothing: the peer's end, or that of an interrupted read. Returns whether there is more to do.
     fn was_silent(&mut self) -> bool {
         let Last::Quiet(looks) = self.last else {
             self.peer_ended = true;
-            // With a message that is not out, the peer's end is no reason to go: it may still read.
+            // While the message is not written, the peer's end is no reason to close, since it may still read.
             return !self.we_ended;
         };
         self.quiet += 1;
-        // A write of nothing fails if the connection is gone, which reading does not show.
+        // Writing nothing fails if the connection is gone, which reading does not show.
         let is_gone = sys::write_at_end(&self.stream, &[]).is_err_and(|error| error.kind() != ErrorKind::WouldBlock);
         if !is_gone && self.quiet >= looks {
             self.we_ended = true;
@@ -592,8 +589,8 @@ impl Leaving {
 }
 
 impl Drop for Leaving {
-    /// Another thread of ours may be in a read or a write, and a copy in another process would keep our end back, or a
-    /// peer that sends on waiting for ever. So close(2) alone is left only where both sides have ended.
+    /// Another thread may be in a read or write. A copy in another process would keep our end back, or keep a peer that
+    /// sends more waiting forever. So close(2) alone is enough only if both sides have ended.
     fn drop(&mut self) {
         let are_others = Arc::strong_count(&self.stream) > 1;
         if self.we_ended && self.peer_ended && !are_others {
@@ -602,7 +599,7 @@ impl Drop for Leaving {
         let is_unread = self.we_ended
             && !self.peer_ended
             && sys::peek_now(&self.stream, &mut [MaybeUninit::uninit()]).is_ok_and(|length| length > 0);
-        // What close(2) does with input that is unread.
+        // What close(2) does if there is unread input.
         if !(is_unread && sys::is_reset_now(&self.stream)) {
             let _ = self.stream.shutdown(Shutdown::Both);
         }

@@ -796,7 +796,7 @@ fn at_most_sixteen_lookups_are_stuck() {
         // What waits for a place hangs.
         let options = options.connect_timeout(HOUR);
         let error = options.connect("other:80").expect_err("there is no place for another");
-        assert_eq!(error.to_string(), "getaddrinfo EAI_AGAIN other: 16 look-ups are stuck, as many as may be");
+        assert_eq!(error.to_string(), "getaddrinfo EAI_AGAIN other: 16 look-ups are stuck, the most allowed");
 
         *gate.0.lock().expect("no panic") = true;
         gate.1.notify_all();

@@ -1,5 +1,5 @@
-//! The limits of headers, and a table of what is refused. What holds for every header is in tests/random, which makes
-//! its headers by the functions here.
+//! The limits of headers, and a table of refused ones. tests/random has the rules for every header, and makes its
+//! headers by the functions here.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -31,7 +31,7 @@ pub(crate) fn field_of(name: &[u8]) -> Vec<u8> {
     field
 }
 
-/// The sum, worked out in another way: a division of polynomials, bit by bit, the highest power first.
+/// The checksum, computed in another way: a division of polynomials, bit by bit, the highest power first.
 fn sum_of(bytes: &[u8]) -> u32 {
     let mut remainder = u32::MAX;
     for bit in bytes.iter().flat_map(|byte| (0..8).map(move |i| u32::from(byte >> i & 1))) {
@@ -51,10 +51,10 @@ pub(crate) fn add_sum(mut bytes: Vec<u8>) -> Vec<u8> {
     bytes
 }
 
-/// A stream that brings its bytes in pieces.
+/// A stream that returns its bytes in pieces.
 pub(crate) struct Pieces<'a> {
     bytes: &'a [u8],
-    /// How many bytes come at a time, over and over.
+    /// How many bytes come at a time, repeated.
     sizes: std::iter::Cycle<std::slice::Iter<'a, usize>>,
     here: usize,
     pub(crate) taken: usize,
@@ -144,14 +144,14 @@ fn names_of_unix_sockets_are_whole() {
     }
 }
 
-/// Ensures that the checksum is the one that RFC 4960 means, by the value that everybody gives as its proof.
+/// Ensures that the checksum is that of RFC 4960, by its usual check value.
 #[test]
 fn the_checksum_is_crc32c() {
     assert_eq!(crc32c(b"123456789"), 0xe306_9283);
     assert_eq!(sum_of(b"123456789"), 0xe306_9283, "so does the one of these tests");
 }
 
-/// Ensures that whatever comes before the CRLF of `UNKNOWN` is passed over, a CR or LF that stands alone included.
+/// Ensures that everything before the CRLF of `UNKNOWN` is ignored, even a single CR or LF.
 #[test]
 fn what_comes_before_crlf_of_unknown_is_ignored() {
     let lines: [&[u8]; 6] = [
