@@ -370,7 +370,7 @@ impl SocketOptions {
     /// - `connect ECONNREFUSED 127.0.0.1:1`: no program listens there. `ETIMEDOUT`, `EHOSTUNREACH`, `ENETUNREACH`: no
     ///   answer. If several addresses failed, [`Error::causes`] has the error of each, and the code is that of the
     ///   first.
-    /// - `ETIMEDOUT` of kind `TimedOut`: the time for connecting is over.
+    /// - `ETIMEDOUT` of kind `TimedOut`: the time for connecting has expired.
     /// - `ABORT_ERR`: the connect was cancelled.
     /// - `getaddrinfo ENOTFOUND host`, of kind `NotFound`: the name has no address, or none of the family asked for.
     /// - `getaddrinfo EAI_AGAIN host: …`: the resolver did not answer, or too many look-ups are stuck. Try again later.

@@ -146,7 +146,7 @@ impl Race<'_> {
     fn make_room(&mut self) -> Result<Option<Attempt>, Ended> {
         while self.under_way >= AT_MOST {
             self.in_flight.give_up_oldest();
-            // Where nothing wakes connect(2), its own time is over by now.
+            // Where nothing wakes connect(2), its own time has expired by now.
             let until = if sys::SHUTDOWN_WAKES_CONNECT { Deadline::after(AGAIN) } else { Deadline::NEVER };
             if let Some(won) = self.wait(until)? {
                 return Ok(Some(won));
@@ -389,7 +389,7 @@ impl InFlight {
         self.landed.notify_all();
     }
 
-    /// Waits for a result, until all attempts are cancelled or the time is over.
+    /// Waits for a result, until all attempts are cancelled or the time expires.
     fn wait(&self, until: Deadline) -> Option<(Attempt, io::Result<()>)> {
         let mut state = lock(&self.state);
         while state.made.is_empty() && !state.called_off && !until.is_over() {

@@ -277,7 +277,7 @@ const AT_ONCE: Duration = Duration::from_millis(1);
 /// | `EAGAIN` at once: the listener is non-blocking | retry after 2 to 16 ms |
 /// | the client is gone again: `ECONNABORTED`, `ECONNRESET`, … | retry; after 16 in a row with pauses as below |
 /// | the listener no longer works: `EINVAL`, `EBADF`, `ENOTSOCK` | stop |
-/// | anything else: no descriptors, no memory, `EPERM`, `EPROTO`, the client's network errors | retry after 5 ms to 1 s |
+/// | anything else: no descriptors, no memory, `EPERM`, network errors of the client | retry after 5 ms to 1 s |
 fn verdict(error: &io::Error, took: Duration) -> Verdict {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted, TimedOut, WouldBlock};
     match error.kind() {

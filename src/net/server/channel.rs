@@ -14,6 +14,7 @@ use crate::net::socket::each::SocketEvent;
 use crate::report::{Outcome, Report};
 use crate::thread::{ThreadOptions, spawn_scoped};
 
+/// An event of a [`Server`] that sends its events [through a channel](Server::events).
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum ServerEvent {

@@ -19,10 +19,10 @@ impl Server {
     /// server in a [`std::thread::scope`]: otherwise the scope waits for the server forever if its closure returns
     /// early or panics.
     ///
-    /// Declare it before the clients, so that they are dropped first. Dropping it blocks as `shutdown` does. It does
-    /// nothing if the server has been shut down before, so call `shutdown` where you need the report. Several guards
-    /// wait one after another, unless [`begin_shutdown`](Server::begin_shutdown) was called on each server before. If
-    /// the same thread receives the server's [`events`](Server::events), drop the `Events` instead.
+    /// Declare it before the clients, so that they are dropped first. Dropping it blocks as `shutdown` does. That is
+    /// harmless after an earlier `shutdown`, so call `shutdown` where you need the report. Several guards wait one
+    /// after another, unless [`begin_shutdown`](Server::begin_shutdown) was called on each server before. If the same
+    /// thread receives the server's [`events`](Server::events), drop the `Events` instead.
     ///
     /// ```
     /// use landline::net::{Server, Socket};

@@ -154,7 +154,7 @@ impl ServerOptions {
     ///
     /// Such a connection may not reach a listener of another network namespace, one bound to a device or to an address
     /// that this machine does not have, or a Unix socket whose file is gone. Such a listener gets a receive timeout of
-    /// 500 ms, SO_RCVTIMEO, and `close` takes at most 1.5 s. All who have the listener share that timeout: their
+    /// 500 ms, SO_RCVTIMEO, and `close` takes at most 1.5 s. Every program with the listener shares that timeout: its
     /// accept(2) sometimes fails with `EAGAIN`, even after this program was killed. A timeout that the listener already
     /// has is kept.
     ///

@@ -40,11 +40,11 @@ impl Server {
     /// - Accepted clients whose [PROXY header](crate::net::ServerOptions::proxy_protocol) a thread is reading are still
     ///   served. Those that an `accept` with a time has kept for the next call are refused.
     ///
-    /// Callable from any thread, also from a handler or callback, but not from a signal handler. A second call does
-    /// nothing. It blocks until queued clients are answered, if they are to be, and until every accepting thread has
-    /// noticed. On Linux that takes well below a millisecond. Where shutdown(2) does not wake them, and on an
-    /// [adopted](crate::net::ServerOptions::adopt) listener, which is not shut down, connections to the server's own
-    /// address wake them.
+    /// Callable from any thread, also from a handler or callback, but not from a signal handler. It blocks until queued
+    /// clients are answered, if they are to be, and until every accepting thread has noticed. On Linux that takes well
+    /// below a millisecond. Where shutdown(2) does not wake these threads, connections to the server's own address do.
+    /// The same holds for an [adopted](crate::net::ServerOptions::adopt) listener, which is not shut down. A second
+    /// call only waits for the first to finish.
     ///
     /// After fork(2), `close` in the process that listened ends the listener for its children too. In a child it closes
     /// only the child's descriptor, as if the listener was adopted. So does dropping the last handle, in every process,
@@ -58,7 +58,7 @@ impl Server {
     /// Blocks until the server has ended:
     /// - [`close`](Server::close) was called, by another thread or by a handler;
     /// - the last connection has ended and no longer [lingers](crate::net::ServerOptions::lingering_close);
-    /// - the last [goodbye](crate::net::WhenFull::RefuseWith) is over, and the `report` hook was called with the end;
+    /// - the last [goodbye](crate::net::WhenFull::RefuseWith) has ended, and the `report` hook was called with the end;
     /// - a [`begin_shutdown`](Server::begin_shutdown) has made its [`report`](Server::report). A
     ///   [`shutdown`](Server::shutdown) in another thread is not waited for: join that thread.
     ///
@@ -113,7 +113,7 @@ impl Server {
             return Ok(is_over);
         }
         // A caller inside a handler returns before the end, together with others that wait there. That is in time,
-        // unless its own time is over.
+        // unless its own time has expired.
         Ok(is_over || view.is_left_to(own.len()) || !until.is_over())
     }
 }

@@ -25,7 +25,7 @@ pub enum SocketEvent<D = Vec<u8>> {
     End,
     /// The server is shutting down, and nothing more is read. Comes only in a [channel](Socket::events). The receiver
     /// answers what has arrived and calls [`outbox().end()`](crate::net::Outbox::end). A connection that is not ended
-    /// is destroyed when the shutdown's time is over. [`Socket::each`] ends it at once.
+    /// is destroyed when the shutdown's time expires. [`Socket::each`] ends it at once.
     ShuttingDown,
     /// A tick. The [idle timeout](Socket::set_timeout) is delivered once until bytes have moved again, the [read
     /// timeout](Socket::set_read_timeout) each time. Nothing is closed. To end the connection, call

@@ -106,9 +106,9 @@ impl Socket {
     /// socket take turns. Each has its own timeout, and each byte goes to one of them.
     ///
     /// # Errors
-    /// The connection stays usable after these. Nothing is lost, and the next call waits for the whole time again:
+    /// After these the connection stays usable, and nothing is lost:
     /// - `TimedOut` when the [read timeout](Self::set_read_timeout) or the [idle timeout](Self::set_timeout) expires.
-    ///   It is a tick, as [`Error::is_tick`] says.
+    ///   It is a tick, as [`Error::is_tick`] says. The next call waits for the whole time again.
     /// - `WouldBlock` if other code has made the descriptor non-blocking and nothing has arrived.
     ///
     /// `TimedOut`, `ERR_SOCKET_DEADLINE`, once the [deadline](Self::set_deadline) has passed. Every call returns it

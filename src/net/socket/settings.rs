@@ -91,8 +91,8 @@ impl Socket {
     /// How long written data may stay unacknowledged, as the system reports it. `None` if it is not set.
     ///
     /// # Errors
-    /// `getUserTimeout` with the system's code: `ENOTSUP` on other systems than Linux and Android, and on a Unix
-    /// socket. `NotConnected` once the socket is closed.
+    /// `getUserTimeout` with the system's code, such as `ENOTSUP` on a Unix socket, and on other systems than Linux and
+    /// Android. `NotConnected` once the socket is closed.
     pub fn user_timeout(&self) -> io::Result<Option<Duration>> {
         let stream = self.connection.stream("user_timeout")?;
         if self.connection.family() == Family::Unix {
@@ -105,8 +105,8 @@ impl Socket {
     /// bits itself. Default: 0.
     ///
     /// # Errors
-    /// `setTypeOfService` with the system's code: `ENOTSUP` on a Unix socket, and for IPv6 on Windows. `NotConnected`
-    /// once the socket is closed.
+    /// `setTypeOfService` with the system's code, such as `ENOTSUP` on a Unix socket, and for IPv6 on Windows.
+    /// `NotConnected` once the socket is closed.
     pub fn set_type_of_service(&self, value: u8) -> io::Result<()> {
         let stream = self.connection.stream("set_type_of_service")?;
         let set = self.is_v6().and_then(|v6| sys::set_type_of_service(&SockRef::from(&*stream), v6, value));
@@ -116,8 +116,8 @@ impl Socket {
     /// The type of service.
     ///
     /// # Errors
-    /// `getTypeOfService` with the system's code: `ENOTSUP` on a Unix socket, and for IPv6 on Windows. `NotConnected`
-    /// once the socket is closed.
+    /// `getTypeOfService` with the system's code, such as `ENOTSUP` on a Unix socket, and for IPv6 on Windows.
+    /// `NotConnected` once the socket is closed.
     #[doc(alias = "getTypeOfService")]
     pub fn type_of_service(&self) -> io::Result<u8> {
         let stream = self.connection.stream("type_of_service")?;

@@ -283,9 +283,9 @@ impl Set {
 impl Limits {
     /// Limits one system call to a part of the time.
     ///
-    /// A write of which the kernel takes a part returns only when its time is over, and does not say when that part was
-    /// taken. A thread that reads at the same time would find the connection idle. So the time is split over several
-    /// calls.
+    /// If the kernel takes a part of a write, the call returns only after its whole time, and does not say when that
+    /// part was taken. A thread that reads at the same time would find the connection idle. So the time is split over
+    /// several calls.
     fn in_slices(&self, until: Until, now: u64) -> Until {
         let mut slice = sys::SLICE.map_or(NEVER, nanoseconds);
         if self.direction == Direction::Write {
@@ -307,8 +307,9 @@ impl Direction {
     }
 }
 
-/// Whether one of our times ended a failed call, if that is possible (`may_be`). The clock cannot decide it: on a
-/// virtual machine that was stopped for a moment, the kernel's clock may be behind, so that its time is over at once.
+/// Whether one of our times ended a failed call, if that is possible (`may_be`). The clock cannot decide it. On a
+/// virtual machine that was stopped for a moment, the kernel's clock may be behind, and its timeouts then expire at
+/// once.
 pub(crate) fn is_timeout(stream: &TcpStream, error: &io::Error, may_be: bool) -> bool {
     sys::is_timeout(error) && may_be && !sys::is_nonblocking(&SockRef::from(stream)).unwrap_or(false)
 }
