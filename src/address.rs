@@ -7,7 +7,7 @@ use std::str::FromStr;
 use crate::error::Error;
 use crate::one_line::OneLine;
 
-/// The kind of an [`Address`]. Prints as Node does: `IPv4`, `IPv6`, `Unix`.
+/// The kind of an [`Address`]. It prints as in Node, `IPv4`, `IPv6` or `Unix`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Family {
@@ -29,16 +29,16 @@ impl fmt::Display for Family {
     }
 }
 
-/// Where a socket is, known: an IP address and a port, or the path of a Unix socket.
+/// The address of a socket. It is an IP address and a port, or the path of a Unix socket.
 ///
-/// Addresses are canonical: a client that reached a dual-stack server over IPv4 is `127.0.0.1`, never
-/// `::ffff:127.0.0.1`, so that one peer has one name in logs, maps and lists.
+/// Addresses are canonical. A client that reached a dual-stack server over IPv4 is `127.0.0.1`, never
+/// `::ffff:127.0.0.1`, so one peer has one name in logs, maps and lists.
 ///
-/// The zone of an IPv6 address, the number of the interface it belongs to, is part of it: `[fe80::1%2]:3000`.
+/// The zone of an IPv6 address is part of it, as in `[fe80::1%2]:3000`. It is the number of the interface.
 ///
 /// It prints as `127.0.0.1:3000` or `[::1]:3000`, and [parses](str::parse) from the same, with or without the port. A
-/// path prints as it is, but for control characters, which are escaped, `\n`, and the NUL of a Linux abstract name,
-/// which is `@`: so it is one line.
+/// path prints as one line. Its control characters are escaped, as `\n`, and the NUL of a Linux abstract name prints as
+/// `@`.
 ///
 /// ```
 /// use landline::{Address, Family};
@@ -60,7 +60,7 @@ pub(crate) enum Repr {
 }
 
 impl Address {
-    /// What the system gives; `None` for an address of another kind.
+    /// The address that the system gave. `None` if it is of another kind.
     pub(crate) fn of(address: &socket2::SockAddr) -> Option<Address> {
         match address.as_socket() {
             Some(at) => Some(at.into()),
@@ -68,12 +68,12 @@ impl Address {
         }
     }
 
-    /// The IP address; `None` for a Unix socket.
+    /// The IP address. `None` for a Unix socket.
     pub fn ip(&self) -> Option<IpAddr> {
         self.socket_addr().map(|at| at.ip())
     }
 
-    /// The port; 0 for a Unix socket, which has none.
+    /// The port. It is 0 for a Unix socket, which has none.
     #[doc(alias = "localPort")]
     #[doc(alias = "remotePort")]
     pub fn port(&self) -> u16 {
@@ -89,7 +89,7 @@ impl Address {
         }
     }
 
-    /// The path of a Unix socket; `None` for an IP address. Empty for a client that has no name of its own.
+    /// The path of a Unix socket. `None` for an IP address. Empty for a client that is not bound to a name.
     pub fn path(&self) -> Option<&Path> {
         match &self.0 {
             Repr::Ip(_) => None,
@@ -97,7 +97,7 @@ impl Address {
         }
     }
 
-    /// The same as std's type; `None` for a Unix socket.
+    /// The same as std's type. `None` for a Unix socket.
     pub fn socket_addr(&self) -> Option<SocketAddr> {
         match &self.0 {
             Repr::Ip(at) => Some(*at),
@@ -105,12 +105,13 @@ impl Address {
         }
     }
 
-    /// The address as JSON, in the form of Node's `JSON.stringify(server.address())`:
-    /// `{"address":"127.0.0.1","family":"IPv4","port":3000}`, or the path as a JSON string. Unlike there:
+    /// The address as JSON, in the form of Node's `JSON.stringify(server.address())`. It is
+    /// `{"address":"127.0.0.1","family":"IPv4","port":3000}`, or the path as a JSON string. Three things differ from
+    /// Node:
     ///
-    /// - a zone is a number, `fe80::1%2`, and not the name of the interface;
-    /// - an IPv4-mapped address is the IPv4 address that it means;
-    /// - bytes of a path that are no UTF-8 are replaced by U+FFFD.
+    /// - A zone is a number, `fe80::1%2`, and not the name of the interface.
+    /// - An IPv4-mapped address is the IPv4 address that it means.
+    /// - Bytes of a path that are not UTF-8 are replaced by U+FFFD.
     pub fn to_json(&self) -> String {
         match &self.0 {
             Repr::Ip(at) => {
@@ -121,7 +122,7 @@ impl Address {
         }
     }
 
-    /// As Node's error messages write it: `127.0.0.1:3000`, `::1:3000`, and the address alone where the port is 0.
+    /// As Node's error messages write it, `127.0.0.1:3000` or `::1:3000`. With port 0 it is the address alone.
     pub(crate) fn in_messages(&self) -> String {
         match &self.0 {
             Repr::Ip(at) if at.port() == 0 => zoned(at),
@@ -131,7 +132,7 @@ impl Address {
     }
 }
 
-/// The address without its port, with its zone.
+/// The address with its zone and without its port.
 fn zoned(at: &SocketAddr) -> String {
     match at {
         SocketAddr::V6(v6) if v6.scope_id() != 0 => format!("{}%{}", v6.ip(), v6.scope_id()),
@@ -139,7 +140,7 @@ fn zoned(at: &SocketAddr) -> String {
     }
 }
 
-/// The same with the IPv4 address that an IPv4-mapped one means.
+/// The same, with an IPv4-mapped address as IPv4.
 #[inline]
 pub(crate) fn canonical(at: SocketAddr) -> SocketAddr {
     match &at {
@@ -157,8 +158,9 @@ fn canonical_v6(at: &SocketAddrV6) -> SocketAddr {
     }
 }
 
-/// A client names its own end as it likes, and must not forge a line of a log by that. The NUL that begins an abstract
-/// name is written `@`, as other programs do: in a log it would be invisible, and in the name of a thread a panic.
+/// The path as one line. A client chooses its own path, which must not be able to forge a line of a log. The NUL of an
+/// abstract name is written `@`, as other programs do. It would be invisible in a log, and a panic in the name of a
+/// thread.
 pub(crate) fn printed(path: &Path) -> String {
     let (mut shown, mut text) = (String::new(), String::new());
     for c in path.to_string_lossy().chars() {
@@ -214,7 +216,7 @@ impl From<IpAddr> for Address {
     }
 }
 
-/// The other forms of an IP address, each by way of one above.
+/// The other forms of an IP address, each by one of those above.
 macro_rules! address_from {
     ($($given:ty, $as:ty;)*) => {$(
         impl From<$given> for Address {
@@ -255,7 +257,7 @@ impl TryFrom<&Address> for SocketAddr {
 impl TryFrom<&Address> for std::os::unix::net::SocketAddr {
     type Error = io::Error;
 
-    /// `ERR_INVALID_ADDRESS_FAMILY` for an IP address. An abstract name of Linux is one there too.
+    /// `ERR_INVALID_ADDRESS_FAMILY` for an IP address. An abstract name of Linux stays an abstract name.
     fn try_from(address: &Address) -> io::Result<std::os::unix::net::SocketAddr> {
         let is_ip = || Error::invalid("ERR_INVALID_ADDRESS_FAMILY", format!("An IP address is no path: {address}"));
         crate::sys::address_of(address.path().ok_or_else(is_ip)?)
@@ -265,16 +267,15 @@ impl TryFrom<&Address> for std::os::unix::net::SocketAddr {
 impl FromStr for Address {
     type Err = io::Error;
 
-    /// An IP address with or without a port: `127.0.0.1`, `127.0.0.1:3000`, `[::1]`, `[::1]:3000`. Without a port, the
-    /// port is 0. Names are not looked up.
+    /// Parses an IP address with or without a port, as `127.0.0.1`, `127.0.0.1:3000`, `[::1]` or `[::1]:3000`. Without
+    /// a port, the port is 0. Names are not looked up.
     ///
-    /// An IPv6 address needs its brackets, since without them `::1:3000` would be another address than the one that is
-    /// meant. Unlike Node's parser, which reads a URL, this one keeps port 80 and takes an IPv4 address in its one
-    /// plain form only: `0x7f.1`, `2130706433` and `010.0.0.1` are different addresses to different programs, and none
-    /// here.
+    /// An IPv6 address with a port needs its brackets, since `::1:3000` is another address. Unlike Node's parser, which
+    /// reads a URL, this one keeps port 80 and takes an IPv4 address in its one plain form only. Programs disagree
+    /// about which addresses `0x7f.1`, `2130706433` and `010.0.0.1` are, so here they are errors.
     ///
     /// # Errors
-    /// `ERR_INVALID_ADDRESS` for any other text, which the error names.
+    /// `ERR_INVALID_ADDRESS` for any other text. The error names the text.
     fn from_str(text: &str) -> io::Result<Address> {
         let at: Result<SocketAddr, _> = text.parse().or_else(|_| format!("{text}:0").parse());
         let invalid = |_| Error::invalid("ERR_INVALID_ADDRESS", format!("Invalid address: {text}"));

@@ -7,15 +7,16 @@ use crate::numbered::Numbered;
 use crate::sync::deadline::Deadline;
 use crate::sync::poison::{lock, wait};
 
-/// Calls things off from another thread: connects in progress, servers, sockets.
+/// Cancels connects in progress, servers and sockets from another thread.
 ///
-/// Give a clone to as many options as you like, [`net::SocketOptions::cancel`](crate::net::SocketOptions::cancel),
+/// Give a clone to any number of options and keep one, by
+/// [`net::SocketOptions::cancel`](crate::net::SocketOptions::cancel),
 /// [`net::ServerOptions::cancel`](crate::net::ServerOptions::cancel) or
-/// [`dgram::SocketOptions::cancel`](crate::dgram::SocketOptions::cancel), and keep one. [`cancel`](Cancel::cancel) ends
-/// them all, once and for good: what is set up with it afterwards is ended at once.
+/// [`dgram::SocketOptions::cancel`](crate::dgram::SocketOptions::cancel). [`cancel`](Cancel::cancel) ends them all,
+/// once and for good. What is made with it afterwards is ended at once.
 ///
-/// It holds nothing open and nothing in memory: a server or socket that is closed, or whose last handle was dropped, is
-/// forgotten by it. Dropping every clone of it cancels nothing.
+/// It keeps nothing open and nothing in memory. It forgets a server or socket that is closed, or whose last handle was
+/// dropped. Dropping every clone of it cancels nothing.
 ///
 /// ```
 /// use landline::Cancel;
@@ -53,26 +54,27 @@ struct State {
 type Call = Box<dyn FnOnce() + Send>;
 
 impl Cancel {
-    /// A handle that has not been fired.
+    /// A handle that has not been cancelled.
     pub fn new() -> Cancel {
         Cancel::default()
     }
 
-    /// Ends all that this was given to:
+    /// Ends everything that this was given to:
     ///
     /// - A connect in progress fails with `ABORT_ERR`, `The operation was aborted`.
-    /// - A connected socket is destroyed. Its reads and writes, blocked ones and later ones, fail with the same error;
-    ///   [`each`](crate::net::Socket::each) and channels tell `Error` with it, then `Close { had_error: true }`.
+    /// - A connected socket is destroyed. Its blocked and later reads and writes fail with the same error.
+    ///   [`each`](crate::net::Socket::each) and channels get `Error` with it, then `Close { had_error: true }`.
     /// - A server is closed as by [`Server::close`](crate::net::Server::close), and a datagram socket as by
-    ///   [`Socket::close`](crate::dgram::Socket::close): no error. Connections that the server has accepted go on.
+    ///   [`Socket::close`](crate::dgram::Socket::close), without an error. Connections that the server has accepted
+    ///   stay open.
     /// - Threads in [`wait_timeout`](Cancel::wait_timeout) wake.
     ///
-    /// Ends one after the other, and blocks until each has noticed. For a connect and a connection that is well below a
-    /// millisecond on Linux, and where the system cannot wake a connect(2), the call that made it returns all the same.
-    /// For a server and a datagram socket it is as long as their `close` blocks: mostly well below a millisecond on
-    /// Linux too, up to 2 s where nothing wakes them, as with some that were adopted, and as long as the `report` hook
-    /// takes. Callable from any thread, from callbacks too, but not from a signal handler; calling it twice is
-    /// harmless.
+    /// It ends them one after the other, and blocks until each has noticed. For a connect and a connection that takes
+    /// well below a millisecond on Linux. Where the system cannot wake a connect(2), the call that started it returns
+    /// all the same. For a server and a datagram socket it takes as long as their `close` does. On Linux that is
+    /// usually well below a millisecond, up to 2 s for some adopted sockets that nothing wakes, and as long as the
+    /// `report` hook takes. It may be called on any thread and in callbacks, but not in a signal handler. Calling it
+    /// twice is harmless.
     #[doc(alias = "abort")]
     pub fn cancel(&self) {
         let calls = {
@@ -92,9 +94,9 @@ impl Cancel {
         lock(&self.0.state).fired
     }
 
-    /// Sleeps for `time`, or until [`cancel`](Cancel::cancel) is called; gives whether it was. For a handler that sends
-    /// something now and then, and that is to end with its server. Several threads may wait. A time that is too long
-    /// for the clock is none.
+    /// Sleeps for `time`, or until [`cancel`](Cancel::cancel) is called. Returns whether it was called. It is for a
+    /// handler that sends something now and then and has to end with its server. Several threads may wait. A time too
+    /// long for the clock means no limit.
     ///
     /// ```
     /// use landline::Cancel;
@@ -129,8 +131,8 @@ impl Cancel {
         state.fired
     }
 
-    /// Has `call` made when this is fired, or at once if it was already. `call` should hold its object weakly, and the
-    /// object should hold what this gives until it is closed: dropping that takes `call` back.
+    /// Has `call` called when this is cancelled, or at once if it was already. `call` should hold its object weakly.
+    /// The object should hold the result until it is closed, since dropping the result takes `call` back.
     pub(crate) fn attach(&self, call: impl FnOnce() + Send + 'static) -> Attached {
         self.attach_boxed(Box::new(call))
     }
@@ -148,9 +150,9 @@ impl Cancel {
         Attached { to: Arc::downgrade(&self.0), key }
     }
 
-    /// What whoever was cancelled gets: Node's `AbortError`.
+    /// The error of a cancelled call, Node's `AbortError`.
     pub(crate) fn error() -> Error {
-        // Not `Interrupted`, which many a loop takes for a reason to try again.
+        // Not `Interrupted`, at which many loops try again.
         Error::fixed(io::ErrorKind::ConnectionAborted, "ABORT_ERR", "The operation was aborted")
     }
 }
@@ -162,7 +164,7 @@ impl fmt::Debug for Cancel {
     }
 }
 
-/// Tells that what holds it is gone; a last field is dropped last.
+/// Fires when it is dropped. As a last field it is dropped after the others.
 #[derive(Default)]
 pub(crate) struct FiredOnDrop(pub(crate) Cancel);
 
@@ -199,7 +201,7 @@ impl Drop for Attached {
     fn drop(&mut self) {
         if let Some(shared) = self.to.upgrade() {
             let call = lock(&shared.state).calls.remove(self.key);
-            // Not under the lock: what it holds may be the last of something.
+            // Not under the lock, since dropping it may run code of the program's.
             drop(call);
         }
     }

@@ -1,4 +1,4 @@
-//! Where to listen, connect or send, before it is looked up.
+//! Where to listen, connect or send, before a name in it is looked up.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, ToSocketAddrs};
@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 use crate::address::{Address, Family, Repr, canonical, printed};
 use crate::error::{Error, Result};
 
-/// Where to listen, connect or send: a port, an address, or a name that has not been looked up yet.
+/// Where to listen, connect or send. It is a port, an address, or a name that has not been looked up yet.
 ///
 /// Every call that takes `impl Into<Endpoint>` takes any of these:
 ///
 /// | you write | it means |
 /// |---|---|
-/// | `3000` | listening: every interface, IPv6 and IPv4; connecting and sending: this machine |
+/// | `3000` | to listen, every interface, IPv6 and IPv4; to connect or send, this machine |
 /// | `"127.0.0.1:3000"`, `"[::1]:3000"`, `"localhost:3000"` | that host and port |
 /// | `":3000"`, `"3000"` | the same as the bare port |
 /// | `("localhost", 3000)`, `([127, 0, 0, 1], 3000)`, `(ip, 3000)` | that host and port |
@@ -21,14 +21,15 @@ use crate::error::{Error, Result};
 /// | a [`Path`] or [`PathBuf`] | a Unix socket |
 /// | a slice, an array or a [`Vec`] of [`SocketAddr`]s | these addresses, tried in turn |
 ///
-/// An IPv6 address may have a zone, the name or the number of an interface: `"[fe80::1%eth0]:3000"`. An IPv4-mapped one
-/// means the IPv4 address. A name is ASCII: of `bücher.example` its encoded form is given, `xn--bcher-kva.example`.
+/// An IPv6 address may have a zone, which is the name or the number of an interface, as in `"[fe80::1%eth0]:3000"`. An
+/// IPv4-mapped address means the IPv4 address. A name has to be ASCII. Write `bücher.example` in its encoded form,
+/// `xn--bcher-kva.example`.
 ///
-/// Of a list, listening and binding take the first address that works. Connecting treats it as the addresses of a name. If
-/// none works, [`Error::causes`] has the error of each. Sending takes the first address that the socket can send to; if it
-/// can send to none, the error is that of the first.
+/// Of a list, listening and binding take the first address that works. Connecting treats it as the addresses of a name.
+/// If none works, [`Error::causes`] has the error of each. Sending takes the first address that the socket can send to.
+/// If it can send to none, the error is that of the first.
 ///
-/// Where a program has std's [`ToSocketAddrs`], `at.to_socket_addrs()?.collect::<Vec<_>>()` is the list:
+/// If a program has std's [`ToSocketAddrs`], `at.to_socket_addrs()?.collect::<Vec<_>>()` is the list:
 ///
 /// ```
 /// use std::net::ToSocketAddrs;
@@ -42,8 +43,8 @@ use crate::error::{Error, Result};
 /// # Ok::<(), std::io::Error>(())
 /// ```
 ///
-/// A text is never a path. A text that is none of these, or an empty list, is an error from the call it was given to,
-/// which names it. An endpoint that holds one address allocates nothing.
+/// A text is never a path. For a text that is none of these, or for an empty list, the call that gets it returns an
+/// error that names it. An endpoint that holds one address allocates nothing.
 #[derive(Clone)]
 #[doc(alias = "ToSocketAddrs")]
 pub struct Endpoint(pub(crate) Target);
@@ -57,9 +58,9 @@ pub(crate) enum Target {
         port: u16,
     },
     Path(PathBuf),
-    /// At least two, each of them once.
+    /// At least two, without duplicates.
     Several(Box<[SocketAddr]>),
-    /// Not an endpoint; kept so that the call it is given to can say so.
+    /// Not an endpoint. The call that gets it returns this error.
     Invalid(Error),
 }
 
@@ -92,7 +93,7 @@ impl Endpoint {
         }
     }
 
-    /// The endpoint itself, or the error of a text that is none.
+    /// The target, or the error of a text that is no endpoint.
     pub(crate) fn target(self) -> Result<Target> {
         match self.0 {
             Target::Invalid(error) => Err(error),
@@ -102,7 +103,7 @@ impl Endpoint {
 }
 
 impl Target {
-    /// A host that was given apart from its port: a literal, or a name to look up.
+    /// A host that was given apart from its port. It is a literal or a name to look up.
     fn host(host: &str, port: u16) -> Target {
         match host.parse::<IpAddr>() {
             Ok(ip) => Target::Ip((ip, port).into()),
@@ -112,7 +113,7 @@ impl Target {
             {
                 Target::bad_host(host)
             }
-            // A literal with a zone, `fe80::1%eth0`, is left to the resolver: it alone knows the interfaces.
+            // A literal with a zone, `fe80::1%eth0`, is left to the resolver, which knows the interfaces.
             Err(_) => Target::Name { host: host.into(), port },
         }
     }
@@ -125,17 +126,16 @@ impl Target {
     }
 }
 
-/// Whether a host is an IPv6 address with a zone, `fe80::1%eth0`. The system knows its interfaces without asking a
-/// resolver.
+/// Whether a host is an IPv6 address with a zone, `fe80::1%eth0`. The system resolves it without asking a name server.
 pub(crate) fn has_zone(host: &str) -> bool {
     host.split_once('%').is_some_and(|(ip, zone)| !zone.is_empty() && ip.parse::<Ipv6Addr>().is_ok())
 }
 
-/// Asks the system's resolver, getaddrinfo(3), in the order it answers. Blocks as long as the resolver does; there is
-/// no way to limit or cancel that.
+/// Asks the system's resolver, getaddrinfo(3), and keeps the order of its answer. Blocks as long as the resolver does,
+/// which cannot be limited or cancelled.
 pub(crate) fn resolve(host: &str, port: u16, family: Option<Family>) -> Result<Vec<SocketAddr>> {
     if !host.is_ascii() && !has_zone(host) {
-        // Some resolvers encode it, others ask for the bytes as they are, and one name would be two.
+        // Some resolvers encode it and others send the bytes as they are, so one name would be two.
         let text = format!(
             "The host {host:?} is invalid: a name is ASCII. Give its encoded form (IDNA), in which a part that is not \
              begins with xn--"
@@ -155,8 +155,8 @@ pub(crate) fn resolve(host: &str, port: u16, family: Option<Family>) -> Result<V
     Ok(found)
 }
 
-/// What `call` gives for the first address that it works for. If it works for none of several, the error has those of
-/// all, and the code of the first.
+/// The result of `call` for the first address that works. If none of several works, the error has the errors of all and
+/// the code of the first.
 pub(crate) fn first_of<T>(addresses: &[SocketAddr], call: impl Fn(SocketAddr) -> Result<T>) -> Result<T> {
     let mut causes = Vec::new();
     for at in addresses {
@@ -185,8 +185,8 @@ pub(crate) fn loopback(family: Family) -> IpAddr {
     }
 }
 
-/// Where to connect or send in order to reach a socket bound to `at`: a wildcard is reached over loopback, since
-/// connecting to it works on some systems only.
+/// Where to connect or send in order to reach a socket bound to `at`. A wildcard is reached over loopback, since only
+/// some systems can connect to a wildcard.
 pub(crate) fn reachable(at: SocketAddr) -> SocketAddr {
     match at.ip().to_canonical() {
         IpAddr::V4(ip) if ip.is_unspecified() => (Ipv4Addr::LOCALHOST, at.port()).into(),
@@ -296,7 +296,7 @@ impl<const N: usize> From<&[SocketAddr; N]> for Endpoint {
     }
 }
 
-/// The other forms, each by way of one above.
+/// The other forms, each by one of those above.
 macro_rules! endpoint_from {
     ($($given:ty, |$value:pat_param| $as:expr;)*) => {$(
         impl From<$given> for Endpoint {

@@ -6,12 +6,12 @@ use std::{fmt, io};
 use crate::address::Address;
 use crate::sys;
 
-/// What the library's own code returns: every public call returns [`io::Result`].
+/// What the library's own code returns. Every public call returns [`io::Result`].
 pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What an [`io::Error`] of this library says beside its kind: the operation, the code, the address.
+/// What an [`io::Error`] of this library has beside its kind, such as the operation, the code and the address.
 ///
-/// Every call returns [`io::Result`], and [`Error::of`] finds this in its error:
+/// Every call returns [`io::Result`]. [`Error::of`] finds the library's error in it.
 ///
 /// ```
 /// use landline::{Error, net::Server};
@@ -24,17 +24,17 @@ pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;
 /// # Ok::<(), std::io::Error>(())
 /// ```
 ///
-/// It is not in the plain errors that std's own readers give too: `UnexpectedEof` of `read_exact`, `InvalidData` of a
-/// line that is too long or no text. Nor in the panic that [`join`](crate::Running::join) gives. docs/reference.md has a
-/// table of all codes.
+/// Two kinds of errors have none inside. One are the plain errors that std's own readers give too, such as
+/// `UnexpectedEof` of `read_exact`, or `InvalidData` of a line that is too long or is not UTF-8. The other is a panic
+/// that [`join`](crate::Running::join) returns as an error. docs/reference.md has a table of all codes.
 ///
-/// Its text begins as Node's does for the same failure, so it can be searched for. What the system or the program's own
-/// code has said is kept as its [`source`](std::error::Error::source). Two errors are equal when code, operation and
+/// Its text begins as Node's does for the same failure, so it can be searched for. The error of the system, or of the
+/// program's own code, is its [`source`](std::error::Error::source). Two errors are equal when code, operation and
 /// address are.
 ///
-/// Its `Debug` is the text too, so a `main` that returns `Result<(), landline::Error>` ends with
-/// `Error: listen EADDRINUSE: address already in use 127.0.0.1:3000`. One that returns `io::Result` shows it as std
-/// shows any error inside another: `Error: Custom { kind: AddrInUse, error: … }`.
+/// Its `Debug` is the text too. A `main` that returns `Result<(), landline::Error>` ends with `Error: listen
+/// EADDRINUSE: address already in use 127.0.0.1:3000`. A `main` that returns `io::Result` shows it as std shows any
+/// error inside another, as in `Error: Custom { kind: AddrInUse, error: … }`.
 #[derive(Clone)]
 pub struct Error(Box<Inner>);
 
@@ -53,7 +53,7 @@ struct Inner {
     source: Option<Arc<io::Error>>,
 }
 
-/// The errors that the library itself decides by, apart from their texts.
+/// The errors that the library's own code distinguishes, whatever their texts are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Cause {
     /// The server is served already.
@@ -62,21 +62,21 @@ pub(crate) enum Cause {
     Destroyed,
     /// The server is shutting down.
     ShuttingDown,
-    /// The idle time is over.
+    /// The idle timeout has passed.
     Idle,
-    /// The time of one call is over.
+    /// The timeout of one call has passed.
     Waited,
     /// The queue of an outbox has no room.
     Full,
 }
 
 impl Cause {
-    /// Whether an error says this and no more.
+    /// Whether an error is this one itself.
     pub(crate) fn is_of(self, error: &io::Error) -> bool {
         Error::itself(error).is_some_and(|error| error.has(self))
     }
 
-    /// Whether an error says this, or has one that does as its source. Asks errors of the program's own.
+    /// Whether an error is this one or has it as its source. It calls `source` of the program's own errors.
     pub(crate) fn is_behind(self, error: &io::Error) -> bool {
         Error::behind(error, &|error| error.has(self)).is_some()
     }
@@ -93,18 +93,19 @@ impl Cause {
 }
 
 impl Error {
-    /// The operation that failed, as Node names it: `listen`, `connect`, `bind`, `send`, `getaddrinfo`, `read`,
-    /// `write`, `accept`, or that of an option setter. `None` where no system call was made.
+    /// The operation that failed, by Node's name, such as `listen`, `connect`, `bind`, `send`, `getaddrinfo`, `read`,
+    /// `write`, `accept` or an option's setter. `None` if no system call was made.
     pub fn syscall(&self) -> Option<&str> {
         self.0.syscall
     }
 
-    /// The code, the same on every system: `EADDRINUSE`, `ECONNREFUSED`, `ENOTFOUND`, `ERR_SOCKET_BAD_PORT`, …
+    /// The code, which is the same on every system, such as `EADDRINUSE`, `ECONNREFUSED`, `ENOTFOUND` or
+    /// `ERR_SOCKET_BAD_PORT`.
     pub fn code(&self) -> &str {
         &self.0.code
     }
 
-    /// The kind an [`io::Error`] made of this has.
+    /// The kind of an [`io::Error`] that is made of this.
     pub fn kind(&self) -> io::ErrorKind {
         self.0.kind
     }
@@ -115,13 +116,13 @@ impl Error {
         self.0.source.as_ref()?.raw_os_error()
     }
 
-    /// The address that was listened on, connected to or sent to. Of several that were tried, the first. `None` for
-    /// reads and writes: there the socket has it, [`remote_address`](crate::net::Socket::remote_address).
+    /// The address that the call listened on, connected to or sent to. If several were tried, it is the first. `None`
+    /// for reads and writes, whose peer the socket knows as [`remote_address`](crate::net::Socket::remote_address).
     pub fn address(&self) -> Option<&Address> {
         self.0.address.as_ref().or_else(|| self.0.causes.first()?.address())
     }
 
-    /// The local address that was asked for, where one was.
+    /// The local address that the program asked for, if it did.
     pub fn local_address(&self) -> Option<&Address> {
         self.0.local_address.as_ref()
     }
@@ -132,21 +133,21 @@ impl Error {
         self.0.host.as_deref()
     }
 
-    /// When several addresses were tried, the failure of each, in the order they were tried; otherwise empty.
+    /// The failure of each address, in the order they were tried. Empty unless several were tried.
     #[doc(alias = "AggregateError")]
     pub fn causes(&self) -> &[Error] {
         &self.0.causes
     }
 
-    /// The error of the library inside an [`io::Error`], also where the program has wrapped it into one of its own, as
-    /// its [`source`](std::error::Error::source). `None` if there is none.
+    /// The library's error inside an [`io::Error`], also if the program has wrapped it as the
+    /// [`source`](std::error::Error::source) of an error of its own. `None` if there is none.
     pub fn of(error: &io::Error) -> Option<&Error> {
         Error::behind(error, &|_| true)
     }
 
-    /// The first error of the library that is so, of the one inside an [`io::Error`] and those behind it.
+    /// The first of the library's errors for which `is_so` holds, from the outermost inwards.
     fn behind<'a>(error: &'a io::Error, is_so: &dyn Fn(&Error) -> bool) -> Option<&'a Error> {
-        /// More sources than any error has that is not its own source.
+        /// A bound on the sources, for an error that is its own source.
         const MOST: usize = 64;
         fn inside(error: &io::Error) -> Option<&(dyn std::error::Error + 'static)> {
             error.get_ref().map(|error| error as _)
@@ -159,7 +160,7 @@ impl Error {
                 _ => {}
             }
             next = match error.downcast_ref::<io::Error>() {
-                // Its `source` is that of what is inside.
+                // Its `source` skips the error inside it, so take that one.
                 Some(error) => inside(error),
                 None => error.source(),
             };
@@ -167,16 +168,16 @@ impl Error {
         None
     }
 
-    /// What an [`io::Error`] is, if it is one of the library's: not one that the program has made of it.
+    /// The library's error, unless the program has wrapped it.
     fn itself(error: &io::Error) -> Option<&Error> {
         error.get_ref()?.downcast_ref()
     }
 
-    /// Whether an error is a tick: a timeout of a read, of a write, of a receive, of an accept, or of an idle
-    /// connection. Nothing has ended or is lost by a tick, and the next call waits anew: a loop goes on.
+    /// Whether an error is a tick, which is a timeout of a read, a write, a receive, an accept or an idle connection. A
+    /// tick ends and loses nothing. The next call waits for the whole time again, so a loop can continue.
     ///
-    /// All ticks are of kind `TimedOut`; so is a [deadline](crate::net::Socket::set_deadline) that has passed, after
-    /// which every call fails, and which is no tick.
+    /// All ticks are of kind `TimedOut`. A [deadline](crate::net::Socket::set_deadline) that has passed is of that kind
+    /// too, but is not a tick, since every later call fails as well.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -226,50 +227,50 @@ impl Error {
         self
     }
 
-    /// The same, told as an end: it is no longer one that the library decides by.
+    /// The same as an error that ends something. The library no longer distinguishes it.
     pub(crate) fn without_cause(mut self, kind: io::ErrorKind) -> Error {
         self.0.cause = None;
         self.of_kind(kind)
     }
 
-    /// The same, of another kind than the system's number has in std.
+    /// The same with another kind than std has for the system's number.
     pub(crate) fn of_kind(mut self, kind: io::ErrorKind) -> Error {
         self.0.kind = kind;
         self
     }
 
-    /// The same as `call`, of a call about an address.
+    /// The same for a call about an address.
     pub(crate) fn at(mut self, address: impl Into<Address>) -> Error {
         self.0.address = Some(address.into());
         self
     }
 
-    /// The same, of a call that named its own end too.
+    /// The same for a call that set a local address too.
     pub(crate) fn with_local(mut self, address: impl Into<Address>) -> Error {
         self.0.local_address = Some(address.into());
         self
     }
 
-    /// The same, of what a peer did; its text begins with the address.
+    /// The same for something that a peer did. Its text begins with the address.
     pub(crate) fn of_peer(mut self, address: &Address) -> Error {
         self.0.text = Some(format!("{address}: {self}").into());
         self.at(address.clone())
     }
 
-    /// The same, of a name that was looked up.
+    /// The same for a name that was looked up.
     pub(crate) fn of_host(mut self, host: &str) -> Error {
         self.0.host = Some(host.into());
         self
     }
 
-    /// One of the errors with a fixed text, `ERR_…`.
+    /// An error with a fixed text, `ERR_…`.
     pub(crate) fn fixed(kind: io::ErrorKind, code: &'static str, text: impl Into<Cow<'static, str>>) -> Error {
         let mut this = Error::new(kind, code);
         this.0.text = Some(text.into());
         this
     }
 
-    /// An error that the library itself decides by.
+    /// An error that the library's own code distinguishes.
     pub(crate) fn of_cause(cause: Cause, text: impl Into<Cow<'static, str>>) -> Error {
         let (kind, code) = cause.kind_and_code();
         let mut this = Error::fixed(kind, code, text);
@@ -277,7 +278,7 @@ impl Error {
         this
     }
 
-    /// The source where it is the program's own error, and its text this one's.
+    /// The source, if it is the program's own error and gives this one its text.
     fn own_source(&self) -> Option<&io::Error> {
         self.0.source.as_deref().filter(|_| self.0.syscall.is_none() && self.0.text.is_none())
     }
@@ -286,14 +287,14 @@ impl Error {
         self.0.cause == Some(cause)
     }
 
-    /// What the system would answer to a call that was not made, because it can be told beforehand.
+    /// What the system would answer, for a call that is certain to fail and is not made.
     pub(crate) fn coded(syscall: &'static str, kind: io::ErrorKind, code: &'static str) -> Error {
         let mut this = Error::new(kind, code);
         this.0.syscall = Some(syscall);
         this
     }
 
-    /// A buffer size that could not be read or set.
+    /// The size of a buffer could not be read or set.
     pub(crate) fn buffer_size(call: &'static str, error: &Error) -> Error {
         let (code, text) = (error.code(), description(error.code()));
         let text = format!("Could not get or set buffer size: {call} returned {code} ({text})");
@@ -302,12 +303,12 @@ impl Error {
         this
     }
 
-    /// An argument that cannot be right.
+    /// An argument is invalid.
     pub(crate) fn invalid(code: &'static str, text: impl Into<Cow<'static, str>>) -> Error {
         Error::fixed(io::ErrorKind::InvalidInput, code, text)
     }
 
-    /// An option outside its range, by its name.
+    /// An option is out of its range.
     pub(crate) fn option(name: &str, must: impl fmt::Display, received: impl fmt::Display) -> Error {
         Error::out_of_range(name, &must, &received)
     }
@@ -322,7 +323,7 @@ impl Error {
         Error::invalid("ERR_SOCKET_BAD_PORT", text)
     }
 
-    /// A name look-up that failed. Only what is known to mean that there is no such name is `NotFound`.
+    /// A look-up failed. It is `NotFound` only if the resolver's answer is known to mean that there is no such name.
     pub(crate) fn lookup(host: &str, error: io::Error) -> Error {
         let code = sys::lookup_code(&error);
         if code == "ENOTFOUND" {
@@ -335,7 +336,7 @@ impl Error {
         this
     }
 
-    /// A name without an address of the family that is asked for.
+    /// The name has no address of the family that was asked for.
     pub(crate) fn not_found(host: &str) -> Error {
         let mut this = Error::new(io::ErrorKind::NotFound, "ENOTFOUND");
         this.0.syscall = Some("getaddrinfo");
@@ -343,13 +344,13 @@ impl Error {
         this
     }
 
-    /// Several addresses were tried and each failed. The code is that of the first.
+    /// Several addresses were tried and all failed. The code is that of the first.
     pub(crate) fn aggregate(to: impl fmt::Display, causes: Vec<Error>) -> Error {
         let first = causes.first().cloned().unwrap_or_else(|| Error::new(io::ErrorKind::NotFound, "ENOTFOUND"));
         Error::led_by(first, &to, causes)
     }
 
-    /// Several addresses were tried and a deadline ended it. The code is the deadline's, whatever failed before.
+    /// Several addresses were tried until a deadline. The code is the deadline's, whatever failed before.
     pub(crate) fn aggregate_at_deadline(to: impl fmt::Display, causes: Vec<Error>) -> Error {
         Error::led_by(Error::call("connect", &io::ErrorKind::TimedOut.into()), &to, causes)
     }
@@ -397,7 +398,7 @@ impl fmt::Display for Error {
     }
 }
 
-/// Prints the text too: it is what a program shows whose `main` returns the error.
+/// Prints the text too, since a `main` that returns the error prints its `Debug`.
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
@@ -405,7 +406,7 @@ impl fmt::Debug for Error {
 }
 
 impl std::error::Error for Error {
-    /// What the system said, or the error that the program's own handler, hook or resolver returned.
+    /// The system's error, or the error that the program's own handler, hook or resolver returned.
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         let source = &**self.0.source.as_ref()?;
         match source.get_ref() {
@@ -415,7 +416,7 @@ impl std::error::Error for Error {
     }
 }
 
-// The source, which may be any error, is shown and no more.
+// The source may be any error. It is shown and not used otherwise.
 impl UnwindSafe for Error {}
 impl RefUnwindSafe for Error {}
 
@@ -429,8 +430,9 @@ impl PartialEq for Error {
 impl Eq for Error {}
 
 impl From<Error> for io::Error {
-    /// An error of the same kind with this inside. What was no error of the library's comes out as it went in, unless a
-    /// clone is kept, or a name or an address is known beside it: then it is the [`source`](std::error::Error::source).
+    /// An error of the same kind with this inside. An error that the library did not make comes out as it went in. If a
+    /// clone of it is kept, or a name or address is known beside it, it becomes the
+    /// [`source`](std::error::Error::source).
     fn from(mut error: Error) -> io::Error {
         if error.own_source().is_some() && error.0.host.is_none() && error.0.address.is_none() {
             match error.0.source.take().map(Arc::try_unwrap) {
@@ -443,7 +445,7 @@ impl From<Error> for io::Error {
 }
 
 impl From<io::Error> for Error {
-    /// Gives back the error of the library inside, or else keeps the whole as the source.
+    /// The library's error inside, or else one with the whole as its source.
     fn from(error: io::Error) -> Error {
         match error.downcast() {
             Ok(inside) => inside,
@@ -452,7 +454,7 @@ impl From<io::Error> for Error {
     }
 }
 
-/// libuv's words for a code, which Node shows for `listen` alone.
+/// libuv's words for a code. Node shows them for `listen` alone.
 fn description(code: &str) -> &'static str {
     match code {
         "EACCES" => "permission denied",

@@ -1,4 +1,4 @@
-//! Node's `net` and `dgram` for Rust programs that block: TCP servers, clients and UDP sockets, one thread for each
+//! Node's `net` and `dgram` for Rust programs that block. TCP servers, clients and UDP sockets, one thread for each
 //! connection.
 //!
 //! ```
@@ -16,9 +16,9 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 //!
-//! It is for servers and tools with up to some thousands of connections, whose code is to be read from top to bottom:
-//! one connection, one function. It is not for you if one connection at a time is enough (std alone will do), if there
-//! are tens of thousands of them or most only wait (mio, tokio), or if your program is asynchronous already (tokio).
+//! It is for servers and tools with up to some thousands of connections whose code should read from top to bottom. One
+//! connection is one function. If one connection at a time is enough, std alone will do. For tens of thousands of
+//! connections, or if most of them only wait, take mio or tokio. If your program is asynchronous already, take tokio.
 //!
 //! # Ways to use it
 //!
@@ -28,65 +28,67 @@
 //! | [`net::Socket`] | it is `Read` and `Write`; [`buffered`](net::Socket::buffered), [`pipe`](net::Socket::pipe), … | [`each`](net::Socket::each) | [`events`](net::Socket::events) |
 //! | [`dgram::Socket`] | [`recv`](dgram::Socket::recv), [`send_to`](dgram::Socket::send_to), [`send`](dgram::Socket::send) | [`each`](dgram::Socket::each) | [`events`](dgram::Socket::events) |
 //!
-//! Begin with the first column. `each` is a read loop that hands one event at a time to one closure; a server's `on`
-//! has one closure for each kind of event, in Node's words. In both columns you may block. The third is for a program
-//! that is a loop already: [`channel`] has `select!`, and that loop must not block; see [`Events`].
+//! Begin with the first column. `each` is a read loop that hands one event at a time to one closure. A server's `on`
+//! has one closure for each kind of event, in Node's words. In both columns you may block. The third column is for a
+//! program that already is a loop. [`channel`] has `select!`, and that loop must not block, see [`Events`].
 //!
 //! Options come first and the call that makes the socket last: [`net::ServerOptions`], [`net::SocketOptions`],
 //! [`dgram::SocketOptions`]. The short calls [`Server::listen`](net::Server::listen),
 //! [`Socket::connect`](net::Socket::connect) and [`dgram::Socket::bind`] take the defaults. Where to listen, connect
-//! and send may be written in [many ways](Endpoint). What happens, the `report` hook [tells](Report), line by line, and
-//! a [`Cancel`] ends it from any thread.
+//! and send may be written in [many ways](Endpoint). The `report` hook gets a line for each thing that
+//! [happens](Report). A [`Cancel`] ends servers, sockets and connects from any thread.
 //!
 //! # Threads
 //!
-//! A server that is served has one thread for each open connection, and a few that wait for the next client. The one
-//! that accepts a client serves it, and a new one begins to wait meanwhile; so no connection is handed from thread to
-//! thread, and a thread whose client has ended waits again. The handler runs on its connection's thread: blocking there
-//! holds up nobody else. A second thread may write to a socket while the first one reads, by a reference or a clone of
-//! it, and [`destroy`](net::Socket::destroy) and [`close`](net::Server::close) from anywhere wake whoever is blocked.
-//! [`serve`](net::Server::serve) returns when the server is closed and the last handler has returned: no thread
-//! outlives it. [`shutdown`](net::Server::shutdown) gives the handlers a time to return, and tells how it went. The
-//! threads of all servers, event loops and outboxes of the process together stay below what the system allows one
-//! process, on Linux a quarter of what `vm.max_map_count` leaves beside the program's own memory mappings, less 1,000;
-//! more clients than that are refused.
+//! A server has one thread for each open connection and a few that wait for the next client. The thread that accepts a
+//! client also serves it. Before it does, it makes sure that another thread is accepting. No connection changes
+//! threads, and a thread whose client has gone accepts again. The handler runs on its connection's thread, so blocking
+//! there delays no other connection. A second thread may write to a socket while the first one reads, by a reference or
+//! a clone. [`destroy`](net::Socket::destroy) and [`close`](net::Server::close), called on any thread, wake the threads
+//! that are blocked. [`serve`](net::Server::serve) returns when the server is closed and the last handler has returned,
+//! and no thread outlives it. [`shutdown`](net::Server::shutdown) gives the handlers a time to return and says how many
+//! did not.
+//!
+//! The threads of all servers, event loops and outboxes of the process have a common ceiling. On Linux it is a quarter
+//! of what `vm.max_map_count` leaves beside the program's own memory mappings, less 1,000. Clients beyond it are
+//! refused.
 //!
 //! A datagram socket has no thread but yours, unless you ask for [`events`](dgram::Socket::events), which start one.
-//! Any number may receive from one socket.
+//! Any number of threads may receive from one socket.
 //!
 //! # Features
 //!
-//! `channel`, which is on unless a program takes `default-features = false`: the third column above, [`Events`] and
+//! `channel` is on unless a program sets `default-features = false`. It adds the third column above, [`Events`] and
 //! [`channel`], which is the crate `crossbeam-channel` and part of the public interface. Without it that crate is not
 //! compiled. Nothing else differs.
 //!
 //! # What it does not do
 //!
 //! - No TLS, no HTTP, no framing but [lines](net::Buffered).
-//! - No async: whoever waits for a socket is a thread. A channel brings the events of many to one thread, but each of
-//!   them still has its own.
-//! - It catches no signals, and prints nothing: what happens goes to the `report` hook.
+//! - No async. Waiting for a socket takes a thread. A channel brings the events of many sockets to one thread, but each
+//!   connection still has its own.
+//! - It catches no signals and prints nothing. What happens goes to the `report` hook.
 //! - Built with `panic = "abort"`, a panic in a handler ends the process.
 //!
 //! # Further reading
 //!
-//! - docs/tour.md: every part of it in short, and the list of examples.
-//! - docs/lessons/ (Chinese: docs/zh/): sockets in twelve lessons, from a first server to many machines.
-//! - docs/design.md: why it is made as it is. docs/index.md: the function that shows each idea. docs/defaults.md: every
-//!   default. docs/reference.md: every error code, what blocks and what wakes it, fixed intervals. docs/stability.md:
-//!   what is stable. docs/benchmarks.md: how fast, beside what else there is.
-//! - docs/node.md: each option, method and event of Node's, what it is called here, and the test that proves it; where
-//!   landline differs, and why; a Node tutorial's programs and their counterparts.
-//! - docs/std.md: the same for std's sockets, call by call, with the kinds of errors. docs/others.md: in short for Go,
-//!   tokio and Python.
-//! - docs/recipes.md: TLS, WebSockets, JSON, a GUI, a pool, CONNECT, handlers that are not `Sync`, a server for a test,
-//!   logs, metrics, Ctrl+C, in few lines each. docs/twins.md: the examples beside plain std.
-//! - docs/reliability.md: what was done to break it: loom, fuzzing, a stampede, 10,000 at once, and thirty known
-//!   pitfalls with the test of each.
-//! - docs/embedding.md: what a host program may rely on: signals, output, threads, globals, unloading.
-//! - docs/platforms.md: what differs between systems. Linux is tested; Windows, macOS and FreeBSD have been
+//! - docs/tour.md shows every part in short and lists the examples.
+//! - docs/lessons/ (in Chinese docs/zh/) teaches sockets in twelve lessons, from a first server to many machines.
+//! - docs/design.md says why it is made as it is, docs/index.md which function shows which idea, docs/defaults.md every
+//!   default, docs/reference.md every error code, what blocks, what wakes it and every fixed interval,
+//!   docs/stability.md what is stable. docs/benchmarks.md has the speed beside other libraries.
+//! - docs/node.md lists each option, method and event of Node's, its name here and the test that proves it. It says
+//!   where and why landline differs, and has the programs of a Node tutorial with their counterparts.
+//! - docs/std.md does the same for std's sockets, call by call, with the kinds of errors. docs/others.md is a short
+//!   table for Go, tokio and Python.
+//! - docs/recipes.md has TLS, WebSockets, JSON, a GUI, a pool, CONNECT, handlers that are not `Sync`, a server for a
+//!   test, logs, metrics and Ctrl+C, in few lines each. docs/twins.md has the examples beside plain std.
+//! - docs/reliability.md lists what was done to break it, with loom, fuzzing, a stampede and 10,000 connections at
+//!   once. It has a test for each of thirty known pitfalls.
+//! - docs/embedding.md says what a host program may rely on about signals, output, threads, globals and unloading.
+//! - docs/platforms.md lists what differs between systems. Linux is tested. Windows, macOS and FreeBSD have been
 //!   type-checked only.
-//! - examples/: each says what to type and what comes out.
+//! - Each program in examples/ says what to type and what it prints.
 
 #![warn(clippy::print_stdout, clippy::print_stderr, clippy::unwrap_used)]
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "in a test it is an assertion"))]
@@ -188,7 +190,7 @@ mod lessons {
 #[doc = include_str!("../docs/recipes.md")]
 struct Recipes;
 
-/// Compiles and runs the code of the page for those who come from std.
+/// Compiles and runs the code of the page on std's sockets.
 #[cfg(doctest)]
 #[doc = include_str!("../docs/std.md")]
 struct ComingFromStd;

@@ -1,4 +1,4 @@
-//! A limit of connections that several servers share, and whatever else counts.
+//! A limit of connections that several servers and other code share.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -7,13 +7,13 @@ use std::sync::Arc;
 use crate::report::RefusedBy;
 use crate::slots::{self, AddressSlot, Addresses, Denied, Slots};
 
-/// How many connections may be open at once, in all and from each address: the counter of a server, for several servers
-/// and for other things that a program counts, such as the sessions of a datagram socket.
+/// How many connections may be open at once, in all and from each address. Several servers can share it, and a program
+/// can count other things with it, such as the sessions of a datagram socket.
 ///
 /// A clone is the same limit. Give one to each server, by
 /// [`ServerOptions::shared_limit`](crate::net::ServerOptions::shared_limit), and keep one. Each connection of these
 /// servers takes a slot, and gives it back before its client can see the end. [`try_acquire`](Limit::try_acquire) takes
-/// a slot for anything else. The count is exact: never more slots are taken than the limit allows.
+/// a slot for anything else. The count is exact. No more slots are ever taken than the limit allows.
 ///
 /// ```
 /// use landline::Limit;
@@ -45,20 +45,22 @@ pub struct Limit {
 }
 
 impl Limit {
-    /// At most `max` slots in all; `None` is no limit in all, for one that counts [per address](Limit::per_address).
+    /// At most `max` slots in all. `None` is no limit in all, for a limit that counts [per address](Limit::per_address)
+    /// alone.
     pub fn new(max: impl Into<Option<usize>>) -> Limit {
         Limit { slots: Arc::new(Slots::new(max.into().unwrap_or(usize::MAX))), addresses: None }
     }
 
-    /// The same limit with at most `max` slots for each address: one of IPv4, in whichever form it comes, or the /64 of
-    /// an IPv6 address, as in [`max_connections_per_address`](crate::net::ServerOptions::max_connections_per_address).
-    /// The handle that this gives, and its clones, count addresses. Handles that were cloned before count in all alone.
+    /// The same limit with at most `max` slots for each address. An address is one of IPv4, also if it is IPv4-mapped,
+    /// or the /64 of an IPv6 address, as in
+    /// [`max_connections_per_address`](crate::net::ServerOptions::max_connections_per_address). The handle that this
+    /// returns, and its clones, count addresses. Handles that were cloned before count in all alone.
     pub fn per_address(self, max: usize) -> Limit {
         Limit { addresses: Some(Addresses::new(max)), ..self }
     }
 
-    /// Takes a slot for a client from that address, which is given back when the [`Slot`] is dropped. `None` is for
-    /// what has no address, and counts in all alone. It does not block.
+    /// Takes a slot for a client from that address. Dropping the [`Slot`] gives it back. `None` is for things without
+    /// an address, which count in all alone. It does not block.
     ///
     /// ```
     /// use landline::{Limit, dgram};
@@ -88,7 +90,7 @@ impl Limit {
     #[doc(alias = "try_take")]
     #[doc(alias = "acquire")]
     pub fn try_acquire(&self, from: impl Into<Option<IpAddr>>) -> Result<Slot, RefusedBy> {
-        // Before the slot, which a client that is not let in may not hold, not even for a moment.
+        // Before the slot. A client that is refused must not hold a slot even for a moment.
         let of_address = match (&self.addresses, from.into()) {
             (Some(addresses), Some(ip)) => Some(addresses.take(ip).ok_or(RefusedBy::PerAddress)?),
             _ => None,
@@ -99,7 +101,7 @@ impl Limit {
         }
     }
 
-    /// How many slots are taken at this instant: those of every server that shares the limit, and of everything else.
+    /// How many slots are taken at this instant, by every server that shares the limit and by everything else.
     #[doc(alias = "available_permits")]
     pub fn in_use(&self) -> usize {
         self.slots.taken()
@@ -110,8 +112,8 @@ impl Limit {
         self.slots.limit()
     }
 
-    /// Changes how many slots there are in all, from the next one that is taken on. Lowering it takes no slot back; 0
-    /// gives out none, and `None` is no limit.
+    /// Changes how many slots there are in all, from the next `try_acquire` or client on. Lowering it takes no slot
+    /// back. With 0 no slot is given out, and `None` is no limit.
     pub fn set_max(&self, max: impl Into<Option<usize>>) {
         self.slots.set_limit(max.into().unwrap_or(usize::MAX));
     }

@@ -42,7 +42,7 @@ pub struct ConnectionInfo {
     pub local: Address,
     /// The other end.
     pub remote: Address,
-    /// A server of ours accepted it. Otherwise we connected, or have taken it over.
+    /// Whether a server of ours accepted it. Otherwise the program connected it, or took it over.
     pub accepted: bool,
 }
 
@@ -67,18 +67,18 @@ pub enum RefusedBy {
     Filtered,
     /// No thread could be started to serve it.
     NoThread,
-    /// The server was being closed when it arrived, or before its PROXY header was there.
+    /// The server was closing when the client arrived, or before its PROXY header did.
     Closing,
-    /// It comes from none of the load balancers that are [trusted](crate::net::ServerOptions::proxy_protocol).
+    /// It is not one of the [trusted](crate::net::ServerOptions::proxy_protocol) load balancers.
     Untrusted,
-    /// Its PROXY header was wrong, or the connection ended before it.
+    /// Its PROXY header was invalid, or the connection ended before it.
     ProxyHeader,
-    /// Its PROXY header was not there [in time](crate::net::ServerOptions::proxy_timeout).
+    /// Its PROXY header did not arrive [in time](crate::net::ServerOptions::proxy_timeout).
     ProxyTimeout,
 }
 
 impl RefusedBy {
-    /// Each of them, in the order of the enum, by which they are counted.
+    /// All of them, in the order of the enum, which is that of the counts.
     pub(crate) const ALL: [RefusedBy; 9] = [
         RefusedBy::Full,
         RefusedBy::PerAddress,
@@ -91,8 +91,8 @@ impl RefusedBy {
         RefusedBy::ProxyTimeout,
     ];
 
-    /// How it reads in a log, and whether such a client hears the goodbye of a full server. Clients that are shut out
-    /// by a list or a filter, or that are no load balancer or a broken one, are only closed.
+    /// Its text in a log, and whether such a client gets the goodbye of a full server. Clients that a list or filter
+    /// rejects, and load balancers that are untrusted or broken, are closed without it.
     fn text_and_goodbye(self) -> (&'static str, bool) {
         match self {
             RefusedBy::Full => ("full", true),
@@ -122,17 +122,17 @@ impl fmt::Display for RefusedBy {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Outcome {
-    /// In order: its handler returned, both sides ended, or the last handle to it was dropped.
+    /// In order. Its handler returned, both sides ended, or the last handle to it was dropped.
     Finished,
     /// By `destroy()`.
     Destroyed,
     /// By `reset_and_destroy()`.
     Reset,
-    /// By a `shutdown` whose time was up.
+    /// By a `shutdown` whose time had passed.
     Forced,
-    /// By an error, which a [`Report::Failed`] has told.
+    /// By an error. A [`Report::Failed`] came before.
     Failed,
-    /// By a panic in its handler, which a [`Report::Panicked`] has told.
+    /// By a panic in its handler. A [`Report::Panicked`] came before.
     Panicked,
 }
 
@@ -149,16 +149,15 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// What happened, told to the `report` hook where it happens, on the thread it happens on.
+/// What happened, for the `report` hook. The hook is called on the thread where it happens.
 ///
-/// Printed, each is one line, whatever text of a peer or a handler is in it: control characters are escaped, as `\n`
-/// and `\u{1b}`. Lines about a datagram socket begin with `udp `. So
-/// `ServerOptions::new().report(|r| eprintln!("{r}"))` is a log; counting variants is metrics. Every accepted or
-/// connected connection is reported twice at least: first when it starts, and exactly once as [`Ended`](Report::Ended).
-/// Without a hook nothing is formatted.
+/// Each prints as one line. Control characters in a text of a peer or a handler are escaped, as `\n` and `\u{1b}`.
+/// Lines about a datagram socket begin with `udp `. So `ServerOptions::new().report(|r| eprintln!("{r}"))` is a log,
+/// and a program that counts variants has metrics. Every connection is reported when it starts and exactly once as
+/// [`Ended`](Report::Ended). Without a hook nothing is formatted.
 ///
-/// The hook is never called under a lock of the library, so it may call anything; but the thread that calls it waits
-/// for it, be it the one that accepts.
+/// The hook is never called under a lock of the library, so it may call anything. The thread that calls it waits for
+/// it. That thread may be the one that accepts.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Report {
@@ -170,22 +169,22 @@ pub enum Report {
         /// How many were open when it was admitted, this one included.
         open: usize,
     },
-    /// A client looked a name up. Not told for IP addresses, which need no look-up.
+    /// A client has looked up a name. There is none for IP addresses, which need no look-up.
     #[non_exhaustive]
     LookedUp {
         /// The name.
         host: String,
-        /// The addresses that it has, in the order of the answer.
+        /// Its addresses, in the order of the answer.
         addresses: Vec<Address>,
     },
-    /// A client begins to connect to one address, the only one or one of several.
+    /// A client begins to connect to an address, which may be one of several.
     #[doc(alias = "connectionAttempt")]
     #[non_exhaustive]
     Attempt {
         /// The address.
         address: Address,
     },
-    /// One address has failed. If it is the only one, or the last, so has the connect.
+    /// Connecting to one address failed. If it is the only or the last one, the whole connect has failed.
     #[doc(alias = "connectionAttemptFailed")]
     #[non_exhaustive]
     AttemptFailed {
@@ -194,7 +193,7 @@ pub enum Report {
         /// Why.
         error: Error,
     },
-    /// One address has not answered in the time there was.
+    /// Connecting to one address took longer than the time it had.
     #[doc(alias = "connectionAttemptTimeout")]
     #[non_exhaustive]
     AttemptTimedOut {
@@ -217,8 +216,8 @@ pub enum Report {
         /// Why.
         by: RefusedBy,
     },
-    /// A connection is over: its slot was given back and its socket closed, but for a peer that still sends, for which
-    /// it [lingers](crate::net::ServerOptions::lingering_close).
+    /// A connection has ended. Its slot is free and its socket closed, unless it
+    /// [lingers](crate::net::ServerOptions::lingering_close) for a peer that still sends.
     #[non_exhaustive]
     Ended {
         /// The connection.
@@ -232,7 +231,7 @@ pub enum Report {
         /// How it ended.
         outcome: Outcome,
     },
-    /// An error ended a connection; or, with none, something else went wrong that did not end the socket.
+    /// An error ended a connection. Without a connection, an error happened that did not end the socket.
     #[non_exhaustive]
     Failed {
         /// The connection.
@@ -250,8 +249,8 @@ pub enum Report {
         /// What it panicked with, where that is text.
         message: String,
     },
-    /// Accepting fails, mostly for want of descriptors or memory, and no other thread waits for clients
-    /// that did not fail; it will be tried again and again, after growing pauses. Told once until it works again.
+    /// Accepting failed, usually because descriptors or memory ran out, and no other thread is accepting. It is retried
+    /// with growing pauses. Reported once until it works again.
     #[non_exhaustive]
     AcceptPaused {
         /// The server.
@@ -261,8 +260,8 @@ pub enum Report {
         /// How long the first pause is.
         pause: Duration,
     },
-    /// All threads that might accept are in callbacks; the next client is accepted when one of them returns. Told once
-    /// until none is in a callback.
+    /// All threads that might accept are in callbacks. The next client is accepted when one of them returns. Reported
+    /// once until no thread is in a callback.
     #[non_exhaustive]
     AcceptHeldUp {
         /// The server.
@@ -282,7 +281,7 @@ pub enum Report {
         /// Whether it is a datagram socket.
         udp: bool,
     },
-    /// A server is closed and its last connection has ended; or a datagram socket is closed, and no receiver holds it.
+    /// A server is closed and its last connection has ended. Or a datagram socket is closed and no receiver holds it.
     #[non_exhaustive]
     Closed {
         /// Its address.
@@ -293,17 +292,18 @@ pub enum Report {
 }
 
 impl Report {
-    /// Whether it tells of something that went wrong, as a program writes it to its log as a warning. So do:
+    /// Whether something went wrong that a program would log as a warning. These are failures:
     ///
-    /// - [`AttemptFailed`](Report::AttemptFailed) and [`AttemptTimedOut`](Report::AttemptTimedOut): the connect may
-    ///   still succeed, by another address;
-    /// - [`Failed`](Report::Failed) and [`Panicked`](Report::Panicked);
-    /// - [`AcceptPaused`](Report::AcceptPaused) and [`AcceptHeldUp`](Report::AcceptHeldUp);
-    /// - [`Ended`](Report::Ended) by [`Outcome::Forced`]: a shutdown has cut the connection off.
+    /// - [`AttemptFailed`](Report::AttemptFailed) and [`AttemptTimedOut`](Report::AttemptTimedOut). The connect may
+    ///   still succeed by another address.
+    /// - [`Failed`](Report::Failed) and [`Panicked`](Report::Panicked).
+    /// - [`AcceptPaused`](Report::AcceptPaused) and [`AcceptHeldUp`](Report::AcceptHeldUp).
+    /// - [`Ended`](Report::Ended) by [`Outcome::Forced`]. A shutdown has destroyed the connection.
     ///
-    /// The others do not. A client that was [`Refused`](Report::Refused) was turned away by a rule of the server's;
-    /// where the cause was an error, a thread that could not be started or a wrong PROXY header, `Failed` came before.
-    /// It also comes before an `Ended` by [`Outcome::Failed`], and `Panicked` before one by [`Outcome::Panicked`].
+    /// The others are not. A [`Refused`](Report::Refused) client was turned away by a rule of the server's. If an error
+    /// was the cause, such as a thread that could not be started or an invalid PROXY header, `Failed` came before.
+    /// `Failed` also comes before an `Ended` by [`Outcome::Failed`], and `Panicked` before one by
+    /// [`Outcome::Panicked`].
     pub fn is_failure(&self) -> bool {
         match self {
             Report::AttemptFailed { .. }
@@ -327,7 +327,7 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Whatever text of a peer, a resolver or a handler is in it.
+        // It may have a text of a peer, a resolver or a handler in it.
         let mut f = OneLine(f);
         match self {
             Report::Accepted { connection, open } => write!(f, "{connection} accepted, {open} open"),
@@ -360,7 +360,7 @@ impl fmt::Display for Report {
     }
 }
 
-/// What the lines of datagram sockets begin with: a server may have the same address.
+/// What the lines of datagram sockets begin with. A server may have the same address.
 fn protocol(udp: bool) -> &'static str {
     if udp { "udp " } else { "" }
 }
@@ -380,19 +380,19 @@ impl Reporter {
         Reporter(Some(Arc::new(hook)))
     }
 
-    /// Whether anybody listens.
+    /// Whether there is a hook.
     pub(crate) fn is_on(&self) -> bool {
         self.0.is_some()
     }
 
-    /// Makes and tells the report if anybody listens.
+    /// Makes the report and calls the hook with it, if there is one.
     pub(crate) fn tell(&self, report: impl FnOnce() -> Report) {
         if let Some(hook) = &self.0 {
             call(&**hook, report());
         }
     }
 
-    /// Something went wrong that ended no connection.
+    /// Reports an error that ended no connection.
     pub(crate) fn tell_failed(&self, error: &Error) {
         self.tell(|| Report::Failed { connection: None, error: error.clone(), udp: false });
     }
@@ -461,7 +461,7 @@ mod tests {
         for (at, by) in RefusedBy::ALL.into_iter().enumerate() {
             assert_eq!(by as usize, at, "{by:?} stands where it is counted");
         }
-        // The last of the enum: one that is added behind it goes into the list too.
+        // The last of the enum. A variant that is added behind it belongs in the list too.
         assert_eq!(RefusedBy::ALL.last(), Some(&RefusedBy::ProxyTimeout), "the list is whole");
     }
 }
