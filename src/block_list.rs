@@ -6,14 +6,14 @@ use std::{fmt, io};
 use crate::error::Error;
 use crate::numbered::Numbered;
 
-/// IP addresses, ranges and subnets to keep out, or to find again.
+/// IP addresses, ranges and subnets to reject or to recognise.
 ///
-/// A clone is the same list: give one to a server, keep one, and change the rules while the server runs; the next
-/// check sees them. Checking takes a read lock and allocates nothing; its time grows with the logarithm of the number
+/// A clone is the same list. Give one to a server, keep one, and change the rules while the server runs. The next check
+/// uses the new rules. A check takes a read lock and allocates nothing. Its time grows with the logarithm of the number
 /// of rules.
 ///
-/// IPv4 and IPv6 are one space, in which `1.2.3.4` and `::ffff:1.2.3.4` are the same address: a rule in either form
-/// matches both. So `::/0` covers IPv4 as well.
+/// IPv4 and IPv6 are one space, in which `1.2.3.4` and `::ffff:1.2.3.4` are the same address. A rule in either form
+/// matches both, so `::/0` covers IPv4 as well.
 ///
 /// ```
 /// use landline::BlockList;
@@ -34,17 +34,17 @@ use crate::numbered::Numbered;
 pub struct BlockList(Arc<RwLock<Rules>>);
 
 impl BlockList {
-    /// Ranges of this machine and of networks behind it, for [`add_cidrs`](Self::add_cidrs): private (RFC 1918),
-    /// loopback and link-local IPv4; loopback, link-local and unique local (RFC 4193) IPv6. Those of Node's constant of
-    /// this name.
+    /// The ranges of this machine and of private networks, for [`add_cidrs`](Self::add_cidrs). They are private (RFC
+    /// 1918), loopback and link-local IPv4, and loopback, link-local and unique local (RFC 4193) IPv6, as in Node's
+    /// constant of this name.
     ///
-    /// A client that must not be talked into reaching the inside of its own network blocks these, and more, since they
-    /// are not all addresses that are not routed on the internet. They leave out:
+    /// A client that must not connect to the inside of its own network blocks these and more. They are not all of the
+    /// addresses that are not routed on the internet. They leave out:
     ///
-    /// - `0.0.0.0/8` and `::`, which many systems take for this machine;
-    /// - `100.64.0.0/10`, shared address space (RFC 6598), as of carriers and clouds;
-    /// - `64:ff9b::/96` and `2002::/16`, by which NAT64 and 6to4 reach IPv4 addresses, private ones too;
-    /// - multicast and broadcast, and ranges for tests and documentation.
+    /// - `0.0.0.0/8` and `::`, by which many systems reach this machine.
+    /// - `100.64.0.0/10`, the shared address space (RFC 6598) of carriers and clouds.
+    /// - `64:ff9b::/96` and `2002::/16`, by which NAT64 and 6to4 reach IPv4 addresses, also private ones.
+    /// - Multicast and broadcast, and ranges for tests and documentation.
     ///
     /// Add those that matter, and the public addresses of your own network.
     ///
@@ -72,7 +72,7 @@ impl BlockList {
         BlockList::default()
     }
 
-    /// Adds one address. A rule that is there already becomes the newest; that holds for every kind of rule.
+    /// Adds one address. A rule of any kind that is in the list already becomes the newest.
     #[doc(alias = "addAddress")]
     pub fn add_address(&self, address: impl Into<IpAddr>) {
         let rule = Rule::Address(address.into());
@@ -86,7 +86,7 @@ impl BlockList {
         I: IntoIterator,
         I::Item: Into<IpAddr>,
     {
-        // What the caller gave is read to its end before the lock is taken.
+        // The caller's iterator is read to its end before the lock is taken.
         let rules: Vec<Rule> = addresses.into_iter().map(|address| Rule::Address(address.into())).collect();
         let mut list = self.write();
         rules.into_iter().for_each(|rule| list.add(rule));
@@ -101,7 +101,8 @@ impl BlockList {
         self.add([Rule::range(start.into(), end.into())])
     }
 
-    /// Adds the subnet whose addresses share the first `prefix` bits with `network`. Its other bits do not matter.
+    /// Adds the subnet of the addresses that begin with the first `prefix` bits of `network`. Its other bits do not
+    /// matter.
     ///
     /// # Errors
     /// `ERR_OUT_OF_RANGE` for a prefix above 32 (IPv4) or 128 (IPv6).
@@ -113,14 +114,14 @@ impl BlockList {
     /// Adds a subnet written as `10.0.0.0/8` or `2001:db8::/32`.
     ///
     /// # Errors
-    /// `ERR_INVALID_ARG_VALUE` without an IP address before a slash and a number after it. Those of
+    /// `ERR_INVALID_ARG_VALUE` unless it is an IP address, a slash and a number. The errors of
     /// [`add_subnet`](Self::add_subnet).
     #[doc(alias = "addCIDR")]
     pub fn add_cidr(&self, cidr: impl AsRef<str>) -> io::Result<()> {
         self.add([Rule::cidr(cidr)])
     }
 
-    /// Adds several subnets, or none if one of them is wrong.
+    /// Adds several subnets, or none if one of them is invalid.
     ///
     /// # Errors
     /// Those of [`add_cidr`](Self::add_cidr).
@@ -133,7 +134,7 @@ impl BlockList {
         self.add(cidrs.into_iter().map(Rule::cidr))
     }
 
-    /// Takes back what [`add_address`](Self::add_address) added, in either form of an IPv4 address. Says whether it was
+    /// Removes what [`add_address`](Self::add_address) added, in either form of an IPv4 address. Returns whether it was
     /// there. Ranges and subnets that cover the address stay.
     #[doc(alias = "removeAddress")]
     pub fn remove_address(&self, address: impl Into<IpAddr>) -> bool {
@@ -141,7 +142,7 @@ impl BlockList {
         self.write().remove(rule)
     }
 
-    /// Takes back what [`add_range`](Self::add_range) added with the same ends. Says whether it was there.
+    /// Removes what [`add_range`](Self::add_range) added with the same ends. Returns whether it was there.
     ///
     /// # Errors
     /// Those of [`add_range`](Self::add_range).
@@ -150,8 +151,8 @@ impl BlockList {
         self.remove(Rule::range(start.into(), end.into()))
     }
 
-    /// Takes back what [`add_subnet`](Self::add_subnet) or [`add_cidr`](Self::add_cidr) added: the rule that covers the
-    /// same subnet. Says whether it was there.
+    /// Removes the rule of [`add_subnet`](Self::add_subnet) or [`add_cidr`](Self::add_cidr) that covers the same
+    /// subnet. Returns whether it was there.
     ///
     /// # Errors
     /// Those of [`add_subnet`](Self::add_subnet).
@@ -160,7 +161,7 @@ impl BlockList {
         self.remove(Rule::subnet(network.into(), prefix))
     }
 
-    /// The same as [`remove_subnet`](Self::remove_subnet), written as `10.0.0.0/8`.
+    /// [`remove_subnet`](Self::remove_subnet) of a text such as `10.0.0.0/8`.
     ///
     /// # Errors
     /// Those of [`add_cidr`](Self::add_cidr).
@@ -172,11 +173,11 @@ impl BlockList {
     /// Removes every rule.
     pub fn clear(&self) {
         let old = std::mem::take(&mut *self.write());
-        // A long list takes long to free: not while checks wait for the lock.
+        // After the lock is released, since a long list takes long to free.
         drop(old);
     }
 
-    /// The number of rules.
+    /// How many rules there are.
     #[doc(alias = "len")]
     pub fn size(&self) -> usize {
         self.read().by_age.len()
@@ -187,13 +188,13 @@ impl BlockList {
         self.size() == 0
     }
 
-    /// Whether a rule matches the address.
+    /// Whether a rule covers the address.
     pub fn check(&self, address: impl Into<IpAddr>) -> bool {
         let address = number(address.into());
         self.read().covered.at(address) > 0
     }
 
-    /// The rules in Node's words, newest first: `Address: IPv4 10.0.0.5`, `Range: IPv4 10.0.0.1-10.0.0.9`,
+    /// The rules in Node's words, newest first, such as `Address: IPv4 10.0.0.5`, `Range: IPv4 10.0.0.1-10.0.0.9` and
     /// `Subnet: IPv6 2001:db8::/32`.
     pub fn rules(&self) -> Vec<String> {
         let mut rules = Vec::new();
@@ -203,8 +204,9 @@ impl BlockList {
         rules
     }
 
-    /// Adds rules from their texts, newest first as [`rules`](Self::rules) gives them. A text that is no rule is
-    /// ignored, as Node does. Returns how many were rules: compare it where a forgotten rule would be a danger.
+    /// Adds rules from their texts, newest first, as [`rules`](Self::rules) returns them. A text that is not a rule is
+    /// ignored, as in Node. Returns how many were rules. Compare the number if a rule that is left out would be a
+    /// danger.
     ///
     /// ```
     /// let list = landline::BlockList::new();
@@ -223,7 +225,7 @@ impl BlockList {
         known
     }
 
-    /// Adds them all or none. What the caller gave is read to its end before the lock is taken.
+    /// Adds all or none. The caller's iterator is read to its end before the lock is taken.
     fn add(&self, rules: impl IntoIterator<Item = io::Result<Rule>>) -> io::Result<()> {
         let rules = rules.into_iter().collect::<io::Result<Vec<Rule>>>()?;
         let mut list = self.write();
@@ -235,7 +237,7 @@ impl BlockList {
         rule.map(|rule| self.write().remove(rule))
     }
 
-    // No code of the user's runs under the lock, and nothing that panics: it is never really poisoned.
+    // Nothing that runs under the lock panics, and no code of the program's does run. So it is never really poisoned.
     fn read(&self) -> RwLockReadGuard<'_, Rules> {
         self.0.read().unwrap_or_else(PoisonError::into_inner)
     }
@@ -253,9 +255,9 @@ impl fmt::Debug for BlockList {
 
 #[derive(Default)]
 struct Rules {
-    /// The rules by the number they were added under.
+    /// The rules by number, in the order they were added.
     by_age: Numbered<Rule>,
-    /// That number, by what the rule covers: a rule is in the list once.
+    /// The number of each rule, by what the rule covers. A rule is in the list once.
     ages: HashMap<Covers, u64>,
     next_age: u64,
     covered: Coverage,
@@ -283,7 +285,7 @@ impl Rules {
     }
 }
 
-/// A rule as it was given; that is how it is shown.
+/// A rule as the caller wrote it, which is how it is shown.
 #[derive(Clone, Copy)]
 enum Rule {
     Address(IpAddr),
@@ -291,7 +293,7 @@ enum Rule {
     Subnet(IpAddr, u8),
 }
 
-/// What makes two rules the same: their kind, and the addresses they match.
+/// Two rules are the same if their kind and the addresses they match are.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 struct Covers {
     kind: u8,
@@ -353,7 +355,7 @@ impl Rule {
             Rule::Address(ip) => (0, number(ip), number(ip)),
             Rule::Range(start, end) => (1, number(start), number(end)),
             Rule::Subnet(network, prefix) => {
-                // Shifting 128 bits by 128 is no shift for the processor: then nothing is left of the mask.
+                // Shifting 128 bits by 128 is an overflow. The mask is empty then.
                 let host = u128::MAX.checked_shr(u32::from(128 - bits(network) + prefix)).unwrap_or(0);
                 (2, number(network) & !host, number(network) | host)
             }
@@ -380,9 +382,9 @@ impl fmt::Display for Rule {
 
 /// How many rules cover each address.
 ///
-/// A key is where the number changes; its value holds up to the next key. Before the first key it is 0. For instance
-/// the rules 2-5 and 4-9 are `2: 1, 4: 2, 6: 1, 10: 0`. So a check is one look-up however the rules overlap, and
-/// removing one of two that overlap leaves the other whole.
+/// A key is an address at which the number changes. Its value holds up to the next key. Before the first key it is 0.
+/// The rules 2-5 and 4-9 are `2: 1, 4: 2, 6: 1, 10: 0`. A check is one look-up however the rules overlap, and removing
+/// one of two that overlap leaves the other whole.
 #[derive(Default)]
 struct Coverage(BTreeMap<u128, usize>);
 
@@ -391,9 +393,9 @@ impl Coverage {
         self.0.range(..=ip).next_back().map_or(0, |(_, &rules)| rules)
     }
 
-    /// Covers the addresses by so many rules more.
+    /// Adds `by` to the number of rules of these addresses.
     fn change(&mut self, first: u128, last: u128, by: isize) {
-        // Nothing comes after the last address of all.
+        // No key comes after the last address.
         let end = last.checked_add(1);
         self.begin_step(first);
         if let Some(end) = end {
@@ -402,7 +404,7 @@ impl Coverage {
         for (_, rules) in self.0.range_mut(first..=last) {
             *rules = rules.wrapping_add_signed(by);
         }
-        // Only at the two ends has the step changed, so only there can it have become none.
+        // The step has changed only at the two ends, so only these two keys can have become needless.
         self.drop_if_no_step(first);
         if let Some(end) = end {
             self.drop_if_no_step(end);

@@ -4,7 +4,7 @@ use std::{fmt, io};
 
 use crate::error::Error;
 
-/// How bytes are written as text, and back: Node's encodings under Node's names.
+/// How bytes are written as text and read back. The encodings are Node's, under Node's names.
 ///
 /// ```
 /// use landline::Encoding;
@@ -17,8 +17,8 @@ use crate::error::Error;
 /// # Ok::<(), landline::Error>(())
 /// ```
 ///
-/// Beware of the two directions in Node's words: `buffer.toString('hex')` is `Hex.encode`, and
-/// `Buffer.from(text, 'hex')` is `Hex.decode`. For text that arrives in pieces there is the [`Decoder`].
+/// Node names the directions the other way round. `buffer.toString('hex')` is `Hex.encode`, and `Buffer.from(text,
+/// 'hex')` is `Hex.decode`. For text that arrives in pieces there is the [`Decoder`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 #[non_exhaustive]
 pub enum Encoding {
@@ -35,18 +35,18 @@ pub enum Encoding {
     Ascii,
     /// Two hexadecimal digits for each byte.
     Hex,
-    /// RFC 4648 section 4: `+`, `/`, and `=` to fill up.
+    /// RFC 4648 section 4, with `+`, `/` and padding by `=`.
     Base64,
-    /// RFC 4648 section 5: `-`, `_`, and nothing to fill up.
+    /// RFC 4648 section 5, with `-`, `_` and no padding.
     Base64url,
 }
 
 impl Encoding {
-    /// Bytes to text.
+    /// Turns bytes into text.
     ///
-    /// Bytes that are no text in the encoding never fail, they are replaced as Node replaces them: what is not UTF-8,
-    /// and half of a UTF-16 surrogate pair, by U+FFFD; in ASCII the highest bit of each byte is dropped. One thing
-    /// differs: a byte too many at the end of UTF-16 is U+FFFD as well, where Node drops it.
+    /// It never fails. Bytes that are invalid in the encoding are replaced as in Node. Invalid UTF-8, and half of a
+    /// UTF-16 surrogate pair, become U+FFFD. ASCII drops the highest bit of each byte. One thing differs from Node,
+    /// which drops an odd byte at the end of UTF-16. Here it becomes U+FFFD as well.
     ///
     /// ```
     /// use landline::Encoding;
@@ -59,18 +59,18 @@ impl Encoding {
         self.text(bytes.as_ref()).into_owned()
     }
 
-    /// Text to bytes.
+    /// Turns text into bytes.
     ///
-    /// Nothing is lost silently: where Node leaves something out, stops in the middle or keeps the low byte of a
-    /// character, this is an error that says where.
+    /// Nothing is lost silently. Where Node skips a character, stops in the middle or keeps the low byte, this returns
+    /// an error that says where.
     ///
-    /// | encoding | is taken | is an error here, and in Node |
+    /// | encoding | accepted | an error here, and what Node does |
     /// |---|---|---|
     /// | UTF-8, UTF-16 | every text | |
-    /// | Latin-1 | up to U+00FF | any other character: its low byte |
-    /// | ASCII | up to U+007F | any other character: its low byte |
-    /// | hex | digits of either case | any other character, or an odd digit: the end of the text |
-    /// | base64, base64url | both alphabets, with or without `=`, with spaces and line ends | any other character: left out; something after `=`: left out; one digit too many: left out |
+    /// | Latin-1 | up to U+00FF | any other character, of which Node takes the low byte |
+    /// | ASCII | up to U+007F | any other character, of which Node takes the low byte |
+    /// | hex | digits of either case | any other character, or an odd digit, at which Node stops |
+    /// | base64, base64url | both alphabets, with or without `=`, with spaces and line ends | any other character, characters after `=`, and one digit too many, all of which Node skips |
     ///
     /// ```
     /// use landline::Encoding;
@@ -83,7 +83,7 @@ impl Encoding {
     /// ```
     ///
     /// # Errors
-    /// `ERR_INVALID_ARG_VALUE`, with the character and the byte of the text at which it stands.
+    /// `ERR_INVALID_ARG_VALUE`, with the character and its byte offset in the text.
     #[doc(alias = "from")]
     pub fn decode(self, text: impl AsRef<str>) -> io::Result<Vec<u8>> {
         let text = text.as_ref();
@@ -103,7 +103,7 @@ impl Encoding {
         }
     }
 
-    /// [`encode`](Self::encode), without a copy where the bytes are the text.
+    /// [`encode`](Self::encode), without a copy if the bytes are the text.
     fn text(self, bytes: &[u8]) -> Cow<'_, str> {
         match self {
             Encoding::Utf8 => String::from_utf8_lossy(bytes),
@@ -170,7 +170,7 @@ impl Encoding {
                 (group, digits) = (0, 0);
             }
         }
-        // The bits that are left over in a last group of two or three digits belong to no byte.
+        // The bits that are left over in a last group of two or three digits are not part of any byte.
         match digits {
             1 => return Err(self.half(last.1, last.0)),
             2 => bytes.push((group >> 4) as u8),
@@ -207,10 +207,10 @@ impl fmt::Display for Encoding {
 impl FromStr for Encoding {
     type Err = io::Error;
 
-    /// Takes each of Node's names, in any case.
+    /// Accepts each of Node's names, in any case.
     ///
     /// # Errors
-    /// `ERR_UNKNOWN_ENCODING` for any other.
+    /// `ERR_UNKNOWN_ENCODING` for any other name.
     fn from_str(name: &str) -> io::Result<Encoding> {
         Ok(match name.to_ascii_lowercase().as_str() {
             "utf8" | "utf-8" => Encoding::Utf8,
@@ -225,9 +225,10 @@ impl FromStr for Encoding {
     }
 }
 
-/// Text out of bytes that arrive in pieces: a character that is cut in two comes out whole, with the second piece.
+/// Makes text out of bytes that arrive in pieces. A character that is cut in two comes out whole, with the second
+/// piece.
 ///
-/// All the texts together are what [`Encoding::encode`] makes of all the bytes together, wherever they were cut.
+/// All the texts together are what [`Encoding::encode`] makes of all the bytes together, however they were cut.
 ///
 /// ```
 /// use landline::{Decoder, Encoding};
@@ -242,7 +243,7 @@ impl FromStr for Encoding {
 #[derive(Debug, Clone, Default)]
 pub struct Decoder {
     encoding: Encoding,
-    /// The bytes of a character, or group of digits, that is not complete yet: at most 3.
+    /// The bytes of an incomplete character or group of digits, at most 3.
     held: Vec<u8>,
 }
 
@@ -252,12 +253,12 @@ impl Decoder {
         Decoder { encoding, held: Vec::new() }
     }
 
-    /// The encoding it was made with.
+    /// The encoding that it was made with.
     pub fn encoding(&self) -> Encoding {
         self.encoding
     }
 
-    /// The text that is complete with these bytes. What is not complete is held for the next call.
+    /// The text that these bytes complete. Incomplete characters are kept for the next call.
     ///
     /// UTF-8 that was not cut is borrowed, not copied.
     #[doc(alias = "write")]
@@ -273,8 +274,8 @@ impl Decoder {
         self.encoding.encode(joined).into()
     }
 
-    /// The text of what is held, now that no more bytes come: U+FFFD for a character that was not completed, the last
-    /// digits of base64. Empty where nothing is held. Afterwards the decoder is as new.
+    /// The text of the bytes that are left, after the last piece. It is U+FFFD for an incomplete character, or the last
+    /// digits of base64. Empty if no bytes are left. Afterwards the decoder is as new.
     #[doc(alias = "end")]
     pub fn finish(&mut self) -> String {
         self.encoding.encode(std::mem::take(&mut self.held))
@@ -299,14 +300,14 @@ fn complete(encoding: Encoding, bytes: &[u8]) -> usize {
 }
 
 fn complete_utf8(bytes: &[u8]) -> usize {
-    // A character has up to 4 bytes, and its first is none of those that go on, 0x80 to 0xBF. So one that is cut begins
-    // in the last 3, at the last byte that does not go on.
+    // A character has up to 4 bytes. All but the first are 0x80 to 0xBF. So an incomplete character begins in the last
+    // 3 bytes, at the last one that is not 0x80 to 0xBF.
     let tail = bytes.len().saturating_sub(3);
     let Some(start) = bytes[tail..].iter().rposition(|byte| !(0x80..=0xbf).contains(byte)) else {
         return bytes.len();
     };
     match std::str::from_utf8(&bytes[tail + start..]) {
-        // No length: what is there is right so far, and more has to come.
+        // No length means that the bytes are valid so far and more have to come.
         Err(error) if error.error_len().is_none() => tail + start,
         _ => bytes.len(),
     }
@@ -332,7 +333,7 @@ fn hex(bytes: &[u8]) -> String {
     text
 }
 
-/// A character for each byte, of which the bits of `mask` count.
+/// A character for each byte, after masking it.
 fn characters(bytes: &[u8], mask: u8) -> String {
     let mut text = String::with_capacity(2 * bytes.len());
     for byte in bytes {

@@ -1,4 +1,4 @@
-//! The third way: events through one bounded channel. What feeds it is `each`, the second way.
+//! Events through one bounded channel. A thread in `each` feeds it.
 
 use std::convert::Infallible;
 use std::panic::{RefUnwindSafe, UnwindSafe};
@@ -17,37 +17,38 @@ use crate::sync::poison::lock;
 use crate::sync::wait_queue::{Ticket, WaitQueue};
 use crate::thread::Running;
 
-/// The receiving end of a channel of events, made by the `events(n)` of a server or socket, and by the
+/// The receiving end of a channel of events. It is made by the `events(n)` of a server or socket and by the
 /// [`incoming(n)`](crate::net::Server::incoming) of a server.
 ///
-/// It keeps what feeds it open. It is an iterator's source: `for event in &events`; and [`receiver`](Events::receiver)
-/// lends it to the `select!` of [`landline::channel`](crate::channel). When what feeds it is closed and the last event
-/// was taken, receiving says that the channel is disconnected.
+/// It keeps the server or socket open. `for event in &events` iterates over it. [`receiver`](Events::receiver) lends it
+/// to the `select!` of [`landline::channel`](crate::channel). When the server or socket is closed and the last event
+/// was received, the channel is disconnected.
 ///
-/// At most `n` events wait in it. When it is full, the threads that read wait, and so do the peers: nothing is lost. So
-/// the thread that receives must not wait for them in turn: it writes through [`outbox`](crate::net::Socket::outbox),
-/// never by a blocking write, and ends what feeds the channel by [`begin_shutdown`](Events::begin_shutdown).
+/// At most `n` events wait in it. When it is full, the threads that read block, and so do the peers, so nothing is
+/// lost. The thread that receives must never block on them in turn. It writes through
+/// [`outbox`](crate::net::Socket::outbox), never by a blocking write, and ends the server or socket by
+/// [`begin_shutdown`](Events::begin_shutdown).
 ///
-/// Dropping it closes what feeds it, destroys its connections, and waits for its threads, but for one that drops it: in
-/// a callback of theirs it does not wait. Events that are left are dropped; a clone of the receiver still gives those
-/// that had been sent. Of [`incoming`](crate::net::Server::incoming) only the connections that are left in it are
+/// Dropping it closes the server or socket, destroys its connections and waits for its threads. In a callback on one of
+/// these threads it does not wait. Events that are left are dropped. A clone of the receiver still gives those that had
+/// been sent. With [`incoming`](crate::net::Server::incoming), only the connections that are left in the channel are
 /// destroyed, and a clone of the receiver gives none.
 pub struct Events<T> {
     receiver: Receiver<T>,
     fed: Fed,
-    /// What is done with what nothing has received when this is dropped, where that is more than dropping it.
+    /// Called at the drop for each event that was not received, if dropping the event is not enough.
     discard: Option<fn(T)>,
 }
 
-/// What the receiving end has of what feeds it.
+/// What the receiving end knows of the feeding one.
 struct Fed {
-    /// Dropped first: those who wait for room give up.
+    /// Dropped first. Threads that wait for room give up.
     stop: Option<Sender<Infallible>>,
     room: Arc<Room>,
     close: Box<dyn Fn() + Send + Sync>,
     begin_shutdown: Box<BeginShutdown>,
     running: Option<Running>,
-    /// Threads of shutdowns that were begun, where nothing else waits for them.
+    /// The threads of shutdowns that have begun, unless something else waits for them.
     shutdowns: Mutex<Vec<Running>>,
 }
 
@@ -60,14 +61,14 @@ pub(crate) struct Source {
     pub(crate) begin_shutdown: Box<BeginShutdown>,
 }
 
-// What the channel and the closures hold is changed by one atomic step or under a lock.
+// The channel and the closures change what they hold by one atomic step or under a lock.
 impl<T> UnwindSafe for Events<T> {}
 impl<T> RefUnwindSafe for Events<T> {}
 
-/// Begins to end what feeds a channel; gives the thread that does, where the channel is to wait for it.
+/// Begins to end what feeds a channel. Returns the thread that does, if the channel has to wait for it.
 pub(crate) type BeginShutdown = dyn Fn(Duration) -> io::Result<Option<Running>> + Send + Sync;
 
-/// What those who send for one connection hold open. When it is dropped, the thread that made it gives up waiting for
+/// Held open by the threads that send for one connection. When it is dropped, the thread that made it stops waiting for
 /// room.
 pub(crate) struct CloseSignal {
     open: Option<Sender<Infallible>>,
@@ -75,7 +76,7 @@ pub(crate) struct CloseSignal {
 }
 
 impl CloseSignal {
-    /// For the calling thread; and what [`send`](Feed::send) looks at.
+    /// The signal for the calling thread, and the end that [`send`](Feed::send) watches.
     pub(crate) fn new() -> (CloseSignal, Over) {
         let (open, over) = bounded(0);
         (CloseSignal { open: Some(open), sender: thread::current() }, over)
@@ -89,31 +90,31 @@ impl Drop for CloseSignal {
     }
 }
 
-/// The sending end. What feeds a channel is compiled once, and the channel where a program makes one: so the two meet
-/// in a box.
+/// The sending end. The code that feeds a channel is compiled once and the channel's code where a program makes one, so
+/// a box stands between them.
 pub(crate) struct Feed<T>(Box<SendTo<T>>);
 
 type SendTo<T> = dyn Fn(T, Option<&Over>) -> Result<(), Disconnected> + Send + Sync;
 
-/// It is disconnected when something is over.
+/// It is disconnected to say that a thread should stop waiting.
 pub(crate) type Over = Receiver<Infallible>;
 
-/// The channel's end will never come to this event.
+/// The receiving end will never get this event.
 pub(crate) struct Disconnected;
 
-/// What those who wait for room look at.
+/// What threads that wait for room watch.
 struct Room {
     gone: Over,
     queue: WaitQueue<SENDING>,
 }
 
-/// How many threads of those that wait for room are in a `select!`; the others wait behind them.
+/// How many of the threads that wait for room are in a `select!`. The others wait behind them.
 const SENDING: usize = 2;
 
-/// More room than this is a mistake: all of it is allocated at once.
+/// The largest `n`. The channel allocates all of its room at once.
 const MOST: usize = 1 << 20;
 
-/// A channel for at most `n` events, which `feed` begins to feed.
+/// A channel for at most `n` events. `feed` starts what feeds it.
 pub(crate) fn channel<T: Send + 'static>(
     n: usize,
     feed: impl FnOnce(Feed<T>) -> io::Result<Source>,
@@ -143,7 +144,7 @@ impl<T> Events<T> {
     /// The next event, if there is one.
     ///
     /// # Errors
-    /// There is none just now; or as for [`recv`](Events::recv).
+    /// There is none at this moment, or the errors of [`recv`](Events::recv).
     pub fn try_recv(&self) -> std::result::Result<T, TryRecvError> {
         self.receiver.try_recv()
     }
@@ -151,25 +152,25 @@ impl<T> Events<T> {
     /// Waits for the next event, for `time` at most.
     ///
     /// # Errors
-    /// None came in time; or as for [`recv`](Events::recv).
+    /// None arrived in time, or the errors of [`recv`](Events::recv).
     pub fn recv_timeout(&self, time: Duration) -> std::result::Result<T, RecvTimeoutError> {
         self.receiver.recv_timeout(time)
     }
 
-    /// Each event as it comes, until the last one was taken. Blocks for the next.
+    /// Blocks for each next event, until the last one was received.
     pub fn iter(&self) -> channel::Iter<'_, T> {
         self.receiver.iter()
     }
 
-    /// Begins to end what feeds the channel, and returns at once. Go on receiving until the channel is disconnected. So
-    /// several servers and channels end under one clock.
+    /// Begins to end the server or socket, and returns at once. Keep receiving until the channel is disconnected.
+    /// Several servers and channels can end at the same time.
     ///
-    /// - The channel of a server: as [`Server::begin_shutdown`](crate::net::Server::begin_shutdown).
-    /// - The channel of a connection: reading ends. [`ShuttingDown`](crate::net::SocketEvent::ShuttingDown) comes after
-    ///   what had arrived; answer it by [`outbox().end()`](crate::net::Outbox::end). A connection that is open when
-    ///   `grace` is over is destroyed.
-    /// - The channel of a datagram socket: it has no peers to wait for, so it is closed, whatever `grace` is. Datagrams
-    ///   that were not received are lost.
+    /// - For a server it is [`Server::begin_shutdown`](crate::net::Server::begin_shutdown).
+    /// - For a connection, reading ends. [`ShuttingDown`](crate::net::SocketEvent::ShuttingDown) comes after the data
+    ///   that had arrived. Answer it by [`outbox().end()`](crate::net::Outbox::end). A connection that is still open
+    ///   after `grace` is destroyed.
+    /// - A datagram socket has no peers to wait for, so it is closed at once. Datagrams that were not received are
+    ///   lost.
     ///
     /// ```
     /// use landline::net::{Server, ServerEvent, SocketEvent};
@@ -190,13 +191,13 @@ impl<T> Events<T> {
     /// ```
     ///
     /// # Errors
-    /// The thread that sees to the end cannot be started. Nothing was done then.
+    /// The thread that waits for the end cannot be started. Nothing has changed then.
     pub fn begin_shutdown(&self, grace: Duration) -> io::Result<()> {
         self.fed.begin_shutdown(grace)
     }
 
-    /// The channel's own receiver, for `select!` and for several threads that receive: each event goes to one of them.
-    /// A clone does not keep what feeds the channel open.
+    /// The channel's own receiver, for `select!` and for several threads. Each event goes to one of them. A clone does
+    /// not keep the server or socket open.
     pub fn receiver(&self) -> &Receiver<T> {
         &self.receiver
     }
@@ -229,7 +230,7 @@ impl Fed {
         self.room.queue.wake_all();
         (self.close)();
         if let Some(running) = self.running.take() {
-            // What it ended with went through the channel. On one of its own threads there is nothing to wait for.
+            // Its result went through the channel. A thread that feeds the channel cannot wait for itself.
             let _ = running.join();
         }
         for shutdown in mem::take(&mut *lock(&self.shutdowns)) {
@@ -254,19 +255,19 @@ impl<T> fmt::Debug for Events<T> {
 }
 
 impl<T> Feed<T> {
-    /// Sends, waiting for room until the receiver is gone or `over` is disconnected. Where there is an `over`, the end of
-    /// the receiver disconnects that too.
+    /// Sends. Waits for room until the receiver is gone or `over` is disconnected. The end of the receiver disconnects
+    /// `over` too.
     pub(crate) fn send(&self, event: T, over: Option<&Over>) -> Result<(), Disconnected> {
         (self.0)(event, over)
     }
 }
 
 fn send<T>(sender: &Sender<T>, room: &Room, mut event: T, over: Option<&Over>) -> Result<(), Disconnected> {
-    // First: an event must not slip into a channel that was dropped, as if somebody would answer it.
+    // First. An event must not get into a channel that was dropped, since it would never be answered.
     if is_over(&room.gone) {
         return Err(Disconnected);
     }
-    // Mostly there is room and nobody waits for it, and then a `select!` would cost several times as much.
+    // Usually there is room and no thread waits for it. A `select!` would cost several times as much.
     if room.queue.is_empty() {
         match sender.try_send(event) {
             Ok(()) => return Ok(()),
@@ -292,7 +293,7 @@ impl Room {
         Ok((stop, Arc::new(Room { gone, queue: WaitQueue::default() })))
     }
 
-    /// Waits to be one of those in a `select!`.
+    /// Waits for one of the places in a `select!`.
     #[inline]
     fn enter(&self, over: &Over) -> Result<Ticket<'_>, Disconnected> {
         let front = self.queue.enter(Deadline::NEVER, || is_over(&self.gone) || is_over(over)).ok_or(Disconnected)?;

@@ -1,4 +1,4 @@
-//! Threads: named, counted, and with a stack that is large enough.
+//! Threads with a name, a count and a stack that is large enough.
 
 use std::borrow::Cow;
 use std::panic::{RefUnwindSafe, UnwindSafe};
@@ -13,9 +13,9 @@ use crate::sync::deadline::Deadline;
 use crate::sync::poison::{lock, wait};
 use crate::sys;
 
-/// A thread that [`spawn`](crate::net::Server::spawn) started, to be waited for.
+/// A thread that [`spawn`](crate::net::Server::spawn) started.
 ///
-/// Dropping it lets the thread run on by itself.
+/// Dropping it detaches the thread.
 #[must_use = "dropping it detaches the thread; join() waits for it and gives its result"]
 pub struct Running {
     /// `None` once it was joined.
@@ -26,18 +26,18 @@ pub struct Running {
     close: Box<dyn Fn() + Send + Sync>,
 }
 
-// What the closure holds is changed by one atomic step or under a lock.
+// The closure changes what it holds by one atomic step or under a lock.
 impl UnwindSafe for Running {}
 impl RefUnwindSafe for Running {}
 
-/// Whether the work of a thread has ended: std's threads cannot be waited for with a time.
+/// Whether the work of a thread has ended. std's threads cannot be joined with a timeout.
 #[derive(Default)]
 struct End {
     is_over: Mutex<bool>,
     ended: Condvar,
 }
 
-/// Tells the end of the work when it is dropped, also by a panic.
+/// Signals the end of the work when it is dropped, also by a panic.
 struct AtWork(Arc<End>);
 
 impl Drop for AtWork {
@@ -48,7 +48,7 @@ impl Drop for AtWork {
 }
 
 impl End {
-    /// Waits for the end; whether it came in time.
+    /// Waits for the end. Returns whether it came in time.
     fn wait(&self, until: Deadline) -> bool {
         let mut is_over = lock(&self.is_over);
         while !*is_over && !until.is_over() {
@@ -58,15 +58,15 @@ impl End {
     }
 }
 
-/// The fewest bytes of stack a thread gets: with less, the printing of a panic overflows it and ends the process.
+/// The smallest stack, in bytes. With less, printing a panic overflows it and ends the process.
 const SMALLEST_STACK: usize = 64 * 1024;
 
-/// What the threads of a server or socket are started with.
+/// The options of a server's or socket's threads.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ThreadOptions {
     /// What their names begin with.
     pub(crate) thread_name: Cow<'static, str>,
-    /// Without one it is std's.
+    /// `None` is std's default.
     pub(crate) stack_size: Option<usize>,
 }
 
@@ -84,7 +84,7 @@ impl ThreadOptions {
         *self == ThreadOptions::DEFAULT
     }
 
-    /// What no thread can have is an error that names the option.
+    /// An error names an option that no thread can have.
     pub(crate) fn check(&self) -> crate::error::Result<()> {
         match self.stack_size {
             _ if self.thread_name.contains('\0') => {
@@ -100,7 +100,7 @@ impl ThreadOptions {
 }
 
 impl Running {
-    /// Starts a thread, as [`spawn`] does; `close` ends what it serves, whose gate has the number `gate`.
+    /// Starts a thread, as [`spawn`] does. `close` ends what it serves. `gate` is the number of that object's gate.
     pub(crate) fn start(
         name: String,
         stack_size: Option<usize>,
@@ -127,26 +127,26 @@ impl Running {
         Ok(Running { thread: Some(thread), end, gate, close })
     }
 
-    /// Closes what the thread serves, as [`Server::close`](crate::net::Server::close) does, also when no handle to it
-    /// is left.
+    /// Closes the server or socket, as [`Server::close`](crate::net::Server::close) does. It also works when no handle
+    /// to it is left.
     pub fn close(&self) {
         (self.close)();
     }
 
-    /// Waits until the thread has ended and gives what it ended with. What makes it end is closing what it serves.
+    /// Blocks until the thread has ended, and returns its result. The thread ends when its server or socket is closed
+    /// and its handlers have returned.
     ///
     /// # Errors
     /// What the thread's `serve` or `run` returned. If a callback panicked there, an error with the panic's message.
-    /// `ERR_WOULD_DEADLOCK`, at once, on the thread itself and in the handlers and callbacks of what it serves: it
-    /// waits for them.
+    /// `ERR_WOULD_DEADLOCK`, at once, on the thread itself and in the handlers and callbacks that it waits for.
     pub fn join(mut self) -> io::Result<()> {
         self.check_caller()?;
         self.join_thread()
     }
 
-    /// As [`join`](Running::join), for `time` at most: `true` if the thread has ended in order, `false` if it is still
-    /// running. Then it may be joined again. What the thread ended with is given once. Destructors of what handlers left in
-    /// a `thread_local!` of the thread are waited for on top of that.
+    /// As [`join`](Running::join), for at most `time`. Returns `true` if the thread has ended without an error and
+    /// `false` if it is still running, after which it may be joined again. The thread's error is returned once. If
+    /// handlers left values in a `thread_local!` of the thread, it waits for their destructors on top of `time`.
     ///
     /// ```
     /// use landline::net::{Server, Socket};
@@ -164,7 +164,7 @@ impl Running {
     /// ```
     ///
     /// # Errors
-    /// Those of `join`.
+    /// The errors of `join`.
     pub fn join_timeout(&mut self, time: Duration) -> io::Result<bool> {
         self.check_caller()?;
         if !self.end.wait(Deadline::after(time)) {
@@ -173,7 +173,7 @@ impl Running {
         self.join_thread().map(|()| true)
     }
 
-    /// Whether the caller may wait for the thread, which does not wait for the caller.
+    /// An error if the thread waits for the caller.
     fn check_caller(&self) -> io::Result<()> {
         let waits_for_caller = !self.is_finished() && !own(self.gate)?.is_empty();
         let is_caller = self.thread.as_ref().is_some_and(|thread| thread.thread().id() == thread::current().id());
@@ -199,7 +199,7 @@ impl Running {
     }
 }
 
-/// What a thread panicked with, where that is text.
+/// The panic's message, if it is text.
 pub(crate) fn panic_message(panic: &(dyn std::any::Any + Send)) -> &str {
     panic
         .downcast_ref::<&str>()
@@ -208,16 +208,17 @@ pub(crate) fn panic_message(panic: &(dyn std::any::Any + Send)) -> &str {
         .unwrap_or("(no text)")
 }
 
-/// A thread of this library, which counts against the process's ceiling until it ends.
+/// A thread of this library. It counts against the process's ceiling until it ends.
 pub(crate) type Thread = JoinHandle<io::Result<()>>;
 
 /// What a thread does. It is boxed, so that the code that starts a thread is compiled once.
 type Work<'a> = dyn FnOnce() -> io::Result<()> + Send + 'a;
 
-/// Starts a thread with a name. Without a stack size it has std's.
+/// Starts a thread with a name. Without a stack size it has std's default.
 ///
 /// # Errors
-/// `WouldBlock` if the process has as many threads of this library as it may. The system's, if it cannot start one.
+/// `WouldBlock` if the process has as many threads of this library as it may. The system's error if it cannot start
+/// one.
 pub(crate) fn spawn(
     name: String,
     stack_size: Option<usize>,
@@ -292,7 +293,7 @@ impl Running {
     }
 }
 
-/// One of the threads the process may have; given back when dropped.
+/// Permission for one of the threads the process may have, returned when dropped.
 #[derive(Debug)]
 struct ThreadPermit(());
 
@@ -301,17 +302,17 @@ static THREADS: Mutex<Threads> = Mutex::new(Threads { running: 0, ceiling: None,
 
 struct Threads {
     running: usize,
-    /// How many there may be, and when that was found out.
+    /// How many there may be, and when that was counted.
     ceiling: Option<(usize, Instant)>,
     /// How many were started since.
     started: usize,
 }
 
-/// After so many threads it is found out again how many there may be: the rest of the program may have taken memory
-/// mappings, and to count them takes some 40 ms where there are 10,000.
+/// After so many starts the ceiling is counted again, since the rest of the program may have taken memory mappings.
+/// With 10,000 mappings that takes some 40 ms.
 const STARTS_A_LOOK: usize = 500;
 
-/// How long it is taken for granted that there is no room for a thread.
+/// How long a full ceiling is believed before it is counted again.
 const NO_ROOM: Duration = Duration::from_secs(1);
 
 impl Threads {
@@ -322,7 +323,7 @@ impl Threads {
             Some((ceiling, _)) if self.running < ceiling => self.started >= STARTS_A_LOOK,
             Some((_, looked)) => looked.elapsed() >= NO_ROOM,
         };
-        // Where it cannot be found out, as without a descriptor, what was seen last holds.
+        // If it cannot be counted, as without a free descriptor, the last number holds.
         if let Some(ceiling) = is_due.then(|| sys::thread_ceiling_now(self.running)).flatten() {
             (self.ceiling, self.started) = (Some((ceiling, Instant::now())), 0);
         }
