@@ -1,4 +1,4 @@
-//! Making a socket: binding one, and taking over one that exists.
+//! Binding a socket, and taking over one that exists.
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -15,14 +15,14 @@ use crate::error::{Error, Result};
 use crate::sys;
 
 impl SocketOptions {
-    /// Makes the socket and binds it, bind(2). Port 0 has the system choose a free one. A bare port is on every
-    /// interface; a name is looked up, which blocks as long as the resolver does. Of a list, the first address that can
-    /// be bound counts.
+    /// Makes the socket and binds it, bind(2). For port 0 the system chooses a free port. A bare port is bound on every
+    /// interface. A name is looked up, which blocks as long as the resolver does. Of a list, the first address that can
+    /// be bound is used.
     ///
     /// # Errors
     /// `EADDRINUSE` if another socket has the address, `EADDRNOTAVAIL` if this machine has no such address, `EACCES`
-    /// for a port that is reserved, `EINVAL` for an address of the other family, `ENOTFOUND` for an unknown name;
-    /// `ERR_OUT_OF_RANGE`, `ERR_INVALID_ARG_VALUE` and `ERR_SOCKET_BAD_BUFFER_SIZE` name an option that cannot be.
+    /// for a reserved port, `EINVAL` for an address of the other family, `ENOTFOUND` for an unknown name.
+    /// `ERR_OUT_OF_RANGE`, `ERR_INVALID_ARG_VALUE` and `ERR_SOCKET_BAD_BUFFER_SIZE` name an invalid option.
     pub fn bind(&self, at: impl Into<Endpoint>) -> io::Result<Socket> {
         self.check()?;
         match at.into().target()? {
@@ -35,15 +35,15 @@ impl SocketOptions {
         }
     }
 
-    /// Takes over a socket of this program's own, which no other process and no other part of this one has: a
-    /// [`std::net::UdpSocket`], on Unix an `OwnedFd` too. It is a socket like one that [`bind`](Self::bind) makes. A
-    /// socket that others have too, such as a service manager or a parent process, is [adopted](Self::adopt) instead.
+    /// Takes over a socket that only this part of this program has. It may be a [`std::net::UdpSocket`], on Unix also
+    /// an `OwnedFd`. The result is a socket like one that [`bind`](Self::bind) makes. [Adopt](Self::adopt) a socket
+    /// that others have too, such as a service manager or a parent process.
     ///
-    /// It is made blocking, without timeouts of its own, and is not passed on to programs that are started
-    /// (close-on-exec). A peer that it has is kept. Of the options only those are applied that were set, and its family
-    /// is its own. [`disconnect`](Socket::disconnect) is not possible.
+    /// The socket is made blocking, without timeouts of its own, and close-on-exec, so that started programs do not get
+    /// it. It keeps its peer and its family. Only the options that were set are applied.
+    /// [`disconnect`](Socket::disconnect) is not possible.
     ///
-    /// With the default options, [`Socket::from`] is the same and cannot fail.
+    /// [`Socket::from`] does the same with the default options, and cannot fail.
     ///
     /// ```
     /// use landline::dgram::{Socket, SocketOptions};
@@ -58,8 +58,8 @@ impl SocketOptions {
     /// ```
     ///
     /// # Errors
-    /// `ERR_INVALID_FD_TYPE` if it is no UDP socket, `ERR_INVALID_ARG_VALUE` if it is not bound, or not of the family
-    /// of the options. `ERR_OUT_OF_RANGE` and others name an option that cannot be.
+    /// `ERR_INVALID_FD_TYPE` if it is not a UDP socket, `ERR_INVALID_ARG_VALUE` if it is not bound, or not of the
+    /// family of the options. `ERR_OUT_OF_RANGE` and others name an invalid option.
     #[doc(alias = "from_std")]
     pub fn own(&self, socket: impl Into<sys::OwnedHandle>) -> io::Result<Socket> {
         let (socket, at) = self.given(socket.into())?;
@@ -68,31 +68,30 @@ impl SocketOptions {
         Ok(Socket::new(socket, at, self.clone(), Origin::Owned))
     }
 
-    /// Takes over a socket that others may still have, in this process or another, such as one that a service manager
-    /// has passed on: a [`std::net::UdpSocket`], on Unix an `OwnedFd` too. One that this program alone has is better
-    /// [owned](Self::own). Its family is its own; of the options only those are applied that were set.
+    /// Takes over a socket that others may still have, in this process or another, such as one from a service manager.
+    /// It may be a [`std::net::UdpSocket`], on Unix also an `OwnedFd`. If this program alone has it, [own](Self::own)
+    /// it instead. It keeps its family. Only the options that were set are applied.
     ///
-    /// Since others may have it, it is never shut down and never connected: [`connect`](Socket::connect) gives it a
-    /// peer that this program alone sees to. [`close`](Socket::close) closes this descriptor alone. It wakes the
-    /// receivers by empty datagrams that the socket is sent from this machine, of which some may be left for the
-    /// others.
+    /// It is never shut down and never connected, since others may have it. [`connect`](Socket::connect) gives it a
+    /// peer that landline checks itself. [`close`](Socket::close) closes this descriptor alone. It wakes the receivers
+    /// by empty datagrams from this machine, a few of which the other owners may receive.
     ///
-    /// That is done only where the datagrams are expected to reach this socket and no other. They are not:
-    /// - where it has `SO_REUSEADDR` or `SO_REUSEPORT`, as those of systemd have, or is bound to a group;
-    /// - where it came with a peer;
-    /// - where it is bound to a device (`SO_BINDTODEVICE`), or to an address that this machine does not have;
-    /// - where another network namespace made it, or /proc cannot be read.
+    /// The datagrams are sent only if they are expected to reach this socket and no other. They are not expected to:
+    /// - if it has `SO_REUSEADDR` or `SO_REUSEPORT`, as systemd's sockets do, or is bound to a group
+    /// - if it came with a peer
+    /// - if it is bound to a device (`SO_BINDTODEVICE`), or to an address that this machine does not have
+    /// - if another network namespace made it, or /proc cannot be read
     ///
-    /// There it has a receive timeout of 500 ms instead, and `close` takes as long. The others see that timeout, since
-    /// it belongs to the socket: their receives fail with `EAGAIN`. It is not taken off at the end. Elsewhere the
-    /// timeout is what the giver has set, but while [`recv_timeout`](Socket::recv_timeout) waits, and one descriptor
-    /// more is open. Other settings are one for all, too. No other owner should shut the socket down while it is in
-    /// use: std's receive is not prepared for that. Made non-blocking by another owner, the socket is looked at every 2
-    /// to 16 ms. Our descriptor is not passed on to programs that are started (close-on-exec).
+    /// It has a receive timeout of 500 ms then, and `close` takes as long. The timeout belongs to the socket, so the
+    /// receives of other owners fail with `EAGAIN`. It stays set after `close`. Otherwise the timeout stays as it was,
+    /// except while [`recv_timeout`](Socket::recv_timeout) waits, and one more descriptor is open. The other settings
+    /// are shared too. No other owner should shut the socket down while it is in use, since std's receive cannot handle
+    /// that. If another owner makes it non-blocking, receivers poll it every 2 to 16 ms. Our descriptor is
+    /// close-on-exec.
     ///
     /// # Errors
-    /// `ERR_INVALID_FD_TYPE` if it is no UDP socket, `ERR_INVALID_ARG_VALUE` if it is not bound, is not of the family
-    /// of the options, or is in non-blocking mode, which is not changed because that too is shared: call
+    /// `ERR_INVALID_FD_TYPE` if it is not a UDP socket. `ERR_INVALID_ARG_VALUE` if it is not bound, is not of the
+    /// family of the options, or is in non-blocking mode. That mode is shared too, so it is not changed here. Call
     /// `set_nonblocking(false)` first.
     #[doc(alias = "fd")]
     pub fn adopt(&self, socket: impl Into<sys::OwnedHandle>) -> io::Result<Socket> {
@@ -107,12 +106,12 @@ impl SocketOptions {
         Ok(Socket::new(socket, at, self.clone(), Origin::Adopted))
     }
 
-    /// A UDP socket that exists already, and is bound, with its address.
+    /// An existing UDP socket that is bound, with its address.
     fn given(&self, socket: sys::OwnedHandle) -> Result<(socket2::Socket, SocketAddr)> {
         self.check()?;
         let socket = socket2::Socket::from(socket);
         let is = |kind| socket.r#type().is_ok_and(|known| known == kind);
-        // It fails where the descriptor is none of a socket.
+        // It fails if the descriptor is not a socket's.
         let at = match socket.local_addr().ok().and_then(|at| at.as_socket()) {
             Some(at) if is(Type::DGRAM) && sys::is_udp(&socket) => at,
             at => {
@@ -138,13 +137,13 @@ impl SocketOptions {
         Ok(socket)
     }
 
-    /// A socket with what has to be set before it is bound. It runs code of the program's.
+    /// A socket with the settings that must come before bind(2). Calls code of the program's.
     pub(crate) fn prepare(&self, at: SocketAddr) -> Result<UdpSocket> {
         let failed = |error: io::Error| Error::call("bind", &error).at(at);
         let socket = socket2::Socket::new(Domain::for_address(at), Type::DGRAM, Some(Protocol::UDP)).map_err(failed)?;
         if at.is_ipv6() {
-            // Said explicitly, since systems have different defaults. OpenBSD knows no other way and refuses to be
-            // asked.
+            // Set explicitly, since systems have different defaults. OpenBSD has one behaviour only and rejects the
+            // option.
             match socket.set_only_v6(self.ipv6_only) {
                 Err(error) if self.ipv6_only => return Err(failed(error)),
                 _ => {}
@@ -157,27 +156,27 @@ impl SocketOptions {
             sys::reuse_port(&socket).map_err(failed)?;
         }
         if self.recv_buffer_size.is_none() {
-            // Some systems clip what is too much, others refuse it.
+            // Some systems clip a size that is too large. Others reject it.
             let mut size = RECV_BUFFER;
             while socket.set_recv_buffer_size(size).is_err() && size > 65_536 {
                 size /= 2;
             }
         }
         if self.send_buffer_size.is_none() && socket.send_buffer_size().is_ok_and(|size| size < SEND_BUFFER) {
-            // Refused, it leaves what there was, and the sends that are too large say so.
+            // If it fails, the old size stays, and sends that are too large fail.
             let _ = socket.set_send_buffer_size(SEND_BUFFER);
         }
         self.before_bind.run(&socket).map_err(|error| error.at(at))?;
         Ok(socket.into())
     }
 
-    /// Binds it, and sets what else is asked for.
+    /// Binds it, and applies the other options.
     pub(crate) fn bind_prepared(&self, socket: &UdpSocket, at: SocketAddr) -> Result<()> {
         SockRef::from(socket).bind(&at.into()).map_err(|error| Error::call("bind", &error).at(at))?;
         self.apply(socket, at.is_ipv6())
     }
 
-    /// Sets what can be set on a bound socket as well, as far as the options ask for it.
+    /// Applies the options that can be set on a bound socket.
     fn apply(&self, socket: &UdpSocket, v6: bool) -> Result<()> {
         if let Some(bytes) = self.recv_buffer_size {
             udp::recv_buffer_size(socket, bytes)?;
@@ -200,15 +199,15 @@ impl SocketOptions {
         Ok(())
     }
 
-    /// Binds to every interface: a socket of both families, unless one is asked for, or one of IPv4 where the system
-    /// has none that reaches both.
+    /// Binds to every interface. Without a family in the options it makes a socket of both families, or one of IPv4 if
+    /// the system has no socket that reaches both.
     fn bind_everywhere(&self, port: u16) -> Result<Socket> {
         let (v6, v4) = ((Ipv6Addr::UNSPECIFIED, port).into(), (Ipv4Addr::UNSPECIFIED, port).into());
         match self.family {
             Some(Family::Ipv6) => self.bind_to(v6),
             Some(_) => self.bind_to(v4),
             None => match self.open(v6) {
-                // It sends by IPv4 where there is a choice.
+                // It prefers IPv4 for sending.
                 Ok(socket) if udp::is_dual_stack(&socket) => {
                     SocketOptions { family: Some(Family::Ipv4), ..self.clone() }.made(socket)
                 }
@@ -228,18 +227,18 @@ impl SocketOptions {
         Ok(Socket::new(socket, local, self.clone(), Origin::Made))
     }
 
-    /// The address as a socket of the family has it that is asked for; an error if it is of the other one.
+    /// The address in the form of the options' family. An error if it is of the other family.
     fn of_family(&self, at: SocketAddr) -> Result<SocketAddr> {
         match (self.family, at.ip().to_canonical()) {
             (Some(Family::Ipv6), _) if at.is_ipv6() => Ok(at),
-            // An IPv4 address in IPv6's form means the IPv4 address; a socket of IPv6 has no other form for it.
+            // An IPv4-mapped address means the IPv4 address. An IPv6 socket has no other form for it.
             (None | Some(Family::Ipv4), ip) if ip.is_ipv4() => Ok((ip, at.port()).into()),
             (None, _) => Ok(at),
             _ => Err(Error::coded("bind", io::ErrorKind::InvalidInput, "EINVAL").at(at)),
         }
     }
 
-    /// The addresses of a name, of the family that is asked for, or else of IPv4 if it has any.
+    /// The addresses of a name, of the options' family, or else of IPv4 if it has any.
     fn look_up(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>> {
         match resolve(host, port, self.family.or((!has_zone(host)).then_some(Family::Ipv4))) {
             Err(error) if self.family.is_none() && error.kind() == io::ErrorKind::NotFound => {
@@ -251,7 +250,7 @@ impl SocketOptions {
 }
 
 impl From<UdpSocket> for Socket {
-    /// Takes over a socket of std's that this program alone has, as [`SocketOptions::own`] does, with the default
+    /// Takes over a socket of std's that this program alone has, as [`SocketOptions::own`] does with the default
     /// options.
     fn from(socket: UdpSocket) -> Socket {
         let socket = alone(socket.into());
@@ -260,8 +259,8 @@ impl From<UdpSocket> for Socket {
     }
 }
 
-/// Makes a socket that this program alone has block, and for as long as it takes, and keeps it from programs that are
-/// started. What fails here makes the first receive or send fail.
+/// Makes a socket that this program alone has blocking, without timeouts, and close-on-exec. If that fails, the first
+/// receive or send will fail.
 fn alone(socket: socket2::Socket) -> UdpSocket {
     let _ = sys::close_on_exec(&socket);
     let _ = socket.set_nonblocking(false);

@@ -5,9 +5,9 @@ use crate::dgram::socket::Socket;
 use crate::events::{CloseSignal, Events, Feed, Source, channel};
 
 impl Socket {
-    /// Receives on a thread of its own, and sends each event into a channel that holds `n` at most; 0 hands each one
-    /// over. While it is full nothing is received, and what arrives waits in the [receive
-    /// buffer](Socket::recv_buffer_size). Dropping the [`Events`] closes the socket; [`SocketEvent::Close`] is the last
+    /// Receives on a thread of its own, and sends each event into a channel that holds at most `n`. With 0 the thread
+    /// waits until each event is received. While the channel is full, datagrams wait in the [receive
+    /// buffer](Socket::recv_buffer_size). Dropping the [`Events`] closes the socket. [`SocketEvent::Close`] is the last
     /// event.
     ///
     /// ```
@@ -31,7 +31,7 @@ impl Socket {
     ///
     /// # Errors
     /// `ERR_SOCKET_DGRAM_NOT_RUNNING` if the socket is closed. `ERR_OUT_OF_RANGE` for more than 1,048,576 events. The
-    /// thread cannot be started.
+    /// system's error if the thread cannot be started.
     #[inline]
     pub fn events(&self, n: usize) -> io::Result<Events<SocketEvent>> {
         channel(n, |feed| self.feed(feed))
@@ -47,7 +47,7 @@ impl Socket {
             socket.each(|socket, event| {
                 let is_close = matches!(event, SocketEvent::Close);
                 let event = event.into_owned();
-                // This one is sent even so.
+                // `Close` is sent even then.
                 if feed.send(event, (!is_close).then_some(&closed)).is_err() {
                     socket.close();
                 }

@@ -20,21 +20,22 @@ use crate::sync::poison::{lock, write};
 use crate::sys;
 
 impl Socket {
-    /// Gives the socket a peer: [`send`](Socket::send) goes there, and only what comes from there is received, which
-    /// the system sees to. connect(2)
+    /// Gives the socket a peer, connect(2). [`send`](Socket::send) sends to it. The system drops what comes from other
+    /// addresses.
     ///
-    /// The system is not asked for an [adopted](super::SocketOptions::adopt) socket, whose other owners would get the
-    /// peer too, nor where this process may not bind the address again, having given up the right to a reserved port,
-    /// since [`disconnect`](Socket::disconnect) could not be done then. What others send takes up the receive buffer of
-    /// such a socket and is thrown away when it is received, and `ECONNREFUSED` is not told.
+    /// In two cases the system is not asked, and landline drops what other addresses send. That takes up the receive
+    /// buffer until it is received, and there is no `ECONNREFUSED`. One case is an
+    /// [adopted](super::SocketOptions::adopt) socket, whose other owners would get the peer too. The other is a process
+    /// that may not bind the address again, since it has given up the right to a reserved port, and could not
+    /// [`disconnect`](Socket::disconnect).
     ///
-    /// It sends nothing, so it does not tell whether anybody listens. That shows later: after a send that found nobody,
-    /// the next receive or send is told `ECONNREFUSED`, once, and the socket goes on. A name is looked up, which blocks
-    /// as long as the resolver does. Of a list, one address counts, as in [`send_to`](Socket::send_to).
-    /// [`address`](Socket::address) stays; a wildcard is not narrowed.
+    /// It sends nothing, so it does not fail if no program listens there. After a send to such a peer, the next receive
+    /// or send returns `ECONNREFUSED`, once, and the socket stays usable. A name is looked up, which blocks as long as
+    /// the resolver does. Of a list, one address is used, as in [`send_to`](Socket::send_to).
+    /// [`address`](Socket::address) does not change, and a wildcard stays a wildcard.
     ///
     /// # Errors
-    /// `ERR_SOCKET_DGRAM_IS_CONNECTED` if it has a peer: [`disconnect`](Socket::disconnect) first.
+    /// `ERR_SOCKET_DGRAM_IS_CONNECTED` if it has a peer. [`disconnect`](Socket::disconnect) first.
     /// `ERR_SOCKET_BAD_PORT` for port 0, `EINVAL` for an address of the other family, `ENOTFOUND` for an unknown name,
     /// `ENETUNREACH` without a route, `ERR_IP_BLOCKED` for an address on the
     /// [list](super::SocketOptions::send_block_list), `ERR_SOCKET_DGRAM_NOT_RUNNING` once closed.
@@ -55,29 +56,29 @@ impl Socket {
         Ok(())
     }
 
-    /// Takes the peer away: the socket receives from everyone again, at the same address and port, and receivers that
-    /// are blocked go on being so.
+    /// Removes the peer. The socket receives from all addresses again, at the same address and port. Blocked receivers
+    /// stay blocked.
     ///
-    /// There is no safe call for it, so the socket is replaced by another one on the same address, with the same
-    /// settings and groups, in the time of some microseconds. What had arrived is kept and received first, in order,
-    /// unless there is another peer by then. As much is kept as fits into a receive buffer; what is more, from
-    /// connecting and disconnecting again without receiving, is [`lost`](Socket::lost).
+    /// There is no safe call for it. So another socket replaces this one within some microseconds, on the same address,
+    /// with the same settings and groups. Datagrams that had arrived are kept and received first, in order, unless
+    /// there is another peer by then. They are kept up to the size of the receive buffer. Beyond it, after connecting
+    /// and disconnecting several times without receiving, they are [`lost`](Socket::lost).
     ///
-    /// These may be lost without being counted:
-    /// - multicast that arrives while the sockets change places;
-    /// - what another thread sends at that moment by [`send`](Socket::send), though it is told that it was sent;
-    /// - what arrives during the call, on systems that do not let two sockets have one address for a moment.
+    /// These datagrams may be lost without being counted:
+    /// - multicast that arrives during the replacement
+    /// - a [`send`](Socket::send) in another thread at that moment, although it returned `Ok`
+    /// - what arrives during the call, on systems where two sockets cannot have one address for a moment
     ///
-    /// The port stays even where the system had chosen it, which plain connect(2) with `AF_UNSPEC` would give up.
+    /// The port stays the same even if the system had chosen it. A plain connect(2) with `AF_UNSPEC` would give it up.
     ///
     /// # Errors
-    /// `ERR_SOCKET_DGRAM_NOT_CONNECTED` if there is no peer, `ENOTSUP` for an [adopted](super::SocketOptions::adopt)
-    /// socket that came with its peer: its giver's would stay connected and get what is sent to this one. `ENOTSUP` too
-    /// for one that was [given](super::SocketOptions::own): what its giver has set could not be set again. `EACCES` if
-    /// the right to bind a reserved port was given up since [`connect`](Socket::connect): the socket keeps its peer;
-    /// give the right up before, or bind a new socket. `ERR_SOCKET_DGRAM_NOT_RUNNING` once closed. A code of `bind` is
-    /// one of a shortage, mostly of descriptors; nothing has changed then. Only where the old socket has to go first
-    /// can the port be taken by another program in between, and then the socket is closed.
+    /// `ERR_SOCKET_DGRAM_NOT_CONNECTED` if there is no peer. `ENOTSUP` for an [adopted](super::SocketOptions::adopt)
+    /// socket that came with its peer, since its other owners would stay connected and get what is sent to this one.
+    /// `ENOTSUP` too for an [owned](super::SocketOptions::own) one, since the settings that it came with are not known.
+    /// `EACCES` if the right to bind a reserved port was given up since [`connect`](Socket::connect). The socket keeps
+    /// its peer then. Give the right up before, or bind a new socket. `ERR_SOCKET_DGRAM_NOT_RUNNING` once closed. A
+    /// code of `bind` is a shortage, usually of descriptors, and nothing has changed. On systems where the old socket
+    /// must be closed first, another program can take the port in between. Then the socket is closed.
     pub fn disconnect(&self) -> io::Result<()> {
         let mut not_rejoined = Vec::new();
         let is_replaced = {
@@ -88,10 +89,10 @@ impl Socket {
             let setup = self.setup();
             (setup.options.clone(), setup.local)
         };
-        // It runs code of the program's, so it is done before any lock is held.
+        // It calls code of the program's, so it comes before any lock.
         let prepared = if is_replaced { options.prepare(local) } else { Err(not_connected()) };
         let done = self.replace(prepared, &mut not_rejoined);
-        // The hook is called only now, when no lock is held.
+        // The hook is called now that no lock is held.
         for error in not_rejoined {
             self.0.reporter.tell(|| Report::Failed { connection: None, error, udp: true });
         }
@@ -114,11 +115,11 @@ impl Socket {
         Ok(self.open()?.peer.get().map(canonical).ok_or_else(not_connected)?)
     }
 
-    /// `prepared` is the socket to be bound in the place of this one, if one can be had.
+    /// `prepared` is the new socket, which is not bound yet.
     fn replace(&self, prepared: Result<UdpSocket>, not_rejoined: &mut Vec<Error>) -> std::result::Result<(), Failed> {
         let inner = &*self.0;
         let setup = lock(&inner.setup);
-        // Held to the end: sends and receives that begin now wait for the new socket.
+        // Held to the end. Sends and receives that begin now wait for the new socket.
         let mut slot = write(&inner.slot);
         let old = slot.open.clone().ok_or_else(|| Failed::AsBefore(not_running()))?;
         if !old.peer.exists() {
@@ -138,8 +139,8 @@ impl Socket {
                 return Err(Failed::AsBefore(error.clone()));
             }
         }
-        // From here on what comes from the peer goes to the new socket, and what the old one has can be counted. If it
-        // cannot be connected to its waker, to itself; then a send that has begun may come back.
+        // From here on the peer's datagrams go to the new socket, and those of the old one can be counted. Without a
+        // waker the old one is connected to itself, and a send in progress may come back.
         if old.waker().is_err() {
             let _ = old.socket.local_addr().and_then(|own| old.socket.connect(own));
         }
@@ -161,22 +162,22 @@ impl Socket {
     }
 }
 
-/// Whether this process may bind its address again, as `disconnect` has to after connect(2). It may not where it has
-/// given up the right to bind a reserved port. No socket is bound: the address is taken.
+/// Whether this process may bind its address again, as `disconnect` has to after connect(2). It may not if it has given
+/// up the right to bind a reserved port. This binds no socket, since the address is in use.
 fn may_bind_again(local: SocketAddr) -> bool {
     !UdpSocket::bind(local).is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
 }
 
-/// What a failure has left.
+/// The state after a failure.
 enum Failed {
     AsBefore(Error),
     Closed(Error),
 }
 
-/// Binds a second socket to the address of the first, with the settings that the first has now.
+/// Binds a second socket to the address of the first, with the current settings of the first.
 fn bind_beside(old: &UdpSocket, new: &UdpSocket, setup: &Setup) -> Result<()> {
     let share = |socket: &UdpSocket, share| {
-        // Where this fails, so will bind.
+        // If this fails, so will bind.
         let _ = sys::share_address(&SockRef::from(socket), share);
     };
     if setup.options.reuse_address {
@@ -192,7 +193,7 @@ fn bind_beside(old: &UdpSocket, new: &UdpSocket, setup: &Setup) -> Result<()> {
     bound
 }
 
-/// Takes out what has arrived, and gives how many datagrams there was no room for.
+/// Takes out the datagrams that have arrived. Returns how many did not fit.
 fn drain(socket: &UdpSocket, carried_over: &CarriedOver) -> u64 {
     let mut thrown_away = 0;
     let mut buffer = vec![0; MAX_DATAGRAM];
@@ -203,7 +204,7 @@ fn drain(socket: &UdpSocket, carried_over: &CarriedOver) -> u64 {
     loop {
         match socket.recv_from(&mut buffer) {
             Ok((size, from)) => thrown_away += u64::from(!carried_over.push(&buffer[..size], from, limit)),
-            // The last thing the peer has to say to us is that it does not listen; there may be something behind it.
+            // The peer has closed its socket. Datagrams may stand behind this error.
             Err(error) => match error.kind() {
                 io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted => {}
                 _ => return thrown_away,

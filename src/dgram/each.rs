@@ -5,21 +5,21 @@ use crate::dgram::socket::Socket;
 use crate::error::Error;
 use crate::thread::{Running, ThreadOptions};
 
-/// What happens to a [`Socket`].
+/// An event of a [`Socket`].
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum SocketEvent<D = Vec<u8>> {
-    /// A datagram has arrived; it may be empty. It is whole.
+    /// A datagram has arrived. It is whole and may be empty.
     Message(D, RemoteInfo),
-    /// Receiving has failed, and goes on. A connected socket is told `recvmsg ECONNREFUSED` when a datagram found
-    /// nobody listening.
+    /// Receiving has failed, and continues. A connected socket gets `recvmsg ECONNREFUSED` if no program was listening
+    /// for a datagram that it sent.
     Error(Error),
-    /// The socket is closed. The last event of every loop, once.
+    /// The socket is closed. It is the last event of every loop.
     Close,
 }
 
 impl SocketEvent<&[u8]> {
-    /// The same event with bytes of its own.
+    /// The same event with its own copy of the bytes.
     pub fn into_owned(self) -> SocketEvent {
         match self {
             SocketEvent::Message(bytes, from) => SocketEvent::Message(bytes.to_vec(), from),
@@ -30,12 +30,12 @@ impl SocketEvent<&[u8]> {
 }
 
 impl Socket {
-    /// Receives until the socket is closed, and hands each event to the closure, on this thread.
+    /// Receives on this thread until the socket is closed, and hands each event to the closure.
     ///
-    /// One loop has one buffer of 65,535 bytes, so no datagram is cut. Several loops may run at once; each datagram
-    /// goes to one of them, and [`SocketEvent::Close`] to each. The closure may do anything: send, change options,
-    /// close the socket, which ends this loop after the closure has returned. While it runs, what arrives waits in the
-    /// [receive buffer](Socket::recv_buffer_size), and is [lost](Socket::lost) when that is full.
+    /// A loop has a buffer of 65,535 bytes, so no datagram is truncated. Several loops may run at once. Each datagram
+    /// goes to one of them, and [`SocketEvent::Close`] to all. The closure may do anything. It may send, change
+    /// options, or close the socket, which ends this loop after the closure has returned. While it runs, datagrams wait
+    /// in the [receive buffer](Socket::recv_buffer_size), and are [lost](Socket::lost) when that is full.
     ///
     /// ```
     /// use landline::dgram::{Socket, SocketEvent};
@@ -61,10 +61,10 @@ impl Socket {
     /// ```
     ///
     /// # Errors
-    /// The first that the closure returns: it ends the loop and closes the socket, and with it other loops, which
-    /// return `Ok`. The closure gets its [`SocketEvent::Close`] even so. A closure that panics closes the socket too.
-    /// No error of receiving ends the loop; the closure is told of each, which is followed by a growing pause where
-    /// there are many.
+    /// The first error that the closure returns. It ends the loop and closes the socket. Other loops of the socket end
+    /// with `Ok`. The closure still gets its [`SocketEvent::Close`]. A closure that panics closes the socket too. An
+    /// error of receiving does not end the loop. The closure gets each as an event. If they follow each other
+    /// closely, a growing pause comes before each.
     pub fn each<F>(&self, mut f: F) -> io::Result<()>
     where
         F: FnMut(&Socket, SocketEvent<&[u8]>) -> io::Result<()>,
@@ -86,7 +86,7 @@ impl Socket {
     }
 }
 
-/// Closes the socket when the loop ends, however it does: nobody would receive any more.
+/// Closes the socket when the loop ends, also by a panic, since nothing would receive any more.
 struct CloseAtEnd<'a>(&'a Socket);
 
 impl Drop for CloseAtEnd<'_> {

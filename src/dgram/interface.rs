@@ -6,10 +6,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use crate::error::{Error, Result};
 use crate::sys;
 
-/// Which network interface a multicast call is about: by one of its addresses, by its number, or by its name.
+/// The network interface of a multicast call, by one of its addresses, by its number or by its name.
 ///
-/// Every call that takes `impl Into<Interface>` takes an [`IpAddr`] or one of its forms, a `u32`, or a text:
-/// `"127.0.0.1"`, `"eth0"`, or Node's `"::%eth0"`.
+/// Every call that takes `impl Into<Interface>` takes an [`IpAddr`] or one of its forms, a `u32`, or a text such as
+/// `"127.0.0.1"`, `"eth0"` or Node's `"::%eth0"`.
 ///
 /// ```
 /// use landline::dgram::Interface;
@@ -31,10 +31,10 @@ enum Kind {
 }
 
 impl Interface {
-    /// Whichever the system chooses: mostly the one of the default route.
+    /// The system chooses, usually the interface of the default route.
     pub const ANY: Interface = Interface(Kind::Any);
 
-    /// The one that has this address. The unspecified address is [`ANY`](Interface::ANY).
+    /// The interface with this address. The unspecified address is [`ANY`](Interface::ANY).
     pub fn address(address: impl Into<IpAddr>) -> Interface {
         Interface::of(address.into().to_canonical())
     }
@@ -43,12 +43,12 @@ impl Interface {
         if address.is_unspecified() { Interface::ANY } else { Interface(Kind::Address(address)) }
     }
 
-    /// The one with this number, as `ip link` shows it. 0 is [`ANY`](Interface::ANY).
+    /// The interface with this number, as `ip link` shows it. 0 is [`ANY`](Interface::ANY).
     pub fn index(index: u32) -> Interface {
         if index == 0 { Interface::ANY } else { Interface(Kind::Index(index)) }
     }
 
-    /// The one with this name.
+    /// The interface with this name.
     pub fn name(name: &str) -> Interface {
         Interface(Kind::Name(name.into()))
     }
@@ -64,7 +64,7 @@ impl Interface {
         }
     }
 
-    /// Its number, where it was given by that or by its name.
+    /// Its number, if it was given by number or name.
     pub(crate) fn number(&self) -> Result<Option<u32>, NoInterface> {
         match &self.0 {
             Kind::Any | Kind::Address(_) => Ok(None),
@@ -73,7 +73,7 @@ impl Interface {
         }
     }
 
-    /// Its address, where it was not given by number or name.
+    /// Its address, if it was not given by number or name.
     pub(crate) fn v4_address(&self) -> Result<Ipv4Addr, NoInterface> {
         match &self.0 {
             Kind::Any => Ok(Ipv4Addr::UNSPECIFIED),
@@ -82,7 +82,7 @@ impl Interface {
         }
     }
 
-    /// For IPv4's calls on a socket that sends by IPv6 too: an address of IPv6 names the interface for both.
+    /// For IPv4's calls on a socket that sends by IPv6 too. An IPv6 address names the interface for both.
     pub(crate) fn v4_beside_v6(&self) -> Result<Ipv4Addr, NoInterface> {
         match &self.0 {
             Kind::Address(IpAddr::V6(_)) => sys::multicast_interface_v4(self.v6()?, None).ok_or(NoInterface::Unknown),
@@ -102,7 +102,7 @@ impl Interface {
     }
 }
 
-/// The resolver knows the numbers of interfaces: it has to, for the zone of an address.
+/// The resolver knows the numbers of interfaces, since the zone of an address needs them.
 fn index_of(name: &str) -> Result<u32, NoInterface> {
     let found = (&*format!("fe80::1%{name}"), 0).to_socket_addrs().map_err(|_| NoInterface::Unknown)?;
     let mut zones = found.filter_map(|at| match at {

@@ -1,8 +1,8 @@
-//! UDP: Node's `dgram`, blocking.
+//! UDP sockets that block, after Node's `dgram`.
 //!
-//! A [`Socket`] is bound from the start, so there is no unbound state to get wrong: a client binds port 0. It can be
-//! used in three ways: by [blocking calls](Socket::recv), by [events](Socket::each) on the thread that receives, or
-//! through a [channel](Socket::events):
+//! A [`Socket`] is always bound, so no call can find it unbound. A client binds port 0. There are three ways to
+//! receive, which are [blocking calls](Socket::recv), [events](Socket::each) on the thread that receives, and a
+//! [channel](Socket::events).
 //!
 //! ```
 //! use landline::dgram::Socket;
@@ -19,7 +19,7 @@
 //! let client = Socket::bind("127.0.0.1:0")?;
 //! client.send_to(b"hello", server.address())?;
 //! let mut buffer = [0; 100];
-//! let (reply, from) = client.recv(&mut buffer)?.expect("nobody closed it");
+//! let (reply, from) = client.recv(&mut buffer)?.expect("it is open");
 //! assert_eq!((reply, from.address()), (&b"hello"[..], server.address()));
 //!
 //! server.close();
@@ -27,17 +27,18 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 //!
-//! Datagrams are whole: each is one message, also an empty one, and none is cut without saying so. They are not safe:
-//! any may be lost, on the way or because the receiver is too slow. How many the second has cost, [`Socket::lost`]
-//! says.
+//! Each datagram is one message and arrives whole. It may be empty. If a buffer is too small for it, the receiver can
+//! see that. Datagrams may be lost, on the way or because the receiver is too slow. [`Socket::lost`] counts those that
+//! the receiver was too slow for.
 //!
 //! # One socket, several threads
-//! A [`Socket`] is a handle; clones are the same socket. Any number of threads may receive and send by it at once, and
-//! each datagram goes to one receiver. [`close`](Socket::close) ends them all.
+//! A [`Socket`] is a handle, and its clones are the same socket. Any number of threads may receive and send at once.
+//! Each datagram goes to one receiver. [`close`](Socket::close) wakes all of them.
 //!
 //! # Two addresses, one machine
-//! A socket bound to a wildcard (`0.0.0.0`, `::`) answers from the address the system chooses, which on a machine with
-//! several need not be the one it was asked at. Where that matters, bind one socket to each address.
+//! A socket bound to a wildcard (`0.0.0.0`, `::`) answers from the address that the system chooses. On a machine with
+//! several addresses that may be another one than the request was sent to. If that matters, bind one socket to each
+//! address.
 
 mod bind;
 #[cfg(feature = "channel")]

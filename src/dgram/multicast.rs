@@ -10,10 +10,10 @@ use crate::error::{Error, Result};
 use crate::sys;
 
 impl Socket {
-    /// Joins a multicast group on an interface, so that what is sent to it there is received: `IP_ADD_MEMBERSHIP`,
-    /// `IPV6_JOIN_GROUP`. The socket's port has to be the one that is sent to, and its address a wildcard or the
-    /// group's. On Linux it then gets what comes for other groups too, if another socket of this machine has joined
-    /// those. The system tells the routers of members, so joining is seen outside.
+    /// Joins a multicast group on an interface, to receive what is sent to the group there. It is `IP_ADD_MEMBERSHIP`
+    /// or `IPV6_JOIN_GROUP`. The socket must be bound to the port that is sent to, and to a wildcard or the group's
+    /// address. On Linux it also receives what comes for other groups that another socket of this machine has joined.
+    /// The system announces members to routers, so joining is visible outside.
     ///
     /// The group is an [`IpAddr`] or its text.
     ///
@@ -26,37 +26,38 @@ impl Socket {
     /// let sender = SocketOptions::udp4().bind("127.0.0.1:0")?;
     /// sender.set_multicast_interface("127.0.0.1")?;
     /// sender.send_to(b"to all", ("239.255.13.1", member.address().port()))?;
-    /// assert_eq!(member.recv(&mut [0; 100])?.expect("nobody closed it").0, b"to all");
+    /// assert_eq!(member.recv(&mut [0; 100])?.expect("it is open").0, b"to all");
     /// # Ok::<(), std::io::Error>(())
     /// ```
     ///
     /// # Errors
-    /// `EINVAL` if it is no group or one of the other family, `ENODEV` if there is no such interface, `EADDRINUSE` if
-    /// it is joined already, `ERR_INVALID_IP_ADDRESS` for a text that is no IP address, `ERR_SOCKET_DGRAM_NOT_RUNNING`
-    /// once closed.
+    /// `EINVAL` if it is not a group or is one of the other family, `ENODEV` if there is no such interface,
+    /// `EADDRINUSE` if it is joined already, `ERR_INVALID_IP_ADDRESS` for a text that is not an IP address,
+    /// `ERR_SOCKET_DGRAM_NOT_RUNNING` once closed.
     #[doc(alias = "addMembership", alias = "join_multicast_v4", alias = "join_multicast_v6")]
     pub fn join_multicast(&self, group: impl ToString, interface: impl Into<Interface>) -> io::Result<()> {
         self.change_membership("addMembership", true, Membership::new(&group.to_string(), None, interface.into())?)
     }
 
-    /// Leaves a group: `IP_DROP_MEMBERSHIP`, `IPV6_LEAVE_GROUP`.
+    /// Leaves a group, by `IP_DROP_MEMBERSHIP` or `IPV6_LEAVE_GROUP`.
     ///
     /// # Errors
-    /// `EADDRNOTAVAIL` if it is not joined; otherwise as of [`join_multicast`](Socket::join_multicast). The interface
-    /// may be given in another form than when it was joined.
+    /// `EADDRNOTAVAIL` if it is not joined. Otherwise those of [`join_multicast`](Socket::join_multicast). The
+    /// interface may be given in another form than when it was joined.
     #[doc(alias = "dropMembership", alias = "leave_multicast_v4", alias = "leave_multicast_v6")]
     pub fn leave_multicast(&self, group: impl ToString, interface: impl Into<Interface>) -> io::Result<()> {
         self.change_membership("dropMembership", false, Membership::new(&group.to_string(), None, interface.into())?)
     }
 
-    /// Joins a group for what one source sends to it: `IP_ADD_SOURCE_MEMBERSHIP`. Again for each further source.
+    /// Joins a group for what one source sends to it, `IP_ADD_SOURCE_MEMBERSHIP`. Call it again for each further
+    /// source.
     ///
-    /// The system's call takes an address of the interface and no number. So an interface without an address of IPv4,
-    /// or with one that another interface has too, is `ENODEV`.
+    /// The system call takes an address of the interface and no number. If the interface has no IPv4 address of its
+    /// own, the error is `ENODEV`.
     ///
     /// # Errors
-    /// `ENOTSUP` for IPv6, and on OpenBSD, NetBSD and DragonFly BSD, where there is no safe call for it; otherwise as
-    /// of [`join_multicast`](Socket::join_multicast).
+    /// `ENOTSUP` for IPv6, and on OpenBSD, NetBSD and DragonFly BSD, where there is no safe call for it. Otherwise
+    /// those of [`join_multicast`](Socket::join_multicast).
     #[doc(alias = "addSourceSpecificMembership", alias = "join_ssm_v4")]
     pub fn join_multicast_source(
         &self,
@@ -68,10 +69,10 @@ impl Socket {
         self.change_membership("addSourceSpecificMembership", true, membership)
     }
 
-    /// Leaves a group for one source: `IP_DROP_SOURCE_MEMBERSHIP`.
+    /// Leaves a group for one source, `IP_DROP_SOURCE_MEMBERSHIP`.
     ///
     /// # Errors
-    /// `EADDRNOTAVAIL` if it is not joined for this source, `EINVAL` if for none; otherwise as of
+    /// `EADDRNOTAVAIL` if it is not joined for this source, `EINVAL` if it is not joined for any. Otherwise those of
     /// [`join_multicast_source`](Socket::join_multicast_source).
     #[doc(alias = "dropSourceSpecificMembership", alias = "leave_ssm_v4")]
     pub fn leave_multicast_source(
@@ -84,17 +85,18 @@ impl Socket {
         self.change_membership("dropSourceSpecificMembership", false, membership)
     }
 
-    /// Sets the interface that multicast datagrams are sent by: `IP_MULTICAST_IF`, `IPV6_MULTICAST_IF`.
-    /// [`Interface::ANY`] leaves it to the system again. Default: [`Interface::ANY`].
+    /// Sets the interface that sends multicast datagrams, `IP_MULTICAST_IF` or `IPV6_MULTICAST_IF`. With
+    /// [`Interface::ANY`] the system chooses again. Default: [`Interface::ANY`].
     ///
-    /// On a socket that reaches both families it is set for both, or for none if one fails, as on macOS and the BSDs,
-    /// where an IPv6 socket has no such setting of IPv4: make the socket [`ipv6_only`](super::SocketOptions::ipv6_only)
-    /// there. The setting of IPv4 takes an address of the interface and no number, as
+    /// On a socket that reaches both families it is set for both, or for none if one fails. On macOS and the BSDs an
+    /// IPv6 socket has no such setting for IPv4, so make the socket [`ipv6_only`](super::SocketOptions::ipv6_only)
+    /// there. The setting for IPv4 takes an address of the interface and no number, as in
     /// [`join_multicast_source`](Socket::join_multicast_source).
     ///
     /// # Errors
-    /// `EADDRNOTAVAIL` if no interface has the address, `ENODEV` if none has the name or number or, for IPv4, if it has
-    /// no address of its own, `EINVAL` for an address of the other family, `ERR_SOCKET_DGRAM_NOT_RUNNING` once closed.
+    /// `EADDRNOTAVAIL` if no interface has the address. `ENODEV` if no interface has the name or number or, for IPv4,
+    /// if it has no address of its own. `EINVAL` for an address of the other family. `ERR_SOCKET_DGRAM_NOT_RUNNING`
+    /// once closed.
     #[doc(alias = "setMulticastInterface", alias = "set_multicast_if_v4", alias = "set_multicast_if_v6")]
     pub fn set_multicast_interface(&self, interface: impl Into<Interface>) -> io::Result<()> {
         self.send_by(interface.into())
@@ -114,7 +116,7 @@ impl Socket {
             setup.memberships.push(membership);
             return Ok(());
         }
-        // Asked while the socket is a member, so that no router is told anything by it.
+        // Found out while the socket is still a member, so that no router hears of it.
         let left = left_by(&setup, &membership);
         change(&open.socket, setup.v6, call, false, &membership)?;
         let mut left = left.into_iter();
@@ -123,7 +125,7 @@ impl Socket {
     }
 }
 
-/// Puts a new socket into the groups of the one before it, and gives what failed.
+/// Joins the groups of the socket before this one. Returns the errors.
 pub(crate) fn rejoin(socket: &UdpSocket, setup: &Setup) -> Vec<Error> {
     let by = setup.interface.iter().map(|interface| send_by(socket, setup, interface));
     let joined = setup.memberships.iter().map(|membership| {
@@ -167,8 +169,8 @@ fn change(socket: &UdpSocket, v6: bool, call: &'static str, join: bool, membersh
     changed.map_err(|error| Error::call(call, &error))
 }
 
-/// Which of the memberships a socket is no more in once it has left by this one: the same interface may have been given
-/// in another form. That is seen by a socket that joins in the one form and leaves in the other.
+/// Which of the memberships end when the socket leaves this one, since the interface may have been given in another
+/// form. A probe socket joins in one form and leaves in the other.
 fn left_by(setup: &Setup, leaving: &Membership) -> Vec<bool> {
     let is_one = |member: &Membership| {
         if member.group != leaving.group || (leaving.source.is_some() && leaving.source != member.source) {
@@ -184,11 +186,11 @@ fn left_by(setup: &Setup, leaving: &Membership) -> Vec<bool> {
     };
     let mut left: Vec<bool> = setup.memberships.iter().map(is_one).collect();
     if leaving.group.is_ipv6() && leaving.interface == Interface::ANY {
-        // Without an interface the one that was joined last is left.
+        // Without an interface, the group that was joined last is left.
         let last = left.iter().rposition(|left| *left);
         left.iter_mut().enumerate().for_each(|(i, left)| *left = Some(i) == last);
     }
-    // A group that was joined once is left, whatever its interface is called by now.
+    // A group that was joined once is left, whatever the name of its interface is by now.
     let mut same = (0..left.len()).filter(|i| {
         let member = &setup.memberships[*i];
         member.group == leaving.group && (leaving.source.is_none() || member.source == leaving.source)

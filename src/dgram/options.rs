@@ -11,14 +11,14 @@ use crate::report::{Report, Reporter};
 use crate::sys;
 use crate::thread::ThreadOptions;
 
-/// What a receive buffer is asked to hold unless one says otherwise. At 200,000 datagrams a second the usual default of
-/// 208 KiB lost a third of them, this lost none.
+/// The default size of the receive buffer. At 200,000 datagrams a second the usual default of 208 KiB lost a third of
+/// them and this size lost none.
 pub(crate) const RECV_BUFFER: usize = 4 << 20;
 
-/// The least a send buffer must hold so that the largest datagram can be sent. It is less by default on macOS.
+/// The smallest send buffer that can send the largest datagram. The default is less on macOS.
 pub(crate) const SEND_BUFFER: usize = 65_535;
 
-/// How a [`Socket`](crate::dgram::Socket) is to be made, and then [`bind`](SocketOptions::bind) makes it.
+/// Options of a [`Socket`](crate::dgram::Socket). [`bind`](SocketOptions::bind) makes it.
 ///
 /// ```
 /// use landline::dgram::SocketOptions;
@@ -55,8 +55,8 @@ impl Default for SocketOptions {
 }
 
 impl SocketOptions {
-    /// The defaults, as each option names its own. The family is that of the address that is bound, or of the socket
-    /// that is given: both for a bare port, and IPv4 for a name that has an address of IPv4.
+    /// The defaults, which each option names. The family is that of the bound address or of the socket that is taken
+    /// over. A bare port is bound for both families. A name with an IPv4 address is bound for IPv4.
     pub fn new() -> SocketOptions {
         SocketOptions {
             family: None,
@@ -78,28 +78,28 @@ impl SocketOptions {
         }
     }
 
-    /// A socket for IPv4, and for nothing else.
+    /// A socket for IPv4 alone.
     pub fn udp4() -> SocketOptions {
         SocketOptions { family: Some(Family::Ipv4), ..SocketOptions::new() }
     }
 
-    /// A socket for IPv6, and for IPv4 too where it is bound to `::`, unless [`ipv6_only`](Self::ipv6_only) is set.
-    /// IPv4 peers show their IPv4 address.
+    /// A socket for IPv6. Bound to `::`, it is for IPv4 too, unless [`ipv6_only`](Self::ipv6_only) is set. IPv4 peers
+    /// have their IPv4 address.
     pub fn udp6() -> SocketOptions {
         SocketOptions { family: Some(Family::Ipv6), ..SocketOptions::new() }
     }
 
-    /// Lets several sockets that all ask for it have one address: `SO_REUSEADDR`, with `SO_REUSEPORT` on macOS and the
-    /// BSDs. Each of them gets every multicast and broadcast datagram, but only one of them the others; on Linux the
-    /// last one bound. Default: no.
+    /// Lets several sockets that all set it have one address. It is `SO_REUSEADDR`, with `SO_REUSEPORT` on macOS and
+    /// the BSDs. Each of them gets every multicast and broadcast datagram. Only one of them gets each other datagram,
+    /// on Linux the one bound last. Default: no.
     #[doc(alias = "reuseAddr")]
     pub fn reuse_address(mut self, reuse: bool) -> SocketOptions {
         self.reuse_address = reuse;
         self
     }
 
-    /// Lets several sockets that all ask for it, of one user, share one address, so that each peer is served by one of
-    /// them: `SO_REUSEPORT`. [`bind`](Self::bind) fails with `ENOTSUP` where there is no such thing, as on Windows.
+    /// Lets several sockets of one user that all set it share one address, so that each peer is served by one of them.
+    /// It is `SO_REUSEPORT`. [`bind`](Self::bind) fails with `ENOTSUP` if the system does not have it, as on Windows.
     /// Default: no.
     #[doc(alias = "reusePort")]
     pub fn reuse_port(mut self, reuse: bool) -> SocketOptions {
@@ -107,15 +107,15 @@ impl SocketOptions {
         self
     }
 
-    /// Keeps a socket bound to `::` from taking IPv4's port as well: `IPV6_V6ONLY`. Default: no.
+    /// Keeps a socket bound to `::` from taking IPv4's port as well. It is `IPV6_V6ONLY`. Default: no.
     #[doc(alias = "ipv6Only")]
     pub fn ipv6_only(mut self, only: bool) -> SocketOptions {
         self.ipv6_only = only;
         self
     }
 
-    /// How many bytes the system may keep until they are received: `SO_RCVBUF`. The system may grant less without
-    /// saying so; [`Socket::recv_buffer_size`](crate::dgram::Socket::recv_buffer_size) tells. Default: 4 MiB, or as
+    /// How many bytes the system may keep until they are received, `SO_RCVBUF`. The system may grant less without an
+    /// error. [`Socket::recv_buffer_size`](crate::dgram::Socket::recv_buffer_size) has the size. Default: 4 MiB, or as
     /// much of it as the system grants.
     #[doc(alias = "recvBufferSize")]
     pub fn recv_buffer_size(mut self, bytes: usize) -> SocketOptions {
@@ -123,7 +123,7 @@ impl SocketOptions {
         self
     }
 
-    /// How many bytes the system may keep until they are sent: `SO_SNDBUF`. Default: the system's, or 65,535 where that
+    /// How many bytes the system may keep until they are sent, `SO_SNDBUF`. Default: the system's, or 65,535 where that
     /// is less.
     #[doc(alias = "sendBufferSize")]
     pub fn send_buffer_size(mut self, bytes: usize) -> SocketOptions {
@@ -131,27 +131,28 @@ impl SocketOptions {
         self
     }
 
-    /// How many routers a datagram may pass, 1 to 255: `IP_TTL`, `IPV6_UNICAST_HOPS`. Default: the system's, mostly 64.
+    /// How many routers a datagram may pass, 1 to 255. It is `IP_TTL` or `IPV6_UNICAST_HOPS`. Default: the system's,
+    /// mostly 64.
     pub fn ttl(mut self, hops: u32) -> SocketOptions {
         self.ttl = Some(hops);
         self
     }
 
-    /// Allows sending to broadcast addresses: `SO_BROADCAST`. Default: no.
+    /// Allows sending to broadcast addresses, `SO_BROADCAST`. Default: no.
     pub fn broadcast(mut self, allow: bool) -> SocketOptions {
         self.broadcast = Some(allow);
         self
     }
 
-    /// Calls `hook` with the descriptor of each socket that [`bind`](Self::bind) makes, borrowed, before
-    /// bind(2): for what landline has no option for, such as a device, a mark, or an address that this machine
-    /// does not have yet. It is `AsFd`, on Windows `AsSocket`. Its error is that of `bind`: `before_bind` with
-    /// the code of the system, or an error of the program's own.
-    /// [`disconnect`](crate::dgram::Socket::disconnect), which makes the socket anew, calls it again.
+    /// Calls `hook` with the borrowed descriptor of each socket that [`bind`](Self::bind) makes, before bind(2). It is
+    /// for settings that landline has no option for, such as a device, a mark, or an address that this machine does not
+    /// have yet. The descriptor is `AsFd`, on Windows `AsSocket`. If the hook fails, `bind` returns `before_bind` with
+    /// the code of the system, or the program's own error. [`disconnect`](crate::dgram::Socket::disconnect) makes a new
+    /// socket and calls the hook again.
     ///
-    /// It runs on the calling thread, and no lock is held. The descriptor is not closed while it runs. It must
-    /// not bind or connect the socket, nor make it non-blocking. A panic in it is the caller's; the socket is
-    /// closed then. Default: none.
+    /// It runs on the calling thread without a lock. The descriptor stays open while it runs. It must not bind or
+    /// connect the socket, nor make it non-blocking. If it panics, the socket is closed and the panic reaches the
+    /// caller. Default: none.
     ///
     /// ```
     /// use landline::dgram::SocketOptions;
@@ -181,30 +182,30 @@ impl SocketOptions {
         self
     }
 
-    /// What the name of that thread begins with; behind it stands `recv` and the socket's address. Default: `landline`.
+    /// What the name of that thread begins with. `recv` and the socket's address follow. Default: `landline`.
     pub fn thread_name(mut self, name: impl Into<Cow<'static, str>>) -> SocketOptions {
         self.threads.thread_name = name.into();
         self
     }
 
-    /// Datagrams from these addresses are thrown away unseen. The rules may be changed while the socket is in use.
-    /// Default: none.
+    /// Drops datagrams from these addresses when they are received. The rules may be changed while the socket is in
+    /// use. Default: none.
     #[doc(alias = "receiveBlockList")]
     pub fn receive_block_list(mut self, list: &BlockList) -> SocketOptions {
         self.receive_block_list = Some(list.clone());
         self
     }
 
-    /// Sending or connecting to these addresses is an error, `ERR_IP_BLOCKED`, and nothing is sent; to a wildcard, if
-    /// the loopback address that is meant is one of them. The rules may be changed while the socket is in use, and hold
-    /// for the peer of a connected one. Default: none.
+    /// Rejects sending and connecting to these addresses with `ERR_IP_BLOCKED`. Nothing is sent. A wildcard is rejected
+    /// if the loopback address that it means is one of them. The rules may be changed while the socket is in use. They
+    /// hold for the peer of a connected socket too. Default: none.
     #[doc(alias = "sendBlockList")]
     pub fn send_block_list(mut self, list: &BlockList) -> SocketOptions {
         self.send_block_list = Some(list.clone());
         self
     }
 
-    /// Lets `cancel` close the socket, as [`close`](crate::dgram::Socket::close) does. If it was fired before, the
+    /// Lets `cancel` close the socket, as [`close`](crate::dgram::Socket::close) does. If it was cancelled before, the
     /// socket is closed as soon as it is bound. Default: none.
     #[doc(alias = "signal")]
     pub fn cancel(mut self, cancel: &Cancel) -> SocketOptions {
@@ -212,14 +213,14 @@ impl SocketOptions {
         self
     }
 
-    /// Calls `hook` for whatever happens to the socket: an error of receiving, closing, closed. Printed, each
-    /// [`Report`] is a line of a log. Default: none.
+    /// Calls `hook` for errors of receiving, and when the socket is closing and closed. Each [`Report`] prints as a
+    /// line of a log. Default: none.
     pub fn report(mut self, hook: impl Fn(&Report) + Send + Sync + 'static) -> SocketOptions {
         self.reporter = Reporter::new(hook);
         self
     }
 
-    /// Whether every option can be, before there is a socket.
+    /// Whether the options are valid, before a socket is made.
     pub(crate) fn check(&self) -> Result<()> {
         self.threads.check()?;
         self.recv_buffer_size.map_or(Ok(()), udp::check_buffer_size)?;

@@ -14,20 +14,20 @@ use crate::sync::deadline::Deadline;
 use crate::sync::poison::lock;
 use crate::sys;
 
-/// No datagram is larger, so a buffer of this size cuts none.
+/// The largest datagram. A buffer of this size truncates none.
 pub(crate) const MAX_DATAGRAM: usize = 65_535;
 
-/// How long a receive with a timeout, or one that does not wait, goes on past its time while it throws away what is not
-/// for the program: long enough for hundreds of datagrams, so that one behind them is found.
+/// How long a receive continues past its time while it drops datagrams that are not for the program. It is long enough
+/// for hundreds, so that one behind them is found.
 const SKIPPING: Duration = Duration::from_millis(1);
 
-/// How long a receive pauses between looks at a socket that others have made non-blocking.
+/// How long a receive waits between polls of a socket that another owner has made non-blocking.
 const LEAST_PAUSE: Duration = Duration::from_millis(2);
 const MOST_PAUSE: Duration = Duration::from_millis(16);
 
 /// Where a datagram came from, and how large it was.
 ///
-/// It goes wherever an [`Endpoint`] does, so `socket.send_to(reply, &from)` answers.
+/// It is an [`Endpoint`], so `socket.send_to(reply, &from)` answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[doc(alias = "rinfo")]
 pub struct RemoteInfo {
@@ -37,18 +37,19 @@ pub struct RemoteInfo {
 }
 
 impl RemoteInfo {
-    /// The sender. IPv4 senders have their IPv4 address on a dual-stack socket too; link-local ones have a zone.
+    /// The sender. An IPv4 sender has its IPv4 address on a dual-stack socket too. A link-local sender has a zone.
     #[doc(alias = "port")]
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// The datagram's size in bytes, also where the buffer was smaller.
+    /// The datagram's size in bytes, also if the buffer was smaller.
     pub fn size(&self) -> usize {
         self.size
     }
 
-    /// Whether the buffer was smaller than the datagram, so that its end is lost. Loops have a buffer that never is.
+    /// Whether the buffer was smaller than the datagram, so that the rest is lost. The buffers of
+    /// [`each`](Socket::each) and [`events`](Socket::events) never are.
     pub fn is_truncated(&self) -> bool {
         self.is_truncated
     }
@@ -67,32 +68,32 @@ impl From<&RemoteInfo> for Endpoint {
 }
 
 impl Socket {
-    /// Waits for a datagram: its bytes, and who sent it. `None` once the socket is closed. recvfrom(2)
+    /// Waits for a datagram and returns its bytes and sender. `None` once the socket is closed. recvfrom(2)
     ///
-    /// An empty datagram is one like others: no bytes, but a sender. One that is larger than `buffer` is cut, which
-    /// [`RemoteInfo::is_truncated`] tells; 65,535 bytes are always enough, and such a buffer is received into directly,
-    /// while a smaller one costs a copy. Any number of threads may wait at once; each datagram goes to one of them. A
-    /// call that a signal interrupts goes on.
+    /// An empty datagram has no bytes and a sender. A datagram larger than `buffer` is truncated, see
+    /// [`RemoteInfo::is_truncated`]. A buffer of 65,535 bytes is always large enough, and is received into directly. A
+    /// smaller one costs a copy. Any number of threads may wait at once, and each datagram goes to one of them. A
+    /// signal does not end the wait.
     ///
     /// # Errors
-    /// None of them ends the socket; call again. `recvmsg ECONNREFUSED` tells, once, that the peer of a connected
-    /// socket did not listen when something was sent to it; an unconnected socket is not told. Others tell of a
-    /// shortage, mostly of memory. When they follow each other closely, the call pauses before it returns them, from 5
-    /// ms up to 1 s, so that a loop that just tries again does no harm; `close` cuts that short.
+    /// The socket stays open, so call again. `recvmsg ECONNREFUSED` says, once, that the peer of a connected socket did
+    /// not listen when something was sent to it. An unconnected socket gets no such error. Other errors are shortages,
+    /// usually of memory. If they follow each other closely, the call pauses before it returns, from 5 ms up to 1 s, so
+    /// that a loop which just tries again does no harm. `close` ends the pause.
     #[doc(alias = "recv_from")]
     pub fn recv<'b>(&self, buffer: &'b mut [u8]) -> io::Result<Option<(&'b [u8], RemoteInfo)>> {
         self.receive(buffer, Until::Forever)
     }
 
-    /// As [`recv`](Socket::recv), but waits no longer than `timeout`.
+    /// As [`recv`](Socket::recv), but waits for at most `timeout`.
     ///
-    /// Different threads may use different timeouts at once. A timeout that is not like the last one costs a system
-    /// call, and of an [adopted](super::SocketOptions::adopt) socket each one costs two. Time for which the machine is
-    /// suspended may not count.
+    /// Different threads may use different timeouts at once. A timeout that differs from the last one costs a system
+    /// call. For an [adopted](super::SocketOptions::adopt) socket each timeout costs two. Time during which the machine
+    /// is suspended may not count.
     ///
     /// # Errors
-    /// `TimedOut` if nothing arrived in time; nothing is lost by it. Datagrams of blocked senders, or of others than
-    /// the peer, delay it by a millisecond at most. Otherwise as of [`recv`](Socket::recv).
+    /// `TimedOut` if nothing arrived in time. Nothing is lost by it. Datagrams of blocked senders, or of others than
+    /// the peer, delay it by at most a millisecond. Otherwise those of [`recv`](Socket::recv).
     #[doc(alias = "set_read_timeout")]
     pub fn recv_timeout<'b>(
         &self,
@@ -103,21 +104,21 @@ impl Socket {
         self.receive(buffer, until.map_or(Until::Forever, Until::At))
     }
 
-    /// As [`recv`](Socket::recv), but does not wait.
+    /// As [`recv`](Socket::recv), but does not block.
     ///
-    /// Where another thread takes the datagram that this one has just seen, it may wait for a tick of the system's
-    /// clock, 1 to 10 ms.
+    /// If another thread takes the datagram that this one has just seen, it may wait for a tick of the system's clock,
+    /// 1 to 10 ms.
     ///
     /// # Errors
-    /// `WouldBlock`, `recvmsg EAGAIN`, if nothing is there, or nothing but datagrams of blocked senders, or of others
-    /// than the peer, for a millisecond. Otherwise as of [`recv`](Socket::recv), but without the pauses.
+    /// `WouldBlock`, `recvmsg EAGAIN`, if no datagram has arrived. Also if a millisecond brought only datagrams of
+    /// blocked senders, or of others than the peer. Otherwise those of [`recv`](Socket::recv), without the pauses.
     #[doc(alias = "set_nonblocking")]
     pub fn try_recv<'b>(&self, buffer: &'b mut [u8]) -> io::Result<Option<(&'b [u8], RemoteInfo)>> {
         self.receive(buffer, Until::Now)
     }
 
     fn receive<'b>(&self, buffer: &'b mut [u8], until: Until) -> io::Result<Option<(&'b [u8], RemoteInfo)>> {
-        // Safe code is not told that a datagram was cut, so it is received where it cannot be.
+        // Safe code cannot see that a datagram was truncated, so it is received into a buffer that is large enough.
         let mut whole = if buffer.len() < MAX_DATAGRAM { Some(self.0.take_buffer()) } else { None };
         let received = self.0.receive(whole.as_deref_mut().unwrap_or(buffer), &until);
         if let Some(whole) = whole {
@@ -142,17 +143,17 @@ enum Until {
     Now,
 }
 
-/// A receive that is under way.
+/// A receive in progress.
 struct Waiting {
-    /// When it first threw something away.
+    /// When it first dropped a datagram.
     skipping: Option<Instant>,
-    /// How often it has paused, up to three times.
+    /// How often it has paused, counted up to three.
     pauses: u32,
 }
 
 impl Waiting {
-    /// After something was thrown away: an error at the end of the time, though a millisecond is left in any case, in
-    /// which what stands behind is found.
+    /// After a datagram was dropped. An error once the time is up and a millisecond has passed, in which a datagram
+    /// behind the dropped ones is found.
     #[cold]
     fn goes_on(&mut self, until: &Until) -> io::Result<()> {
         let instant = match until {
@@ -176,14 +177,16 @@ impl Shared {
         spare.unwrap_or_else(|| vec![0; MAX_DATAGRAM].into())
     }
 
-    /// Receives one datagram into a buffer that holds any: its size and sender. `None` once closed.
+    /// Receives one datagram into a buffer that is large enough for any. Returns its size and sender, or `None` once
+    /// closed.
     fn receive(&self, buffer: &mut [u8], until: &Until) -> io::Result<Option<(usize, SocketAddr)>> {
         let mut waiting = Waiting { skipping: None, pauses: 0 };
         loop {
-            // The socket comes before what was kept of the one before it: a thread with the new one finds all of that.
+            // The socket before the datagrams kept from its predecessor. A thread that gets the new socket then finds
+            // all of them.
             let Some(open) = self.open() else { return Ok(None) };
             if let Some((bytes, from)) = self.carried_over.pop() {
-                // There may be another peer by now.
+                // The peer may have changed since.
                 if self.is_for_program(&open, bytes.len(), from) {
                     buffer[..bytes.len()].copy_from_slice(&bytes);
                     return Ok(Some((bytes.len(), from)));
@@ -218,7 +221,7 @@ impl Shared {
         open.hears(from) && !open.is_wake_up(size, from) && !is_blocked()
     }
 
-    /// Gives an error that is to be told. After one that is not, the receive is tried again, or returns another.
+    /// Returns the errors that the caller gets. After any other, the receive is tried again.
     #[cold]
     fn after_error(
         &self,
@@ -237,16 +240,16 @@ impl Shared {
             io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => match until {
                 Until::Now => return Err(nothing_there()),
                 Until::At(instant) if *instant <= Instant::now() => return Err(timed_out()),
-                // Others have made the socket non-blocking, which is for them to change.
+                // Another owner has made the socket non-blocking. The mode is that owner's to change.
                 _ if sys::did_not_wait(&open.socket, &error) => {
                     drop(open);
                     self.pause(MOST_PAUSE.min(LEAST_PAUSE * (1 << waiting.pauses)), until);
                     waiting.pauses = (waiting.pauses + 1).min(3);
                 }
-                // It was time to look around, or a timeout of another thread.
+                // It was time to check for `close`, or another thread's timeout.
                 _ => {}
             },
-            // Some systems tell an unconnected socket what became of its sends, but not which address they went to.
+            // Some systems report the failure of a send to an unconnected socket, without the address it went to.
             io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionRefused if !open.peer.exists() => {
                 waiting.goes_on(until)?;
             }
@@ -255,7 +258,7 @@ impl Shared {
         Ok(None)
     }
 
-    /// Tells of an error, and pauses if there are many. Without the socket: the hook may close it.
+    /// Reports an error, and pauses if there are many. The socket is not held, since the hook may close it.
     fn failed<T>(&self, error: &io::Error, until: &Until) -> io::Result<Option<T>> {
         let error = Error::call("recvmsg", error);
         self.reporter.tell(|| Report::Failed { connection: None, error: error.clone(), udp: true });
@@ -263,7 +266,7 @@ impl Shared {
         if self.is_closed() { Ok(None) } else { Err(error.into()) }
     }
 
-    /// Waits, for no longer than the receive may.
+    /// Waits for no longer than the receive may.
     fn pause(&self, mut time: Duration, until: &Until) {
         match until {
             Until::Forever => {}
@@ -278,7 +281,7 @@ impl Shared {
 }
 
 impl Open {
-    /// One receive, at most until the given time, or as long as its timeout lets it; then it is `WouldBlock`.
+    /// One receive, until the given time or the socket's timeout, which is `WouldBlock`.
     fn receive(&self, buffer: &mut [u8], until: &Until) -> io::Result<(usize, SocketAddr)> {
         match until {
             Until::Forever => sys::await_datagram(&self.socket).and_then(|()| self.socket.recv_from(buffer)),
@@ -298,8 +301,8 @@ impl Open {
         received
     }
 
-    /// Whether a datagram is from the peer, if there is one. After connect(2) the system sees to that, but not for
-    /// those that had arrived before.
+    /// Whether a datagram is from the peer, if there is one. After connect(2) the system drops the others, except those
+    /// that had arrived before.
     fn hears(&self, from: SocketAddr) -> bool {
         !self.peer.exists() || self.peer.get().is_none_or(|peer| is_same(peer, from))
     }

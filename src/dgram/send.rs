@@ -13,19 +13,19 @@ use crate::endpoint::{Endpoint, Target, loopback, reachable, resolve};
 use crate::error::{Error, Result};
 
 impl Socket {
-    /// Sends one datagram of bytes or of text, an empty one if `data` is, and gives its size: sendto(2).
+    /// Sends one datagram of bytes or text, sendto(2), and returns its size. If `data` is empty, so is the datagram.
     ///
-    /// A bare port is this machine, by the socket's family; so is the wildcard `::`, and `0.0.0.0` is `127.0.0.1`. A
-    /// name is looked up, each time, which blocks as long as the resolver does; an address costs no memory. Of a list,
-    /// the first address of the socket's family counts.
+    /// A bare port means this machine, in the socket's family. So does the wildcard `::`, and `0.0.0.0` means
+    /// `127.0.0.1`. A name is looked up each time, which blocks as long as the resolver does. An address costs no
+    /// memory. Of a list, the first address of the socket's family is used.
     ///
     /// On a socket that reaches both families:
-    /// - A bare port is `127.0.0.1`, on which most programs listen, and a name's IPv4 addresses come first, unless the
-    ///   socket is of [`udp6`](super::SocketOptions::udp6). There it is IPv6's, where this machine has a way to that.
-    /// - The wildcard `::` is `::1` where this machine has it.
-    /// - Of a list, the first address that this machine has a way to counts.
+    /// - A bare port is `127.0.0.1`, on which most programs listen. Of a name, IPv4 addresses come first. With
+    ///   [`udp6`](super::SocketOptions::udp6) both are IPv6's, if this machine can reach it.
+    /// - The wildcard `::` is `::1` if this machine has it.
+    /// - Of a list, the first address that this machine has a route to is used.
     ///
-    /// It hardly ever waits. That it returned says nothing about arrival, nor that a program listens there.
+    /// It hardly ever blocks. `Ok` does not say that the datagram arrived, nor that a program listens there.
     ///
     /// ```
     /// use landline::dgram::Socket;
@@ -35,7 +35,7 @@ impl Socket {
     /// client.send_to(b"message of the client", server.address())?;
     ///
     /// let mut buffer = [0; 100];
-    /// let (message, from) = server.recv(&mut buffer)?.expect("nobody closed it");
+    /// let (message, from) = server.recv(&mut buffer)?.expect("it is open");
     /// assert_eq!(message, b"message of the client");
     /// let sent = server.send_to("hello, I am the server", &from)?;
     /// assert_eq!(sent, 22);
@@ -43,44 +43,43 @@ impl Socket {
     /// ```
     ///
     /// # Errors
-    /// Nothing was sent: `EMSGSIZE` for more than 65,507 bytes, 65,527 by IPv6; `EINVAL` for an address of the other
-    /// family; `ERR_SOCKET_BAD_PORT` for port 0; `EACCES` for a broadcast address without
-    /// [`set_broadcast`](Socket::set_broadcast); `ENETUNREACH` without a route; `ENOTFOUND` for an unknown name;
-    /// `ERR_SOCKET_DGRAM_IS_CONNECTED` if there is a peer and this is another address; `ERR_IP_BLOCKED` for
-    /// an address on the [list](super::SocketOptions::send_block_list); `ERR_SOCKET_DGRAM_NOT_RUNNING` once closed.
+    /// Nothing was sent. `EMSGSIZE` for more than 65,507 bytes, 65,527 by IPv6. `EINVAL` for an address of the other
+    /// family. `ERR_SOCKET_BAD_PORT` for port 0. `EACCES` for a broadcast address without
+    /// [`set_broadcast`](Socket::set_broadcast). `ENETUNREACH` without a route. `ENOTFOUND` for an unknown name.
+    /// `ERR_SOCKET_DGRAM_IS_CONNECTED` if the socket has a peer at another address. `ERR_IP_BLOCKED` for an address on
+    /// the [list](super::SocketOptions::send_block_list). `ERR_SOCKET_DGRAM_NOT_RUNNING` once closed.
     pub fn send_to(&self, data: impl AsRef<[u8]>, to: impl Into<Endpoint>) -> io::Result<usize> {
         self.transmit(Data::One(data.as_ref()), &to.into())
     }
 
-    /// As [`send_to`](Socket::send_to), but of several slices makes one datagram, without copying them together first;
-    /// of none an empty one. At most 1,024 of them. sendmsg(2)
+    /// As [`send_to`](Socket::send_to), but makes one datagram of several slices, at most 1,024, without copying them
+    /// together first. Without a slice the datagram is empty. sendmsg(2)
     ///
     /// # Errors
-    /// As of [`send_to`](Socket::send_to).
+    /// Those of [`send_to`](Socket::send_to).
     pub fn send_vectored_to(&self, data: &[IoSlice<'_>], to: impl Into<Endpoint>) -> io::Result<usize> {
         self.transmit(Data::Several(data), &to.into())
     }
 
-    /// Sends one datagram to the peer of a connected socket, and gives its size: send(2). It hardly ever waits.
+    /// Sends one datagram to the peer of a connected socket, send(2), and returns its size. It hardly ever blocks.
     ///
     /// # Errors
-    /// Nothing was sent: `ERR_SOCKET_DGRAM_NOT_CONNECTED` if there is no peer, `EMSGSIZE`, `ENETUNREACH`,
-    /// `ERR_IP_BLOCKED` and `ERR_SOCKET_DGRAM_NOT_RUNNING` as of [`send_to`](Socket::send_to). `ECONNREFUSED` tells,
-    /// once, that an earlier datagram found nobody listening, unless a receiver was told first; send again.
+    /// Nothing was sent. `ERR_SOCKET_DGRAM_NOT_CONNECTED` if there is no peer. `EMSGSIZE`, `ENETUNREACH`,
+    /// `ERR_IP_BLOCKED` and `ERR_SOCKET_DGRAM_NOT_RUNNING` as in [`send_to`](Socket::send_to). `ECONNREFUSED` says that
+    /// no program was listening for an earlier datagram. A receive or a send returns it, once. Send again.
     pub fn send(&self, data: impl AsRef<[u8]>) -> io::Result<usize> {
         self.transmit_to_peer(Data::One(data.as_ref()))
     }
 
-    /// As [`send`](Socket::send), but of several slices makes one datagram. At most 1,024 of them. sendmsg(2)
+    /// As [`send`](Socket::send), but makes one datagram of several slices, at most 1,024. sendmsg(2)
     ///
     /// # Errors
-    /// As of [`send`](Socket::send).
+    /// Those of [`send`](Socket::send).
     pub fn send_vectored(&self, data: &[IoSlice<'_>]) -> io::Result<usize> {
         self.transmit_to_peer(Data::Several(data))
     }
 
-    /// Sends to an address; by the connection if the socket is connected to it by connect(2): some systems then take no
-    /// other call.
+    /// Sends to an address, by send(2) if the socket is connected to it. Some systems accept no other call then.
     fn transmit(&self, data: Data<'_>, to: &Endpoint) -> io::Result<usize> {
         let found;
         let to = match &to.0 {
@@ -103,14 +102,14 @@ impl Socket {
         data.send(&open.socket, by_address).map_err(|error| self.failed_to_send(&error, peer).into())
     }
 
-    /// Closing connects the socket to what wakes its receivers, and a send that has begun may be told so.
+    /// Closing connects the socket to its waker. A send in progress may get an error of that.
     #[cold]
     fn failed_to_send(&self, error: &io::Error, to: SocketAddr) -> Error {
         if self.0.is_closed() { not_running() } else { Error::call("send", error).at(to) }
     }
 
-    /// Whether an address is one to give to the system as it is. It is for nearly every datagram, and to find out with
-    /// [`destination`](Socket::destination) takes three times as long.
+    /// Whether an address can be given to the system as it is. Nearly every datagram takes this path. The general one,
+    /// [`destination`](Socket::destination), takes three times as long.
     #[inline]
     fn takes(&self, at: &SocketAddr) -> bool {
         match at {
@@ -132,7 +131,7 @@ impl Socket {
             return Err(Error::invalid("ERR_SOCKET_BAD_PORT", "Port should be > 0 and < 65536. Received 0."));
         }
         let at = match to {
-            // It stands for every address of this machine, in both families.
+            // It means every address of this machine, in both families.
             Target::Ip(at) if at.ip().is_unspecified() && at.is_ipv6() => {
                 self.check_blocked(*at)?;
                 (self.this_machine(), port).into()
@@ -153,7 +152,7 @@ impl Socket {
         }
     }
 
-    /// An error for an address on the list, and for a wildcard if this machine, which is meant, is on it.
+    /// An error for an address on the list. For a wildcard, an error if this machine is on the list.
     fn check_blocked(&self, at: SocketAddr) -> Result<()> {
         match &self.0.send_block_list {
             Some(list) if list.check(at.ip()) || list.check(reachable(at).ip()) => {
@@ -164,8 +163,8 @@ impl Socket {
         }
     }
 
-    /// The address that a bare port or a wildcard means. A socket that reaches both families sends to IPv4's where this
-    /// machine has no address of IPv6.
+    /// The address that a bare port or a wildcard means. If this machine has no IPv6 address, a socket that reaches
+    /// both families sends to IPv4's.
     fn this_machine(&self) -> IpAddr {
         if !self.0.dual {
             return loopback(if self.0.v6 { Family::Ipv6 } else { Family::Ipv4 });
@@ -185,8 +184,8 @@ impl Socket {
         *list.iter().find(is_in_reach).unwrap_or(&list[0])
     }
 
-    /// The first address of a name that the socket can send to: on one that reaches both families the first of those it
-    /// prefers that this machine has a way to, or else of the others.
+    /// The first address of a name that the socket can send to. A socket that reaches both families tries those of the
+    /// family that it prefers first.
     fn look_up(&self, host: &str, port: u16) -> Result<SocketAddr> {
         let family = match (self.0.v6, self.0.dual) {
             (false, _) => Some(Family::Ipv4),
@@ -201,7 +200,7 @@ impl Socket {
     }
 }
 
-/// Whether a socket with a peer sends by its connection; an error if not to the peer.
+/// Whether a socket with a peer sends by its connection. An error if `to` is not the peer.
 #[cold]
 fn goes_to_peer(open: &Open, to: SocketAddr) -> Result<bool> {
     if open.peer.get().is_some_and(|peer| !is_same(peer, to)) {
@@ -211,12 +210,12 @@ fn goes_to_peer(open: &Open, to: SocketAddr) -> Result<bool> {
     }
 }
 
-/// Whether there is a way to an address, as far as that is known.
+/// Whether there is a route to an address, as far as the system says.
 fn can_be_sent_to(at: SocketAddr) -> bool {
     !source_for(at).is_err_and(|error| is_unreachable(&error))
 }
 
-/// A port to ask for a way to: any would do.
+/// A port to look for a route with. Any would do.
 const DISCARD: u16 = 9;
 
 pub(crate) fn is_connected() -> Error {
@@ -227,7 +226,7 @@ pub(crate) fn not_connected() -> Error {
     Error::fixed(io::ErrorKind::NotConnected, "ERR_SOCKET_DGRAM_NOT_CONNECTED", "Not connected")
 }
 
-/// What one datagram is made of.
+/// The bytes of one datagram.
 #[derive(Clone, Copy)]
 enum Data<'a> {
     One(&'a [u8]),
@@ -235,7 +234,7 @@ enum Data<'a> {
 }
 
 impl Data<'_> {
-    /// Sends it to an address, or without one by the socket's connection; again if a signal got in the way.
+    /// Sends it to an address, or without one to the socket's peer. Sends again after a signal.
     #[inline]
     fn send(self, socket: &UdpSocket, to: Option<&SocketAddr>) -> io::Result<usize> {
         loop {

@@ -1,5 +1,5 @@
-//! What can be changed on a live socket. The functions at the end do it; the methods also remember it, for the socket
-//! that `disconnect` puts in the place of this one.
+//! What can be changed on an open socket. The functions at the end change it. The methods also record it for the socket
+//! that `disconnect` makes.
 
 use std::io;
 use std::sync::Arc;
@@ -13,8 +13,8 @@ use crate::error::{Error, Result};
 use crate::sync::poison::Guard;
 
 impl Socket {
-    /// Allows or forbids sending to broadcast addresses, `SO_BROADCAST`. Without it such a send is `EACCES`. Default:
-    /// no.
+    /// Allows or forbids sending to broadcast addresses, `SO_BROADCAST`. Without it such a send fails with `EACCES`.
+    /// Default: no.
     ///
     /// # Errors
     /// `ERR_SOCKET_DGRAM_NOT_RUNNING` once closed.
@@ -26,8 +26,8 @@ impl Socket {
         Ok(())
     }
 
-    /// Sets how many routers a datagram may pass, 1 to 255: `IP_TTL`, `IPV6_UNICAST_HOPS`. Default: the system's,
-    /// mostly 64.
+    /// Sets how many routers a datagram may pass, 1 to 255. It is `IP_TTL` or `IPV6_UNICAST_HOPS`. Default: the
+    /// system's, mostly 64.
     ///
     /// # Errors
     /// `EINVAL` outside of 1 to 255, `ERR_SOCKET_DGRAM_NOT_RUNNING` once closed.
@@ -39,10 +39,10 @@ impl Socket {
         Ok(())
     }
 
-    /// Sets how many routers a multicast datagram may pass, 0 to 255: `IP_MULTICAST_TTL`, `IPV6_MULTICAST_HOPS`.
-    /// Default: 1, so that none leaves the local network. With 0 none is to leave this machine; do not rely on it on
-    /// Linux, which looks at it only where this machine is itself a member of the group, on the interface that is sent
-    /// by.
+    /// Sets how many routers a multicast datagram may pass, 0 to 255. It is `IP_MULTICAST_TTL` or
+    /// `IPV6_MULTICAST_HOPS`. Default: 1, so that none leaves the local network. With 0 none should leave this machine.
+    /// Do not rely on that on Linux, which applies it only if this machine is a member of the group on the sending
+    /// interface.
     ///
     /// # Errors
     /// `EINVAL` for more than 255, `ERR_SOCKET_DGRAM_NOT_RUNNING` once closed.
@@ -54,8 +54,8 @@ impl Socket {
         Ok(())
     }
 
-    /// Sets whether members on this machine get this socket's multicast datagrams too: `IP_MULTICAST_LOOP`,
-    /// `IPV6_MULTICAST_LOOP`. Default: yes. It makes no difference on the loopback interface, and Windows looks at the
+    /// Sets whether members on this machine get this socket's multicast datagrams too. It is `IP_MULTICAST_LOOP` or
+    /// `IPV6_MULTICAST_LOOP`. Default: yes. It makes no difference on the loopback interface. Windows takes the
     /// receiving socket's setting instead.
     ///
     /// # Errors
@@ -68,8 +68,8 @@ impl Socket {
         Ok(())
     }
 
-    /// How many bytes the system keeps until they are received, as it reports it: `SO_RCVBUF`. Linux reports double of
-    /// what it granted, for its own needs.
+    /// How many bytes the system keeps until they are received, as the system reports it, `SO_RCVBUF`. Linux reports
+    /// double of what it granted, for its own needs.
     ///
     /// # Errors
     /// `ERR_SOCKET_DGRAM_NOT_RUNNING` once closed.
@@ -93,8 +93,8 @@ impl Socket {
         Ok(())
     }
 
-    /// How many bytes the system keeps until they are sent, as it reports it: `SO_SNDBUF`. Linux reports double of what
-    /// it granted.
+    /// How many bytes the system keeps until they are sent, as the system reports it, `SO_SNDBUF`. Linux reports double
+    /// of what it granted.
     ///
     /// # Errors
     /// `ERR_SOCKET_DGRAM_NOT_RUNNING` once closed.
@@ -118,7 +118,7 @@ impl Socket {
         Ok(())
     }
 
-    /// To change the socket and what is remembered of it, with no other change in between.
+    /// Locks the socket and what is recorded of it for a change, with no other change in between.
     pub(crate) fn change(&self) -> Result<(Guard<'_, Setup>, Arc<Open>)> {
         let setup = self.setup();
         Ok((setup, self.open()?))

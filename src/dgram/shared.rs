@@ -1,4 +1,5 @@
-//! What the handles of a socket share: the open descriptor, which `close` and `disconnect` take out, and its settings.
+//! What the handles of a socket share. It is the open descriptor, which `close` and `disconnect` remove, and its
+//! settings.
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
@@ -19,59 +20,58 @@ use crate::sync::backoff::Backoff;
 use crate::sync::poison::{lock, read, try_lock, write};
 use crate::sys;
 
-/// What the handles share.
 pub(crate) struct Shared {
     pub(crate) address: SocketAddr,
     pub(crate) v6: bool,
-    /// Whether it is of IPv6 and reaches IPv4 too.
+    /// Whether it is an IPv6 socket that reaches IPv4 too.
     pub(crate) dual: bool,
-    /// Where it reaches both, whether it sends by IPv4 if it can.
+    /// Whether a socket that reaches both prefers IPv4 for sending.
     pub(crate) prefers_v4: bool,
     pub(crate) slot: RwLock<Slot>,
     pub(crate) closed: AtomicBool,
-    /// Fired by `close`: threads that pause wake, and channels stop waiting for room.
+    /// Cancelled by `close`. Pauses end, and channels stop waiting for room.
     pub(crate) closing: Cancel,
-    /// What had arrived at the socket that `disconnect` gave up.
+    /// Datagrams that had arrived at the socket that `disconnect` replaced.
     pub(crate) carried_over: CarriedOver,
-    /// Buffers for receives into one that may be too small; as many as there were such receives at once.
+    /// Buffers for receives whose own may be too small. There are as many as there were such receives at once.
     pub(crate) buffers: Mutex<Vec<Box<[u8]>>>,
     pub(crate) backoff: Mutex<Backoff>,
     pub(crate) reporter: Reporter,
     pub(crate) receive_block_list: Option<BlockList>,
     pub(crate) send_block_list: Option<BlockList>,
-    /// Taken out by `close`: dropping it detaches the socket from the handle that cancels it.
+    /// Removed by `close`. Dropping it detaches the socket from its `Cancel`.
     pub(crate) attached: Mutex<Option<Attached>>,
-    /// Held while anything but sending and receiving is done, so that two changes never mix.
+    /// Held during everything but sending and receiving, so that two changes never mix.
     pub(crate) setup: Mutex<Setup>,
     pub(crate) losses: Mutex<Losses>,
-    /// The address of this machine that an IPv6 socket which reaches IPv4 too sends to, once it was looked for.
+    /// The address of this machine that an IPv6 socket sends to if it reaches IPv4 too, once it is known.
     pub(crate) this_machine: OnceLock<IpAddr>,
 }
 
 /// How many datagrams were lost. Locked after `Shared::setup`.
 #[derive(Default)]
 pub(crate) struct Losses {
-    /// By sockets that were in the place of this one before.
+    /// By the sockets that this one replaced.
     pub(crate) before: u64,
-    /// In all, when they were counted last.
+    /// In all, at the last count.
     pub(crate) counted: Option<u64>,
     /// Whether the program has asked for the number.
     pub(crate) asked: bool,
 }
 
-/// How many rows of the system's table `close` looks at for a last count of losses that the program has not asked for:
-/// 1,000 take about a millisecond.
+/// How many rows of the system's table `close` reads for the last count, if the program has never asked for it. 1,000
+/// take about a millisecond.
 const ROWS_AT_CLOSE: usize = 1000;
 
-/// Where the socket is taken from by every call, and out of by `close`, so that a forgotten handle keeps no descriptor.
+/// Every call takes the socket from here, and `close` removes it, so a forgotten handle keeps no descriptor open.
 pub(crate) struct Slot {
     /// `None` once closed.
     pub(crate) open: Option<Arc<Open>>,
-    /// The socket `close` took out, which receivers may still be about to let go.
+    /// The socket that `close` removed, while receivers may still hold it.
     pub(crate) draining: Option<Draining>,
 }
 
-/// What a socket needs to be made again.
+/// What is needed to make the socket again.
 pub(crate) struct Setup {
     /// The address it was bound to, with the port it got.
     pub(crate) local: SocketAddr,
@@ -95,8 +95,8 @@ impl Shared {
         self.end(true);
     }
 
-    /// Closes the socket. `called` says whether by a call, and not because the last handle was dropped; nothing that is
-    /// done then reaches another process that has the socket too.
+    /// Closes the socket. `called` is false if its last handle was dropped. Then nothing is done that could reach
+    /// another process that has the socket too.
     fn end(&self, called: bool) {
         let first = !self.closed.swap(true, Ordering::SeqCst);
         self.closing.cancel();
@@ -127,7 +127,7 @@ impl Shared {
         }
     }
 
-    /// Keeps the number of datagrams that were lost, which cannot be had of a socket that is closed.
+    /// Counts the lost datagrams, since a closed socket has no count.
     fn count_losses(&self, open: &Open) {
         // If another thread is counting, its number is the last.
         let Some(mut losses) = try_lock(&self.losses) else { return };
@@ -137,7 +137,7 @@ impl Shared {
     }
 }
 
-/// The receivers could not be woken in time, so the descriptor is open and the port taken until they return.
+/// The receivers could not be woken in time. The descriptor stays open and the port taken until they return.
 fn still_receiving(address: SocketAddr) -> Error {
     Error::coded("close", io::ErrorKind::TimedOut, "ETIMEDOUT").at(address)
 }
@@ -151,32 +151,32 @@ impl Drop for Shared {
 /// Where a socket comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Origin {
-    /// It was made here.
+    /// landline made it.
     Made,
-    /// It was given, and others have it not.
+    /// The program gave it, and no other owner has it.
     Owned,
-    /// Others have it too.
+    /// The program gave it, and others may have it.
     Adopted,
 }
 
-/// An open socket. A thread that uses it holds it for the time of one call; the last to let go closes the descriptor.
+/// An open socket. A thread holds it during one call. The last to let go closes the descriptor.
 pub(crate) struct Open {
     pub(crate) socket: UdpSocket,
-    /// Its own address, as the system had it when it was new.
+    /// Its address when it was made or taken over.
     pub(crate) local: SocketAddr,
-    /// Others may have it too.
+    /// Others may have it.
     pub(crate) adopted: bool,
-    /// Other code made it, and what it has set is not known.
+    /// Other code made it, and its settings are not known.
     pub(crate) given: bool,
-    /// The process that made it: after fork(2) another may have it too.
+    /// The process that made it. After fork(2) another may have it too.
     pub(crate) made_by: u32,
-    /// The only one it talks to, if there is one.
+    /// Its peer, if it has one.
     pub(crate) peer: Peer,
     pub(crate) timeouts: Mutex<Timeouts>,
-    /// What wakes its receivers: of a socket of our own once they are to let go, of an adopted one from the start, if
-    /// it is expected to reach them.
+    /// Wakes its receivers. A socket of our own gets it at the close. An adopted one gets it at the start, if its
+    /// datagrams are expected to arrive.
     pub(crate) waker: OnceLock<Waker>,
-    /// The last field: it is dropped, and so fired, once the descriptor is closed.
+    /// The last field, so that it fires after the descriptor is closed.
     pub(crate) gone: FiredOnDrop,
 }
 
@@ -207,8 +207,7 @@ impl Open {
     }
 }
 
-/// The peer of a socket: connected by connect(2), which lasts as long as the socket, or chosen, which the system knows
-/// nothing of.
+/// The peer of a socket. After connect(2) it stays for as long as the socket. A chosen peer is not known to the system.
 #[derive(Default)]
 pub(crate) struct Peer {
     any: AtomicBool,
@@ -217,7 +216,7 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
-    /// Asked for each datagram, so it is one load.
+    /// Called for each datagram, so it is one load.
     #[inline]
     pub(crate) fn exists(&self) -> bool {
         self.any.load(Ordering::Acquire)
@@ -242,8 +241,7 @@ impl Peer {
     }
 }
 
-/// Datagrams that were taken out of one socket and are to be received from the next. Almost always empty, and then it
-/// costs a receive one load.
+/// Datagrams from a replaced socket, to be received from the next. Usually it is empty and costs a receive one load.
 #[derive(Default)]
 pub(crate) struct CarriedOver {
     any: AtomicBool,
@@ -256,12 +254,12 @@ struct Datagrams {
     bytes: usize,
 }
 
-/// What a datagram that is kept counts for, beside its bytes; somewhat less than on Linux, so that what was in a
-/// receive buffer has room in one of the same size.
+/// What a kept datagram counts for beside its bytes. It is a little less than Linux counts, so the contents of a
+/// receive buffer fit into one of the same size.
 const OVERHEAD: usize = 512;
 
 impl CarriedOver {
-    /// Keeps a datagram, unless `limit` has been reached: it stands for a receive buffer, and is as large.
+    /// Keeps a datagram unless `limit` is reached, which is the size of the receive buffer.
     pub(crate) fn push(&self, bytes: &[u8], from: SocketAddr, limit: usize) -> bool {
         let mut datagrams = lock(&self.datagrams);
         if datagrams.bytes >= limit {

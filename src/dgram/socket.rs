@@ -13,10 +13,10 @@ use crate::error::Result;
 use crate::sync::poison::{Guard, lock};
 use crate::sys;
 
-/// A UDP socket, bound: to receive datagrams, and to send them.
+/// A bound UDP socket, which receives and sends datagrams.
 ///
-/// It is a handle; clones are the same socket. It is closed by [`close`](Socket::close), or when its last handle is
-/// dropped. A loop in [`each`](Socket::each) has one, so the socket stays open until it is closed.
+/// It is a handle, and its clones are the same socket. It is closed by [`close`](Socket::close), or when its last
+/// handle is dropped. A loop in [`each`](Socket::each) holds a handle, so the socket stays open until it is closed.
 ///
 /// ```
 /// use landline::dgram::Socket;
@@ -37,74 +37,75 @@ use crate::sys;
 pub struct Socket(pub(crate) Arc<Shared>);
 
 impl Socket {
-    /// A socket with the default options. bind(2)
+    /// Binds a socket with the default options, bind(2).
     ///
-    /// - A bare port is on every interface, over IPv6 and IPv4, or over IPv4 alone where the system has no socket that
-    ///   reaches both. Port 0 has the system choose a free one.
+    /// - A bare port is bound on every interface, over IPv6 and IPv4, or over IPv4 alone if the system has no socket
+    ///   that reaches both. For port 0 the system chooses a free port.
     /// - An address decides the family of the socket.
     /// - A name is looked up, which blocks as long as the resolver does. Its IPv4 addresses come first.
-    /// - Of a list, the first address that can be bound counts.
+    /// - Of a list, the first address that can be bound is used.
     ///
-    /// For one family alone there are [`SocketOptions::udp4`] and [`udp6`](SocketOptions::udp6).
+    /// For one family alone use [`SocketOptions::udp4`] or [`udp6`](SocketOptions::udp6).
     ///
     /// # Errors
-    /// As of [`SocketOptions::bind`].
+    /// Those of [`SocketOptions::bind`].
     #[doc(alias = "bindSync")]
     pub fn bind(at: impl Into<Endpoint>) -> io::Result<Socket> {
         SocketOptions::new().bind(at)
     }
 
-    /// Where the socket is bound. It stays known after the socket is closed, and stays what was bound while the socket
-    /// is connected: a wildcard remains a wildcard.
+    /// The address that the socket is bound to. It stays known after the socket is closed. A wildcard remains a
+    /// wildcard, also while the socket is connected.
     #[doc(alias = "local_addr")]
     pub fn address(&self) -> SocketAddr {
         self.0.address
     }
 
-    /// Closes the socket, now: a blocked [`recv`](Socket::recv) returns `None`, a loop over it ends, and nothing more
-    /// is received, not even what had arrived. A callback goes on that has begun, or whose datagram had been received,
-    /// and [`events`](Socket::events) keep what is in their channel.
+    /// Closes the socket. A blocked [`recv`](Socket::recv) returns `None` and a loop over it ends. Nothing more is
+    /// received, not even datagrams that have arrived. A callback that has begun, or whose datagram was received
+    /// before, still runs to its end. [`events`](Socket::events) keep the datagrams in their channel.
     ///
-    /// It blocks until the receivers have let go, so that the descriptor is closed and the port is free when it
-    /// returns; or, if a program is being started just then, as soon as that runs: until then it has a copy of every
-    /// descriptor. The receivers are woken by an empty datagram from this machine, which takes some microseconds. The
-    /// socket is connected to its sender first, so no other socket on the same port gets it. It takes:
-    /// - up to 10 ms for a socket that is bound to a group;
-    /// - up to a second where loopback is down, no descriptor is left to send from, or another process has made the
-    ///   socket, before fork(2);
-    /// - up to half a second for an [adopted](SocketOptions::adopt) socket that cannot be reached.
+    /// It blocks until the receivers have returned, so the descriptor is closed and the port free when it returns. A
+    /// program that is being started at that moment has a copy of every descriptor until it runs. The receivers are
+    /// woken by an empty datagram from this machine, which takes some microseconds. The socket is connected to the
+    /// sender of that datagram first, so that no other socket on the same port gets it. It takes longer in these cases:
+    /// - up to 10 ms for a socket that is bound to a group
+    /// - up to a second if loopback is down, no descriptor is left to send from, or another process has made the socket
+    ///   before fork(2)
+    /// - up to half a second for an [adopted](SocketOptions::adopt) socket that the datagram cannot reach
     ///
-    /// If receivers are blocked even so after 2 s, or after 1.25 s for an adopted socket, `close` returns without them.
-    /// Then the descriptor stays open until they return, and a hook gets [`Report::Failed`](crate::Report::Failed) with
-    /// `close ETIMEDOUT` in place of [`Report::Closed`](crate::Report::Closed). Nothing is received after that.
+    /// If receivers are still blocked after 2 s, or after 1.25 s for an adopted socket, `close` returns without them.
+    /// The descriptor stays open until they return. The hook gets [`Report::Failed`](crate::Report::Failed) with `close
+    /// ETIMEDOUT` in place of [`Report::Closed`](crate::Report::Closed). They receive nothing after that.
     ///
-    /// It may be called from anywhere, callbacks included, and again. Dropping the last handle does nothing but close
-    /// the descriptor. After fork(2), `close` by one process leaves the other's socket deaf: drop it there instead.
+    /// It may be called on any thread, in callbacks, and again. Dropping the last handle only closes the descriptor.
+    /// After fork(2), `close` in one process stops the socket of the other from receiving. Drop the handle there
+    /// instead.
     #[doc(alias = "asyncDispose")]
     pub fn close(&self) {
         self.0.close();
     }
 
-    /// How many datagrams the system has thrown away that had reached this socket, mostly because its receive buffer
-    /// was full. On Linux, from the last column of /proc/net/udp and udp6; `None` elsewhere and where /proc is not to
-    /// be read.
+    /// How many datagrams reached this socket and were dropped by the system, usually because its receive buffer was
+    /// full. On Linux it is the last column of /proc/net/udp and udp6. `None` on other systems and if /proc cannot be
+    /// read.
     ///
-    /// After [`close`](Socket::close) it is the last count, which `close` takes. A program with more than 1,000 UDP
-    /// sockets has it only of those that it has asked before.
+    /// After [`close`](Socket::close) it is the count that `close` took. If the program has more than 1,000 UDP
+    /// sockets, `close` counts only for those whose losses it has asked for before.
     ///
-    /// What was lost on the way here is not in it. Each call reads a table of all UDP sockets, so once a second is
-    /// often enough.
+    /// Datagrams that were lost on the way here are not in it. Each call reads a table of all UDP sockets, so once a
+    /// second is often enough.
     pub fn lost(&self) -> Option<u64> {
         let setup = self.setup();
         let mut losses = lock(&self.0.losses);
         losses.asked = true;
         if let Ok(open) = self.open() {
-            // Only its number is kept: `close` waits for the threads that hold the socket.
+            // Only its number is kept, since `close` waits for threads that hold the socket.
             let inode = sys::inode(&open.socket)?;
             drop(open);
             match lost(inode, setup.v6, usize::MAX) {
                 Some(now) => losses.counted = Some(losses.before + now),
-                // It may have been closed meanwhile.
+                // It may have been closed in between.
                 None if !self.0.is_closed() => return None,
                 None => {}
             }
@@ -112,20 +113,20 @@ impl Socket {
         losses.counted
     }
 
-    /// Calls `f` with the descriptor, borrowed, for what landline has no call for. It is `AsFd`, on Windows `AsSocket`,
-    /// as crates of system calls expect. It gives what `f` returns. No lock is held: other threads use the socket as
-    /// before.
+    /// Calls `f` with the borrowed descriptor, for calls that landline does not have, and returns what `f` returns. The
+    /// descriptor is `AsFd`, on Windows `AsSocket`, as crates for system calls expect. No lock is held, and other
+    /// threads use the socket as before.
     ///
     /// A [`close`](Self::close) or [`disconnect`](Self::disconnect) in another thread waits for `f` as for a receiver,
-    /// 2 s at most: the descriptor is closed when `f` returns. So `f` itself should call neither.
+    /// for at most 2 s, and the descriptor is closed when `f` returns. So `f` must call neither.
     ///
-    /// What `f` changes is for the caller to answer for:
-    /// - `O_NONBLOCK`: receivers look every 2 to 16 ms then;
-    /// - `SO_RCVTIMEO`, which [`recv_timeout`](Self::recv_timeout) sets, and by which receivers see a `close` that
-    ///   cannot wake them otherwise;
-    /// - connect(2), bind(2), shutdown(2), which landline does not see;
-    /// - all that [`disconnect`](Self::disconnect) has to make again: it opens another socket, with what landline's own
-    ///   calls and [`before_bind`](SocketOptions::before_bind) have set.
+    /// The caller is responsible for what `f` changes:
+    /// - With `O_NONBLOCK`, receivers poll every 2 to 16 ms.
+    /// - [`recv_timeout`](Self::recv_timeout) sets `SO_RCVTIMEO` itself. Receivers that `close` cannot wake notice it
+    ///   by that timeout.
+    /// - landline does not see connect(2), bind(2) and shutdown(2).
+    /// - [`disconnect`](Self::disconnect) opens another socket. It has the settings of landline's own calls and of
+    ///   [`before_bind`](SocketOptions::before_bind), and not those of `f`.
     ///
     /// ```
     /// use landline::dgram::Socket;
@@ -138,8 +139,8 @@ impl Socket {
     /// ```
     ///
     /// # Errors
-    /// `NotConnected`, `ERR_SOCKET_DGRAM_NOT_RUNNING`, once the socket is closed; `f` is not called then. What `f`
-    /// returns is no error of this call: where it is a `Result`, `??` gives both.
+    /// `NotConnected`, `ERR_SOCKET_DGRAM_NOT_RUNNING`, once the socket is closed. `f` is not called then. If `f`
+    /// returns a `Result`, it is inside the result of this call, and `??` unwraps both.
     #[doc(alias = "as_fd")]
     #[doc(alias = "as_raw_fd")]
     pub fn with_raw<R>(&self, f: impl FnOnce(sys::BorrowedHandle<'_>) -> R) -> io::Result<R> {
@@ -147,7 +148,7 @@ impl Socket {
         Ok(f(sys::borrow(&open.socket)))
     }
 
-    /// `local` is its address.
+    /// `local` is the socket's address.
     pub(crate) fn new(socket: UdpSocket, local: SocketAddr, options: SocketOptions, origin: Origin) -> Socket {
         let reaches_v4 = local.ip().is_unspecified() || local.ip().to_canonical().is_ipv4();
         let dual = is_dual_stack(&socket) && reaches_v4;
@@ -191,7 +192,7 @@ impl Socket {
         socket
     }
 
-    /// The open socket, for the time of one call; an error once closed.
+    /// The open socket, for the time of one call. An error once it is closed.
     pub(crate) fn open(&self) -> Result<Arc<Open>> {
         self.0.open().ok_or_else(not_running)
     }

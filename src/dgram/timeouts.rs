@@ -4,22 +4,22 @@ use std::io;
 use std::net::UdpSocket;
 use std::time::{Duration, Instant};
 
-/// The receive timeout, `SO_RCVTIMEO`. There is one for the socket and not one for each thread, so it is kept at the
-/// least that any of them needs; a thread that is woken too early waits again.
+/// The receive timeout, `SO_RCVTIMEO`. The socket has one for all threads, so it is kept at the smallest that any of
+/// them needs. A thread that wakes too early waits again.
 ///
-/// On an adopted socket it belongs to others too. There it is changed only while a receive with a timeout waits, and is
-/// then what it was; what is remembered of it is not relied on, since others change it as well.
+/// On an adopted socket it belongs to others too. There it is changed only while a receive with a timeout waits, and
+/// restored afterwards. The last value is set again each time, since others change it as well.
 pub(crate) struct Timeouts {
     set: Option<Duration>,
-    /// What it is for receives without a timeout.
+    /// The timeout of receives without one.
     most: Option<Duration>,
     adopted: bool,
-    /// One for each thread that is in a receive with a timeout.
+    /// One for each thread in a receive with a timeout.
     deadlines: Vec<Instant>,
 }
 
 impl Timeouts {
-    /// `look` is after which time receivers look around by themselves, if they have to.
+    /// `look` is how often receivers check for `close`, if they have to.
     pub(crate) fn new(socket: &UdpSocket, look: Option<Duration>, adopted: bool) -> Timeouts {
         let given = if adopted { socket.read_timeout().unwrap_or(None) } else { None };
         let most = match (look, given) {
@@ -27,7 +27,7 @@ impl Timeouts {
             (look, given) => look.or(given),
         };
         if most != given {
-            // It fails only on a socket that is broken, and then so does receiving.
+            // It fails only on a broken socket. Then receiving fails too.
             let _ = socket.set_read_timeout(most);
         }
         Timeouts { set: most, most, adopted, deadlines: Vec::new() }
@@ -35,7 +35,8 @@ impl Timeouts {
 
     pub(crate) fn enter(&mut self, socket: &UdpSocket, until: Instant) -> io::Result<()> {
         let first = self.deadlines.iter().copied().min().map_or(until, |first| first.min(until));
-        // Whole milliseconds, so that the same timeout again is the same number and costs no system call. Zero is none.
+        // Whole milliseconds, so that the same timeout is the same number again and costs no system call. Zero means
+        // none.
         let wait = first.saturating_duration_since(Instant::now());
         let millis = wait.as_nanos().div_ceil(1_000_000).clamp(1, u128::from(u32::MAX));
         let needed = Duration::from_millis(millis as u64).min(self.most.unwrap_or(Duration::MAX));
@@ -56,7 +57,7 @@ impl Timeouts {
         }
     }
 
-    /// Takes the timeout off for receives without one, unless another receive needs it.
+    /// Removes the timeout for receives without one, unless another receive needs it.
     pub(crate) fn lift(&mut self, socket: &UdpSocket) -> io::Result<()> {
         if self.deadlines.is_empty() && self.set != self.most {
             socket.set_read_timeout(self.most)?;

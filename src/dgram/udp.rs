@@ -1,4 +1,4 @@
-//! What is asked of a bare UDP socket: settings that are made, and counts that are read.
+//! The settings and counts of a bare UDP socket.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -8,7 +8,7 @@ use socket2::SockRef;
 use crate::error::{Error, Result};
 use crate::sys;
 
-/// The system calls' names in the errors of the buffer sizes, where Node shows libuv's.
+/// Node's errors of buffer sizes name libuv's calls.
 pub(crate) const RECV: &str = "uv_recv_buffer_size";
 pub(crate) const SEND: &str = "uv_send_buffer_size";
 
@@ -29,7 +29,7 @@ pub(crate) fn check_buffer_size(bytes: usize) -> Result<()> {
 
 fn buffer_size(call: &'static str, bytes: usize, set: &dyn Fn() -> io::Result<()>) -> Result<()> {
     check_buffer_size(bytes)?;
-    // The system takes a C int; a larger number would arrive as a negative one.
+    // The system takes a C int, in which a larger number would be negative.
     let set = match i32::try_from(bytes) {
         Ok(_) => set().map_err(|error| Error::call(call, &error)),
         Err(_) => Err(invalid(call)),
@@ -67,7 +67,7 @@ pub(crate) fn multicast_loop(socket: &UdpSocket, v6: bool, on: bool) -> Result<(
     both(socket, v6, "setMulticastLoopback", &set_v4, &set_v6)
 }
 
-/// Sets an option of the socket's family; on a dual-stack socket IPv4's too, as far as the system lets one.
+/// Sets an option of the socket's family. On a dual-stack socket it sets IPv4's too, if the system can.
 fn both(
     socket: &UdpSocket,
     v6: bool,
@@ -77,13 +77,13 @@ fn both(
 ) -> Result<()> {
     let set = if v6 { set_v6() } else { set_v4() };
     if v6 && is_dual_stack(socket) {
-        // Linux and Windows have IPv4's options on an IPv6 socket, others not; there is nothing else to be done there.
+        // Linux and Windows have IPv4's options on an IPv6 socket. Others do not, and there is no other way.
         let _ = set_v4();
     }
     set.map_err(|error| Error::call(call, &error))
 }
 
-/// What the system would say.
+/// The error that the system would give.
 fn invalid(call: &'static str) -> Error {
     Error::coded(call, io::ErrorKind::InvalidInput, "EINVAL")
 }
@@ -93,14 +93,13 @@ pub(crate) fn is_dual_stack(socket: &UdpSocket) -> bool {
     SockRef::from(socket).only_v6().is_ok_and(|only| !only)
 }
 
-/// What the one socket with this number has lost, if it is among the first `most` of the table.
+/// How many datagrams the socket with this inode has lost, if it is among the first `most` rows of the table.
 pub(crate) fn lost(inode: u64, v6: bool, most: usize) -> Option<u64> {
     let row = sys::table_row(inode, if v6 { "udp6" } else { "udp" }, most)?;
     row.split_whitespace().last()?.parse().ok()
 }
 
-/// The address that datagrams for this one come from when they are sent from here, if the system knows a way; nothing
-/// is sent.
+/// The source address of datagrams to this one, if there is a route. Nothing is sent.
 pub(crate) fn source_for(to: SocketAddr) -> io::Result<IpAddr> {
     let any: IpAddr = if to.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
     let probe = UdpSocket::bind((any, 0))?;
@@ -108,7 +107,7 @@ pub(crate) fn source_for(to: SocketAddr) -> io::Result<IpAddr> {
     Ok(probe.local_addr()?.ip())
 }
 
-/// Whether a destination cannot be sent to because this machine has no address of its family, or no way there.
+/// Whether this machine has no address of the destination's family, or no route to it.
 pub(crate) fn is_unreachable(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::AddrNotAvailable | io::ErrorKind::NetworkUnreachable)
 }

@@ -1,22 +1,22 @@
-//! How threads that wait for a datagram are made to let go of their socket: by an empty datagram that it is sent from
-//! this machine, again and again while a thread holds on. A receiver that the datagram finds busy sees that its socket
-//! is closed before it waits again, or else finds the datagram in the queue.
+//! How receivers are made to let go of their socket. This machine sends it an empty datagram, again and again while a
+//! thread holds it. A receiver that is busy then sees that its socket is closed before it waits again, or finds the
+//! datagram in the queue.
 //!
 //! - A socket of our own is connected to the waker first. It needs no peer any more, and no other socket on the same
-//!   port gets the datagram then. Where none arrives, since loopback is down or no descriptor is left, its receivers
-//!   look around once a second.
-//! - An adopted socket belongs to others too, so it is never connected. It is sent the datagram only if that is
-//!   expected to reach it and no other: it has no peer, shares its port with no other socket, is bound to no device,
-//!   and is of the network that we are in. The waker is made when the socket is taken over, since without it a close
-//!   later could not wake a receiver. Where the datagram is not expected to arrive, the receivers look around twice a
-//!   second. That is a timeout of the socket, which the others see too.
+//!   port gets the datagram. If no datagram can arrive, since loopback is down or no descriptor is left, its receivers
+//!   check once a second.
+//! - An adopted socket is never connected, since it belongs to others too. It gets the datagram only if that is
+//!   expected to reach no other socket. So it must have no peer, share its port with no other socket, be bound to no
+//!   device, and be of this network namespace. Its waker is made when it is taken over, since one may not be available
+//!   at the close. If the datagram is not expected to arrive, the receivers check twice a second. That is a timeout of
+//!   the socket, which other owners see.
 //! - Nothing is sent to a socket that is bound to a group, since that might leave the machine and would reach other
-//!   members. Its receivers look around every 10 ms; of an adopted one twice a second.
-//! - Nothing is sent after fork(2) by the process that has not made the socket: the other one would be woken, or left
-//!   connected to our waker.
+//!   members. Its receivers check every 10 ms, those of an adopted socket twice a second.
+//! - After fork(2), nothing is sent by the process that has not made the socket. It would wake the other process, or
+//!   leave its socket connected to our waker.
 //!
-//! Not by shutdown(2), though on Linux it wakes them all: what they receive then has no sender, and std's `recv_from`
-//! takes for it what happens to be in its memory, and panics if that looks like a part of an address.
+//! shutdown(2) would wake all receivers on Linux, but is not used. A receive returns without a sender then, and std's
+//! `recv_from` reads the address from memory that was not written. It panics if that looks like a part of an address.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
@@ -32,25 +32,25 @@ use crate::dgram::udp::{is_dual_stack, source_for};
 use crate::endpoint::reachable;
 use crate::sys;
 
-/// How long a receiver of a socket of our own waits at most where no datagram can wake it. Only this process has the
-/// timeout, so it is short enough for `close` not to be noticed.
+/// How long a receiver of a socket of our own waits at most if no datagram can wake it. Only this process has the
+/// timeout, so it can be short.
 const SLICE: Duration = Duration::from_millis(10);
 
-/// How long one waits at most where a datagram should wake it, but may fail to.
+/// How long a receiver waits at most if a datagram should wake it, in case it does not.
 const BACKSTOP: Duration = Duration::from_secs(1);
 
-/// How long a receiver of an adopted socket waits at most where no datagram is expected to wake it. Others that have
-/// the socket see the timeout, so it is as long as `close` may take.
+/// How long a receiver of an adopted socket waits at most if no datagram is expected to wake it. Other owners see the
+/// timeout, so it is as long as `close` may take.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// How long to try to wake the receivers of a socket of our own.
+/// How long `close` tries to wake the receivers of a socket of our own.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// How long to try to wake those of an adopted one.
+/// The same for an adopted one.
 const PATIENCE_ADOPTED: Duration = Duration::from_millis(1250);
 
-/// After which time the receivers of a socket look around by themselves. `expected` says whether a datagram is expected
-/// to reach an adopted one.
+/// How often the receivers of a socket check for `close`. `expected` says whether a datagram is expected to reach an
+/// adopted one.
 pub(crate) fn receive_timeout(local: SocketAddr, adopted: bool, expected: bool) -> Option<Duration> {
     match (adopted, expected) {
         (true, true) => None,
@@ -60,7 +60,7 @@ pub(crate) fn receive_timeout(local: SocketAddr, adopted: bool, expected: bool) 
     }
 }
 
-/// The socket that sends the datagrams, its address as the receivers see it, and where to.
+/// The socket that sends the datagrams, its address as the receivers see it, and the destination.
 pub(crate) struct Waker {
     socket: UdpSocket,
     from: SocketAddr,
@@ -71,7 +71,7 @@ impl Waker {
     fn new(woken: &UdpSocket, local: SocketAddr) -> io::Result<Waker> {
         let to: SocketAddr = (local.ip().to_canonical(), local.port()).into();
         match Waker::by(reachable(if to.is_ipv4() { to } else { local }), local) {
-            // A system may have IPv6 and no address of it.
+            // A system may have IPv6 and no IPv6 address.
             Err(_) if local.ip().is_unspecified() && local.is_ipv6() && is_dual_stack(woken) => {
                 Waker::by((Ipv4Addr::LOCALHOST, local.port()).into(), local)
             }
@@ -79,13 +79,13 @@ impl Waker {
         }
     }
 
-    /// By an address of this machine.
+    /// A waker that sends to an address of this machine.
     fn by(to: SocketAddr, local: SocketAddr) -> io::Result<Waker> {
         if !to.ip().is_loopback() && source_for(to)? != to.ip() {
-            // It is bound all the same, which some systems allow: what is sent there would leave the machine.
+            // Some systems bind to it all the same. A datagram to it would leave the machine.
             return Err(io::ErrorKind::AddrNotAvailable.into());
         }
-        // The same address, so that the sender of what arrives is known.
+        // The waker has the same address, so the receivers know the sender.
         let mut from = to;
         from.set_port(0);
         let socket = UdpSocket::bind(from)?;
@@ -97,7 +97,7 @@ impl Waker {
         Ok(Waker { socket, from, to })
     }
 
-    /// For an adopted socket without a peer, if what it sends is expected to reach that socket and no other.
+    /// For an adopted socket without a peer, if the datagram is expected to reach that socket and no other.
     pub(crate) fn of_adopted(woken: &UdpSocket, local: SocketAddr) -> Option<Waker> {
         let options = SockRef::from(woken);
         let unexpected = is_group(local)
@@ -105,18 +105,18 @@ impl Waker {
             || sys::is_bound_to_device(&options)
             || !sys::is_of_this_network(sys::inode(woken), if local.is_ipv6() { "udp6" } else { "udp" });
         let waker = if unexpected { None } else { Waker::new(woken, local).ok() };
-        // There is no way to it where no interface is up.
+        // Without an interface that is up there is no route to it.
         waker.filter(|waker| source_for(waker.to).is_ok())
     }
 }
 
 impl Open {
-    /// Whether a datagram is none, but was sent to wake the thread that received it.
+    /// Whether it is the empty datagram of the waker.
     pub(crate) fn is_wake_up(&self, size: usize, from: SocketAddr) -> bool {
         size == 0 && self.waker.get().is_some_and(|waker| is_same(waker.from, from))
     }
 
-    /// What wakes the receivers, once it may.
+    /// The waker, made if there is none yet.
     pub(crate) fn waker(&self) -> io::Result<&Waker> {
         let unavailable = || io::Error::from(io::ErrorKind::AddrNotAvailable);
         if self.adopted {
@@ -132,13 +132,13 @@ impl Open {
                 self.waker.get_or_init(|| made)
             }
         };
-        // Each time: a connect() that had begun before may have been the last.
+        // Each time, since a connect() that had begun before may have come last.
         self.socket.connect(waker.from)?;
         Ok(waker)
     }
 }
 
-/// Whether two addresses are one, in whichever of its forms. Where one has no zone, it is not asked for.
+/// Whether two addresses are the same, in any form. A zone counts only if both have one.
 pub(crate) fn is_same(one: SocketAddr, other: SocketAddr) -> bool {
     let zones = match (one, other) {
         (SocketAddr::V6(one), SocketAddr::V6(other)) => (one.scope_id(), other.scope_id()),
@@ -149,7 +149,7 @@ pub(crate) fn is_same(one: SocketAddr, other: SocketAddr) -> bool {
         && (zones.0 == zones.1 || zones.0 == 0 || zones.1 == 0)
 }
 
-/// A socket that is out of use, with the receivers that have still to let go of it.
+/// A removed socket, which receivers may still hold.
 #[derive(Clone)]
 pub(crate) struct Draining {
     open: Weak<Open>,
@@ -163,12 +163,12 @@ impl Draining {
         Draining { gone: open.gone.0.clone(), open: Arc::downgrade(open), patience }
     }
 
-    /// Wakes the receivers and waits until the descriptor is closed; `false` if it has not been for too long.
+    /// Wakes the receivers and waits until the descriptor is closed. `false` if that takes too long.
     pub(crate) fn wait(&self) -> bool {
         let until = Instant::now() + self.patience;
         let mut pause = Duration::from_millis(1);
         loop {
-            // What goes wrong is tried again.
+            // If it fails, it is tried again.
             let _ = self.send_datagrams();
             if self.gone.wait_timeout(pause) {
                 return true;
@@ -180,7 +180,7 @@ impl Draining {
         }
     }
 
-    /// One for each that may be waiting.
+    /// One for each thread that may wait.
     fn send_datagrams(&self) -> io::Result<()> {
         let Some(open) = self.open.upgrade() else { return Ok(()) };
         let holders = Arc::strong_count(&open) - 1;
@@ -195,7 +195,7 @@ impl Draining {
     }
 }
 
-/// Whether what is sent to the address goes to others too.
+/// Whether datagrams to the address reach others too.
 fn is_group(at: SocketAddr) -> bool {
     let ip = at.ip().to_canonical();
     ip.is_multicast() || ip == IpAddr::V4(Ipv4Addr::BROADCAST)
