@@ -248,7 +248,7 @@ impl TryFrom<&Address> for SocketAddr {
 
     /// `ERR_INVALID_ADDRESS_FAMILY` for a Unix socket.
     fn try_from(address: &Address) -> io::Result<SocketAddr> {
-        let is_path = || Error::invalid("ERR_INVALID_ADDRESS_FAMILY", format!("A path is no IP address: {address}"));
+        let is_path = || Error::invalid("ERR_INVALID_ADDRESS_FAMILY", format!("A path is not an IP address: {address}"));
         Ok(address.socket_addr().ok_or_else(is_path)?)
     }
 }
@@ -259,7 +259,7 @@ impl TryFrom<&Address> for std::os::unix::net::SocketAddr {
 
     /// `ERR_INVALID_ADDRESS_FAMILY` for an IP address. An abstract name of Linux stays an abstract name.
     fn try_from(address: &Address) -> io::Result<std::os::unix::net::SocketAddr> {
-        let is_ip = || Error::invalid("ERR_INVALID_ADDRESS_FAMILY", format!("An IP address is no path: {address}"));
+        let is_ip = || Error::invalid("ERR_INVALID_ADDRESS_FAMILY", format!("An IP address is not a path: {address}"));
         crate::sys::address_of(address.path().ok_or_else(is_ip)?)
     }
 }

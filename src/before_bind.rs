@@ -1,4 +1,4 @@
-//! What the program does to a socket before the library binds or connects it.
+//! The program's hook on a socket before bind(2) or connect(2).
 
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
@@ -13,7 +13,7 @@ pub(crate) struct BeforeBind(Option<Arc<Hook>>);
 
 type Hook = dyn Fn(sys::BorrowedHandle<'_>) -> io::Result<()> + Send + Sync;
 
-// What the closure holds is its own affair after a panic.
+// The closure's own values are its own concern after a panic.
 impl UnwindSafe for BeforeBind {}
 impl RefUnwindSafe for BeforeBind {}
 
@@ -26,7 +26,7 @@ impl BeforeBind {
         self.0.is_none()
     }
 
-    /// Runs the hook on a new socket. No lock is held, since it is code of the program's.
+    /// Runs the hook on a new socket. No lock is held.
     pub(crate) fn run(&self, socket: &socket2::Socket) -> Result<()> {
         let Some(hook) = &self.0 else { return Ok(()) };
         hook(sys::borrow(socket)).map_err(|error| match error.get_ref() {

@@ -1,5 +1,4 @@
-//! Calling code of the program's: without a lock of ours, with its panics caught, and with the thread knowing for which
-//! connections it acts.
+//! Calls code of the program's. No lock is held, panics are caught, and the thread knows for which connections it acts.
 //!
 //! A thread that runs a handler or a callback keeps its connection present. If that code waits for the server, the wait
 //! leaves the connection out. So the thread has a stack of frames, one for each connection that it acts for, and while
@@ -15,7 +14,7 @@ use crate::sync::poison::assert_none_held;
 /// A gate, and what is present there, by their numbers.
 pub(crate) type ActsFor = (usize, usize);
 
-/// How many frames a thread has at most: a handler that serves another server, whose handler serves a third, and so on.
+/// How many frames a thread has at most. A handler that serves another server adds one for each level.
 const DEEPEST: usize = 16;
 
 // Without destructors, so that it works while a thread's other locals are destroyed.
@@ -24,7 +23,7 @@ thread_local! {
     static DEPTH: Cell<usize> = const { Cell::new(0) };
 }
 
-/// The thread acts for what it names until this is dropped.
+/// The thread acts for these until this is dropped.
 pub(crate) struct Frame(usize);
 
 impl Frame {
@@ -57,11 +56,11 @@ impl Drop for Frame {
 /// What the thread acts for.
 ///
 /// # Errors
-/// It is more than a thread can have on its stack.
+/// The thread acts for more than fits on its stack.
 pub(crate) fn acts_for() -> Result<Vec<ActsFor>> {
     let depth = DEPTH.get();
     if depth > DEEPEST {
-        let text = "Servers are served in handlers of one another too deep to wait for one of them";
+        let text = "Handlers and the servers in them are nested too deep to wait for one";
         return Err(Error::invalid("ERR_WOULD_DEADLOCK", text));
     }
     let mut all = Vec::with_capacity(depth);
@@ -84,7 +83,7 @@ pub(crate) fn own(gate: usize) -> Result<Vec<usize>> {
     Ok(own)
 }
 
-/// Calls a hook of the program's. One that panics has said so on standard error already, and harms no other.
+/// Calls a hook of the program's. A panic has been printed on standard error already and affects nothing else.
 pub(crate) fn guarded(call: impl FnOnce()) {
     let mut call = Some(call);
     guard(&mut || {
@@ -101,7 +100,7 @@ fn guard(call: &mut dyn FnMut()) {
     }
 }
 
-/// Drops what a panic carries, which may panic in its turn.
+/// Drops a panic's payload. The drop may panic too.
 pub(crate) fn dispose(panic: Box<dyn Any + Send>) {
     if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
         std::mem::forget(again);

@@ -87,7 +87,7 @@ impl Endpoint {
             None if host.as_bytes().windows(2).any(|pair| pair == b"//") => Target::bad_host(host),
             None if host.contains(':') => Target::Invalid(Error::invalid(
                 "ERR_INVALID_ARG_VALUE",
-                format!("The endpoint '{text}' is invalid: an IPv6 address stands in brackets, [{host}]:{port}"),
+                format!("The endpoint '{text}' is invalid: an IPv6 address needs brackets, [{host}]:{port}"),
             )),
             None => Target::host(host, port),
         }

@@ -1,13 +1,13 @@
-//! Values that are found by their numbers, and listed in the order of these.
+//! Values with numbers, in the order of their numbers.
 
-/// A number is given once, and mostly in order: so a value goes to the end. One that is removed leaves an empty place,
-/// and the others move only when more than half of the places are empty.
+/// Numbers are unique and usually rise, so a value goes to the end. A removed value leaves an empty place. The others
+/// move only when more than half of the places are empty.
 pub(crate) struct Numbered<T> {
     places: Vec<(u64, Option<T>)>,
     len: usize,
 }
 
-/// How many empty places are kept.
+/// How many places are kept allocated.
 const KEPT: usize = 32;
 
 impl<T> Default for Numbered<T> {
@@ -32,7 +32,8 @@ impl<T> Numbered<T> {
         self.len -= 1;
         if self.places.len() > 2 * self.len {
             self.places.retain(|(_, value)| value.is_some());
-            // The memory of a peak goes again; a few places are kept, so that one connection after another allocates none.
+            // The memory of a peak is freed. A few places are kept, so that one connection after another allocates
+            // none.
             self.places.shrink_to(KEPT.max(2 * self.len));
         }
         Some(value)

@@ -1,14 +1,14 @@
-//! Text of others, kept on one line: what a peer, a resolver or a handler says may go into a log.
+//! Keeps text from a peer, a resolver or a handler on one line, so that it can go into a log.
 
 use std::fmt::{self, Write};
 
-/// Escapes what would begin a new line of a log or move a terminal's cursor: `\n`, `\u{1b}`. All else, quotes and
-/// backslashes too, is written as it is.
+/// Escapes control characters, which could begin a new line of a log or move a terminal's cursor, as `\n` and `\u{1b}`.
+/// All other characters, quotes and backslashes too, stay as they are.
 pub(crate) struct OneLine<'a>(pub(crate) &'a mut dyn Write);
 
 impl Write for OneLine<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        // What needs no escape is written in one piece: standard error makes a system call of each.
+        // Text that needs no escape is written in one piece, since standard error makes a system call of each piece.
         let mut written = 0;
         for (at, c) in text.char_indices() {
             if is_escaped(c) {
@@ -20,7 +20,7 @@ impl Write for OneLine<'_> {
         self.0.write_str(&text[written..])
     }
 
-    // As by default, but not compiled into each caller.
+    // As std's default, but not compiled into each caller.
     fn write_fmt(&mut self, text: fmt::Arguments<'_>) -> fmt::Result {
         fmt::write(self, text)
     }

@@ -1,5 +1,4 @@
-//! The connection counter: how many are open, how many may be, in all and from each address, and whether any more are
-//! let in.
+//! The counter of open connections, with the limits in all and for each address, and whether new ones are admitted.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -10,16 +9,16 @@ use std::sync::{Arc, Condvar, Mutex};
 use crate::sync::deadline::Deadline;
 use crate::sync::poison::{lock, wait};
 
-/// Lowest bit of the word: no client is admitted any more.
+/// The lowest bit of the word. No client is admitted any more.
 const CLOSED: usize = 1;
-/// A thread waits for room, and is woken for a slot that comes back: that is a system call, even if no thread waits.
+/// A thread waits for room. A slot that is returned wakes it, which is a system call even if no thread waits.
 const WAITED: usize = 2;
-/// The count stands above them.
+/// One slot. The count is above the two bits.
 const ONE: usize = 4;
 
-/// The count and the closed bit share one word, so that a compare-and-swap decides all at once: no admission can slip
-/// past the limit or past `close()`, and none is denied while a slot is free. (Adding first and taking back what was
-/// too much would deny others for a moment.)
+/// The count and the closed bit share one word, so one compare-and-swap decides both. No admission passes the limit or
+/// `close()`, and none is denied while a slot is free. Adding first and taking back what was too much would deny others
+/// for a moment.
 #[derive(Debug)]
 pub(crate) struct Slots {
     word: AtomicUsize,
@@ -27,7 +26,7 @@ pub(crate) struct Slots {
     /// How many threads wait for room.
     waiting: Mutex<usize>,
     freed: Condvar,
-    /// Whose limit holds here, if it is shared: each slot is one of those too.
+    /// The slots with the common limit, if it is shared. Each slot is taken there too.
     shared: Option<Arc<Slots>>,
 }
 
@@ -49,16 +48,15 @@ impl Slots {
         }
     }
 
-    /// Slots with a count and an end of their own, and the limit of `shared`.
+    /// Slots with a count and a closed bit of their own, and the limit of `shared`.
     pub(crate) fn within(shared: Arc<Slots>) -> Slots {
         Slots { shared: Some(shared), ..Slots::new(usize::MAX) }
     }
 
-    /// Takes a slot, unless as many as the limit are taken or the slots are closed.
+    /// Takes a slot, unless the limit is reached or the slots are closed.
     pub(crate) fn take(self: &Arc<Slots>) -> Result<Slot, Denied> {
         if let Some(shared) = &self.shared {
-            // Looked at first: closed slots take none of those that others share, not even for a moment, but for one
-            // that meets the close.
+            // First, so that closed slots take no shared one for even a moment, except in a race with the close.
             if self.word.load(SeqCst) & CLOSED != 0 {
                 return Err(Denied::Closed);
             }
@@ -73,14 +71,14 @@ impl Slots {
         }
     }
 
-    /// Counts one more, unless as many as the limit are counted or the slots are closed; gives the count.
+    /// Adds one to the count and returns it, unless the limit is reached or the slots are closed.
     fn raise(&self) -> Result<usize, Denied> {
         let mut word = self.word.load(SeqCst);
         loop {
             if word & CLOSED != 0 {
                 return Err(Denied::Closed);
             }
-            // Read each time round: a limit that changed while others were faster counts.
+            // Read each time, since the limit may change between tries.
             if word / ONE >= self.limit.load(SeqCst) {
                 return Err(Denied::Full);
             }
@@ -106,20 +104,20 @@ impl Slots {
         self.shared.as_deref().unwrap_or(self).limit.load(SeqCst)
     }
 
-    /// Counts from the next `take` on; slots that are taken stay so. A limit that is shared changes for all.
+    /// Applies from the next `take` on. Taken slots stay taken. A shared limit changes for all.
     pub(crate) fn set_limit(&self, limit: usize) {
         let of = self.shared.as_deref().unwrap_or(self);
         of.limit.store(limit, SeqCst);
         of.wake();
     }
 
-    /// Blocks until a slot is free, the slots are closed, the time is up, or `given_up` says so when the thread is
-    /// woken for that. The slot is not taken by it. Not where the limit is shared: a thread that has seen room there
-    /// would hold the client it accepts then, if others are faster.
+    /// Blocks until a slot is free, the slots are closed, the time is up, or `given_up` holds when the thread is woken.
+    /// It takes no slot. Not for a shared limit. If another server took the slot first, the accepted client would have
+    /// to wait.
     pub(crate) fn wait_for_room(&self, until: Deadline, given_up: impl Fn() -> bool) {
         let mut waiting = lock(&self.waiting);
         *waiting += 1;
-        // Before the look at the count: a slot that comes back after the look finds the bit.
+        // Before the count is read, so that a slot returned later finds the bit.
         let mut word = self.word.fetch_or(WAITED, SeqCst);
         while word & CLOSED == 0 && word / ONE >= self.limit.load(SeqCst) && !given_up() && !until.is_over() {
             waiting = wait(&self.freed, waiting, until.left());
@@ -131,8 +129,8 @@ impl Slots {
         }
     }
 
-    /// Wakes the threads that wait for room, to look again. Under the lock, always: a limit that changes, and what they
-    /// give up for, stand beside the word.
+    /// Wakes the threads that wait for room. Always under the lock, since the limit and the reasons to give up are not
+    /// in the word.
     pub(crate) fn wake(&self) {
         let waiting = lock(&self.waiting);
         if *waiting > 0 {
@@ -140,14 +138,14 @@ impl Slots {
         }
     }
 
-    /// Once this has returned, no slot is ever given out again.
+    /// After this has returned, no slot is given out.
     pub(crate) fn close(&self) {
         self.word.fetch_or(CLOSED, SeqCst);
         self.wake();
     }
 }
 
-/// One taken slot. Dropping it, on whatever path, gives it back, once.
+/// One taken slot. Dropping it returns it, once.
 #[derive(Debug)]
 pub(crate) struct Slot {
     slots: Arc<Slots>,
@@ -162,7 +160,7 @@ impl Drop for Slot {
     }
 }
 
-/// The counts. There is one for each address that has a connection just now, so they take no more memory than those do.
+/// The counts. Only addresses with open connections have one, so they take no more memory than those do.
 #[derive(Debug)]
 pub(crate) struct Addresses {
     limit: usize,
@@ -174,7 +172,7 @@ impl Addresses {
         Arc::new(Addresses { limit, counts: Mutex::default() })
     }
 
-    /// Takes one of the address's slots; `None` if it has as many as it may.
+    /// Takes one of the address's slots. `None` if its limit is reached.
     pub(crate) fn take(self: &Arc<Addresses>, ip: IpAddr) -> Option<AddressSlot> {
         let holder = holder(ip);
         let mut counts = lock(&self.counts);
@@ -187,7 +185,7 @@ impl Addresses {
     }
 }
 
-/// One connection of an address. Dropping it, on whatever path, gives it back, once.
+/// One connection of an address. Dropping it returns the slot, once.
 #[derive(Debug)]
 pub(crate) struct AddressSlot {
     addresses: Arc<Addresses>,
@@ -204,8 +202,8 @@ impl Drop for AddressSlot {
     }
 }
 
-/// Who is taken to hold an address: the one IPv4 address, in whichever form it comes; of IPv6 the /64, which is the
-/// least that a provider gives a customer, who has all its addresses.
+/// What counts as one address. It is one IPv4 address, IPv4-mapped or not, or the /64 of an IPv6 address. Providers
+/// give each customer a /64 at least.
 fn holder(ip: IpAddr) -> u128 {
     match ip.to_canonical() {
         IpAddr::V6(ip) => u128::from(ip) >> 64 << 64,
@@ -261,7 +259,7 @@ mod tests {
         });
     }
 
-    /// Ensures that `close` is exact: a thread that asks after it has returned is denied.
+    /// Ensures that `close` is exact. A thread that asks after it has returned is denied.
     #[test]
     fn nothing_is_admitted_once_close_has_returned() {
         for _ in 0..200 {

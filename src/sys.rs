@@ -1,4 +1,4 @@
-//! What differs between systems, and nothing else: the only file with a `cfg` on the system.
+//! The differences between systems. No other file has a `cfg` on the system.
 
 use std::borrow::Cow;
 use std::io::{self, IoSlice};
@@ -9,13 +9,13 @@ use std::sync::OnceLock;
 
 use socket2::SockRef;
 
-/// What std calls an owned descriptor here.
+/// std's owned descriptor.
 #[cfg(unix)]
 pub(crate) type OwnedHandle = std::os::fd::OwnedFd;
 #[cfg(windows)]
 pub(crate) type OwnedHandle = std::os::windows::io::OwnedSocket;
 
-/// What std calls a borrowed descriptor here.
+/// std's borrowed descriptor.
 #[cfg(unix)]
 pub(crate) type BorrowedHandle<'a> = std::os::fd::BorrowedFd<'a>;
 #[cfg(windows)]
@@ -31,34 +31,33 @@ pub(crate) fn borrow(socket: &impl std::os::windows::io::AsSocket) -> BorrowedHa
     socket.as_socket()
 }
 
-/// Whether Linux's own ways are taken. With `--cfg landline_portable` Linux takes those of macOS and the BSDs instead,
-/// so that they can be run here: Linux wakes threads in places where others do not, and would hide that nothing else
-/// does.
+/// Whether to use Linux's own behaviour. With `--cfg landline_portable` Linux runs the code for macOS and the BSDs, so
+/// that it can be tested here. Linux wakes threads where other systems do not, which would hide a missing wake-up.
 const LINUX: bool =
     cfg!(all(any(target_os = "linux", target_os = "android"), not(any(landline_portable, landline_windows))));
 
-/// Whether the ways of Windows are taken. With `--cfg landline_windows` Linux takes those that Linux can take. It keeps
-/// its own numbers, what it can be asked, SO_REUSEADDR, which std sets too, SO_REUSEPORT and its Unix sockets.
+/// Whether to use the code for Windows. With `--cfg landline_windows` Linux runs as much of it as it can. It keeps its
+/// error numbers, its queries, SO_REUSEADDR (which std sets too), SO_REUSEPORT and its Unix sockets.
 const WINDOWS: bool = cfg!(any(windows, landline_windows));
 
-/// Whether Linux takes the ways of another system.
+/// Whether Linux runs the code for another system.
 const PORTABLE: bool = cfg!(any(landline_portable, landline_windows));
 
-/// Whether an accepted socket has the listener's settings (socket(7), measured on Linux), so that making them once on
-/// the listener costs nothing per connection.
+/// Whether an accepted socket inherits the listener's settings (socket(7), measured on Linux), so that setting them
+/// once on the listener costs nothing per connection.
 pub(crate) const ACCEPTED_INHERITS: bool = LINUX && cfg!(target_os = "linux");
 
-/// Whether SO_REUSEADDR lets a listener bind a port whose last connections are still in TIME_WAIT, which is what one
-/// wants. On Windows it lets two programs listen on one port.
+/// Whether SO_REUSEADDR lets a listener bind a port that has connections in TIME_WAIT, which is wanted. On Windows it
+/// lets two programs listen on one port.
 pub(crate) const REUSE_ADDRESS_IS_SAFE: bool = cfg!(unix);
 
-/// Whether shutdown(2) on a listener wakes every thread that is blocked in accept(2) on it, and all that come.
+/// Whether shutdown(2) on a listener wakes every thread in accept(2) on it, and every later one.
 pub(crate) const SHUTDOWN_WAKES_ACCEPT: bool = LINUX;
 
-/// Whether accept(2) waits no longer than the receive timeout of the listener when the call begins.
+/// Whether accept(2) waits at most for the receive timeout that the listener has when the call begins.
 pub(crate) const ACCEPT_TAKES_TIME: bool = LINUX;
 
-/// shutdown(2) of a listener. On Linux it wakes every thread that accepts on it, those to come included; elsewhere it
+/// shutdown(2) of a listener. On Linux it wakes every thread that accepts on it, now or later. On other systems it
 /// wakes one or none, or fails.
 pub(crate) fn shut_listener(listener: &socket2::Socket) {
     if !PORTABLE {
@@ -66,7 +65,7 @@ pub(crate) fn shut_listener(listener: &socket2::Socket) {
     }
 }
 
-/// Lets several sockets share one port: SO_REUSEPORT.
+/// Lets several sockets share one port, SO_REUSEPORT.
 #[cfg(all(unix, not(any(target_os = "solaris", target_os = "illumos"))))]
 pub(crate) fn reuse_port(socket: &socket2::Socket) -> io::Result<()> {
     socket.set_reuse_port(true)
@@ -76,7 +75,7 @@ pub(crate) fn reuse_port(_: &socket2::Socket) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
-/// Keeps the descriptor from programs that this one starts. Windows' sockets are kept from them anyway.
+/// Sets close-on-exec, so that started programs do not get the descriptor. Windows' sockets are not inherited anyway.
 #[cfg(unix)]
 pub(crate) fn close_on_exec(socket: &socket2::Socket) -> io::Result<()> {
     socket.set_cloexec(true)
@@ -86,7 +85,7 @@ pub(crate) fn close_on_exec(_: &socket2::Socket) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether the socket is in non-blocking mode; `false` where that cannot be asked.
+/// Whether the socket is in non-blocking mode. `false` if the system cannot say.
 #[cfg(unix)]
 pub(crate) fn is_nonblocking(socket: &socket2::Socket) -> io::Result<bool> {
     socket.nonblocking()
@@ -96,7 +95,7 @@ pub(crate) fn is_nonblocking(_: &socket2::Socket) -> io::Result<bool> {
     Ok(false)
 }
 
-/// Whether a datagram socket is one of UDP, as far as the system says which protocol it has.
+/// Whether a datagram socket is a UDP one, as far as the system says.
 #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
 pub(crate) fn is_udp(socket: &socket2::Socket) -> bool {
     !socket.protocol().is_ok_and(|protocol| protocol.is_some_and(|protocol| protocol != socket2::Protocol::UDP))
@@ -106,8 +105,8 @@ pub(crate) fn is_udp(_: &socket2::Socket) -> bool {
     true
 }
 
-/// Whether others may have the address of a datagram socket too: SO_REUSEADDR, SO_REUSEPORT. Where it cannot be asked,
-/// they may.
+/// Whether other sockets may have the address of a datagram socket, by SO_REUSEADDR or SO_REUSEPORT. `true` if the
+/// system cannot say.
 pub(crate) fn may_share_address(socket: &SockRef<'_>) -> bool {
     #[cfg(all(unix, not(any(target_os = "solaris", target_os = "illumos"))))]
     if socket.reuse_port().unwrap_or(true) {
@@ -116,7 +115,7 @@ pub(crate) fn may_share_address(socket: &SockRef<'_>) -> bool {
     socket.reuse_address().unwrap_or(true)
 }
 
-/// Whether a socket hears one network device alone: SO_BINDTODEVICE.
+/// Whether a socket is bound to one network device, SO_BINDTODEVICE.
 pub(crate) fn is_bound_to_device(socket: &SockRef<'_>) -> bool {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     return socket.device().map_or(true, |device| device.is_some());
@@ -127,14 +126,14 @@ pub(crate) fn is_bound_to_device(socket: &SockRef<'_>) -> bool {
     }
 }
 
-/// Whether the socket with that number is in a table of the network that the calling thread is in, such as `udp6`:
-/// another network namespace may have made it. Without /proc that is unknown, and `false`.
+/// Whether the socket with that inode is in a table of the calling thread's network namespace, such as `udp6`. Another
+/// namespace may have made it. `false` without /proc.
 pub(crate) fn is_of_this_network(inode: Option<u64>, table: &str) -> bool {
     !LINUX || inode.is_some_and(|inode| table_row(inode, table, usize::MAX).is_some())
 }
 
-/// Whether the socket listens. Where that cannot be asked: whether it has an address and no peer, which is also true of
-/// one that is only bound.
+/// Whether the socket listens. If the system cannot say, whether it has no peer, which also holds for a socket that is
+/// only bound.
 #[cfg(all(
     any(target_os = "linux", target_os = "android", target_os = "freebsd"),
     not(any(landline_portable, landline_windows))
@@ -152,7 +151,7 @@ pub(crate) fn is_listener(socket: &socket2::Socket) -> io::Result<bool> {
     Ok(is_stream && has_no_peer)
 }
 
-/// IP_TOS, or IPV6_TCLASS where there is such a thing.
+/// IP_TOS, or IPV6_TCLASS if the system has it.
 pub(crate) fn set_type_of_service(socket: &SockRef<'_>, v6: bool, value: u8) -> io::Result<()> {
     match v6 {
         #[cfg(not(any(target_os = "solaris", target_os = "haiku")))]
@@ -181,7 +180,7 @@ pub(crate) fn type_of_service(socket: &SockRef<'_>, v6: bool) -> io::Result<u8> 
     Ok(value as u8)
 }
 
-/// TCP_USER_TIMEOUT in whole milliseconds, rounded up; zero is the system's default.
+/// TCP_USER_TIMEOUT in whole milliseconds, rounded up. Zero is the system's default.
 #[cfg(all(any(target_os = "linux", target_os = "android"), not(any(landline_portable, landline_windows))))]
 pub(crate) fn set_user_timeout(socket: &SockRef<'_>, time: std::time::Duration) -> io::Result<()> {
     let rounded_up = time.saturating_add(std::time::Duration::from_nanos(999_999));
@@ -201,7 +200,7 @@ pub(crate) fn user_timeout(_: &SockRef<'_>) -> io::Result<Option<std::time::Dura
     Err(io::ErrorKind::Unsupported.into())
 }
 
-/// Adds the pause between keep-alive probes and their number to the settings, where the system has them.
+/// Adds the pause between keep-alive probes and their number, if the system has them.
 #[cfg(any(unix, windows))]
 pub(crate) fn keep_alive_probes(
     settings: socket2::TcpKeepalive,
@@ -215,17 +214,17 @@ pub(crate) fn keep_alive_probes(
     settings
 }
 
-/// Whether that failed by the number of probes alone, which Windows did not have before Windows 10 1703. It is set
-/// last, so the rest is set.
+/// Whether only setting the number of probes failed, which Windows has since Windows 10 1703. It is set last, so the
+/// rest is set.
 pub(crate) fn has_no_number_of_probes(error: &io::Error) -> bool {
     const WSAENOPROTOOPT: i32 = 10042;
     cfg!(windows) && error.raw_os_error() == Some(WSAENOPROTOOPT)
 }
 
-/// How many buffers one call takes; more is EMSGSIZE.
+/// How many buffers one call takes. More fail with EMSGSIZE.
 const IOV_MAX: usize = if cfg!(any(target_os = "solaris", target_os = "illumos")) { 16 } else { 1024 };
 
-// Flags that std and socket2 have no names for, as the systems' headers have them.
+// Flags that std and socket2 have no names for, from the systems' headers.
 
 #[cfg(not(any(windows, landline_windows)))]
 const MSG_PEEK: i32 = 2;
@@ -233,8 +232,8 @@ const MSG_PEEK: i32 = 2;
 #[cfg(not(any(windows, landline_windows)))]
 const MSG_DONTWAIT: i32 = if cfg!(any(target_os = "linux", target_os = "android")) { 0x40 } else { 0x80 };
 
-/// Keeps SIGPIPE back, which kills a program that has left the signal at its default. Apple's systems do it by a
-/// setting, see [`prepare`]; Windows has no such signal.
+/// Suppresses SIGPIPE, whose default kills a program. Apple's systems have a setting for it, see [`prepare`]. Windows
+/// has no such signal.
 const MSG_NOSIGNAL: i32 = match () {
     () if cfg!(any(target_os = "linux", target_os = "android")) => 0x4000,
     () if cfg!(target_os = "freebsd") => 0x2_0000,
@@ -244,31 +243,30 @@ const MSG_NOSIGNAL: i32 = match () {
     () => 0,
 };
 
-/// Writes several buffers by one system call that raises no SIGPIPE. std's own `write_vectored` is writev(2), which
-/// does.
+/// Writes several buffers by one system call without SIGPIPE. std's own `write_vectored` is writev(2), which raises it.
 pub(crate) fn write_vectored(stream: &TcpStream, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
     SockRef::from(stream).send_vectored_with_flags(&buffers[..buffers.len().min(IOV_MAX)], MSG_NOSIGNAL)
 }
 
-/// Whether a write that waits is one that does not block, called again and again: where one that blocks does not say
-/// how much it has taken when its time is up.
+/// Whether a write that waits polls instead of blocking. On these systems a write that times out does not say how much
+/// it has written.
 pub(crate) const WRITES_ARE_POLLED: bool = SLICE.is_some();
 
-/// Writes what the kernel takes without blocking.
+/// Writes as much as the kernel takes without blocking.
 #[cfg(not(any(windows, landline_windows)))]
 pub(crate) fn write_now(stream: &TcpStream, data: &[u8]) -> io::Result<usize> {
     SockRef::from(stream).send_with_flags(data, MSG_DONTWAIT | MSG_NOSIGNAL)
 }
 #[cfg(any(windows, landline_windows))]
 pub(crate) fn write_now(stream: &TcpStream, data: &[u8]) -> io::Result<usize> {
-    // Windows takes the whole of any length as long as there is room for a byte.
+    // Windows takes a buffer of any length whole if there is room for one byte.
     const MOST: usize = 64 * 1024;
     without_blocking(&SockRef::from(stream), |stream| stream.send(&data[..data.len().min(MOST)]))
 }
 
-/// Makes a call that does not block, where there is no flag for it. The mode is the socket's and not the call's: were
-/// another thread to set it back meanwhile, the call would block for good, so one thread at a time changes it. A
-/// receive that begins meanwhile may find the socket non-blocking too; receivers know that and try again.
+/// Makes a call that does not block, on systems without a flag for it. The mode belongs to the socket and not to the
+/// call. If another thread reset it in between, the call would block for good, so one thread at a time changes it. A
+/// receive that begins in between may find the socket non-blocking too. Receivers handle that and try again.
 #[cfg(any(windows, landline_windows))]
 fn without_blocking<T>(socket: &SockRef<'_>, call: impl FnOnce(&SockRef<'_>) -> io::Result<T>) -> io::Result<T> {
     use std::sync::Mutex;
@@ -285,9 +283,8 @@ fn without_blocking<T>(socket: &SockRef<'_>, call: impl FnOnce(&SockRef<'_>) -> 
     result
 }
 
-/// How much has arrived, without blocking, and without taking it: at most as much as the buffer, whose contents mean
-/// nothing. 0 at the peer's end, `WouldBlock` if there is nothing. An error that is pending on the socket comes out
-/// here, once.
+/// Peeks without blocking, at most as much as the buffer, whose contents mean nothing. Returns how much has arrived, 0
+/// at the peer's end, and `WouldBlock` if nothing has. It takes an error that is pending on the socket.
 #[cfg(not(any(windows, landline_windows)))]
 pub(crate) fn peek_now(stream: &TcpStream, buffer: &mut [MaybeUninit<u8>]) -> io::Result<usize> {
     SockRef::from(stream).recv_with_flags(buffer, MSG_PEEK | MSG_DONTWAIT)
@@ -297,12 +294,12 @@ pub(crate) fn peek_now(stream: &TcpStream, buffer: &mut [MaybeUninit<u8>]) -> io
     without_blocking(&SockRef::from(stream), |stream| stream.peek(buffer))
 }
 
-/// Blocks until something has arrived, where a call that reads must not end by its time: there it may lose bytes.
+/// Blocks until data has arrived, on systems where a read that times out may lose bytes.
 pub(crate) fn await_data(stream: &TcpStream) -> io::Result<()> {
     if SLICE.is_some() { stream.peek(&mut [0]).map(drop) } else { Ok(()) }
 }
 
-/// The same of several buffers, by one system call where there is a flag not to block; otherwise of the first.
+/// The same for several buffers by one system call, on systems with a flag not to block. Otherwise for the first.
 #[cfg(not(any(windows, landline_windows)))]
 pub(crate) fn write_vectored_now(stream: &TcpStream, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
     let buffers = &buffers[..buffers.len().min(IOV_MAX)];
@@ -313,34 +310,34 @@ pub(crate) fn write_vectored_now(stream: &TcpStream, buffers: &[IoSlice<'_>]) ->
     write_now(stream, buffers.first().map_or(&[], |buffer| buffer))
 }
 
-/// Of a connection that only ends, and that no other thread uses: its calls do not wait from here on, where that cannot
-/// be asked of each.
+/// Makes the calls on a connection non-blocking, on systems where each call cannot ask for it. Only for a connection
+/// that is ending and that no other thread uses.
 pub(crate) fn end_without_waiting(stream: &TcpStream) {
     if WINDOWS {
         let _ = stream.set_nonblocking(true);
     }
 }
 
-/// Writes what the kernel takes, to such a connection.
+/// Writes as much as the kernel takes to such a connection.
 pub(crate) fn write_at_end(mut stream: &TcpStream, data: &[u8]) -> io::Result<usize> {
     if WINDOWS { io::Write::write(&mut stream, data) } else { write_now(stream, data) }
 }
 
-/// Throws away what has arrived on such a connection: at most as much as the buffer, whose contents mean nothing.
+/// Discards data that has arrived on such a connection, at most as much as the buffer, whose contents mean nothing.
 pub(crate) fn discard_at_end(stream: &TcpStream, buffer: &mut [MaybeUninit<u8>]) -> io::Result<usize> {
     #[cfg(any(windows, landline_windows))]
     const MSG_DONTWAIT: i32 = 0;
-    // On Linux, for TCP: nothing is copied.
+    // On Linux this copies nothing for TCP.
     const MSG_TRUNC: i32 = if LINUX { 0x20 } else { 0 };
     SockRef::from(stream).recv_with_flags(buffer, MSG_DONTWAIT | MSG_TRUNC)
 }
 
-/// Resets a TCP connection and closes the descriptor. RST is sent at once, and every thread that is blocked on the
-/// connection is woken, although others have the descriptor too, as a process that was forked. SO_LINGER sends it only
-/// when the last of them is closed. So does connect(2) to an address of no family.
+/// Resets a TCP connection and closes the descriptor. RST is sent at once and wakes every thread that is blocked on the
+/// connection, even if another process has the descriptor too, after fork(2). SO_LINGER would send RST only when the
+/// last descriptor is closed. connect(2) to an address of no family sends it at once.
 ///
 /// # Errors
-/// It cannot be done now; the descriptor is closed nevertheless. Some kernels refuse it while a thread is blocked.
+/// The reset failed. The descriptor is closed all the same. Some kernels refuse it while a thread is blocked.
 #[cfg(all(any(target_os = "linux", target_os = "android"), not(any(landline_portable, landline_windows))))]
 pub(crate) fn reset(stream: TcpStream) -> io::Result<()> {
     use std::os::fd::OwnedFd;
@@ -353,13 +350,13 @@ pub(crate) fn reset(_: TcpStream) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
-/// Resets a TCP connection whose descriptor is used elsewhere in this process too, where that can be done now.
+/// Resets a TCP connection whose descriptor this process still uses elsewhere. Returns whether that worked.
 pub(crate) fn is_reset_now(stream: &TcpStream) -> bool {
     stream.try_clone().and_then(reset).is_ok()
 }
 
-/// An address of no family, AF_UNSPEC. std and socket2 have no name for it, but std gives one as the address of a
-/// sender that has none: Linux then writes nothing, and the family stays 0. Were it ever another one, connect(2) on a
+/// An address of no family, AF_UNSPEC. std and socket2 have no name for it, but std returns one as the address of a
+/// sender without an address. Linux writes nothing then, and the family stays 0. With any other family, connect(2) on a
 /// connected TCP socket would fail with EISCONN.
 #[cfg(all(any(target_os = "linux", target_os = "android"), not(any(landline_portable, landline_windows))))]
 fn no_family() -> io::Result<&'static std::os::unix::net::SocketAddr> {
@@ -374,21 +371,21 @@ fn no_family() -> io::Result<&'static std::os::unix::net::SocketAddr> {
     Ok(NO_FAMILY.get_or_init(|| address))
 }
 
-/// Makes the settings that a connection's socket needs on this system alone. They fail only on a socket that is dead.
+/// Makes the settings of a connection's socket that this system alone needs. They fail only on a dead socket.
 pub(crate) fn prepare(stream: &TcpStream) {
-    // Only a socket that std has made itself is kept from raising SIGPIPE by it.
+    // std does this only for sockets that it makes itself.
     #[cfg(target_vendor = "apple")]
     let _ = SockRef::from(stream).set_nosigpipe(true);
     let _ = stream;
 }
 
-/// Whether there are Unix sockets that a program of this library can use.
+/// Whether this library supports Unix sockets here.
 pub(crate) const UNIX_SOCKETS: bool = cfg!(unix);
 
 /// Whether a path that begins with a NUL is a name without a file.
 pub(crate) const ABSTRACT_NAMES: bool = cfg!(any(target_os = "linux", target_os = "android"));
 
-/// The path a Unix socket's address names: empty for none, with a leading NUL for an abstract one.
+/// The path of a Unix socket's address. It is empty without a name, and has a leading NUL for an abstract name.
 #[cfg(unix)]
 pub(crate) fn path_of(address: &socket2::SockAddr) -> Option<PathBuf> {
     use std::os::unix::ffi::OsStrExt;
@@ -423,7 +420,7 @@ pub(crate) fn address_of(path: &Path) -> io::Result<std::os::unix::net::SocketAd
     std::os::unix::net::SocketAddr::from_pathname(path)
 }
 
-/// A path that somebody else has sent.
+/// A path that came from outside the program.
 #[cfg(unix)]
 pub(crate) fn path_from_bytes(bytes: &[u8]) -> PathBuf {
     use std::os::unix::ffi::OsStrExt;
@@ -434,7 +431,7 @@ pub(crate) fn path_from_bytes(bytes: &[u8]) -> PathBuf {
     String::from_utf8_lossy(bytes).into_owned().into()
 }
 
-/// Gives a Unix socket a name that nobody else has; Linux alone has such names.
+/// Binds a Unix socket to a unique name. Only Linux has such names.
 #[cfg(all(any(target_os = "linux", target_os = "android"), not(any(landline_portable, landline_windows))))]
 pub(crate) fn bind_to_any_name(socket: &socket2::Socket) -> io::Result<Option<PathBuf>> {
     use std::sync::atomic::{AtomicUsize, Ordering};
@@ -448,7 +445,7 @@ pub(crate) fn bind_to_any_name(_: &socket2::Socket) -> io::Result<Option<PathBuf
     Ok(None)
 }
 
-/// Which file a path names: its device and number.
+/// The device and the inode of a file.
 pub(crate) type FileIdentity = (u64, u64);
 
 #[cfg(unix)]
@@ -461,8 +458,8 @@ pub(crate) fn file_identity(_: &Path) -> io::Result<FileIdentity> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
-/// The file of a Unix socket, and when it was made; `None` for a file of another kind, a link included. The number of a
-/// file that was removed is given to the next one, so the time tells them apart.
+/// The identity of a Unix socket's file, and when it was made. `None` for a file of another kind or a link. The inode
+/// of a removed file may be used again, so the time distinguishes them.
 #[cfg(unix)]
 pub(crate) fn socket_file(path: &Path) -> Option<(FileIdentity, std::time::SystemTime)> {
     use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -474,7 +471,7 @@ pub(crate) fn socket_file(_: &Path) -> Option<(FileIdentity, std::time::SystemTi
     None
 }
 
-/// Lets everybody read or write a file.
+/// Lets all users read or write a file.
 #[cfg(unix)]
 pub(crate) fn open_to_all(path: &Path, readable: bool, writable: bool) -> io::Result<()> {
     use std::os::unix::fs::PermissionsExt;
@@ -488,15 +485,15 @@ pub(crate) fn open_to_all(_: &Path, _: bool, _: bool) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
-/// Whether a call ended because of SO_RCVTIMEO or SO_SNDTIMEO. On Unix `ETIMEDOUT` is something else: the kernel has
-/// given the connection up.
+/// Whether a call ended because of SO_RCVTIMEO or SO_SNDTIMEO. On Unix `ETIMEDOUT` means that the kernel has given the
+/// connection up.
 pub(crate) fn is_timeout(error: &io::Error) -> bool {
-    // A number, so that of Linux with `landline_windows` too.
+    // It is the real system's number, also with `landline_windows`.
     error.kind() == if cfg!(windows) { io::ErrorKind::TimedOut } else { io::ErrorKind::WouldBlock }
 }
 
-/// Whether a receive that ended with this error did not wait, since its socket is in non-blocking mode. Windows, where
-/// that cannot be asked, has another error for a time that is over.
+/// Whether a receive failed with this error at once because its socket is in non-blocking mode. Windows cannot say the
+/// mode, but has another error for a timeout.
 pub(crate) fn did_not_wait(socket: &UdpSocket, error: &io::Error) -> bool {
     match cfg!(windows) {
         true => error.kind() == io::ErrorKind::WouldBlock,
@@ -504,36 +501,35 @@ pub(crate) fn did_not_wait(socket: &UdpSocket, error: &io::Error) -> bool {
     }
 }
 
-/// Whether a call was ended by its time or by a signal: neither says anything of the connection.
+/// Whether a timeout or a signal ended a call. Neither says anything about the connection.
 pub(crate) fn is_passing(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::Interrupted || is_timeout(error)
 }
 
-/// How long a blocked read or write may last before it looks whether its socket was closed, where shutdown(2) does not
-/// wake it.
+/// How often a blocked read or write checks whether its socket was closed, on systems where shutdown(2) does not wake
+/// it.
 pub(crate) const SLICE: Option<std::time::Duration> =
     if WINDOWS { Some(std::time::Duration::from_millis(500)) } else { None };
 
-/// Whether shutdown(2) of the reading side wakes a thread that is blocked in a read. Where it does not, threads look
-/// after each slice, and the side stays open: the system would reset a peer that still sends.
+/// Whether shutdown(2) of the reading side wakes a thread in a read. If it does not, threads check after each slice,
+/// and the side stays open, since the system would reset a peer that still sends.
 pub(crate) const SHUTDOWN_WAKES_READ: bool = SLICE.is_none();
 
-/// Whether shutdown(2) wakes a thread that is blocked in connect(2) on the same socket, which then fails.
+/// Whether shutdown(2) wakes a thread in connect(2) on the same socket, which then fails.
 pub(crate) const SHUTDOWN_WAKES_CONNECT: bool = LINUX;
 
-/// Whether connect(2), called again on a socket that is connecting, waits for that to end. Elsewhere it fails with
+/// Whether connect(2), called again on a socket that is connecting, waits for the end of that. Otherwise it fails with
 /// `EALREADY`.
 pub(crate) const CONNECT_RESUMES: bool = LINUX;
 
-/// Lets several datagram sockets have one address: SO_REUSEADDR, which on the BSDs and macOS does not go far enough.
+/// Lets several datagram sockets have one address, by SO_REUSEADDR. macOS and the BSDs need SO_REUSEPORT too.
 pub(crate) fn share_address(socket: &socket2::Socket, share: bool) -> io::Result<()> {
     #[cfg(any(target_vendor = "apple", target_os = "freebsd", target_os = "netbsd", target_os = "openbsd"))]
     socket.set_reuse_port(share)?;
     socket.set_reuse_address(share)
 }
 
-/// Whether a receive would not have to wait: it peeks, without blocking. An error that is pending on the socket comes
-/// out here, once.
+/// Whether a receive would return at once, by a peek without blocking. It takes an error that is pending on the socket.
 #[cfg(not(any(windows, landline_windows)))]
 pub(crate) fn is_readable(socket: &UdpSocket) -> io::Result<bool> {
     let peeked = SockRef::from(socket).recv_with_flags(&mut [std::mem::MaybeUninit::uninit()], MSG_PEEK | MSG_DONTWAIT);
@@ -552,7 +548,7 @@ pub(crate) fn is_readable(socket: &UdpSocket) -> io::Result<bool> {
     }
 }
 
-/// Blocks until a datagram has arrived, where a call that receives must not end by its time: there it may lose one.
+/// Blocks until a datagram has arrived, on systems where a receive that times out may lose one.
 pub(crate) fn await_datagram(socket: &UdpSocket) -> io::Result<()> {
     if SLICE.is_some() { peek_datagram(socket) } else { Ok(()) }
 }
@@ -566,7 +562,7 @@ fn peek_datagram(socket: &UdpSocket) -> io::Result<()> {
     }
 }
 
-/// The number of an open socket, by which [`table_row`] finds it, where the system has such tables.
+/// The inode of an open socket, by which [`table_row`] finds it, on systems with such tables.
 #[cfg(all(any(target_os = "linux", target_os = "android"), not(any(landline_portable, landline_windows))))]
 pub(crate) fn inode(socket: &impl std::os::fd::AsRawFd) -> Option<u64> {
     use std::os::unix::fs::MetadataExt;
@@ -577,9 +573,9 @@ pub(crate) fn inode<T>(_: &T) -> Option<u64> {
     None
 }
 
-/// The row of a socket in a table of the network that the calling thread is in, such as `udp6`, if it is among the
-/// first `most` rows. It is found by the socket's inode: others may have the same address and port. Reading a long
-/// table takes long, so the caller holds neither the socket nor a lock while it does.
+/// The row of a socket in a table of the calling thread's network namespace, such as `udp6`, if it is among the first
+/// `most` rows. The inode finds it, since others may have the same address and port. Reading a long table takes long,
+/// so the caller holds neither the socket nor a lock.
 pub(crate) fn table_row(inode: u64, table: &str, most: usize) -> Option<String> {
     let inode = inode.to_string();
     let table = std::fs::File::open(format!("/proc/thread-self/net/{table}")).ok()?;
@@ -592,7 +588,7 @@ pub(crate) fn table_row(inode: u64, table: &str, most: usize) -> Option<String> 
     None
 }
 
-/// Joins or leaves a group of IPv4 on the interface with a number.
+/// Joins or leaves an IPv4 group on the interface with a number.
 #[cfg(not(any(
     target_os = "netbsd",
     target_os = "openbsd",
@@ -616,13 +612,12 @@ pub(crate) fn change_membership_v4(socket: &SockRef<'_>, group: Ipv4Addr, index:
     if join { socket.join_multicast_v4(&group, &interface) } else { socket.leave_multicast_v4(&group, &interface) }
 }
 
-/// What to give those of IPv4's multicast calls that take no number for an interface that is known by its number: one
-/// of its addresses.
+/// An address of the interface with that number, for those of IPv4's multicast calls that take no number.
 ///
-/// A socket that is bound to the device and connected has the address the system would send from; connecting a datagram
-/// socket sends nothing. But for loopback, whose address is valid on this machine alone, the system prefers another
-/// device's. So who has an address is asked by joining by number and leaving by address; of the group of all hosts, of
-/// which no router is told.
+/// A probe socket that is bound to the device and connected has the address that the system would send from. Connecting
+/// it sends nothing. For loopback, whose address is valid on this machine alone, the system prefers another device's
+/// address. So a candidate is tested by joining by number and leaving by address. The group is that of all hosts, which
+/// is not announced to routers.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(crate) fn multicast_interface_v4(index: u32, name: Option<&str>) -> Option<Ipv4Addr> {
     const ALL_HOSTS: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 1);
@@ -637,7 +632,7 @@ pub(crate) fn multicast_interface_v4(index: u32, name: Option<&str>) -> Option<I
     let probe = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
     let options = SockRef::from(&probe);
     options.join_multicast_v4_n(&ALL_HOSTS, &socket2::InterfaceIndexOrAddress::Index(index)).ok()?;
-    // Without /proc no name may be known. Then the one that the system prefers has to be it, or loopback.
+    // Without /proc the name may be unknown. Then the system's choice is tested, and loopback.
     let bound = name.map_or(Ok(()), |name| options.bind_device(Some(name.as_bytes())));
     let bound = bound.and_then(|()| probe.connect((ALL_HOSTS, 9)));
     let source = bound.and_then(|()| probe.local_addr()).map(|at| at.ip());
@@ -651,13 +646,13 @@ pub(crate) fn multicast_interface_v4(index: u32, name: Option<&str>) -> Option<I
     }
     None
 }
-/// RFC 1724, 3.3: an address of the block 0.0.0.0/8 is an interface's number.
+/// RFC 1724, 3.3. An address of the block 0.0.0.0/8 is an interface's number.
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 pub(crate) fn multicast_interface_v4(index: u32, _: Option<&str>) -> Option<Ipv4Addr> {
     Some(Ipv4Addr::from(index))
 }
 
-/// The number of the interface that has this address, where the system keeps a list.
+/// The number of the interface that has this address, if the system has a list.
 pub(crate) fn interface_of(address: Ipv6Addr) -> Option<u32> {
     if PORTABLE {
         return None;
@@ -668,12 +663,12 @@ pub(crate) fn interface_of(address: Ipv6Addr) -> Option<u32> {
     u32::from_str_radix(row.split_whitespace().next()?, 16).ok()
 }
 
-/// What comes in the line of a text that begins so.
+/// The rest of the first line that begins with `begin`.
 fn rest_of_line<'a>(text: &'a str, begin: &str) -> Option<&'a str> {
     text.lines().find_map(|line| line.strip_prefix(begin))
 }
 
-/// Joins a group for one source; `Unsupported` where socket2 has no such call.
+/// Joins or leaves a group for one source. `Unsupported` if socket2 has no such call.
 #[cfg(not(any(target_os = "netbsd", target_os = "openbsd", target_os = "dragonfly", target_os = "haiku")))]
 pub(crate) fn join_source_v4(
     socket: &UdpSocket,
@@ -692,8 +687,8 @@ pub(crate) fn join_source_v4(_: &UdpSocket, _: [Ipv4Addr; 3], _: bool) -> io::Re
     Err(io::ErrorKind::Unsupported.into())
 }
 
-/// How many descriptors this process may have, on systems that say so. Linux without /proc does not: then as many as it
-/// gives a process by default.
+/// How many descriptors this process may have, if the system says so. Linux without /proc does not, and its default is
+/// taken.
 pub(crate) fn descriptor_limit() -> Option<usize> {
     const DEFAULT: usize = 1024;
     let told = || {
@@ -704,7 +699,7 @@ pub(crate) fn descriptor_limit() -> Option<usize> {
     LINUX.then(|| told().unwrap_or(DEFAULT))
 }
 
-/// The ports that the system chooses from for connections that are not bound, where it says so.
+/// The ports that the system chooses from for connections that are not bound, if it says so.
 pub(crate) fn local_ports() -> Option<Vec<u16>> {
     if !LINUX {
         return None;
@@ -730,20 +725,20 @@ pub(crate) fn local_ports() -> Option<Vec<u16>> {
     Some(ports)
 }
 
-/// How long a backlog may be, whatever was asked for; a bound that will do where the system does not say.
+/// The longest backlog, whatever was asked for. If the system does not say, a bound that is large enough.
 pub(crate) fn longest_backlog() -> u32 {
     let longest = std::fs::read_to_string("/proc/sys/net/core/somaxconn").ok();
     longest.and_then(|text| text.trim().parse().ok()).unwrap_or(4096)
 }
 
-/// How many threads this library may have at once in a process that has nothing else mapped. No limit is known on other
-/// systems than Linux.
+/// How many threads this library may have at once in a process that has nothing else mapped. Only Linux has a known
+/// limit.
 pub(crate) fn thread_ceiling() -> usize {
     most_mappings().map_or(usize::MAX >> 2, |most| threads_beside(most, 0, 0))
 }
 
-/// The same beside what else the process has mapped, where `running` of these threads are there. It takes some 4 ms for
-/// each 1,000 mappings. `None` if it cannot be found out now.
+/// The same less what else the process has mapped, with `running` of these threads. It takes some 4 ms for each 1,000
+/// mappings. `None` if it cannot be counted now.
 pub(crate) fn thread_ceiling_now(running: usize) -> Option<usize> {
     let Some(most) = most_mappings() else {
         return Some(thread_ceiling());
@@ -751,17 +746,16 @@ pub(crate) fn thread_ceiling_now(running: usize) -> Option<usize> {
     Some(threads_beside(most, mappings()?, running))
 }
 
-/// A thread of std's takes four memory mappings; Linux aborts the process, and not the call, when one of the later ones
-/// cannot be had. What is left beside the mappings of the host is for threads, but for a thousand threads' worth, since
-/// the host goes on mapping; 16 threads may be there as long as there is room for them at all.
+/// A thread of std's takes four memory mappings. If Linux cannot make one of the later ones, it aborts the process and
+/// does not fail the call. Threads get what is left beside the mappings of the host, less a reserve of a thousand
+/// threads, since the host will map more. As long as there is room, 16 threads are allowed.
 fn threads_beside(most: usize, mappings: usize, running: usize) -> usize {
     let of_host = mappings.saturating_sub(4 * running);
     let room = most.saturating_sub(of_host) / 4;
     room.saturating_sub(1000).max(room.min(16))
 }
 
-/// How many mappings a process may have, where that is limited. Where Linux has no /proc that says so: the kernel's
-/// default.
+/// How many mappings a process may have, if that is limited. Linux without /proc has the kernel's default.
 fn most_mappings() -> Option<usize> {
     const DEFAULT: usize = 65_530;
     static MOST: OnceLock<Option<usize>> = OnceLock::new();
@@ -769,7 +763,7 @@ fn most_mappings() -> Option<usize> {
     *MOST.get_or_init(|| cfg!(any(target_os = "linux", target_os = "android")).then(|| told().unwrap_or(DEFAULT)))
 }
 
-/// How many mappings this process has: the lines of a file that may have millions of bytes.
+/// How many mappings this process has. They are the lines of a file that may have millions of bytes.
 fn mappings() -> Option<usize> {
     let mut maps = std::fs::File::open("/proc/self/maps").ok()?;
     let (mut part, mut lines) = ([0; 4096], 0);
@@ -785,7 +779,7 @@ fn mappings() -> Option<usize> {
     }
 }
 
-/// The name of an error, the same on every system: `EADDRINUSE`.
+/// The name of an error, the same on every system, such as `EADDRINUSE`.
 pub(crate) fn code(error: &io::Error) -> Cow<'static, str> {
     let Some(number) = error.raw_os_error() else {
         return code_of_kind(error.kind()).into();
@@ -799,20 +793,19 @@ pub(crate) fn code(error: &io::Error) -> Cow<'static, str> {
     }
 }
 
-/// What the resolver said of a look-up that failed: gai_strerror(3), in the language of this program.
+/// The resolver's text for a failed look-up, gai_strerror(3), in the language of this program.
 pub(crate) fn lookup_text(error: &io::Error) -> String {
     let text = error.to_string();
     text.strip_prefix("failed to lookup address information: ").unwrap_or(&text).to_owned()
 }
 
-/// Node's code of a failed getaddrinfo(3). std keeps its number to itself on Unix, so it is told by the text. What is
-/// not known to be final is `EAI_AGAIN`: a program that tries again loses less than one that gives up a name that
-/// exists.
+/// Node's code of a failed getaddrinfo(3). On Unix std does not give its number, so the text decides. An unknown text
+/// is `EAI_AGAIN`, since trying again costs a program less than giving up a name that exists.
 pub(crate) fn lookup_code(error: &io::Error) -> Cow<'static, str> {
     let text = lookup_text(error);
     let said = text.as_str();
     match error.raw_os_error() {
-        // Windows: WSAHOST_NOT_FOUND, WSANO_DATA, WSATRY_AGAIN, WSANO_RECOVERY.
+        // On Windows WSAHOST_NOT_FOUND, WSANO_DATA, WSATRY_AGAIN and WSANO_RECOVERY.
         Some(11001 | 11004) => "ENOTFOUND".into(),
         Some(11002) => "EAI_AGAIN".into(),
         Some(11003) => "EAI_FAIL".into(),
@@ -836,7 +829,7 @@ const NO_SUCH_NAME: &[&str] = &[
     // macOS
     "nodename nor servname provided, or not known",
     "No address associated with nodename",
-    // NetBSD, Android, FreeBSD before 13; their EAI_NODATA is glibc's
+    // NetBSD, Android, FreeBSD before 13, with the EAI_NODATA of glibc
     "hostname nor servname provided, or not known",
     // OpenBSD
     "name or service is not known",
@@ -860,8 +853,8 @@ const TRY_AGAIN: &[&str] = &[
     "Try again",
 ];
 
-/// How EAI_NONAME is said in the language of this program. glibc alone translates. It knows that there is no such
-/// interface without asking a name server, since none has a name of more than 15 bytes.
+/// The text of EAI_NONAME in the language of this program. Only glibc translates. It fails for this interface without
+/// asking a name server, since no interface's name is longer than 15 bytes.
 fn no_such_name_here() -> Option<String> {
     if !cfg!(target_env = "gnu") {
         return None;
@@ -941,8 +934,8 @@ mod tests {
 
     use super::{lookup_code, threads_beside};
 
-    /// Ensures that only what is known to mean that there is no such name says so, on each system, and that a text that
-    /// is not known, in another language say, is no proof of it.
+    /// Ensures that only texts that are known to mean a missing name are `ENOTFOUND`, on each system. An unknown text,
+    /// in another language for instance, is not.
     #[test]
     fn each_failure_of_a_look_up_has_its_code() {
         let unknown = [
@@ -978,8 +971,8 @@ mod tests {
         assert_eq!(lookup_code(&io::Error::from_raw_os_error(24)), "EMFILE", "a number is the system's own error");
     }
 
-    /// Ensures that threads have what the mappings of the host leave, but for a thousand threads' worth; that mappings
-    /// of threads that run are not the host's; and that there are 16 as long as there is room for them.
+    /// Ensures that threads get what the mappings of the host leave, less a thousand threads. Mappings of running
+    /// threads are not the host's. As long as there is room, there are 16.
     #[test]
     fn the_ceiling_of_threads_is_what_the_host_leaves() {
         let cases = [

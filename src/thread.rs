@@ -88,7 +88,7 @@ impl ThreadOptions {
     pub(crate) fn check(&self) -> crate::error::Result<()> {
         match self.stack_size {
             _ if self.thread_name.contains('\0') => {
-                let text = "thread_name has a NUL in it, which no thread's name may";
+                let text = "The argument 'thread_name' must not contain a NUL";
                 Err(Error::invalid("ERR_INVALID_ARG_VALUE", text))
             }
             Some(bytes) if bytes < SMALLEST_STACK => {
@@ -178,7 +178,7 @@ impl Running {
         let waits_for_caller = !self.is_finished() && !own(self.gate)?.is_empty();
         let is_caller = self.thread.as_ref().is_some_and(|thread| thread.thread().id() == thread::current().id());
         if waits_for_caller || is_caller {
-            let text = "The thread that is to be waited for waits for this one";
+            let text = "The thread to join waits for this one";
             return Err(Error::invalid("ERR_WOULD_DEADLOCK", text).into());
         }
         Ok(())

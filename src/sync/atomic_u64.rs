@@ -1,4 +1,4 @@
-//! Counters of 64 bits, also for processors that have no instructions for them.
+//! 64-bit counters, also for processors that have no instructions for them.
 
 #[cfg(target_has_atomic = "64")]
 pub(crate) use std::sync::atomic::AtomicU64;
@@ -6,7 +6,7 @@ pub(crate) use std::sync::atomic::AtomicU64;
 #[cfg(not(target_has_atomic = "64"))]
 pub(crate) use locked::AtomicU64;
 
-/// 32-bit MIPS and PowerPC, which routers have: bytes are counted under a lock, since 32 bits are over after 4 GiB.
+/// For 32-bit MIPS and PowerPC, which routers have. Bytes are counted under a lock, since 32 bits overflow after 4 GiB.
 #[cfg(any(test, not(target_has_atomic = "64")))]
 mod locked {
     use std::sync::Mutex;
@@ -14,7 +14,7 @@ mod locked {
 
     use crate::sync::poison::lock;
 
-    /// Has of std's calls those that are used here. Any order is the strictest.
+    /// The calls of std's that are used here. Every order is the strictest.
     #[derive(Debug, Default)]
     pub(crate) struct AtomicU64(Mutex<u64>);
 

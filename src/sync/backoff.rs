@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-/// How long to pause after an error: not at all after a single one, then from 5 ms up to 1 s. One that comes later than
-/// the pause would have been follows from something else than the one before, and counts as a single one.
+/// How long to pause after an error. A single error causes no pause. Those that follow pause from 5 ms up to 1 s. An
+/// error that comes later than the pause would have lasted counts as a single one.
 #[derive(Default)]
 pub(crate) struct Backoff {
     resumed: Option<Instant>,
@@ -24,7 +24,7 @@ impl Backoff {
 mod tests {
     use super::*;
 
-    /// Ensures that errors in a row are slowed down, but never to more than a second, and that others are not.
+    /// Ensures that errors in a row are slowed down, to one a second at the slowest, and that single ones are not.
     #[test]
     fn pauses_grow_from_5_ms_to_1_s_and_start_over() {
         let mut backoff = Backoff::default();

@@ -1,8 +1,8 @@
-//! When a wait is over.
+//! The end of a wait.
 
 use std::time::{Duration, Instant};
 
-/// The end of a wait, or none: a time too long for the clock to count is none.
+/// The end of a wait, or none. A time too long for the clock to count is none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Deadline(Option<Instant>);
 
@@ -17,12 +17,12 @@ impl Deadline {
         self.0
     }
 
-    /// The earlier one of it and of now plus `time`.
+    /// The earlier of it and of now plus `time`.
     pub(crate) fn or_after(self, time: Duration) -> Deadline {
         self.min(Deadline::after(time))
     }
 
-    /// The earlier one of the two.
+    /// The earlier of the two.
     pub(crate) fn min(self, other: Deadline) -> Deadline {
         match (self.0, other.0) {
             (Some(end), Some(other)) => Deadline(Some(end.min(other))),
@@ -30,7 +30,7 @@ impl Deadline {
         }
     }
 
-    /// What is left of it, zero once it is over; `None` where there is no end.
+    /// The time left, zero once it has passed. `None` if there is no end.
     pub(crate) fn left(self) -> Option<Duration> {
         self.0.map(|end| end.saturating_duration_since(Instant::now()))
     }

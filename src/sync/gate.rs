@@ -1,8 +1,8 @@
-//! A server's life in one word: its phase, which only rises; whether it is served; whether a thread waits for a change;
-//! how many threads sit at the listener; and how many connections are present.
+//! A server's life in one word. It holds the phase, which only rises, whether the server is served, whether a thread
+//! waits for a change, how many threads sit at the listener, and how many connections are present.
 //!
-//! Since all stand in one word, "closed, and none is present" is one value, which one step reaches: the thread that
-//! makes that step tells the end. Nothing comes in from outside: a presence comes from a seat, or from the thread that
+//! Since one word holds them all, "closed, and none is present" is one value that one step reaches. The thread that
+//! makes that step reports the end. A presence never comes from outside. It comes from a seat, or from the thread that
 //! closes, and is counted once, however many threads hold it.
 
 use std::sync::atomic::AtomicUsize;
@@ -12,16 +12,16 @@ use std::sync::{Condvar, Mutex};
 use crate::sync::deadline::Deadline;
 use crate::sync::poison::{lock, wait};
 
-/// How far the end has come.
+/// How far the server has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Phase {
-    /// Clients are let in.
+    /// It admits clients.
     Listening,
-    /// One thread closes the listener. A thread that sits there may still bring a client.
+    /// A thread is closing the listener. A thread in a seat may still bring a client.
     Closing,
-    /// The listener is gone. A thread that has not noticed brings clients that are refused.
+    /// The listener is closed. A thread that has not noticed yet brings clients that are refused.
     Closed,
-    /// None was present any more, and that has been told.
+    /// No connection was present any more, and the end has been reported.
     Over,
 }
 
@@ -31,7 +31,7 @@ const WAITED: usize = 1 << 3;
 const SEAT: usize = 1 << 4;
 const PRESENT: usize = 1 << 16;
 
-/// The word, taken apart.
+/// The parts of the word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct View(usize);
 
@@ -45,17 +45,17 @@ impl View {
         }
     }
 
-    /// How many threads sit at the listener: they are in accept(2), or about to be.
+    /// How many threads sit at the listener. They are in accept(2), or about to be.
     pub(crate) fn seats(self) -> usize {
         self.0 % PRESENT / SEAT
     }
 
-    /// How many connections, clients that are turned away, and threads that close are not over yet.
+    /// How many connections, refused clients and closing threads have not ended yet.
     pub(crate) fn present(self) -> usize {
         self.0 / PRESENT
     }
 
-    /// Nothing can come in any more, and all that is present is `excused`.
+    /// Whether no client can come any more, and all that is present is `excused`.
     pub(crate) fn is_left_to(self, excused: usize) -> bool {
         self.phase() >= Phase::Closed && self.seats() == 0 && self.present() <= excused
     }
@@ -66,13 +66,13 @@ impl View {
 pub(crate) enum NoSeat {
     /// The server is being closed, or is closed.
     Closing,
-    /// As many threads sit there as the caller wants there to be at most.
+    /// As many threads sit there as the caller allows.
     Enough,
-    /// The word has no room for one more: the caller pauses.
+    /// The word has no room for another. The caller pauses.
     Full,
 }
 
-/// See the module. The word counts `SEATS` and `ROOM` at most.
+/// See the module. The word counts at most `SEATS` and `ROOM`.
 pub(crate) struct Gate<const SEATS: usize = { PRESENT / SEAT - 1 }, const ROOM: usize = { usize::MAX / PRESENT }> {
     word: AtomicUsize,
     waiting: Mutex<Waiting>,
@@ -82,9 +82,10 @@ pub(crate) struct Gate<const SEATS: usize = { PRESENT / SEAT - 1 }, const ROOM: 
 #[derive(Default)]
 struct Waiting {
     threads: usize,
-    /// Who waits and is present itself, by number. One that waits on several threads is here several times.
+    /// The numbers of those that wait and are present themselves. One that waits on several threads is here several
+    /// times.
     inside: Vec<usize>,
-    /// How often those inside have been let go because nothing was left but they.
+    /// How often the waits inside were let go because only they were left.
     round: u64,
 }
 
@@ -111,7 +112,7 @@ impl<const SEATS: usize, const ROOM: usize> Gate<SEATS, ROOM> {
         self.view().phase()
     }
 
-    /// Claims the server for one caller; whether it was free.
+    /// Claims the server for one caller. Returns whether it was free.
     pub(crate) fn claim(&self) -> bool {
         self.word.fetch_or(CLAIMED, SeqCst) & CLAIMED == 0
     }
@@ -124,7 +125,7 @@ impl<const SEATS: usize, const ROOM: usize> Gate<SEATS, ROOM> {
         self.word.load(SeqCst) & CLAIMED != 0
     }
 
-    /// Takes a seat at the listener, where fewer than `most` are taken. Room for the client it may bring is kept.
+    /// Takes a seat at the listener, if fewer than `most` are taken. Room for the client that it may bring is reserved.
     pub(crate) fn sit(&self, most: usize) -> Result<(), NoSeat> {
         let mut word = self.word.load(SeqCst);
         loop {
@@ -135,7 +136,7 @@ impl<const SEATS: usize, const ROOM: usize> Gate<SEATS, ROOM> {
             if view.seats() >= most {
                 return Err(NoSeat::Enough);
             }
-            // One more is kept for the thread that closes.
+            // One is reserved for the thread that closes.
             if view.seats() == SEATS || view.seats() + view.present() + 1 >= ROOM {
                 return Err(NoSeat::Full);
             }
@@ -149,26 +150,26 @@ impl<const SEATS: usize, const ROOM: usize> Gate<SEATS, ROOM> {
         }
     }
 
-    /// Leaves the seat with a client, which is present from then on: one step. Gives what is so after it.
+    /// Leaves the seat with a client, which is present from then on, in one step. Returns the word after it.
     pub(crate) fn rise(&self) -> View {
         let before = self.word.fetch_add(PRESENT - SEAT, SeqCst);
         self.tell(before);
         View(before + PRESENT - SEAT)
     }
 
-    /// Leaves the seat without a client; whether that was the end, which the caller then tells.
+    /// Leaves the seat without a client. Returns whether that was the end, which the caller must report.
     #[must_use]
     pub(crate) fn stand(&self) -> bool {
         self.lower(SEAT)
     }
 
-    /// One less is present; whether that was the end, which the caller then tells.
+    /// Counts one less as present. Returns whether that was the end, which the caller must report.
     #[must_use]
     pub(crate) fn leave(&self) -> bool {
         self.lower(PRESENT)
     }
 
-    /// Begins to close, and counts the caller as present; whether no other thread had begun.
+    /// Begins to close, and counts the caller as present. Returns whether no other thread had begun.
     pub(crate) fn begin_close(&self) -> bool {
         let closing = |word| (View(word).phase() == Phase::Listening).then_some(word + 1 + PRESENT);
         let changed = self.word.fetch_update(SeqCst, SeqCst, closing);
@@ -178,20 +179,20 @@ impl<const SEATS: usize, const ROOM: usize> Gate<SEATS, ROOM> {
         })
     }
 
-    /// The listener is gone. For the thread that `begin_close` has made the closer, which is still present.
+    /// The listener is closed. Called by the thread for which `begin_close` was true, which is still present.
     pub(crate) fn closed(&self) {
         let before = self.word.fetch_add(1, SeqCst);
         self.tell(before);
     }
 
-    /// The end has been told. For the thread that `leave` or `stand` has told of it.
+    /// The end has been reported. Called by the thread for which `leave` or `stand` was true.
     pub(crate) fn over(&self) {
         let before = self.word.fetch_add(1, SeqCst);
         self.tell(before);
     }
 
-    /// Blocks until `done`, or until the time is up. `own` names what the caller acts for: it is left out of what is
-    /// waited for, and the caller is let go, with all others that wait from inside, once nothing is left but they.
+    /// Blocks until `done`, or until the time is up. `own` lists what the caller acts for, which the wait leaves out.
+    /// Once only waits from inside are left, they all end.
     pub(crate) fn wait(&self, until: Deadline, own: &[usize], done: &dyn Fn(View) -> bool) -> View {
         let mut waiting = lock(&self.waiting);
         waiting.threads += 1;
@@ -228,7 +229,7 @@ impl<const SEATS: usize, const ROOM: usize> Gate<SEATS, ROOM> {
         self.view()
     }
 
-    /// Who waits and is present itself.
+    /// The numbers of those that wait and are present themselves.
     #[allow(dead_code, reason = "asked by the models alone")]
     pub(crate) fn inside(&self) -> Vec<usize> {
         lock(&self.waiting).inside.clone()
@@ -241,8 +242,8 @@ impl<const SEATS: usize, const ROOM: usize> Gate<SEATS, ROOM> {
         now.phase() == Phase::Closed && now.is_left_to(0)
     }
 
-    /// Wakes those who wait. A waiter sets its bit and looks at the word under the lock: either it sees the step that
-    /// gave `before`, or that step saw the bit.
+    /// Wakes the threads that wait. A waiting thread sets its bit and reads the word under the lock. Either it sees the
+    /// step that returned `before`, or that step saw the bit.
     fn tell(&self, before: usize) {
         if before & WAITED != 0 {
             let _waiting = lock(&self.waiting);

@@ -1,8 +1,8 @@
-//! Locks that a panic does not spoil: what is kept under them is whole between any two statements, and a callback that
-//! panicked has been dealt with elsewhere.
+//! Locks that a panic does not poison. The values under them are complete between any two statements, and a callback's
+//! panic is handled elsewhere.
 //!
-//! Debug builds count the locks that each thread holds, and code of the program's is called with [`assert_none_held`]:
-//! under a lock it could call back and wait for its own thread.
+//! Debug builds count the locks that each thread holds. Code of the program's is called after [`assert_none_held`],
+//! since under a lock it could call back and wait for its own thread.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockError};
@@ -40,7 +40,7 @@ pub(crate) fn write<T>(lock: &RwLock<T>) -> Held<RwLockWriteGuard<'_, T>> {
     Held::new(lock.write().unwrap_or_else(PoisonError::into_inner))
 }
 
-/// Waits to be notified, for `time` at most; without one, for as long as it takes.
+/// Waits for a notification, for at most `time` if there is one.
 pub(crate) fn wait<'a, T>(condvar: &Condvar, held: Guard<'a, T>, time: Option<Duration>) -> Guard<'a, T> {
     let Held { guard, _counted } = held;
     let guard = match time {
@@ -70,7 +70,7 @@ impl<G: DerefMut> DerefMut for Held<G> {
     }
 }
 
-/// Before code of the program's is called: the thread holds none of the locks here.
+/// Called before code of the program's. The thread must hold none of these locks.
 pub(crate) fn assert_none_held() {
     #[cfg(debug_assertions)]
     HELD.with(|held| assert_eq!(held.get(), 0, "code of the program's is called while the thread holds a lock"));

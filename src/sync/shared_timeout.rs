@@ -1,42 +1,41 @@
-//! A timeout that the kernel keeps for a descriptor, of which several threads need one each.
+//! A timeout that the kernel keeps for a descriptor on which several threads need one each.
 //!
-//! A blocked call goes by what the kernel had when the call began. So the kernel has the least that any thread needs
-//! that is in a call or about to make it: each is woken in time, and one that is woken too early calls again.
+//! A blocked call uses the kernel's timeout of the moment it began. So the kernel has the smallest one that any thread
+//! needs in its call or its next. Each thread wakes in time. One that wakes too early calls again.
 //!
 //! Moments are nanoseconds of one clock of the caller's.
 
 use std::time::Duration;
 
-/// What the kernel was told, and what is needed of it. The lock around it is held while the kernel is told, so the two
-/// do not part.
+/// The kernel's timeout, and what is needed of it. Its lock is held while the kernel's is set, so the two agree.
 #[derive(Debug)]
 pub(crate) struct SharedTimeout {
-    /// In milliseconds; 0 is none.
+    /// The kernel's timeout in milliseconds. 0 is none.
     told: u64,
-    /// How often it was told.
+    /// How often it was set.
     tells: u32,
-    /// When the calls are over that may block no longer.
+    /// When the current calls with an end must end.
     ends: Vec<u64>,
 }
 
 /// How long the call of one thread may block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Until {
-    /// [`NEVER`], or when.
+    /// A moment, or [`NEVER`].
     pub(crate) at: u64,
-    /// The time is the same for each call, or is what is left of it: it is told as it is. A time that differs a little
-    /// with each call would have to be told before each.
+    /// The time is the same for each call, or is the rest of a deadline. It is set as it is. A time that differs a
+    /// little for each call would have to be set before each.
     pub(crate) is_exact: bool,
 }
 
-/// No moment: it may block for as long as it takes.
+/// The call may block without an end.
 pub(crate) const NEVER: u64 = u64::MAX;
 
 impl SharedTimeout {
-    /// Of a descriptor that has none.
+    /// For a descriptor without a timeout.
     pub(crate) const NONE: SharedTimeout = SharedTimeout { told: 0, tells: 0, ends: Vec::new() };
 
-    /// Before a call that may block until then. `tell` tells the kernel. What it gives is for `leave`, which must
+    /// Before a call that may block until then. `tell` sets the kernel's timeout. The result is for `leave`, which must
     /// follow.
     #[inline]
     pub(crate) fn enter<E>(
@@ -64,30 +63,30 @@ impl SharedTimeout {
         Ok(Entry { at: until.at, tells: self.tells })
     }
 
-    /// After the call. Gives whether the kernel may have ended it by a time that it was told here.
+    /// After the call. Returns whether a timeout of ours may have ended it.
     pub(crate) fn leave(&mut self, entry: Entry) -> bool {
-        // NEVER is not among them.
+        // It never contains NEVER.
         if let Some(at) = self.ends.iter().position(|end| *end == entry.at) {
             self.ends.swap_remove(at);
         }
         self.told > 0 || self.tells != entry.tells
     }
 
-    /// Whether the kernel has none, and no thread needs one.
+    /// Whether the kernel has no timeout and no thread needs one.
     pub(crate) fn is_none(&self) -> bool {
         self.told == 0 && self.ends.is_empty()
     }
 }
 
-/// A thread that is in a call.
+/// A thread in a call.
 #[derive(Debug)]
 pub(crate) struct Entry {
     at: u64,
     tells: u32,
 }
 
-/// Whole ones of a time in nanoseconds, rounded up, so that the same time again is the same number; the kernel takes
-/// zero for none, and some count them in 31 bits.
+/// A time in nanoseconds as whole milliseconds, rounded up, so that the same time is the same number again. For the
+/// kernel zero means none, and some kernels count in 31 bits.
 fn milliseconds(time: u64) -> u64 {
     time.div_ceil(1_000_000).clamp(1, i32::MAX as u64)
 }
@@ -98,8 +97,8 @@ mod tests {
 
     const MS: u64 = 1_000_000;
 
-    /// Ensures that the kernel never has more than any thread needs that is in a call, or about to make it, however
-    /// such threads come and go, and that it has none once none is needed.
+    /// Ensures that the kernel's timeout is never longer than that of any thread in a call or about to make one,
+    /// however such threads come and go, and that it is removed once no thread needs it.
     #[test]
     fn the_kernel_has_the_least_that_is_needed() {
         let mut random = 1_u64;
@@ -143,8 +142,8 @@ mod tests {
         }
     }
 
-    /// Ensures that a time that is the same for each call is told once, and that a deadline, whose rest is another for
-    /// each call, is told once each time that it has been halved or so.
+    /// Ensures that a time that is the same for each call is set once, and that a deadline, which leaves less time for
+    /// each call, is set about once for each halving.
     #[test]
     fn the_same_time_is_told_once() {
         let (mut timeout, mut tells) = (SharedTimeout::NONE, Vec::new());

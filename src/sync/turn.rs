@@ -1,6 +1,6 @@
-//! A turn that one thread has at a time, and that a thread which comes back for it again and again can hand over.
+//! A turn that one thread has at a time. A thread that takes it again and again can hand it over.
 //!
-//! A std mutex would let that thread take it again before a waiting thread is awake.
+//! With a std mutex that thread would take it again before a waiting thread is awake.
 
 use std::convert::Infallible;
 use std::mem;
@@ -13,7 +13,7 @@ use crate::sync::poison::{Counted, lock, wait};
 
 const FREE: usize = 0;
 const TAKEN: usize = 1;
-/// Taken, and the thread that gives it back wakes another.
+/// Taken. The thread that gives it back wakes another.
 const WANTED: usize = 2;
 
 #[derive(Debug, Default)]
@@ -26,12 +26,11 @@ pub(crate) struct Turn {
 #[derive(Debug, Default)]
 struct Waiting {
     threads: usize,
-    /// It belongs to the next of them that wakes.
+    /// The turn belongs to the next of them that wakes.
     is_handed_over: bool,
 }
 
 impl Turn {
-    /// Waits for the turn.
     pub(crate) fn take(&self) -> Taken<'_> {
         self.try_take().unwrap_or_else(|| match self.wait(&mut || Ok::<_, Infallible>(None)) {
             Ok(taken) => taken,
@@ -39,7 +38,7 @@ impl Turn {
         })
     }
 
-    /// Waits for the turn, each time for as long as `left` says; its error is that of the wait.
+    /// Waits for the turn, each time for as long as `left` returns, whose error ends the wait.
     #[cold]
     pub(crate) fn wait<E>(&self, left: &mut dyn FnMut() -> Result<Option<Duration>, E>) -> Result<Taken<'_>, E> {
         let mut waiting = lock(&self.waiting);
@@ -50,10 +49,10 @@ impl Turn {
             }
             match left() {
                 Ok(time) => waiting = wait(&self.freed, waiting, time),
-                // The word says that a thread waits, which costs one notification if none does.
+                // The word still says that a thread waits, which costs one notification if none does.
                 Err(error) => break Err(error),
             }
-            // Not before: what is handed over is for a thread that waits already.
+            // Not before the wait, since the turn is handed to a thread that already waits.
             if mem::take(&mut waiting.is_handed_over) {
                 break Ok(());
             }
@@ -69,7 +68,7 @@ impl Turn {
         self.freed.notify_one();
     }
 
-    /// The turn, unless another thread has it.
+    /// Takes the turn, unless another thread has it.
     #[inline]
     pub(crate) fn try_take(&self) -> Option<Taken<'_>> {
         self.word.compare_exchange(FREE, TAKEN, SeqCst, SeqCst).ok().map(|_| Taken::of(self))
@@ -86,9 +85,9 @@ impl Turn {
     }
 }
 
-/// The turn, given back when dropped.
+/// The turn, returned when dropped.
 pub(crate) struct Taken<'a> {
-    /// None once it is handed over.
+    /// `None` once it is handed over.
     turn: Option<&'a Turn>,
     _counted: Counted,
 }
@@ -98,7 +97,7 @@ impl<'a> Taken<'a> {
         Taken { turn: Some(turn), _counted: Counted::one() }
     }
 
-    /// Gives it to a thread that waits, if one does: no other thread comes between, this one included.
+    /// Hands it to a waiting thread, if there is one. No other thread can take it in between, this one included.
     pub(crate) fn hand_over(mut self) {
         let Some(turn) = self.turn else { return };
         let mut waiting = lock(&turn.waiting);

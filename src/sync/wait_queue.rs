@@ -1,7 +1,7 @@
-//! A line of threads that wait for one thing, of which few wait for it in earnest.
+//! A queue of threads that wait for the same thing. Only those at the front really wait for it.
 //!
-//! Thousands of threads in a `select!` on one channel would each be woken by every change, under one lock. Here all but
-//! the first few sleep by themselves, and each that leaves wakes the next, in the order they came.
+//! If thousands of threads were in a `select!` on one channel, every change would wake them all, under one lock. Here
+//! all but the first few sleep, and each that leaves wakes the next, in the order they came.
 
 use std::collections::VecDeque;
 use std::sync::Mutex;
@@ -10,7 +10,7 @@ use std::thread::{self, Thread};
 use crate::sync::deadline::Deadline;
 use crate::sync::poison::lock;
 
-/// `FRONT` says how many may be at the front.
+/// `FRONT` is how many may be at the front.
 #[derive(Default)]
 pub(crate) struct WaitQueue<const FRONT: usize>(Mutex<State>);
 
@@ -19,23 +19,23 @@ pub(crate) struct State {
     at_front: usize,
     last: u64,
     waiting: VecDeque<(u64, Thread)>,
-    /// Called to the front, and not there yet. They count as there.
+    /// Called to the front and not awake yet. They count as there.
     called: Vec<u64>,
 }
 
 impl<const FRONT: usize> WaitQueue<FRONT> {
-    /// Waits for a place at the front; `None` if `given_up` says so when the thread is woken for that, or if none is
-    /// free until the time is up. A place that is free is given whatever the time is.
+    /// Waits for a place at the front. A free place is given whatever the time is. `None` if the time passes first, or
+    /// if `given_up` holds when the thread is woken.
     pub(crate) fn enter(&self, until: Deadline, given_up: impl Fn() -> bool) -> Option<Ticket<'_>> {
         enter(&self.0, FRONT, until, &given_up)
     }
 
-    /// Whether nobody is at the front or waits to be.
+    /// Whether no thread is at the front or waits to be.
     pub(crate) fn is_empty(&self) -> bool {
         lock(&self.0).at_front == 0
     }
 
-    /// Wakes everybody, to look whether they give up.
+    /// Wakes all waiting threads, which then call `given_up`.
     pub(crate) fn wake_all(&self) {
         for (_, thread) in &lock(&self.0).waiting {
             thread.unpark();
@@ -61,7 +61,7 @@ fn enter<'a>(
         number
     };
     loop {
-        // Looked at before every sleep: whoever makes it true wakes this thread after that.
+        // Called before every sleep. A thread that makes it true wakes this one after that.
         let is_over = given_up() || until.is_over();
         let mut state = lock(queue);
         if let Some(at) = state.called.iter().position(|called| *called == number) {
@@ -80,7 +80,7 @@ fn enter<'a>(
     }
 }
 
-/// A place at the front of a [`WaitQueue`]; dropping it calls the next.
+/// A place at the front of a [`WaitQueue`]. Dropping it calls the next thread.
 pub(crate) struct Ticket<'a>(&'a Mutex<State>);
 
 impl Drop for Ticket<'_> {
