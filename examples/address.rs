@@ -1,4 +1,4 @@
-//! A server that tells each client where it listens, and counts the bytes both ways.
+//! A server that sends each client its address, and counts the bytes in both directions.
 //!
 //! Terminal 1:
 //!
@@ -10,7 +10,7 @@
 //! the size of data is 6
 //! ```
 //!
-//! Terminal 2; what is typed stands behind `>`:
+//! Terminal 2, where `>` marks what is typed:
 //!
 //! ```text
 //! $ nc 127.0.0.1 3000
@@ -18,8 +18,8 @@
 //! > hello
 //! ```
 //!
-//! Lesson: this is how a Node tutorial shows `server.address()`, `bytesWritten` and `bytesRead`; the words are the same
-//! here. `write_all` needs no callback: when it has returned, the bytes are written. TCP has no messages, so `data is`
+//! Lesson: a Node tutorial shows `server.address()`, `bytesWritten` and `bytesRead` like this, and the words are the
+//! same here. `write_all` needs no callback. When it returns, the bytes are written. TCP has no messages, so `data is`
 //! shows what arrived together, which may be half a line or three.
 
 use std::{env, process};

@@ -10,7 +10,7 @@
 //! the size of data is 6
 //! ```
 //!
-//! Terminal 2; what is typed stands behind `>`:
+//! Terminal 2, where `>` marks what is typed:
 //!
 //! ```text
 //! $ nc 127.0.0.1 3000
@@ -18,8 +18,8 @@
 //! > hello
 //! ```
 //!
-//! Lesson: for a server like this std is enough. Every number is counted by hand, though, and accept and spawn can fail, which
-//! ends this server: `echo_std` shows what it takes that they do not.
+//! Lesson: std is enough for a server like this. Every number is counted by hand, though. A failed accept or spawn ends
+//! this server, and `echo_std` shows how to prevent that.
 
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};

@@ -1,4 +1,4 @@
-//! A server behind a load balancer: it answers each line with the real address of the client.
+//! A server behind a load balancer, which answers each line with the real address of the client.
 //!
 //! Terminal 1:
 //!
@@ -8,8 +8,8 @@
 //! ...
 //! ```
 //!
-//! Terminal 2, which plays the load balancer (`-C`: nc ends its lines as the header's must end); what is typed stands behind
-//! `>`:
+//! Terminal 2, which plays the load balancer, where `>` marks what is typed (`-C` makes nc end its lines as the
+//! header's must end):
 //!
 //! ```text
 //! $ nc -C 127.0.0.1 4001
@@ -18,8 +18,8 @@
 //! 192.0.2.7:5555 said "hello" to 192.0.2.1:80, by way of 127.0.0.1:40001, at 127.0.0.1:4001
 //! ```
 //!
-//! A real one is HAProxy, `haproxy -f backends.cfg`, with a second server on port 4002 and this as `backends.cfg`. Its clients
-//! connect to port 3000:
+//! HAProxy is a real one. Start it by `haproxy -f backends.cfg`, with a second server on port 4002 and this file as
+//! `backends.cfg`. Its clients connect to port 3000.
 //!
 //! ```text
 //! defaults
@@ -37,12 +37,12 @@
 //!     server two 127.0.0.1:4002
 //! ```
 //!
-//! Each new `nc` goes to the other server in turn. End one server, and all go to the one that is left. On standard error the
-//! connections that fail with `read ECONNRESET` are HAProxy's checks: it resets them.
+//! Each new `nc` goes to the other server in turn. End one server, and all go to the other. The connections that fail
+//! with `read ECONNRESET` on standard error are HAProxy's checks, which it resets.
 //!
-//! Lesson: one machine is not enough for ever, and a load balancer hides who a client is: to the server every
-//! connection comes from the balancer. The PROXY protocol tells, in a header before the client's first byte. It is
-//! believed only from addresses that are named here, since anybody could write such a header.
+//! Lesson: a load balancer spreads clients over several machines, but to each server every connection comes from the
+//! balancer. The PROXY protocol sends the client's address in a header before the client's first byte. The header is
+//! believed only from addresses that are named here, since any client could send one.
 
 use std::io::{self, Write};
 

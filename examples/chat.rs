@@ -1,4 +1,4 @@
-//! A chat: every line goes to everyone else.
+//! A chat, in which every line goes to all other clients.
 //!
 //! Terminal 1:
 //!
@@ -10,7 +10,7 @@
 //! #1 left
 //! ```
 //!
-//! Terminal 2; what is typed stands behind `>`:
+//! Terminal 2, where `>` marks what is typed:
 //!
 //! ```text
 //! $ nc 127.0.0.1 3000
@@ -25,9 +25,9 @@
 //! #1: hello
 //! ```
 //!
-//! Lesson: a thread that writes to many must not wait for one. `try_send` hands the line to the kernel or to the client's
-//! queue; a client whose queue is full has stopped reading, and is dropped. The line is one allocation, which all queues
-//! share. The lock gives all clients the same order of lines; nothing under it waits.
+//! Lesson: a thread that writes to many clients must not wait for one. `try_send` hands the line to the kernel or to
+//! the client's queue. A client with a full queue has stopped reading, and is dropped. The line is one allocation,
+//! which all queues share. The lock gives all clients the same order of lines, and nothing under it blocks.
 
 use std::io::{self, Write};
 use std::sync::{Mutex, PoisonError};
@@ -59,7 +59,7 @@ fn tell(client: &Socket, line: &Message) {
     }
 }
 
-/// Prints at once, to a pipe too.
+/// Prints a line and flushes it, for programs that read a pipe.
 fn say(text: std::fmt::Arguments<'_>) -> io::Result<()> {
     let mut out = io::stdout().lock();
     writeln!(out, "{text}")?;

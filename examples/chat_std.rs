@@ -10,7 +10,7 @@
 //! 127.0.0.1:40001 left
 //! ```
 //!
-//! Terminal 2; what is typed stands behind `>`:
+//! Terminal 2, where `>` marks what is typed:
 //!
 //! ```text
 //! $ nc 127.0.0.1 3000
@@ -25,9 +25,10 @@
 //! 127.0.0.1:40001: hello
 //! ```
 //!
-//! Lesson: a queue and a second thread for each client are what an outbox is, by hand. Still missing against `chat`: a
-//! limit in bytes and not in lines of any length, for one line without an end takes all memory; a goodbye, since what is
-//! queued when a client is dropped is lost; a limit of clients, a way to end it, and one descriptor less for each client.
+//! Lesson: a queue and a second thread for each client do by hand what an outbox does. Against `chat`, four things are
+//! missing. There is no limit in bytes, so one line without an end takes all memory. There is no goodbye, since queued
+//! lines are lost when a client is dropped. There is no limit of clients and no way to end the server. Each client
+//! takes one descriptor more.
 
 use std::collections::HashMap;
 use std::io::{self, BufRead, BufReader, Write};
@@ -36,7 +37,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::{env, thread};
 
-/// The client's own handle, which closes it, and its queue.
+/// The client's own handle, by which it is closed, and its queue.
 type Clients = Arc<Mutex<HashMap<SocketAddr, (TcpStream, SyncSender<Arc<str>>)>>>;
 
 fn main() -> io::Result<()> {
@@ -53,7 +54,7 @@ fn main() -> io::Result<()> {
             }
         };
         let clients = Arc::clone(&clients);
-        // thread::spawn would panic when there are no more threads, and end the server.
+        // thread::spawn would panic without a free thread, and end the server.
         let started = thread::Builder::new().spawn(move || {
             let result = serve(&stream, peer, &clients);
             clients.lock().unwrap_or_else(PoisonError::into_inner).remove(&peer);

@@ -1,5 +1,5 @@
-//! Who is there? One asks a group, and every member of it answers: on an interface that is named, loopback unless you say
-//! otherwise, so that nothing leaves this machine.
+//! A program asks a multicast group, and every member answers. The interface is named, and is loopback by default, so
+//! that nothing leaves this machine.
 //!
 //! Terminal 1:
 //!
@@ -17,7 +17,7 @@
 //! then: cargo run --example discover ask
 //! ```
 //!
-//! Terminal 3; the answers come in any order, and `...` stands for any lines:
+//! Terminal 3, where the answers come in any order and `...` stands for any lines:
 //!
 //! ```text
 //! $ cargo run --example discover ask
@@ -27,11 +27,12 @@
 //! 2 answers in 2 s
 //! ```
 //!
-//! Another interface follows as a last argument, by address, number or name: `... answer printer eth0`, `... ask eth0`.
+//! Another interface is the last argument, by address, number or name, as in `... answer printer eth0` and `... ask
+//! eth0`.
 //!
-//! Lesson: who asks does not know how many will answer, nor whether any does, so a clock ends the wait, one for all answers
-//! and not one for each. Questions and answers may be lost: who must be sure asks again. An answer goes to the one who
-//! asked, and is no longer than it must be, since anybody may ask in another's name.
+//! Lesson: the asking program does not know how many members will answer, or whether any will. So one deadline ends the
+//! wait, for all answers together. Questions and answers may be lost, so a program that must be sure asks again. An
+//! answer goes to the sender of the question. It is short, since a sender's address can be forged.
 
 use std::io;
 use std::net::Ipv4Addr;
@@ -67,7 +68,7 @@ fn answer(name: &str, interface: &str) -> io::Result<()> {
     socket.each(|socket, event| {
         match event {
             SocketEvent::Message(bytes, from) if bytes == QUESTION => {
-                // The asker may be gone by now: that is no reason to stop.
+                // The asking program may have ended, which is no reason to stop.
                 let _ = socket.send_to(name, from);
             }
             SocketEvent::Error(error) => eprintln!("{error}"),

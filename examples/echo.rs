@@ -1,4 +1,4 @@
-//! An echo server in six lines: every client gets back what it sends.
+//! An echo server in six lines. Every client gets back what it sends.
 //!
 //! Terminal 1:
 //!
@@ -7,7 +7,7 @@
 //! listening on 127.0.0.1:3000
 //! ```
 //!
-//! Terminal 2; what is typed stands behind `>`:
+//! Terminal 2, where `>` marks what is typed:
 //!
 //! ```text
 //! $ nc 127.0.0.1 3000
@@ -15,11 +15,11 @@
 //! hello
 //! ```
 //!
-//! Another address is given as argument: `cargo run --example echo 127.0.0.1:4000`. It listens on 127.0.0.1 and not
-//! on every interface, so that only this machine can reach it and no firewall asks.
+//! Another address is given as argument, as in `cargo run --example echo 127.0.0.1:4000`. The server listens on
+//! 127.0.0.1 and not on every interface, so only this machine can reach it and no firewall asks.
 //!
-//! Lesson: `listen` returns when the server listens, `serve` when it is closed, and the closure runs once per
-//! connection, on a thread of that connection's own. So it may block, and `pipe` does, until the client ends.
+//! Lesson: `listen` returns when the server listens, and `serve` when it is closed. The closure runs once for each
+//! connection, on the connection's own thread. So it may block, and `pipe` blocks until the client ends.
 
 use landline::net::Server;
 

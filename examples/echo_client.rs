@@ -1,4 +1,4 @@
-//! A small telnet: what is typed goes to the server, what the server sends is printed.
+//! A small telnet. What is typed goes to the server, and what the server sends is printed.
 //!
 //! Terminal 1:
 //!
@@ -9,7 +9,7 @@
 //! #1 127.0.0.1:40001 -> 127.0.0.1:3000 finished after 9.120 s, 6 read, 6 written
 //! ```
 //!
-//! Terminal 2; what is typed stands behind `>`:
+//! Terminal 2, where `>` marks what is typed:
 //!
 //! ```text
 //! $ cargo run --example echo_client
@@ -18,12 +18,12 @@
 //! > Ctrl+D
 //! ```
 //!
-//! It ends its side at the end of its input, and itself when the server has ended: with status 0, or with 1 and the
-//! error's text if the connection failed. Without a server: `Error: connect ECONNREFUSED 127.0.0.1:3000`. With
-//! `--connect-timeout 2`, a server that does not answer is given up after 2 s, its name's look-up included.
+//! At the end of its input the client ends its side of the connection. It exits when the server has ended, with status
+//! 0, or with 1 and the error's text if the connection failed. Without a server it prints `Error: connect ECONNREFUSED
+//! 127.0.0.1:3000`. With `--connect-timeout 2` it gives up after 2 s, look-up of the name included.
 //!
-//! Lesson: two directions are two threads, each a plain loop. Both use the same socket, one to read and one to write,
-//! and a clone of it is another handle to the same connection.
+//! Lesson: two directions are two threads, each a plain loop. One thread reads from the socket and the other writes to
+//! it. A clone of the socket is another handle to the same connection.
 
 use std::io::{self, Read, Write};
 use std::time::Duration;

@@ -7,7 +7,7 @@
 //! listening on 127.0.0.1:3000
 //! ```
 //!
-//! Terminal 2; what is typed stands behind `>`:
+//! Terminal 2, where `>` marks what is typed:
 //!
 //! ```text
 //! $ cargo run --example echo_client_std
@@ -16,9 +16,9 @@
 //! > Ctrl+D
 //! ```
 //!
-//! Lesson: a client is where std is nearly enough. Missing against `echo_client`: a deadline that holds for the look-up and
-//! for all addresses together (`connect_timeout` takes one address, and says nothing of a name), addresses that race, and
-//! errors that say what failed: here it is `Connection refused (os error 111)`, of nobody knows whom.
+//! Lesson: for a client std is nearly enough. Against `echo_client`, three things are missing. There is no deadline for
+//! the look-up and all addresses together, since `connect_timeout` takes one address and no name. Addresses do not
+//! race. An error does not say what failed, and reads `Connection refused (os error 111)` without an address.
 
 use std::io::{self, Write};
 use std::net::{Shutdown, TcpStream, ToSocketAddrs};
@@ -34,7 +34,7 @@ fn main() -> io::Result<()> {
     stream.set_nodelay(true)?;
     let writer = stream.try_clone()?;
     thread::spawn(move || {
-        // The thread that reads is told what is wrong with the connection, too.
+        // The thread that reads gets the connection's error too.
         let _ = io::copy(&mut io::stdin(), &mut &writer);
         writer.shutdown(Shutdown::Write)
     });

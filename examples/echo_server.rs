@@ -10,7 +10,8 @@
 //! #1 127.0.0.1:40001 -> 127.0.0.1:3000 finished after 9.120 s, 6 read, 6 written
 //! ```
 //!
-//! Terminal 2; what is typed stands behind `>`, once terminal 3 is open (`-N`: nc ends its side at the end of its input):
+//! Terminal 2, where `>` marks what is typed once terminal 3 is open (`-N` makes nc end its side at the end of its
+//! input):
 //!
 //! ```text
 //! $ nc -N 127.0.0.1 3000
@@ -19,23 +20,23 @@
 //! > Ctrl+D
 //! ```
 //!
-//! Terminal 3, which ends at once, since one client is as many as may be connected:
+//! Terminal 3, which ends at once, since the limit is one client:
 //!
 //! ```text
 //! $ nc 127.0.0.1 3000
 //! ```
 //!
-//! The server runs until it is killed; with `--until-eof` it closes at the end of its own input, Ctrl+D, and ends with
-//! its last connection. With `--timeout 60` a client that is silent for 60 s is cut off, and its lines say so:
+//! The server runs until it is killed. With `--until-eof` it closes at the end of its own input, Ctrl+D, and ends with
+//! its last connection. With `--timeout 60` a client that is silent for 60 s is disconnected, as these lines say:
 //!
 //! ```text
 //! #1 127.0.0.1:40001 -> 127.0.0.1:3000 failed: silent for too long
 //! #1 127.0.0.1:40001 -> 127.0.0.1:3000 failed after 60.004 s, 6 read, 6 written
 //! ```
 //!
-//! Lesson: what the server does is a dozen lines; the log is one, since every report prints itself. `--half-open`
-//! leaves ending our direction to the program. Take out the line with `End` and try `printf x | nc -N 127.0.0.1 3000`
-//! with the option and without: now nc waits for an end that the library sends only without it.
+//! Lesson: the server is a dozen lines, and the log is one, since every report prints itself. With `--half-open`, the
+//! program ends our direction itself. Take out the line with `End` and try `printf x | nc -N 127.0.0.1 3000` with the
+//! option and without. With it nc now waits for an end that never comes. Without it the library sends the end.
 
 use std::time::Duration;
 use std::{env, io, process};
@@ -56,7 +57,7 @@ fn main() -> Result<(), landline::Error> {
         socket.each(|socket, event| match event {
             SocketEvent::Data(bytes) => socket.write_all(bytes),
             SocketEvent::End => socket.end(),
-            // An end alone would go on waiting for the client's; an error destroys the connection.
+            // An end alone would still wait for the client's end. An error destroys the connection.
             SocketEvent::Timeout => Err(io::Error::new(io::ErrorKind::TimedOut, "silent for too long")),
             _ => Ok(()),
         })

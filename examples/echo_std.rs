@@ -1,4 +1,4 @@
-//! The twin of `echo_server` in plain std: the same limit, counts and shutdown, and what they cost to write.
+//! The twin of `echo_server` in plain std, with the same limit, counts and shutdown.
 //!
 //! Terminal 1:
 //!
@@ -10,7 +10,8 @@
 //! 127.0.0.1:40001 ended, bytes: Ok(6)
 //! ```
 //!
-//! Terminal 2; what is typed stands behind `>`, once terminal 3 is open (`-N`: nc ends its side at the end of its input):
+//! Terminal 2, where `>` marks what is typed once terminal 3 is open (`-N` makes nc end its side at the end of its
+//! input):
 //!
 //! ```text
 //! $ nc -N 127.0.0.1 3000
@@ -19,15 +20,15 @@
 //! > Ctrl+D
 //! ```
 //!
-//! Terminal 3, which ends at once, since one client is as many as may be connected:
+//! Terminal 3, which ends at once, since the limit is one client:
 //!
 //! ```text
 //! $ nc 127.0.0.1 3000
 //! ```
 //!
-//! Lesson: each comment below marks a trap, and not all are avoided. Still missing against `echo_server`: a backlog
-//! above std's own (try 3,000 clients at once), threads that serve more than one client, a sure shutdown, counts that
-//! outlive an error, and a way to end one connection or all from outside.
+//! Lesson: each comment below marks a trap, and not all are avoided. Against `echo_server`, these are missing: a
+//! backlog above std's own (try 3,000 clients at once), threads that serve more than one client, a reliable shutdown,
+//! counts that survive an error, and a way to end one connection or all from outside.
 
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, atomic::AtomicBool, atomic::Ordering::SeqCst};
@@ -38,7 +39,7 @@ fn main() -> io::Result<()> {
         eprintln!("usage: echo_std [ADDRESS] [--max-connections N] [--until-eof]");
         process::exit(2);
     };
-    // Each connection holds a clone of `open`, given back even by a panic: a slot that is lost once is lost for good.
+    // Each connection holds a clone of `open`, which even a panic drops. A slot that is lost once is lost for good.
     let (open, closing, listener) = (Arc::new(()), AtomicBool::new(false), TcpListener::bind(at)?);
     let address = listener.local_addr()?;
     println!("listening on {address}");

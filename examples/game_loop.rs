@@ -1,4 +1,4 @@
-//! A game's loop: 20 steps a second, whatever the network does. It takes what has come, and never waits for anybody.
+//! A game's loop with 20 steps a second. It takes what has arrived and never waits for a client.
 //!
 //! Terminal 1, which is never at rest:
 //!
@@ -11,7 +11,7 @@
 //! ...
 //! ```
 //!
-//! Terminal 2; what is typed stands behind `>`, d is a step to the right and a to the left:
+//! Terminal 2, where `>` marks what is typed, d for a step to the right and a for one to the left:
 //!
 //! ```text
 //! $ cargo run --example echo_client 127.0.0.1:3000
@@ -22,9 +22,9 @@
 //! #1 at 2
 //! ```
 //!
-//! Lesson: `try_iter` gives what has arrived and does not wait, and `take` bounds how much of it one step may handle: what is
-//! left waits in the channel, then in the kernel, and then the client waits. A player who reads too slowly gets fewer
-//! frames: `clear` throws away the frame that was not sent yet, since the new one says it all.
+//! Lesson: `try_iter` returns the events that have arrived and does not wait. `take` bounds how many of them one step
+//! handles. The rest waits in the channel, then in the kernel, and then the client waits. A player that reads too
+//! slowly gets fewer frames. `clear` drops a frame that was not sent yet, since the new one replaces it.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};

@@ -1,4 +1,4 @@
-//! A page over HTTP/1.1: for a browser, for curl, and for `wrk`, which measures servers.
+//! A page over HTTP/1.1 for a browser, for curl, and for `wrk`, which measures servers.
 //!
 //! Terminal 1:
 //!
@@ -21,7 +21,7 @@
 //! <!doctype html><title>landline</title><h1>Hello over a socket that blocks</h1>
 //! ```
 //!
-//! Terminal 3, an address that has no page, and a request that would bring something along:
+//! Terminal 3, an address without a page, and a request with a body:
 //!
 //! ```text
 //! $ curl --silent --show-error --fail http://127.0.0.1:3000/nothing
@@ -32,10 +32,10 @@
 //!
 //! `wrk -c 64 -d 5 http://127.0.0.1:3000/` counts how many requests it serves a second.
 //!
-//! Lesson: a connection is a loop of requests, and each step of it is a limit: 8 KiB of head, 10 s for a request and the wait
-//! before it, no body. Whoever reads a body or a header in another way than the sender meant takes one request for two, so
-//! what is not understood to the letter is refused, and the connection ended. It leaves out what a real server has: a
-//! date, chunks, compression.
+//! Lesson: a connection is a loop of requests, and each step has a limit. A head has 8 KiB, a request and the wait
+//! before it have 10 s, and there is no body. If the server read a body or a header differently from what the sender
+//! meant, it could take one request for two. So it refuses everything that it does not understand exactly, and ends the
+//! connection. It leaves out a date, chunks and compression, which a real server has.
 
 use std::io::{self, BufRead, Read, Write};
 use std::time::{Duration, Instant};
@@ -52,7 +52,7 @@ fn main() -> io::Result<()> {
     server.serve(|socket| {
         let (mut client, mut goes_on) = (socket.buffered()?, true);
         while goes_on {
-            // Not a timeout: a client that trickles its bytes could put that off for ever.
+            // Not a timeout, which a client that trickles its bytes would restart for ever.
             socket.set_deadline(Instant::now() + Duration::from_secs(10));
             let head = head(&mut client)?;
             if head.is_empty() {
@@ -73,14 +73,15 @@ fn main() -> io::Result<()> {
     })
 }
 
-/// What comes up to an empty line: less if a line does not end in CR LF, if it is too long, or if the client has ended.
+/// Everything up to an empty line. It is less if a line does not end in CR LF, if it is too long, or if the client has
+/// ended.
 fn head(from: &mut impl BufRead) -> io::Result<String> {
     let (mut head, mut from) = (Vec::new(), from.take(LONGEST_HEAD as u64));
     while from.read_until(b'\n', &mut head)? > 0 && head.ends_with(b"\r\n") && !head.ends_with(b"\r\n\r\n") {}
     Ok(String::from_utf8_lossy(head.strip_prefix(b"\r\n").unwrap_or(&head)).into_owned())
 }
 
-/// The answer's status, and whether another request may follow. None if it is no request.
+/// The answer's status, and whether another request may follow. `None` if it is not a request.
 fn judge(head: &str) -> Option<(&'static str, bool)> {
     let head = head.strip_suffix("\r\n\r\n")?;
     let token = |t: &str| !t.is_empty() && t.bytes().all(|b| b.is_ascii_alphanumeric() || MARKS.contains(&b));

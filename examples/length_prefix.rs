@@ -1,4 +1,4 @@
-//! Messages of any bytes, each behind its length: four bytes, the most significant first.
+//! Messages of any bytes, each after its length in four bytes, the most significant first.
 //!
 //! Terminal 1:
 //!
@@ -16,16 +16,17 @@
 //! owt
 //! ```
 //!
-//! Terminal 3, a client that speaks something else; the server ends the connection:
+//! Terminal 3, a client of another protocol, whose connection the server ends:
 //!
 //! ```text
 //! $ curl --silent --show-error http://127.0.0.1:3000/
 //! curl: (52) Empty reply from server
 //! ```
 //!
-//! Lesson: TCP has no messages, only bytes in order, so the length says where one ends. It is looked at before anything is
-//! allocated: `GET ` is a message of more than a billion bytes. A `Buffered` keeps both parts of an answer and sends them in
-//! one write, before it waits for the next message. An end between two messages is one in order, an end within is an error.
+//! Lesson: TCP has no messages, only bytes in order, so the length says where a message ends. It is checked before
+//! anything is allocated, since `GET ` would be a message of more than a billion bytes. A `Buffered` keeps both parts
+//! of an answer and sends them in one write, before it waits for the next message. A client may end between two
+//! messages. An end within a message is an error.
 
 use std::io::{self, BufRead, Read, Write};
 use std::{env, process};
@@ -75,7 +76,7 @@ fn send(to: &mut Buffered, message: &[u8]) -> io::Result<()> {
     to.write_all(message)
 }
 
-/// The next message; none if the peer has ended before it.
+/// The next message. `None` if the peer ended before it.
 fn receive(from: &mut Buffered) -> io::Result<Option<Vec<u8>>> {
     if from.fill_buf()?.is_empty() {
         return Ok(None);

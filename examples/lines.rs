@@ -1,4 +1,4 @@
-//! A line protocol with an idle timeout: clients store words and ask for them, and whoever is silent is sent away.
+//! A line protocol with an idle timeout. Clients store words and ask for them, and silent clients are disconnected.
 //!
 //! Terminal 1:
 //!
@@ -8,7 +8,7 @@
 //! then: cargo run --example echo_client 127.0.0.1:3000
 //! ```
 //!
-//! Terminal 2; what is typed stands behind `>`, and the last line comes by itself:
+//! Terminal 2, where `>` marks what is typed, and the last line comes by itself:
 //!
 //! ```text
 //! $ cargo run --example echo_client 127.0.0.1:3000
@@ -23,10 +23,10 @@
 //! bye: nothing was said for 5 s
 //! ```
 //!
-//! Lesson: the protocol is one loop over lines, and its state is where it belongs: a client's own in local variables, the
-//! common one behind a lock. A line has a limit, 1,000 bytes here, or a client that never ends its line would take all
-//! memory. A timeout is a tick: it loses nothing and ends nothing, so it can be answered; it is the return that ends the
-//! connection. Answers are kept and leave together before the next read waits, so a client may send many lines at once.
+//! Lesson: the protocol is one loop over lines. A client's own state is in local variables, and the common state is
+//! behind a lock. A line is limited to 1,000 bytes, since a line without an end would take all memory. A timeout loses
+//! nothing and ends nothing, so it can be answered. Returning ends the connection. Answers are kept and leave together
+//! before the next read waits, so a client may send many lines at once.
 
 use std::collections::HashMap;
 use std::io::Write;

@@ -1,5 +1,5 @@
-//! Sends to a group, and receives as its member: on an interface that is named, loopback unless you say otherwise, so
-//! that nothing leaves this machine.
+//! Sends to a multicast group, or receives as a member. The interface is named, and is loopback by default, so that
+//! nothing leaves this machine.
 //!
 //! Terminal 1:
 //!
@@ -23,10 +23,10 @@
 //! $ cargo run --example multicast send hello
 //! ```
 //!
-//! Another interface follows as a last argument, by address, number or name: `… receive eth0`, `… send hello eth0`.
+//! Another interface is the last argument, by address, number or name, as in `… receive eth0` and `… send hello eth0`.
 //!
-//! Lesson: a member is bound to the port and has joined the group; a sender needs neither, only to know by which interface
-//! to send. Each member gets every message, and who they are, or whether there are any, the sender does not learn.
+//! Lesson: a member is bound to the port and has joined the group. A sender needs neither, only the interface to send
+//! by. Each member gets every message. The sender does not learn which members there are, or whether there are any.
 
 use std::io::{self, Write};
 use std::net::Ipv4Addr;
@@ -72,7 +72,7 @@ fn send(message: &str, interface: &str) -> io::Result<()> {
     Ok(())
 }
 
-/// A line that is seen at once, also by a program that reads it.
+/// Prints a line and flushes it, for programs that read it.
 fn print(line: std::fmt::Arguments<'_>) -> io::Result<()> {
     let mut out = io::stdout().lock();
     writeln!(out, "{line}")?;

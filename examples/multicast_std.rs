@@ -1,4 +1,4 @@
-//! The twin of `multicast` in plain std: the half of it that std can do.
+//! The twin of `multicast` in plain std, as far as std can do it.
 //!
 //! Terminal 1:
 //!
@@ -17,8 +17,8 @@
 //! Another interface is given by its IPv4 address.
 //!
 //! Lesson: std joins a group, and that is all. It cannot let a second member on this machine share the port
-//! (`SO_REUSEADDR`), and it cannot say by which interface to send (`IP_MULTICAST_IF`): a sender in plain std uses the one of
-//! the default route, and where there is none it fails. So it has no sender, and starts once on a machine.
+//! (`SO_REUSEADDR`). It cannot set the interface to send by (`IP_MULTICAST_IF`), so a sender would use that of the
+//! default route, and fail without one. So this program has no sender, and runs once on a machine.
 
 use std::net::{Ipv4Addr, UdpSocket};
 use std::{env, io};

@@ -1,4 +1,4 @@
-//! A proxy: whoever connects to the first address talks to the second.
+//! A proxy, which connects each client of the first address to the second.
 //!
 //! Terminal 1, some echo server:
 //!
@@ -15,7 +15,7 @@
 //! #1 127.0.0.1:40001: 6 bytes there, 6 back
 //! ```
 //!
-//! Terminal 3; what is typed stands behind `>` (`-N`: nc ends its side at the end of its input):
+//! Terminal 3, where `>` marks what is typed (`-N` makes nc end its side at the end of its input):
 //!
 //! ```text
 //! $ nc -N 127.0.0.1 3000
@@ -24,11 +24,11 @@
 //! > Ctrl+D
 //! ```
 //!
-//! With nobody at the second address the client sees its end at once, and nothing is printed: the error of a handler goes
-//! to the `report` hook of `ServerOptions`, and this program has none.
+//! If nothing listens at the second address, the client sees its end at once, and nothing is printed. The error of a
+//! handler goes to the `report` hook of `ServerOptions`, which this program does not set.
 //!
-//! Lesson: a connection is two directions, and each ends by itself. `relay` passes each end on when it comes, so the client
-//! that has said all it has to say still hears the answer. A proxy that closes both at the first end would cut it off.
+//! Lesson: a connection has two directions, and each ends by itself. `relay` passes each end on when it comes, so a
+//! client that has finished sending still gets the answer. A proxy that closes both at the first end would lose it.
 
 use std::io::{self, Write};
 
@@ -48,7 +48,7 @@ fn main() -> Result<(), landline::Error> {
     Ok(())
 }
 
-/// Prints at once, to a pipe too.
+/// Prints a line and flushes it, for programs that read a pipe.
 fn say(text: std::fmt::Arguments<'_>) -> io::Result<()> {
     let mut out = io::stdout().lock();
     writeln!(out, "{text}")?;

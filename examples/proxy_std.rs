@@ -15,7 +15,7 @@
 //! 127.0.0.1:40001: 6 bytes there, 6 back
 //! ```
 //!
-//! Terminal 3; what is typed stands behind `>` (`-N`: nc ends its side at the end of its input):
+//! Terminal 3, where `>` marks what is typed (`-N` makes nc end its side at the end of its input):
 //!
 //! ```text
 //! $ nc -N 127.0.0.1 3000
@@ -24,9 +24,9 @@
 //! > Ctrl+D
 //! ```
 //!
-//! Lesson: `io::copy` is half of it. The other half is what happens when one direction fails: nobody wakes the other, unless
-//! both streams are closed by hand. Still missing against `proxy`: one deadline over the look-up and all addresses of the
-//! target, which are tried one after the other here, for minutes each; a limit of clients; and a way to end it.
+//! Lesson: `io::copy` is half of it. When one direction fails, nothing wakes the other unless both streams are shut
+//! down by hand. Against `proxy`, three things are missing: one deadline over the look-up and all addresses of the
+//! target, which are tried one after the other here, for minutes each, a limit of clients, and a way to end the proxy.
 
 use std::io;
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -48,7 +48,7 @@ fn main() -> io::Result<()> {
                 }
             };
             let target = &target;
-            // thread::spawn would panic when there are no more threads, and end the server.
+            // thread::spawn would panic without a free thread, and end the server.
             let started = thread::Builder::new().spawn_scoped(scope, move || match relay(&client, target) {
                 Ok((there, back)) => println!("{peer}: {there} bytes there, {back} back"),
                 Err(error) => eprintln!("{peer}: {error}"),
@@ -66,7 +66,7 @@ fn relay(client: &TcpStream, target: &str) -> io::Result<(u64, u64)> {
     let carry = |mut from: &TcpStream, mut to: &TcpStream| {
         let result = io::copy(&mut from, &mut to).and_then(|n| to.shutdown(Shutdown::Write).map(|()| n));
         if result.is_err() {
-            // Or the other direction would wait for ever.
+            // Otherwise the other direction would wait for ever.
             let _ = (from.shutdown(Shutdown::Both), to.shutdown(Shutdown::Both));
         }
         result

@@ -1,4 +1,4 @@
-//! A client that comes back: after a failure it tries again, after pauses that grow, until the server is there.
+//! A client that reconnects. After a failure it tries again, with growing pauses, until the server is there.
 //!
 //! Terminal 1:
 //!
@@ -15,7 +15,7 @@
 //! ...
 //! ```
 //!
-//! Terminal 2; what is typed stands behind `>`:
+//! Terminal 2, where `>` marks what is typed:
 //!
 //! ```text
 //! $ nc -N -l 127.0.0.1 3000
@@ -23,9 +23,9 @@
 //! > Ctrl+D
 //! ```
 //!
-//! Lesson: a thousand clients that all try again at once are what keeps a server down. So the pause doubles, up to a bound,
-//! and a part of it is left to chance. It begins anew only when the server has said something: a full server lets its
-//! clients connect and then ends, and whoever takes that for success comes back at once, for ever.
+//! Lesson: a thousand clients that all try again at once keep a server down. So the pause doubles, up to a bound, and a
+//! part of it is random. It is reset only when the server has sent something. A full server accepts a client and then
+//! ends, and a client that took that for success would come back at once, for ever.
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
@@ -63,7 +63,7 @@ fn talk(to: &str, pause: &mut Duration) -> io::Result<()> {
     Ok(())
 }
 
-/// A number from 0 to 1: std has chance for its hash tables only.
+/// A number from 0 to 1. std has random numbers for its hash tables only.
 fn chance() -> f64 {
     RandomState::new().hash_one(()) as f64 / u64::MAX as f64
 }

@@ -1,6 +1,6 @@
-//! One thread for everything: an echo server over TCP and UDP, a tick a second and the keyboard, in one loop.
+//! One thread for everything. One loop serves an echo over TCP and UDP, a tick a second and the keyboard.
 //!
-//! Terminal 1, which is never at rest; what is typed stands behind `>`, once the client below is connected:
+//! Terminal 1, which is never at rest, where `>` marks what is typed once the client below is connected:
 //!
 //! ```text
 //! $ cargo run --release --example select_loop
@@ -25,8 +25,8 @@
 //!
 //! `nc -u 127.0.0.1 3000` does the same over UDP, on the same port.
 //!
-//! Lesson: whoever takes the events has plain variables and needs no lock. The price is that he must never wait for
-//! anybody: he writes by `try_send`, and a client whose outbox is full, because it does not read, is dropped. Write
+//! Lesson: the loop that receives all events has plain variables and needs no lock. In return it must never block on a
+//! client. It writes by `try_send`, and drops a client that has a full outbox because it does not read. Write
 //! `socket.write_all(bytes)` instead, and the first client that stops reading stops the clock.
 
 use std::io::{self, Write};
@@ -43,7 +43,7 @@ fn main() -> io::Result<()> {
     say(format_args!("listening on {}", server.address()))?;
     let socket = dgram::Socket::bind(server.address())?;
     let (clients, datagrams) = (server.events(1024)?, socket.events(1024)?);
-    // Outside the loop: tick() starts a new clock.
+    // Outside the loop, since tick() starts a new clock.
     let (second, typed) = (tick(Duration::from_secs(1)), typed_lines());
     loop {
         select! {
@@ -81,7 +81,7 @@ fn typed_lines() -> Receiver<String> {
     receiver
 }
 
-/// Prints at once, to a pipe too.
+/// Prints a line and flushes it, for programs that read a pipe.
 fn say(text: std::fmt::Arguments<'_>) -> io::Result<()> {
     let mut out = io::stdout().lock();
     writeln!(out, "{text}")?;

@@ -1,6 +1,7 @@
-//! An echo server that ends well: it serves until a line is typed, then drains and says how that went.
+//! An echo server that shuts down in order. It serves until a line is typed, then drains its connections and prints the
+//! result.
 //!
-//! Terminal 1; what is typed stands behind `>`, once the client below has its answer:
+//! Terminal 1, where `>` marks what is typed once the client below has its answer:
 //!
 //! ```text
 //! $ cargo run --release --example shutdown
@@ -14,7 +15,7 @@
 //! 1 finished, 0 forced, 0 still running, after 0.000 s
 //! ```
 //!
-//! Terminal 2, left alone when `hello` is typed:
+//! Terminal 2, which is left alone after `hello`:
 //!
 //! ```text
 //! $ nc 127.0.0.1 3000
@@ -24,8 +25,9 @@
 //!
 //! nc sees the end, and ends too at the next Enter.
 //!
-//! Lesson: a shutdown lets nobody in any more and wakes the handlers that wait for their client; those that are at work have
-//! 5 s. A client that does not read what it asked for is cut off then: try `yes | nc 127.0.0.1 3000 | sleep 60`, and Enter.
+//! Lesson: a shutdown admits no more clients and wakes the handlers that wait for their client. Handlers that are busy
+//! have 5 s. A client that does not read its answers is disconnected then. Try `yes | nc 127.0.0.1 3000 | sleep 60`,
+//! and Enter.
 
 use std::time::Duration;
 use std::{env, io};

@@ -1,4 +1,4 @@
-//! Shows what the kernel thinks of a port's TCP connections: every change of state, as it happens.
+//! Shows the kernel's states of a port's TCP connections, with every change as it happens.
 //!
 //! Terminal 1:
 //!
@@ -7,8 +7,8 @@
 //! listening on 127.0.0.1:3000
 //! ```
 //!
-//! Terminal 2; what is typed stands behind `>`, once terminal 3 shows both ends (`-N`: nc ends its side at the end of its
-//! input):
+//! Terminal 2, where `>` marks what is typed once terminal 3 shows both ends (`-N` makes nc end its side at the end of
+//! its input):
 //!
 //! ```text
 //! $ nc -N 127.0.0.1 3000
@@ -29,15 +29,15 @@
 //! Then the last lines of terminal 3 say that the client, which has ended first, is in TIME_WAIT for a minute, and that the
 //! server's end is gone.
 //!
-//! Lesson: a connection has two ends, each with a state of its own, and both ends of one on this machine are shown. States
-//! that last less than a millisecond or two, as on the way to TIME_WAIT here, are seen now and then only, since there is
-//! nothing better than to look again and again. docs/lessons/04-who-says-goodbye.md says what the states mean.
+//! Lesson: a connection has two ends, each with a state of its own. If both ends are on this machine, both are shown.
+//! States that last less than a millisecond or two, as on the way to TIME_WAIT here, are often missed, since the
+//! program can only look again and again. docs/lessons/04-who-says-goodbye.md explains the states.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::{env, fs, io, process, thread, time::Duration};
 
-/// By the numbers that /proc/net/tcp has for them; the last is a connection that has not been accepted by the kernel yet.
+/// In the order of their numbers in /proc/net/tcp. The last is a connection that the kernel has not accepted yet.
 const STATES: &str = "? ESTABLISHED SYN_SENT SYN_RECV FIN_WAIT1 FIN_WAIT2 TIME_WAIT CLOSE CLOSE_WAIT LAST_ACK LISTEN \
                       CLOSING SYN_RECV";
 
@@ -64,7 +64,7 @@ fn main() -> io::Result<()> {
     }
 }
 
-/// The ends of the port's connections, and their states; listeners first.
+/// The ends of the port's connections and their states, listeners first.
 fn states(port: u16) -> io::Result<BTreeMap<(bool, String), &'static str>> {
     let mut table = fs::read_to_string("/proc/net/tcp").map_err(|error| {
         io::Error::new(error.kind(), format!("/proc/net/tcp, where Linux tells of its sockets: {error}"))
@@ -84,7 +84,7 @@ fn states(port: u16) -> io::Result<BTreeMap<(bool, String), &'static str>> {
     Ok(rows.collect())
 }
 
-/// `0100007F:0BB8`: 32 bits at a time, as the machine has them in memory.
+/// Reads `0100007F:0BB8`, which has 32 bits at a time as the machine has them in memory.
 fn address(text: &str) -> Option<SocketAddr> {
     let (ip, port) = text.split_once(':')?;
     let word = |i| u32::from_str_radix(ip.get(8 * i..8 * i + 8)?, 16).ok().map(u32::to_ne_bytes);

@@ -1,7 +1,6 @@
-//! An echo server that systemd listens for: started at the first client, restarted without turning one away.
+//! An echo server for which systemd listens. It is started at the first client, and restarted without refusing one.
 //!
-//! Terminal 1, after `cargo build --release --example systemd`, as systemd would do it; it starts the program when the first
-//! client comes:
+//! Terminal 1, after `cargo build --release --example systemd`, as systemd would start it at the first client:
 //!
 //! ```text
 //! $ systemd-socket-activate -l 127.0.0.1:3000 --inetd target/release/examples/systemd target/control
@@ -24,16 +23,16 @@
 //! > Ctrl+D
 //! ```
 //!
-//! Terminal 3 ends the server, before that Ctrl+D: it lets nobody in any more, waits for those who are connected, at most
-//! 5 s, and says how many there were:
+//! Terminal 3, before Ctrl+D in terminal 2, which ends the server. The server admits no more clients, waits at most 5 s
+//! for those that are connected, and says how many there were:
 //!
 //! ```text
 //! $ target/release/examples/systemd target/control stop
 //! 1 served
 //! ```
 //!
-//! For good, two files in /etc/systemd/system, and `systemctl enable --now echo.socket`. First `echo.socket`, which owns
-//! the port:
+//! In production it takes two files in /etc/systemd/system, and `systemctl enable --now echo.socket`. First
+//! `echo.socket`, which owns the port:
 //!
 //! ```ini
 //! [Socket]
@@ -43,7 +42,8 @@
 //! WantedBy=sockets.target
 //! ```
 //!
-//! Then `echo.service`, which gets the listening socket as its standard input (not one for each client: `Accept=` is off):
+//! Then `echo.service`. It gets the listening socket as its standard input, since `Accept=` is off, and not one for
+//! each client:
 //!
 //! ```ini
 //! [Service]
@@ -56,10 +56,10 @@
 //! ExecStop=/usr/local/bin/echo_service /run/echo/control stop
 //! ```
 //!
-//! Lesson: the listening socket belongs to systemd, so clients who come during `systemctl restart` wait in its queue, and
-//! the next process serves them. `close` never shuts an adopted listener down. Ended by SIGTERM alone, the program would
-//! die with its clients; `ExecStop=` asks it first. With `shutdown(5 s)` in place of `close`, a client whose request is
-//! still on its way would not be answered.
+//! Lesson: the listening socket belongs to systemd, so clients that come during `systemctl restart` wait in its queue,
+//! and the next process serves them. `close` never shuts an adopted listener down. By SIGTERM alone the program would
+//! die with its clients, so `ExecStop=` asks it to end first. With `shutdown(5 s)` in place of `close`, a client with a
+//! request still on its way would get no answer.
 
 use std::{env, io, process};
 
@@ -81,7 +81,7 @@ fn main() -> Result<(), landline::Error> {
         }
         _ => usage(),
     };
-    // It is not standard input itself, which stays open: programs started from here must be given another one.
+    // A copy, since standard input stays open. A program that is started from here must get another input.
     let listener = io::stdin().as_fd().try_clone_to_owned()?;
     let server = ServerOptions::new().report(|report| eprintln!("{report}")).adopt(listener)?;
     eprintln!("listening on {}", server.address());
@@ -105,7 +105,7 @@ fn main() -> Result<(), landline::Error> {
     Ok(())
 }
 
-/// Tells systemd how the service is doing: one datagram, sd_notify(3).
+/// Sends systemd the state of the service in one datagram, sd_notify(3).
 #[cfg(target_os = "linux")]
 fn notify(state: &str) -> io::Result<()> {
     use std::os::linux::net::SocketAddrExt;

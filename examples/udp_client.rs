@@ -17,11 +17,11 @@
 //! Error: recvmsg ECONNREFUSED
 //! ```
 //!
-//! An address before the message is where it is sent. Of a name, an IPv4 address is taken if it has one; a server on `::1` is
-//! reached by that address.
+//! The address to send to may stand before the message. A name with an IPv4 address is reached by that. A server on
+//! `::1` is reached by its address.
 //!
-//! Lesson: nothing says that a datagram has arrived, so whoever waits for an answer needs a clock. A socket that is connected
-//! hears of one thing more: that nobody listens there, which is the error above.
+//! Lesson: a sender does not learn whether a datagram has arrived, so waiting for an answer needs a timeout. A
+//! connected socket gets one more error, if no program listens there, which is the one above.
 
 use std::io::{self, Write};
 use std::process;
@@ -40,7 +40,7 @@ fn main() -> Result<(), landline::Error> {
         }
     };
     let socket = Socket::bind(0)?;
-    // With a peer, nobody else's datagram can be taken for the reply.
+    // With a peer, a datagram from another address cannot be taken for the reply.
     socket.connect(server)?;
     socket.send(message)?;
 

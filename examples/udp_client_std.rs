@@ -15,9 +15,9 @@
 //! hello
 //! ```
 //!
-//! Lesson: for one datagram and its answer std is enough. A timeout is a `WouldBlock` on one system and a `TimedOut` on
-//! another, and a signal's handler can end the wait; a second answer would have to share the 2 s by hand; and the family of
-//! the socket has to be chosen before the name is looked up, so here names mean IPv4.
+//! Lesson: for one datagram and its answer std is enough. A timeout is `WouldBlock` on one system and `TimedOut` on
+//! another, and a signal's handler can end the wait. A second answer would have to share the 2 s by hand. The family of
+//! the socket has to be chosen before the name is looked up, so names mean IPv4 here.
 
 use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;

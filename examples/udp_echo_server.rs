@@ -1,4 +1,4 @@
-//! Sends every datagram back to where it came from.
+//! Sends every datagram back to its sender.
 //!
 //! Terminal 1:
 //!
@@ -16,7 +16,7 @@
 //! hello
 //! ```
 //!
-//! Terminal 3; what is typed stands behind `>`:
+//! Terminal 3, where `>` marks what is typed:
 //!
 //! ```text
 //! $ nc -u 127.0.0.1 3000
@@ -24,8 +24,8 @@
 //! again
 //! ```
 //!
-//! Lesson: there are no connections, so one loop serves everybody, and each message says where its answer goes. Nobody is
-//! told when a client has gone; there is nothing to clean up either.
+//! Lesson: there are no connections, so one loop serves all clients, and each message carries the address for its
+//! answer. The server does not learn that a client has gone, and has nothing to clean up.
 
 use std::io::{self, Write};
 
@@ -39,7 +39,7 @@ fn main() -> Result<(), landline::Error> {
         match event {
             SocketEvent::Message(bytes, from) => {
                 print(format_args!("{}: {}", from.address(), String::from_utf8_lossy(bytes).trim_end()))?;
-                // A reply that cannot be sent is the sender's loss; an error from here would end the server.
+                // A reply that cannot be sent is lost. An error returned here would end the server.
                 if let Err(error) = socket.send_to(bytes, from) {
                     eprintln!("{error}");
                 }
@@ -52,7 +52,7 @@ fn main() -> Result<(), landline::Error> {
     Ok(())
 }
 
-/// A line that is seen at once, also by a program that reads it.
+/// Prints a line and flushes it, for programs that read it.
 fn print(line: std::fmt::Arguments<'_>) -> io::Result<()> {
     let mut out = io::stdout().lock();
     writeln!(out, "{line}")?;

@@ -1,4 +1,4 @@
-//! The echo server again, with the standard library alone: what `udp_echo_server` is made of.
+//! The echo server in plain std, as `udp_echo_server` does it inside.
 //!
 //! Terminal 1:
 //!
@@ -15,8 +15,9 @@
 //! hello
 //! ```
 //!
-//! Lesson: this is what `udp_echo_server` is made of. What is missing: nothing can end the loop from outside; a smaller buffer would cut datagrams without a word; bursts
-//! are lost in a receive buffer of the default size, and nobody learns how many.
+//! Lesson: `udp_echo_server` is made of these calls. Three things are missing. Nothing can end the loop from outside. A
+//! smaller buffer would truncate datagrams without an error. Bursts are lost in a receive buffer of the default size,
+//! and are not counted.
 
 use std::io::{self, Write};
 use std::net::UdpSocket;
@@ -29,7 +30,7 @@ fn main() -> io::Result<()> {
     loop {
         let (size, from) = match socket.recv_from(&mut buffer) {
             Ok(received) => received,
-            // No error of receiving is the end of a datagram socket.
+            // An error of receiving does not end a datagram socket.
             Err(error) => {
                 eprintln!("{error}");
                 continue;
@@ -43,7 +44,7 @@ fn main() -> io::Result<()> {
     }
 }
 
-/// A line that is seen at once, also by a program that reads it.
+/// Prints a line and flushes it, for programs that read it.
 fn print(line: std::fmt::Arguments<'_>) -> io::Result<()> {
     let mut out = io::stdout().lock();
     writeln!(out, "{line}")?;

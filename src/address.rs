@@ -248,7 +248,8 @@ impl TryFrom<&Address> for SocketAddr {
 
     /// `ERR_INVALID_ADDRESS_FAMILY` for a Unix socket.
     fn try_from(address: &Address) -> io::Result<SocketAddr> {
-        let is_path = || Error::invalid("ERR_INVALID_ADDRESS_FAMILY", format!("A path is not an IP address: {address}"));
+        let is_path =
+            || Error::invalid("ERR_INVALID_ADDRESS_FAMILY", format!("A path is not an IP address: {address}"));
         Ok(address.socket_addr().ok_or_else(is_path)?)
     }
 }

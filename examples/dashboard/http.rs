@@ -1,4 +1,5 @@
-//! As much HTTP/1.1 as the page needs: one request for each connection, without a body. `http_hello` shows more of it.
+//! As much of HTTP/1.1 as the page needs, which is one request for each connection, without a body. `http_hello` shows
+//! more of it.
 
 use std::io;
 use std::net::SocketAddr;
@@ -12,7 +13,7 @@ const POLICY: &str = "default-src 'none'; img-src data:; style-src 'unsafe-inlin
 pub(crate) struct Request {
     pub(crate) method: String,
     pub(crate) path: String,
-    /// A host name could belong to another site, whose owner points it at this machine to read the page.
+    /// A host name could belong to another site, which points it at this machine to read the page.
     pub(crate) has_numeric_host: bool,
     pub(crate) is_of_same_origin: bool,
 }
@@ -43,7 +44,7 @@ pub(crate) fn send(socket: &Socket, status: &str, kind: &str, body: &str) -> io:
     socket.write_all(head(status, kind) + body)
 }
 
-/// Without a length: the end of the connection is the end of the answer.
+/// Without a length, so the end of the connection ends the answer.
 pub(crate) fn head(status: &str, kind: &str) -> String {
     format!(
         "HTTP/1.1 {status}\r\nContent-Type: {kind}; charset=utf-8\r\nCache-Control: no-store\r\n\

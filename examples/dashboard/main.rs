@@ -1,6 +1,6 @@
-//! An echo server, and a page that shows its state as it changes: connections, accounts, reports, and two controls.
+//! An echo server, and a page that shows its live state. It has connections, accounts, reports and two controls.
 //!
-//! Terminal 1; its last lines come at the end of terminal 2:
+//! Terminal 1, in which the last lines come at the end of terminal 2:
 //!
 //! ```text
 //! $ cargo run --release --example dashboard 127.0.0.1:3000 127.0.0.1:4000
@@ -20,7 +20,8 @@
 //! draining
 //! ```
 //!
-//! `curl --no-buffer http://127.0.0.1:4000/events` shows what the page receives: server-sent events, once a second.
+//! `curl --no-buffer http://127.0.0.1:4000/events` shows what the page receives, which is server-sent events, once a
+//! second.
 //!
 //! Lesson: any thread can read a server's state at any time. This program keeps two things more, in its `report` hook:
 //! when each connection began, and the last reports. The page has a server of its own, so it still answers when the
@@ -98,7 +99,7 @@ fn stream(socket: &Socket, server: &Server, log: &Mutex<Log>) -> io::Result<()> 
         socket.write_all(state(server, log))?;
         match socket.read(&mut [0; 64]) {
             Err(error) if Error::is_tick(&error) => {}
-            // The page's server is shut down, after the other one: the last state says how that ended.
+            // The page's server is shut down after the other one. The last state says how that ended.
             Err(error) if error.kind() == ErrorKind::ConnectionAborted => return socket.write_all(state(server, log)),
             Ok(0) => return Ok(()),
             read => drop(read?),
@@ -106,7 +107,7 @@ fn stream(socket: &Socket, server: &Server, log: &Mutex<Log>) -> io::Result<()> 
     }
 }
 
-/// Three events of lines, whose fields are separated by tabs.
+/// Three events of lines, with tabs between the fields.
 fn state(server: &Server, log: &Mutex<Log>) -> String {
     let (stats, sockets, now) = (server.stats(), server.sockets(), Instant::now());
     // Dropped before `sockets`: dropping the last handle of a connection calls the hook, which locks the log.

@@ -1,4 +1,5 @@
-//! Makes the text for the documentation tests: what the library's own leave out, since they lack the crates, is marked `rs`.
+//! Makes the text for the documentation tests of the recipes with foreign crates. They are marked `rs`, which the
+//! library's own tests leave out.
 
 use std::path::Path;
 use std::{env, fs};

@@ -1,4 +1,4 @@
-//! A small Redis: redis-cli, redis-benchmark and the client libraries talk to it.
+//! A small Redis that works with redis-cli, redis-benchmark and the client libraries.
 //!
 //! Terminal 1:
 //!
@@ -8,7 +8,7 @@
 //! then: redis-cli -p 3000, or: nc -C 127.0.0.1 3000
 //! ```
 //!
-//! Terminal 2; what is typed stands behind `>`:
+//! Terminal 2, where `>` marks what is typed:
 //!
 //! ```text
 //! $ nc -C 127.0.0.1 3000
@@ -23,7 +23,7 @@
 //! :1
 //! ```
 //!
-//! Terminal 3, which is first; its last lines come when terminal 2 publishes:
+//! Terminal 3, which comes first, and in which the last lines come when terminal 2 publishes:
 //!
 //! ```text
 //! $ nc -C 127.0.0.1 3000
@@ -45,9 +45,10 @@
 //!
 //! `redis-benchmark -p 3000 -t set,get,incr -P 16 -q` counts how many requests it serves a second.
 //!
-//! Lesson: a client may send many requests before it reads an answer. A `Buffered` keeps the answers while there are requests
-//! to be read, and sends them in one write before it waits. What one client publishes goes to others by their outboxes, which
-//! never block: one that does not read is dropped, and holds up no other. No answer is written while the store is locked.
+//! Lesson: a client may send many requests before it reads an answer. A `Buffered` keeps the answers while there are
+//! requests to read, and sends them in one write before it waits. A message that one client publishes goes to the
+//! others by their outboxes, which never block. A client that does not read is dropped and delays no other. No answer
+//! is written while the store is locked.
 
 mod resp;
 
@@ -88,7 +89,8 @@ fn talk(socket: &Socket, values: &Map<Vec<u8>>, subscribers: &Map<Vec<Socket>>) 
                 subscribed += 1;
                 client.flush()?; // the answers before
                 let mut all = lock(subscribers);
-                // Confirmed and subscribed in one step: no message comes before it, and none after it is missed.
+                // Confirmed and subscribed in one step, so no message comes before the confirmation and none after it
+                // is missed.
                 socket.outbox().try_send(array(&[bulk(b"subscribe"), bulk(channel), number(subscribed)]))?;
                 all.entry(channel.into()).or_default().push(socket.clone());
                 continue;

@@ -1,4 +1,4 @@
-//! Redis's protocol, RESP 2: requests, and the forms of an answer.
+//! Redis's protocol, RESP 2, with its requests and answers.
 
 use std::fmt::Display;
 use std::io::{self, Read};
@@ -10,8 +10,8 @@ const LONGEST: usize = 1024 * 1024;
 
 pub(crate) const NULL: &[u8] = b"$-1\r\n";
 
-/// The words of the next request, the first in capitals: in the protocol's form, or as a line that a person has typed. None
-/// at the client's end.
+/// The words of the next request, the first in capitals. A request comes in the protocol's form or as a typed line.
+/// `None` at the client's end.
 pub(crate) fn receive(client: &mut Buffered) -> io::Result<Option<Vec<Vec<u8>>>> {
     let Some(line) = client.next_line_bytes()? else { return Ok(None) };
     let mut words = Vec::new();

@@ -1,6 +1,6 @@
-//! A server inside a C program: `host.c` starts and stops it by two functions, and knows nothing else of Rust.
+//! A server inside a C program. `host.c` starts and stops it by two functions, and knows nothing else of Rust.
 //!
-//! Terminal 1; what is typed stands behind `>`, once the client below has its answer:
+//! Terminal 1, where `>` marks what is typed once the client below has its answer:
 //!
 //! ```text
 //! $ make --silent --directory examples/c_host run PORT=3000
@@ -18,10 +18,10 @@
 //! hello
 //! ```
 //!
-//! Lesson: a C program has SIGPIPE at its default, which is to die when a client has gone before its answer. No write of
-//! landline's raises it, and the host's signals are left as they are. `stop` tells how many handlers have not returned:
-//! before that is 0, a host must not unload the code they run. The attribute that gives a function its C name is written
-//! `unsafe` since Rust 2024; the library itself has no such word.
+//! Lesson: in a C program SIGPIPE has its default, which kills the program when a client has gone before its answer. No
+//! write of landline's raises it, and the host's signals are left as they are. `stop` returns how many handlers have
+//! not returned. Until it is 0, the host must not unload their code. Since Rust 2024, the attribute that gives a
+//! function its C name is written `unsafe`. The library itself has no such word.
 
 use std::net::Ipv4Addr;
 use std::sync::{Mutex, PoisonError};
@@ -32,8 +32,8 @@ use landline::net::Server;
 
 static SERVER: Mutex<Option<(Server, Running)>> = Mutex::new(None);
 
-/// Starts the server on this port of 127.0.0.1, 0 for any that is free, and returns the port; -1 if it cannot, or if it runs
-/// already.
+/// Starts the server on this port of 127.0.0.1, 0 for any free one, and returns the port. Returns -1 if it cannot, or
+/// if it runs already.
 #[unsafe(no_mangle)]
 pub extern "C" fn landline_echo_start(port: u16) -> i32 {
     let mut running = SERVER.lock().unwrap_or_else(PoisonError::into_inner);

@@ -8,7 +8,7 @@
 //! then: cargo run --example echo_client 127.0.0.1:3000
 //! ```
 //!
-//! Terminal 2; what is typed stands behind `>`:
+//! Terminal 2, where `>` marks what is typed:
 //!
 //! ```text
 //! $ cargo run --example echo_client 127.0.0.1:3000
@@ -20,10 +20,10 @@
 //! {"error":"unknown variant `sing`, expected `add` or `upper` at line 1 column 7"}
 //! ```
 //!
-//! Lesson: an enum is the protocol, and serde checks what comes against it. `next_line` cuts the stream into messages,
-//! each of 64 KiB at most. What is written is kept and leaves before the next read waits. What a client gets wrong is
-//! answered and ends nothing; only what the socket gets wrong ends the connection. The crate is one of its own, so that
-//! the library's dependencies stay as they are.
+//! Lesson: an enum is the protocol, and serde checks each message against it. `next_line` cuts the stream into messages
+//! of at most 64 KiB. Answers are kept and leave before the next read waits. An invalid request is answered and ends
+//! nothing. Only an error of the socket ends the connection. This is a crate of its own, so that the library's
+//! dependencies stay as they are.
 
 use std::env;
 use std::io::{self, Write};

@@ -1,6 +1,6 @@
-//! Ctrl+C and SIGTERM shut the server down in order; the second one ends it at once.
+//! Ctrl+C or SIGTERM shuts the server down in order. A second one ends it at once.
 //!
-//! Terminal 1; what is typed stands behind `>`, once the client below has its answer:
+//! Terminal 1, where `>` marks what is typed once the client below has its answer:
 //!
 //! ```text
 //! $ cargo run --manifest-path examples/signals/Cargo.toml
@@ -22,9 +22,9 @@
 //! hello
 //! ```
 //!
-//! Lesson: in a signal's handler next to nothing is allowed, `shutdown` neither. So the handler only wakes a thread that
-//! waits for it, here the main one, and that one may do anything. The library installs no handlers: they belong to the
-//! program, and so the crate that does is a dependency of the program's.
+//! Lesson: a signal's handler may do almost nothing, and not call `shutdown`. So the handler only wakes a thread that
+//! waits for it, here the main one, and that thread may do anything. The library installs no handlers, since they
+//! belong to the program. The crate that does is a dependency of the program's.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -44,7 +44,7 @@ fn main() -> io::Result<()> {
 
     let is_second = Arc::new(AtomicBool::new(false));
     for signal in TERM_SIGNALS {
-        // In this order: the first one finds the flag down, and raises it.
+        // In this order, so that the first signal finds the flag down and raises it.
         flag::register_conditional_shutdown(*signal, 1, Arc::clone(&is_second))?;
         flag::register(*signal, Arc::clone(&is_second))?;
     }

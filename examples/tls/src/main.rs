@@ -1,4 +1,4 @@
-//! TLS: rustls over a landline socket, with a certificate made at the start.
+//! TLS with rustls over a landline socket, and a certificate made at the start.
 //!
 //! Terminal 1:
 //!
@@ -15,15 +15,15 @@
 //! hello over TLSv1_3
 //! ```
 //!
-//! Terminal 3, a client that was not told of the certificate, and rightly does not trust it:
+//! Terminal 3, a client that does not know the certificate and does not trust it:
 //!
 //! ```text
 //! $ curl --silent --output target/nothing https://localhost:3000/ || echo refused
 //! refused
 //! ```
 //!
-//! Lesson: whatever works on `Read + Write` works on a socket: rustls asks for no more. The handshake is the handler's own
-//! business, on its own thread, so a client that is slow about it holds up nobody, and the deadline ends it. The crate is one
+//! Lesson: code that works on `Read + Write` works on a socket, and rustls asks for no more. The handshake runs in the
+//! handler, on the connection's own thread, so a slow client delays no other, and the deadline ends it. This is a crate
 //! of its own, so that the library's dependencies stay as they are.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -46,7 +46,7 @@ fn main() -> io::Result<()> {
         socket.set_deadline(Instant::now() + Duration::from_secs(10));
         let mut connection = ServerConnection::new(Arc::clone(&config)).map_err(io::Error::other)?;
         let mut tls = Stream::new(&mut connection, &mut socket);
-        // The request, up to its empty line; http_hello is how to read one properly.
+        // The request, up to its empty line. http_hello shows how to read one properly.
         for line in BufReader::new(&mut tls).take(8 * 1024).lines() {
             if line?.is_empty() {
                 break;
@@ -60,7 +60,7 @@ fn main() -> io::Result<()> {
     })
 }
 
-/// A certificate for this machine, by itself; the file is for those who are to trust it.
+/// A self-signed certificate for this machine. Clients that should trust it read the file.
 fn configure(file: &str) -> io::Result<ServerConfig> {
     let names = ["localhost".into(), "127.0.0.1".into()];
     let own = rcgen::generate_simple_self_signed(names).map_err(io::Error::other)?;
