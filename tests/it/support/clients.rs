@@ -1,4 +1,4 @@
-//! Peers of a server under test, in plain std, and the server's end: what the tests of the TCP server share.
+//! Clients in plain std and the handlers of a server under test.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -34,7 +34,7 @@ pub(crate) fn is_turned_away(mut client: &TcpStream) -> bool {
     match client.read(&mut [0]) {
         Ok(n) => n == 0,
         Err(error) if error.kind() == ErrorKind::ConnectionReset => true,
-        Err(error) => panic!("the client of a server that turns it away sees the end or a reset, not {error}"),
+        Err(error) => panic!("a refused client sees the end or a reset, not {error}"),
     }
 }
 
@@ -49,8 +49,8 @@ pub(crate) fn leave(mut client: TcpStream) {
     }
 }
 
-/// Sends back what comes until the client ends. Our end is left to the return of the handler, so a client that has seen it
-/// has given its slot back; `pipe` passes the end on before.
+/// Sends back what arrives until the client ends. Our end is sent when the handler returns, so a client that has seen
+/// it has given its slot back. `pipe` would pass the end on before.
 pub(crate) fn echo(socket: &Socket) -> io::Result<()> {
     let mut buffer = [0; 1024];
     loop {
@@ -61,19 +61,19 @@ pub(crate) fn echo(socket: &Socket) -> io::Result<()> {
     }
 }
 
-/// Where `server` listens, for std.
+/// The server's address, as std's type.
 pub(crate) fn at(server: &Server) -> SocketAddr {
     server.address().socket_addr().expect("the server has an IP address")
 }
 
-/// Closes the server and waits for `serving` to end well.
+/// Closes the server and waits until serving has ended without an error.
 #[track_caller]
 pub(crate) fn stop(server: &Server, serving: Running) {
     server.close();
     within("serving ends after close()", move || serving.join()).expect("serving ends without an error");
 }
 
-/// Prints the median, the 99th of a hundred and the largest of `times`; gives the second.
+/// Prints the median, the 99th percentile and the largest of `times`, and returns the 99th percentile.
 pub(crate) fn measured(what: &str, mut times: Vec<Duration>) -> Duration {
     times.sort();
     let at = |per_cent: usize| times[(times.len() - 1) * per_cent / 100];
@@ -82,7 +82,7 @@ pub(crate) fn measured(what: &str, mut times: Vec<Duration>) -> Duration {
     at(99)
 }
 
-/// Closes the server when it goes, so that a test that fails in a scope with acceptors fails and does not hang.
+/// Closes the server when dropped, so that a test that fails in a scope with accepting threads does not hang.
 pub(crate) struct Closes<'a>(pub(crate) &'a Server);
 
 impl Drop for Closes<'_> {

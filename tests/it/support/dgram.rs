@@ -50,14 +50,14 @@ pub(crate) fn in_own_network(test: &str, body: impl FnOnce()) {
     assert!(env::var_os("CI").is_none(), "namespaces may be made under CI");
 }
 
-/// Runs a program to its end, which has to be a good one.
+/// Runs a program to its end, which must be a success.
 pub(crate) fn run(command: &str) {
     let mut words = command.split_whitespace();
     let output = Command::new(words.next().expect("a program")).args(words).output().expect("it starts");
     assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// A program that runs beside the test and is gone with it.
+/// A program that runs beside the test and is killed when dropped.
 pub(crate) struct Running {
     pub(crate) child: Child,
     lines: mpsc::Receiver<String>,

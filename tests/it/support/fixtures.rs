@@ -1,4 +1,4 @@
-//! Small things that tests of connections share: a connected pair, a server that runs, a port nobody listens on, a tape.
+//! Fixtures of connections: a connected pair, a running server, a port that refuses, a record of events.
 
 use std::io;
 use std::net::SocketAddr;
@@ -30,7 +30,7 @@ pub(crate) fn kernel<R>(socket: &Socket, call: impl FnOnce(&SockRef<'_>) -> io::
     socket.with_raw(|fd| call(&SockRef::from(&fd))).expect("it is open").expect("the system does it")
 }
 
-/// Whether a socket does not block; Windows does not say.
+/// Whether a socket is non-blocking. Windows does not say.
 pub(crate) fn is_nonblocking(raw: &SockRef<'_>) -> io::Result<bool> {
     #[cfg(unix)]
     return raw.nonblocking();
@@ -47,7 +47,7 @@ pub(crate) fn accept(server: &Server) -> Socket {
     within("accept returns", move || server.accept()).expect("accepting works").expect("the server is open")
 }
 
-/// A server whose handler runs, until it is stopped.
+/// A server with a running handler, until it is stopped.
 pub(crate) struct Served {
     pub(crate) server: Server,
     running: Running,
@@ -80,7 +80,7 @@ impl Served {
     }
 }
 
-/// A port of this machine that refuses: bound, so that nobody else gets it, but not listened on.
+/// A port of this machine that refuses. It is bound, so that no other program gets it, but does not listen.
 pub(crate) struct Refusing {
     _bound: socket2::Socket,
     pub(crate) address: SocketAddr,
@@ -120,7 +120,7 @@ impl Tape {
 /// Runs `each`, notes every event and lets `f` answer it.
 pub(crate) fn record(socket: &Socket, mut f: impl FnMut(&Socket, SocketEvent<&[u8]>) -> io::Result<()>) -> Tape {
     let mut tape = Tape::default();
-    // What `each` returns is told by its events too.
+    // The events have the result of `each` too.
     let _ = socket.each(|socket, event| {
         tape.add(&event);
         f(socket, event)
@@ -142,7 +142,7 @@ pub(crate) fn watch_only(socket: &Socket) -> JoinHandle<Tape> {
     watch(socket, |_, _| Ok(()))
 }
 
-/// As [`watch_only`], and returns once `each` runs: after a byte of the peer's, the first word.
+/// As [`watch_only`], but returns once `each` runs, after a byte of the peer's, which is the first word.
 pub(crate) fn watch_running(socket: &Socket, peer: &Socket) -> JoinHandle<Tape> {
     let (tell, told) = mpsc::channel();
     let tape = watch(socket, move |_, event| {
@@ -156,13 +156,13 @@ pub(crate) fn watch_running(socket: &Socket, peer: &Socket) -> JoinHandle<Tape> 
     tape
 }
 
-/// What was noted, once it is over.
+/// What was recorded, after the last event.
 #[track_caller]
 pub(crate) fn words(tape: JoinHandle<Tape>) -> Vec<String> {
     within("the last event comes", || tape.join()).expect("nothing panicked").0
 }
 
-/// Bytes without a pattern that a fault could hide behind: xorshift.
+/// Bytes without a pattern that a fault could hide behind, by xorshift.
 pub(crate) fn noise(length: usize, seed: u64) -> Vec<u8> {
     let mut state = seed | 1;
     let mut bytes = Vec::with_capacity(length + 8);
@@ -176,8 +176,8 @@ pub(crate) fn noise(length: usize, seed: u64) -> Vec<u8> {
     bytes
 }
 
-/// A port that is free at this moment, on every address, and that the system does not give to clients: thousands of closed
-/// connections may hold those for a minute. Somebody else may still be faster.
+/// A port that is free at this moment on every address, and that the system does not give to clients. Thousands of
+/// closed connections may hold those for a minute. Another program may still take it first.
 pub(crate) fn port_of_no_client() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let start = (std::process::id() % 10_000) as u16;
@@ -190,7 +190,7 @@ pub(crate) fn port_of_no_client() -> u16 {
     }
 }
 
-/// Calls of the whole of something.
+/// Calls that read or write everything.
 pub(crate) trait Whole {
     /// What arrives until the peer's end.
     fn read_all(&self) -> io::Result<Vec<u8>>;
@@ -218,7 +218,7 @@ impl Whole for Socket {
         let slices: Vec<_> = slices.iter().map(|slice| io::IoSlice::new(slice)).collect();
         match io::Write::write_vectored(&mut &*self, &slices)? {
             n if n == length => Ok(()),
-            // An error came between, which the next call meets.
+            // An error came in between. The next call returns it.
             _ => self.write_all("never whole").and(Err(io::Error::other("a write was not whole, without an error"))),
         }
     }

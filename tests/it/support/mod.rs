@@ -1,4 +1,5 @@
-//! What the tests share: the bound on waits, both address families, child processes, programs that may be missing.
+//! What the tests share, such as the bound on waits, both address families, child processes and programs that may be
+//! missing.
 
 // Each test binary has this module and uses a part of it.
 #![allow(dead_code, unused_imports, unused_macros)]
@@ -22,16 +23,16 @@ use std::time::{Duration, Instant};
 pub(crate) use fixtures::Whole;
 pub(crate) use proc::{blocked, descriptors, has_proc, numbered, status, threads, threads_named, until_asleep};
 
-/// The bound on every wait: only a hang reaches it.
+/// The bound on every wait. Only a hang reaches it.
 pub(crate) const HANG: Duration = Duration::from_secs(60);
 
-/// Whether the ways of other systems than Linux are taken here: since it is another one, or on Linux by `--cfg
-/// landline_portable`, those of macOS and the BSDs, or `--cfg landline_windows`, those of Windows. What then differs by design is
-/// asserted as it is there, or the test says so and returns, by [`differs`].
+/// Whether the code for systems other than Linux runs. That is on such a system, or on Linux by `--cfg
+/// landline_portable` (macOS and the BSDs) or `--cfg landline_windows`. A test asserts what differs by design, or says
+/// so and returns, by [`differs`].
 pub(crate) const PORTABLE: bool =
     cfg!(any(landline_portable, landline_windows)) || !cfg!(any(target_os = "linux", target_os = "android"));
 
-/// Whether the ways of Windows are taken, there or on Linux.
+/// Whether the code for Windows runs, there or on Linux.
 pub(crate) const WINDOWS: bool = cfg!(any(windows, landline_windows));
 
 /// More than any address space has room for, so that a thread with this stack cannot be started.
@@ -40,7 +41,7 @@ pub(crate) const NO_STACK: usize = match 1_usize.checked_shl(46) {
     None => 3 << 30,
 };
 
-/// What the library says of an error of its own.
+/// The library's error inside an error.
 pub(crate) trait Told {
     #[track_caller]
     fn told(&self) -> &landline::Error;
@@ -52,8 +53,8 @@ impl Told for io::Error {
     }
 }
 
-/// Says why what the calling test, or the rest of it, claims of Linux does not hold of the other systems, and gives whether this
-/// is one of them.
+/// Prints why the rest of the calling test does not hold on systems other than Linux. Returns whether this is one of
+/// them.
 pub(crate) fn differs(why: &str) -> bool {
     if PORTABLE {
         println!("differs by design: {} {why}", thread::current().name().unwrap_or("a test:"));
@@ -61,18 +62,18 @@ pub(crate) fn differs(why: &str) -> bool {
     PORTABLE
 }
 
-/// The same of what does not hold of Windows.
+/// The same for what does not hold on Windows.
 pub(crate) fn differs_on_windows(why: &str) -> bool {
     WINDOWS && differs(why)
 }
 
-/// Runs `work` on a thread of its own and gives what it gives. It fails if that hangs.
+/// Runs `work` on a thread of its own and returns its result. Fails if it hangs.
 #[track_caller]
 pub(crate) fn within<T: Send + 'static>(what: &str, work: impl FnOnce() -> T + Send + 'static) -> T {
     within_time(HANG, what, work)
 }
 
-/// As [`within`], for what may take longer than [`HANG`]: a child process that runs a whole test.
+/// As [`within`], for what may take longer than [`HANG`], such as a child process that runs a whole test.
 #[track_caller]
 fn within_time<T: Send + 'static>(time: Duration, what: &str, work: impl FnOnce() -> T + Send + 'static) -> T {
     let (done, result) = mpsc::channel();
@@ -92,7 +93,7 @@ fn within_time<T: Send + 'static>(time: Duration, what: &str, work: impl FnOnce(
     }
 }
 
-/// Looks again and again until `condition` holds. It fails if that never happens.
+/// Checks again and again until `condition` holds. Fails if it never does.
 #[track_caller]
 pub(crate) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     let end = Instant::now() + HANG;
@@ -132,18 +133,18 @@ pub(crate) fn test_of(inner: &'static str) -> &'static str {
     path.split_once("::").expect("the name of the program comes first").1
 }
 
-/// The path of the test program. Where there is no /proc, as it was started: Cargo starts it by its whole path.
+/// The path of the test program. Without /proc it is the one it was started by, which Cargo gives in full.
 pub(crate) fn this_program() -> PathBuf {
     std::env::current_exe().unwrap_or_else(|_| std::env::args_os().next().expect("a program has a name").into())
 }
 
-/// Set in a child that runs one test of this program: its path.
+/// The path of the one test that a child runs.
 const CHILD: &str = "LANDLINE_TEST_CHILD";
 
 /// Runs `body` in a process of its own, so that it can count threads and descriptors, be limited, or be interfered with.
 ///
-/// `test` is the path of the calling test, by `this_test!`. `wrapper` is put before the command, such as `strace …`; when
-/// its first word is no program of this machine, the test is skipped.
+/// `test` is the path of the calling test, by `this_test!`. `wrapper` is put before the command, such as `strace …`. If
+/// its first word is not a program of this machine, the test is skipped.
 #[track_caller]
 pub(crate) fn in_child(test: &str, wrapper: &[&str], body: impl FnOnce()) {
     in_child_for(2 * HANG, test, wrapper, body);
@@ -184,15 +185,15 @@ pub(crate) fn run_child(time: Duration, test: &str, wrapper: &[&str]) {
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "in a process of its own: {}\n{out}{err}", output.status);
     assert!(out.contains("1 passed"), "the child ran the test {test}\n{out}{err}");
-    // What the child says of itself, figures above all. Its first line comes behind the name of the test.
+    // The child's own output, such as figures. Its first line follows the name of the test.
     let lines = out.lines().map(|line| line.split_once(" ... ").map_or(line, |(_, said)| said));
     for line in lines.filter(|line| ["skipped", "measured", "differs"].iter().any(|word| line.starts_with(word))) {
         println!("{line}");
     }
 }
 
-/// What runs a command with a loopback interface of its own, where that is permitted. Thousands of connections leave as many
-/// ports in TIME_WAIT for a minute; they would be missing elsewhere.
+/// A command that gives a program a loopback interface of its own, if that is permitted. Thousands of connections leave
+/// as many ports in TIME_WAIT for a minute, which would be missing elsewhere.
 pub(crate) fn network_of_its_own() -> &'static [&'static str] {
     const AS_ROOT: &[&str] = &["unshare", "-n", "--", "sh", "-c", "ip link set lo up && exec \"$@\"", "sh"];
     const AS_USER: &[&str] = &["unshare", "-rn", "--", "sh", "-c", "ip link set lo up && exec \"$@\"", "sh"];
@@ -206,8 +207,8 @@ pub(crate) fn network_of_its_own() -> &'static [&'static str] {
     })
 }
 
-/// Runs `body` in a process of its own, in a network and with mounts of its own, which `script` sets up: `ip`, `mount`. Where
-/// those may not be made, the test is skipped.
+/// Runs `body` in a process of its own, with a network and mounts of its own. `script` sets them up by `ip` and
+/// `mount`. If they may not be made, the test is skipped.
 #[track_caller]
 pub(crate) fn in_surroundings(test: &str, script: &str, body: impl FnOnce()) {
     if is_child(test) {
@@ -226,11 +227,11 @@ pub(crate) fn in_surroundings(test: &str, script: &str, body: impl FnOnce()) {
     }
 }
 
-/// What names the server's address to the process that plays its clients.
+/// Gives the server's address to the process that plays its clients.
 const OTHER_SIDE: &str = "LANDLINE_TEST_OTHER_SIDE";
 
-/// Starts `test` in one more process, which plays the other side: there, [`other_side`] gives this address. Its input and
-/// output are piped; it dies with its handle.
+/// Starts `test` in another process, which plays the other side. There [`other_side`] returns this address. Its input
+/// and output are piped, and dropping the handle kills it.
 pub(crate) fn start_other_side(test: &str, at: SocketAddr) -> OtherSide {
     let mut child = Command::new(this_program())
         .args([test, "--exact", "--include-ignored", "--nocapture", "--test-threads=1"])
@@ -243,19 +244,19 @@ pub(crate) fn start_other_side(test: &str, at: SocketAddr) -> OtherSide {
     OtherSide { child, lines }
 }
 
-/// The address the other side is to connect to, in its process.
+/// In the process of the other side, the address to connect to.
 pub(crate) fn other_side() -> Option<SocketAddr> {
     std::env::var(OTHER_SIDE).ok().map(|at| at.parse().expect("an address"))
 }
 
-/// The process that [`start_other_side`] has started.
+/// A process that [`start_other_side`] has started.
 pub(crate) struct OtherSide {
     child: Child,
     lines: Lines<BufReader<ChildStdout>>,
 }
 
 impl OtherSide {
-    /// Waits until it prints a line that begins with `word`; gives the rest.
+    /// Waits until it prints a line that begins with `word`, and returns the rest.
     pub(crate) fn expect(&mut self, word: &str) -> String {
         for line in self.lines.by_ref() {
             let line = line.expect("it prints text");
@@ -263,7 +264,7 @@ impl OtherSide {
                 return rest.trim().to_owned();
             }
         }
-        panic!("the other side ends without a word of {word:?}");
+        panic!("the other side prints {word:?} before it ends");
     }
 
     /// Ends a wait for its input.
@@ -271,7 +272,7 @@ impl OtherSide {
         self.child.stdin.as_mut().expect("it is piped").write_all(b"\n").expect("it waits");
     }
 
-    /// Waits for its end, which is to be in order.
+    /// Waits for its end, which must be a success.
     pub(crate) fn join(mut self) {
         let rest: Vec<_> = self.lines.by_ref().map_while(Result::ok).collect();
         assert!(self.child.wait().expect("it was started").success(), "all is well on the other side: {rest:?}");
@@ -286,7 +287,7 @@ impl Drop for OtherSide {
     }
 }
 
-/// The path of a program that a test needs. Where it is missing, says so; under CI, which installs it, that is a failure.
+/// The path of a program that a test needs. If it is missing, says so. Under CI, which installs it, that is a failure.
 #[track_caller]
 pub(crate) fn tool(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();

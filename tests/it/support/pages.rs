@@ -60,7 +60,7 @@ pub(crate) fn files(folder: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// The source file of each example that has one of its own, by name: those of the library, and the crates and larger examples in folders.
+/// The source file of each example, by name. Crates and larger examples are in folders.
 pub(crate) fn sources() -> BTreeMap<String, PathBuf> {
     let entries = fs::read_dir(root().join("examples")).expect("there are examples");
     let found = entries.map(|entry| entry.expect("a folder can be read").path()).filter_map(|path| {
@@ -74,7 +74,7 @@ pub(crate) fn sources() -> BTreeMap<String, PathBuf> {
             .find(|file| file.is_file())
             .map(|file| (name, file))
     });
-    // The code of docs/recipes.md, which is no program.
+    // docs/recipes.md's code is not a program.
     found.filter(|(name, _)| name != "recipes").collect()
 }
 
@@ -88,13 +88,13 @@ pub(crate) fn quoted(text: &str) -> impl Iterator<Item = &str> {
     text.split('`').skip(1).step_by(2)
 }
 
-/// The word a text begins with.
+/// The first word of a text.
 pub(crate) fn word(text: &str) -> &str {
     let end = text.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(text.len());
     &text[..end]
 }
 
-/// What is public, as docs/public-api.txt lists it and as pages name it: `relay`, `Server::close`,
+/// The public names of docs/public-api.txt, as pages write them, such as `relay`, `Server::close` and
 /// `dgram::Socket::lost`. The crate's name is left out, and that of `net`.
 pub(crate) fn public_names() -> BTreeSet<String> {
     let list = read(&root().join("docs/public-api.txt"));
@@ -105,7 +105,7 @@ pub(crate) fn public_names() -> BTreeSet<String> {
         let mut name = word(path).to_owned();
         let mut rest = &path[name.len()..];
         loop {
-            // Of `Events<T>::recv` the generics are left out.
+            // The generics of `Events<T>::recv` are left out.
             let after = if rest.starts_with('<') { rest.split_once('>').map_or("", |(_, after)| after) } else { rest };
             let Some(next) = after.strip_prefix("::") else { break name };
             name = format!("{name}::{}", word(next));
@@ -129,7 +129,7 @@ pub(crate) fn tests() -> BTreeSet<String> {
     tests
 }
 
-/// Whether a name is spelt as that of a test is: `folder::file::name`.
+/// Whether a name is spelt as a test's is, `folder::file::name`.
 pub(crate) fn is_test(name: &str) -> bool {
     let is_lower = |part: &str| part.chars().all(|c| c.is_ascii_lowercase() || c == '_' || c.is_ascii_digit());
     name.split("::").count() == 3 && name.split("::").all(is_lower)

@@ -5,8 +5,8 @@ use std::thread::{self, JoinHandle};
 
 use super::eventually;
 
-/// Whether there is /proc, where a test sees threads, descriptors and what the system counts. Where it is missing, says so; under
-/// CI, which has it, that is a failure.
+/// Whether there is /proc, by which a test sees threads, descriptors and the system's counts. If it is missing, says
+/// so. Under CI, which has it, that is a failure.
 #[track_caller]
 pub(crate) fn has_proc() -> bool {
     if !is_there() {
@@ -38,8 +38,8 @@ pub(crate) fn status(field: &str) -> usize {
     line.and_then(|line| line.split_whitespace().next()).and_then(|n| n.parse().ok()).unwrap_or_default()
 }
 
-/// Starts a thread and returns once it sleeps, so in a call that blocks. Where there is no /proc it returns at once: then
-/// the call may begin later than what the test does next, and the test holds in that order too.
+/// Starts a thread and returns once it sleeps, which is in a call that blocks. Without /proc it returns at once. Then
+/// the call may begin after the test's next step, and the test holds in that order too.
 #[track_caller]
 pub(crate) fn blocked<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
     let (thread, id) = numbered(work);
@@ -47,7 +47,7 @@ pub(crate) fn blocked<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'stat
     thread
 }
 
-/// Starts a thread; gives its number too, for [`until_asleep`]. Where there is no /proc it has none.
+/// Starts a thread, and returns its number for [`until_asleep`] too. Without /proc it has none.
 pub(crate) fn numbered<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> (JoinHandle<T>, Option<u32>) {
     let (tell, told) = std::sync::mpsc::channel();
     let thread = thread::spawn(move || {
@@ -58,8 +58,8 @@ pub(crate) fn numbered<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'sta
     (thread, told.recv_timeout(super::HANG).ok().flatten())
 }
 
-/// Waits until all these threads of this process sleep: none runs or is about to, in two looks between which none has been
-/// on a processor. A thread that has ended counts as asleep.
+/// Waits until all these threads of this process sleep. None runs or is about to, in two looks between which none has
+/// been on a processor. A thread that has ended counts as asleep.
 #[track_caller]
 pub(crate) fn until_asleep(threads: &[u32]) {
     let look = || threads.iter().map(|id| state(*id)).collect::<Vec<_>>();
@@ -72,7 +72,7 @@ pub(crate) fn until_asleep(threads: &[u32]) {
     });
 }
 
-/// The threads of this process whose names begin with `name`, of which the kernel keeps 15 bytes.
+/// The threads of this process with names that begin with `name`, of which the kernel keeps 15 bytes.
 pub(crate) fn threads_named(name: &str) -> Vec<u32> {
     let name = &name[..name.len().min(15)];
     let tasks = is_there().then(|| fs::read_dir("/proc/self/task").ok()).flatten().into_iter().flatten().flatten();

@@ -1,4 +1,4 @@
-//! Running programs: our examples, and other people's as their peers.
+//! Runs programs, both our examples and other programs as their peers.
 
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -10,7 +10,7 @@ use std::thread;
 
 use crate::support::{HANG, eventually, this_program, within};
 
-/// A program that runs beside the test, and is killed and waited for when the test is over, however that ends.
+/// A program that runs beside the test. It is killed and waited for when the test ends, however that ends.
 #[derive(Debug)]
 pub(crate) struct Program {
     child: Child,
@@ -28,7 +28,7 @@ impl Program {
         Program::of(command)
     }
 
-    /// Starts a program whose input and environment are the caller's affair.
+    /// Starts a program. The caller sets its input and environment.
     pub(crate) fn of(mut command: Command) -> Program {
         let mut child = spawn(&mut command);
         let input = child.stdin.take();
@@ -37,7 +37,7 @@ impl Program {
         Program { child, input, out, err }
     }
 
-    /// Its number, by which /proc has it.
+    /// Its process number.
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
@@ -50,7 +50,7 @@ impl Program {
 
     /// The next line it prints, if one comes in that time.
     pub(crate) fn line_within(&self, time: std::time::Duration) -> Option<String> {
-        // Not a bound: the caller says what follows if none comes.
+        // Not a bound. The caller handles a missing line.
         self.out.recv_timeout(time).ok()
     }
 
@@ -76,7 +76,7 @@ impl Program {
         }
     }
 
-    /// The number at the end of the first line on standard error that has `text` in it: where a server tells its port.
+    /// The number at the end of the first line on standard error that has `text` in it, such as a server's port.
     #[track_caller]
     pub(crate) fn port_after(&self, text: &str) -> u16 {
         let line = self.error_line_with(text);
@@ -92,7 +92,7 @@ impl Program {
         self.out.iter().collect()
     }
 
-    /// What it said on standard error, all of it, once it has ended.
+    /// All of its standard error, once it has ended.
     #[track_caller]
     pub(crate) fn errors(&mut self) -> Vec<String> {
         self.status();
@@ -154,7 +154,7 @@ pub(crate) fn example(name: &str) -> PathBuf {
     path
 }
 
-/// Where `cargo test` builds, with all that a run leaves: `target`, or what stands for it.
+/// Where `cargo test` builds and its runs leave files, usually `target`.
 pub(crate) fn target() -> PathBuf {
     built().with_file_name("")
 }
@@ -165,7 +165,7 @@ fn built() -> PathBuf {
     this.ancestors().nth(2).expect("the test program is in target/…/deps").to_owned()
 }
 
-/// What a program said that was given all its input at once.
+/// The output of a program that got all its input at once.
 #[derive(Debug)]
 pub(crate) struct Said {
     pub(crate) out: Vec<u8>,
@@ -185,7 +185,7 @@ pub(crate) fn run(program: impl AsRef<OsStr>, args: &[&str], input: &Arc<[u8]>) 
     let program = program.as_ref();
     let mut child = Stopped(spawn(Command::new(program).args(args).stdin(Stdio::piped())));
     let (mut stdin, input) = (child.0.stdin.take().expect("standard input is piped"), Arc::clone(input));
-    // A program that ends before it has read everything is no fault of this thread's.
+    // A program may end before it has read everything.
     thread::spawn(move || stdin.write_all(&input));
     let mut stdout = child.0.stdout.take().expect("standard output is piped");
     let mut stderr = child.0.stderr.take().expect("standard error is piped");
@@ -253,7 +253,7 @@ fn stop(child: &mut Child) {
 
 fn lines(from: impl Read + Send + 'static) -> mpsc::Receiver<String> {
     let (sender, receiver) = mpsc::channel();
-    // Ends with the program, whose end closes the pipe.
+    // Ends with the program, which closes the pipe.
     thread::spawn(move || {
         let mut from = BufReader::new(from);
         let mut line = Vec::new();

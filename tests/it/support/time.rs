@@ -1,17 +1,18 @@
 //! Claims about time that hold on a loaded machine.
 //!
-//! - Not before: `elapsed() >= timer` holds always, since load only delays.
-//! - Not after: the wrong behaviour is made to take an hour, so that [`HANG`](super::HANG) tells it apart.
-//! - As fast as: the fastest of several rounds is compared with the fastest of a control's, in the same run.
-//! - Nearly always: batches are repeated until in one of them all rounds but one are shorter than the wrong way takes.
-//! - In time: rounds are repeated with longer timers until one is not delayed.
+//! - Not before. `elapsed() >= timer` always holds, since load only delays.
+//! - Not after. The wrong behaviour is made to take an hour, so that it reaches [`HANG`](super::HANG).
+//! - As fast as. The fastest of several rounds is compared with the fastest of a control's, in the same run.
+//! - Nearly always. Batches are repeated until in one of them all rounds but one are shorter than the wrong behaviour
+//!   takes.
+//! - In time. Rounds are repeated with longer timers until one is not delayed.
 
 use std::time::Duration;
 
 use super::HANG;
 
-/// The fastest of ten rounds of each, which take turns: what is measured, and its control. A pause of the whole machine, which
-/// lengthens some of the rounds, does not lengthen all.
+/// The fastest of ten rounds of what is measured and of its control, which take turns. A pause of the whole machine
+/// lengthens some of the rounds, but not all.
 pub(crate) fn fastest(mut measured: impl FnMut() -> Duration, mut control: impl FnMut() -> Duration) -> [Duration; 2] {
     let mut fastest = [Duration::MAX; 2];
     for _ in 0..10 {
@@ -20,9 +21,9 @@ pub(crate) fn fastest(mut measured: impl FnMut() -> Duration, mut control: impl 
     fastest
 }
 
-/// Repeats a round, each time with twice the timer, until one counts: its peer was never late, or its call took less time
-/// than a wrong one can take. Load only delays, so that happens once the machine does not stand still for as long as the
-/// timer. `what` says what makes a round count; it fails if none does.
+/// Repeats a round, each time with twice the timer, until one counts. In that round the peer was never late, or the
+/// call took less time than a wrong one can take. Load only delays, so a round counts once the machine does not pause
+/// for as long as the timer. `what` says what makes a round count. Fails if none does.
 #[track_caller]
 pub(crate) fn some_round<T>(what: &str, first: Duration, mut round: impl FnMut(Duration) -> Option<T>) -> T {
     let mut timer = first;
@@ -35,8 +36,9 @@ pub(crate) fn some_round<T>(what: &str, first: Duration, mut round: impl FnMut(D
     }
 }
 
-/// Repeats batches of twenty rounds until in one of them all but one were shorter than `limit`, which the wrong way takes; it
-/// fails if that is so in none of twenty. Load lengthens single rounds, and the wrong way nearly all of a batch or some of each.
+/// Repeats batches of twenty rounds until in one of them all but one were shorter than `limit`, which the wrong
+/// behaviour takes. Fails if no batch of twenty is like that. Load lengthens single rounds. The wrong behaviour
+/// lengthens nearly all of a batch, or some of each.
 #[track_caller]
 pub(crate) fn nearly_all_below(what: &str, limit: Duration, mut round: impl FnMut() -> Duration) {
     let mut late = Vec::new();
@@ -55,7 +57,8 @@ pub(crate) fn nearly_all_below(what: &str, limit: Duration, mut round: impl FnMu
     panic!("{what}: in each of 20 batches two rounds took {limit:?} or longer, in the last {late:?}");
 }
 
-/// Repeats a round until one was shorter than `limit`, which the wrong way always takes; it fails if none of ten was.
+/// Repeats a round until one was shorter than `limit`, which the wrong behaviour always takes. Fails if none of ten
+/// was.
 #[track_caller]
 pub(crate) fn once_below(what: &str, limit: Duration, mut round: impl FnMut() -> Duration) {
     let took: Vec<_> = std::iter::repeat_with(&mut round).take(10).take_while(|took| *took >= limit).collect();
