@@ -45,9 +45,9 @@ impl ServerOptions {
     /// - A path makes a Unix socket, unix(7). On Linux a path that starts with a NUL is an abstract name, without a
     ///   file.
     ///
-    /// The process that listens removes the file on `close`, or when the last handle is dropped, even if its current
-    /// directory has changed. A failure is [reported](crate::Report::Failed), as `unlink EACCES /path`. A forked child
-    /// does not remove it. After a crash the file remains: see [`remove_stale`](Self::remove_stale).
+    /// The process that listens removes the file of a Unix socket on `close`, or when the last handle is dropped, even
+    /// if its current directory has changed. A failure is [reported](crate::Report::Failed), as `unlink EACCES /path`.
+    /// A forked child does not remove it. After a crash the file remains, see [`remove_stale`](Self::remove_stale).
     ///
     /// # Errors
     /// - `listen EADDRINUSE: address already in use 127.0.0.1:3000`: another socket listens there.
@@ -60,7 +60,6 @@ impl ServerOptions {
     ///   is not writable. `EINVAL`: the path is longer than 107 bytes on Linux, 103 elsewhere, or contains a NUL.
     /// - `ERR_OUT_OF_RANGE`, `ERR_INVALID_ARG_VALUE`, `ERR_SOCKET_BAD_PORT`: the text names the wrong option or
     ///   endpoint. No socket was made.
-    ///   is wrong. No socket exists then.
     #[doc(alias = "createServer")]
     #[doc(alias = "bind")]
     pub fn listen(&self, at: impl Into<Endpoint>) -> io::Result<Server> {

@@ -125,7 +125,7 @@ const LAST_MOMENT: Duration = match sys::SLICE {
 };
 
 impl Server {
-    /// [Closes](Server::close) the server and ends its connections within about `grace`:
+    /// [Closes](Server::close) the server and ends its connections:
     /// 1. Interrupts connections that wait for their peer. Their reads fail with `ConnectionAborted`,
     ///    `server is shutting down`.
     /// 2. Waits until all connections have ended, at most `grace`.
@@ -218,12 +218,12 @@ impl Server {
 
     /// Starts a [`shutdown`](Server::shutdown) on a new thread, and returns once the server has begun to close.
     /// [`report`](Server::report) returns the result, which is ready when [`serve`](Server::serve),
-    /// [`wait`](Server::wait) or [`Running::join`](crate::Running::join) returns. Use it
+    /// [`wait`](Server::wait) or [`Running::join`](crate::Running::join) returns. It is meant for:
     ///
-    /// - in the thread that receives the server's [`events`](Server::events), which receives until the channel is
+    /// - the thread that receives the server's [`events`](Server::events), which keeps receiving until the channel is
     ///   disconnected;
-    /// - in a handler that keeps reading, so that its connection ends with the others;
-    /// - to end several servers within the same time.
+    /// - a handler that keeps reading, so that its connection ends with the others;
+    /// - ending several servers within the same time.
     ///
     /// ```
     /// use landline::net::Server;

@@ -3,7 +3,6 @@
 //! The thread that accepts a client also serves it, so no connection is handed over, and a thread serves many, one
 //! after another. Before a worker serves a client or calls a hook, it makes sure that another worker is accepting, and
 //! starts one if none is. A worker that has served accepts again, unless enough others do.
-//! again unless enough do.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
