@@ -102,7 +102,7 @@ impl SocketOptions {
 
     /// Lets `cancel` end the connect or the connection at any time. A connect in progress fails with `ABORT_ERR`: on
     /// Linux well within a millisecond, or about 10 ms if it waits for room in the backlog of a Unix socket. A
-    /// connected socket is destroyed, and its blocked and later calls fail with `ABORT_ERR` too. If it was cancelled
+    /// connected socket is destroyed, and its blocked and later calls fail with `ABORT_ERR` too. If it was fired
     /// before, the connect fails at once. Default: none.
     #[doc(alias = "signal")]
     pub fn cancel(self, cancel: &Cancel) -> SocketOptions {

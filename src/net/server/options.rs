@@ -462,7 +462,7 @@ impl ServerOptions {
         ServerOptions { reporter: Reporter::new(hook), ..self }
     }
 
-    /// Lets `cancel` close the server, as [`close`](crate::net::Server::close) does. If it was cancelled before, the
+    /// Lets `cancel` close the server, as [`close`](crate::net::Server::close) does. If `cancel` was fired before, the
     /// server is closed as soon as it listens. Default: none.
     #[doc(alias = "signal")]
     pub fn cancel(self, cancel: &Cancel) -> ServerOptions {
