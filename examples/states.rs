@@ -26,8 +26,8 @@
 //! ...
 //! ```
 //!
-//! Then the last lines of terminal 3 say that the client, which has ended first, is in TIME_WAIT for a minute, and that the
-//! server's end is gone.
+//! Then the last lines of terminal 3 say that the client, which has ended first, is in TIME_WAIT for a minute, and that
+//! the server's end is gone.
 //!
 //! Lesson: a connection has two ends, each with a state of its own. If both ends are on this machine, both are shown.
 //! States that last less than a millisecond or two, as on the way to TIME_WAIT here, are often missed, since the

@@ -23,8 +23,8 @@
 //! > Ctrl+D
 //! ```
 //!
-//! Terminal 3, which ends the server before Ctrl+D in terminal 2. The server admits no more clients, waits at most 5 s for
-//! those that are connected, and says how many there were:
+//! Terminal 3, which ends the server before Ctrl+D in terminal 2. The server admits no more clients, waits at most 5 s
+//! for those that are connected, and says how many there were:
 //!
 //! ```text
 //! $ target/release/examples/systemd target/control stop

@@ -51,8 +51,8 @@ mod tests {
 
     use super::locked::AtomicU64;
 
-    /// Ensures that the counter for processors without atomics of 64 bits loses no step of any thread, counts past 32 bits,
-    /// and gives what was there before, as std's does.
+    /// Ensures that the counter for processors without atomics of 64 bits loses no step of any thread, counts past 32
+    /// bits, and gives what was there before, as std's does.
     #[test]
     fn a_locked_counter_counts_as_an_atomic_one() {
         let counter = AtomicU64::new(u64::from(u32::MAX) - 1000);

@@ -392,7 +392,7 @@ impl SocketOptions {
     pub fn connect(&self, to: impl Into<Endpoint>) -> io::Result<Socket> {
         let result = self.try_connect(to.into());
         if let Err(error) = &result {
-            self.reporter.tell_failed(&error);
+            self.reporter.tell_failed(error);
         }
         Ok(result?)
     }

@@ -15,5 +15,6 @@ mod reference;
 mod reliability;
 mod stability;
 mod twins;
+mod voice;
 mod wishes;
 mod zero;

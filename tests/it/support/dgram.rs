@@ -32,8 +32,8 @@ pub(crate) fn receiving(
     })
 }
 
-/// Runs `body` in a process and a network namespace of its own, in which there is nothing but a loopback interface that is
-/// down. Where no namespace may be made, says so.
+/// Runs `body` in a process and a network namespace of its own, in which there is nothing but a loopback interface that
+/// is down. Where no namespace may be made, says so.
 #[cfg(target_os = "linux")]
 #[track_caller]
 pub(crate) fn in_own_network(test: &str, body: impl FnOnce()) {

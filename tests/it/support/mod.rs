@@ -141,7 +141,8 @@ pub(crate) fn this_program() -> PathBuf {
 /// The path of the one test that a child runs.
 const CHILD: &str = "LANDLINE_TEST_CHILD";
 
-/// Runs `body` in a process of its own, so that it can count threads and descriptors, be limited, or be interfered with.
+/// Runs `body` in a process of its own, so that it can count threads and descriptors, be limited, or be interfered
+/// with.
 ///
 /// `test` is the path of the calling test, by `this_test!`. `wrapper` is put before the command, such as `strace …`. If
 /// its first word is not a program of this machine, the test is skipped.

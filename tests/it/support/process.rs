@@ -50,7 +50,7 @@ impl Program {
 
     /// The next line it prints, if one comes in that time.
     pub(crate) fn line_within(&self, time: std::time::Duration) -> Option<String> {
-        // Not a bound. The caller handles a missing line.
+        // Not a bound: the caller handles a missing line.
         self.out.recv_timeout(time).ok()
     }
 
