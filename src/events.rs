@@ -94,13 +94,16 @@ impl Drop for CloseSignal {
 /// a box stands between them.
 pub(crate) struct Feed<T>(Box<SendTo<T>>);
 
-type SendTo<T> = dyn Fn(T, Option<&Over>) -> Result<(), Disconnected> + Send + Sync;
+type SendTo<T> = dyn Fn(T, Option<&Over>) -> Sent + Send + Sync;
 
 /// It is disconnected to say that a thread should stop waiting.
 pub(crate) type Over = Receiver<Infallible>;
 
 /// The receiving end will never get this event.
 pub(crate) struct Disconnected;
+
+/// Whether an event is in the channel.
+pub(crate) type Sent = Result<(), Disconnected>;
 
 /// What threads that wait for room watch.
 struct Room {
@@ -257,12 +260,12 @@ impl<T> fmt::Debug for Events<T> {
 impl<T> Feed<T> {
     /// Sends. Waits for room until the receiver is gone or `over` is disconnected. The end of the receiver disconnects
     /// `over` too.
-    pub(crate) fn send(&self, event: T, over: Option<&Over>) -> Result<(), Disconnected> {
+    pub(crate) fn send(&self, event: T, over: Option<&Over>) -> Sent {
         (self.0)(event, over)
     }
 }
 
-fn send<T>(sender: &Sender<T>, room: &Room, mut event: T, over: Option<&Over>) -> Result<(), Disconnected> {
+fn send<T>(sender: &Sender<T>, room: &Room, mut event: T, over: Option<&Over>) -> Sent {
     // First. An event must not get into a channel that was dropped, since it would never be answered.
     if is_over(&room.gone) {
         return Err(Disconnected);

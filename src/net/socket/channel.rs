@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::cancel::FiredOnDrop;
 use crate::error::{Cause, Error};
-use crate::events::{CloseSignal, Disconnected, Events, Feed, Over, Source, channel};
+use crate::events::{CloseSignal, Events, Feed, Over, Sent, Source, channel};
 use crate::net::socket::Socket;
 use crate::net::socket::connection::destroyed;
 use crate::net::socket::each::{Ends, SocketEvent};
@@ -61,10 +61,7 @@ fn end_within(socket: &Socket, grace: Duration) {
 }
 
 /// Sends the events of a connection by `send`, which is [`Feed::send`], until it is closed.
-pub(crate) fn feed_from(
-    socket: &Socket,
-    send: &dyn Fn(SocketEvent, Option<&Over>) -> Result<(), Disconnected>,
-) -> io::Result<()> {
+pub(crate) fn feed_from(socket: &Socket, send: &dyn Fn(SocketEvent, Option<&Over>) -> Sent) -> io::Result<()> {
     // A thread that waits for room in the channel stops waiting when the connection is destroyed.
     let (signal, closed) = CloseSignal::new();
     socket.connection.tell_closed(signal);

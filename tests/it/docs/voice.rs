@@ -59,13 +59,9 @@ impl Counts {
             let is_fence = line.starts_with("```");
             is_code = is_code != is_fence;
             let is_prose = !is_code && !is_fence && !line.is_empty() && !line.starts_with(['|', '#', '<']);
-            if !is_prose
-                || line.starts_with("- ")
-                || line.split_once(". ").is_some_and(|(n, _)| n.parse::<u8>().is_ok())
-            {
-                if !paragraph.is_empty() {
-                    self.add(&format!("{name}:{begin}"), &std::mem::take(&mut paragraph));
-                }
+            let is_item = line.starts_with("- ") || line.split_once(". ").is_some_and(|(n, _)| n.parse::<u8>().is_ok());
+            if (!is_prose || is_item) && !paragraph.is_empty() {
+                self.add(&format!("{name}:{begin}"), &std::mem::take(&mut paragraph));
             }
             if is_prose {
                 if paragraph.is_empty() {
