@@ -56,7 +56,7 @@ use std::collections::HashMap;
 use std::io::{self, Write};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use landline::net::{Message, Server, Socket};
+use landline::net::{Buffered, Message, Server, Socket};
 
 use crate::resp::{NULL, array, bulk, done, error, number, receive};
 

@@ -3,7 +3,7 @@
 use std::fmt::Display;
 use std::io::{self, Read};
 
-use landline::net::Buffered;
+use super::Buffered;
 
 /// The most that a request may have, in bytes and in words.
 const LONGEST: usize = 1024 * 1024;
