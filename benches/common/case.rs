@@ -27,6 +27,14 @@ pub(crate) enum Serve {
     Sink,
     /// TCP: carries bytes both ways between a client and the address it is given.
     Proxy,
+    /// Redis's protocol: the commands of redis-benchmark.
+    Redis,
+    /// Sends what one client publishes to all that subscribe, by Redis's protocol or by MQTT.
+    Publish,
+    /// HTTP: one small page.
+    Http,
+    /// DNS over UDP: one address for every name.
+    Dns,
 }
 
 /// What the clients do. Those on threads block; those that are polled are on one thread.
@@ -52,6 +60,14 @@ pub(crate) enum Load {
     Flood { rate: usize },
     /// Writes through the server to a reader behind it.
     Through { connections: usize },
+    /// Publishes so many messages of 1 KiB a second to so many subscribers.
+    FanOut { subscribers: usize, rate: usize },
+    /// redis-benchmark: so many clients, each with so many requests under way.
+    RedisBenchmark { clients: usize, pipeline: usize },
+    /// wrk: one request at a time on each connection.
+    Wrk { connections: usize },
+    /// dnsperf: so many clients, with 100 questions under way.
+    Dnsperf { clients: usize },
 }
 
 /// How many clients a server with a limit serves.
@@ -98,6 +114,10 @@ const RATE: &[Measure] = &[more("rate", "messages/s")];
 const CONNECTIONS: &[Measure] = &[more("rate", "connections/s")];
 const BULK: &[Measure] = &[more("rate", "MB/s")];
 const DATAGRAMS: &[Measure] = &[more("rate", "datagrams/s")];
+const REQUESTS: &[Measure] = &[more("rate", "requests/s"), less("cost", "server us / request")];
+const ANSWERS: &[Measure] = &[more("rate", "answers/s"), less("cost", "server us / answer")];
+// The rate is given, so the cost ranks.
+const DELIVERIES: &[Measure] = &[less("cost", "server us / delivery"), more("rate", "deliveries/s")];
 const MEMORY: &[Measure] = &[
     less("sum", "bytes a connection"),
     less("resident", "bytes resident"),
@@ -225,6 +245,55 @@ pub(crate) const CASES: &[Case] = &[
     case("proxy-1", "TCP proxy, 1 connection", Serve::Proxy, Load::Through { connections: 1 }, Pin::Split, BULK),
     case("proxy-8", "TCP proxy, 8 connections", Serve::Proxy, Load::Through { connections: 8 }, Pin::Free, BULK),
     case(
+        "redis-1",
+        "Redis: INCR by redis-benchmark, 50 clients",
+        Serve::Redis,
+        Load::RedisBenchmark { clients: 50, pipeline: 1 },
+        Pin::Free,
+        REQUESTS,
+    ),
+    case(
+        "redis-16",
+        "Redis: INCR by redis-benchmark, 50 clients with 16 requests each under way",
+        Serve::Redis,
+        Load::RedisBenchmark { clients: 50, pipeline: 16 },
+        Pin::Free,
+        REQUESTS,
+    ),
+    case(
+        "fan-out-200",
+        "Fan-out: 500 messages of 1 KiB a second to 200 subscribers",
+        Serve::Publish,
+        Load::FanOut { subscribers: 200, rate: 500 },
+        Pin::Free,
+        DELIVERIES,
+    ),
+    case(
+        "fan-out-50",
+        "Fan-out: 5,000 messages of 1 KiB a second to 50 subscribers",
+        Serve::Publish,
+        Load::FanOut { subscribers: 50, rate: 5000 },
+        Pin::Free,
+        DELIVERIES,
+    ),
+    case(
+        "http-4",
+        "HTTP: a small page by wrk, 4 connections",
+        Serve::Http,
+        Load::Wrk { connections: 4 },
+        Pin::Free,
+        REQUESTS,
+    ),
+    case(
+        "http-64",
+        "HTTP: a small page by wrk, 64 connections",
+        Serve::Http,
+        Load::Wrk { connections: 64 },
+        Pin::Free,
+        REQUESTS,
+    ),
+    case("dns", "DNS answers by dnsperf, 4 clients", Serve::Dns, Load::Dnsperf { clients: 4 }, Pin::Split, ANSWERS),
+    case(
         "ways-tcp",
         "The three ways to use landline: echo of 64 B, 1 connection",
         Serve::Echo,
@@ -258,6 +327,10 @@ impl Serve {
             Serve::Udp => "udp",
             Serve::Sink => "sink",
             Serve::Proxy => "proxy",
+            Serve::Redis => "redis",
+            Serve::Publish => "publish",
+            Serve::Http => "http",
+            Serve::Dns => "dns",
         }
     }
 }
@@ -267,8 +340,8 @@ impl Case {
         CASES.iter().find(|case| case.name == name)
     }
 
-    /// Whether clients that kept so many processors busy were as fast as they can be: then the server may be faster than it
-    /// looks.
+    /// Whether clients that kept so many processors busy were as fast as they can be: then the server may be faster
+    /// than it looks.
     pub(crate) fn is_limited_by_load(&self, busy: f64) -> bool {
         busy >= 0.9 * self.load_width()
     }
@@ -278,11 +351,23 @@ impl Case {
         self.name.starts_with("ways-")
     }
 
+    /// Whether its servers speak a protocol, and its clients are programs of others.
+    pub(crate) fn is_of_a_protocol(&self) -> bool {
+        matches!(self.serve, Serve::Redis | Serve::Publish | Serve::Http | Serve::Dns)
+    }
+
+    /// Whether each of its connections, and with it a server's threads, lives through all that is measured.
+    pub(crate) fn keeps_connections(&self) -> bool {
+        !matches!(self.load, Load::Churn { .. } | Load::Burst { .. } | Load::Refusals { .. } | Load::Wrk { .. })
+    }
+
     /// On how many processors at most the load can run, by its threads.
     fn load_width(&self) -> f64 {
         let threads = match self.load {
             Load::Echo { connections, .. } => connections,
             Load::EchoPolled { .. } | Load::Idle { .. } | Load::Flood { .. } => 1,
+            Load::RedisBenchmark { .. } | Load::Dnsperf { .. } => 1,
+            Load::Wrk { .. } | Load::FanOut { .. } => 2,
             Load::Bulk { connections } | Load::Through { connections } => 2 * connections,
             Load::Churn { clients } | Load::Window { clients, .. } => clients,
             Load::Burst { at_once, .. } => at_once,

@@ -20,6 +20,16 @@ pub(crate) struct Target {
     pub(crate) process: u32,
     /// Where a proxy carries its clients' bytes to.
     pub(crate) behind: Option<SocketAddr>,
+    /// Whether no thread of it ends while it is measured.
+    pub(crate) keeps_threads: bool,
+}
+
+impl Target {
+    /// The processor time that the server has used so far.
+    pub(crate) fn cpu_time(&self) -> Option<Duration> {
+        let exact = if self.keeps_threads { proc::threads_time(Some(self.process)) } else { None };
+        exact.or_else(|| proc::cpu_time(self.process))
+    }
 }
 
 /// Figures by their keys. `client` and `server` are how many processors each end kept busy.
@@ -36,7 +46,11 @@ pub(crate) fn run(case: &Case, target: Target, time: Duration) -> io::Result<Out
     let at = target.at;
     match case.load {
         Load::Echo { connections, size } => repeat(connections, target, time, || {}, |_| echo(at, size)),
-        Load::EchoPolled { .. } => Err(io::Error::new(io::ErrorKind::Unsupported, "this load does not poll")),
+        Load::EchoPolled { .. }
+        | Load::FanOut { .. }
+        | Load::RedisBenchmark { .. }
+        | Load::Wrk { .. }
+        | Load::Dnsperf { .. } => Err(io::Error::new(io::ErrorKind::Unsupported, "this load takes more than std")),
         Load::Bulk { connections } => bulk(connections, target, time),
         Load::Churn { clients } => repeat(clients, target, time, || {}, |_| Ok(move || churn(at))),
         Load::Burst { connects, at_once } => burst(at, connects, at_once),
@@ -90,29 +104,35 @@ where
             threads.push(thread::Builder::new().stack_size(256 * 1024).spawn_scoped(scope, move || work(i, count))?);
         }
         ready.wait();
-        let outcome = measure(target, time, || counts.iter().map(|count| count.0.load(Relaxed)).sum());
+        let outcome = measure(target, None, time, || Ok(counts.iter().map(|count| count.0.load(Relaxed)).sum()));
         over.store(true, Relaxed);
         stop();
         for thread in threads {
             thread.join().expect("no load panics")?;
         }
-        Ok(outcome)
+        outcome
     })
 }
 
-/// What is counted in so many seconds, and the processor time it takes.
-pub(crate) fn measure(target: Target, time: Duration, count: impl Fn() -> u64) -> Outcome {
-    let look = || (Instant::now(), count(), proc::cpu_time(None), proc::cpu_time(Some(target.process)));
+/// What is counted in so many seconds, and the processor time that the server and the clients' process take for it:
+/// this one where none is given.
+pub(crate) fn measure(
+    target: Target,
+    clients: Option<u32>,
+    time: Duration,
+    mut count: impl FnMut() -> io::Result<u64>,
+) -> io::Result<Outcome> {
+    let mut look = || io::Result::Ok((Instant::now(), count()?, proc::threads_time(clients), target.cpu_time()));
     thread::sleep(WARM_UP);
-    let before = look();
+    let before = look()?;
     thread::sleep(time);
-    let after = look();
+    let after = look()?;
     let seconds = (after.0 - before.0).as_secs_f64();
     let busy = |before: Option<Duration>, after: Option<Duration>| Some((after? - before?).as_secs_f64() / seconds);
     let mut outcome = vec![("rate", (after.1 - before.1) as f64 / seconds)];
     outcome.extend(busy(before.2, after.2).map(|busy| ("client", busy)));
     outcome.extend(busy(before.3, after.3).map(|busy| ("server", busy)));
-    outcome
+    Ok(outcome)
 }
 
 pub(crate) fn connect(at: SocketAddr) -> io::Result<TcpStream> {
@@ -191,8 +211,8 @@ fn through(connections: usize, target: Target, time: Duration) -> io::Result<Out
     megabytes(repeat(2 * connections, target, time, stop, |i| Ok(stream_step(&streams[i], i % 2 == 0))))
 }
 
-/// One piece written, or one read and counted. Where the kernel can, it throws away what is read instead of copying it: the
-/// first bytes were looked at, and clients that have as much to do as the server would be what limits it.
+/// One piece written, or one read and counted. Where the kernel can, it throws away what is read instead of copying it:
+/// the first bytes were looked at, and clients that have as much to do as the server would be what limits it.
 fn stream_step(stream: &TcpStream, writes: bool) -> impl FnMut() -> io::Result<u64> {
     const PIECE: usize = 256 * 1024;
     let message = vec![7; if writes { PIECE } else { 0 }];

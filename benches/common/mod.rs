@@ -17,11 +17,13 @@ pub(crate) mod serve_std;
 /// landline, and what one writes by hand.
 pub(crate) fn servers() -> Vec<Server> {
     vec![
-        Server::own("landline", &["serve", "landline", "each"], |case| !case.is_about_ways() && !is_bulk(case)),
+        Server::own("landline", &["serve", "landline", "each"], |case| is_of_bytes(case) && !is_bulk(case)),
         Server::own("landline", &["serve", "landline", "pipe"], is_bulk),
-        Server::own("std", &["serve", "std", "plain"], |_| true),
+        Server::own("std", &["serve", "std", "plain"], |case| !case.is_of_a_protocol()),
         Server::own("std, no-delay", &["serve", "std", "no-delay"], |case| case.name == "echo-64k"),
-        Server::own("std, tuned", &["serve", "std", "tuned"], matters),
+        Server::own("std, tuned", &["serve", "std", "tuned"], |case| {
+            is_of_bytes(case) && !matches!(case.name, "udp" | "udp-window")
+        }),
         Server::own("landline, read", &["serve", "landline", "read"], Case::is_about_ways),
         Server::own("landline, each", &["serve", "landline", "each"], Case::is_about_ways),
         Server::own("landline, channel", &["serve", "landline", "channel"], Case::is_about_ways),
@@ -33,9 +35,9 @@ fn is_bulk(case: &Case) -> bool {
     matches!(case.load, Load::Bulk { .. })
 }
 
-/// Whether it matters how std is used.
-fn matters(case: &Case) -> bool {
-    !case.is_about_ways() && !matches!(case.name, "udp" | "udp-window")
+/// Whether it compares servers of bytes.
+fn is_of_bytes(case: &Case) -> bool {
+    !case.is_about_ways() && !case.is_of_a_protocol()
 }
 
 /// Serves as the arguments say: the library, how, what, and for a proxy the address behind it.

@@ -168,11 +168,12 @@ impl Running {
             .map_err(|error| io::Error::other(format!("{:?}: {error}", command[0])))?;
         let out = child.stdout.take().expect("it is piped");
         let at = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut running = Running { target: Target { at, process: child.id(), behind }, child };
+        let mut running = Running { target: Target { at, process: child.id(), behind, keeps_threads: false }, child };
         let mut line = String::new();
         let mut out = BufReader::new(out);
         out.read_line(&mut line)?;
-        let port = line.trim_end().strip_prefix("listening on ").and_then(|port| port.parse().ok());
+        // The port, or an address with it.
+        let port = line.trim_end().strip_prefix("listening on ").and_then(|at| at.rsplit(':').next()?.parse().ok());
         let port = port.ok_or_else(|| io::Error::other(format!("{} does not listen: {line}", server.name)))?;
         running.target.at.set_port(port);
         // Whatever else it prints; ends with it.
@@ -183,7 +184,7 @@ impl Running {
     fn load(&self, case: &Case, time: Duration) -> io::Result<Vec<(String, f64)>> {
         let mut command = pinned(case.pin, true);
         command.push(this_program().into());
-        let Target { at, process, behind } = self.target;
+        let Target { at, process, behind, .. } = self.target;
         let mut args = vec!["load".into(), case.name.into(), time.as_millis().to_string(), at.to_string()];
         args.push(process.to_string());
         args.extend(behind.map(|at| at.to_string()));
@@ -223,7 +224,8 @@ fn pinned(pin: Pin, is_load: bool) -> Vec<OsString> {
     }
 }
 
-fn free_address() -> io::Result<SocketAddr> {
+/// An address that was free just now.
+pub(crate) fn free_address() -> io::Result<SocketAddr> {
     TcpListener::bind("127.0.0.1:0")?.local_addr()
 }
 
@@ -236,6 +238,7 @@ pub(crate) fn load(args: &[String], run: impl Fn(&Case, Target, Duration) -> io:
         at: at.parse().map_err(|_| wrong())?,
         process: process.parse().map_err(|_| wrong())?,
         behind: behind.first().and_then(|at| at.parse().ok()),
+        keeps_threads: case.keeps_connections(),
     };
     let time = Duration::from_millis(time.parse().map_err(|_| wrong())?);
     // A server that hangs costs its own figures, not those of the others.

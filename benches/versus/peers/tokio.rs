@@ -12,16 +12,18 @@ use crate::common::case::LIMIT;
 
 /// `how` is the runtime: one thread, or one for each processor as it is by default.
 pub(crate) fn serve(how: &str, mode: &str, target: Option<String>) -> io::Result<()> {
+    let mode = mode.to_owned();
+    run(how, async move { if mode == "udp" || mode == "sink" { udp(&mode).await } else { tcp(&mode, target).await } })
+}
+
+pub(crate) fn run(how: &str, work: impl Future<Output = io::Result<()>> + Send + 'static) -> io::Result<()> {
     let mut builder = if how == "one-thread" { Builder::new_current_thread() } else { Builder::new_multi_thread() };
     let runtime = builder.enable_io().build()?;
-    let (mode, work) = (mode.to_owned(), |mode: String| async move {
-        if mode == "udp" || mode == "sink" { udp(&mode).await } else { tcp(&mode, target).await }
-    });
     if how == "one-thread" {
-        return runtime.block_on(work(mode));
+        return runtime.block_on(work);
     }
     // The thread of block_on is none of the workers.
-    runtime.block_on(async { tokio::spawn(work(mode)).await.expect("the server does not panic") })
+    runtime.block_on(async { tokio::spawn(work).await.expect("the server does not panic") })
 }
 
 async fn tcp(mode: &str, target: Option<String>) -> io::Result<()> {

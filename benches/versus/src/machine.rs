@@ -1,9 +1,11 @@
 //! What the figures were taken on, and with what.
 
 use std::fs;
+use std::process::{Command, Stdio};
 
 use crate::common::run::{self, Effort};
 use crate::peers::{Peer, said};
+use crate::programs::{self, PROGRAMS, Program};
 
 pub(crate) fn describe(peers: &[Peer], effort: Effort) -> Vec<String> {
     let file = |path: &str| fs::read_to_string(path).map(|text| text.trim().to_owned()).ok();
@@ -49,7 +51,8 @@ pub(crate) fn describe(peers: &[Peer], effort: Effort) -> Vec<String> {
             format!("{} {text}", peer.name)
         });
     }
-    versions.extend(["tokio", "mio"].map(|name| format!("{name} {}", locked(name))));
+    versions.extend(["tokio", "mio", "tiny_http", "hyper"].map(|name| format!("{name} {}", locked(name))));
+    versions.extend(PROGRAMS.iter().filter_map(|program| Some(format!("{} {}", program.name, version(program)?))));
     lines.push(format!("Versions: {}", versions.join("; ")));
     let load = file("/proc/loadavg").and_then(|text| text.split(' ').next()?.parse::<f64>().ok()).unwrap_or_default();
     let busy = if load > 0.5 { ": not quiet, so the figures say little" } else { "" };
@@ -63,6 +66,15 @@ pub(crate) fn describe(peers: &[Peer], effort: Effort) -> Vec<String> {
         );
     }
     lines
+}
+
+/// The first thing a program says that looks like a version.
+fn version(program: &Program) -> Option<String> {
+    let output = Command::new(programs::path(program.name)?).arg(program.version).stdin(Stdio::null()).output().ok()?;
+    let text = [output.stdout, output.stderr].concat();
+    let text = String::from_utf8_lossy(&text).into_owned();
+    let mut numbers = text.split(|c: char| !c.is_ascii_digit() && c != '.');
+    numbers.find(|number| number.contains('.') && number.starts_with(|c: char| c != '.')).map(str::to_owned)
 }
 
 /// The version of a dependency, as this program was built.

@@ -1,10 +1,11 @@
-//! landline beside what else one would take: std by hand, Node, Go, tokio, Python, POCO. One command:
+//! landline beside what else one would take: std by hand, Node, Go, tokio, Python, POCO, and servers of Redis, MQTT and
+//! HTTP. One command:
 //!
 //! ```text
 //! cargo run --release --manifest-path benches/versus/Cargo.toml
 //! ```
 //!
-//! It says which of them it does not find, runs every case (some 25 minutes, on a machine that has nothing else to do),
+//! It says which of them it does not find, runs every case (some 30 minutes, on a machine that has nothing else to do),
 //! and writes docs/benchmarks/results.tsv, the charts beside it, and the tables in docs/benchmarks.md, whose prose it
 //! keeps. With names of cases, or parts of them, it runs those and only prints: `… -- churn-1 udp --rounds 3`;
 //! `… -- builds` alone also writes its table. `--rounds N` and `--millis N` change how often and how long, `--draw`
@@ -15,11 +16,20 @@ mod common;
 
 mod builds;
 mod chart;
+#[path = "../peers/dns.rs"]
+mod dns;
+mod fan_out;
 mod goals;
+#[path = "../peers/http.rs"]
+mod http;
+mod loads;
 mod machine;
 mod page;
 mod peers;
 mod polled;
+mod programs;
+#[path = "../peers/redis/mod.rs"]
+mod redis;
 #[path = "../peers/splice.rs"]
 mod splice;
 #[path = "../peers/tokio.rs"]
@@ -30,7 +40,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 use std::{env, fs, io};
 
-use common::case::CASES;
+use common::case::{CASES, Case};
 use common::figures::{Figure, Figures};
 use common::run::{self, Effort};
 
@@ -47,7 +57,8 @@ fn main() -> ExitCode {
             at.parse().map_err(|_| wrong("an address is wanted".into())).and_then(splice::serve)
         }
         ["serve", ..] => common::serve(&args[1..]),
-        ["load", ..] => run::load(&args[1..], polled::run),
+        ["program", name, ..] => programs::serve(name),
+        ["load", ..] => run::load(&args[1..], loads::run),
         ["case", ..] => run::case(&args[1..], &peers::servers(&peers::found())),
         _ => compare(&words),
     };
@@ -159,7 +170,8 @@ fn measure(figures: &mut Figures, effort: Effort, names: &[&str]) -> io::Result<
     let machine = machine::describe(&found, effort);
     machine.iter().for_each(|line| println!("{line}"));
     let is_asked_for = |name: &str| names.is_empty() || names.contains(&name);
-    for case in CASES.iter().filter(|case| is_asked_for(case.name)) {
+    let has_clients = |case: &Case| programs::client(case).is_none_or(|name| programs::path(name).is_some());
+    for case in CASES.iter().filter(|case| is_asked_for(case.name) && has_clients(case)) {
         let began = Instant::now();
         if let Err(error) = run::in_own_network(case, effort, |figure| figures.0.push(figure)) {
             println!("{error}");

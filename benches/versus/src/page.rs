@@ -38,6 +38,9 @@ fn beside_tokio(figures: &Figures) -> String {
         let better = if measure.less_is_better { "less is better" } else { "more is better" };
         let (tokio, one) =
             (ratio(if name == builds::NAME { builds::TOKIO } else { "tokio" }), ratio("tokio, 1 thread"));
+        if tokio.is_empty() && one.is_empty() {
+            continue;
+        }
         text += &format!("| {title} | {}; {better} | {tokio} | {one} |\n", measure.unit);
     }
     text
@@ -74,15 +77,19 @@ fn replaced(page: &str, name: &str, text: &str) -> io::Result<String> {
 /// The figures of all servers, with the ratio of each to std.
 pub(crate) fn table(name: &str, measures: &[Measure], case: Option<&Case>, figures: &Figures) -> String {
     let has_processors = figures.0.iter().any(|figure| figure.case == name && figure.key == "server");
+    let has_cost = measures.iter().any(|measure| measure.key == "cost");
+    let has_std = figures.servers(name).contains(&"std");
     let mut head = vec!["server".to_owned()];
     for (i, measure) in measures.iter().enumerate() {
         head.push(measure.unit.into());
-        if i == 0 {
+        if i == 0 && has_std {
             head.push("/ std".into());
         }
     }
-    if has_processors {
+    if has_processors && !has_cost {
         head.push(format!("server us / {}", singular(measures[0].unit)));
+    }
+    if has_processors {
         head.push("clients busy".into());
     }
     let mut text = format!("| {} |\n|{}\n", head.join(" | "), "---|".repeat(head.len()));
@@ -91,7 +98,7 @@ pub(crate) fn table(name: &str, measures: &[Measure], case: Option<&Case>, figur
         let mut cells = vec![server.to_owned()];
         for (i, measure) in measures.iter().enumerate() {
             cells.push(figures.spread(name, server, measure.key).map_or("".into(), cell));
-            if i == 0 {
+            if i == 0 && has_std {
                 // Of nothing there is none.
                 let ratio = figures.ratio(name, server, "std", measure.key).filter(|ratio| ratio.most.is_finite());
                 let ratio = ratio.map_or("".into(), |r| format!("{:.2} ({:.2} to {:.2})", r.median, r.least, r.most));
@@ -104,7 +111,9 @@ pub(crate) fn table(name: &str, measures: &[Measure], case: Option<&Case>, figur
             let cost = figures.quotient(name, (server, "server"), (server, "rate"));
             let is_limited = case.is_some_and(|case| case.is_limited_by_load(busy));
             has_limited |= is_limited;
-            cells.push(cost.map_or("".into(), |cost| number(cost.median * 1e6)));
+            if !has_cost {
+                cells.push(cost.map_or("".into(), |cost| number(cost.median * 1e6)));
+            }
             cells.push(format!("{busy:.2}{}", if is_limited { " †" } else { "" }));
         }
         text += &format!("| {} |\n", cells.join(" | "));

@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 
 use crate::common::case::{Case, Serve};
 use crate::common::run::{Server, this_program};
+use crate::programs::{self, PROGRAMS};
 
 /// A program in a language of its own.
 #[derive(Debug, Clone)]
@@ -36,7 +37,13 @@ pub(crate) fn build() -> Vec<Peer> {
     let mut poco = Command::new("g++");
     poco.args(["-O2", "-std=c++17", "-o"]).args([built("poco"), source("poco.cpp")]);
     poco.args(["-lPocoNet", "-lPocoFoundation", "-lpthread"]);
-    for (name, mut compiler) in [("go.go", go), ("poco.cpp", poco)] {
+    // cargo run has built this program alone.
+    let mut examples = Command::new("cargo");
+    examples
+        .args(["build", "--release", "--locked", "--bin", "redis", "--bin", "http_hello", "--target-dir"])
+        .arg(built("../.."));
+    examples.arg("--manifest-path").arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml"));
+    for (name, mut compiler) in [("go.go", go), ("poco.cpp", poco), ("the examples", examples)] {
         let Ok(output) = compiler.output() else { continue };
         if !output.status.success() {
             let text = String::from_utf8_lossy(&output.stderr);
@@ -50,6 +57,10 @@ pub(crate) fn build() -> Vec<Peer> {
         if !found.iter().any(|peer| peer.name == name) {
             println!("{name} not found, so it is left out (Debian: apt-get install {packages})");
         }
+    }
+    for program in PROGRAMS.iter().filter(|program| programs::path(program.name).is_none()) {
+        let (name, package) = (program.name, program.package);
+        println!("{name} not found, so it is left out, or what it measures (Debian: apt-get install {package})");
     }
     found
 }
@@ -81,7 +92,7 @@ pub(crate) fn said(program: impl AsRef<std::ffi::OsStr>, args: &[&str]) -> Optio
 
 /// All servers, in the order of the first round.
 pub(crate) fn servers(found: &[Peer]) -> Vec<Server> {
-    let is_theirs = |case: &Case| !case.is_about_ways();
+    let is_theirs = |case: &Case| !case.is_about_ways() && !case.is_of_a_protocol();
     let mut servers = crate::common::servers();
     for peer in found {
         let command = peer.command.iter().map(|part| part.clone().into_os_string()).collect();
@@ -90,5 +101,6 @@ pub(crate) fn servers(found: &[Peer]) -> Vec<Server> {
     servers.push(Server::own("tokio", &["serve", "tokio", "threads"], is_theirs));
     servers.push(Server::own("tokio, 1 thread", &["serve", "tokio", "one-thread"], is_theirs));
     servers.push(Server::own("splice by hand", &["serve", "splice"], |case| case.serve == Serve::Proxy));
+    servers.extend(programs::servers());
     servers
 }

@@ -7,17 +7,7 @@ use std::time::Duration;
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 
-use crate::common::case::{Case, Load};
-use crate::common::load::{self, Outcome, Target};
-
-pub(crate) fn run(case: &Case, target: Target, time: Duration) -> io::Result<Outcome> {
-    match case.load {
-        Load::EchoPolled { connections, size } => {
-            load::repeat(1, target, time, || {}, |_| echo(target.at, connections, size))
-        }
-        _ => load::run(case, target, time),
-    }
-}
+use crate::common::load;
 
 struct Client {
     stream: TcpStream,
@@ -26,7 +16,7 @@ struct Client {
 }
 
 /// One message at a time on each connection. A step is one look at who has been answered.
-fn echo(at: SocketAddr, connections: usize, size: usize) -> io::Result<impl FnMut() -> io::Result<u64>> {
+pub(crate) fn echo(at: SocketAddr, connections: usize, size: usize) -> io::Result<impl FnMut() -> io::Result<u64>> {
     let (mut poll, mut events) = (Poll::new()?, Events::with_capacity(1024));
     let (message, mut buffer) = (vec![7; size], vec![0; size]);
     let mut clients = Vec::new();
