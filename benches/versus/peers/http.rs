@@ -14,8 +14,8 @@ use tokio::net::TcpListener;
 /// As long as that of examples/http_hello.
 const PAGE: &str = "<!doctype html><title>hello</title><h1>The same page, of the same length</h1> \n";
 
-/// A thread for each processor answers what the server's own threads have read.
-pub(crate) fn tiny_http() -> io::Result<()> {
+/// So many threads answer what the server's own threads have read.
+pub(crate) fn tiny_http(threads: usize) -> io::Result<()> {
     let server = tiny_http::Server::http("127.0.0.1:0").map_err(io::Error::other)?;
     println!("listening on {}", server.server_addr());
     let kind = tiny_http::Header::from_bytes("Content-Type", "text/html").expect("it is a header");
@@ -24,7 +24,6 @@ pub(crate) fn tiny_http() -> io::Result<()> {
             server.recv()?.respond(tiny_http::Response::from_string(PAGE).with_header(kind.clone()))?;
         }
     };
-    let threads = thread::available_parallelism().map_or(1, usize::from);
     thread::scope(|scope| {
         for _ in 1..threads {
             scope.spawn(work);

@@ -59,6 +59,7 @@ pub(crate) fn servers() -> Vec<Server> {
         Server::own("tokio", &["program", "redis tokio threads"], is_redis),
         Server::own("tokio, 1 thread", &["program", "redis tokio one-thread"], is_redis),
         Server::own("tiny_http", &["program", "tiny_http"], is_http),
+        Server::own("tiny_http, 1 thread", &["program", "tiny_http one-thread"], is_http),
         Server::own("hyper", &["program", "hyper"], is_http),
     ];
     if path("redis-server").is_some() {
@@ -83,7 +84,8 @@ pub(crate) fn serve(name: &str) -> io::Result<()> {
                 ["redis", over, ref how @ ..] => redis::serve(over, how.first().unwrap_or(&"")),
                 ["dns", "landline"] => dns::landline(),
                 ["dns", "std"] => dns::std(),
-                ["tiny_http"] => http::tiny_http(),
+                ["tiny_http"] => http::tiny_http(std::thread::available_parallelism().map_or(1, usize::from)),
+                ["tiny_http", "one-thread"] => http::tiny_http(1),
                 ["hyper"] => http::hyper(),
                 _ => Err(io::Error::new(io::ErrorKind::InvalidInput, format!("nothing serves {name}"))),
             }
