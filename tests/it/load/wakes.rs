@@ -67,15 +67,14 @@ fn of_receive() -> Duration {
 #[test]
 #[ignore = "takes 20 s; prints figures alone"]
 fn what_it_takes_to_wake_a_blocked_call() {
-    let all: [(&str, fn() -> Duration); 4] = [
-        ("close of a blocked accept", of_accept),
-        ("destroy of a blocked read", of_read),
-        ("destroy of a blocked write", of_write),
-        ("close of a blocked receive of datagrams", of_receive),
-    ];
-    for (what, measure) in all {
-        let mut times: Vec<_> = (0..ROUNDS).map(|_| measure()).collect();
-        times.sort();
-        println!("measured: {what}: median {:.1?}, maximum {:.1?}", times[ROUNDS / 2], times[ROUNDS - 1]);
-    }
+    print("close of a blocked accept", of_accept);
+    print("destroy of a blocked read", of_read);
+    print("destroy of a blocked write", of_write);
+    print("close of a blocked receive of datagrams", of_receive);
+}
+
+fn print(what: &str, measure: fn() -> Duration) {
+    let mut times: Vec<_> = (0..ROUNDS).map(|_| measure()).collect();
+    times.sort();
+    println!("measured: {what}: median {:.1?}, maximum {:.1?}", times[ROUNDS / 2], times[ROUNDS - 1]);
 }

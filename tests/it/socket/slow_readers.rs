@@ -50,8 +50,11 @@ fn trickling(peer: &TcpStream, data: &[u8]) -> io::Result<usize> {
     read_on(peer, data, at, usize::MAX / 2)
 }
 
-/// The timers, each alone: none of them is up while its peer is only slow.
-const TIMERS: [(&str, fn(&Socket) -> io::Result<()>); 5] = [
+/// Sets a timer, which does not expire while the peer is only slow.
+type Set = fn(&Socket) -> io::Result<()>;
+
+/// The timers, each alone.
+const TIMERS: [(&str, Set); 5] = [
     ("no timer", |_| Ok(())),
     ("a read timeout", |socket| socket.set_read_timeout(HANG)),
     ("a write timeout", |socket| socket.set_write_timeout(HANG)),
