@@ -15,15 +15,15 @@ pub fn measure() -> io::Result<Option<Vec<Figure>>> {
     let target = env::var_os("CARGO_TARGET_DIR").ok_or_else(|| io::Error::other("see the file run"))?;
     let mut figures = Vec::new();
     for (name, features) in [("", &[][..]), ("-channel", &["--no-default-features"])] {
-        // A directory of its own, for the same library is built with other options.
-        let code = PathBuf::from(&target).join("ir");
+        // Directories of their own: what cargo has built before, it does not write again.
+        let code = PathBuf::from(&target).join(format!("ir{name}"));
         let emit = format!("--emit=llvm-ir={}", code.join("landline.ll").display());
         let options = ["--", &emit, "-Cno-prepopulate-passes", "-Ccodegen-units=1"];
         cargo(&code, &[&["--lib"], features, &options].concat())?;
         let lines = lines_in_functions(&code.join("landline.ll"))?;
         figures.push(Figure::new(&format!("size/ir{name}"), lines, "lines").within(lines * TOLERANCE));
 
-        let program = PathBuf::from(&target).join("program");
+        let program = PathBuf::from(&target).join(format!("program{name}"));
         cargo(&program, &[&["--example", "echo_server"], features, &["--", "-Cstrip=symbols"]].concat())?;
         let size = fs::metadata(program.join("release/examples/echo_server"))?.len() as f64;
         let size = Figure::new(&format!("size/echo_server{name}"), size, "bytes, stripped").within(size * TOLERANCE);
