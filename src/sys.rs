@@ -261,7 +261,7 @@ pub(crate) fn write_now(stream: &TcpStream, data: &[u8]) -> io::Result<usize> {
 pub(crate) fn write_now(stream: &TcpStream, data: &[u8]) -> io::Result<usize> {
     // Windows takes a buffer of any length whole if there is room for one byte.
     const MOST: usize = 64 * 1024;
-    without_blocking(&SockRef::from(stream), |stream| stream.send(&data[..data.len().min(MOST)]))
+    without_blocking(&SockRef::from(stream), |_| io::Write::write(&mut { stream }, &data[..data.len().min(MOST)]))
 }
 
 /// Makes a call that does not block, on systems without a flag for it. The mode belongs to the socket and not to the
