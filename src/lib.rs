@@ -72,7 +72,8 @@
 //!
 //! # Further reading
 //!
-//! - docs/tour.md shows every part in short and lists the examples.
+//! - docs/tour.md shows every part in short and lists the examples. docs/wishes.md has what people ask of std's
+//!   sockets in public, and a program for each wish.
 //! - docs/lessons/ (in Chinese docs/zh/) teaches sockets in twelve lessons, from a first server to many machines.
 //! - docs/design.md says why it is made as it is, docs/index.md which function shows which idea, docs/defaults.md every
 //!   default, docs/reference.md every error code, what blocks, what wakes it and every fixed interval,
@@ -86,7 +87,7 @@
 //! - docs/reliability.md lists what was done to break it, with loom, fuzzing, a stampede and 10,000 connections at
 //!   once. It has a test for each of thirty known pitfalls.
 //! - docs/embedding.md says what a host program may rely on about signals, output, threads, globals and unloading.
-//! - docs/platforms.md lists what differs between systems. Linux is tested. Windows, macOS and FreeBSD have been
+//! - docs/platforms.md lists what differs between systems. Linux is tested, Windows under Wine. Others have been
 //!   type-checked only.
 //! - Each program in examples/ says what to type and what it prints.
 
