@@ -4,15 +4,22 @@ use std::path::{Path, PathBuf};
 
 use crate::support::pages::{lessons, read, root};
 
-/// The index, the design, the defaults, the pages for those who come from elsewhere, and the lessons in both languages.
+/// The pages of docs/, README, and the lessons in both languages.
 fn pages() -> Vec<PathBuf> {
     let single = [
+        "README.md",
+        "CONTRIBUTING.md",
         "docs/index.md",
         "docs/design.md",
         "docs/defaults.md",
         "docs/reference.md",
         "docs/stability.md",
         "docs/std.md",
+        "docs/recipes.md",
+        "docs/embedding.md",
+        "docs/reliability.md",
+        "docs/twins.md",
+        "docs/node.md",
         "docs/tour.md",
         "docs/wishes.md",
         "docs/others.md",
@@ -30,7 +37,8 @@ fn pages() -> Vec<PathBuf> {
 fn placed(page: &str) -> Vec<(&str, &str)> {
     let pieces: Vec<&str> = page.split('`').collect();
     let between = |piece: &str| matches!(piece, " in " | "（");
-    let triples = pieces.windows(3).skip(1).step_by(2).filter(|triple| between(triple[1]));
+    let is_file = |piece: &str| piece.ends_with(".rs");
+    let triples = pieces.windows(3).skip(1).step_by(2).filter(|triple| between(triple[1]) && is_file(triple[2]));
     triples.map(|triple| (triple[0], triple[2])).collect()
 }
 
