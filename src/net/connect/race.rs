@@ -385,8 +385,12 @@ impl InFlight {
 
     /// Passes the result of an attempt to the caller's thread.
     fn tell(&self, attempt: Attempt, result: io::Result<()>) {
-        lock(&self.state).made.push((attempt, result));
-        self.landed.notify_all();
+        let mut state = lock(&self.state);
+        // Nothing waits for it any more, and another thread may hold this for hours.
+        if !state.called_off {
+            state.made.push((attempt, result));
+            self.landed.notify_all();
+        }
     }
 
     /// Waits for a result, until all attempts are cancelled or the time expires.
@@ -416,6 +420,7 @@ impl InFlight {
     fn call_off(&self) -> bool {
         let mut state = lock(&self.state);
         state.called_off = true;
+        state.made.clear();
         self.landed.notify_all();
         let rounds = if sys::SHUTDOWN_WAKES_CONNECT { ROUNDS } else { 0 };
         for _ in 0..rounds {
@@ -428,5 +433,29 @@ impl InFlight {
             state = wait(&self.landed, state, Some(AGAIN));
         }
         state.sockets.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn attempt(index: usize) -> Attempt {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
+        Attempt { index, socket: Arc::new(socket.expect("a socket is to be had")) }
+    }
+
+    /// Ensures that attempts that nothing waits for any more keep no socket open, whenever they end: where connect(2)
+    /// cannot be woken, another that is under way for hours holds what they share.
+    #[test]
+    fn an_attempt_that_ends_after_the_race_is_closed_at_once() {
+        let in_flight = InFlight::default();
+        let (before, after) = (attempt(0), attempt(1));
+        let sockets = [&before, &after].map(|attempt| Arc::downgrade(&attempt.socket));
+        in_flight.tell(before, Ok(()));
+        in_flight.call_off();
+        in_flight.tell(after, Ok(()));
+        let open = sockets.map(|socket| socket.upgrade().is_some());
+        assert_eq!(open, [false; 2], "what came of an attempt is dropped once all are called off");
     }
 }
