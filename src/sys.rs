@@ -310,26 +310,16 @@ pub(crate) fn write_vectored_now(stream: &TcpStream, buffers: &[IoSlice<'_>]) ->
     write_now(stream, buffers.first().map_or(&[], |buffer| buffer))
 }
 
-/// Makes the calls on a connection non-blocking, on systems where each call cannot ask for it. Only for a connection
-/// that is ending and that no other thread uses.
-pub(crate) fn end_without_waiting(stream: &TcpStream) {
-    if WINDOWS {
-        let _ = stream.set_nonblocking(true);
-    }
-}
-
-/// Writes as much as the kernel takes to such a connection.
-pub(crate) fn write_at_end(mut stream: &TcpStream, data: &[u8]) -> io::Result<usize> {
-    if WINDOWS { io::Write::write(&mut stream, data) } else { write_now(stream, data) }
-}
-
-/// Discards data that has arrived on such a connection, at most as much as the buffer, whose contents mean nothing.
-pub(crate) fn discard_at_end(stream: &TcpStream, buffer: &mut [MaybeUninit<u8>]) -> io::Result<usize> {
-    #[cfg(any(windows, landline_windows))]
-    const MSG_DONTWAIT: i32 = 0;
+/// Discards data that has arrived, without blocking. At most as much as the buffer, whose contents mean nothing.
+#[cfg(not(any(windows, landline_windows)))]
+pub(crate) fn discard_now(stream: &TcpStream, buffer: &mut [MaybeUninit<u8>]) -> io::Result<usize> {
     // On Linux this copies nothing for TCP.
     const MSG_TRUNC: i32 = if LINUX { 0x20 } else { 0 };
     SockRef::from(stream).recv_with_flags(buffer, MSG_DONTWAIT | MSG_TRUNC)
+}
+#[cfg(any(windows, landline_windows))]
+pub(crate) fn discard_now(stream: &TcpStream, buffer: &mut [MaybeUninit<u8>]) -> io::Result<usize> {
+    without_blocking(&SockRef::from(stream), |stream| stream.recv(buffer))
 }
 
 /// Resets a TCP connection and closes the descriptor. RST is sent at once and wakes every thread that is blocked on the

@@ -430,7 +430,6 @@ impl Place {
     pub(crate) fn begin(self, stream: Arc<TcpStream>, last: Last, most: Duration, presence: Box<dyn Send>) {
         let of = Arc::clone(&self.of);
         let now = Instant::now();
-        sys::end_without_waiting(&stream);
         of.begin(Leaving {
             stream,
             last,
@@ -538,7 +537,7 @@ impl Leaving {
             Last::Quiet(_) => return Ok(()),
             Last::Message(message) => {
                 while self.written < message.len() {
-                    match sys::write_at_end(&self.stream, &message[self.written..]) {
+                    match sys::write_now(&self.stream, &message[self.written..]) {
                         Ok(n) => self.written += n,
                         Err(error) if error.kind() == ErrorKind::Interrupted => {}
                         Err(error) => return Err(error),
@@ -558,8 +557,8 @@ impl Leaving {
             return !self.we_ended;
         };
         self.quiet += 1;
-        // Writing nothing fails if the connection is gone, which reading does not show.
-        let is_gone = sys::write_at_end(&self.stream, &[]).is_err_and(|error| error.kind() != ErrorKind::WouldBlock);
+        // A write of nothing fails if the connection is gone, which reading does not show.
+        let is_gone = sys::write_now(&self.stream, &[]).is_err_and(|error| error.kind() != ErrorKind::WouldBlock);
         if !is_gone && self.quiet >= looks {
             self.we_ended = true;
             let _ = self.stream.shutdown(Shutdown::Write);
@@ -584,7 +583,7 @@ impl Leaving {
     }
 
     fn discard(&self) -> io::Result<usize> {
-        sys::discard_at_end(&self.stream, &mut [const { MaybeUninit::uninit() }; 16 * 1024])
+        sys::discard_now(&self.stream, &mut [const { MaybeUninit::uninit() }; 16 * 1024])
     }
 }
 

@@ -1,13 +1,14 @@
 //! `available`: what a read would do now, asked without waiting and without an effect on others.
 
 use std::io::ErrorKind;
+use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use landline::net::Socket;
+use landline::net::{ServerOptions, Socket};
 
 use crate::support::fixtures::{Served, kernel, pair};
-use crate::support::{WINDOWS, blocked, each_ip, eventually, has_proc, within};
+use crate::support::{HANG, WINDOWS, blocked, each_ip, eventually, has_proc, within};
 
 /// Ensures that it tells nothing yet, bytes, and the end apart, that it takes nothing, and that bytes that were put back
 /// count.
@@ -117,4 +118,35 @@ fn a_shutdown_is_not_the_peers_end() {
         drop(client);
         served.stop();
     });
+}
+
+/// Ensures that threads which look at connections while these end do not hold the ends up: a client that neither sends
+/// nor ends is waited for as long as the server says.
+#[test]
+fn threads_that_look_while_a_connection_ends_do_not_hold_it_up() {
+    let (tell, told) = mpsc::channel();
+    let options = ServerOptions::new().lingering_close(Duration::from_millis(20));
+    let served = Served::start("127.0.0.1:0", &options, move |socket| {
+        for _ in 0..3 {
+            let copy = socket.clone();
+            let looking = thread::spawn(move || while copy.available().is_ok() {});
+            tell.send(looking).expect("the test waits for the threads");
+        }
+        // The end comes in the middle of their looks.
+        thread::park_timeout(Duration::from_micros(300));
+        Ok(())
+    });
+    for _ in 0..20 {
+        let clients: Vec<_> = (0..16).map(|_| served.connect()).collect();
+        for _ in 0..3 * clients.len() {
+            within("the looks end with the connection", {
+                let looking = told.recv_timeout(HANG).expect("each handler starts its threads");
+                || looking.join()
+            })
+            .expect("no look panics");
+        }
+        eventually("no connection lingers on while its client is silent", || served.server.stats().lingering == 0);
+        drop(clients);
+    }
+    served.stop();
 }
