@@ -1,35 +1,19 @@
-//! What the pages for learners point at is there: functions, files, other pages.
+//! What the pages point at is there: functions, files, other pages and their headings.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::support::pages::{lessons, read, root};
+use crate::support::pages::{read, root};
 
-/// The pages of docs/, README, and the lessons in both languages.
+/// README, CONTRIBUTING and every page of docs/, those in its folders included.
 fn pages() -> Vec<PathBuf> {
-    let single = [
-        "README.md",
-        "CONTRIBUTING.md",
-        "docs/index.md",
-        "docs/design.md",
-        "docs/defaults.md",
-        "docs/reference.md",
-        "docs/stability.md",
-        "docs/std.md",
-        "docs/recipes.md",
-        "docs/embedding.md",
-        "docs/reliability.md",
-        "docs/twins.md",
-        "docs/node.md",
-        "docs/tour.md",
-        "docs/wishes.md",
-        "docs/others.md",
-        "docs/lessons/README.md",
-        "docs/zh/README.md",
-        "docs/zh/landline.md",
-        "docs/zh/node.md",
-    ];
-    let mut pages: Vec<_> = single.iter().map(|page| root().join(page)).collect();
-    pages.extend(["docs/lessons", "docs/zh"].into_iter().flat_map(lessons));
+    let mut pages = vec![root().join("README.md"), root().join("CONTRIBUTING.md")];
+    for folder in ["docs", "docs/lessons", "docs/zh"] {
+        let entries = fs::read_dir(root().join(folder)).expect("the folder is there");
+        let paths = entries.map(|entry| entry.expect("a file").path());
+        pages.extend(paths.filter(|path| path.extension().is_some_and(|extension| extension == "md")));
+    }
+    pages.sort();
     pages
 }
 
@@ -37,8 +21,8 @@ fn pages() -> Vec<PathBuf> {
 fn placed(page: &str) -> Vec<(&str, &str)> {
     let pieces: Vec<&str> = page.split('`').collect();
     let between = |piece: &str| matches!(piece, " in " | "（");
-    let is_file = |piece: &str| piece.ends_with(".rs");
-    let triples = pieces.windows(3).skip(1).step_by(2).filter(|triple| between(triple[1]) && is_file(triple[2]));
+    let triples =
+        pieces.windows(3).skip(1).step_by(2).filter(|triple| between(triple[1]) && triple[2].ends_with(".rs"));
     triples.map(|triple| (triple[0], triple[2])).collect()
 }
 
@@ -60,13 +44,42 @@ fn has(source: &str, name: &str) -> bool {
     of_owner && (is_item || is_variant)
 }
 
-/// Where a page's links lead, those to other sites left out.
-fn links(page: &str) -> Vec<&str> {
-    let targets = page.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next());
-    targets.filter(|target| !target.is_empty() && !target.contains("://")).collect()
+/// Where a page's links and pictures lead, as file and heading. Those on other sites are left out.
+fn links(page: &str) -> Vec<(&str, &str)> {
+    let inline = page.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+    let defined = page.lines().filter(|line| line.starts_with('[')).filter_map(|line| Some(line.split_once("]: ")?.1));
+    let ours = inline.chain(defined).filter(|target| !target.contains("://"));
+    ours.map(|target| target.split_once('#').unwrap_or((target, ""))).collect()
 }
 
-/// Ensures that every function and file that the pages name exists, and every page they link to.
+/// The names that a page's headings have in links.
+fn headings(page: &str) -> Vec<String> {
+    let mut is_code = false;
+    let lines = page.lines().filter(|line| {
+        is_code ^= line.starts_with("```");
+        !is_code && line.starts_with('#')
+    });
+    let named = |c: char| match c {
+        ' ' => Some('-'),
+        c if c.is_alphanumeric() || "-_".contains(c) => Some(c.to_ascii_lowercase()),
+        _ => None,
+    };
+    lines.map(|line| line.trim_start_matches('#').trim().chars().filter_map(named).collect()).collect()
+}
+
+/// Whether a link leads to a file that is there and to one of its headings. A link on a page of docs/ stays in docs/, since
+/// the book has nothing else.
+fn leads(from: &Path, file: &str, heading: &str) -> bool {
+    let target = if file.is_empty() { from.to_owned() } else { from.with_file_name(file) };
+    let Ok(target) = target.canonicalize() else {
+        return false;
+    };
+    let docs = root().join("docs").canonicalize().expect("the folder is there");
+    let is_inside = !from.starts_with(root().join("docs")) || target.starts_with(docs);
+    is_inside && (heading.is_empty() || headings(&read(&target)).iter().any(|named| named == heading))
+}
+
+/// Ensures that every function and file that the pages name exists, and every page, heading and picture they link to.
 #[test]
 fn what_the_pages_point_at_is_there() {
     let known =
@@ -77,6 +90,10 @@ fn what_the_pages_point_at_is_there() {
         assert_eq!(has(known, name), is, "the reader of sources can tell: {name}");
     }
     assert!(!has(known, "Server::read") && !has(known, "LINGER"), "it reads whole words, and whose they are");
+
+    let known = "[a](b.md#c) ![d](e.svg) [f][g]\n\n[g]: h.md\n\n## `A`, b_c (d)\n\n```\n# no\n```\n";
+    assert_eq!(links(known), [("b.md", "c"), ("e.svg", ""), ("h.md", "")], "the reader of pages finds every link");
+    assert_eq!(headings(known), ["a-b_c-d"], "it names headings as their pages do, and reads no code");
 
     let (mut names, mut wrong) = (0, Vec::new());
     for path in pages() {
@@ -97,9 +114,8 @@ fn what_the_pages_point_at_is_there() {
                 .filter(|file| *file != "src/main.rs" && !root().join(file).exists())
                 .map(|file| format!("{shown}: {file}")),
         );
-        let folder = path.parent().unwrap_or(Path::new(""));
-        let lost = links(&page).into_iter().filter(|target| !folder.join(target).exists());
-        wrong.extend(lost.map(|target| format!("{shown}: link to {target}")));
+        let lost = links(&page).into_iter().filter(|(file, heading)| !leads(&path, file, heading));
+        wrong.extend(lost.map(|(file, heading)| format!("{shown}: link to {file}#{heading}")));
     }
     assert!(names > 80, "the pages name what they show: {names}");
     assert_eq!(wrong, Vec::<String>::new(), "these are pointed at and are not there");
