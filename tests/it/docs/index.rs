@@ -79,6 +79,17 @@ fn leads(from: &Path, file: &str, heading: &str) -> bool {
     is_inside && (heading.is_empty() || headings(&read(&target)).iter().any(|named| named == heading))
 }
 
+/// Ensures that the book's table of contents lists every page of docs/ once.
+#[test]
+fn the_book_has_every_page() {
+    let docs = root().join("docs");
+    let contents = read(&docs.join("SUMMARY.md"));
+    for page in pages().iter().filter(|page| page.starts_with(&docs) && !page.ends_with("SUMMARY.md")) {
+        let name = page.strip_prefix(&docs).expect("it is there").display().to_string();
+        assert_eq!(contents.matches(&format!("]({name})")).count(), 1, "docs/SUMMARY.md lists each page once: {name}");
+    }
+}
+
 /// Ensures that every function and file that the pages name exists, and every page, heading and picture they link to.
 #[test]
 fn what_the_pages_point_at_is_there() {
