@@ -132,7 +132,7 @@ fn threads_that_look_while_a_connection_ends_do_not_hold_it_up() {
             let looking = thread::spawn(move || while copy.available().is_ok() {});
             tell.send(looking).expect("the test waits for the threads");
         }
-        // The end comes in the middle of their looks.
+        // Not a bound: the end comes in the middle of their looks.
         thread::park_timeout(Duration::from_micros(300));
         Ok(())
     });
