@@ -28,7 +28,12 @@ fn what_the_page_on_reliability_names_exists() {
     }
 
     let mut numbers = 1..;
-    for row in page.lines().skip_while(|line| !line.starts_with("| | what breaks")).skip(2) {
+    for row in page
+        .lines()
+        .skip_while(|line| !line.starts_with("| | what breaks"))
+        .skip(2)
+        .take_while(|line| line.starts_with('|'))
+    {
         let cells: Vec<_> = row.trim_matches('|').split('|').map(str::trim).collect();
         assert_eq!(cells[0].parse().ok(), numbers.next(), "the rows are numbered: {row}");
         let reason = cells[3].strip_prefix("none: ").is_some_and(|why| !why.is_empty());

@@ -31,6 +31,9 @@ impl Counts {
         let mut parts = text.split("](");
         let first = parts.next().unwrap_or_default().to_owned();
         let text = parts.fold(first, |text, part| text + "]" + part.split_once(')').map_or("", |(_, rest)| rest));
+        let mut parts = text.split("][");
+        let first = parts.next().unwrap_or_default().to_owned();
+        let text = parts.fold(first, |text, part| text + "]" + part.split_once(']').map_or("", |(_, rest)| rest));
         let words: Vec<&str> = text.split_whitespace().collect();
         let ending =
             |ends: &[char]| words.iter().filter(|word| word.trim_end_matches([')', '*']).ends_with(ends)).count();
@@ -58,7 +61,9 @@ impl Counts {
             };
             let is_fence = line.starts_with("```");
             is_code = is_code != is_fence;
-            let is_prose = !is_code && !is_fence && !line.is_empty() && !line.starts_with(['|', '#', '<']);
+            let is_target = line.starts_with('[') && line.contains("]: ");
+            let is_prose =
+                !is_code && !is_fence && !is_target && !line.is_empty() && !line.starts_with(['|', '#', '<']);
             let is_item = line.starts_with("- ") || line.split_once(". ").is_some_and(|(n, _)| n.parse::<u8>().is_ok());
             if (!is_prose || is_item) && !paragraph.is_empty() {
                 self.add(&format!("{name}:{begin}"), &std::mem::take(&mut paragraph));
@@ -120,7 +125,7 @@ fn prose_is_counted() {
     let mut counts = Counts::default();
     counts.add_file(
         "a.md",
-        "# Who?\n\nOne: `a; b` [c](who.md), two\nwords. And who\ngoes on?\n\n```\nwho: x;\n```\n| who; |\n- x\n- y\n",
+        "# Who?\n\nOne: `a; b` [c](who.md), [two][who.md]\nwords. And who\ngoes on?\n\n[who.md]: who.md\n\n```\nwho: x;\n```\n| who; |\n- x\n- y\n",
     );
     let persons = vec!["a.md:3: who".to_owned(), "a.md:3: goes on".to_owned()];
     assert_eq!(counts, Counts { words: 13, sentences: 4, joints: 1, persons });

@@ -28,7 +28,7 @@ fn every_wish_has_a_program() {
     let lacking: Vec<usize> = (0..sections.len())
         .filter(|at| {
             let shared = sections[*at..].iter().find(|(_, section)| section.trim().lines().count() > 1);
-            !shared.is_some_and(|(_, text)| text.contains("```rust\n") || text.contains("](recipes.md#"))
+            !shared.is_some_and(|(_, text)| text.contains("```rust\n") || text.contains("][recipes.md#"))
         })
         .map(|at| numbers[at])
         .collect();

@@ -158,10 +158,11 @@ fn pictures_stand_alone_and_are_shown() {
     let pages: Vec<_> = ["docs/lessons", "docs/zh"].into_iter().flat_map(lessons).map(|path| read(&path)).collect();
     for path in files("svg") {
         let (svg, name) = (read(&path), path.file_name().expect("it has a name").to_string_lossy());
-        // `![What it shows](04-fin.svg)`
+        // `![What it shows][04-fin.svg]`, or with parentheses.
         let images = pages.iter().flat_map(|page| page.split("![").skip(1));
-        let images = images.filter_map(|image| image.split_once(')')?.0.split_once("]("));
-        let words: Vec<_> = images.filter(|(_, file)| file.ends_with(&*name)).map(|(words, _)| words).collect();
+        let images = images.filter_map(|image| image.split_once(".svg")?.0.split_once(']'));
+        let words: Vec<_> =
+            images.filter(|(_, file)| file[1..] == name[..name.len() - 4]).map(|(words, _)| words).collect();
         assert!(!words.is_empty(), "{name}: a lesson shows it");
         assert!(words.iter().all(|words| words.len() > 20), "{name}: words say what it shows: {words:?}");
         assert!(svg.contains("<text") && svg.contains(STYLE), "{name}: text, in colours for a dark page too");
@@ -170,7 +171,7 @@ fn pictures_stand_alone_and_are_shown() {
         }
     }
     for lesson in lessons("docs/lessons") {
-        assert!(read(&lesson).contains(".svg)"), "{}: each lesson has a picture", lesson.display());
+        assert!(read(&lesson).contains(".svg]"), "{}: each lesson has a picture", lesson.display());
     }
 }
 
