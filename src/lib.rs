@@ -1,3 +1,4 @@
+#![cfg_attr(all(doc, not(doctest)), doc = include_str!("guide/links.md"))]
 //! Node's `net` and `dgram` for Rust programs that block. TCP servers, clients and UDP sockets, one thread for each
 //! connection.
 //!
@@ -40,6 +41,8 @@
 //!
 //! # Threads
 //!
+//! ![Three clients are connected, each to a thread of its own. A fourth client finds the server full.][server.svg]
+//!
 //! A server has one thread for each open connection and a few that wait for the next client. The thread that accepts a
 //! client also serves it. Before it does, it makes sure that another thread is accepting. No connection changes
 //! threads, and a thread whose client has gone accepts again. The handler runs on its connection's thread, so blocking
@@ -72,23 +75,28 @@
 //!
 //! # Further reading
 //!
-//! - docs/tour.md shows every part in short and lists the examples. docs/wishes.md has what people ask of std's
-//!   sockets in public, and a program for each wish.
-//! - docs/lessons/ (in Chinese docs/zh/) teaches sockets in twelve lessons, from a first server to many machines.
-//! - docs/design.md says why it is made as it is, docs/index.md which function shows which idea, docs/defaults.md every
-//!   default, docs/reference.md every error code, what blocks, what wakes it and every fixed interval,
-//!   docs/stability.md what is stable. docs/benchmarks.md has the speed beside other libraries.
-//! - docs/node.md lists each option, method and event of Node's, its name here and the test that proves it. It says
-//!   where and why landline differs, and has the programs of a Node tutorial with their counterparts.
-//! - docs/std.md does the same for std's sockets, call by call, with the kinds of errors. docs/others.md is a short
-//!   table for Go, tokio and Python.
-//! - docs/recipes.md has TLS, WebSockets, JSON, a GUI, a pool, CONNECT, handlers that are not `Sync`, a server for a
-//!   test, logs, metrics and Ctrl+C, in few lines each. docs/twins.md has the examples beside plain std.
-//! - docs/reliability.md lists what was done to break it, with loom, fuzzing, a stampede and 10,000 connections at
-//!   once. It has a test for each of thirty known pitfalls.
-//! - docs/embedding.md says what a host program may rely on about signals, output, threads, globals and unloading.
-//! - docs/platforms.md lists what differs between systems. Linux is tested, Windows under Wine. Others have been
-//!   type-checked only.
+//! These are the pages of docs/, in the module [`guide`].
+//!
+//! - [The tour](guide::tour) shows every part in short and lists the examples.
+//! - [The lessons](guide::lessons) (in Chinese docs/zh/) teach sockets, from a first server to many machines.
+//! - [Design](guide::design) says why it is made as it is, [the index](guide::index) which function shows which idea,
+//!   [defaults](guide::defaults) every default, [reference](mod@guide::reference) every error code, what blocks, what
+//!   wakes it and every fixed interval, [stability](guide::stability) what is stable. docs/benchmarks.md has the speed
+//!   beside other libraries.
+//! - [Coming from Node](guide::node) lists each option, method and event of Node's, its name here and the test that
+//!   proves it. It says where and why landline differs, and has the programs of a Node tutorial with their
+//!   counterparts.
+//! - [Coming from std](guide::std) does the same for std's sockets, call by call, with the kinds of errors. [A short
+//!   table](guide::others) is for Go, tokio and Python. [Asked for in std](guide::wishes) has what people miss there.
+//! - [Recipes](guide::recipes) has TLS, WebSockets, JSON, a GUI, a pool, CONNECT, handlers that are not `Sync`, a
+//!   server for a test, logs, metrics and Ctrl+C, in few lines each. [Twins](guide::twins) has the examples beside plain
+//!   std.
+//! - [Reliability](guide::reliability) lists what was done to break it, with loom, fuzzing, a stampede and 10,000
+//!   connections at once. It has a test for each of thirty known pitfalls.
+//! - [Embedding](guide::embedding) says what a host program may rely on about signals, output, threads, globals and
+//!   unloading.
+//! - [Platforms](guide::platforms) lists what differs between systems. Linux is tested. Windows, macOS and FreeBSD have
+//!   been type-checked only.
 //! - Each program in examples/ says what to type and what it prints.
 
 #![warn(clippy::print_stdout, clippy::print_stderr, clippy::unwrap_used)]
@@ -123,6 +131,8 @@ mod sys;
 mod thread;
 
 pub mod dgram;
+#[cfg(all(doc, not(doctest)))]
+pub mod guide;
 pub mod net;
 
 #[cfg(feature = "channel")]

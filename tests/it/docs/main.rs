@@ -7,6 +7,7 @@ mod support;
 mod bounds;
 mod defaults;
 mod errors;
+mod guide;
 mod house;
 mod index;
 mod node;
