@@ -95,7 +95,7 @@
 //!   connections at once. It has a test for each of thirty known pitfalls.
 //! - [Embedding](guide::embedding) says what a host program may rely on about signals, output, threads, globals and
 //!   unloading.
-//! - [Platforms](guide::platforms) lists what differs between systems. Linux is tested. Windows, macOS and FreeBSD have
+//! - [Platforms](guide::platforms) lists what differs between systems. Linux is tested, Windows under Wine. Others have
 //!   been type-checked only.
 //! - Each program in examples/ says what to type and what it prints.
 
