@@ -38,12 +38,12 @@ impl BlockList {
     /// 1918), loopback and link-local IPv4, and loopback, link-local and unique local (RFC 4193) IPv6, as in Node's
     /// constant of this name.
     ///
-    /// A client that must not connect to the inside of its own network blocks these and more. They are not all of the
-    /// addresses that are not routed on the internet. They leave out:
+    /// A client that must not connect to the inside of its own network blocks these and more. They do not cover every
+    /// address that the internet does not route. They leave out:
     ///
     /// - `0.0.0.0/8` and `::`, by which many systems reach this machine.
     /// - `100.64.0.0/10`, the shared address space (RFC 6598) of carriers and clouds.
-    /// - `64:ff9b::/96` and `2002::/16`, by which NAT64 and 6to4 reach IPv4 addresses, also private ones.
+    /// - `64:ff9b::/96` and `2002::/16`, by which NAT64 and 6to4 reach IPv4 addresses, including private ones.
     /// - Multicast and broadcast, and ranges for tests and documentation.
     ///
     /// Add those that matter, and the public addresses of your own network.
@@ -72,7 +72,7 @@ impl BlockList {
         BlockList::default()
     }
 
-    /// Adds one address. A rule of any kind that is in the list already becomes the newest.
+    /// Adds one address. Adding a rule, of any kind, that is already in the list makes it the newest.
     #[doc(alias = "addAddress")]
     pub fn add_address(&self, address: impl Into<IpAddr>) {
         let rule = Rule::Address(address.into());
@@ -205,8 +205,8 @@ impl BlockList {
     }
 
     /// Adds rules from their texts, newest first, as [`rules`](Self::rules) returns them. A text that is not a rule is
-    /// ignored, as in Node. Returns how many were rules. Compare the number if a rule that is left out would be a
-    /// danger.
+    /// ignored, as in Node. Returns how many were rules. Compare that with the number of strings if a missing rule
+    /// would be dangerous.
     ///
     /// ```
     /// let list = landline::BlockList::new();

@@ -69,10 +69,10 @@ impl Cancel {
     ///   stay open.
     /// - Threads in [`wait_timeout`](Cancel::wait_timeout) wake.
     ///
-    /// It ends them one after the other, and blocks until each has noticed. For a connect and a connection that takes
-    /// well below a millisecond on Linux. Where the system cannot wake a connect(2), the call that started it returns
-    /// all the same. For a server and a datagram socket it takes as long as their `close` does. On Linux that is
-    /// usually well below a millisecond, up to 2 s for some adopted sockets that nothing wakes, and as long as the
+    /// It ends them one after the other, and blocks until each has noticed. On Linux that takes well below a
+    /// millisecond for a connect or a connection. Where the system cannot wake a connect(2), the call that started it
+    /// returns all the same. For a server and a datagram socket it takes as long as their `close` does. On Linux that
+    /// is usually well below a millisecond, up to 2 s for some adopted sockets that nothing wakes, and as long as the
     /// `report` hook takes. It may be called on any thread and in callbacks, but not in a signal handler. Calling it
     /// twice is harmless.
     #[doc(alias = "abort")]

@@ -54,13 +54,13 @@ impl Limit {
     /// The same limit with at most `max` slots for each address. An address is one of IPv4, also if it is IPv4-mapped,
     /// or the /64 of an IPv6 address, as in
     /// [`max_connections_per_address`](crate::net::ServerOptions::max_connections_per_address). The handle that this
-    /// returns, and its clones, count addresses. Handles that were cloned before count in all alone.
+    /// returns, and its clones, count addresses. Handles cloned before this call count only the total.
     pub fn per_address(self, max: usize) -> Limit {
         Limit { addresses: Some(Addresses::new(max)), ..self }
     }
 
     /// Takes a slot for a client from that address. Dropping the [`Slot`] gives it back. `None` is for things without
-    /// an address, which count in all alone. It does not block.
+    /// an address, which count only toward the total. It does not block.
     ///
     /// ```
     /// use landline::{Limit, dgram};

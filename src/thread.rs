@@ -1,4 +1,4 @@
-//! Threads with a name, a count and a stack that is large enough.
+//! Threads that are named, counted and given a large enough stack.
 
 use std::borrow::Cow;
 use std::panic::{RefUnwindSafe, UnwindSafe};

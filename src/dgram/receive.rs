@@ -37,13 +37,14 @@ pub struct RemoteInfo {
 }
 
 impl RemoteInfo {
-    /// The sender. An IPv4 sender has its IPv4 address on a dual-stack socket too. A link-local sender has a zone.
+    /// The sender. An IPv4 sender is given by its plain IPv4 address, even on a dual-stack socket. A link-local sender
+    /// has a zone.
     #[doc(alias = "port")]
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// The datagram's size in bytes, also if the buffer was smaller.
+    /// The datagram's size in bytes, even if the buffer was smaller.
     pub fn size(&self) -> usize {
         self.size
     }
@@ -88,12 +89,12 @@ impl Socket {
     /// As [`recv`](Socket::recv), but waits for at most `timeout`.
     ///
     /// Different threads may use different timeouts at once. A timeout that differs from the last one costs a system
-    /// call. For an [adopted](super::SocketOptions::adopt) socket each timeout costs two. Time during which the machine
-    /// is suspended may not count.
+    /// call. For an [adopted](super::SocketOptions::adopt) socket each timeout costs two. Whether time in which the
+    /// machine is suspended counts depends on the system.
     ///
     /// # Errors
-    /// `TimedOut` if nothing arrived in time. Nothing is lost by it. Datagrams of blocked senders, or of others than
-    /// the peer, delay it by at most a millisecond. Otherwise those of [`recv`](Socket::recv).
+    /// `TimedOut` if nothing arrived in time. Nothing is lost by it. Datagrams from blocked senders, or from any
+    /// address but the peer's, delay it by at most a millisecond. Otherwise those of [`recv`](Socket::recv).
     #[doc(alias = "set_read_timeout")]
     pub fn recv_timeout<'b>(
         &self,
@@ -106,8 +107,8 @@ impl Socket {
 
     /// As [`recv`](Socket::recv), but does not block.
     ///
-    /// If another thread takes the datagram that this one has just seen, it may wait for a tick of the system's clock,
-    /// 1 to 10 ms.
+    /// If another thread takes the datagram that this call has just seen, this call may wait for a tick of the system's
+    /// clock, 1 to 10 ms.
     ///
     /// # Errors
     /// `WouldBlock`, `recvmsg EAGAIN`, if no datagram has arrived. Also if a millisecond brought only datagrams of

@@ -1,5 +1,5 @@
-//! What can be changed on an open socket. The functions at the end change it. The methods also record it for the socket
-//! that `disconnect` makes.
+//! Settings that can be changed on an open socket. The functions of `udp` change them. The methods here also record
+//! each for the socket that `disconnect` makes.
 
 use std::io;
 use std::sync::Arc;
@@ -69,7 +69,7 @@ impl Socket {
     }
 
     /// How many bytes the system keeps until they are received, as the system reports it, `SO_RCVBUF`. Linux reports
-    /// double of what it granted, for its own needs.
+    /// twice what it granted, since it adds room for its own bookkeeping.
     ///
     /// # Errors
     /// `ERR_SOCKET_DGRAM_NOT_RUNNING` once closed.
@@ -79,7 +79,7 @@ impl Socket {
         Ok(size.map_err(|error| Error::buffer_size(udp::RECV, &Error::call(udp::RECV, &error)))?)
     }
 
-    /// Asks for another receive buffer, `SO_RCVBUF`. [`recv_buffer_size`](Self::recv_buffer_size) says what was
+    /// Asks for a receive buffer of this size, `SO_RCVBUF`. [`recv_buffer_size`](Self::recv_buffer_size) says what was
     /// granted, which may be less without an error. Default: 4 MiB, or as much of it as the system grants.
     ///
     /// # Errors
@@ -93,8 +93,8 @@ impl Socket {
         Ok(())
     }
 
-    /// How many bytes the system keeps until they are sent, as the system reports it, `SO_SNDBUF`. Linux reports double
-    /// of what it granted.
+    /// How many bytes the system keeps until they are sent, as the system reports it, `SO_SNDBUF`. Linux reports twice
+    /// what it granted.
     ///
     /// # Errors
     /// `ERR_SOCKET_DGRAM_NOT_RUNNING` once closed.
@@ -104,8 +104,8 @@ impl Socket {
         Ok(size.map_err(|error| Error::buffer_size(udp::SEND, &Error::call(udp::SEND, &error)))?)
     }
 
-    /// Asks for another send buffer, `SO_SNDBUF`. [`send_buffer_size`](Self::send_buffer_size) says what was granted.
-    /// Default: the system's, or 65,535 where that is less.
+    /// Asks for a send buffer of this size, `SO_SNDBUF`. [`send_buffer_size`](Self::send_buffer_size) says what was
+    /// granted. Default: the system's, or 65,535 where that is less.
     ///
     /// # Errors
     /// `ERR_SOCKET_BAD_BUFFER_SIZE` for 0, `ERR_SOCKET_BUFFER_SIZE` if the system refuses,

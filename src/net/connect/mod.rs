@@ -102,14 +102,14 @@ impl SocketOptions {
 
     /// Lets `cancel` end the connect or the connection at any time. A connect in progress fails with `ABORT_ERR`: on
     /// Linux well within a millisecond, or about 10 ms if it waits for room in the backlog of a Unix socket. A
-    /// connected socket is destroyed, and its blocked and later calls fail with `ABORT_ERR` too. If it was fired
-    /// before, the connect fails at once. Default: none.
+    /// connected socket is destroyed, and its blocked and later calls fail with `ABORT_ERR` too. If `cancel` was called
+    /// off earlier, the connect fails at once. Default: none.
     #[doc(alias = "signal")]
     pub fn cancel(self, cancel: &Cancel) -> SocketOptions {
         SocketOptions { cancel: Some(cancel.clone()), ..self }
     }
 
-    /// Looks up names by `f`, which gets the name and the family asked for, if any. It returns addresses in the order
+    /// Looks up names with `f`, which gets the name and the family asked for, if any. It returns addresses in the order
     /// in which to try them. Their zone counts, their port does not. For a name that does not exist it returns no
     /// address, or an error of kind `NotFound`. Its other errors become errors of the connect. Default: the system's
     /// resolver, getaddrinfo(3).
@@ -117,7 +117,7 @@ impl SocketOptions {
     /// IP addresses, with or without a zone, are not looked up. Names that are not ASCII are passed to `f` unchanged.
     /// The system's resolver never gets them. `f` may run on a thread of its own, see
     /// [`connect_timeout`](Self::connect_timeout). If it connects by name itself, give that connect a time limit:
-    /// otherwise 16 look-ups that wait for further look-ups block forever.
+    /// otherwise, once 16 look-ups each wait for a further one, all of them block forever.
     ///
     /// ```
     /// use landline::net::{Server, SocketOptions};
@@ -173,8 +173,8 @@ impl SocketOptions {
     }
 
     /// The local IP address to connect from, as text or as [`IpAddr`]: bind(2). It may have a zone, the name or number
-    /// of an interface: `fe80::1%eth0`. Of a name or list, only the first address of its family is used. `::` and
-    /// `0.0.0.0` mean any, in both families. Default: the system's choice.
+    /// of an interface: `fe80::1%eth0`. If the target is a name or a list, only its first address of that family is
+    /// used. `::` and `0.0.0.0` mean any, in both families. Default: the system's choice.
     ///
     /// Without [`local_port`](Self::local_port), bind(2) takes a port that no other connection of this machine has,
     /// since no safe call sets `IP_BIND_ADDRESS_NO_PORT`. After about 28,000 connections none is left. Linux can share
@@ -278,8 +278,8 @@ impl SocketOptions {
         self
     }
 
-    /// See [`Socket::set_user_timeout`]. [`connect`](Self::connect) fails, naming the option, if the system cannot take
-    /// the time. Default: the system's.
+    /// See [`Socket::set_user_timeout`]. [`connect`](Self::connect) fails, naming the option, if the system cannot
+    /// accept that value. Default: the system's.
     pub fn user_timeout(mut self, time: impl Into<Option<Duration>>) -> SocketOptions {
         self.connection.settings.user_timeout = Some(time.into().unwrap_or_default());
         self
@@ -339,7 +339,7 @@ impl SocketOptions {
 
     /// The first part of the names of the threads that the socket starts: those of [`events`](Socket::events), of an
     /// [outbox](Socket::outbox) and of [`relay`](Socket::relay). The role of the thread and the peer's address follow.
-    /// Threads that connect keep `landline`. Default: `landline`.
+    /// The names of threads that connect always begin with `landline`. Default: `landline`.
     pub fn thread_name(mut self, name: impl Into<Cow<'static, str>>) -> SocketOptions {
         self.threads.thread_name = name.into();
         self
@@ -359,7 +359,7 @@ impl SocketOptions {
     ///
     /// Blocks as long as the look-up and the attempts take, but no longer than
     /// [`connect_timeout`](Self::connect_timeout) and [`cancel`](Self::cancel) allow. Without them, the system gives up
-    /// an attempt without an answer after about two minutes.
+    /// on an unanswered attempt after about two minutes.
     ///
     /// # Platform
     /// Linux can interrupt a connect(2), so no thread and no socket of an attempt is left when this returns. On other
@@ -387,7 +387,7 @@ impl SocketOptions {
     /// - `bind ENOENT`, `bind EACCES`: the folder of the local path does not exist or is not writable.
     /// - `ERR_INVALID_ARG_VALUE`: a local address or port and the path of a Unix socket, or a local path and any other
     ///   endpoint.
-    /// - An error that names the wrong option or endpoint. No socket was made.
+    /// - For an invalid option or endpoint, an error that names it. No socket was made.
     #[doc(alias = "createConnection")]
     pub fn connect(&self, to: impl Into<Endpoint>) -> io::Result<Socket> {
         let result = self.try_connect(to.into());

@@ -94,7 +94,8 @@ impl Server {
     /// `panic = "abort"`. Clones of the socket are closed when the handler returns.
     ///
     /// One thread serves many connections, one after another. A value in a `thread_local!` is still there for the next
-    /// client. Keep state in variables of the handler, or clear it by a value whose `Drop` does so.
+    /// client. Keep the state of a client in local variables of the handler, or clear it with a value whose `Drop` does
+    /// so.
     ///
     /// Turn an error of another crate, or of `parse()`, into the handler's by [`io::Error::other`]:
     ///
@@ -316,7 +317,8 @@ impl Server {
     /// of a connection closes it.
     ///
     /// [`connections`](Self::connections) counts a client when it gets its slot, a moment before this lists it. A
-    /// program that must send to every client waits for the length of this list, not for the count.
+    /// program that must send to every client should wait until this list has the length that is expected, not for the
+    /// count.
     pub fn sockets(&self) -> Vec<Socket> {
         let mut sockets = Vec::new();
         for open in self.inner.registry.open(&[]) {
@@ -331,8 +333,8 @@ impl Server {
     /// [backlog](crate::net::ServerOptions::backlog). Works on Linux, from /proc/net/tcp and tcp6. `None` on other
     /// systems, if /proc cannot be read, for a Unix socket, and once closed.
     ///
-    /// Each call reads a table of every socket on the machine. Once a second is often enough. `close` does not wait for
-    /// it. A number that stays high means that accepting is too slow, or waits for a slot
+    /// Each call reads a table of every socket on the machine. Do not call it more often than about once a second.
+    /// `close` does not wait for it. A number that stays high means that accepting is too slow, or waits for a slot
     /// ([`WhenFull::Wait`](crate::net::WhenFull::Wait)) or a descriptor.
     pub fn queued(&self) -> Option<usize> {
         // Uses the inode alone, without a lock or the listener itself, so that a `close` meanwhile frees the port at

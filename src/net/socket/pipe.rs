@@ -67,19 +67,20 @@ impl Socket {
     }
 }
 
-/// Copies bytes both ways between two sockets until both have ended, as a proxy does. Each end is passed on when it
-/// comes. [`bytes_read`](Socket::bytes_read) and [`bytes_written`](Socket::bytes_written) count the bytes.
+/// Copies bytes both ways between two sockets until both have ended, as a proxy does. When one side ends, that is
+/// passed on at once. [`bytes_read`](Socket::bytes_read) and [`bytes_written`](Socket::bytes_written) count the bytes.
 ///
 /// Blocks until both have ended. One direction runs on the calling thread, the other on a new thread. When a server
 /// that accepted one of the connections [shuts down](crate::net::Server::shutdown), the relay continues while bytes
 /// pass, at most for the shutdown's time.
 ///
 /// # Errors
-/// - The first error of either direction. Both connections are reset by RST, so that neither peer takes a part for the
-///   whole, and the error is [reported](crate::Report::Failed) for each. A Unix socket has no RST, and its peer sees an
-///   end.
+/// - The first error of either direction. Both connections are reset by RST, so that neither peer mistakes truncated
+///   data for all of it, and the error is [reported](crate::Report::Failed) for each. A Unix socket has no RST, and its
+///   peer sees an end.
 /// - Kind `ConnectionAborted` after a timeout or a shutdown. Both reset the connections. A shutdown is not reported. A
-///   timeout is not a tick here, so remove read timeouts that were set for a header.
+///   timeout ends the relay and cannot be continued. So first remove any read timeout, such as one set to read a
+///   header.
 /// - The system's error if the thread cannot be started. Nothing was changed then.
 pub fn relay(a: &Socket, b: &Socket) -> io::Result<()> {
     both_ways(b, || carry(a, b), || carry(b, a))
@@ -91,8 +92,9 @@ fn carry(from: &Socket, to: &Socket) -> io::Result<()> {
 
 impl Socket {
     /// Like [`relay`], with any reader and writer in place of the other socket: a serial port, the two halves of a TLS
-    /// stream, a program's output and input. The peer's bytes go to `writer`, and those of `reader` go to the peer. At
-    /// the peer's end `writer` is flushed and dropped. At the end of `reader` our direction is [ended](Self::end).
+    /// stream, a program's output and input. The peer's bytes go to `writer`, and those of `reader` go to the peer.
+    /// When the peer ends, `writer` is flushed and dropped. When `reader` ends, our sending
+    /// direction is [ended](Self::end).
     ///
     /// Blocks until both have ended. `writer` is used on the calling thread, and flushed after each piece. `reader` is
     /// used on a new thread.
