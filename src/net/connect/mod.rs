@@ -774,13 +774,19 @@ fn of_family(list: &[SocketAddr], family: Option<Family>) -> Result<Vec<SocketAd
 
 /// The order to try addresses in (RFC 8305, 4). The families alternate, beginning with that of the first address.
 /// Within a family the order stays.
-fn interleave(mut addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
+fn interleave(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
+    let first = addresses.first().is_some_and(SocketAddr::is_ipv4);
     let mut turns = Vec::with_capacity(addresses.len());
-    let mut is_v4 = addresses.first().is_some_and(SocketAddr::is_ipv4);
-    while !addresses.is_empty() {
-        let next = addresses.iter().position(|at| at.is_ipv4() == is_v4).unwrap_or(0);
-        turns.push(addresses.remove(next));
-        is_v4 = !is_v4;
+    let (mut same, mut other) = (Vec::new(), Vec::new());
+    for at in addresses {
+        if at.is_ipv4() == first { same.push(at) } else { other.push(at) }
+    }
+    for nth in 0..same.len().max(other.len()) {
+        for family in [&same, &other] {
+            if let Some(at) = family.get(nth) {
+                turns.push(*at);
+            }
+        }
     }
     turns
 }
