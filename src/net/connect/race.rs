@@ -142,7 +142,7 @@ impl Race<'_> {
         Err(Ended::Failed)
     }
 
-    /// Gives up the oldest attempts until there is room for one more. Returns an attempt that succeeds meanwhile.
+    /// Gives up the oldest attempts until there is room for one more. Returns an attempt that succeeds before.
     fn make_room(&mut self) -> Result<Option<Attempt>, Ended> {
         while self.under_way >= AT_MOST {
             self.in_flight.give_up_oldest();

@@ -142,7 +142,7 @@ pub(crate) fn next_client<'a>(
                 match turn {
                     _ if server.is_closing() => return Ok(None),
                     None => return Err(crew.time_is_over()),
-                    // Meanwhile the server may have been claimed, or a client kept.
+                    // Since the last look the server may have been claimed, or a client kept.
                     Some(_) => continue,
                 }
             }

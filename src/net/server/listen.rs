@@ -147,8 +147,8 @@ impl ServerOptions {
     /// `systemd` does. For several listeners, as in `LISTEN_FDS`, there is the crate `listenfd`.
     ///
     /// The others can keep using it. [`close`](Server::close) closes only our descriptor, and wakes accepting threads
-    /// by connecting to the listener. A client that is accepted meanwhile is served. If clients connect at that moment,
-    /// one of our connections may stay in the queue, and the next accept gets a client that ends at once. Our
+    /// by connecting to the listener. A client that is accepted while it closes is served. If clients connect at that
+    /// moment, one of our connections may stay in the queue, and the next accept gets a client that ends at once. Our
     /// descriptor is made close-on-exec.
     ///
     /// Such a connection may not reach a listener of another network namespace, one bound to a device or to an address

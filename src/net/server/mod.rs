@@ -337,7 +337,7 @@ impl Server {
     /// `close` does not wait for it. A number that stays high means that accepting is too slow, or waits for a slot
     /// ([`WhenFull::Wait`](crate::net::WhenFull::Wait)) or a descriptor.
     pub fn queued(&self) -> Option<usize> {
-        // Uses the inode alone, without a lock or the listener itself, so that a `close` meanwhile frees the port at
+        // Uses the inode alone, without a lock or the listener itself, so that a `close` during it frees the port at
         // once.
         let inode = self.inner.inode.filter(|_| self.is_listening())?;
         // A listener on an IPv4 address may be an IPv6 socket.

@@ -141,10 +141,10 @@ impl ServerOptions {
     /// - A panic in it refuses that client only.
     ///
     /// Behind [load balancers](Self::proxy_protocol) it is called after the header, with the address in the header, and
-    /// the connection holds its slot meanwhile. It is not called if the header names no client. With [`WhenFull::Wait`]
-    /// the slots may be taken when it returns. The accepted client then waits for one, and its thread with it. A client
-    /// on a Unix socket has a path, which is usually empty. On other systems than Linux, the connections by which
-    /// `close` wakes the threads of a Unix socket look like such clients.
+    /// the connection holds its slot until it returns. It is not called if the header names no client. With
+    /// [`WhenFull::Wait`] the slots may be taken when it returns. The accepted client then waits for one, and its
+    /// thread with it. A client on a Unix socket has a path, which is usually empty. On other systems than Linux, the
+    /// connections by which `close` wakes the threads of a Unix socket look like such clients.
     ///
     /// ```
     /// use landline::RefusedBy;
@@ -613,7 +613,7 @@ pub enum WhenFull {
     /// its connect has succeeded, and the system keeps what it writes. When the backlog is full too, a connect takes a
     /// second or longer. As Go's `LimitListener`.
     ///
-    /// One thread at a time accepts, and only while a slot is free. If the limit is lowered meanwhile, that thread may
+    /// One thread at a time accepts, and only while a slot is free. If the limit is lowered while it accepts, it may
     /// keep one client until there is room. A program that calls [`accept`](crate::net::Server::accept) on the thread
     /// that uses the sockets blocks forever once it holds as many as the limit.
     ///

@@ -146,8 +146,8 @@ impl Server {
     /// running. Clients whose [PROXY header](crate::net::ServerOptions::proxy_protocol) has not arrived are refused at
     /// once, and count the same way.
     ///
-    /// Blocks for at most `grace` and about 50 ms (on Windows 550), or for as long as `close` does. `close` takes some tenths of a
-    /// second if thousands of clients are queued.
+    /// Blocks for at most `grace` and about 50 ms (on Windows 550), or for as long as `close` does. `close` takes some
+    /// tenths of a second if thousands of clients are queued.
     ///
     /// Callable from any thread, and several times. Two threads that call it at the same time each return what they
     /// saw.
@@ -210,7 +210,7 @@ impl Server {
             registry.cut(Outcome::Forced, &spared);
             still_running = wait_for_others(Deadline::after(LAST_MOMENT));
         }
-        // From the counters, which include connections that arrived or were forced by another shutdown meanwhile.
+        // From the counters, which include connections that arrived or were forced by another shutdown since.
         let (ended, forced) = registry.ends();
         let (ended, forced) = ((ended - ends.0) as usize, (forced - ends.1) as usize);
         ShutdownReport { finished: ended - forced, forced, still_running, elapsed: start.elapsed() }

@@ -238,7 +238,7 @@ struct Worker<'a, 'scope, 'env> {
 impl Crew for Worker<'_, '_, '_> {
     fn away(&self, call: &mut dyn FnMut()) {
         if self.workers.waiting.fetch_sub(1, SeqCst) == 1 {
-            // If no thread can be started, none accepts meanwhile.
+            // If no thread can be started, none accepts during the call.
             if matches!(self.workers.relieve(self.scope), Ok(false)) {
                 self.workers.tell_held_up();
             }

@@ -205,7 +205,7 @@ impl Socket {
         }
     }
 
-    /// Waits by `wait`. Delivers `Timeout` meanwhile.
+    /// Waits by `wait`, and delivers `Timeout` while it waits.
     fn hold(&self, f: OnEvent<'_>, wait: fn(&Connection, &mut Option<IdleMark>) -> io::Result<()>) -> io::Result<()> {
         let mut told = None;
         loop {
@@ -217,7 +217,7 @@ impl Socket {
     }
 
     /// Holds events back from [`each`](Socket::each) and channels, from the next event until
-    /// [`resume`](Socket::resume). They read nothing meanwhile. The peer's data fills the buffers, then its writes
+    /// [`resume`](Socket::resume). They read nothing until then. The peer's data fills the buffers, then its writes
     /// block. Blocking reads still work, and get every byte in order.
     ///
     /// If another thread pauses a loop that is reading, the loop puts back the piece it reads, for the next read on any

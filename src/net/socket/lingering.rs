@@ -291,7 +291,7 @@ impl Lingering {
         let mut state = self.state();
         let mut cut = Vec::new();
         for Entry { number, leaving } in due {
-            // None here means that it was cut meanwhile.
+            // None here means that it was cut during the look.
             match (state.list.binary_search_by_key(&number, |entry| entry.number), leaving) {
                 (Ok(at), Some(leaving)) => state.list[at].leaving = Some(leaving),
                 (Ok(at), None) => drop(state.list.remove(at)),

@@ -206,7 +206,7 @@ impl Connection {
         };
         match result {
             _ if self.is_closed() => Err(self.gone("read").into()),
-            // Reading was ended meanwhile, so this is our end and not the peer's.
+            // Reading was ended during the call, so this is our end and not the peer's.
             _ if self.has(READ_ENDED) => Ok(Some(0)),
             Ok(0) => match broken.clone() {
                 Some(error) => Err(error.into()),

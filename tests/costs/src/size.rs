@@ -8,7 +8,7 @@ use std::{env, fs};
 
 use crate::numbers::Figure;
 
-/// How much more a number may be: a small change is nobody's decision.
+/// How much more a number may be. A small change has no cause worth a decision.
 const TOLERANCE: f64 = 0.02;
 
 pub fn measure() -> io::Result<Option<Vec<Figure>>> {
