@@ -37,6 +37,12 @@ impl Deref for Message {
     }
 }
 
+impl AsRef<[u8]> for Message {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
 /// From the types that `Arc` takes, converted by an expression.
 macro_rules! from {
     ($($source:ty: |$given:ident| $bytes:expr;)*) => {$(
