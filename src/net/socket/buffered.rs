@@ -12,13 +12,18 @@ use crate::net::socket::write::{Data, length};
 /// A connection with a buffer for each direction, like std's `BufReader` and `BufWriter` in one. Made by
 /// [`Socket::buffered`].
 ///
-/// Written data is kept until the buffer of 8 KiB is full, until [`flush`](Write::flush), until the read buffer is
-/// empty and must be filled again, or until this is dropped. So a program that answers requests needs no flush: its
-/// answers leave, by one system call, before it waits for the next request.
+/// Written data is kept in a buffer of 8 KiB. It is sent:
+/// - when the buffer is full,
+/// - by [`flush`](Write::flush),
+/// - when the read buffer is empty and a read must wait for more,
+/// - when the `Buffered` is dropped.
 ///
-/// A tick (see [`Error::is_tick`]) loses nothing, in [`read_exact`](Read::read_exact),
-/// [`read_until`](BufRead::read_until) or a line. The next call begins with what had arrived. The same holds if the
-/// peer ends within a message.
+/// So a program that answers requests needs no flush: its answers are sent, with one system call, before it waits for
+/// the next request.
+///
+/// A timeout ([`Error::is_tick`]) in [`read_exact`](Read::read_exact), [`read_until`](BufRead::read_until) or the
+/// reading of a line loses nothing: the next call begins with what had arrived. The same is true if the stream ends in
+/// the middle of a message.
 ///
 /// ```
 /// use std::io::Write;
@@ -44,24 +49,26 @@ use crate::net::socket::write::{Data, length};
 ///
 /// # Other handles
 ///
-/// A connection has one `Buffered` at a time. Other handles may write, end and destroy the connection. Their data is
-/// sent before the data kept here. Data that they read is missing here, so let one thread read.
+/// A connection has at most one `Buffered` at a time. Other handles may write to the connection, end and destroy it.
+/// What they write is sent before the data that is still in the write buffer. What they read does not reach the
+/// `Buffered`, so let only one thread read.
 ///
-/// Dropping it gives received and unread data back to the connection. The next read, [`pipe`](Socket::pipe) or
-/// `Buffered` begins with it. Dropping also flushes, and blocks as [`flush`](Write::flush) does, unless the thread is
-/// panicking. A failure is [reported](crate::Report::Failed). [`into_inner`](Buffered::into_inner) does the same and
-/// returns the failure.
+/// Dropping the `Buffered` gives data that was received but not read back to the connection. The next read,
+/// [`pipe`](Socket::pipe) or `Buffered` begins with that data. Dropping also flushes, and blocks as
+/// [`flush`](Write::flush) does, unless the thread is panicking. If the flush fails, the error is
+/// [reported](crate::Report::Failed). [`into_inner`](Buffered::into_inner) does the same, but returns the error.
 ///
 /// # Errors
 ///
-/// Those of [`Socket::read`] and [`Socket::write_all`]. A flush before a read may fail too:
-/// - If it times out, the read returns that error, and the rest is kept.
-/// - After any other failure the written data is discarded and reading continues. The next write or flush returns the
-///   error, or the read that reaches the end. So the second request of a client that has sent two and disconnected is
-///   still read.
+/// Those of [`Socket::read`] and [`Socket::write_all`]. If a read flushes the write buffer first, the flush may fail
+/// too:
+/// - If the flush times out, the read returns that error, and the data that was not written is kept.
+/// - After any other error, the written data is discarded and reading continues. The error is returned by the next
+///   write or flush, or by the read that reaches the end of the stream. So if a client sends two requests and
+///   disconnects, the second request is still read.
 pub struct Buffered {
     socket: Socket,
-    /// Received and unread data is from `start` to `end`.
+    /// Data that was received but not read is from `start` to `end`.
     input: Vec<u8>,
     start: usize,
     end: usize,
@@ -81,11 +88,11 @@ const LARGEST_KEPT: usize = 64 * 1024;
 pub(crate) const LINE_LIMIT: usize = 64 * 1024;
 
 impl Socket {
-    /// Returns the connection with a buffer for each direction. See [`Buffered`].
+    /// Returns a [`Buffered`]: the connection with a buffer for each direction.
     ///
     /// # Errors
-    /// - `ERR_SOCKET_BUFFERED`, of kind `ResourceBusy`, while the connection has another `Buffered`. Each of two would
-    ///   get a part of the data. Drop the other, or call its [`into_inner`](Buffered::into_inner).
+    /// - `ERR_SOCKET_BUFFERED`, of kind `ResourceBusy`, while the connection already has a `Buffered`, because each of
+    ///   two would get only a part of the data. Drop the first, or call its [`into_inner`](Buffered::into_inner).
     /// - `NotConnected` once the socket is closed.
     #[doc(alias = "cork")]
     #[doc(alias = "uncork")]
@@ -110,24 +117,25 @@ impl Socket {
 
 /// Lines.
 impl Buffered {
-    /// The next line, without its LF or CRLF. `None` at the peer's end. Text before the end without a line end is the
-    /// last line. Blocks until a whole line has arrived.
+    /// Returns the next line, without its LF or CRLF. Returns `None` at the end of the stream. If the stream ends
+    /// without a line end, the text before the end is the last line. Blocks until a whole line has arrived.
     ///
     /// # Errors
-    /// - `InvalidData` if the line, without its line end, is longer than the [limit](Self::set_line_limit). It is not
-    ///   taken, so each further call fails too.
-    /// - `InvalidData` if it is not UTF-8. The next call returns the next line.
-    /// - Those of [`Buffered`]. After a tick the next call continues with what had arrived.
+    /// - `InvalidData` if the line, without its line end, is longer than the [limit](Self::set_line_limit). The line
+    ///   stays in the buffer, so each further call fails too.
+    /// - `InvalidData` if the line is not UTF-8. The next call returns the next line.
+    /// - Those of [`Buffered`]. After a timeout ([`Error::is_tick`]), the next call continues with what had arrived.
     pub fn next_line(&mut self) -> io::Result<Option<String>> {
         let line = self.next_line_bytes()?;
         line.map(|line| str::from_utf8(line).map(String::from).map_err(not_utf8)).transpose()
     }
 
-    /// Like [`next_line`](Self::next_line), in any encoding. Borrows the line from the buffer, without copying or
-    /// allocating. For text, [`read_line`](BufRead::read_line) into a reused `String` does not allocate either.
+    /// Returns the next line like [`next_line`](Self::next_line), but as bytes in any encoding. Borrows the line from
+    /// the buffer, without copying or allocating. For text, [`read_line`](BufRead::read_line) into a reused `String`
+    /// does not allocate either.
     ///
     /// # Errors
-    /// Those of `next_line`, except for UTF-8.
+    /// Those of `next_line`, except the error for a line that is not UTF-8.
     pub fn next_line_bytes(&mut self) -> io::Result<Option<&[u8]>> {
         let (line, end) = match self.whole_line()? {
             0 => return Ok(None),
@@ -138,8 +146,9 @@ impl Buffered {
         Ok(Some(line))
     }
 
-    /// An iterator over the following lines, as `io::Result<String>`. Each step is a [`next_line`](Self::next_line). It
-    /// continues after a tick and after a line that is not UTF-8. Any other error is the last step.
+    /// Returns an iterator over the following lines, as `io::Result<String>`. Each step calls
+    /// [`next_line`](Self::next_line). After a timeout ([`Error::is_tick`]), and after a line that is not UTF-8, the
+    /// iterator continues. Any other error is the last item.
     pub fn lines(mut self) -> impl Iterator<Item = io::Result<String>> {
         let mut is_over = false;
         std::iter::from_fn(move || {
@@ -155,12 +164,12 @@ impl Buffered {
         })
     }
 
-    /// Sets how long a line may be, in bytes without its line end: 64 KiB unless it is set here.
+    /// Sets how long a line may be, in bytes without its line end. Without this call the limit is 64 KiB.
     pub fn set_line_limit(&mut self, bytes: usize) {
         self.line_limit = bytes;
     }
 
-    /// Reads until the next line is in the buffer. Returns its length with the line end, 0 at the peer's end.
+    /// Reads until the next line is in the buffer. Returns its length with the line end, or 0 at the end of the stream.
     fn whole_line(&mut self) -> io::Result<usize> {
         let mut searched = 0;
         loop {
@@ -190,18 +199,18 @@ impl Buffered {
 
 /// The connection inside.
 impl Buffered {
-    /// Received and unread data. Never blocks, and reads nothing.
+    /// Returns the data that was received but not read. Never blocks, and reads nothing.
     pub fn buffer(&self) -> &[u8] {
         &self.input[self.start..self.end]
     }
 
-    /// The connection. A read from it does not return what is in the [buffer](Self::buffer).
+    /// Returns the connection. A read from it does not return what is in the [buffer](Self::buffer).
     pub fn get_ref(&self) -> &Socket {
         &self.socket
     }
 
-    /// Flushes and returns the connection. Received and unread data stays with it: whatever reads from it next begins
-    /// with that data, including [`pipe`](Socket::pipe) and [`relay`](crate::net::relay). Use it after a CONNECT, a
+    /// Flushes, and returns the connection. Data that was received but not read stays with the connection: the next
+    /// read, [`pipe`](Socket::pipe) or [`relay`](crate::net::relay) begins with that data. Use it after a CONNECT, a
     /// STARTTLS or an upgrade. Blocks as [`flush`](Write::flush) does.
     ///
     /// # Errors
@@ -220,8 +229,8 @@ impl Buffered {
         self.socket.end()
     }
 
-    /// What a read would return now, as in [`Socket::available`]. Data in the [buffer](Self::buffer) counts. Flushes
-    /// nothing, and never blocks.
+    /// Returns how many bytes a read would return now, as [`Socket::available`] does. Data in the
+    /// [buffer](Self::buffer) counts. Flushes nothing, and never blocks.
     ///
     /// # Errors
     /// Those of `Socket::available`.
@@ -232,8 +241,8 @@ impl Buffered {
         }
     }
 
-    /// Reads more after the held data, up to about `most` bytes in all. May move the held data. Returns 0 at the peer's
-    /// end.
+    /// Reads more data behind the unread data, up to about `most` bytes in all. May move the unread data. Returns 0 at
+    /// the end of the stream.
     fn fill(&mut self, most: usize) -> io::Result<usize> {
         self.flush_before_read()?;
         if self.start > 0 {
@@ -263,7 +272,7 @@ impl Buffered {
         }
     }
 
-    /// Called after a read of `n` bytes. At the end, returns the error of a failed flush.
+    /// Called after a read of `n` bytes. At the end of the stream, returns the error of a failed flush.
     fn check_end(&mut self, n: usize) -> io::Result<usize> {
         match self.failed.take_if(|_| n == 0) {
             Some(error) => Err(error.into()),
@@ -271,7 +280,7 @@ impl Buffered {
         }
     }
 
-    /// Consumes `length` bytes of held data. Returns where they are.
+    /// Consumes `length` bytes of unread data. Returns where they are.
     fn take(&mut self, length: usize) -> (usize, usize) {
         let start = self.start;
         self.start += length;
@@ -284,7 +293,7 @@ impl Buffered {
         self.written(n, result).map(drop)
     }
 
-    /// Writes the kept data, then `more`, by one call. Returns how many bytes of `more` were written.
+    /// Writes the kept data and `more` with one call. Returns how many bytes of `more` were written.
     fn write_out_with(&mut self, more: &[IoSlice<'_>]) -> io::Result<usize> {
         let (mut buffers, mut count) = ([IoSlice::new(&[]); 64], 1);
         buffers[0] = IoSlice::new(&self.output);
@@ -296,7 +305,7 @@ impl Buffered {
         self.written(n, result)
     }
 
-    /// After `n` bytes of kept data and `more` were written: how many were of `more`.
+    /// Returns how many bytes of `more` were written, if `n` bytes of the kept data and `more` together were.
     fn written(&mut self, n: usize, result: io::Result<()>) -> io::Result<usize> {
         let kept = self.output.len();
         self.output.copy_within(n.min(kept).., 0);
@@ -385,7 +394,7 @@ impl BufRead for Buffered {
         self.take(n.min(self.end - self.start));
     }
 
-    /// Takes nothing until the byte or the peer's end has arrived.
+    /// Takes nothing until the byte or the end of the stream has arrived.
     fn read_until(&mut self, byte: u8, buf: &mut Vec<u8>) -> io::Result<usize> {
         let mut searched = 0;
         let length = loop {
@@ -403,7 +412,7 @@ impl BufRead for Buffered {
         Ok(length)
     }
 
-    /// Takes nothing until the whole line or the peer's end has arrived. A line longer than the
+    /// Takes nothing until the whole line or the end of the stream has arrived. A line longer than the
     /// [limit](Buffered::set_line_limit) is an error, as in [`next_line`](Buffered::next_line).
     fn read_line(&mut self, buf: &mut String) -> io::Result<usize> {
         let length = self.whole_line()?;

@@ -12,15 +12,16 @@ use crate::net::socket::each::{Ends, SocketEvent};
 use crate::thread::{Running, ThreadOptions};
 
 impl Socket {
-    /// Reads on a new thread, and sends the events into a channel of at most `n` events. With 0, each event is handed
-    /// over directly. See [`Events`] for what the receiver must do. Dropping the `Events` destroys the connection.
+    /// Reads the connection on a new thread, and sends its events into a channel. The channel holds at most `n` events.
+    /// If `n` is 0, the reading thread waits until each event is received. See [`Events`] for what the receiver must
+    /// do. Dropping the `Events` destroys the connection.
     ///
-    /// The connection ends when both directions have. At `End` and at `ShuttingDown`, call
+    /// The connection closes when both directions have ended. So at `End` and at `ShuttingDown`, call
     /// [`outbox().end()`](crate::net::Outbox::end) or [`destroy`](Socket::destroy).
     ///
     /// # Errors
     /// - `NotConnected` if the socket is closed.
-    /// - `ERR_OUT_OF_RANGE` if `n` is above 1,048,576, since its memory is allocated at once.
+    /// - `ERR_OUT_OF_RANGE` if `n` is above 1,048,576, because the memory for `n` events is allocated at once.
     /// - The system's error if the thread cannot be started.
     #[inline]
     pub fn events(&self, n: usize) -> io::Result<Events<SocketEvent>> {
@@ -50,7 +51,7 @@ impl Socket {
     }
 }
 
-/// Ends reading. Destroys the connection after `grace`, unless it is closed before.
+/// Ends reading. Destroys the connection after `grace`, unless it closes earlier.
 fn end_within(socket: &Socket, grace: Duration) {
     let closed = FiredOnDrop::default();
     let its = closed.0.clone();
@@ -60,7 +61,7 @@ fn end_within(socket: &Socket, grace: Duration) {
     socket.destroy();
 }
 
-/// Sends the events of a connection by `send`, which is [`Feed::send`], until it is closed.
+/// Passes the events of a connection to `send`, which is [`Feed::send`], until the connection is closed.
 pub(crate) fn feed_from(socket: &Socket, send: &dyn Fn(SocketEvent, Option<&Over>) -> Sent) -> io::Result<()> {
     // A thread that waits for room in the channel stops waiting when the connection is destroyed.
     let (signal, closed) = CloseSignal::new();

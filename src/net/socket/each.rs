@@ -13,27 +13,35 @@ use crate::net::socket::stream::CHUNK;
 use crate::net::socket::timers::IdleMark;
 use crate::report::Outcome;
 
-/// What happens on a [`Socket`], in this order: any number of `Data`, then `End` or `ShuttingDown`, `Error`, and
-/// `Close`. Each of the last four comes at most once. `Close` always comes, and `Error` directly before it. `Timeout`
-/// may come at any time before these two.
+/// What happens on a [`Socket`]. The events come in this order:
+///
+/// 1. Any number of `Data`.
+/// 2. At most one `End` or `ShuttingDown`, or first `End` and later `ShuttingDown`.
+/// 3. At most one `Error`, directly before `Close`.
+/// 4. Always one `Close`, the last event.
+///
+/// `Timeout` may come at any time before `Error` and `Close`.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum SocketEvent<D = Vec<u8>> {
-    /// At most 64 KiB of bytes arrived. In [`Socket::each`] they are a `&[u8]` into its buffer.
+    /// Bytes arrived, at most 64 KiB. In [`Socket::each`] they are a `&[u8]` that borrows from its buffer.
     Data(D),
-    /// The peer has ended, and all its bytes were delivered. Does not come after `destroy()` or an error.
+    /// The end of the stream: the peer has ended its direction, and all its bytes were delivered. Does not come after
+    /// `destroy()` or an error.
     End,
-    /// The server is shutting down, and nothing more is read. Comes only in a [channel](Socket::events). The receiver
-    /// answers what has arrived and calls [`outbox().end()`](crate::net::Outbox::end). A connection that is not ended
-    /// is destroyed when the shutdown's time expires. [`Socket::each`] ends it at once.
+    /// The server is shutting down, and nothing more is read. Comes only in a [channel](Socket::events): there, answer
+    /// what has arrived, then call [`outbox().end()`](crate::net::Outbox::end). If you do not, the connection is
+    /// destroyed when the time of the shutdown expires. [`Socket::each`] ends the connection itself, without this
+    /// event.
     ShuttingDown,
-    /// A tick. The [idle timeout](Socket::set_timeout) is delivered once until bytes have moved again, the [read
-    /// timeout](Socket::set_read_timeout) each time. Nothing is closed. To end the connection, call
-    /// [`destroy`](Socket::destroy) or return an error. [`end`](Socket::end) alone still waits for the peer's end.
+    /// A timeout expired, and the connection stays usable. A [read timeout](Socket::set_read_timeout) is delivered each
+    /// time it expires. After an [idle timeout](Socket::set_timeout), the next one is delivered only after bytes have
+    /// moved again. To close the connection, call [`destroy`](Socket::destroy) or return an error. [`end`](Socket::end)
+    /// alone still waits for the peer to end its direction.
     Timeout,
     /// The connection failed, or the closure returned an error.
     Error(Error),
-    /// The connection is closed and its slot is free.
+    /// The connection is closed, and no longer counts towards the server's limit.
     Close {
         /// Whether an `Error` came before.
         had_error: bool,
@@ -43,20 +51,20 @@ pub enum SocketEvent<D = Vec<u8>> {
 /// Called with each event.
 type OnEvent<'a> = &'a mut dyn FnMut(&Socket, SocketEvent<&[u8]>) -> io::Result<()>;
 
-/// When a connection ends after the peer has ended.
+/// When a connection closes after the peer has ended its direction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ends {
     /// At once.
     WithPeer,
     /// When our direction has ended, or the server shuts down.
     ByUs,
-    /// When the thread that receives the events has ended our direction. It is also notified of a shutdown, so that it
-    /// can answer what had arrived.
+    /// When the thread that receives the events has ended our direction. The thread is also notified of a shutdown, so
+    /// that it can answer what had arrived.
     ByReceiver,
 }
 
 impl SocketEvent<&[u8]> {
-    /// The same event with its own copy of the bytes.
+    /// Returns the same event with its own copy of the bytes.
     pub fn into_owned(self) -> SocketEvent {
         match self {
             SocketEvent::Data(bytes) => SocketEvent::Data(bytes.to_vec()),
@@ -70,15 +78,17 @@ impl SocketEvent<&[u8]> {
 }
 
 impl Socket {
-    /// Reads, and calls `f` with one event at a time, until the connection is closed. Blocks until then.
+    /// Reads the connection, and calls `f` with each event, one after another. Blocks until the connection is closed.
     ///
-    /// - After `f` has returned from `End`, everything written is sent, our direction is ended, and the connection is
-    ///   closed. With `allow_half_open` this waits until any thread calls [`end`](Socket::end) or
-    ///   [`destroy`](Socket::destroy).
-    /// - An error that `f` returns destroys the connection. `Error` with it and `Close` follow, and `each` returns it.
-    /// - After `destroy()` on any thread, only `Close` follows. A [`Cancel`](crate::Cancel) is an error.
-    /// - When the server [shuts down](crate::net::Server::shutdown), the connection ends in order, and `Close` follows.
-    /// - Nothing is read while `f` runs, which slows down a peer that sends too fast.
+    /// - After `f` has returned from `End`, `each` sends what is queued in the [outbox](Socket::outbox), ends our
+    ///   direction and closes the connection. With [`allow_half_open`](crate::net::SocketOptions::allow_half_open),
+    ///   `each` first waits until any thread calls [`end`](Socket::end) or [`destroy`](Socket::destroy).
+    /// - If `f` returns an error, the connection is destroyed. `Error` with that error and `Close` follow, and `each`
+    ///   returns the error.
+    /// - After `destroy()` on any thread, only `Close` follows. A [`Cancel`](crate::Cancel) is delivered as an `Error`.
+    /// - When the server [shuts down](crate::net::Server::shutdown), our direction is ended, the connection is closed,
+    ///   and `Close` follows.
+    /// - While `f` runs, nothing is read. This slows down a peer that sends too fast.
     ///
     /// ```
     /// use landline::net::{Server, Socket, SocketEvent};
@@ -102,9 +112,10 @@ impl Socket {
     /// ```
     ///
     /// # Errors
-    /// - What ended the connection: an error of reading, or one that `f` returned. An error that `f` returns from
-    ///   `Error` is ignored. One that it returns from `Close` is returned if there is no other.
-    /// - `NotConnected` if the socket is closed already. No event comes then.
+    /// - The error that ended the connection: an error from reading, or an error that `f` returned. If `f` returns an
+    ///   error when called with `Error`, it is ignored. If `f` returns an error when called with `Close`, `each`
+    ///   returns it, unless an earlier error ended the connection.
+    /// - `NotConnected` if the socket is closed already. In that case no event comes.
     pub fn each(&self, mut f: impl FnMut(&Socket, SocketEvent<&[u8]>) -> io::Result<()>) -> io::Result<()> {
         let ends = if self.connection.allow_half_open { Ends::ByUs } else { Ends::WithPeer };
         self.each_until(ends, &mut f)
@@ -205,7 +216,7 @@ impl Socket {
         }
     }
 
-    /// Waits by `wait`, and delivers `Timeout` while it waits.
+    /// Waits by calling `wait`, and delivers `Timeout` while it waits.
     fn hold(&self, f: OnEvent<'_>, wait: fn(&Connection, &mut Option<IdleMark>) -> io::Result<()>) -> io::Result<()> {
         let mut told = None;
         loop {
@@ -216,25 +227,25 @@ impl Socket {
         }
     }
 
-    /// Holds events back from [`each`](Socket::each) and channels, from the next event until
-    /// [`resume`](Socket::resume). They read nothing until then. The peer's data fills the buffers, then its writes
-    /// block. Blocking reads still work, and get every byte in order.
+    /// Stops the events of [`each`](Socket::each) and of channels until [`resume`](Socket::resume) is called. In that
+    /// time they read nothing: the peer's data fills the buffers, and after that the peer's writes block. Blocking
+    /// reads on this socket still work, and get every byte in order.
     ///
-    /// If another thread pauses a loop that is reading, the loop puts back the piece it reads, for the next read on any
-    /// thread.
+    /// If `each` or a channel is blocked in a read when another thread calls `pause`, the data of that read is put
+    /// back, and the next read on any thread returns it.
     ///
-    /// A [shutdown](crate::net::Server::shutdown) of the server does not lose events that are held back. They come
-    /// after `resume`, if that is within the shutdown's time.
+    /// If the server [shuts down](crate::net::Server::shutdown) during the pause, no event is lost. The events come
+    /// after `resume`, if that is called within the time of the shutdown.
     pub fn pause(&self) {
         self.connection.pause();
     }
 
-    /// Ends a [`pause`](Socket::pause).
+    /// Ends a [`pause`](Socket::pause): events come again.
     pub fn resume(&self) {
         self.connection.resume();
     }
 
-    /// Whether events are held back.
+    /// Whether the socket is [paused](Socket::pause).
     #[doc(alias = "isPaused")]
     pub fn is_paused(&self) -> bool {
         self.connection.is_paused()

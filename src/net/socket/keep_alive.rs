@@ -7,7 +7,7 @@ use crate::sys;
 
 /// Whether and when the system probes a silent connection, to detect a dead peer: SO_KEEPALIVE, tcp(7).
 ///
-/// A `true`, a `false` or a [`Duration`], the delay, converts into one.
+/// `true` and `false` convert into a `KeepAlive`, and so does a [`Duration`], which sets the delay.
 ///
 /// ```
 /// use landline::net::{KeepAlive, SocketOptions};
@@ -20,8 +20,9 @@ use crate::sys;
 ///
 /// If no probe is answered, reads and writes fail with `ETIMEDOUT`, of kind `ConnectionAborted`.
 ///
-/// No probes are sent while our data is unacknowledged. Then retransmission detects the dead peer, on Linux after about
-/// 15 minutes, or after the [user timeout](crate::net::Socket::set_user_timeout). Set both to cover each case.
+/// While our data is unacknowledged, the system sends no probes. It retransmits the data instead, and gives up after
+/// the [user timeout](crate::net::Socket::set_user_timeout), on Linux by default after about 15 minutes. Set both the
+/// keep-alive and the user timeout to cover both cases.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KeepAlive {
     on: bool,
@@ -31,30 +32,32 @@ pub struct KeepAlive {
 }
 
 impl KeepAlive {
-    /// On, with the system's own delay, interval and count.
+    /// Switches keep-alive on, with the system's own delay, interval and count.
     pub fn new() -> KeepAlive {
         KeepAlive { on: true, delay: Duration::ZERO, interval: Duration::from_secs(1), count: 10 }
     }
 
-    /// How long a connection is silent before the first probe: TCP_KEEPIDLE. Whole seconds, rounded down, at most
-    /// 32,767. Less than one second leaves all three numbers to the system, as in Node. Default: the system's, 7,200 s
-    /// on Linux.
+    /// Sets how long a connection is silent before the first probe: TCP_KEEPIDLE. The time is rounded down to whole
+    /// seconds, and is at most 32,767 s. Less than one second leaves delay, interval and count to the system, as in
+    /// Node. Default: the system's, 7,200 s on Linux.
     #[doc(alias = "keepAliveInitialDelay")]
     pub fn delay(self, delay: Duration) -> KeepAlive {
         KeepAlive { delay, ..self }
     }
 
-    /// The time between probes: TCP_KEEPINTVL. Whole seconds, at least 1. Used only with a delay. Default: 1 s.
+    /// Sets the time between probes: TCP_KEEPINTVL. It is rounded down to whole seconds, at least 1 s. It applies only
+    /// if a delay is set. Default: 1 s.
     pub fn interval(self, interval: Duration) -> KeepAlive {
         KeepAlive { interval, ..self }
     }
 
-    /// How many unanswered probes in a row end the connection: TCP_KEEPCNT. Used only with a delay. Default: 10.
+    /// Sets how many unanswered probes in a row end the connection: TCP_KEEPCNT. It applies only if a delay is set.
+    /// Default: 10.
     pub fn count(self, count: u32) -> KeepAlive {
         KeepAlive { count, ..self }
     }
 
-    /// Refuses what no system takes. The error names the option.
+    /// Rejects values that no system supports. The error names the option.
     pub(crate) fn check(self) -> Result<()> {
         let longest = Duration::from_secs(32_767);
         if self.on && self.delay > longest {

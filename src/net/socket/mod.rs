@@ -40,10 +40,10 @@ use crate::sys;
 /// take `&self`, so one thread can read while another writes. The other methods of the two traits need `&mut &socket`.
 ///
 /// Clones are handles to the same connection. Closing one closes the connection for all. Their calls then fail with
-/// `NotConnected`, or with `ABORT_ERR` if a [`Cancel`](crate::Cancel) closed it. Dropping the last handle of an open
-/// connection closes it by close(2), once its [outbox](Socket::outbox) is empty.
+/// `NotConnected`, or with `ABORT_ERR` if a [`Cancel`](crate::Cancel) closed it. Dropping the last handle closes the
+/// connection with close(2), once its [outbox](Socket::outbox) is empty.
 ///
-/// A write is whole. The bytes of two calls never mix, whatever threads make them.
+/// Each write stays in one piece: the bytes of two writes never mix, even if two threads write at once.
 ///
 /// ```
 /// use std::io;
@@ -61,11 +61,17 @@ use crate::sys;
 /// # Ok::<(), std::io::Error>(())
 /// ```
 ///
-/// # When it can be read and written
+/// # The two directions
 ///
-/// The two directions end separately. [`end`](Socket::end) ends ours. The peer's end is a read of 0 bytes, which closes
-/// nothing. After [`read_to_end`](Read::read_to_end) a reply can still be written. [`ready_state`](Socket::ready_state)
-/// says which directions are open.
+/// Each direction of a connection ends on its own. "Our direction" carries what we write, and the peer's direction
+/// carries what the peer writes.
+///
+/// - [`end`](Socket::end) ends our direction: it sends FIN. The peer reads everything that we wrote before, and then
+///   the end of the stream.
+/// - When the peer has ended its direction and we have read everything it sent, a read returns 0 bytes. This is the end
+///   of the stream. It closes nothing: after [`read_to_end`](Read::read_to_end), a reply can still be written.
+/// - [`ready_state`](Socket::ready_state) says which directions are open.
+/// - [`destroy`](Socket::destroy) closes the connection, both directions at once.
 #[derive(Clone)]
 #[doc(alias = "TcpStream")]
 #[doc(alias = "UnixStream")]
@@ -73,7 +79,7 @@ pub struct Socket {
     pub(crate) connection: Arc<Connection>,
 }
 
-/// Which directions of a [`Socket`] are open, as far as this program knows. Prints as Node's `readyState`.
+/// Which directions of a [`Socket`] are open, as far as this program knows. Prints like Node's `readyState`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ReadyState {
@@ -81,9 +87,9 @@ pub enum ReadyState {
     Open,
     /// Our direction has ended. The peer may still send.
     ReadOnly,
-    /// A read has reached the peer's end, or we have [ended reading](Socket::end_reading). We may still write.
+    /// A read has reached the end of the stream, or we have [ended reading](Socket::end_reading). We may still write.
     WriteOnly,
-    /// Both directions have ended, or the socket is [destroyed](Socket::is_destroyed).
+    /// Both directions have ended, or the connection is [closed](Socket::is_destroyed).
     Closed,
 }
 
@@ -100,26 +106,28 @@ impl Display for ReadyState {
 
 /// Reading.
 impl Socket {
-    /// Reads what has arrived, at most `buf.len()` bytes: recv(2). 0 is the peer's end, unless `buf` is empty.
+    /// Reads what has arrived, at most `buf.len()` bytes: recv(2). Returns 0 at the end of the stream, or if `buf` is
+    /// empty.
     ///
     /// Blocks until something arrives, or another thread calls [`destroy`](Self::destroy). Threads that read the same
-    /// socket take turns. Each has its own timeout, and each byte goes to one of them.
+    /// socket take turns. Each byte goes to one thread, and each thread has its own timeout.
     ///
     /// # Errors
-    /// After these the connection stays usable, and nothing is lost:
+    /// After these errors the connection stays usable, and nothing is lost:
     /// - `TimedOut` when the [read timeout](Self::set_read_timeout) or the [idle timeout](Self::set_timeout) expires.
-    ///   It is a tick, as [`Error::is_tick`] says. The next call waits for the whole time again.
+    ///   [`Error::is_tick`] recognizes this error. The next call waits for the whole time again.
     /// - `WouldBlock` if other code has made the descriptor non-blocking and nothing has arrived.
     ///
-    /// `TimedOut`, `ERR_SOCKET_DEADLINE`, once the [deadline](Self::set_deadline) has passed. Every call returns it
-    /// until the deadline is changed.
+    /// After the [deadline](Self::set_deadline), every call returns `TimedOut`, `ERR_SOCKET_DEADLINE`, until the
+    /// deadline is changed.
     ///
-    /// These end reading, and every later read returns the same:
+    /// After these errors nothing more can be read, and every later read returns the same error:
     /// - `ConnectionReset` if the peer has reset the connection.
     /// - `ConnectionAborted`, `ETIMEDOUT`, if the system has given up on the peer. See
     ///   [keep-alive](Self::set_keep_alive) and [user timeout](Self::set_user_timeout).
     /// - `ConnectionAborted`, `ERR_SERVER_SHUTTING_DOWN`, when the server that accepted the connection [shuts
-    ///   down](crate::net::Server::shutdown). Everything that had arrived was read. The socket can still be written to.
+    ///   down](crate::net::Server::shutdown). It comes after everything that had arrived was read. The socket can still
+    ///   be written to.
     /// - `NotConnected` once the socket is closed.
     #[doc(alias = "onread")]
     pub fn read(&self, buf: &mut [u8]) -> io::Result<usize> {
@@ -129,8 +137,8 @@ impl Socket {
         }
     }
 
-    /// Like [`read`](Self::read), but the next read returns the same bytes again: recv(2) with MSG_PEEK. Blocks until
-    /// something arrives. It also waits while another thread reads or peeks. [`available`](Self::available) does not.
+    /// Reads like [`read`](Self::read), but leaves the bytes for the next read: recv(2) with MSG_PEEK. Blocks until
+    /// something arrives, and while another thread reads or peeks. [`available`](Self::available) never blocks.
     ///
     /// # Errors
     /// Those of `read`.
@@ -144,21 +152,22 @@ impl Socket {
     /// Fills `buf`. Blocks until `buf.len()` bytes have arrived.
     ///
     /// # Errors
-    /// `UnexpectedEof` if the peer ends earlier, and those of [`read`](Self::read). The bytes that had arrived are put
-    /// back. They do not count as [read](Self::bytes_read), and the next read of any kind begins with them.
+    /// `UnexpectedEof` if the stream ends earlier, and the errors of [`read`](Self::read). After an error, the bytes
+    /// that had arrived are put back: they do not count in [`bytes_read`](Self::bytes_read), and the next read begins
+    /// with them.
     pub fn read_exact(&self, buf: &mut [u8]) -> io::Result<()> {
         self.connection.check_open("read")?;
         self.connection.read_exact(buf)
     }
 
-    /// What a read would return now: recv(2) with MSG_PEEK and MSG_DONTWAIT.
+    /// Returns how many bytes a read would return now, without blocking: recv(2) with MSG_PEEK and MSG_DONTWAIT.
     ///
-    /// - `Some(0)`: the peer has ended, and everything it sent was read.
+    /// - `Some(0)`: the end of the stream. The peer has ended its direction, and everything it sent was read.
     /// - `Some(n)`: at least `n` bytes can be read. `n` is at most 16,384.
     /// - `None`: a read would block.
     ///
-    /// A pool can check that an idle connection is still good. The peer of a good one has neither ended nor sent
-    /// anything:
+    /// A connection pool can use it to check an idle connection. If the result is not `None`, the peer has ended its
+    /// direction or sent something unexpected:
     ///
     /// ```
     /// # use landline::net::{Server, Socket};
@@ -169,11 +178,11 @@ impl Socket {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     ///
-    /// Never blocks, consumes nothing, and ignores the timers. The peer's end is not seen while bytes before it are
-    /// unread.
+    /// Consumes nothing and ignores all timeouts. While bytes are unread, it does not show that the peer has ended its
+    /// direction.
     ///
     /// # Errors
-    /// Those by which [`read`](Self::read) ends. Later reads return them too.
+    /// The errors of [`read`](Self::read) after which nothing more can be read. Later reads return the same error.
     #[doc(alias = "try_read")]
     #[doc(alias = "try_peek")]
     #[doc(alias = "readableLength")]
@@ -184,34 +193,37 @@ impl Socket {
 
 /// Writing.
 ///
-/// Every call here writes all its data before it returns, by as few system calls as possible: send(2). It blocks while
-/// another thread writes. It also blocks while the buffers are full because the peer reads more slowly than we write.
-/// [`destroy`](Self::destroy) from another thread ends the wait.
+/// Each of these calls writes all its data before it returns, with as few system calls as possible: send(2). It blocks:
+/// - while another thread writes,
+/// - while the kernel's buffers are full, because the peer reads more slowly than we write.
+///
+/// [`destroy`](Self::destroy) on another thread ends the wait.
 ///
 /// By default a write to a peer that stops reading can block forever, as in std and Node. On a server that does not
 /// trust its clients, set one of these for every connection:
-/// - a [write timeout](Self::set_write_timeout) ends a write while the peer takes nothing;
-/// - a [deadline](Self::set_deadline) ends any write.
+/// - a [write timeout](Self::set_write_timeout), which ends a write while the peer takes nothing,
+/// - a [deadline](Self::set_deadline), which ends any write.
 ///
 /// # Errors
-/// - `BrokenPipe` or `ConnectionReset` if the peer is gone, with Node's text `write EPIPE`. Often only the second write
-///   after that fails, since the kernel takes the first.
+/// - `BrokenPipe` or `ConnectionReset` if the peer is gone, with Node's text `write EPIPE`. The kernel often still
+///   accepts the first write after the peer has gone, and only the second write fails.
 /// - `BrokenPipe`, `write after end`, after [`end`](Self::end). The text is
-///   `This socket has been ended by the other party` if the peer has ended too, unless half-open is allowed.
+///   `This socket has been ended by the other party` if the peer has ended its direction too and
+///   [`allow_half_open`](crate::net::SocketOptions::allow_half_open) is off.
 /// - `NotConnected` once the socket is closed.
 /// - `ConnectionAborted`, `ETIMEDOUT`, if the system has given up on the peer.
 /// - `TimedOut` once the deadline has passed.
-/// - `TimedOut` as a tick ([`Error::is_tick`]): the peer took nothing for the write timeout, or no byte moved in either
-///   direction for the idle timeout.
+/// - `TimedOut` after which the connection stays usable ([`Error::is_tick`]): the peer took nothing for the write
+///   timeout, or no byte moved in either direction for the idle timeout.
 /// - `WouldBlock` if other code has made the descriptor non-blocking and the buffers are full.
 ///
-/// [`bytes_written`](Self::bytes_written) says how many bytes of a failed write were taken. No write raises SIGPIPE,
-/// whatever the program does about that signal.
+/// After a failed write, [`bytes_written`](Self::bytes_written) includes the bytes that the kernel took before the
+/// error. No write raises SIGPIPE, whatever the program has set for that signal.
 impl Socket {
-    /// Writes all of `data`. Blocks until the kernel has taken it. See above.
+    /// Writes all of `data`. Blocks until the kernel has taken it.
     ///
     /// # Errors
-    /// See above.
+    /// Those listed above, under "Writing".
     #[doc(alias = "write")]
     pub fn write_all(&self, data: impl AsRef<[u8]>) -> io::Result<()> {
         // `as_ref` is the program's code, so it runs before a lock is taken.
@@ -219,11 +231,11 @@ impl Socket {
         self.connection.turn().write_all(data)
     }
 
-    /// Called by `write!(socket, …)` and `writeln!`. The text is formatted first, then written as one message. Blocks
-    /// as [`write_all`](Self::write_all) does.
+    /// Formats the text, then writes it in one piece. `write!(socket, …)` and `writeln!` call it. Blocks as
+    /// [`write_all`](Self::write_all) does.
     ///
     /// # Errors
-    /// See above.
+    /// Those listed above, under "Writing".
     pub fn write_fmt(&self, text: fmt::Arguments<'_>) -> io::Result<()> {
         match text.as_str() {
             Some(text) => self.write_all(text),
@@ -234,31 +246,31 @@ impl Socket {
 
 /// Ending and closing.
 impl Socket {
-    /// Ends our direction: shutdown(2). The peer reads everything written before, then the end (FIN). Reading is not
-    /// affected.
+    /// Ends our direction: sends FIN, with shutdown(2). The peer reads everything that was written before, then the end
+    /// of the stream. Reading is not affected.
     ///
     /// Blocks while another thread writes, so that its write stays whole. A second call does nothing.
     ///
     /// # Errors
-    /// That of shutdown(2). It is not an error if the peer is gone already.
+    /// The error of shutdown(2). If the peer is already gone, `end` succeeds.
     #[doc(alias = "shutdown")]
     #[doc(alias = "SHUT_WR")]
     pub fn end(&self) -> io::Result<()> {
         self.connection.turn().end()
     }
 
-    /// Ends reading and leaves writing as it is: shutdown(2) with SHUT_RD. The peer is not notified. Use it for a
-    /// connection that is only written from now on, or to wake the thread that reads.
+    /// Ends reading, but not writing: shutdown(2) with SHUT_RD. The peer is not notified. Use it when you will only
+    /// write from now on, or to wake a thread that is blocked in a read.
     ///
-    /// - Blocked reads and all later ones return 0 bytes, as at the peer's end, on every thread. So do
-    ///   [`peek`](Self::peek) and [`available`](Self::available). Bytes that had arrived and were not read are lost,
-    ///   except those in a [`Buffered`](crate::net::Buffered).
-    /// - [`each`](Self::each) and channels deliver `End`, and continue as after the peer's end. Without
+    /// - Blocked and later reads return 0 bytes on every thread, as at the end of the stream. [`peek`](Self::peek)
+    ///   returns 0 too, and [`available`](Self::available) returns `Some(0)`. Bytes that had arrived and were not read
+    ///   are lost, except those in a [`Buffered`](crate::net::Buffered).
+    /// - [`each`](Self::each) and channels deliver `End`, as if the peer had ended its direction. Without
     ///   [`allow_half_open`](crate::net::SocketOptions::allow_half_open), `each` then closes the connection.
-    ///   [`pipe`](Self::pipe) and [`relay`](crate::net::relay) end the other side.
+    ///   [`pipe`](Self::pipe) and [`relay`](crate::net::relay) end the direction towards the socket that they copy to.
     /// - [`ready_state`](Self::ready_state) is `WriteOnly`, or `Closed` if our direction has ended too.
     ///
-    /// Never blocks. A second call does nothing, and neither does a call on a closed socket.
+    /// Never blocks. A second call, or a call on a closed socket, does nothing.
     ///
     /// ```
     /// # use std::thread;
@@ -278,16 +290,16 @@ impl Socket {
     /// # Platform
     /// What happens to bytes that the peer still sends:
     ///
-    /// - Linux, TCP: the system takes them until the receive buffer is full. Then the peer's writes block, forever if
-    ///   they have no time limit. Once our direction has ended too, the system answers with RST, which can destroy data
-    ///   that the peer has not read yet. So let a handler that has ended reading return after its last write, without
-    ///   [`end`](Self::end). Its connection ends when the peer has sent nothing for about 100 ms. A client's connection
-    ///   does not wait for that.
+    /// - Linux, TCP: the system takes them until the receive buffer is full. After that the peer's writes block,
+    ///   forever if they have no timeout. Once our direction has ended too, the system answers with RST, and the RST
+    ///   can destroy data that the peer has not read yet. So a server's handler that has ended reading should not call
+    ///   [`end`](Self::end): it should return after its last write. Its connection then closes when the peer has sent
+    ///   nothing for about 100 ms. A client's connection closes without that wait.
     /// - Linux, Unix socket: the peer's writes fail with `BrokenPipe`.
     /// - macOS, the BSDs: the system discards them, and the peer does not notice.
     /// - Windows: the system answers with RST.
     ///
-    /// The lines for other systems than Linux are from their manuals and not tested.
+    /// Only the lines for Linux are tested. The others are from the manuals of those systems.
     #[doc(alias = "shutdown")]
     #[doc(alias = "SHUT_RD")]
     #[doc(alias = "close_read")]
@@ -295,7 +307,7 @@ impl Socket {
         self.connection.end_reading();
     }
 
-    /// Writes `data`, then ends our direction. No other thread's bytes come in between. Blocks as
+    /// Writes `data`, then ends our direction. No bytes of other threads come between the two. Blocks as
     /// [`write_all`](Self::write_all) does.
     ///
     /// # Errors
@@ -307,27 +319,31 @@ impl Socket {
         turn.end()
     }
 
-    /// Closes the connection now, in both directions. Calls that are blocked on it, on any thread, return
-    /// `NotConnected`. Its slot in the server is free when this returns. Never blocks. A second call does nothing.
+    /// Closes the connection now, in both directions. Calls that are blocked on the connection, on any thread, return
+    /// `NotConnected`. On a server, the connection's place under the limit is free when this returns. Never blocks. A
+    /// second call does nothing.
     ///
-    /// Data that was written is still sent. Data that was received and not read is lost. If there was any, or if the
-    /// peer sends more, the kernel sends RST, and the peer sees `ConnectionReset` instead of the end or soon after it.
+    /// Data that was written is still sent, followed by FIN. Data that was received but not read is lost. If there was
+    /// any, or if the peer sends more, the kernel sends RST. Then the peer gets `ConnectionReset`, instead of the end
+    /// of the stream or soon after it.
     ///
-    /// The peer sees the end even if a forked child has a copy of the descriptor. Dropping the last handle only calls
-    /// close(2), and the connection lives on with such a copy.
+    /// `destroy` ends the connection even if a forked child has a copy of the descriptor, because it calls shutdown(2).
+    /// Dropping the last handle only calls close(2), so the connection stays open while such a copy exists.
     #[doc(alias = "close")]
     pub fn destroy(&self) {
         self.connection.close(Outcome::Destroyed, CloseMode::Cut);
     }
 
-    /// Closes the connection now with RST. The peer's next call fails with `ConnectionReset`, and data that was not
-    /// sent yet is lost. A peer that has already read our end keeps reading 0 bytes, and only its writes fail. Use it
-    /// for a peer that has broken the protocol, or to avoid thousands of connections in TIME_WAIT.
+    /// Closes the connection now and sends RST. The peer's next call fails with `ConnectionReset`, and data that was
+    /// not sent yet is lost. If the peer has already read the end of the stream, its reads continue to return 0 bytes,
+    /// and only its writes fail. Use it for a peer that has broken the protocol, or to avoid thousands of connections
+    /// in TIME_WAIT.
     ///
     /// On Linux the RST is sent at once, even if other threads are blocked on the socket or a forked child has a copy
-    /// of the descriptor. On other systems, and on Linux 6.4 to 6.6 while a thread is blocked, it is sent when the last
-    /// blocked call has returned and the last copy is closed. There the call blocks for at most 10 ms, and only while
-    /// another thread writes. If the peer makes room for all of that write just then, it sees an end instead.
+    /// of the descriptor. There are two exceptions: other systems, and Linux 6.4 to 6.6 while a thread is blocked on
+    /// the socket. There the RST is sent when the last blocked call has returned and the last copy is closed. There
+    /// this call also blocks, for at most 10 ms, while another thread writes. If the peer reads enough in that time for
+    /// the whole write to finish, the peer gets FIN instead of RST.
     ///
     /// # Errors
     /// - `ERR_SOCKET_CLOSED`, of kind `NotConnected`, if the socket is closed already.
@@ -343,9 +359,9 @@ impl Socket {
         Err(Error::fixed(io::ErrorKind::NotConnected, "ERR_SOCKET_CLOSED", "Socket is closed").into())
     }
 
-    /// Which directions are open. Makes no system call. The peer's end counts once a read, a [`peek`](Self::peek) or
-    /// [`available`](Self::available) has reached it, after everything sent before. So a socket that no thread reads
-    /// stays `Open` after the peer's end, as in Node. Call `available` to find out.
+    /// Returns which directions are open, without a system call. The peer's direction counts as ended once a read, a
+    /// [`peek`](Self::peek) or [`available`](Self::available) has reached the end of the stream. So a socket that no
+    /// thread reads stays `Open` after the peer has ended its direction, as in Node. Call `available` to find out.
     #[doc(alias = "readyState")]
     pub fn ready_state(&self) -> ReadyState {
         match (self.connection.we_ended(), self.connection.has_read_all()) {
@@ -357,10 +373,12 @@ impl Socket {
         }
     }
 
-    /// Whether the connection is closed for good: by [`destroy`](Self::destroy), by an error, or because its handler or
-    /// [`each`](Self::each) has returned. Its calls then fail, and its slot in the server is free. A connection whose
-    /// two directions have ended is not destroyed yet. Its [`ready_state`](Self::ready_state) is `Closed`, and it keeps
-    /// its slot.
+    /// Returns whether the connection is closed: by [`destroy`](Self::destroy), by an error, or because its handler or
+    /// [`each`](Self::each) has returned. Calls on a closed connection fail, and its place under the server's limit is
+    /// free.
+    ///
+    /// A connection whose two directions have ended is not closed yet: its [`ready_state`](Self::ready_state) is
+    /// `Closed`, but it still counts towards the server's limit.
     ///
     /// ```
     /// use landline::net::{ReadyState, Server, Socket};
@@ -384,15 +402,15 @@ impl Socket {
     }
 }
 
-/// Facts about the connection. None of these calls blocks, and all of them still answer after it is closed.
+/// Facts about the connection. None of these calls blocks, and all of them still work after the connection is closed.
 impl Socket {
-    /// The number of the connection in reports. [`get`](ConnectionId::get) returns it as an integer.
+    /// The connection's number, as in reports. [`get`](ConnectionId::get) returns it as an integer.
     pub fn id(&self) -> ConnectionId {
         self.connection.id
     }
 
-    /// Our address when the connection was made. Behind a load balancer, the address its client connected to. See
-    /// [`proxy_protocol`](crate::net::ServerOptions::proxy_protocol).
+    /// Our address when the connection was made. Behind a load balancer, it is the address that the client connected
+    /// to. See [`proxy_protocol`](crate::net::ServerOptions::proxy_protocol).
     #[doc(alias = "address")]
     #[doc(alias = "localPort")]
     #[doc(alias = "localFamily")]
@@ -401,7 +419,7 @@ impl Socket {
         &self.connection.local
     }
 
-    /// The peer's address when the connection was made. Behind a load balancer, the address of its client. See
+    /// The peer's address when the connection was made. Behind a load balancer, it is the address of the client. See
     /// [`proxy_protocol`](crate::net::ServerOptions::proxy_protocol).
     #[doc(alias = "remotePort")]
     #[doc(alias = "remoteFamily")]
@@ -410,25 +428,25 @@ impl Socket {
         &self.connection.remote
     }
 
-    /// The load balancer's address, if the connection came through one and its header named the client.
-    /// [`remote_address`](Self::remote_address) is that client then.
+    /// The load balancer's address, if the connection came through a load balancer whose header named the client. In
+    /// that case [`remote_address`](Self::remote_address) is the client's address.
     pub fn proxy_address(&self) -> Option<&Address> {
         self.connection.proxied.get().map(|ends| &ends.1)
     }
 
-    /// How many bytes were read.
+    /// How many bytes were read from the connection.
     pub fn bytes_read(&self) -> u64 {
         self.connection.bytes_read.load(Relaxed)
     }
 
-    /// How many bytes the kernel has taken for sending, including those of a write that failed halfway.
+    /// How many bytes the kernel has taken for sending, including those taken from a write that failed halfway.
     pub fn bytes_written(&self) -> u64 {
         self.connection.bytes_written.load(Relaxed)
     }
 }
 
 impl From<TcpStream> for Socket {
-    /// Takes over a connection of std. It is made blocking and close-on-exec. Its timeouts and SO_LINGER are removed.
+    /// Takes over a connection from std. It is made blocking and close-on-exec. Its timeouts and SO_LINGER are removed.
     /// Other settings stay.
     fn from(stream: TcpStream) -> Socket {
         from_any(socket2::Socket::from(stream))
@@ -437,7 +455,7 @@ impl From<TcpStream> for Socket {
 
 #[cfg(unix)]
 impl From<std::os::unix::net::UnixStream> for Socket {
-    /// Takes over a connection of std. It is made blocking and close-on-exec. Its timeouts and SO_LINGER are removed.
+    /// Takes over a connection from std. It is made blocking and close-on-exec. Its timeouts and SO_LINGER are removed.
     fn from(stream: std::os::unix::net::UnixStream) -> Socket {
         from_any(socket2::Socket::from(stream))
     }
@@ -450,10 +468,10 @@ impl TryFrom<std::os::fd::OwnedFd> for Socket {
     /// Takes over a connection from another program. It is made blocking and close-on-exec. Its timeouts and SO_LINGER
     /// are removed.
     ///
-    /// A connection that the peer has reset is taken, and its first read returns the error.
+    /// If the peer has reset the connection, this succeeds, and the first read returns the error.
     ///
     /// # Errors
-    /// The descriptor is closed in each case:
+    /// After an error the descriptor is closed:
     /// - `ERR_INVALID_FD_TYPE` if it is not a TCP or Unix stream socket.
     /// - `getpeername ENOTCONN`, of kind `NotConnected`, if it has no peer: it was never connected, or is still
     ///   connecting.
@@ -482,7 +500,8 @@ fn wrong_type() -> Error {
     Error::invalid("ERR_INVALID_FD_TYPE", "Unsupported fd type: not a stream socket")
 }
 
-/// Whether a socket without a peer once had one. After a reset, its error or its end is still to be read.
+/// Whether a socket without a peer once had one. After a reset, a read still returns the error or the end of the
+/// stream.
 #[cfg(unix)]
 fn was_connected(socket: &Socket) -> bool {
     match socket.available() {
@@ -559,14 +578,14 @@ macro_rules! read_and_write {
         }
 
         impl Write for $socket {
-            /// Writes all of `data` and returns its length. Returns less only if an error occurred after that many
-            /// bytes. The next call returns that error.
+            /// Writes all of `data` and returns its length. Returns a smaller number only if an error occurred after
+            /// that many bytes. The next call returns that error.
             fn write(&mut self, data: &[u8]) -> io::Result<usize> {
                 written(self.connection.turn().write(Data::One(data)))
             }
 
-            /// Writes all of several buffers as one message, by one system call where the system has a safe one.
-            /// Returns as `write` does.
+            /// Writes all of several buffers in one piece, with one system call if the system has a safe one. Returns
+            /// what `write` returns.
             fn write_vectored(&mut self, data: &[IoSlice<'_>]) -> io::Result<usize> {
                 written(self.connection.turn().write(Data::Many(data, 0)))
             }
@@ -579,7 +598,7 @@ macro_rules! read_and_write {
                 Socket::write_fmt(self, text)
             }
 
-            /// Does nothing, since nothing is buffered. Fails only if the socket is closed.
+            /// Does nothing, because nothing is buffered. Fails only if the socket is closed.
             fn flush(&mut self) -> io::Result<()> {
                 self.connection.check_open("write")
             }
@@ -593,7 +612,7 @@ fn written((n, result): (usize, io::Result<()>)) -> io::Result<usize> {
     if n == 0 { result.map(|()| 0) } else { Ok(n) }
 }
 
-/// Handles to the same connection are equal.
+/// Two handles are equal if they are handles to the same connection.
 impl PartialEq for Socket {
     fn eq(&self, other: &Socket) -> bool {
         self.connection.id == other.connection.id

@@ -17,13 +17,14 @@ use crate::net::socket::write::Data;
 use crate::sys;
 use crate::thread::{ThreadOptions, spawn_scoped};
 
-/// The largest read. Larger reads take fewer system calls for each megabyte. Much larger ones leave the processor's
-/// cache before they are written.
+/// The largest read. Larger reads take fewer system calls for each megabyte. But the data of much larger reads leaves
+/// the processor's cache before it is written.
 const LARGEST: usize = 256 * 1024;
 
 impl Socket {
-    /// Writes everything that arrives here to `to`, until the peer's end, then ends `to`. Blocks until then. `to` may
-    /// be the socket itself, which makes an echo. [`bytes_read`](Self::bytes_read) says how many bytes it was.
+    /// Copies everything that arrives here to `to`. At the end of the stream it ends our direction of `to` and returns.
+    /// Blocks until then. `to` may be the socket itself, which makes an echo. [`bytes_read`](Self::bytes_read) says how
+    /// many bytes were copied.
     ///
     /// ```
     /// use landline::net::{Server, Socket};
@@ -39,16 +40,19 @@ impl Socket {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     ///
-    /// The peer sees that end at once, while the handler is still running. So a client can see it before its slot is
-    /// free. If that matters, as on a full server, read and return instead, or use [`each`](Self::each).
+    /// In a handler, the FIN is sent before the handler returns. So a client can read the end of the stream while its
+    /// connection still counts towards the server's limit. If that matters, as on a full server, copy in a loop of
+    /// reads and writes and return, or use [`each`](Self::each).
     ///
-    /// It reads at most 256 KiB at a time, and writes each piece before it reads the next, so a slow receiver slows the
-    /// sender. Once the buffer has grown to that size, it stays until the call ends. Destroying the socket that the
-    /// call is blocked on ends it at once. Destroying the other one ends it when that read or write returns.
+    /// Each read takes at most 256 KiB, and is written before the next read, so a slow receiver slows the sender down.
+    /// The buffer grows to at most that size, and is freed when the call returns. If the call is blocked on one of the
+    /// two sockets, destroying that socket ends the call at once. Destroying the other socket ends the call when the
+    /// blocked read or write returns.
     ///
     /// # Errors
     /// Those of [`read`](Self::read) here and of [`write_all`](Self::write_all) on `to`. Nothing is closed. Bytes that
-    /// were read and not written are put back. After a tick, call `pipe` again to continue.
+    /// were read but not written are put back, and the next read begins with them. After a timeout
+    /// ([`Error::is_tick`](crate::Error::is_tick)), call `pipe` again to continue.
     pub fn pipe(&self, to: &Socket) -> io::Result<()> {
         let stream = self.connection.stream("read")?;
         let carrying = Carrying::begin(&self.connection, &to.connection);
@@ -67,21 +71,22 @@ impl Socket {
     }
 }
 
-/// Copies bytes both ways between two sockets until both have ended, as a proxy does. When one side ends, that is
-/// passed on at once. [`bytes_read`](Socket::bytes_read) and [`bytes_written`](Socket::bytes_written) count the bytes.
+/// Copies bytes both ways between two sockets until both peers have ended their directions, as a proxy does. When one
+/// peer ends its direction, the relay ends the direction to the other peer at once. [`bytes_read`](Socket::bytes_read)
+/// and [`bytes_written`](Socket::bytes_written) count the bytes.
 ///
-/// Blocks until both have ended. One direction runs on the calling thread, the other on a new thread. When a server
-/// that accepted one of the connections [shuts down](crate::net::Server::shutdown), the relay continues while bytes
-/// pass, at most for the shutdown's time.
+/// Blocks until both peers have ended. One direction runs on the calling thread, the other on a new thread. When a
+/// server that accepted one of the connections [shuts down](crate::net::Server::shutdown), the relay continues while
+/// bytes pass, at most for the time of the shutdown.
 ///
 /// # Errors
-/// - The first error of either direction. Both connections are reset by RST, so that neither peer mistakes truncated
-///   data for all of it, and the error is [reported](crate::Report::Failed) for each. A Unix socket has no RST, and its
-///   peer sees an end.
-/// - Kind `ConnectionAborted` after a timeout or a shutdown. Both reset the connections. A shutdown is not reported. A
-///   timeout ends the relay and cannot be continued. So first remove any read timeout, such as one set to read a
-///   header.
-/// - The system's error if the thread cannot be started. Nothing was changed then.
+/// - The first error of either direction. Both connections are closed with RST, so that neither peer takes truncated
+///   data for all of it. The error is [reported](crate::Report::Failed) for each connection. A Unix socket has no RST,
+///   so its peer reads the end of the stream.
+/// - An error of kind `ConnectionAborted` after a timeout of a connection, or after a shutdown of a server. Both
+///   connections are closed with RST here too. A timeout is reported, and a shutdown is not. A relay cannot be
+///   continued after a timeout, so first remove any read timeout, such as one that was set to read a header.
+/// - The system's error if the thread cannot be started. In that case nothing was changed.
 pub fn relay(a: &Socket, b: &Socket) -> io::Result<()> {
     both_ways(b, || carry(a, b), || carry(b, a))
 }
@@ -91,21 +96,24 @@ fn carry(from: &Socket, to: &Socket) -> io::Result<()> {
 }
 
 impl Socket {
-    /// Like [`relay`], with any reader and writer in place of the other socket: a serial port, the two halves of a TLS
-    /// stream, a program's output and input. The peer's bytes go to `writer`, and those of `reader` go to the peer.
-    /// When the peer ends, `writer` is flushed and dropped. When `reader` ends, our sending
-    /// direction is [ended](Self::end).
+    /// Copies bytes both ways between this socket and any reader and writer, such as a serial port, the two halves of a
+    /// TLS stream, or the output and input of a program.
+    ///
+    /// - The peer's bytes go to `writer`. When the peer ends its direction, `writer` is flushed and dropped.
+    /// - The bytes of `reader` go to the peer. At the end of `reader`, our direction is [ended](Self::end).
     ///
     /// Blocks until both have ended. `writer` is used on the calling thread, and flushed after each piece. `reader` is
     /// used on a new thread.
     ///
-    /// Give `reader` and `writer` a timeout of, say, 100 ms, unless they end by themselves. Nothing here can wake them
-    /// when they block. Their timeouts are ticks: errors of kind `TimedOut` or `WouldBlock`, except the `ETIMEDOUT` by
-    /// which a Unix system gives up on a peer. At a tick the relay checks whether the connection is still open. So
-    /// after an error or a [`destroy`](Self::destroy) of the connection, the relay ends at the next tick, piece or end.
+    /// The relay cannot wake `reader` or `writer` while they block. So give them a timeout of, say, 100 ms, unless they
+    /// end by themselves. An error of kind `TimedOut` or `WouldBlock` counts as such a timeout, except the error
+    /// `ETIMEDOUT` of a Unix system that has given up on a peer. After each timeout the relay checks whether the
+    /// connection is still open. So when the connection fails or is [destroyed](Self::destroy), the relay ends as soon
+    /// as the blocked call returns, at the latest after the timeout.
     ///
-    /// A pipe of a program has no timeout. A `UnixStream::pair` has, as docs/recipes.md shows. A serial port never
-    /// ends: once the peer has ended, a whole tick without a byte counts as its end.
+    /// A pipe to a program has no timeout, but a `UnixStream::pair` has one, as docs/recipes.md shows. A serial port
+    /// never ends. So once the peer has ended its direction, a whole timeout without a byte counts as the end of
+    /// `reader`.
     ///
     /// ```
     /// # #[cfg(unix)] {
@@ -131,9 +139,9 @@ impl Socket {
     /// ```
     ///
     /// # Errors
-    /// The first error of either direction, including those of `reader` and `writer`. The connection is reset and the
-    /// error [reported](crate::Report::Failed), as in [`relay`]. A shutdown of the server resets it too, and a timeout
-    /// of the connection is an error.
+    /// The first error of either direction, including the errors of `reader` and `writer`. The connection is closed
+    /// with RST, and the error is [reported](crate::Report::Failed). A timeout of the connection is such an error. A
+    /// shutdown of the server also closes the connection with RST, and is not reported.
     #[doc(alias = "copy_bidirectional")]
     pub fn relay(&self, reader: impl Read + Send, writer: impl Write) -> io::Result<()> {
         let is_written = AtomicBool::new(false);
@@ -169,7 +177,8 @@ impl Socket {
         }
     }
 
-    /// Copies until the end of `reader`. After the peer's bytes are `written`, a tick without a byte counts as the end.
+    /// Copies until the end of `reader`. Once all the peer's bytes are `written`, a timeout without a byte counts as
+    /// the end.
     fn pipe_from(&self, mut reader: impl Read, written: &AtomicBool) -> io::Result<()> {
         let feeding = Feeding::begin(&self.connection);
         let mut buffer = vec![0; CHUNK];
@@ -185,7 +194,7 @@ impl Socket {
         }
     }
 
-    /// `None` after a tick of `reader` or `writer`, if the connection is still open.
+    /// `None` after a timeout of `reader` or `writer`, if the connection is still open.
     fn unless_tick<T>(&self, mut call: impl FnMut() -> io::Result<T>) -> io::Result<Option<T>> {
         let error = loop {
             match call() {
@@ -256,7 +265,7 @@ fn or_reset(sockets: &[&Socket], carry: impl FnOnce() -> io::Result<()>) -> io::
     Err(error.into())
 }
 
-/// Resets the sockets when it is dropped, also if the program's reader or writer panics.
+/// Resets the sockets when it is dropped, even if the program's reader or writer panics.
 struct Resets<'a>(&'a [&'a Socket]);
 
 impl Drop for Resets<'_> {
@@ -265,7 +274,7 @@ impl Drop for Resets<'_> {
     }
 }
 
-/// How little an error says about the cause.
+/// Ranks an error by how little it says about the cause: 0 says most.
 fn says_less(error: &io::Error) -> u8 {
     match () {
         () if Cause::Destroyed.is_of(error) => 2,

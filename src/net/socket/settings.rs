@@ -15,10 +15,10 @@ use crate::sys;
 
 /// Settings.
 impl Socket {
-    /// Whether each write is sent at once: TCP_NODELAY. Default: yes, unlike Node, since a reply in two writes would
-    /// otherwise wait some 40 ms for the peer's delayed acknowledgement.
+    /// Sets whether each write is sent at once: TCP_NODELAY. Default: yes, unlike Node.
     ///
-    /// On a Unix socket it does nothing.
+    /// Without it, a reply that takes two writes can wait about 40 ms for the peer's delayed acknowledgement. On a Unix
+    /// socket the setting does nothing.
     ///
     /// # Errors
     /// `setNoDelay` with the system's code. `NotConnected` once the socket is closed.
@@ -30,18 +30,18 @@ impl Socket {
         self.connection.change(|s| &mut s.no_delay, on, "setNoDelay", |socket, on| socket.set_tcp_nodelay(*on))
     }
 
-    /// Whether each write is sent at once, as last set.
+    /// Whether each write is sent at once.
     #[doc(alias = "nodelay")]
     pub fn no_delay(&self) -> bool {
         self.connection.settings().no_delay
     }
 
-    /// Whether and when a silent connection is probed. See [`KeepAlive`]. On a Unix socket it does nothing. Default:
-    /// none.
+    /// Sets whether and when the system probes a silent connection. See [`KeepAlive`]. On a Unix socket it does
+    /// nothing. Default: none.
     ///
     /// # Errors
-    /// `setKeepAlive` with the system's code, `EINVAL` for a time it cannot take (on Linux more than 32,767 s).
-    /// `NotConnected` once the socket is closed.
+    /// `setKeepAlive` with the system's code, such as `EINVAL` for a time that the system does not support (on Linux
+    /// more than 32,767 s). `NotConnected` once the socket is closed.
     #[doc(alias = "keepalive")]
     #[doc(alias = "setKeepAlive")]
     pub fn set_keep_alive(&self, keep_alive: impl Into<KeepAlive>) -> io::Result<()> {
@@ -57,22 +57,25 @@ impl Socket {
         )
     }
 
-    /// How long written data may stay unacknowledged, or be blocked by the peer's full receive buffer:
-    /// TCP_USER_TIMEOUT, tcp(7), RFC 5482. Then the system gives up on the connection. Reads and writes fail with
-    /// `ETIMEDOUT`, of kind `ConnectionAborted`. The unit is whole milliseconds, rounded up. `None` and zero leave it
-    /// to the system. Linux retries for about 15 minutes. On a Unix socket it does nothing. Default: the system's.
+    /// Sets how long written data may stay unacknowledged, or unsent because the peer's receive buffer is full:
+    /// TCP_USER_TIMEOUT, tcp(7), RFC 5482. After that time the system gives up on the connection, and reads and writes
+    /// fail with `ETIMEDOUT`, of kind `ConnectionAborted`. The time is rounded up to whole milliseconds. `None` and
+    /// zero leave the time to the system: Linux retries for about 15 minutes. On a Unix socket it does nothing.
+    /// Default: the system's.
     ///
-    /// [Keep-alive](KeepAlive) detects a dead peer of an idle connection, but sends no probes while our data is
-    /// unacknowledged. This option covers that case. With both, Linux also gives up an idle connection after this time
-    /// once a probe is unanswered, whatever the number of probes. So set it to the delay plus all intervals. It also
-    /// ends a connection to a live peer that has stopped reading for that long.
+    /// [Keep-alive](KeepAlive) detects a dead peer of an idle connection, but it sends no probes while our data is
+    /// unacknowledged. The user timeout covers that case. If both are set, Linux also gives up on an idle connection
+    /// after the user timeout, as soon as a probe is unanswered, whatever the number of probes. So set the user timeout
+    /// to the delay plus all intervals of the keep-alive.
+    ///
+    /// The user timeout also ends the connection to a live peer that reads nothing for that long.
     ///
     /// # Errors
     /// `setUserTimeout` with the system's code. `ERR_OUT_OF_RANGE` above 2,147,483,647 ms, about 24 days.
     /// `NotConnected` once the socket is closed.
     ///
     /// # Platform
-    /// Only Linux and Android have it. Elsewhere a time other than zero fails with `ENOTSUP`.
+    /// Only Linux and Android have this setting. On other systems, a time other than zero fails with `ENOTSUP`.
     #[doc(alias = "TCP_USER_TIMEOUT")]
     pub fn set_user_timeout(&self, time: impl Into<Option<Duration>>) -> io::Result<()> {
         let time = time.into().unwrap_or_default();
@@ -88,10 +91,10 @@ impl Socket {
         )
     }
 
-    /// How long written data may stay unacknowledged, as the system reports it. `None` if it is not set.
+    /// How long written data may stay unacknowledged, as the system reports it. `None` if no time is set.
     ///
     /// # Errors
-    /// `getUserTimeout` with the system's code, such as `ENOTSUP` on a Unix socket, and on other systems than Linux and
+    /// `getUserTimeout` with the system's code, such as `ENOTSUP` on a Unix socket and on systems other than Linux and
     /// Android. `NotConnected` once the socket is closed.
     pub fn user_timeout(&self) -> io::Result<Option<Duration>> {
         let stream = self.connection.stream("user_timeout")?;
@@ -101,11 +104,11 @@ impl Socket {
         Ok(sys::user_timeout(&SockRef::from(&*stream)).map_err(|error| Error::call("getUserTimeout", &error))?)
     }
 
-    /// The type of service (DSCP and ECN) of packets sent from now on: IP_TOS or IPV6_TCLASS. Linux manages the ECN
-    /// bits itself. Default: 0.
+    /// Sets the type of service (DSCP and ECN) of packets that are sent from now on: IP_TOS or IPV6_TCLASS. Linux
+    /// manages the ECN bits itself. Default: 0.
     ///
     /// # Errors
-    /// `setTypeOfService` with the system's code, such as `ENOTSUP` on a Unix socket, and for IPv6 on Windows.
+    /// `setTypeOfService` with the system's code, such as `ENOTSUP` on a Unix socket and for IPv6 on Windows.
     /// `NotConnected` once the socket is closed.
     pub fn set_type_of_service(&self, value: u8) -> io::Result<()> {
         let stream = self.connection.stream("set_type_of_service")?;
@@ -113,10 +116,10 @@ impl Socket {
         Ok(set.map_err(|error| Error::call("setTypeOfService", &error))?)
     }
 
-    /// The type of service.
+    /// The type of service (DSCP and ECN) of packets that are sent.
     ///
     /// # Errors
-    /// `getTypeOfService` with the system's code, such as `ENOTSUP` on a Unix socket, and for IPv6 on Windows.
+    /// `getTypeOfService` with the system's code, such as `ENOTSUP` on a Unix socket and for IPv6 on Windows.
     /// `NotConnected` once the socket is closed.
     #[doc(alias = "getTypeOfService")]
     pub fn type_of_service(&self) -> io::Result<u8> {
@@ -125,7 +128,7 @@ impl Socket {
         Ok(value.map_err(|error| Error::call("getTypeOfService", &error))?)
     }
 
-    /// Whether it is an IPv6 socket. `Unsupported` for a Unix socket.
+    /// Whether this is an IPv6 socket. `Unsupported` for a Unix socket.
     fn is_v6(&self) -> io::Result<bool> {
         match self.connection.family() {
             Family::Unix => Err(io::ErrorKind::Unsupported.into()),
@@ -133,15 +136,17 @@ impl Socket {
         }
     }
 
-    /// How long one read waits: SO_RCVTIMEO. Then [`read`](Self::read), [`peek`](Self::peek) and calls built on them
-    /// fail with a tick, of kind `TimedOut`. Nothing is lost, and the next call waits for the whole time again.
-    /// [`Error::is_tick`] distinguishes it from errors that end a connection. [`each`](Self::each) and channels deliver
-    /// `Timeout` each time. Our writes do not extend it, so it suits a peer that must send something regularly. `None`
-    /// waits forever. Default: none.
+    /// Sets how long one read waits: SO_RCVTIMEO. When the time expires, [`read`](Self::read), [`peek`](Self::peek) and
+    /// calls built on them fail with `TimedOut`. Nothing is lost, and the next call waits for the whole time again.
+    /// [`Error::is_tick`] distinguishes this timeout from errors that end a connection. [`each`](Self::each) and
+    /// channels deliver `Timeout` each time. `None` waits forever. Default: none.
     ///
-    /// It applies from the next call on. A blocked call keeps the value it began with. It never expires early. It is
-    /// late by the kernel's ticks, 1 to 10 ms. On Linux long times are late by up to an eighth.
-    /// [`read_exact`](Self::read_exact) waits this long for each piece.
+    /// What we write does not extend the time, so this timeout suits a peer that must send something regularly.
+    /// [`read_exact`](Self::read_exact) waits this long for each piece that arrives.
+    ///
+    /// A new value applies from the next call on, and a call that is already blocked keeps the old value. The timeout
+    /// never expires early. It can be late by one interval of the kernel's timer, 1 to 10 ms. On Linux a long time can
+    /// be late by up to an eighth of the time.
     ///
     /// # Errors
     /// `InvalidInput`, `ERR_OUT_OF_RANGE`, for zero, as in std. `NotConnected` once the socket is closed.
@@ -152,14 +157,17 @@ impl Socket {
         Ok(())
     }
 
-    /// How long one write waits while the peer takes nothing: SO_SNDTIMEO. Then it fails with a tick, of kind
-    /// `TimedOut`. Part of its bytes may be written, as [`bytes_written`](Self::bytes_written) says, and
-    /// [`Write::write`] returns how many. What the peer sends does not extend it. `None` waits forever. Default: none.
+    /// Sets how long one write waits while the peer takes nothing: SO_SNDTIMEO. When the time expires, the write fails
+    /// with `TimedOut`, for which [`Error::is_tick`] is true. Part of the data may be written:
+    /// [`bytes_written`](Self::bytes_written) counts it, and [`Write::write`] returns its length. What the peer sends
+    /// does not extend the time. `None` waits forever. Default: none.
     ///
-    /// It applies from the next call on. It never expires early. A write of which the kernel takes only a part is late
-    /// by at most an eighth of the time, plus another eighth each time there was still some room. The thread that
-    /// writes an [outbox](Self::outbox) ignores it. [`send`](crate::net::Outbox::send), which waits for room there,
-    /// does not.
+    /// A new value applies from the next call on. The timeout never expires early. If the kernel takes only a part of a
+    /// write, the timeout is late by at most an eighth of the time, plus another eighth each time the kernel took a
+    /// further part.
+    ///
+    /// The thread that writes an [outbox](Self::outbox) ignores this timeout.
+    /// [`Outbox::send`](crate::net::Outbox::send), which waits for room in the outbox, obeys it.
     ///
     /// # Errors
     /// Those of [`set_read_timeout`](Self::set_read_timeout).
@@ -180,7 +188,7 @@ impl Socket {
         Ok(time)
     }
 
-    /// How long one read waits.
+    /// How long one read waits. `None` waits forever.
     ///
     /// # Errors
     /// `NotConnected` once the socket is closed.
@@ -189,7 +197,7 @@ impl Socket {
         Ok(self.connection.timers.get(Timer::Read))
     }
 
-    /// How long one write waits.
+    /// How long one write waits while the peer takes nothing. `None` waits forever.
     ///
     /// # Errors
     /// `NotConnected` once the socket is closed.
@@ -198,68 +206,74 @@ impl Socket {
         Ok(self.connection.timers.get(Timer::Write))
     }
 
-    /// How long the connection may be idle: no byte read and none written, as in Node. Then a blocked read or write
-    /// fails with a tick, of kind `TimedOut`, and [`each`](Self::each) delivers `Timeout`. Nothing is closed, and no
-    /// received data is lost. The next blocking call waits for the whole time again. `Timeout` is delivered once until
-    /// bytes have moved again. `None` and zero switch it off. On a closed socket it does nothing. Default: none.
+    /// Sets how long the connection may be idle, with no byte read and none written, as in Node. When the time expires,
+    /// a blocked read or write fails with `TimedOut`, for which [`Error::is_tick`] is true. [`each`](Self::each) and
+    /// channels deliver `Timeout`. Nothing is closed, and no received data is lost. The next blocking call waits for
+    /// the whole time again. After a `Timeout`, the next one is delivered only after bytes have moved again. `None` and
+    /// zero switch the timeout off. On a closed socket the call does nothing. Default: none.
     ///
-    /// Our own writes extend it. To notice a peer that sends nothing while we write, use the [read
-    /// timeout](Self::set_read_timeout). To end the connection to a silent peer, destroy it or return the error from
-    /// the handler. [`end`](Self::end) alone would still wait for the peer's end.
+    /// What we write extends the time. To notice a peer that sends nothing while we write, use the [read
+    /// timeout](Self::set_read_timeout). To close the connection to a silent peer, call [`destroy`](Self::destroy), or
+    /// return the error from the handler. [`end`](Self::end) alone would still wait for the peer to end its direction.
     ///
-    /// It applies from the next call on. A blocked call keeps the value it began with. It never expires early. It is
-    /// late by the kernel's ticks, 1 to 10 ms. On Linux long times are late by up to an eighth. A write of which the
-    /// kernel takes only a part is late by an eighth, plus another each time there was still some room. If only writes
-    /// of other threads moved bytes after a `Timeout`, the next one is up to 1.6 s late.
+    /// A new value applies from the next call on, and a call that is already blocked keeps the old value. The timeout
+    /// never expires early, but it can be late:
+    /// - by one interval of the kernel's timer, 1 to 10 ms,
+    /// - on Linux, for a long time, by up to an eighth of the time,
+    /// - if the kernel takes only a part of a write, by an eighth of the time, plus another eighth each time the kernel
+    ///   takes a further part,
+    /// - by up to 1.6 s after a `Timeout`, if only writes of other threads have moved bytes since.
     #[doc(alias = "setTimeout")]
     pub fn set_timeout(&self, time: impl Into<Option<Duration>>) {
         self.connection.set_timer(Timer::Idle, time.into());
     }
 
-    /// The idle timeout; `None` if it is off.
+    /// The idle timeout. `None` if it is off.
     pub fn timeout(&self) -> Option<Duration> {
         self.connection.timers.get(Timer::Idle)
     }
 
-    /// The time by which everything on this connection must be done. After it, every read and write fails with
-    /// `TimedOut`, `ERR_SOCKET_DEADLINE`, even while a slow peer still sends, until the deadline is changed. It is not
-    /// a tick, so [`each`](Self::each) and [lines](crate::net::Buffered::lines) end. On a closed socket it does
-    /// nothing. Default: none.
+    /// Sets the time by which everything on this connection must be done. After the deadline, every read and write
+    /// fails with `TimedOut`, `ERR_SOCKET_DEADLINE`, until the deadline is changed. This holds even while a slow peer
+    /// still sends. [`Error::is_tick`] is false for this error, so [`each`](Self::each) and
+    /// [`lines`](crate::net::Buffered::lines) end with it. On a closed socket the call does nothing. Default: none.
     ///
-    /// It also bounds writes queued in the [outbox](Self::outbox), and the wait for the peer after a handler has
-    /// returned. While no call reads or writes, nothing happens at the deadline.
+    /// The deadline also ends the writing of messages in the [outbox](Self::outbox), and the wait for the peer after a
+    /// handler has returned. While no call reads or writes, nothing happens at the deadline.
     ///
-    /// It applies from the next call on. A blocked call keeps the value it began with. The clock is [`Instant`], as for
-    /// every time of this library. On Linux and macOS it stops while the machine is suspended, so a connection ends
-    /// later by wall-clock time.
+    /// A new deadline applies from the next call on, and a call that is already blocked keeps the old one. The clock is
+    /// [`Instant`], as for every time in this library. On Linux and macOS this clock stops while the machine is
+    /// suspended, so the deadline comes later in wall-clock time.
     pub fn set_deadline(&self, at: impl Into<Option<Instant>>) {
         self.connection.set_deadline(at.into());
     }
 
-    /// The deadline.
+    /// The deadline. `None` if there is none.
     pub fn deadline(&self) -> Option<Instant> {
         self.connection.timers.deadline()
     }
 
-    /// Calls `f` with the borrowed descriptor of the connection and returns its result, for settings that landline has
-    /// no call for. The descriptor is `AsFd`, on Windows `AsSocket`, as system call crates expect. No lock is held, and
-    /// other threads use the socket as before.
+    /// Calls `f` with the borrowed descriptor of the connection, and returns what `f` returns. Use it for settings that
+    /// landline has no call for. The descriptor implements `AsFd`, on Windows `AsSocket`, which system call crates
+    /// accept. No lock is held, and other threads can use the socket while `f` runs.
     ///
-    /// A [`destroy`](Self::destroy) in another thread, or in `f`, does not wait for `f`. The peer sees the end at once,
-    /// as by shutdown(2), and the descriptor is closed when `f` returns. So the descriptor stays valid while `f` runs.
-    /// [`reset_and_destroy`](Self::reset_and_destroy) sends its RST at once on Linux, elsewhere when `f` returns. A
-    /// duplicate of the descriptor belongs to the caller. It keeps the connection open after the last handle is
-    /// dropped, but not after a `destroy`.
+    /// The descriptor stays valid while `f` runs. If another thread, or `f` itself, calls [`destroy`](Self::destroy),
+    /// the connection is shut down at once, and the descriptor is closed when `f` returns.
+    /// [`reset_and_destroy`](Self::reset_and_destroy) sends its RST at once on Linux, and when `f` returns on other
+    /// systems. If `f` duplicates the descriptor, the duplicate belongs to the caller. It keeps the connection open
+    /// after the last handle is dropped, but not after a `destroy`.
     ///
-    /// The caller answers for what `f` changes:
+    /// The caller is responsible for what `f` changes:
     /// - `O_NONBLOCK`: reads and writes that would block fail with `WouldBlock`.
-    /// - `SO_RCVTIMEO`, `SO_SNDTIMEO`: landline's own timeouts set and remove both. A read or write that another value
-    ///   ends fails with `WouldBlock`.
-    /// - `SO_LINGER`: decides whether the close is an RST, and may make it block.
-    /// - `shutdown(2)`: [`ready_state`](Self::ready_state) shows it once a read or write has met it.
+    /// - `SO_RCVTIMEO`, `SO_SNDTIMEO`: landline sets and removes both for its own timeouts. If a value set by `f`
+    ///   expires, the read or write fails with `WouldBlock`.
+    /// - `SO_LINGER`: closing the connection may then block, or send RST.
+    /// - `shutdown(2)`: [`ready_state`](Self::ready_state) shows it after the next read or write has returned its
+    ///   effect.
     /// - Settings that landline has a call for, such as [`no_delay`](Self::no_delay): landline still returns the value
     ///   that its own call set last.
-    /// - Bytes that `f` reads or writes: they are not counted, and may come between those of other threads.
+    /// - Reading and writing: bytes that `f` reads or writes are not counted, and may come between those of other
+    ///   threads.
     ///
     /// ```
     /// use landline::net::{Server, Socket};
@@ -273,8 +287,8 @@ impl Socket {
     /// ```
     ///
     /// # Errors
-    /// `NotConnected`, `ERR_STREAM_DESTROYED`, once the socket is closed. `f` is not called then. An error that `f`
-    /// returns is inside the result, so `??` returns both.
+    /// `NotConnected`, `ERR_STREAM_DESTROYED`, once the socket is closed. In that case `f` is not called. If `f`
+    /// returns a `Result`, it is nested inside the result of `with_raw`, and `??` unwraps both.
     #[doc(alias = "handle")]
     #[doc(alias = "as_fd")]
     #[doc(alias = "as_raw_fd")]

@@ -5,10 +5,10 @@ use std::{fmt, io};
 use crate::error::Error;
 use crate::net::socket::outbox::message::Message;
 
-/// Why [`Outbox::try_send`](crate::net::Outbox::try_send) or [`send`](crate::net::Outbox::send) did not take a message.
-/// No part of it was queued, and it is returned in here.
+/// The error of [`Outbox::try_send`](crate::net::Outbox::try_send) and [`send`](crate::net::Outbox::send). It contains
+/// the message, of which no part was queued or sent.
 ///
-/// `?` turns it into an [`io::Error`], which does not keep the message.
+/// `?` converts it into an [`io::Error`], which does not keep the message.
 #[derive(Clone)]
 pub struct SendError {
     error: Error,
@@ -20,23 +20,24 @@ impl SendError {
         SendError { error, message }
     }
 
-    /// Whether there is no room in the queue, or the writer thread cannot be started. Try again.
+    /// Whether the queue has no room, or the writer thread cannot be started. In both cases the call can be tried
+    /// again.
     pub fn is_full(&self) -> bool {
         self.error.kind() == io::ErrorKind::WouldBlock
     }
 
-    /// Whether a timeout expired before there was room, as [`Error::is_tick`] says. Nothing was taken. The next call
-    /// waits for the whole time again.
+    /// Whether a timeout expired before the queue had room, as in [`Error::is_tick`]. The connection stays usable, and
+    /// the next call waits for the whole time again.
     pub fn is_tick(&self) -> bool {
         self.error.is_waited()
     }
 
-    /// What went wrong.
+    /// The error, without the message.
     pub fn error(&self) -> &Error {
         &self.error
     }
 
-    /// The message.
+    /// Returns the message.
     pub fn into_message(self) -> Message {
         self.message
     }
@@ -48,7 +49,7 @@ impl fmt::Display for SendError {
     }
 }
 
-/// Without the message.
+/// Prints the error without the message.
 impl fmt::Debug for SendError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("SendError").field(&self.error).finish()

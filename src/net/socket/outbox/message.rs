@@ -4,10 +4,10 @@ use std::borrow::Cow;
 use std::ops::Deref;
 use std::sync::Arc;
 
-/// Text or bytes for an [`Outbox`](crate::net::Outbox), made from either by `into()`.
+/// Text or bytes for an [`Outbox`](crate::net::Outbox). Strings and byte slices convert into it with `into()`.
 ///
 /// A clone shares the bytes, so one message can go to many connections without copying. Making a message copies its
-/// bytes, except from an `Arc<[u8]>` or an `Arc<str>`.
+/// bytes, unless it is made from an `Arc<[u8]>` or an `Arc<str>`.
 ///
 /// ```
 /// use landline::net::{Message, Server, Socket};

@@ -1,8 +1,8 @@
-//! Writes that do not block. What the kernel does not take at once is queued, and a thread writes it while there is
-//! any.
+//! Writes that do not block. What the kernel does not take at once is queued. While the queue is not empty, a thread
+//! writes it.
 //!
-//! The queue belongs to the thread that has the turn to write. That is the writer thread, or any other writer, which
-//! first writes what was queued before. So messages are sent in the order they were given, each one whole.
+//! The queue belongs to the thread that has the turn to write: the writer thread, or a thread that makes a blocking
+//! write and first writes what was queued before. So messages are sent in the order they were given, each one whole.
 
 pub(crate) mod error;
 pub(crate) mod message;
@@ -23,13 +23,13 @@ use crate::report::Outcome;
 use crate::sync::poison::lock;
 use crate::thread::spawn;
 
-/// The queue of writes of a [`Socket`], made by [`Socket::outbox`]. Use it in threads that must not block, or that
-/// write to many connections.
+/// A queue of messages to write to a [`Socket`], made by [`Socket::outbox`]. Use it in threads that must not block, or
+/// that write to many connections.
 ///
-/// A message goes to the kernel at once if the kernel has room and nothing is queued. The rest is queued, up to a limit
-/// in bytes. A thread that exists only while something is queued writes it, in order, each message whole, many small
-/// messages by one system call. Blocking writes and [`end`](Socket::end) of the same socket wait until earlier messages
-/// are written.
+/// If nothing is queued, a message goes to the kernel at once. What the kernel has no room for is queued, up to a limit
+/// in bytes. While something is queued, a separate thread writes it. It writes the messages in order and each one
+/// whole, and sends many small messages with one system call. Blocking writes and [`end`](Socket::end) on the same
+/// socket wait until all earlier messages are written.
 ///
 /// ```
 /// use landline::net::{Server, Socket};
@@ -56,19 +56,21 @@ impl fmt::Debug for Outbox {
 }
 
 impl Socket {
-    /// Returns its queue of writes.
+    /// Returns the socket's [`Outbox`], for writes that do not block.
     pub fn outbox(&self) -> Outbox {
         Outbox { connection: Arc::clone(&self.connection) }
     }
 }
 
 impl Outbox {
-    /// Sends a message, text or bytes, without blocking. Either all of it is sent or queued, or none. While nothing is
-    /// queued, a message may be longer than the limit. One [`Message`] for many receivers is not copied.
+    /// Sends a message, text or bytes, without blocking. The message is taken whole or not at all. While nothing is
+    /// queued, it may be longer than the limit. To send the same message to many connections without copying it, make a
+    /// [`Message`] and clone it.
     ///
     /// # Errors
-    /// The queue is full, the writer thread cannot be started, or the socket is closed or ended. [`SendError::is_full`]
-    /// says whether to try again, and [`SendError::into_message`] returns the message.
+    /// The queue is full, the writer thread cannot be started, our direction has ended, or the connection is closed or
+    /// has failed. [`SendError::is_full`] says whether to try again, and [`SendError::into_message`] returns the
+    /// message.
     #[doc(alias = "write")]
     pub fn try_send(&self, message: impl Into<Message>) -> Result<(), SendError> {
         let message = message.into();
@@ -78,8 +80,8 @@ impl Outbox {
         }
     }
 
-    /// Sends several messages like [`try_send`](Self::try_send), all or none. No other thread's bytes come in between.
-    /// If nothing is queued, it takes one system call where the system has a safe one.
+    /// Sends several messages without blocking: all of them or none. No bytes of other threads come between them. If
+    /// nothing is queued, they are sent with one system call, if the system has a safe one.
     ///
     /// ```
     /// use landline::net::Message;
@@ -107,13 +109,14 @@ impl Outbox {
         Ok(self.push(&messages, false)?)
     }
 
-    /// Sends a message. Blocks until there is room in the queue, but not until the message is written. A message longer
-    /// than the limit waits until nothing is queued.
+    /// Sends a message. Blocks until the queue has room for it, but not until it is written. For a message longer than
+    /// the limit, the call blocks until nothing is queued.
     ///
     /// # Errors
     /// [`SendError::into_message`] returns the message.
     /// - `BrokenPipe`, `ConnectionReset` or `NotConnected` if nothing can be written any more.
-    /// - `TimedOut` as in [`Socket::write_all`], by the timeout and deadline at the start of the call. Try again.
+    /// - `TimedOut` as in [`Socket::write_all`]. The timeouts and the deadline that were set when the call began apply.
+    ///   After a timeout, try again.
     /// - `WouldBlock` if the writer thread cannot be started.
     pub fn send(&self, message: impl Into<Message>) -> Result<(), SendError> {
         let message = message.into();
@@ -123,14 +126,14 @@ impl Outbox {
         }
     }
 
-    /// Blocks until nothing is queued, including an end. Does not wait for a blocking write of another thread, unless
-    /// something is queued after it.
+    /// Blocks until nothing is queued, and until an [`end`](Self::end) that was queued is done. Does not wait for a
+    /// blocking write of another thread, unless something is queued after that write.
     ///
     /// # Errors
-    /// - `TimedOut` as in [`Socket::write_all`], by the timeout and deadline at the start of the call. The messages
-    ///   stay queued.
-    /// - If the connection was closed before all was written: the system's error, such as `ConnectionReset`, or
-    ///   `NotConnected`.
+    /// - `TimedOut` as in [`Socket::write_all`]. The timeouts and the deadline that were set when the call began apply.
+    ///   The messages stay queued.
+    /// - The system's error, such as `ConnectionReset`, or `NotConnected`, if the connection was closed before
+    ///   everything was written.
     #[doc(alias = "drain")]
     pub fn flush(&self) -> io::Result<()> {
         let (queue, mut limits) = (self.connection.queue(), self.connection.timers.begin(Direction::Write));
@@ -144,12 +147,12 @@ impl Outbox {
         if gave_up { Err(self.why_closed(self.connection.gone("write").into())) } else { Ok(()) }
     }
 
-    /// Ends our direction after all that is queued is written, without blocking. Otherwise like [`Socket::end`]. It
-    /// stays queued even if an [`end`](Socket::end) in progress on another thread fails.
+    /// Ends our direction once everything that is queued is written. Does not block. Otherwise it is like
+    /// [`Socket::end`]. If a [`Socket::end`] in progress on another thread fails, this one stays queued.
     ///
     /// # Errors
-    /// `WouldBlock` if the writer thread cannot be started. It is not an error if the socket is already ended or
-    /// closed.
+    /// `WouldBlock` if the writer thread cannot be started. If our direction has ended or the connection is closed
+    /// already, `end` succeeds.
     #[doc(alias = "destroySoon")]
     pub fn end(&self) -> io::Result<()> {
         if self.connection.we_ended() || self.connection.is_closed() {
@@ -162,22 +165,22 @@ impl Outbox {
         self.connection.queue().push_end(end_now, || start_writer(&self.connection))
     }
 
-    /// How many bytes of the limit are used: those queued and not written yet. A message counts as at least 64 bytes,
-    /// about its own memory use. 0 means that nothing is queued.
+    /// How many bytes are queued and not written yet, as counted against the [limit](Self::limit). Each message counts
+    /// as at least 64 bytes, which is about its own memory use. 0 means that nothing is queued.
     #[doc(alias = "writableLength")]
     #[doc(alias = "bufferSize")]
     pub fn pending(&self) -> usize {
         self.connection.queue().state().bytes()
     }
 
-    /// Discards the messages that no thread has begun to write, for instance the last frame of a game when there is a
-    /// new one. A thread begins with one message, or with several of 16 KiB together. Messages that were given together
-    /// stay together.
+    /// Discards the queued messages that no thread has begun to write, for instance the last frame of a game when there
+    /// is a new one. A thread begins one message at a time, or several small ones of 16 KiB together. If one of several
+    /// messages from [`try_send_all`](Self::try_send_all) has begun, the others of that call are not discarded.
     pub fn clear(&self) {
         self.connection.queue().clear();
     }
 
-    /// How many bytes may be queued. A longer message is taken while nothing is queued.
+    /// How many bytes may be queued. A message longer than the limit is taken only while nothing is queued.
     #[doc(alias = "writableHighWaterMark")]
     pub fn limit(&self) -> usize {
         self.connection.queue().state().limit()
@@ -189,8 +192,8 @@ impl Outbox {
         self.connection.queue().set_limit(bytes);
     }
 
-    /// Passes messages to the kernel, as far as it takes them at once, and queues the rest. Without `waits` there must
-    /// be room.
+    /// Passes messages to the kernel, as far as the kernel takes them at once, and queues the rest. If `waits` is false
+    /// and there is no room, returns an error.
     fn push(&self, messages: &[Message], waits: bool) -> crate::error::Result<()> {
         if messages.iter().all(|message| message.is_empty()) {
             // Nothing to write, and nothing to keep.
@@ -236,8 +239,8 @@ impl Outbox {
         }
     }
 
-    /// The error of a call that waited for a connection that is now closed. If the writer thread closed it after an
-    /// error or at the deadline, that error.
+    /// The error of a call that waited when the connection was closed. If the writer thread closed the connection,
+    /// because of an error or the deadline, that error is returned.
     fn why_closed(&self, error: io::Error) -> io::Error {
         if let Err(deadline) = self.connection.timers.check_deadline(Direction::Write) {
             return deadline;

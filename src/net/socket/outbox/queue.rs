@@ -1,7 +1,7 @@
 //! The queue of an outbox: its messages, how much of them is written, and the threads that wait.
 //!
-//! While the queue has work, a writer thread runs. It is started under the lock of the queue, and leaves under it. This
-//! file uses std only, so that loom can try every order of threads.
+//! While the queue has work, a writer thread runs. It starts and leaves while the lock of the queue is held. This file
+//! uses only std, so that loom can try every order of threads.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -34,9 +34,9 @@ pub(crate) struct State {
     messages: VecDeque<Queued>,
     /// How many bytes of the first message are written.
     offset: usize,
-    /// How many messages a thread is writing, or has begun to write.
+    /// How many messages are begun: a thread is writing them, or has written a part.
     begun: usize,
-    /// The bytes that the messages count, without those written.
+    /// How many bytes the messages count, without the bytes already written.
     bytes: usize,
     limit: usize,
     end: End,
@@ -48,11 +48,11 @@ pub(crate) struct State {
 
 struct Queued {
     message: Message,
-    /// The message was given together with the one before, and is not discarded without it.
+    /// The message was given together with the message before it, and is discarded only together with that one.
     follows: bool,
 }
 
-/// Our end. Nothing is queued after it.
+/// The end of our direction. Nothing is queued after it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {
     Open,
@@ -101,7 +101,7 @@ impl Queue {
 
     // ---- for threads that send
 
-    /// Takes messages, all or none. None is empty.
+    /// Takes all the messages or none of them. No message is empty.
     ///
     /// `ask` gets the state and whether there is room. It returns how long to wait for room, or an error. `write_now`
     /// is called if nothing is queued, and returns how many bytes it has written. `start` starts a writer.
@@ -192,7 +192,7 @@ impl Queue {
         self.tell_moved(&state);
     }
 
-    /// Discards messages that are not begun and do not belong to one that is. An end stays.
+    /// Discards messages that are not begun and were not given together with a message that is. A queued end stays.
     pub(crate) fn clear(&self) {
         let mut state = self.state();
         let mut kept = state.begun;
@@ -210,7 +210,7 @@ impl Queue {
 
     // ---- for the thread that has the turn
 
-    /// The next messages to write, at most `most`, and how many bytes of the first are written.
+    /// Returns the next messages to write, at most `most`, and how many bytes of the first are already written.
     pub(crate) fn begin(&self, most: usize) -> (Vec<Message>, usize) {
         let mut state = self.state();
         let (mut batch, mut bytes) = (Vec::new(), 0);
@@ -282,8 +282,8 @@ impl Queue {
         drop(dropped);
     }
 
-    /// Wakes waiting threads. Waking is a system call, so it is skipped if none wait: every ending connection calls
-    /// this.
+    /// Wakes waiting threads. Waking is a system call, and every connection that closes calls this. So it is skipped if
+    /// no thread waits.
     fn tell_moved(&self, state: &State) {
         if state.waiting > 0 {
             self.moved.notify_all();
