@@ -40,8 +40,9 @@ use crate::thread::{Running, ThreadOptions};
 
 /// A TCP server: a listening socket, and a thread for each connection.
 ///
-/// It listens when [`listen`](Server::listen) returns. Then either [`serve`](Server::serve) its connections, each on a
-/// thread of its own, or take them one by one with [`accept`](Server::accept).
+/// The server listens once [`listen`](Server::listen) has returned. After that there are two ways to use it:
+/// [`serve`](Server::serve) runs a handler for each connection, each on its own thread. [`accept`](Server::accept)
+/// returns connections one by one.
 ///
 /// ```
 /// use landline::net::{Server, Socket};
@@ -57,9 +58,10 @@ use crate::thread::{Running, ThreadOptions};
 /// # Ok::<(), std::io::Error>(())
 /// ```
 ///
-/// Clones are handles to the same server. While it is served, it runs until [`close`](Server::close). Otherwise
-/// dropping the last handle closes it. [`shutdown_on_drop`](Server::shutdown_on_drop) returns a guard that ends it on
-/// every path. Open connections do not need the server.
+/// Clones are handles to the same server. While [`serve`](Server::serve) or a similar call runs, the server runs until
+/// [`close`](Server::close). Otherwise dropping the last handle closes it.
+/// [`shutdown_on_drop`](Server::shutdown_on_drop) returns a guard that shuts the server down when it is dropped, even
+/// after an early return or a panic. Open connections continue to work without the server.
 #[derive(Clone)]
 #[doc(alias = "TcpListener")]
 #[doc(alias = "UnixListener")]
@@ -68,7 +70,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Listens with the default options; see [`ServerOptions::listen`].
+    /// Listens with the default options. See [`ServerOptions::listen`].
     ///
     /// # Errors
     /// Those of `ServerOptions::listen`.
@@ -77,27 +79,33 @@ impl Server {
         ServerOptions::new().listen(at)
     }
 
-    /// Calls `handler` with each connection, each on a thread of its own. The calling thread is the first to serve.
+    /// Calls `handler` with each connection, each on its own thread. The calling thread serves the first one.
     ///
-    /// Blocks until the server is closed and all of it has ended: the last handler has returned, the last connection is
-    /// closed, including those from [`accept`](Server::accept), and no connection
-    /// [lingers](ServerOptions::lingering_close).
+    /// Blocks until the server is closed and has stopped:
+    /// - the last handler has returned,
+    /// - the last connection is closed, including those from [`accept`](Server::accept),
+    /// - no connection [lingers](ServerOptions::lingering_close).
     ///
-    /// The handler may borrow from the caller. A [`std::thread::scope`] waits for a `serve` on one of its threads, even
-    /// if the scope's closure returned an error or panicked. Use [`shutdown_on_drop`](Server::shutdown_on_drop) there,
-    /// which ends the server on every path.
+    /// The handler may borrow from the caller. If `serve` runs on a thread of a [`std::thread::scope`], the scope waits
+    /// for it, even if the scope's closure returns an error or panics. Use
+    /// [`shutdown_on_drop`](Server::shutdown_on_drop) there, so that the server is shut down in each case.
     ///
-    /// When the handler returns, the connection's slot becomes free, the peer sees our end, and the thread accepts
-    /// again. Another thread discards what the peer still sends, for at most
-    /// [`lingering_close`](ServerOptions::lingering_close). When the handler returns an error or panics, the connection
-    /// is destroyed and the error reported. Other connections are not affected, unless the program is built with
-    /// `panic = "abort"`. Clones of the socket are closed when the handler returns.
+    /// When the handler returns `Ok`:
+    /// - The connection no longer counts towards [`max_connections`](ServerOptions::max_connections), and our direction
+    ///   ends: the peer reads the end of the stream.
+    /// - The thread accepts the next client. A different thread discards what the peer still sends, for at most
+    ///   [`lingering_close`](ServerOptions::lingering_close).
+    /// - Clones of the socket are closed too.
     ///
-    /// One thread serves many connections, one after another. A value in a `thread_local!` is still there for the next
-    /// client. Keep the state of a client in local variables of the handler, or clear it with a value whose `Drop` does
-    /// so.
+    /// When the handler returns an error or panics, the connection is destroyed and the error is reported. Other
+    /// connections are not affected, unless the program is built with `panic = "abort"`.
     ///
-    /// Turn an error of another crate, or of `parse()`, into the handler's by [`io::Error::other`]:
+    /// One thread serves many connections, one after another, so a value in a `thread_local!` is still there for the
+    /// next client. Keep a client's state in local variables of the handler, or clear it in the `Drop` of such a
+    /// variable.
+    ///
+    /// To return an error of a different crate, or of `parse()`, from the handler, convert it with
+    /// [`io::Error::other`]:
     ///
     /// ```
     /// use std::io;
@@ -116,8 +124,8 @@ impl Server {
     /// # Ok::<(), io::Error>(())
     /// ```
     ///
-    /// Transient errors of accept(2) and a shortage of descriptors, memory or threads do not stop the server. They are
-    /// reported, and accepting resumes after a pause.
+    /// Transient errors of accept(2), and a shortage of descriptors, memory or threads, do not stop the server. They
+    /// are reported, and the server accepts again after a pause.
     ///
     /// | accept(2) returns | what the server does |
     /// |---|---|
@@ -139,7 +147,7 @@ impl Server {
         self.serve_claimed(&handler, &Hooks::default())
     }
 
-    /// Like [`serve`](Server::serve), on a new thread. [`Running::join`] returns the result of `serve`.
+    /// Runs [`serve`](Server::serve) on a new thread. [`Running::join`] returns its result.
     ///
     /// # Errors
     /// - `ERR_SERVER_ALREADY_LISTEN` if the server is being served already.
@@ -157,7 +165,8 @@ impl Server {
         if self.inner.registry.gate.claim() { Ok(()) } else { Err(served_already()) }
     }
 
-    /// Runs `serve` on a new thread. The server must be claimed. If the thread cannot start, the claim is released.
+    /// Runs `serve` on a new thread. The server must be claimed before. If the thread cannot start, the claim is
+    /// released.
     pub(crate) fn start(&self, serve: impl FnOnce() -> io::Result<()> + Send + 'static) -> io::Result<Running> {
         let registry = &self.inner.registry;
         let ThreadOptions { thread_name, stack_size } = &self.inner.options.threads;
@@ -180,29 +189,30 @@ impl Server {
         served.and(self.wait())
     }
 
-    /// Waits for a client and returns its connection. `None` once any thread has closed the server. The connection
-    /// counts as open until it is destroyed or its last handle is dropped.
+    /// Waits for a client and returns its connection. Returns `None` once any thread has closed the server. The
+    /// connection counts as open until it is destroyed or its last handle is dropped.
     ///
     /// Blocks until a client connects. Several threads may wait, and each client goes to one of them. If a [PROXY
-    /// header](ServerOptions::proxy_protocol) is expected, this call reads it and blocks for that too, even after the
-    /// server is closed. So let several threads wait, or [`serve`](Server::serve).
+    /// header](ServerOptions::proxy_protocol) is expected, this call also blocks until the header has arrived, even
+    /// after the server is closed. In that case call `accept` on several threads, or use [`serve`](Server::serve).
     ///
-    /// Clients above the limit are refused and transient errors are handled as in [`serve`](Server::serve), so
+    /// Clients above the limit are refused, and transient errors are handled as in [`serve`](Server::serve). So
     /// `while let Some(socket) = server.accept()?` is a correct server.
     ///
     /// # Errors
-    /// - `ERR_SERVER_ALREADY_LISTEN` if the server is being served. Its clients go to the handler.
+    /// - `ERR_SERVER_ALREADY_LISTEN` while the server is being served, because its clients go to the handler.
     /// - `accept` with `EINVAL`, `EBADF` or `ENOTSOCK` if the listening socket no longer works. The server is closed
     ///   then.
     pub fn accept(&self) -> io::Result<Option<Socket>> {
         accept::accept(&self.inner, &Caller::patient())
     }
 
-    /// Returns the next client if one is waiting, like std's `try_recv`. `None` once the server is closed. Does not
-    /// block, unless a [filter](ServerOptions::filter) does. Otherwise like [`accept`](Server::accept).
+    /// Returns the next connection without blocking, if a client is waiting, as std's `try_recv` does for messages.
+    /// Returns `None` once the server is closed. Blocks only if a [filter](ServerOptions::filter) blocks. Otherwise it
+    /// is like [`accept`](Server::accept).
     ///
-    /// A client whose [PROXY header](ServerOptions::proxy_protocol) has not arrived is kept for the next call. It keeps
-    /// its slot, and its time for the header runs on.
+    /// If the [PROXY header](ServerOptions::proxy_protocol) of a client has not arrived, the client is kept for the
+    /// next call. It counts towards the limit, and the time for its header continues.
     ///
     /// ```
     /// use landline::net::{Server, Socket};
@@ -218,29 +228,32 @@ impl Server {
     /// ```
     ///
     /// # Errors
-    /// - `WouldBlock`, `accept EAGAIN`, if no client is waiting, if another thread is accepting, if the server is full
-    ///   and clients [wait](crate::net::WhenFull::Wait) for a slot, if accepting fails at present, or if the first
-    ///   sixteen clients are refused.
-    /// - `ERR_NOT_SUPPORTED` on an [adopted](ServerOptions::adopt) listener, whose settings belong to the program that
-    ///   passed it.
+    /// - `WouldBlock`, `accept EAGAIN`, in these cases: no client is waiting, another thread is accepting, accepting
+    ///   fails at present, sixteen clients in a row were refused, or the server is full and
+    ///   [`WhenFull::Wait`](crate::net::WhenFull::Wait) makes clients wait.
+    /// - `ERR_NOT_SUPPORTED` on an [adopted](ServerOptions::adopt) listener, because its settings belong to the program
+    ///   that passed it.
     /// - Those of `accept`.
     pub fn try_accept(&self) -> io::Result<Option<Socket>> {
         accept::accept(&self.inner, &Caller::impatient())
     }
 
-    /// Like [`accept`](Server::accept), for at most `time` in all. That includes waiting for another thread that
-    /// accepts, for a slot, for a client and for its PROXY header. Refusing a client does not restart the time. Zero
-    /// checks once, like std's `recv_timeout`. A time too long for the clock means no limit.
+    /// Waits for a client like [`accept`](Server::accept), but for at most `time` in all. The time includes waiting for
+    /// another thread that accepts, for a connection to close on a full server, for a client, and for its PROXY header.
+    /// Refusing a client does not restart the time. With zero, the call checks once, like std's `recv_timeout`. If
+    /// `time` is too long for the clock, there is no limit.
     ///
-    /// No client is lost when the time expires. One that was not accepted stays in the
-    /// [backlog](ServerOptions::backlog). One whose PROXY header is incomplete, or that has no slot because the limit
-    /// was just lowered, is kept for the next call. [`close`](Server::close) refuses those that are kept.
+    /// No client is lost when the time expires. A client that was not accepted stays in the
+    /// [backlog](ServerOptions::backlog). An accepted client is kept for the next call if its PROXY header is
+    /// incomplete, or if the limit was just lowered below the number of connections. [`close`](Server::close) refuses
+    /// clients that are kept.
     ///
-    /// Several threads may wait, with times or without. When any thread closes the server, blocked calls return `None`.
+    /// Several threads may wait, with or without a time. When any thread closes the server, blocked calls return
+    /// `None`.
     ///
-    /// On Linux, each connection accepted after the first such call costs one more system call, which removes the
-    /// timeout from the accepted socket. Other systems have no timeout for accept(2), and the call polls every 2 to 16
-    /// ms.
+    /// On Linux the timeout is set on the listening socket. So after the first such call, each accepted connection
+    /// costs one more system call, which removes the inherited timeout. Other systems have no timeout for accept(2), so
+    /// the call polls every 2 to 16 ms.
     ///
     /// ```
     /// use landline::net::Server;
@@ -255,27 +268,28 @@ impl Server {
     ///
     /// # Errors
     /// - `TimedOut`, `ERR_SOCKET_TIMEOUT`, if no client came in time. Call again to wait longer.
-    /// - `ERR_NOT_SUPPORTED` on an [adopted](ServerOptions::adopt) listener, whose settings belong to the program that
-    ///   passed it.
+    /// - `ERR_NOT_SUPPORTED` on an [adopted](ServerOptions::adopt) listener, because its settings belong to the program
+    ///   that passed it.
     /// - Those of `accept`.
     pub fn accept_timeout(&self, time: Duration) -> io::Result<Option<Socket>> {
         accept::accept(&self.inner, &Caller::with_time(time))
     }
 
-    /// The server's address, with the port that the system chose. Still known after the server is closed.
+    /// The address that the server listens on, with the port that the system chose. It stays available after the server
+    /// is closed.
     pub fn address(&self) -> &Address {
         &self.inner.address
     }
 
-    /// Whether the server is still open.
+    /// Whether the server is listening: it is not closed yet.
     #[doc(alias = "listening")]
     pub fn is_listening(&self) -> bool {
         !self.inner.is_closing()
     }
 
-    /// How many connections are open now: admitted, and not closed yet. Refused clients never count. Clients whose
-    /// [PROXY header](ServerOptions::proxy_protocol) is still expected do. If the limit is
-    /// [shared](ServerOptions::shared_limit), only this server's connections count.
+    /// How many connections are open now: admitted, and not closed yet. Refused clients do not count. Clients whose
+    /// [PROXY header](ServerOptions::proxy_protocol) is still expected count. If the limit is
+    /// [shared](ServerOptions::shared_limit), only the connections of this server count.
     #[doc(alias = "getConnections")]
     pub fn connections(&self) -> usize {
         self.inner.registry.slots.taken()
@@ -287,11 +301,12 @@ impl Server {
         self.inner.registry.slots.limit()
     }
 
-    /// Sets how many connections may be open at once, from the next client on. Lowering it closes no connection. 0
-    /// refuses every client. `None`, or a number above it, allows as many as the system has threads for. Default:
-    /// 10,000, or what [`max_connections`](super::ServerOptions::max_connections) says.
+    /// Sets how many connections may be open at once, from the next client on. Lowering the limit closes no connection.
+    /// With 0, every client is refused. `None` allows as many connections as the system has threads for, and a larger
+    /// number has the same effect. Default: 10,000, or what [`max_connections`](super::ServerOptions::max_connections)
+    /// says.
     ///
-    /// A [shared](ServerOptions::shared_limit) limit changes for all its users, as by
+    /// If the limit is [shared](ServerOptions::shared_limit), it changes for all its users, as with
     /// [`Limit::set_max`](crate::Limit::set_max).
     ///
     /// ```
@@ -313,12 +328,11 @@ impl Server {
         self.inner.registry.slots.set_limit(max.into().map_or(ceiling, |max| max.min(ceiling)));
     }
 
-    /// The connections that are open now, oldest first. These handles keep connections open. Dropping the last handle
-    /// of a connection closes it.
+    /// Returns handles to the connections that are open now, oldest first. A handle keeps its connection open. Dropping
+    /// the last handle of a connection closes it.
     ///
-    /// [`connections`](Self::connections) counts a client when it gets its slot, a moment before this lists it. A
-    /// program that must send to every client should wait until this list has the length that is expected, not for the
-    /// count.
+    /// [`connections`](Self::connections) counts a client a moment before this list contains it. So a program that must
+    /// send to every client should wait until this list has the expected length.
     pub fn sockets(&self) -> Vec<Socket> {
         let mut sockets = Vec::new();
         for open in self.inner.registry.open(&[]) {
@@ -329,13 +343,13 @@ impl Server {
         sockets
     }
 
-    /// How many clients the kernel has connected and no thread has accepted yet: those in the
-    /// [backlog](crate::net::ServerOptions::backlog). Works on Linux, from /proc/net/tcp and tcp6. `None` on other
-    /// systems, if /proc cannot be read, for a Unix socket, and once closed.
+    /// How many clients are in the [backlog](crate::net::ServerOptions::backlog): the kernel has connected them, and no
+    /// thread has accepted them yet. Works on Linux, where it reads /proc/net/tcp and tcp6. `None` on other systems, if
+    /// /proc cannot be read, for a Unix socket, and once the server is closed.
     ///
-    /// Each call reads a table of every socket on the machine. Do not call it more often than about once a second.
-    /// `close` does not wait for it. A number that stays high means that accepting is too slow, or waits for a slot
-    /// ([`WhenFull::Wait`](crate::net::WhenFull::Wait)) or a descriptor.
+    /// Each call reads a table of every socket on the machine, so do not call it more often than about once a second.
+    /// `close` does not wait for it. If the number stays high, accepting is too slow, the server is full
+    /// ([`WhenFull::Wait`](crate::net::WhenFull::Wait)), or no descriptor is free.
     pub fn queued(&self) -> Option<usize> {
         // Uses the inode alone, without a lock or the listener itself, so that a `close` during it frees the port at
         // once.
@@ -347,20 +361,22 @@ impl Server {
         usize::from_str_radix(queued, 16).ok()
     }
 
-    /// Calls `f` with the borrowed descriptor of the listener and returns its result, for settings that landline has no
-    /// call for. The descriptor is `AsFd`, on Windows `AsSocket`, as system call crates expect. No lock is held.
+    /// Calls `f` with the borrowed descriptor of the listener, and returns what `f` returns. Use it for settings that
+    /// landline has no call for. The descriptor implements `AsFd`, on Windows `AsSocket`, which system call crates
+    /// accept. No lock is held.
     ///
-    /// A [`close`](Self::close) in another thread, or in `f`, does not wait for `f`. It shuts the listener down, which
-    /// frees the port on Linux. The descriptor is closed when `f` returns. On other systems, and for an
-    /// [adopted](ServerOptions::adopt) listener, the address stays in use until then.
+    /// The descriptor stays valid while `f` runs. If another thread, or `f` itself, calls [`close`](Self::close), the
+    /// listener is shut down at once, and the descriptor is closed when `f` returns. On Linux the shutdown frees the
+    /// port. On other systems, and for an [adopted](ServerOptions::adopt) listener, the address stays in use until `f`
+    /// returns.
     ///
-    /// The caller answers for what `f` changes:
+    /// The caller is responsible for what `f` changes:
     /// - `O_NONBLOCK` and `SO_RCVTIMEO`: [`try_accept`](Self::try_accept) and [`accept_timeout`](Self::accept_timeout)
-    ///   set them too. A non-blocking listener is polled every 2 to 16 ms.
-    /// - Settings that accepted connections inherit, such as `SO_LINGER`: clients that are connected already keep
-    ///   theirs.
+    ///   change them too. A non-blocking listener is polled every 2 to 16 ms.
+    /// - Settings that accepted connections inherit, such as `SO_LINGER`: connections that exist already keep their old
+    ///   value.
     /// - `shutdown(2)`: the server is closed, and [`serve`](Self::serve) returns the error.
-    /// - accept(2): the server knows nothing of that client.
+    /// - accept(2): a client that `f` accepts is unknown to the server.
     ///
     /// ```
     /// use landline::net::Server;
@@ -372,8 +388,8 @@ impl Server {
     /// ```
     ///
     /// # Errors
-    /// `NotConnected`, `ERR_SERVER_NOT_RUNNING`, once the server is closed. `f` is not called then. An error that `f`
-    /// returns is inside the result, so `??` returns both.
+    /// `NotConnected`, `ERR_SERVER_NOT_RUNNING`, once the server is closed. In that case `f` is not called. If `f`
+    /// returns a `Result`, it is nested inside the result of `with_raw`, and `??` unwraps both.
     #[doc(alias = "as_fd")]
     #[doc(alias = "as_raw_fd")]
     pub fn with_raw<R>(&self, f: impl FnOnce(sys::BorrowedHandle<'_>) -> R) -> io::Result<R> {
@@ -383,7 +399,7 @@ impl Server {
         Ok(f(sys::borrow(&*listener)))
     }
 
-    /// The server's counters.
+    /// Returns the server's counters.
     pub fn stats(&self) -> Stats {
         self.inner.registry.stats()
     }

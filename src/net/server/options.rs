@@ -24,7 +24,7 @@ use crate::thread::ThreadOptions;
 /// not.
 const LONGEST_GOODBYE: usize = 64 * 1024;
 
-/// How to listen: options for a [`Server`](crate::net::Server), then [`listen`](ServerOptions::listen).
+/// Options for a [`Server`](crate::net::Server). Set them, then call [`listen`](ServerOptions::listen).
 ///
 /// ```
 /// use landline::net::ServerOptions;
@@ -73,7 +73,7 @@ impl Default for ServerOptions {
 }
 
 impl ServerOptions {
-    /// The defaults that each option documents.
+    /// Returns options with their default values, which each option documents.
     pub fn new() -> ServerOptions {
         ServerOptions {
             max_connections: Max::Default,
@@ -101,50 +101,60 @@ impl ServerOptions {
         }
     }
 
-    /// How many connections may be open at once. 0 refuses every client. `None` allows as many as the system has
-    /// threads for. Default: 10,000, or 64 less than seven eighths of the limit of descriptors (`ulimit -n`; 1,024 on
-    /// Linux without /proc) if that is lower: an eighth is for connections that
-    /// [linger](ServerOptions::lingering_close).
+    /// Sets how many connections may be open at once. Each open connection takes one of these places, which is called
+    /// its slot. With 0, every client is refused. `None` allows as many as the system has threads for. Default: 10,000,
+    /// or a lower number if the process may have too few descriptors.
     ///
-    /// [`listen`](Self::listen) fails if it is more than the threads of one process: on Linux a quarter of
-    /// `vm.max_map_count` less 1,000.
+    /// The lower number is seven eighths of the limit of descriptors, less 64. The other eighth is for connections that
+    /// [linger](ServerOptions::lingering_close). The limit of descriptors is `ulimit -n`, or 1,024 on Linux without
+    /// /proc.
+    ///
+    /// [`listen`](Self::listen) fails if the number is more than the threads that one process can have. On Linux that
+    /// is a quarter of `vm.max_map_count`, less 1,000.
     #[doc(alias = "maxConnections")]
     pub fn max_connections(mut self, max: impl Into<Option<usize>>) -> ServerOptions {
         self.max_connections = max.into().map_or(Max::Ceiling, Max::Of);
         self
     }
 
-    /// Closes clients whose address is on this list as soon as they are accepted, even if there is room. They are
-    /// counted in [`Stats`](crate::net::Stats) and reported, and no other callback is called. The rules may change
+    /// Blocks clients whose address is on this list: they are closed as soon as they are accepted. Blocked clients are
+    /// counted in [`Stats`](crate::net::Stats) and reported. No other callback is called for them. The rules may change
     /// while the server runs. Default: none.
     pub fn block_list(self, list: &BlockList) -> ServerOptions {
         ServerOptions { block_list: Some(list.clone()), ..self }
     }
 
-    /// Asks `filter` about each client, by its address, before the client counts. With `true` the limits are checked
-    /// next. With `false` the client is closed without a goodbye, and counted and reported as
-    /// [`RefusedBy::Filtered`](crate::RefusedBy::Filtered). No other callback is called. Default: none.
+    /// Calls `filter` with the address of each client, to decide whether the client is admitted. If it returns `true`,
+    /// the limits are checked next. If it returns `false`, the client is closed without a goodbye, and counted and
+    /// reported as [`RefusedBy::Filtered`](crate::RefusedBy::Filtered). No other callback is called. Default: none.
     ///
-    /// It is called once for each client, on the thread that accepted it, before the client has a slot. It is not
-    /// called for clients on the [`block_list`](Self::block_list), nor for those refused because the server is closing.
+    /// The filter is called once for each client, on the thread that accepted it, before the client has a slot. It is
+    /// not called for clients on the [`block_list`](Self::block_list), nor for clients that are refused because the
+    /// server is closing.
     ///
-    /// No lock is held. The filter may block, and may call anything of the server:
-    /// - Other threads accept while it runs. In [`serve`](crate::net::Server::serve) at most sixteen threads beyond the
-    ///   limit of connections are in it or in other [callbacks](crate::net::ServerCallbacks). Callers of
-    ///   [`accept`](crate::net::Server::accept), [`accept_timeout`](crate::net::Server::accept_timeout) and
-    ///   [`try_accept`](crate::net::Server::try_accept) wait for it, whatever their time. So does the one thread of
-    ///   [`incoming`](crate::net::Server::incoming).
-    /// - [`close`](crate::net::Server::close) does not wait for it. A client that it admits after that is refused,
-    ///   because the server is closing. On an [adopted](Self::adopt) listener, and behind load balancers, the client is
-    ///   served. [`shutdown`](crate::net::Server::shutdown) waits for it up to `grace`, then counts it as still
+    /// No lock is held. The filter may block, and may call any method of the server:
+    /// - Other threads accept while the filter runs. In [`serve`](crate::net::Server::serve), at most sixteen threads
+    ///   beyond the limit of connections run the filter or other [callbacks](crate::net::ServerCallbacks).
+    /// - [`accept`](crate::net::Server::accept), [`accept_timeout`](crate::net::Server::accept_timeout),
+    ///   [`try_accept`](crate::net::Server::try_accept) and the one thread of
+    ///   [`incoming`](crate::net::Server::incoming) wait until the filter returns, even if their time is shorter.
+    /// - [`close`](crate::net::Server::close) does not wait for the filter. If the filter admits a client after
+    ///   `close`, the client is refused, because the server is closing. On an [adopted](Self::adopt) listener, and
+    ///   behind load balancers, the client is still served.
+    /// - [`shutdown`](crate::net::Server::shutdown) waits for the filter up to `grace`, then counts it as still
     ///   running.
-    /// - A panic in it refuses that client only.
+    /// - If the filter panics, only that client is refused.
     ///
-    /// Behind [load balancers](Self::proxy_protocol) it is called after the header, with the address in the header, and
-    /// the connection holds its slot until it returns. It is not called if the header names no client. With
-    /// [`WhenFull::Wait`] the slots may be taken when it returns. The accepted client then waits for one, and its
-    /// thread with it. A client on a Unix socket has a path, which is usually empty. On other systems than Linux, the
-    /// connections by which `close` wakes the threads of a Unix socket look like such clients.
+    /// Behind [load balancers](Self::proxy_protocol), the filter is called after the header has arrived, with the
+    /// client's address from the header. The connection holds a slot in that time. If the header names no client, the
+    /// filter is not called.
+    ///
+    /// With [`WhenFull::Wait`], all slots may be taken when the filter returns. The accepted client, and the thread
+    /// that accepted it, then wait for a slot.
+    ///
+    /// A client on a Unix socket has a path as its address, which is usually empty. On systems other than Linux,
+    /// `close` wakes the threads of a Unix socket by connecting to it, and the filter may be called for these
+    /// connections too.
     ///
     /// ```
     /// use landline::RefusedBy;
@@ -170,24 +180,26 @@ impl ServerOptions {
         self
     }
 
-    /// What happens to a client that connects when the server is full. Default: [`WhenFull::Refuse`].
+    /// Sets what happens to a client that connects when the server is full. Default: [`WhenFull::Refuse`].
     pub fn when_full(self, when_full: WhenFull) -> ServerOptions {
         ServerOptions { when_full, ..self }
     }
 
-    /// How many connections one address may have open at once. An IPv4 address counts in any form it comes in. An IPv6
-    /// address counts as its /64, since a provider gives a customer all of one. So all hosts of one IPv6 network count
-    /// together, and so do all that use link-local addresses.
+    /// Sets how many connections one address may have open at once. An IPv4 address and its form in IPv6 (`::ffff:…`)
+    /// count as the same address. IPv6 addresses are counted by their /64 network, because a provider gives each
+    /// customer a whole /64. So all hosts of one IPv6 network count together, and all hosts that use link-local
+    /// addresses count together.
     ///
-    /// A client above the limit is refused, even if there is room and whatever [`when_full`](ServerOptions::when_full)
-    /// says. With [`WhenFull::RefuseWith`] it gets the goodbye. 0 refuses every client. Unix sockets have no addresses
-    /// to limit. Memory is used only for addresses that are connected. Default: none, as many as there is room for.
+    /// A client above this limit is refused, even if the server is not full, and even with [`WhenFull::Wait`]. With
+    /// [`WhenFull::RefuseWith`] it gets the goodbye. With 0, every client is refused. The limit does not apply to Unix
+    /// sockets. Memory is used only for addresses that are connected. Default: none, which means as many as there is
+    /// room for.
     pub fn max_connections_per_address(self, max: impl Into<Option<usize>>) -> ServerOptions {
         ServerOptions { max_per_address: max.into(), ..self }
     }
 
     /// Counts the connections in `limit`, which other servers and other parts of the program may share. See [`Limit`].
-    /// It replaces [`max_connections`](ServerOptions::max_connections) and
+    /// The shared limit replaces [`max_connections`](ServerOptions::max_connections) and
     /// [`max_connections_per_address`](ServerOptions::max_connections_per_address).
     ///
     /// [`Server::connections`](crate::net::Server::connections) counts this server's connections, [`Limit::in_use`]
@@ -196,8 +208,8 @@ impl ServerOptions {
     /// client that gets no thread is refused. Default: none, the server has a limit of its own.
     ///
     /// [`listen`](Self::listen) fails with `ERR_INVALID_ARG_VALUE` if one of the replaced options is set too. It also
-    /// fails with [`WhenFull::Wait`]: between seeing a free slot and accepting a client, another server could take the
-    /// slot, and the client would wait outside the backlog.
+    /// fails with [`WhenFull::Wait`], because another server could take a free slot before this server has accepted a
+    /// client for it. That client would then wait outside the backlog.
     ///
     /// ```
     /// use landline::{Cancel, Limit};
@@ -216,62 +228,67 @@ impl ServerOptions {
         ServerOptions { shared_limit: Some(limit.clone()), ..self }
     }
 
-    /// How many connections the kernel completes and keeps until they are accepted: listen(2). The system may reduce
-    /// it, Linux to `net.core.somaxconn`. When the backlog is full, a connect takes a second or longer. Default: 4096.
+    /// Sets how many connections the kernel completes and keeps until they are accepted: listen(2). The system may
+    /// reduce the number, Linux to `net.core.somaxconn`. When the backlog is full, a connect takes a second or longer.
+    /// Default: 4096.
     pub fn backlog(self, backlog: u32) -> ServerOptions {
         ServerOptions { backlog, ..self }
     }
 
-    /// Whether [`close`](crate::net::Server::close) accepts and refuses the clients in the
-    /// [backlog](ServerOptions::backlog), at most as many as it holds. With [`WhenFull::RefuseWith`] they get the
-    /// goodbye, up to the number it serves at once. The others see the end, or `ConnectionReset` if they have already
+    /// Sets whether [`close`](crate::net::Server::close) accepts and refuses the clients in the
+    /// [backlog](ServerOptions::backlog). Without this option the kernel resets them. At most as many clients are
+    /// refused as the backlog holds. With [`WhenFull::RefuseWith`] they get the goodbye, up to the number of goodbyes
+    /// that are sent at once. The others read the end of the stream, or get `ConnectionReset` if they have already
     /// written.
     ///
-    /// They are reported on the thread that calls `close`, and counted as refused (`closing`). Clients on a block list
-    /// are closed without the goodbye and counted as `blocked`. The `refused` callback is called only for a client that
-    /// another thread was accepting at that moment.
+    /// These clients are reported on the thread that calls `close`, and counted as refused (`closing`). Clients on a
+    /// block list are closed without the goodbye and counted as `blocked`. The `refused` callback is called only for a
+    /// client that another thread was accepting at that moment.
     ///
-    /// `close` blocks until all are refused. Goodbyes may still be in progress, so [`wait`](crate::net::Server::wait)
-    /// before the program ends. It has no effect on an [adopted](ServerOptions::adopt) listener, whose queue belongs to
-    /// the program that passed it. Default: no, as in Node.
+    /// `close` blocks until all these clients are refused. Goodbyes may still be in progress after that, so call
+    /// [`wait`](crate::net::Server::wait) before the program ends. The option has no effect on an
+    /// [adopted](ServerOptions::adopt) listener, because its queue belongs to the program that passed it. Default: no,
+    /// as in Node.
     pub fn answer_queued(self, answer: bool) -> ServerOptions {
         ServerOptions { answer_queued: answer, ..self }
     }
 
-    /// Whether a server on an IPv6 address accepts IPv6 clients only: IPV6_V6ONLY. Default: no; `::` takes IPv4 too.
+    /// Sets whether a server on an IPv6 address accepts only IPv6 clients: IPV6_V6ONLY. Default: no. So a server on
+    /// `::` also accepts IPv4 clients.
     pub fn ipv6_only(self, only: bool) -> ServerOptions {
         ServerOptions { ipv6_only: only, ..self }
     }
 
-    /// Whether the server can listen on a port while connections of its last server are still in TIME_WAIT:
-    /// SO_REUSEADDR. It is never set on Windows, where it would let two programs share a port. Default: yes.
+    /// Sets whether the server can listen on a port while connections of an earlier server on this port are in
+    /// TIME_WAIT: SO_REUSEADDR. It is never set on Windows, because there it would let two programs share a port.
+    /// Default: yes.
     pub fn reuse_address(self, reuse: bool) -> ServerOptions {
         ServerOptions { reuse_address: reuse, ..self }
     }
 
-    /// Whether several servers, also of several processes, may listen on the port if all of them set this:
-    /// SO_REUSEPORT. The kernel distributes the clients. When one of them closes, the clients in its backlog are reset.
-    /// Unsupported on Windows. Default: no.
+    /// Sets whether several servers may listen on the same port, if all of them set this option: SO_REUSEPORT. The
+    /// servers may be in different processes. The kernel distributes the clients among them. When one server closes,
+    /// the clients in its backlog are reset. Not supported on Windows. Default: no.
     pub fn reuse_port(self, reuse: bool) -> ServerOptions {
         ServerOptions { reuse_port: reuse, ..self }
     }
 
-    /// Whether every user may read the file of a Unix socket. Default: no, as the umask says.
+    /// Sets whether every user may read the file of a Unix socket. Default: no, then the umask decides.
     pub fn readable_all(self, all: bool) -> ServerOptions {
         ServerOptions { readable_all: all, ..self }
     }
 
-    /// Whether every user may write the file of a Unix socket, which is what connecting needs. Default: no, as the
-    /// umask says.
+    /// Sets whether every user may write to the file of a Unix socket. Connecting needs this permission. Default: no,
+    /// then the umask decides.
     pub fn writable_all(self, all: bool) -> ServerOptions {
         ServerOptions { writable_all: all, ..self }
     }
 
-    /// Whether [`listen`](Self::listen) removes the file of a Unix socket that a crashed program has left at the path.
-    /// The file must be a socket and not a link, and must refuse two connects within 20 ms. Any other file, and a
-    /// socket that something listens on, stays, and the error is `listen EADDRINUSE` as without this option. A server
-    /// that does listen there gets a client that ends at once. If several programs do this at the same time, one of
-    /// them listens. Default: no.
+    /// Sets whether [`listen`](Self::listen) removes the file of a Unix socket that a crashed program has left at the
+    /// path. The file is removed only if it is a socket, not a link, and refuses two connects within 20 ms. Any other
+    /// file stays, and `listen` fails with `listen EADDRINUSE`, as without this option. If a server is listening on the
+    /// socket, it gets one client that disconnects at once. If several programs listen with this option at the same
+    /// time, one of them succeeds. Default: no.
     ///
     /// ```
     /// # #[cfg(unix)] {
@@ -294,12 +311,13 @@ impl ServerOptions {
 
     /// Calls `hook` with the borrowed descriptor of each socket that [`listen`](Self::listen) makes, before bind(2) and
     /// listen(2). Use it for settings that landline has no option for, such as a device, a mark, or an address that
-    /// this machine does not have yet. The descriptor is `AsFd`, on Windows `AsSocket`. An error of the hook makes
-    /// `listen` fail: `before_bind` with the system's code, or the program's own error.
+    /// this machine does not have yet. The descriptor implements `AsFd`, on Windows `AsSocket`. If the hook returns an
+    /// error, `listen` fails with that error. An error of a system call is shown as `before_bind` with the system's
+    /// code.
     ///
-    /// It runs on the calling thread. No lock is held, and the descriptor stays open while it runs. It must not bind or
-    /// connect the socket, nor make it non-blocking. A panic in it unwinds through `listen`, and the socket is closed.
-    /// Default: none.
+    /// The hook runs on the calling thread. No lock is held, and the descriptor stays open while the hook runs. The
+    /// hook must not bind or connect the socket, nor make it non-blocking. A panic in the hook unwinds through
+    /// `listen`, and the socket is closed. Default: none.
     ///
     /// ```
     /// use landline::net::ServerOptions;
@@ -322,52 +340,56 @@ impl ServerOptions {
         self
     }
 
-    /// How many received bytes the system may keep for each connection: SO_RCVBUF. It is set before listen(2), so that
-    /// the window offered to clients can be as large. The system may grant less. Linux then no longer adjusts the size
-    /// itself. It has no effect on a Unix socket. Default: the system's.
+    /// Sets how many received bytes the system may keep for each connection: SO_RCVBUF. It is set before listen(2), so
+    /// that the window offered to clients can be as large. The system may grant less. With this option, Linux no longer
+    /// adjusts the size itself. It has no effect on a Unix socket. Default: the system's.
     #[doc(alias = "SO_RCVBUF")]
     pub fn recv_buffer_size(mut self, bytes: usize) -> ServerOptions {
         self.connection.buffers.recv_buffer_size = Some(bytes);
         self
     }
 
-    /// How many bytes the system may keep for each connection until they are sent and acknowledged: SO_SNDBUF.
-    /// Otherwise like [`recv_buffer_size`](Self::recv_buffer_size). Default: the system's.
+    /// Sets how many bytes the system may keep for each connection until they are sent and acknowledged: SO_SNDBUF. The
+    /// notes on [`recv_buffer_size`](Self::recv_buffer_size) apply here too. Default: the system's.
     #[doc(alias = "SO_SNDBUF")]
     pub fn send_buffer_size(mut self, bytes: usize) -> ServerOptions {
         self.connection.buffers.send_buffer_size = Some(bytes);
         self
     }
 
-    /// See [`Socket::set_no_delay`](crate::net::Socket::set_no_delay). Applies to each connection. Default: yes.
+    /// Sets whether each write is sent at once, for each connection. See
+    /// [`Socket::set_no_delay`](crate::net::Socket::set_no_delay). Default: yes.
     pub fn no_delay(mut self, on: bool) -> ServerOptions {
         self.connection.settings.no_delay = on;
         self
     }
 
-    /// See [`Socket::set_keep_alive`](crate::net::Socket::set_keep_alive). Applies to each connection. Default: none.
+    /// Sets whether and when a silent peer is probed, for each connection. See
+    /// [`Socket::set_keep_alive`](crate::net::Socket::set_keep_alive). Default: none.
     pub fn keep_alive(mut self, keep_alive: impl Into<KeepAlive>) -> ServerOptions {
         self.connection.settings.keep_alive = Some(keep_alive.into());
         self
     }
 
-    /// See [`Socket::set_user_timeout`](crate::net::Socket::set_user_timeout). Applies to each connection.
-    /// [`listen`](Self::listen) fails, naming the option, if the system cannot take the time. Default: the system's.
+    /// Sets how long written data may stay unacknowledged, for each connection. See
+    /// [`Socket::set_user_timeout`](crate::net::Socket::set_user_timeout). [`listen`](Self::listen) fails, and the
+    /// error names the option, if the system does not support the time. Default: the system's.
     pub fn user_timeout(mut self, time: impl Into<Option<Duration>>) -> ServerOptions {
         self.connection.settings.user_timeout = Some(time.into().unwrap_or_default());
         self
     }
 
-    /// See [`Socket::set_type_of_service`](crate::net::Socket::set_type_of_service). Applies to each connection. It has
-    /// no effect on a Unix socket, nor for IPv6 on Windows. Default: 0.
+    /// Sets the type of service of packets, for each connection. See
+    /// [`Socket::set_type_of_service`](crate::net::Socket::set_type_of_service). It has no effect on a Unix socket, nor
+    /// for IPv6 on Windows. Default: 0.
     pub fn type_of_service(mut self, value: u8) -> ServerOptions {
         self.connection.settings.type_of_service = Some(value);
         self
     }
 
-    /// Whether, in [`each`](crate::net::Socket::each), our direction stays open after the peer's end until
-    /// [`end`](crate::net::Socket::end) is called. Blocking reads and writes never end a direction themselves. Neither
-    /// does a [channel](crate::net::Server::events), where our direction always stays open. Default: no.
+    /// Sets whether [`each`](crate::net::Socket::each) leaves our direction open after the peer has ended its
+    /// direction, until [`end`](crate::net::Socket::end) is called. With blocking reads and writes, and in a
+    /// [channel](crate::net::Server::events), our direction always stays open until the program ends it. Default: no.
     ///
     /// ```
     /// use landline::net::{ServerOptions, Socket, SocketEvent};
@@ -396,62 +418,65 @@ impl ServerOptions {
         self
     }
 
-    /// Whether each connection starts [paused](crate::net::Socket::pause). Its handler, or another thread that has the
-    /// socket, calls [`resume`](crate::net::Socket::resume). Default: no.
+    /// Sets whether each connection starts [paused](crate::net::Socket::pause). Events come once its handler, or
+    /// another thread that has the socket, calls [`resume`](crate::net::Socket::resume). Default: no.
     pub fn pause_on_connect(mut self, pause: bool) -> ServerOptions {
         self.connection.paused = pause;
         self
     }
 
-    /// How many bytes an [outbox](crate::net::Socket::outbox) queues. Default: 1 MiB.
+    /// Sets how many bytes the [outbox](crate::net::Socket::outbox) of each connection can queue. Default: 1 MiB.
     pub fn outbox_limit(mut self, bytes: usize) -> ServerOptions {
         self.connection.outbox_limit = bytes;
         self
     }
 
-    /// The idle timeout of each connection. See [`Socket::set_timeout`](crate::net::Socket::set_timeout). Default:
+    /// Sets the idle timeout of each connection. See [`Socket::set_timeout`](crate::net::Socket::set_timeout). Default:
     /// none.
     pub fn timeout(mut self, time: impl Into<Option<Duration>>) -> ServerOptions {
         self.connection.timeout = time.into();
         self
     }
 
-    /// How long each connection may last in all, including queued data and the
-    /// [`lingering_close`](Self::lingering_close) time. See [`Socket::set_deadline`](crate::net::Socket::set_deadline).
+    /// Sets how long each connection may last in all, including the sending of queued data and the time of
+    /// [`lingering_close`](Self::lingering_close). See [`Socket::set_deadline`](crate::net::Socket::set_deadline).
     /// Default: none.
     pub fn deadline(mut self, time: impl Into<Option<Duration>>) -> ServerOptions {
         self.connection.deadline = time.into();
         self
     }
 
-    /// How long the server discards input of a connection that has ended in order while the peer has not, at most 1 MiB
-    /// of it. Closing with unread input would make the kernel send RST, which can destroy the reply on its way. The
-    /// slot and the thread are already free. One thread of the server does this for all connections. `None` or zero
-    /// closes at once. Default: 1 s; once the server is closed, 100 ms for a peer that has sent nothing since our end.
+    /// Sets how long a connection lingers after its handler has returned `Ok`: it ends our direction, and discards
+    /// input until the peer has ended its direction too. Without this, unread input would make the kernel send RST at
+    /// the close, and the RST can destroy the reply on its way to the peer. A lingering connection has no slot and no
+    /// handler thread: one thread of the server serves all of them. At most 1 MiB is discarded for each connection.
+    /// `None` or zero closes at once. Default: 1 s. Once the server is closed, the time is 100 ms if the peer has sent
+    /// nothing since our direction ended.
     ///
     /// At most as many connections linger as [may be open](ServerOptions::max_connections), and at most 1,024. In the
-    /// whole process they use at most an eighth of the limit of descriptors. Above that, the oldest one whose peer has
-    /// sent nothing since our end is closed. Its data is still sent, unless the peer sends something first. If all
-    /// peers have sent, the connection that is ending waits for one of them, and keeps its slot and thread.
+    /// whole process, lingering connections use at most an eighth of the limit of descriptors. Above that, the oldest
+    /// of them whose peer has sent nothing since our direction ended is closed. Its data is still sent, unless the peer
+    /// sends something first. If all peers have sent something, a handler that returns waits until one of the lingering
+    /// connections closes. In that time its connection keeps its slot and thread.
     ///
-    /// During a [shutdown](crate::net::Server::shutdown) the peer's end cannot be seen. Input is discarded, and our end
-    /// held back, until none has arrived for 100 ms. This is skipped if there is no input and the handler has written
-    /// nothing since the shutdown began, as with an idle client.
+    /// During a [shutdown](crate::net::Server::shutdown), the end of the peer's direction cannot be seen. So the server
+    /// discards input until none has arrived for 100 ms, and only then ends our direction. It skips this wait if there
+    /// is no input and the handler has written nothing since the shutdown began, as with an idle client.
     pub fn lingering_close(self, time: impl Into<Option<Duration>>) -> ServerOptions {
         ServerOptions { lingering_close: time.into().unwrap_or_default(), ..self }
     }
 
-    /// The stack size of each thread the server starts, in bytes, at least 64 KiB. It reserves address space. Memory is
-    /// used only for the part that is touched. 128 to 256 KiB are enough for a handler that keeps its buffers on the
-    /// heap. Default: std's, 2 MiB.
+    /// Sets the stack size of each thread that the server starts, in bytes, at least 64 KiB. The whole size reserves
+    /// address space, but memory is used only for the part that the thread touches. 128 to 256 KiB are enough for a
+    /// handler that keeps its buffers on the heap. Default: std's, 2 MiB.
     pub fn stack_size(mut self, bytes: impl Into<Option<usize>>) -> ServerOptions {
         self.threads.stack_size = bytes.into();
         self
     }
 
-    /// The first part of the names of the server's threads. The role of the thread and the server's address follow.
-    /// Linux's tools show the first 15 bytes. Threads that a socket starts, as for an outbox, keep `landline`. Default:
-    /// `landline`, so `landline worker 127.0.0.1:3000`.
+    /// Sets the first word of the names of the server's threads. The role of the thread and the server's address
+    /// follow, as in `landline worker 127.0.0.1:3000`. Tools on Linux show the first 15 bytes. Threads that a socket
+    /// starts, such as the one of an outbox, always begin with `landline`. Default: `landline`.
     pub fn thread_name(mut self, name: impl Into<Cow<'static, str>>) -> ServerOptions {
         self.threads.thread_name = name.into();
         self
@@ -462,8 +487,8 @@ impl ServerOptions {
         ServerOptions { reporter: Reporter::new(hook), ..self }
     }
 
-    /// Lets `cancel` close the server, as [`close`](crate::net::Server::close) does. If `cancel` was fired before, the
-    /// server is closed as soon as it listens. Default: none.
+    /// Lets `cancel` close the server, as [`close`](crate::net::Server::close) does. If `cancel` has been triggered
+    /// before, the server is closed as soon as it listens. Default: none.
     #[doc(alias = "signal")]
     pub fn cancel(self, cancel: &Cancel) -> ServerOptions {
         ServerOptions { cancel: Some(cancel.clone()), ..self }
@@ -498,7 +523,7 @@ impl ServerOptions {
         }
     }
 
-    /// Refuses the options that a shared limit excludes.
+    /// Rejects the options that a shared limit excludes.
     fn check_shared(&self) -> Result<()> {
         let excluded = match self {
             ServerOptions { when_full: WhenFull::Wait, .. } => "when_full(WhenFull::Wait)",
@@ -513,40 +538,47 @@ impl ServerOptions {
 
 /// Behind load balancers.
 impl ServerOptions {
-    /// Accepts connections only from load balancers with an address on this list, and expects a PROXY header from each.
-    /// A match means trusted here, not blocked. The header has version 1 or 2 (HAProxy's `send-proxy` and
-    /// `send-proxy-v2`, nginx's `proxy_protocol on`) and names the client. The rules may change while the server runs.
-    /// Default: none; no header is expected then.
+    /// Accepts connections only from load balancers whose address is on the list `trusted`, and expects a PROXY header
+    /// from each. On this list, unlike on a block list, a match means that the address is trusted. The header names the
+    /// client. It has version 1 or 2 (HAProxy's `send-proxy` and `send-proxy-v2`, nginx's `proxy_protocol on`). The
+    /// rules may change while the server runs. Default: none, and no header is expected.
     ///
-    /// [`remote_address`](crate::net::Socket::remote_address) is then the client's address, and
-    /// [`local_address`](crate::net::Socket::local_address) the address that the client connected to. Reports use them
-    /// too. [`proxy_address`](crate::net::Socket::proxy_address) is the load balancer's. The
-    /// [`block_list`](Self::block_list) and [`max_connections_per_address`](Self::max_connections_per_address) apply to
-    /// clients, never to load balancers. If the header names no client, the addresses are those of the connection, and
-    /// neither applies. Such headers are `LOCAL` (a load balancer's own checks), `UNKNOWN`, an unspecified family, and
+    /// If the header names a client:
+    /// - [`remote_address`](crate::net::Socket::remote_address) is the client's address, and
+    ///   [`local_address`](crate::net::Socket::local_address) is the address that the client connected to. Reports use
+    ///   these addresses too.
+    /// - [`proxy_address`](crate::net::Socket::proxy_address) is the load balancer's address.
+    /// - The [`block_list`](Self::block_list) and [`max_connections_per_address`](Self::max_connections_per_address)
+    ///   apply to the client, never to the load balancer.
+    ///
+    /// If the header names no client, the addresses are those of the connection, and the block list and the limit do
+    /// not apply. Such headers are `LOCAL` (a load balancer's own checks), `UNKNOWN`, an unspecified family, and
     /// datagrams.
     ///
-    /// A connection from any other address is closed as soon as it is accepted, before any byte is read, since its
-    /// header could claim any address. So an empty list refuses every client. A Unix socket has no addresses. There
-    /// every peer that the rights of the file admit is trusted, and has to send a header too.
+    /// A connection from an address that is not on the list is closed as soon as it is accepted, before any byte is
+    /// read, because its header could claim any address. So an empty list refuses every client. On a Unix socket, every
+    /// peer that the permissions of the file admit is trusted, and must send a header.
     ///
-    /// The header is read on the thread that serves the connection, or that called
-    /// [`accept`](crate::net::Server::accept), which blocks for it. The header must arrive within
-    /// [`proxy_timeout`](Self::proxy_timeout), in 107 bytes (version 1) or 4096 (version 2). Until then:
+    /// The header is read on the thread that serves the connection. If the program calls
+    /// [`accept`](crate::net::Server::accept), that call reads the header and blocks until it has arrived. The header
+    /// must arrive within [`proxy_timeout`](Self::proxy_timeout), and have at most 107 bytes (version 1) or 4096 bytes
+    /// (version 2). While it is expected:
     /// - The connection holds a slot of [`max_connections`](Self::max_connections), does not count as
     ///   [accepted](crate::net::Stats::accepted), and delays no other client.
-    /// - [`close`](crate::net::Server::close) still leaves it its time.
+    /// - [`close`](crate::net::Server::close) does not shorten the time for the header.
     /// - [`shutdown`](crate::net::Server::shutdown), and dropping the server's [`events`](crate::net::Server::events),
-    ///   refuse it unless its header has already arrived.
+    ///   refuse the connection unless its header has already arrived.
     ///
-    /// A connection whose header is wrong or late is closed, and no handler sees it. It counts as
-    /// [refused](crate::net::Stats::refused), by cause. `refused` is called, and the error is
-    /// [reported](crate::Report::Failed). The first byte that a handler reads is the one after the header.
-    /// [`bytes_read`](crate::net::Socket::bytes_read), [`timeout`](Self::timeout) and [`deadline`](Self::deadline)
-    /// begin there too.
+    /// If the header is wrong or late, the connection is closed, and no handler is called. The connection counts as
+    /// [refused](crate::net::Stats::refused), under the cause. The `refused` callback is called, and the error is
+    /// [reported](crate::Report::Failed).
     ///
-    /// Other fields of a version 2 header are ignored, except a checksum (CRC32C). It must be right, even if no client
-    /// is named.
+    /// The first byte that a handler reads is the one after the header. The counter
+    /// [`bytes_read`](crate::net::Socket::bytes_read), the [`timeout`](Self::timeout) and the
+    /// [`deadline`](Self::deadline) also begin after the header.
+    ///
+    /// All other fields of a version 2 header are ignored, except a checksum (CRC32C). A checksum must be right, even
+    /// if the header names no client.
     ///
     /// ```
     /// use landline::BlockList;
@@ -574,8 +606,9 @@ impl ServerOptions {
         self
     }
 
-    /// How long the PROXY header may take, counted from when the connection was accepted, even while bytes arrive.
-    /// `None` or zero: no limit. Default: 5 s; less than three is too little for a packet that was lost.
+    /// Sets how long the PROXY header may take, counted from when the connection was accepted. Bytes that arrive do not
+    /// extend the time. `None` or zero means no limit. Default: 5 s. Less than 3 s is too short if a packet is lost and
+    /// sent again.
     pub fn proxy_timeout(mut self, time: impl Into<Option<Duration>>) -> ServerOptions {
         self.proxy_timeout = time.into();
         self
@@ -588,36 +621,40 @@ impl ServerOptions {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum WhenFull {
-    /// Accepts the client, reports it as refused, and closes it. Its connect succeeds, then it sees the end, or
-    /// `ConnectionReset` if it has already written. As in Node.
+    /// Accepts the client, reports it as refused, and closes it, as in Node. The client's connect succeeds. Then the
+    /// client reads the end of the stream, or gets `ConnectionReset` if it has already written.
     #[default]
     Refuse,
-    /// Like `Refuse`, with a goodbye of at most 64 KiB that the client receives:
+    /// Refuses the client like `Refuse`, but first sends it these bytes, the goodbye, at most 64 KiB:
     /// `WhenFull::RefuseWith("server busy\n".into())`.
     ///
-    /// The server writes the goodbye and ends our direction. Then it discards input until the client's end, for at most
-    /// [`lingering_close`](crate::net::ServerOptions::lingering_close) and at most 1 MiB, so that a client that writes
-    /// first and reads later gets the goodbye too. If `lingering_close` is zero, the connection is closed right after
-    /// the goodbye, and a client that is still writing may lose it.
+    /// The server writes the goodbye and ends our direction. Then it discards input until the client ends its
+    /// direction, for at most [`lingering_close`](crate::net::ServerOptions::lingering_close) and at most 1 MiB. So a
+    /// client that writes first and reads later gets the goodbye too. If `lingering_close` is zero, the connection is
+    /// closed right after the goodbye, and a client that is still writing may lose the goodbye.
     ///
-    /// One thread does this for all clients, and never delays accepting. It starts with the first such client and ends
-    /// after the last. It serves 1,024 clients at once, or an eighth of the limit of descriptors if that is less.
-    /// Clients beyond that are closed without the goodbye. So are clients on the block list.
+    /// One thread sends the goodbyes to all clients, and never delays accepting. It starts with the first such client
+    /// and ends after the last. It serves 1,024 clients at once, or an eighth of the limit of descriptors if that is
+    /// less. Further clients are closed without the goodbye. Clients on the block list never get it.
     ///
-    /// Clients refused for another reason get it too: too many from their address, no thread, a server that is closing.
-    /// [`serve`](crate::net::Server::serve) and [`wait`](crate::net::Server::wait) also wait for the last goodbye, so a
-    /// client that does not end delays them by the lingering time. [`shutdown`](crate::net::Server::shutdown) does not
-    /// wait longer than its `grace`.
+    /// Clients that are refused for a different reason also get the goodbye: because there are too many from their
+    /// address, because there is no thread for them, or because the server is closing.
+    ///
+    /// [`serve`](crate::net::Server::serve) and [`wait`](crate::net::Server::wait) also wait until the last goodbye is
+    /// done. A client that does not end its direction delays them by the lingering time.
+    /// [`shutdown`](crate::net::Server::shutdown) waits no longer than its `grace`.
     RefuseWith(Vec<u8>),
-    /// Does not accept the client until a slot is free. It waits in the [backlog](crate::net::ServerOptions::backlog):
-    /// its connect has succeeded, and the system keeps what it writes. When the backlog is full too, a connect takes a
-    /// second or longer. As Go's `LimitListener`.
+    /// Does not accept the client until a slot is free, like Go's `LimitListener`. The client waits in the
+    /// [backlog](crate::net::ServerOptions::backlog): its connect succeeds, and the system keeps what it writes. When
+    /// the backlog is full too, a connect takes a second or longer.
     ///
-    /// One thread at a time accepts, and only while a slot is free. If the limit is lowered while it accepts, it may
-    /// keep one client until there is room. A program that calls [`accept`](crate::net::Server::accept) on the thread
-    /// that uses the sockets blocks forever once it holds as many as the limit.
+    /// Only one thread accepts at a time, and only while a slot is free. If the limit is lowered while that thread
+    /// accepts, the thread may hold one client back until a slot is free.
     ///
-    /// Only a full server makes clients wait. A client is refused as soon as it is accepted if it is on the block list,
+    /// If a program calls [`accept`](crate::net::Server::accept) on the same thread that uses the sockets, `accept`
+    /// blocks forever once the program holds as many sockets as the limit.
+    ///
+    /// Clients wait only for a full server. A client is refused as soon as it is accepted if it is on the block list,
     /// if its address is at its own limit, or if there is no thread for it.
     Wait,
 }

@@ -16,7 +16,7 @@ use crate::report::Outcome;
 /// What happens on a [`Socket`]. The events come in this order:
 ///
 /// 1. Any number of `Data`.
-/// 2. At most one `End` or `ShuttingDown`, or first `End` and later `ShuttingDown`.
+/// 2. At most one `End` or `ShuttingDown`.
 /// 3. At most one `Error`, directly before `Close`.
 /// 4. Always one `Close`, the last event.
 ///
