@@ -1,4 +1,4 @@
-//! One closure for each event of a server, in Node's words.
+//! One closure for each event of a server, with Node's names.
 
 use std::{fmt, io};
 
@@ -10,8 +10,8 @@ use crate::report::ConnectionInfo;
 use crate::thread::Running;
 
 impl Server {
-    /// Takes one closure for each event, in Node's words. Then call [`run`](ServerCallbacks::run) or
-    /// [`spawn`](ServerCallbacks::spawn).
+    /// Returns a builder that takes one closure for each event, with Node's names. Set the closures, then call
+    /// [`run`](ServerCallbacks::run) or [`spawn`](ServerCallbacks::spawn).
     ///
     /// ```
     /// use landline::net::{Server, Socket};
@@ -42,15 +42,17 @@ impl Server {
 
 /// One closure for each event of a [`Server`], made by [`Server::on`].
 ///
-/// - `connection` runs on the thread of each connection, so several run at once.
-/// - `refused` runs on the thread that accepted the client, while another thread accepts.
-/// - `error` runs on the thread of the handler, or, without a connection, on the thread that failed to accept.
-/// - `close` runs on the thread of `run`.
+/// | closure | runs on |
+/// |---|---|
+/// | `connection` | the thread of each connection, so several run at once |
+/// | `refused` | the thread that accepted the client, while a different thread accepts |
+/// | `error` | the thread of the handler that failed, or the thread that failed to accept |
+/// | `close` | the thread that called `run` |
 ///
-/// At most sixteen threads beyond the limit of connections run callbacks about clients without a slot. When all are
-/// busy, slow callbacks delay accepting. [`Report::AcceptHeldUp`](crate::Report::AcceptHeldUp) reports that, and
-/// [`Stats::in_hooks`](super::Stats::in_hooks) counts them. Callbacks are called without a lock, and may call anything
-/// of the server, including [`wait`](Server::wait) and [`shutdown`](Server::shutdown).
+/// At most sixteen threads beyond the limit of connections run callbacks for clients that were not admitted. When all
+/// sixteen are busy, slow callbacks delay accepting. [`Report::AcceptHeldUp`](crate::Report::AcceptHeldUp) reports the
+/// delay, and [`Stats::in_hooks`](super::Stats::in_hooks) counts these threads. No lock is held while a callback runs,
+/// so it may call any method of the server, including [`wait`](Server::wait) and [`shutdown`](Server::shutdown).
 #[must_use = "no client is accepted until run() or spawn()"]
 pub struct ServerCallbacks<'a> {
     server: Server,
@@ -63,38 +65,40 @@ pub struct ServerCallbacks<'a> {
 type Handler<'a> = dyn Fn(&Socket) -> io::Result<()> + Send + Sync + 'a;
 
 impl<'a> ServerCallbacks<'a> {
-    /// The handler of [`Server::serve`], called with each admitted client. Without it, every connection is ended at
-    /// once.
+    /// Sets the handler, which is called with each admitted client, as in [`Server::serve`]. Without a handler, every
+    /// connection is closed at once.
     pub fn connection(mut self, f: impl Fn(&Socket) -> io::Result<()> + Send + Sync + 'a) -> Self {
         self.connection = Box::new(f);
         self
     }
 
-    /// Called when a client was refused. The client is closed, or is receiving the goodbye of
-    /// [`WhenFull::RefuseWith`](crate::net::WhenFull::RefuseWith). Node's `drop`.
+    /// Sets the closure that is called when a client was refused, like Node's `drop`. By then the client is closed, or
+    /// is receiving the goodbye of [`WhenFull::RefuseWith`](crate::net::WhenFull::RefuseWith).
     #[doc(alias = "drop")]
     pub fn refused(mut self, f: impl Fn(&Refused) + Send + Sync + 'a) -> Self {
         self.refused = Some(Box::new(f));
         self
     }
 
-    /// Called in two cases, neither of which ends the server:
-    /// - A handler returned an error. The call gets its connection, which is closed, with its slot free. So a handler
-    ///   that wants to send an error to its client writes it and returns `Ok`. The connection then ends in order. After
-    ///   an error, unread input could destroy what was written. Panics are reported to `report` only.
-    /// - Accepting fails at present. The call gets no connection, and comes once until accepting works again.
+    /// Sets the closure that is called in two cases. Neither of them stops the server:
+    /// - A handler returned an error. The closure gets the connection's facts. The connection is already closed. To
+    ///   send an error message to the client, a handler should write it and return `Ok`. If it returns an error, unread
+    ///   input can make the close destroy what was written. A panic of a handler is reported only to the
+    ///   [`report`](crate::net::ServerOptions::report) hook.
+    /// - Accepting fails at present. The closure gets no connection. It is called once, and again only if accepting has
+    ///   worked in between.
     pub fn error(mut self, f: impl Fn(&Error, Option<&ConnectionInfo>) + Send + Sync + 'a) -> Self {
         self.error = Some(Box::new(f));
         self
     }
 
-    /// Called when the server is closed and its last connection has ended.
+    /// Sets the closure that is called when the server is closed and its last connection is closed.
     pub fn close(mut self, f: impl FnOnce() + Send + 'a) -> Self {
         self.close = Some(Box::new(f));
         self
     }
 
-    /// Serves. Blocks until the server is closed and its last connection has ended.
+    /// Serves clients with these closures. Blocks until the server has stopped, like [`Server::serve`].
     ///
     /// # Errors
     /// Those of [`Server::serve`].
@@ -114,7 +118,7 @@ impl<'a> ServerCallbacks<'a> {
 }
 
 impl ServerCallbacks<'static> {
-    /// Like [`run`](Self::run), on a new thread. [`Running::join`] returns the result of `run`.
+    /// Calls [`run`](Self::run) on a new thread. [`Running::join`] returns its result.
     ///
     /// # Errors
     /// - `ERR_SERVER_ALREADY_LISTEN` if the server is being served already.

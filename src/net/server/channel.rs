@@ -20,22 +20,23 @@ use crate::thread::{ThreadOptions, spawn_scoped};
 pub enum ServerEvent {
     /// A client was admitted.
     Connection(Socket),
-    /// Something happened on a connection.
+    /// An event of a connection.
     Socket(Socket, SocketEvent),
-    /// A client was refused. It is closed, or is receiving the goodbye.
+    /// A client was refused. By now it is closed, or is receiving the goodbye.
     Refused(Refused),
-    /// Accepting fails at present. It is retried.
+    /// Accepting fails at present. The server keeps trying.
     Error(Error),
-    /// The server is closed and its last connection has ended. The last event.
+    /// The server is closed, and its last connection is closed. This is the last event.
     Close,
 }
 
 impl Server {
-    /// Serves on new threads, and sends every event of the server and its connections into one channel of at most `n`
-    /// events. With 0, each event is handed over directly. See [`Events`] for what the receiver must do.
+    /// Serves on new threads, and sends every event of the server and its connections into one channel. The channel
+    /// holds at most `n` events. If `n` is 0, each sending thread waits until its event is received. See [`Events`] for
+    /// what the receiver must do.
     ///
-    /// A connection ends when both directions have. At `End` and at `ShuttingDown`, send the answers that are left,
-    /// then call [`outbox().end()`](crate::net::Outbox::end), or [`destroy`](Socket::destroy).
+    /// A connection closes when both directions have ended. So at `End` and at `ShuttingDown`, send the remaining
+    /// answers, then call [`outbox().end()`](crate::net::Outbox::end) or [`destroy`](Socket::destroy).
     ///
     /// ```
     /// use landline::net::{Server, ServerEvent, Socket, SocketEvent};
@@ -59,7 +60,7 @@ impl Server {
     ///
     /// # Errors
     /// - `ERR_SERVER_ALREADY_LISTEN` if the server is being served already.
-    /// - `ERR_OUT_OF_RANGE` if `n` is above 1,048,576, since its memory is allocated at once.
+    /// - `ERR_OUT_OF_RANGE` if `n` is above 1,048,576, because the channel's memory is allocated at once.
     /// - The system's error if the thread cannot be started.
     #[doc(alias = "asyncIterator")]
     #[inline]
@@ -108,20 +109,23 @@ impl Server {
         Ok(Source { running, close: Box::new(close), begin_shutdown: self.beginner() })
     }
 
-    /// Accepts on new threads, and sends each connection into a channel of at most `n` connections. With 0, each is
-    /// handed over directly. Use it in a program that waits in a `select!` for clients and other things. Nothing is
-    /// read from the connections. The receiver serves them like those of [`accept`](Server::accept), and each is open
-    /// until it is destroyed or its last handle is dropped.
+    /// Accepts on new threads, and sends each connection into a channel. The channel holds at most `n` connections. If
+    /// `n` is 0, the accepting thread waits until its connection is received. Use it in a program that waits in a
+    /// `select!` for clients and for other things. Nothing is read from the connections: the receiver uses them like
+    /// those from [`accept`](Server::accept). Each is open until it is destroyed or its last handle is dropped.
     ///
-    /// While the channel is full, one more client is accepted, whose connection is sent next. The others wait in the
-    /// [backlog](crate::net::ServerOptions::backlog). If a [PROXY header](crate::net::ServerOptions::proxy_protocol) is
-    /// expected, sixteen threads accept, each with one connection, so that a late header delays no other client.
-    /// Clients are refused as in `accept`, and reported to the [report](crate::net::ServerOptions::report) hook only.
+    /// While the channel is full, one more client is accepted and waits for room in the channel. Further clients wait
+    /// in the [backlog](crate::net::ServerOptions::backlog). If a [PROXY
+    /// header](crate::net::ServerOptions::proxy_protocol) is expected, sixteen threads accept, each with one
+    /// connection, so that a late header does not delay other clients. Clients are refused as in `accept`, and reported
+    /// only to the [report](crate::net::ServerOptions::report) hook.
     ///
-    /// The channel is disconnected once the server is [closed](Server::close) and the last connection was received. The
-    /// connections stay open. [`shutdown`](Server::shutdown) also ends those in the channel. The receiving thread calls
-    /// [`begin_shutdown`](Server::begin_shutdown) and keeps receiving. [`wait`](Server::wait), in a thread that holds
-    /// none of the connections, returns when all have ended. [`report`](Server::report) then returns the result.
+    /// After the server is [closed](Server::close), the channel is disconnected once the last connection was received.
+    /// The connections stay open.
+    ///
+    /// To shut down, the receiving thread calls [`begin_shutdown`](Server::begin_shutdown) and keeps receiving. The
+    /// shutdown also ends the connections that are still in the channel. [`wait`](Server::wait), on a thread that holds
+    /// none of the connections, returns when all are closed. After that, [`report`](Server::report) returns the result.
     ///
     /// Dropping the [`Events`] closes the server and destroys the connections that were not received.
     ///
@@ -142,7 +146,7 @@ impl Server {
     ///
     /// # Errors
     /// - `ERR_SERVER_ALREADY_LISTEN` if the server is being served already.
-    /// - `ERR_OUT_OF_RANGE` if `n` is above 1,048,576, since its memory is allocated at once.
+    /// - `ERR_OUT_OF_RANGE` if `n` is above 1,048,576, because the channel's memory is allocated at once.
     /// - The system's error if the thread cannot be started.
     #[inline]
     pub fn incoming(&self, n: usize) -> io::Result<Events<Socket>> {
@@ -203,5 +207,6 @@ impl Server {
     }
 }
 
-/// How many threads accept for a channel of connections, since each may have to wait for a PROXY header.
+/// How many threads accept for a channel of connections if a PROXY header is expected. Each may have to wait for a
+/// header.
 const HEADERS_AT_ONCE: usize = 16;

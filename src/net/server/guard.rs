@@ -14,15 +14,19 @@ pub struct ShutdownOnDrop {
 }
 
 impl Server {
-    /// Returns a handle that [shuts the server down](Server::shutdown) when it is dropped, with `grace` for its
-    /// connections. Use it for the server of a test, which then ends even if an assertion fails. Use it also for a
-    /// server in a [`std::thread::scope`]: otherwise the scope waits for the server forever if its closure returns
-    /// early or panics.
+    /// Returns a guard that [shuts the server down](Server::shutdown) when it is dropped, with `grace` for its
+    /// connections.
     ///
-    /// Declare it before the clients, so that they are dropped first. Dropping it blocks as `shutdown` does. That is
-    /// harmless after an earlier `shutdown`, so call `shutdown` where you need the report. Several guards wait one
-    /// after another, unless [`begin_shutdown`](Server::begin_shutdown) was called on each server before. If the same
-    /// thread receives the server's [`events`](Server::events), drop the `Events` instead.
+    /// - Use it in a test, so that the server is shut down even if an assertion fails.
+    /// - Use it for a server in a [`std::thread::scope`]. Without it, the scope waits for the server forever if its
+    ///   closure returns early or panics.
+    ///
+    /// Declare the guard before the clients, so that the clients are dropped first. Dropping it blocks as `shutdown`
+    /// does. If you need the report, call `shutdown` earlier: dropping the guard after that is harmless.
+    ///
+    /// Several guards are dropped one after another, each with its own `grace`. To shut several servers down at the
+    /// same time, call [`begin_shutdown`](Server::begin_shutdown) on each before. If the thread receives the server's
+    /// [`events`](Server::events), do not use a guard: drop the `Events`.
     ///
     /// ```
     /// use landline::net::{Server, Socket};

@@ -28,7 +28,7 @@ use crate::thread::ThreadOptions;
 enum Origin {
     /// Made here, with its file if it has a path.
     Made(Option<SocketFile>),
-    /// Made elsewhere, and only this program has it.
+    /// Made elsewhere, and no other program has it.
     Owned,
     /// Other programs have it too. `is_called`: whether a connect to its address reaches it.
     Adopted { is_called: bool },
@@ -37,17 +37,18 @@ enum Origin {
 impl ServerOptions {
     /// Listens: socket(2), bind(2), listen(2).
     ///
-    /// - A bare port listens on every interface, over IPv6 and IPv4, or over IPv4 only if there is no IPv6. Port 0 lets
-    ///   the system choose. [`Server::address`] returns the port.
-    /// - A name is looked up, which may block. Its first address that is not link-local, and that this machine has, is
-    ///   used.
-    /// - Of a list, the first address that works is used.
+    /// - With a bare port, the server listens on every interface, over IPv6 and IPv4, or only over IPv4 if the system
+    ///   has no IPv6. With port 0 the system chooses a port, and [`Server::address`] returns it.
+    /// - A name is looked up, which may block. The server listens on the first address that this machine has and that
+    ///   is not link-local.
+    /// - From a list, the first address that works is used.
     /// - A path makes a Unix socket, unix(7). On Linux a path that starts with a NUL is an abstract name, without a
     ///   file.
     ///
-    /// The process that listens removes the file of a Unix socket on `close`, or when the last handle is dropped, even
-    /// if its current directory has changed. A failure is [reported](crate::Report::Failed), as `unlink EACCES /path`.
-    /// A forked child does not remove it. After a crash the file remains, see [`remove_stale`](Self::remove_stale).
+    /// The file of a Unix socket is removed on `close`, or when the last handle is dropped, even if the current
+    /// directory has changed. If that fails, the error is [reported](crate::Report::Failed), as `unlink EACCES /path`.
+    /// Only the process that made the file removes it, never a forked child. After a crash the file remains. See
+    /// [`remove_stale`](Self::remove_stale).
     ///
     /// # Errors
     /// - `listen EADDRINUSE: address already in use 127.0.0.1:3000`: another socket listens there.
@@ -58,8 +59,8 @@ impl ServerOptions {
     ///   and the code is that of the first.
     /// - `listen EADDRINUSE: address already in use /path`: the file exists. `EACCES`: the directory does not exist or
     ///   is not writable. `EINVAL`: the path is longer than 107 bytes on Linux, 103 elsewhere, or contains a NUL.
-    /// - `ERR_OUT_OF_RANGE`, `ERR_INVALID_ARG_VALUE`, `ERR_SOCKET_BAD_PORT`: the text names the wrong option or
-    ///   endpoint. No socket was made.
+    /// - `ERR_OUT_OF_RANGE`, `ERR_INVALID_ARG_VALUE`, `ERR_SOCKET_BAD_PORT`: an option or the endpoint is invalid. The
+    ///   text names it. No socket was made.
     #[doc(alias = "createServer")]
     #[doc(alias = "bind")]
     pub fn listen(&self, at: impl Into<Endpoint>) -> io::Result<Server> {
@@ -92,17 +93,17 @@ impl ServerOptions {
         Ok(self.server(listener, path.into(), Origin::Made(file), limit))
     }
 
-    /// Serves a listener that only this program has: a `TcpListener`, on Unix also a `UnixListener` or an `OwnedFd`.
-    /// The server is like one from [`listen`](Self::listen): [`close`](Server::close) ends listening by shutdown(2),
-    /// and [`answer_queued`](Self::answer_queued) and [`accept_timeout`](Server::accept_timeout) work. If systemd, a
-    /// parent process or another part of the program also has the listener, [adopt](Self::adopt) it instead, since
-    /// `close` would end it for all of them.
+    /// Makes a server from a listener that no other program uses: a `TcpListener`, on Unix also a `UnixListener` or an
+    /// `OwnedFd`. The server works like one from [`listen`](Self::listen): [`close`](Server::close) shuts the listener
+    /// down with shutdown(2), and [`answer_queued`](Self::answer_queued) and [`accept_timeout`](Server::accept_timeout)
+    /// work. If systemd, a parent process or another part of the program also uses the listener, [adopt](Self::adopt)
+    /// it instead, because `close` would end it for all of them.
     ///
-    /// The listener is made blocking and close-on-exec, without a timeout. Its backlog and address stay. Options for
-    /// binding, such as [`before_bind`](Self::before_bind) and [`remove_stale`](Self::remove_stale), are ignored. Those
-    /// of connections apply. The file of a Unix socket remains after the server is closed, as in std.
+    /// The listener is made blocking and close-on-exec, and its timeout is removed. Its backlog and address stay.
+    /// Options for binding, such as [`before_bind`](Self::before_bind) and [`remove_stale`](Self::remove_stale), are
+    /// ignored. Options for connections apply. The file of a Unix socket remains after the server is closed, as in std.
     ///
-    /// With the default options, [`Server::from`] does the same and cannot fail.
+    /// [`Server::from`] does the same with the default options, and cannot fail.
     ///
     /// ```
     /// use landline::net::{ServerOptions, Socket};
@@ -119,7 +120,7 @@ impl ServerOptions {
     ///
     /// # Errors
     /// - `listen EINVAL: invalid argument`: it is not a listening stream socket.
-    /// - `ERR_OUT_OF_RANGE`: the text names the wrong option.
+    /// - `ERR_OUT_OF_RANGE`: an option is invalid. The text names it.
     #[doc(alias = "from_listener")]
     #[doc(alias = "from_std")]
     pub fn own(&self, listener: impl Into<sys::OwnedHandle>) -> io::Result<Server> {
@@ -128,7 +129,7 @@ impl ServerOptions {
         Ok(self.server_of(socket, bound, limit))
     }
 
-    /// Makes a server of a listener that only this program has. If something fails here, the first accept fails.
+    /// Makes a server from a listener that only this program has. If something fails here, the first accept fails.
     fn server_of(&self, socket: socket2::Socket, bound: Address, limit: usize) -> Server {
         let _ = sys::close_on_exec(&socket);
         let _ = socket.set_nonblocking(false);
@@ -141,28 +142,36 @@ impl ServerOptions {
         options.server(socket, bound, Origin::Owned, limit)
     }
 
-    /// Serves a listener that others also have, for instance a service manager or a parent process: a `TcpListener`, on
-    /// Unix also a `UnixListener` or an `OwnedFd`. If only this program has it, [`own`](Self::own) is better. systemd
-    /// can pass its listener as standard input (`StandardInput=socket`): adopt a duplicate of that, as the example
-    /// `systemd` does. For several listeners, as in `LISTEN_FDS`, there is the crate `listenfd`.
+    /// Makes a server from a listener that other programs also use, for instance a service manager or a parent process:
+    /// a `TcpListener`, on Unix also a `UnixListener` or an `OwnedFd`. The other programs can keep using the listener.
+    /// If only this program uses it, call [`own`](Self::own).
     ///
-    /// The others can keep using it. [`close`](Server::close) closes only our descriptor, and wakes accepting threads
-    /// by connecting to the listener. A client that is accepted while it closes is served. If clients connect at that
-    /// moment, one of our connections may stay in the queue, and the next accept gets a client that ends at once. Our
+    /// systemd can pass its listener as standard input (`StandardInput=socket`). Adopt a duplicate of standard input,
+    /// as the example `systemd` does. For several listeners, as in `LISTEN_FDS`, use the crate `listenfd`.
+    ///
+    /// Backlog and address of the listener stay. Options for listening are ignored. Options for connections apply. Our
     /// descriptor is made close-on-exec.
     ///
-    /// Such a connection may not reach a listener of another network namespace, one bound to a device or to an address
-    /// that this machine does not have, or a Unix socket whose file is gone. Such a listener gets a receive timeout of
-    /// 500 ms, SO_RCVTIMEO, and `close` takes at most 1.5 s. Every program with the listener shares that timeout: its
-    /// accept(2) sometimes fails with `EAGAIN`, even after this program was killed. A timeout that the listener already
-    /// has is kept.
+    /// [`close`](Server::close) closes only our descriptor. It wakes our accepting threads by connecting to the
+    /// listener. A client that is accepted in that moment is served. If clients connect in that moment, a connection
+    /// that `close` has made may stay in the queue. In that case the next accept, in any program, gets a client that
+    /// disconnects at once.
     ///
-    /// A non-blocking listener stays non-blocking, and one thread polls it every 2 to 16 ms. Make it blocking first to
-    /// avoid that. Backlog and address stay. Options for listening are ignored. Those of connections apply.
+    /// `close` may be unable to connect to a listener:
+    /// - in a different network namespace,
+    /// - bound to a device, or to an address that this machine does not have,
+    /// - on a Unix socket whose file was removed.
+    ///
+    /// Such a listener gets a receive timeout (SO_RCVTIMEO) of 500 ms, and `close` takes at most 1.5 s. All programs
+    /// that have the listener share that timeout: their accept(2) sometimes fails with `EAGAIN`, even after this
+    /// program was killed. If the listener already has a timeout, that timeout is kept.
+    ///
+    /// A non-blocking listener stays non-blocking, and one thread polls it every 2 to 16 ms. To avoid that, make it
+    /// blocking first.
     ///
     /// # Errors
     /// - `listen EINVAL: invalid argument`: it is not a listening stream socket.
-    /// - `ERR_OUT_OF_RANGE`: the text names the wrong option.
+    /// - `ERR_OUT_OF_RANGE`: an option is invalid. The text names it.
     pub fn adopt(&self, listener: impl Into<sys::OwnedHandle>) -> io::Result<Server> {
         let limit = self.check()?;
         let (socket, bound) = given(listener.into())?;
@@ -236,8 +245,8 @@ impl ServerOptions {
         server
     }
 
-    /// Listens on the first address of a name that is not link-local, or else the next that this machine has.
-    /// `localhost` may be `::1` without such an address, as in many containers.
+    /// Listens on the first address of a name that this machine has and that is not link-local. `localhost` may be
+    /// `::1` even if the machine has no such address, as in many containers.
     fn open_first(&self, found: Vec<SocketAddr>) -> Result<(socket2::Socket, SocketAddr)> {
         let (mut in_order, mut link_local) = (Vec::new(), Vec::new());
         for at in found {
@@ -286,7 +295,7 @@ impl ServerOptions {
     }
 }
 
-/// An existing listener, with its address.
+/// Checks an existing listener, and returns it with its address.
 fn given(listener: sys::OwnedHandle) -> Result<(socket2::Socket, Address)> {
     let socket = socket2::Socket::from(listener);
     let failed = |error| Error::call("listen", &error);
@@ -300,9 +309,9 @@ fn given(listener: sys::OwnedHandle) -> Result<(socket2::Socket, Address)> {
 }
 
 impl From<TcpListener> for Server {
-    /// Serves a listener of std that only this program has, like [`ServerOptions::own`] with the default options. If
-    /// the descriptor is not a listener, or the system refuses to accept on it, the first [`accept`](Server::accept) or
-    /// [`serve`](Server::serve) returns the error, and the server is closed.
+    /// Makes a server from a listener of std that no other program uses, like [`ServerOptions::own`] with the default
+    /// options. If the descriptor is not a listener, or the system refuses to accept on it, the first
+    /// [`accept`](Server::accept) or [`serve`](Server::serve) returns the error, and the server is closed.
     fn from(listener: TcpListener) -> Server {
         from_any(listener.into())
     }
@@ -310,7 +319,8 @@ impl From<TcpListener> for Server {
 
 #[cfg(unix)]
 impl From<std::os::unix::net::UnixListener> for Server {
-    /// The same for a listener on a Unix socket. Its file remains after the server is closed, as in std.
+    /// Makes a server from a Unix listener of std that no other program uses, like [`ServerOptions::own`] with the
+    /// default options. The socket's file remains after the server is closed, as in std.
     fn from(listener: std::os::unix::net::UnixListener) -> Server {
         from_any(listener.into())
     }

@@ -446,12 +446,12 @@ impl ServerOptions {
         self
     }
 
-    /// Sets how long a connection lingers after its handler has returned `Ok`: it ends our direction, and discards
-    /// input until the peer has ended its direction too. Without this, unread input would make the kernel send RST at
-    /// the close, and the RST can destroy the reply on its way to the peer. A lingering connection has no slot and no
-    /// handler thread: one thread of the server serves all of them. At most 1 MiB is discarded for each connection.
-    /// `None` or zero closes at once. Default: 1 s. Once the server is closed, the time is 100 ms if the peer has sent
-    /// nothing since our direction ended.
+    /// Sets how long a connection lingers after its handler has returned `Ok` or [`each`](crate::net::Socket::each) has
+    /// ended. While it lingers, our direction has ended, and input is discarded until the peer has ended its direction
+    /// too. Without this, the close could make the kernel send RST because of unread input, and the RST can destroy the
+    /// reply on its way to the peer. A lingering connection has no slot and no handler thread: one thread of the server
+    /// serves all of them. At most 1 MiB is discarded for each connection. `None` or zero closes at once. Default: 1 s.
+    /// Once the server is closed, the time is 100 ms if the peer has sent nothing since our direction ended.
     ///
     /// At most as many connections linger as [may be open](ServerOptions::max_connections), and at most 1,024. In the
     /// whole process, lingering connections use at most an eighth of the limit of descriptors. Above that, the oldest

@@ -13,15 +13,15 @@ use crate::net::socket::lingering::Last;
 use crate::report::{ConnectionInfo, RefusedBy, Report};
 use crate::sys;
 
-/// A client that was refused, as [`ServerCallbacks::refused`](crate::net::ServerCallbacks::refused) gets it.
+/// A client that was refused. [`ServerCallbacks::refused`](crate::net::ServerCallbacks::refused) gets it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Refused {
-    /// The address the client connected to.
+    /// The address that the client connected to.
     pub local: Address,
     /// The client's address.
     pub remote: Address,
-    /// The cause.
+    /// Why the client was refused.
     pub by: RefusedBy,
 }
 
@@ -36,7 +36,7 @@ pub(crate) type RefusedHook<'a> = dyn Fn(&Refused) + Send + Sync + 'a;
 pub(crate) type ErrorHook<'a> = dyn Fn(&Error, Option<&ConnectionInfo>) + Send + Sync + 'a;
 
 impl<'a> Hooks<'a> {
-    /// Whether a callback of the program is called for a client that is refused by this cause.
+    /// Whether a callback of the program is called for a client that is refused for this cause.
     pub(crate) fn hear_of(&self, by: RefusedBy, server: &Listener) -> bool {
         server.registry.reporter.is_on() || self.refused(by).is_some()
     }
@@ -47,9 +47,9 @@ impl<'a> Hooks<'a> {
     }
 }
 
-/// Closes the client's connection, or starts the goodbye. Then calls `tell_first` and the hooks. It takes two system
-/// calls in all, accept(2) and close(2). On a wildcard listener, one more asks for the local address if a hook needs
-/// it.
+/// Closes the client's connection, or starts the goodbye. Then calls `tell_first` and the hooks. A refused client costs
+/// two system calls in all, accept(2) and close(2). On a wildcard listener, a third call gets the local address if a
+/// hook needs it.
 pub(crate) fn refuse(
     server: &Listener,
     stream: TcpStream,

@@ -23,12 +23,12 @@ use crate::sync::poison::{lock, wait};
 use crate::sys;
 use crate::thread::spawn;
 
-/// How many more connects are made to wake an acceptor after the first. The pauses between them grow from 20 to 500 ms,
-/// about eight seconds in all.
+/// How many connects are made to wake an acceptor, after the first. The pauses between them grow from 20 to 500 ms.
+/// That is about eight seconds in all.
 const ROUNDS: u32 = 20;
 
-/// How often a shutdown checks a connection that `pipe` or `relay` uses. It interrupts one that moved no bytes between
-/// two checks.
+/// How often a shutdown checks a connection that `pipe` or `relay` uses. A connection that moved no bytes between two
+/// checks is interrupted.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 impl Server {
@@ -38,46 +38,52 @@ impl Server {
     ///
     /// - Clients in the backlog are reset, unless [`answer_queued`](crate::net::ServerOptions::answer_queued) is set.
     /// - Accepted clients whose [PROXY header](crate::net::ServerOptions::proxy_protocol) a thread is reading are still
-    ///   served. Those that an `accept` with a time has kept for the next call are refused.
+    ///   served. Clients that [`accept_timeout`](Server::accept_timeout) or [`try_accept`](Server::try_accept) has kept
+    ///   for the next call are refused.
     ///
-    /// Callable from any thread, also from a handler or callback, but not from a signal handler. It blocks until queued
-    /// clients are answered, if they are to be, and until every accepting thread has noticed. On Linux that takes well
-    /// below a millisecond. Where shutdown(2) does not wake these threads, connections to the server's own address do.
-    /// The same holds for an [adopted](crate::net::ServerOptions::adopt) listener, which is not shut down. A second
-    /// call only waits for the first to finish.
+    /// `close` may be called on any thread, in a handler and in a callback, but not in a signal handler. It blocks
+    /// until every accepting thread has stopped, and until the clients in the backlog are refused if `answer_queued` is
+    /// set. On Linux, stopping the threads takes well below a millisecond. A second call only waits until the first has
+    /// finished.
     ///
-    /// After fork(2), `close` in the process that listened ends the listener for its children too. In a child it closes
-    /// only the child's descriptor, as if the listener was adopted. So does dropping the last handle, in every process,
-    /// and no queued client is answered then.
+    /// To wake the accepting threads, `close` shuts the listener down with shutdown(2). On systems where that does not
+    /// wake them, and for an [adopted](crate::net::ServerOptions::adopt) listener, `close` connects to the server's own
+    /// address.
+    ///
+    /// After fork(2), `close` in the process that listened ends the listener for its children too. In a child, `close`
+    /// closes only the child's descriptor, as for an adopted listener. Dropping the last handle closes only the
+    /// descriptor in every process, and refuses no client in the backlog.
     #[doc(alias = "unblock")]
     #[doc(alias = "shutdown")]
     pub fn close(&self) {
         self.inner.close();
     }
 
-    /// Blocks until the server has ended:
-    /// - [`close`](Server::close) was called, by another thread or by a handler;
-    /// - the last connection has ended and no longer [lingers](crate::net::ServerOptions::lingering_close);
-    /// - the last [goodbye](crate::net::WhenFull::RefuseWith) has ended, and the `report` hook was called with the end;
-    /// - a [`begin_shutdown`](Server::begin_shutdown) has made its [`report`](Server::report). A
-    ///   [`shutdown`](Server::shutdown) in another thread is not waited for: join that thread.
+    /// Blocks until the server has stopped. The server has stopped when:
     ///
-    /// Callable from handlers and callbacks. The connection that the calling thread serves is left out, and so are
-    /// those of other threads that wait here too. These threads wait for themselves, here and in
-    /// [`shutdown`](Server::shutdown), and block:
-    /// - one that holds an open socket from [`accept`](Server::accept);
-    /// - one that a handler has started and joins, for instance by [`Running::join`](crate::Running::join);
-    /// - one that receives the server's [`events`](Server::events). It calls [`begin_shutdown`](Server::begin_shutdown)
-    ///   instead and keeps receiving.
+    /// - [`close`](Server::close) was called, on any thread,
+    /// - the last connection is closed and no longer [lingers](crate::net::ServerOptions::lingering_close),
+    /// - the last [goodbye](crate::net::WhenFull::RefuseWith) is done, and the `report` hook was called for it,
+    /// - the [`report`](Server::report) of each [`begin_shutdown`](Server::begin_shutdown) is ready.
+    ///
+    /// It does not wait for a [`shutdown`](Server::shutdown) on another thread. Join that thread instead.
+    ///
+    /// `wait` may be called in handlers and callbacks. It does not wait for the connection that the calling thread
+    /// serves, nor for the connections of other threads that are in `wait`. But these threads would wait for
+    /// themselves, in `wait` and in [`shutdown`](Server::shutdown):
+    /// - a thread that holds an open socket from [`accept`](Server::accept),
+    /// - a thread that a handler has started and joins, for instance with [`Running::join`](crate::Running::join),
+    /// - a thread that receives the server's [`events`](Server::events). It should call
+    ///   [`begin_shutdown`](Server::begin_shutdown) and keep receiving.
     ///
     /// # Errors
-    /// `ERR_WOULD_DEADLOCK` in a handler nested in more than fifteen others, where handlers serve servers themselves.
+    /// `ERR_WOULD_DEADLOCK` if handlers are nested more than sixteen deep, because handlers run servers themselves.
     pub fn wait(&self) -> io::Result<()> {
         self.wait_until(Deadline::NEVER).map(drop)
     }
 
-    /// Like [`wait`](Server::wait), for at most `time`. Returns whether the server has ended. It interrupts nothing.
-    /// [`shutdown`](Server::shutdown) does.
+    /// Waits like [`wait`](Server::wait), but for at most `time`. Returns whether the server has stopped. Unlike
+    /// [`shutdown`](Server::shutdown), it interrupts no connection.
     ///
     /// ```
     /// use landline::net::{Server, Socket};
@@ -128,39 +134,40 @@ impl Server {
     /// [Closes](Server::close) the server and ends its connections:
     /// 1. Interrupts connections that wait for their peer. Their reads fail with `ConnectionAborted`,
     ///    `server is shutting down`.
-    /// 2. Waits until all connections have ended, at most `grace`.
+    /// 2. Waits until all connections are closed, at most `grace`.
     /// 3. Destroys the rest, and returns a report.
     ///
-    /// A handler that returns the error of its read, or an error with that source, has ended in order. A handler that
-    /// is writing or computing continues until it reads. Bytes that have arrived are still read first. A client whose
-    /// request has not arrived gets no answer. To lose none, as when another process takes over the listener, call
-    /// [`close`](Self::close) and let the connections end.
+    /// What happens to the connections:
     ///
-    /// A connection in [`pipe`](crate::net::Socket::pipe) or [`relay`](crate::net::relay) continues while bytes pass.
-    /// It is checked every 50 ms, and interrupted if none have passed in either direction since. A
-    /// [channel](Server::events) delivers [`ShuttingDown`](crate::net::SocketEvent::ShuttingDown) after all that had
-    /// arrived, and its receiver ends the connection.
+    /// - A read first returns the bytes that have arrived, and then the error. A handler that returns this error, or an
+    ///   error with it as its source, counts as finished.
+    /// - A handler that is writing or computing continues until it reads.
+    /// - A client whose request has not arrived gets no answer. If no request may be lost, as when another process
+    ///   takes over the listener, call [`close`](Self::close) and wait for the connections.
+    /// - A connection in [`pipe`](crate::net::Socket::pipe) or [`relay`](crate::net::relay) continues while bytes pass.
+    ///   It is checked every 50 ms, and interrupted if no byte has passed in either direction since the last check.
+    /// - A [channel](Server::events) delivers [`ShuttingDown`](crate::net::SocketEvent::ShuttingDown) after all data
+    ///   that had arrived. The thread that receives the events must end the connection.
+    /// - Clients that are receiving a [goodbye](crate::net::WhenFull::RefuseWith) also have `grace`, and are then
+    ///   disconnected. Clients whose [PROXY header](crate::net::ServerOptions::proxy_protocol) has not arrived are
+    ///   refused at once. Neither count as finished or as forced. If such a client could not be closed in time, it
+    ///   counts as still running.
     ///
-    /// Clients that are receiving a [goodbye](crate::net::WhenFull::RefuseWith) have `grace` too, and are then
-    /// disconnected. They count neither as finished nor as forced. One that could not be closed in time counts as still
-    /// running. Clients whose [PROXY header](crate::net::ServerOptions::proxy_protocol) has not arrived are refused at
-    /// once, and count the same way.
+    /// Blocks for at most `grace` plus about 50 ms (on Windows 550 ms), or longer if `close` takes longer. `close`
+    /// takes some tenths of a second if thousands of clients are queued.
     ///
-    /// Blocks for at most `grace` and about 50 ms (on Windows 550), or for as long as `close` does. `close` takes some
-    /// tenths of a second if thousands of clients are queued.
+    /// `shutdown` may be called on any thread, and several times. If two threads call it at the same time, each returns
+    /// what it saw.
     ///
-    /// Callable from any thread, and several times. Two threads that call it at the same time each return what they
-    /// saw.
-    /// - From a handler or callback: its own connection is left out and stays open, so return from the handler
-    ///   afterwards. A handler that should end with the others calls [`begin_shutdown`](Server::begin_shutdown) and
-    ///   keeps reading. If two handlers call it, both calls return when only those two are left, and neither destroys
-    ///   the other's connection.
-    /// - From the thread that receives the server's [`events`](Server::events): call
-    ///   [`begin_shutdown`](Server::begin_shutdown) instead. This call would wait for its own thread until the time is
-    ///   over.
+    /// - In a handler or callback: `shutdown` neither waits for nor closes the connection of its own handler, so return
+    ///   from the handler afterwards. If the handler's connection should end with the others, call
+    ///   [`begin_shutdown`](Server::begin_shutdown) and keep reading. If two handlers call `shutdown`, both calls
+    ///   return when only those two connections are left, and neither destroys the connection of the other.
+    /// - On the thread that receives the server's [`events`](Server::events): do not call `shutdown`, which would wait
+    ///   for its own thread until the time expires. Call [`begin_shutdown`](Server::begin_shutdown).
     ///
-    /// [`serve`](Server::serve) in another thread returns before this does. If that thread is `main`, the process may
-    /// exit before the report is printed. So let `main` join the thread that calls this, or call
+    /// [`serve`](Server::serve) on another thread returns before `shutdown` does. If that thread is `main`, the process
+    /// may exit before the report is printed. So let `main` join the thread that calls `shutdown`. Or call
     /// [`begin_shutdown`](Server::begin_shutdown), whose report is ready when `serve` returns.
     ///
     /// ```
@@ -218,12 +225,12 @@ impl Server {
 
     /// Starts a [`shutdown`](Server::shutdown) on a new thread, and returns once the server has begun to close.
     /// [`report`](Server::report) returns the result, which is ready when [`serve`](Server::serve),
-    /// [`wait`](Server::wait) or [`Running::join`](crate::Running::join) returns. It is meant for:
+    /// [`wait`](Server::wait) or [`Running::join`](crate::Running::join) returns. Use it:
     ///
-    /// - the thread that receives the server's [`events`](Server::events), which keeps receiving until the channel is
-    ///   disconnected;
-    /// - a handler that keeps reading, so that its connection ends with the others;
-    /// - ending several servers within the same time.
+    /// - on the thread that receives the server's [`events`](Server::events), which keeps receiving until the channel
+    ///   is disconnected,
+    /// - in a handler that keeps reading, so that its connection ends with the others,
+    /// - to shut several servers down within the same time.
     ///
     /// ```
     /// use landline::net::Server;
@@ -242,7 +249,7 @@ impl Server {
     /// ```
     ///
     /// # Errors
-    /// The system's error if the thread cannot be started. Nothing was done then.
+    /// The system's error if the thread cannot be started. In that case the server is not closed.
     pub fn begin_shutdown(&self, grace: Duration) -> io::Result<()> {
         let server = self.clone();
         let name = format!("{} shutdown {}", self.inner.options.threads.thread_name, self.address());
@@ -265,9 +272,9 @@ impl Server {
         }
     }
 
-    /// The result of [`begin_shutdown`](Server::begin_shutdown). `None` before it, and while it is running. It is ready
-    /// before the server's [`events`](Server::events) are disconnected, and before a [`wait`](Server::wait) or
-    /// [`serve`](Server::serve) outside a handler returns.
+    /// Returns the result of [`begin_shutdown`](Server::begin_shutdown), or `None` until that shutdown is done. The
+    /// result is ready before the channel of the server's [`events`](Server::events) is disconnected, and before a
+    /// [`wait`](Server::wait) or [`serve`](Server::serve) outside a handler returns.
     pub fn report(&self) -> Option<ShutdownReport> {
         let shutdowns = lock(&self.inner.shutdowns);
         shutdowns.report.filter(|_| shutdowns.under_way == 0)
@@ -275,8 +282,8 @@ impl Server {
 }
 
 impl Listener {
-    /// Closes the server. No callback of the program runs until the listener is gone, so another thread that closes the
-    /// server does not wait for one.
+    /// Closes the server. No callback of the program is called until the listener is closed. So another thread that
+    /// closes the server never waits for a callback.
     pub(crate) fn close(&self) {
         self.end(!self.adopted && self.made_by == process::id());
     }
@@ -323,8 +330,8 @@ impl Listener {
         }
     }
 
-    /// Waits for the reports of the shutdowns that were begun. They end soon: the caller has seen the end of the
-    /// server.
+    /// Waits for the reports of the shutdowns that were begun. They are ready soon, because the caller has seen the
+    /// server stop.
     fn wait_for_reports(&self) {
         let mut shutdowns = lock(&self.shutdowns);
         while shutdowns.under_way > 0 {
@@ -348,8 +355,8 @@ impl Listener {
     /// Refuses the clients that the kernel has connected and no thread has accepted.
     ///
     /// The listener is made non-blocking. A thread that is already blocked in accept(2) is not affected by that, and
-    /// blocks only while there is no client. It refuses as many as the backlog holds, since more may keep coming. Those
-    /// after them are reset.
+    /// blocks only while there is no client. More clients may keep coming, so only as many as the backlog holds are
+    /// refused. The kernel resets the others.
     fn answer(&self, presence: &Arc<Presence>) -> Vec<Refused> {
         use io::ErrorKind::{ConnectionAborted, Interrupted};
         let mut turned_away = Vec::new();
@@ -378,10 +385,11 @@ impl Listener {
         turned_away
     }
 
-    /// Waits until no thread is in accept(2). Where nothing else wakes them, it connects to the server itself.
+    /// Waits until no thread is in accept(2). Where nothing else wakes these threads, this connects to the server's own
+    /// address.
     ///
-    /// An acceptor counts itself in before it checks whether the server is closing. So it is counted here, or never
-    /// enters accept(2).
+    /// An acceptor counts itself before it checks whether the server is closing. So either it is counted here, or it
+    /// never enters accept(2).
     fn call_acceptors_back(&self, is_shut: bool) {
         let gate = &self.registry.gate;
         let gone = |time| gate.wait(Deadline::after(time), &[], &|view| view.seats() == 0).seats() == 0;
@@ -405,10 +413,10 @@ impl Listener {
         }
     }
 
-    /// Connects to the server itself, once for each accepting thread. If the backlog is full, connecting fails, but
-    /// then no thread is blocked in accept(2). If no descriptor is free, an acceptor may still be blocked, since
-    /// accept(2) reserves its descriptor first. Closing the spare descriptor lets one connect succeed. The acceptor it
-    /// wakes then frees two descriptors.
+    /// Connects to the server's own address, once for each accepting thread. If the backlog is full, connecting fails,
+    /// but in that case no thread is blocked in accept(2). If no descriptor is free, an acceptor may still be blocked,
+    /// because accept(2) reserves its descriptor first. Closing the spare descriptor lets one connect succeed. The
+    /// acceptor that it wakes frees two descriptors.
     fn call(&self) {
         for _ in 0..self.registry.gate.view().seats() {
             // Under the lock, so that the acceptor finds the connection's address in the list.
@@ -426,7 +434,8 @@ impl Listener {
         }
     }
 
-    /// Connects to the server itself. Returns the address by which the acceptor recognizes the connection.
+    /// Connects to the server's own address. Returns the local address, by which the acceptor recognizes the
+    /// connection.
     fn call_once(&self) -> io::Result<Option<Address>> {
         if let Some(path) = &self.path {
             return unix::call(path);
@@ -445,8 +454,8 @@ impl Listener {
         call.local_addr().map(|own| Some(own.into()))
     }
 
-    /// accept(2). `None` for a connection made to wake the thread. That one is reset, since an orderly end could keep
-    /// the port in use for a while.
+    /// Calls accept(2). Returns `None` for a connection that was made to wake the thread. That connection is reset,
+    /// because FIN could keep the port in use for a while.
     pub(crate) fn accept_client(&self, listener: &socket2::Socket) -> Option<io::Result<(socket2::Socket, SockAddr)>> {
         let accepted = listener.accept();
         match &accepted {
@@ -458,8 +467,8 @@ impl Listener {
         }
     }
 
-    /// Whether an accepted connection was made to wake the thread. Each is removed when it is found, since a client may
-    /// get its port later.
+    /// Whether an accepted connection was made to wake the thread. Its address is removed from the list, because a
+    /// client may get the same port later.
     fn is_call(&self, remote: &SockAddr) -> bool {
         let mut wakers = lock(&self.wakers);
         let place = Address::of(remote).and_then(|remote| wakers.iter().position(|own| *own == remote));
