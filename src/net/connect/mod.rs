@@ -31,7 +31,7 @@ use crate::sync::deadline::Deadline;
 use crate::sys;
 use crate::thread::ThreadOptions;
 
-/// How to connect: options for a [`Socket`], then [`connect`](SocketOptions::connect).
+/// Options for a client's [`Socket`]. Set them, then call [`connect`](SocketOptions::connect).
 ///
 /// ```
 /// use landline::net::{Server, SocketOptions};
@@ -59,7 +59,8 @@ pub struct SocketOptions {
     threads: ThreadOptions,
 }
 
-/// The smallest [`SocketOptions::attempt_timeout`], as in RFC 8305 (8) and Node. A shorter one would flood the network.
+/// The smallest [`SocketOptions::attempt_timeout`], as in RFC 8305 (8) and Node. A shorter time would flood the
+/// network.
 const LEAST_ATTEMPT_TIMEOUT: Duration = Duration::from_millis(10);
 
 impl Default for SocketOptions {
@@ -69,7 +70,7 @@ impl Default for SocketOptions {
 }
 
 impl SocketOptions {
-    /// The defaults that each option documents.
+    /// Returns options with their default values, which each option documents.
     pub fn new() -> SocketOptions {
         SocketOptions {
             family: None,
@@ -89,35 +90,44 @@ impl SocketOptions {
         }
     }
 
-    /// How long connecting may take in all, from looking up the name to the last attempt. Then it fails with an error
-    /// of kind `TimedOut` that names the step: `getaddrinfo ETIMEDOUT name`, `connect ETIMEDOUT 192.0.2.1:80`. `None`
-    /// or zero: as long as resolver and system take. Default: none.
+    /// Sets how long connecting may take in all, from looking up the name to the last attempt. When the time expires,
+    /// [`connect`](Self::connect) fails with an error of kind `TimedOut` that names the step:
+    /// `getaddrinfo ETIMEDOUT name`, `connect ETIMEDOUT 192.0.2.1:80`. With `None` or zero, connecting may take as long
+    /// as the resolver and the system need. Default: none.
     ///
-    /// A resolver cannot be interrupted. With this option or [`cancel`](Self::cancel), it is called on a new thread,
-    /// which is abandoned if the answer is late. At most 16 such look-ups run in a process, including abandoned ones.
-    /// Further look-ups wait until one returns. They fail with `EAI_AGAIN` if all 16 are abandoned.
+    /// A resolver cannot be interrupted. So with this option or [`cancel`](Self::cancel), a new thread calls the
+    /// resolver. If the answer is late, the look-up is abandoned: `connect` returns, and the thread continues until the
+    /// resolver returns. At most 16 such look-ups run in a process, including abandoned ones. Further look-ups wait
+    /// until one returns, or fail with `EAI_AGAIN` if all 16 are abandoned.
     pub fn connect_timeout(self, time: impl Into<Option<Duration>>) -> SocketOptions {
         SocketOptions { connect_timeout: time.into().filter(|time| !time.is_zero()), ..self }
     }
 
-    /// Lets `cancel` end the connect or the connection at any time. A connect in progress fails with `ABORT_ERR`: on
-    /// Linux well within a millisecond, or about 10 ms if it waits for room in the backlog of a Unix socket. A
-    /// connected socket is destroyed, and its blocked and later calls fail with `ABORT_ERR` too. If `cancel` was called
-    /// off earlier, the connect fails at once. Default: none.
+    /// Lets `cancel` end the connect, and later the connection, at any time. Default: none.
+    ///
+    /// - A connect in progress fails with `ABORT_ERR`. On Linux this takes well below a millisecond, or about 10 ms if
+    ///   the connect waits for room in the backlog of a Unix socket.
+    /// - A connected socket is destroyed. Its blocked and later calls fail with `ABORT_ERR` too.
+    /// - If `cancel` was cancelled before, the connect fails at once.
     #[doc(alias = "signal")]
     pub fn cancel(self, cancel: &Cancel) -> SocketOptions {
         SocketOptions { cancel: Some(cancel.clone()), ..self }
     }
 
-    /// Looks up names with `f`, which gets the name and the family asked for, if any. It returns addresses in the order
-    /// in which to try them. Their zone counts, their port does not. For a name that does not exist it returns no
-    /// address, or an error of kind `NotFound`. Its other errors become errors of the connect. Default: the system's
-    /// resolver, getaddrinfo(3).
+    /// Looks up names with `f`, in place of the system's resolver. Default: the system's resolver, getaddrinfo(3).
     ///
-    /// IP addresses, with or without a zone, are not looked up. Names that are not ASCII are passed to `f` unchanged.
-    /// The system's resolver never gets them. `f` may run on a thread of its own, see
-    /// [`connect_timeout`](Self::connect_timeout). If it connects by name itself, give that connect a time limit:
-    /// otherwise, once 16 look-ups each wait for a further one, all of them block forever.
+    /// - `f` gets the name, and the requested [`family`](Self::family) if one is set.
+    /// - `f` returns addresses in the order in which to try them. The zone of each address is used. The port is
+    ///   ignored.
+    /// - If the name does not exist, `f` returns no address, or an error of kind `NotFound`. The connect fails with any
+    ///   other error of `f`.
+    ///
+    /// IP addresses, with or without a zone, are not looked up. A name that is not ASCII is passed to `f` unchanged,
+    /// but the system's resolver never gets such a name. `f` may run on a separate thread: see
+    /// [`connect_timeout`](Self::connect_timeout).
+    ///
+    /// If `f` itself connects to a name, give that connect a time limit. Otherwise, once 16 look-ups each wait for a
+    /// further look-up, all of them block forever.
     ///
     /// ```
     /// use landline::net::{Server, SocketOptions};
@@ -139,67 +149,70 @@ impl SocketOptions {
         SocketOptions { resolver: Some(Resolver::new(f)), ..self }
     }
 
-    /// Whether all addresses of a name or list are tried, IPv6 and IPv4 in turn, beginning with the family of the first
-    /// (RFC 8305). Otherwise only the first is tried. With [`family`](Self::family) or
-    /// [`local_address`](Self::local_address), too, only the first is. Default: yes.
+    /// Sets whether all addresses of a name or list are tried, until one connects (RFC 8305). IPv6 and IPv4 addresses
+    /// alternate, beginning with the family of the first address. If this is off, or if [`family`](Self::family) or
+    /// [`local_address`](Self::local_address) is set, only one address is tried. Default: yes.
     #[doc(alias = "autoSelectFamily")]
     #[doc(alias = "happy_eyeballs")]
     pub fn auto_select_family(self, on: bool) -> SocketOptions {
         SocketOptions { auto_select_family: on, ..self }
     }
 
-    /// How long to wait for one address before the next is tried too. At least 10 ms; [`connect`](Self::connect) fails
-    /// with less. Default: 250 ms.
+    /// Sets how long to wait for one address before the next address is tried too. With less than 10 ms,
+    /// [`connect`](Self::connect) fails. Default: 250 ms.
     ///
     /// Unlike in Node, the earlier attempt continues, and may still be the first to succeed. If an attempt fails, the
-    /// next begins at once. At most 8 run at a time, each on a thread. Before a ninth begins, the oldest is given up,
-    /// after 2 s by default. With [`local_port`](Self::local_port) only one attempt can run at a time, and each except
-    /// the last is given up after this time.
+    /// next begins at once. At most 8 attempts run at the same time, each on its own thread. Before a ninth begins, the
+    /// oldest is given up, by default after 2 s. With [`local_port`](Self::local_port), only one attempt can run at a
+    /// time, and each attempt except the last is given up after this time.
     #[doc(alias = "autoSelectFamilyAttemptTimeout")]
     pub fn attempt_timeout(self, time: Duration) -> SocketOptions {
         SocketOptions { attempt_timeout: time, ..self }
     }
 
-    /// Never connects to an address on this list, whatever name it belongs to. Such an address counts as an attempt
-    /// that failed with `ERR_IP_BLOCKED`. If it is the only one, the connect fails with that error. Default: none.
+    /// Sets addresses that are never connected to, whatever name they were found for. An address on this list counts as
+    /// an attempt that failed with `ERR_IP_BLOCKED`. If there is no other address, the connect fails with that error.
+    /// Default: none.
     pub fn block_list(self, list: &BlockList) -> SocketOptions {
         SocketOptions { block_list: Some(list.clone()), ..self }
     }
 
-    /// Uses only the first address of this family that a name or list has. A bare port means this machine, in this
-    /// family. An IP address is used as it is. Default: any.
+    /// Sets the address family. From a name or list, only the first address of this family is used. A bare port means
+    /// this machine, with an address of this family. An IP address is used unchanged. Default: any.
     pub fn family(self, family: Family) -> SocketOptions {
         SocketOptions { family: Some(family), ..self }
     }
 
-    /// The local IP address to connect from, as text or as [`IpAddr`]: bind(2). It may have a zone, the name or number
-    /// of an interface: `fe80::1%eth0`. If the target is a name or a list, only its first address of that family is
-    /// used. `::` and `0.0.0.0` mean any, in both families. Default: the system's choice.
+    /// Sets the local IP address to connect from, as text or as [`IpAddr`]: bind(2). The address may have a zone, which
+    /// is the name or number of an interface: `fe80::1%eth0`. If the target is a name or a list, only its first address
+    /// of the same family is used. `::` and `0.0.0.0` mean any address, of both families. Default: the system's choice.
     ///
-    /// Without [`local_port`](Self::local_port), bind(2) takes a port that no other connection of this machine has,
-    /// since no safe call sets `IP_BIND_ADDRESS_NO_PORT`. After about 28,000 connections none is left. Linux can share
-    /// a port between connections to different peers, so a connect then tries ports until one works, with three or more
-    /// system calls each. On other systems it fails with `EADDRINUSE`.
+    /// Without [`local_port`](Self::local_port), bind(2) chooses a local port that no other connection of this machine
+    /// uses. So the ports run out after about 28,000 connections. On Linux, connections to different peers can share a
+    /// port, so `connect` then tries ports until one works, with three or more system calls for each. On other systems
+    /// it fails with `EADDRINUSE`.
     #[doc(alias = "BoundSocket")]
     pub fn local_address(self, ip: impl ToString) -> SocketOptions {
         SocketOptions { local_address: Some(ip.to_string()), ..self }
     }
 
-    /// The local port to connect from: bind(2), on Unix with SO_REUSEADDR, as in Node. So the port can be used again at
-    /// once, and for connections to several peers. A second connection to the same peer fails with
-    /// `connect EADDRNOTAVAIL` while the system remembers the first. Default: 0, the system's choice.
+    /// Sets the local port to connect from: bind(2), on Unix with SO_REUSEADDR, as in Node. The port can be used again
+    /// at once, and for connections to several peers. A second connection to the same peer fails with
+    /// `connect EADDRNOTAVAIL` as long as the system keeps the first, even after it is closed (TIME_WAIT). Default: 0,
+    /// the system's choice.
     pub fn local_port(self, port: u16) -> SocketOptions {
         SocketOptions { local_port: port, ..self }
     }
 
     /// Calls `hook` with the borrowed descriptor of each socket that [`connect`](Self::connect) makes, before bind(2)
     /// and connect(2). Use it for settings that landline has no option for, such as a device or a mark. The descriptor
-    /// is `AsFd`, on Windows `AsSocket`. With several addresses, each attempt has a socket. An error of the hook makes
-    /// that attempt fail: `before_bind` with the system's code, or the program's own error.
+    /// implements `AsFd`, on Windows `AsSocket`. With several addresses, each attempt has its own socket. If the hook
+    /// returns an error, that attempt fails with the error. An error of a system call is shown as `before_bind` with
+    /// the system's code.
     ///
-    /// It runs on the calling thread. No lock is held, and the descriptor stays open while it runs. It must not bind or
-    /// connect the socket, nor make it non-blocking. A panic in it unwinds through `connect`, and the socket is closed.
-    /// Default: none.
+    /// The hook runs on the calling thread. No lock is held, and the descriptor stays open while the hook runs. The
+    /// hook must not bind or connect the socket, nor make it non-blocking. A panic in the hook unwinds through
+    /// `connect`, and the socket is closed. Default: none.
     ///
     /// ```
     /// use landline::net::{Server, SocketOptions};
@@ -223,30 +236,30 @@ impl SocketOptions {
         self
     }
 
-    /// How many received bytes the system may keep: SO_RCVBUF. It is set before connect(2), so that the window offered
-    /// to the peer can be as large. The system may grant less. Linux then no longer adjusts the size itself. It has no
-    /// effect on a Unix socket. Default: the system's.
+    /// Sets how many received bytes the system may keep: SO_RCVBUF. It is set before connect(2), so that the window
+    /// offered to the peer can be as large. The system may grant less. With this option, Linux no longer adjusts the
+    /// size itself. It has no effect on a Unix socket. Default: the system's.
     #[doc(alias = "SO_RCVBUF")]
     pub fn recv_buffer_size(mut self, bytes: usize) -> SocketOptions {
         self.connection.buffers.recv_buffer_size = Some(bytes);
         self
     }
 
-    /// How many bytes the system may keep until they are sent and acknowledged: SO_SNDBUF. Otherwise like
-    /// [`recv_buffer_size`](Self::recv_buffer_size). Default: the system's.
+    /// Sets how many bytes the system may keep until they are sent and acknowledged: SO_SNDBUF. The notes on
+    /// [`recv_buffer_size`](Self::recv_buffer_size) apply here too. Default: the system's.
     #[doc(alias = "SO_SNDBUF")]
     pub fn send_buffer_size(mut self, bytes: usize) -> SocketOptions {
         self.connection.buffers.send_buffer_size = Some(bytes);
         self
     }
 
-    /// The local path to connect from, to a Unix socket: bind(2). The server sees it as the client's address. On Linux
-    /// a path that starts with a NUL is an abstract name. Default: none.
+    /// Sets the local path of a client that connects to a Unix socket: bind(2). The server sees the path as the
+    /// client's address. On Linux a path that starts with a NUL is an abstract name. Default: none.
     ///
-    /// [`connect`](Self::connect) creates the file. The process that created it removes it when the connection is
-    /// closed or could not be made. A failure to remove it is [reported](crate::Report::Failed). A forked child does
-    /// not remove it. After a crash the file remains, and the next `bind` fails. A path that contains the process id
-    /// avoids that.
+    /// [`connect`](Self::connect) creates a file at this path. The process that created the file removes it when the
+    /// connection is closed or could not be made. A forked child does not remove it. If the file cannot be removed, the
+    /// error is [reported](crate::Report::Failed). After a crash the file remains, and the next `bind` to this path
+    /// fails. To avoid that, put the process id into the path.
     ///
     /// ```
     /// # #[cfg(unix)] {
@@ -266,54 +279,56 @@ impl SocketOptions {
         SocketOptions { local_path: Some(path.as_ref().to_path_buf()), ..self }
     }
 
-    /// See [`Socket::set_no_delay`]. Default: yes.
+    /// Sets whether each write is sent at once. See [`Socket::set_no_delay`]. Default: yes.
     pub fn no_delay(mut self, on: bool) -> SocketOptions {
         self.connection.settings.no_delay = on;
         self
     }
 
-    /// See [`Socket::set_keep_alive`]. Default: none.
+    /// Sets whether and when a silent peer is probed. See [`Socket::set_keep_alive`]. Default: none.
     pub fn keep_alive(mut self, keep_alive: impl Into<KeepAlive>) -> SocketOptions {
         self.connection.settings.keep_alive = Some(keep_alive.into());
         self
     }
 
-    /// See [`Socket::set_user_timeout`]. [`connect`](Self::connect) fails, naming the option, if the system cannot
-    /// accept that value. Default: the system's.
+    /// Sets how long written data may stay unacknowledged. See [`Socket::set_user_timeout`]. If the system does not
+    /// support the time, [`connect`](Self::connect) fails, and the error names the option. Default: the system's.
     pub fn user_timeout(mut self, time: impl Into<Option<Duration>>) -> SocketOptions {
         self.connection.settings.user_timeout = Some(time.into().unwrap_or_default());
         self
     }
 
-    /// See [`Socket::set_type_of_service`]. It has no effect on a Unix socket, nor for IPv6 on Windows. Default: 0.
+    /// Sets the type of service of packets. See [`Socket::set_type_of_service`]. It has no effect on a Unix socket, nor
+    /// for IPv6 on Windows. Default: 0.
     pub fn type_of_service(mut self, value: u8) -> SocketOptions {
         self.connection.settings.type_of_service = Some(value);
         self
     }
 
-    /// Whether, in [`each`](Socket::each), our direction stays open after the peer's end until [`end`](Socket::end) is
-    /// called. Blocking reads and writes never end a direction themselves. Neither does a [channel](Socket::events),
-    /// where our direction always stays open. Default: no.
+    /// Sets whether [`each`](Socket::each) leaves our direction open after the peer has ended its direction, until
+    /// [`end`](Socket::end) is called. With blocking reads and writes, and in a [channel](Socket::events), our
+    /// direction always stays open until the program ends it. Default: no.
     pub fn allow_half_open(mut self, allow: bool) -> SocketOptions {
         self.connection.allow_half_open = allow;
         self
     }
 
-    /// How many bytes an [outbox](Socket::outbox) queues. Default: 1 MiB.
+    /// Sets how many bytes the [outbox](Socket::outbox) can queue. Default: 1 MiB.
     #[doc(alias = "highWaterMark")]
     pub fn outbox_limit(mut self, bytes: usize) -> SocketOptions {
         self.connection.outbox_limit = bytes;
         self
     }
 
-    /// The idle timeout of the connection, counted from when it is made. See [`Socket::set_timeout`]. Default: none.
+    /// Sets the idle timeout of the connection, counted from when it is made. See [`Socket::set_timeout`]. Default:
+    /// none.
     pub fn timeout(mut self, time: impl Into<Option<Duration>>) -> SocketOptions {
         self.connection.timeout = time.into();
         self
     }
 
-    /// How long the connection may last in all, counted from when it is made. It includes what its outbox holds, but
-    /// not connecting. See [`Socket::set_deadline`]. Default: none.
+    /// Sets how long the connection may last in all, counted from when it is made. The time for connecting does not
+    /// count. The time to send what the outbox holds counts. See [`Socket::set_deadline`]. Default: none.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -330,16 +345,16 @@ impl SocketOptions {
         self
     }
 
-    /// The stack size of the threads that [`events`](Socket::events) and [`relay`](Socket::relay) start for the socket,
-    /// in bytes, at least 64 KiB. Default: std's, 2 MiB.
+    /// Sets the stack size of the threads that [`events`](Socket::events) and [`relay`](Socket::relay) start for the
+    /// socket, in bytes, at least 64 KiB. Default: std's, 2 MiB.
     pub fn stack_size(mut self, bytes: impl Into<Option<usize>>) -> SocketOptions {
         self.threads.stack_size = bytes.into();
         self
     }
 
-    /// The first part of the names of the threads that the socket starts: those of [`events`](Socket::events), of an
-    /// [outbox](Socket::outbox) and of [`relay`](Socket::relay). The role of the thread and the peer's address follow.
-    /// The names of threads that connect always begin with `landline`. Default: `landline`.
+    /// Sets the first word of the names of the threads that the socket starts: those of [`events`](Socket::events), of
+    /// an [outbox](Socket::outbox) and of [`relay`](Socket::relay). The role of the thread and the peer's address
+    /// follow. The names of threads that connect always begin with `landline`. Default: `landline`.
     pub fn thread_name(mut self, name: impl Into<Cow<'static, str>>) -> SocketOptions {
         self.threads.thread_name = name.into();
         self
@@ -350,44 +365,53 @@ impl SocketOptions {
         SocketOptions { reporter: Reporter::new(hook), ..self }
     }
 
-    /// Connects: connect(2). A bare port means this machine. A path is that of a Unix socket. The addresses of a name
-    /// or list are tried as RFC 8305 says, see [`auto_select_family`](Self::auto_select_family) and
-    /// [`attempt_timeout`](Self::attempt_timeout). The first that connects is used, and the others are closed.
+    /// Connects to a server: connect(2).
     ///
-    /// This machine is `127.0.0.1`, or else `::1`. `::`, the address of a server on every interface, means the same,
-    /// with `::1` first. `0.0.0.0` means `127.0.0.1`.
+    /// | endpoint | what is connected to |
+    /// |---|---|
+    /// | a bare port | this machine: `127.0.0.1`, then `::1` |
+    /// | an IP address | this address |
+    /// | `::` | this machine: `::1`, then `127.0.0.1` |
+    /// | `0.0.0.0` | this machine: `127.0.0.1` |
+    /// | a name or a list | the first of its addresses that connects, tried as in RFC 8305 |
+    /// | a path | a Unix socket |
     ///
-    /// Blocks as long as the look-up and the attempts take, but no longer than
-    /// [`connect_timeout`](Self::connect_timeout) and [`cancel`](Self::cancel) allow. Without them, the system gives up
-    /// on an unanswered attempt after about two minutes.
+    /// How the addresses of a name or list are tried is set by [`auto_select_family`](Self::auto_select_family) and
+    /// [`attempt_timeout`](Self::attempt_timeout). Once one address has connected, all other attempts are closed.
+    ///
+    /// Blocks while the name is looked up and addresses are tried, but no longer than
+    /// [`connect_timeout`](Self::connect_timeout) and [`cancel`](Self::cancel) allow. Without these options, the system
+    /// gives up on an unanswered attempt after about two minutes.
     ///
     /// # Platform
-    /// Linux can interrupt a connect(2), so no thread and no socket of an attempt is left when this returns. On other
-    /// systems an attempt that has lost keeps its thread and socket until the deadline. Without a deadline, it keeps
-    /// them until the system gives up.
+    /// On Linux, no thread and no socket of an attempt is left when this returns, because connect(2) can be
+    /// interrupted. On other systems, an attempt that is no longer needed keeps its thread and its socket until the
+    /// time for connecting expires. If there is no such time, it keeps them until the system gives up.
     ///
     /// # Errors
-    /// - `connect ECONNREFUSED 127.0.0.1:1`: no program listens there. `ETIMEDOUT`, `EHOSTUNREACH`, `ENETUNREACH`: no
-    ///   answer. If several addresses failed, [`Error::causes`] has the error of each, and the code is that of the
-    ///   first.
+    /// - `connect ECONNREFUSED 127.0.0.1:1`: no program listens there.
+    /// - `connect` with `ETIMEDOUT`, `EHOSTUNREACH` or `ENETUNREACH`: no answer.
+    /// - If several addresses failed, the code is that of the first, and [`Error::causes`] has the error of each.
     /// - `ETIMEDOUT` of kind `TimedOut`: the time for connecting has expired.
     /// - `ABORT_ERR`: the connect was cancelled.
-    /// - `getaddrinfo ENOTFOUND host`, of kind `NotFound`: the name has no address, or none of the family asked for.
+    /// - `getaddrinfo ENOTFOUND host`, of kind `NotFound`: the name has no address, or no address of the requested
+    ///   family.
     /// - `getaddrinfo EAI_AGAIN host: …`: the resolver did not answer, or too many look-ups are stuck. Try again later.
-    ///   Every failure that is not known to be final has this code. Its kind is `WouldBlock` for stuck look-ups, else
-    ///   `Other`.
+    ///   Every failure that is not known to be permanent has this code. Its kind is `WouldBlock` if too many look-ups
+    ///   are stuck, and `Other` in all other cases.
     /// - `getaddrinfo` with `EAI_FAIL`, or a code of the system such as `EMFILE`, of kind `Other`. The text is the
     ///   system's, in the program's language.
     /// - `ERR_INVALID_ARG_VALUE`: the name is not ASCII. Pass its encoded form, `xn--…`.
-    /// - `ERR_INVALID_ADDRESS_FAMILY`: a list, or the answer of [`lookup`](Self::lookup), has no address of the family
-    ///   asked for.
+    /// - `ERR_INVALID_ADDRESS_FAMILY`: a list, or the answer of [`lookup`](Self::lookup), has no address of the
+    ///   requested family.
     /// - `ERR_IP_BLOCKED`: the address is on the [`block_list`](Self::block_list).
-    /// - `connect ENOENT /path`: there is no such Unix socket. `ECONNREFUSED`: it is stale, or not a socket.
+    /// - `connect ENOENT /path`: there is no such Unix socket.
+    /// - `connect ECONNREFUSED /path`: the file is not a socket, or no program listens on it.
     /// - `bind EADDRINUSE`, `bind EADDRNOTAVAIL`: the local address is not available, or the local path exists already.
     /// - `bind ENOENT`, `bind EACCES`: the folder of the local path does not exist or is not writable.
-    /// - `ERR_INVALID_ARG_VALUE`: a local address or port and the path of a Unix socket, or a local path and any other
-    ///   endpoint.
-    /// - For an invalid option or endpoint, an error that names it. No socket was made.
+    /// - `ERR_INVALID_ARG_VALUE`: a local address or port is set, and the endpoint is a Unix socket. Or a local path is
+    ///   set, and the endpoint is no Unix socket.
+    /// - If an option or the endpoint is invalid: an error that names it. No socket was made.
     #[doc(alias = "createConnection")]
     pub fn connect(&self, to: impl Into<Endpoint>) -> io::Result<Socket> {
         let result = self.try_connect(to.into());
@@ -449,7 +473,7 @@ impl SocketOptions {
         self.connection.check()
     }
 
-    /// Refuses a local address or path of another kind than the endpoint. The error names both.
+    /// Rejects a local address or path that does not fit the endpoint's kind. The error names both.
     fn check_ends(&self, to: &Target) -> Result<()> {
         let ours = match (to, &self.local_path, &self.local_address, self.local_port) {
             (Target::Path(_), _, Some(ip), _) => ip.clone(),
@@ -471,8 +495,8 @@ impl SocketOptions {
         Ok(addresses)
     }
 
-    /// Connects to the addresses of a name or list: to the first that answers, or to the first only. They are of the
-    /// family asked for, in the order to try them. `to` is the name or list.
+    /// Connects to the first address that answers, or tries only the first address. The addresses are of the requested
+    /// family, in the order to try them. `to` is the name or list.
     fn connect_to_any(
         &self,
         addresses: Vec<SocketAddr>,
@@ -488,8 +512,8 @@ impl SocketOptions {
         }
     }
 
-    /// Connects to this machine by one family, then by the other. If both fail, returns the error of the first family
-    /// that this machine has. Many containers have no IPv6 address.
+    /// Connects to this machine over one family, then over the other. If both fail, returns the error of the first
+    /// family that this machine has. Many containers have no IPv6 address.
     fn connect_here(
         &self,
         port: u16,
@@ -524,9 +548,10 @@ impl SocketOptions {
         }
     }
 
-    /// bind(2) to an address without a port takes a port that no other connection of this machine has, until none is
-    /// left. Connections to different peers can share a port, as those without bind(2) do. So this tries the ports that
-    /// the system would take for these. `None` if they are not known, or if no port works.
+    /// Connects from a local port that other connections use too. bind(2) to an address without a port takes only ports
+    /// that no other connection of this machine uses, until none is left. But connections to different peers can share
+    /// a port, as connections without bind(2) do. So this tries the ports that the system uses for those. Returns
+    /// `None` if these ports are not known, or if no port works.
     fn connect_from_a_shared_port(
         &self,
         at: SocketAddr,
@@ -584,7 +609,7 @@ impl SocketOptions {
         }
     }
 
-    /// Connects to the first address that answers. `to` is the name or list they come from.
+    /// Connects to the first address that answers. `to` is the name or list that has the addresses.
     fn race(
         &self,
         addresses: &[SocketAddr],
@@ -623,7 +648,7 @@ impl SocketOptions {
         }
     }
 
-    /// A socket to connect with, bound if an option asks for it.
+    /// Makes a socket to connect with, and binds it if an option requires that.
     fn open(&self, at: SocketAddr, local: Option<SocketAddr>) -> Result<socket2::Socket> {
         self.check_blocked(at)?;
         let socket = socket2::Socket::new(Domain::for_address(at), Type::STREAM, Some(Protocol::TCP))
@@ -666,7 +691,7 @@ impl SocketOptions {
         self.made(stream, (local.into(), at.into()), attempted, None)
     }
 
-    /// The `Socket` of a stream whose options are set.
+    /// Makes the `Socket` of a stream that has its options.
     fn made(
         &self,
         stream: TcpStream,
@@ -697,8 +722,8 @@ impl SocketOptions {
         }
     }
 
-    /// The local address as an IP address. A name is refused: it would need a look-up, and may have several addresses.
-    /// `None` for a wildcard, which means any, in both families.
+    /// Returns the local address as an IP address. Rejects a name, which would need a look-up and may have several
+    /// addresses. Returns `None` for a wildcard, which means any address of both families.
     fn local(&self) -> Result<Option<SocketAddr>> {
         let Some(text) = &self.local_address else {
             return Ok(None);
@@ -731,7 +756,7 @@ fn with_port(mut at: SocketAddr, port: u16) -> SocketAddr {
     at
 }
 
-/// The addresses with another port, or their own.
+/// The addresses, with `port` if it is given, or else with their own ports.
 fn addresses_of(list: &[SocketAddr], port: Option<u16>) -> Vec<Address> {
     let mut addresses = Vec::with_capacity(list.len());
     for at in list {
@@ -740,8 +765,9 @@ fn addresses_of(list: &[SocketAddr], port: Option<u16>) -> Vec<Address> {
     addresses
 }
 
-/// The addresses of a list that are of the family asked for, in a form that can be connected to, in the order to try
-/// them. An error if there are none. `::` stands for this machine in both families, and its IPv4 address comes last.
+/// Returns the addresses of a list that are of the requested family, in the order to try them, and in a form that can
+/// be connected to. Fails if there are none. `::` stands for this machine in both families, and its IPv4 address comes
+/// last.
 fn of_family(list: &[SocketAddr], family: Option<Family>) -> Result<Vec<SocketAddr>> {
     let is_wanted = |at: &SocketAddr| family.is_none_or(|family| Address::from(*at).family() == family);
     let is_everywhere = |at: &SocketAddr| at.is_ipv6() && at.ip().is_unspecified();
@@ -772,8 +798,8 @@ fn of_family(list: &[SocketAddr], family: Option<Family>) -> Result<Vec<SocketAd
     Ok(wanted)
 }
 
-/// The order to try addresses in (RFC 8305, 4). The families alternate, beginning with that of the first address.
-/// Within a family the order stays.
+/// Puts addresses into the order to try them (RFC 8305, 4). The families alternate, beginning with the family of the
+/// first address. Within a family the order stays.
 fn interleave(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
     let first = addresses.first().is_some_and(SocketAddr::is_ipv4);
     let mut turns = Vec::with_capacity(addresses.len());
@@ -792,7 +818,8 @@ fn interleave(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
 }
 
 impl Socket {
-    /// Connects with the default options, and blocks as long as that takes. See [`SocketOptions::connect`].
+    /// Connects to a server with the default options. Blocks until the connection is made or has failed. See
+    /// [`SocketOptions::connect`].
     ///
     /// ```
     /// use landline::net::{Server, Socket, SocketEvent};
@@ -823,7 +850,7 @@ impl Socket {
         SocketOptions::new().connect(to)
     }
 
-    /// The addresses that were tried, in order, up to the one that answered. Empty if there was only one.
+    /// The addresses that were tried, in order, up to the address that answered. Empty if there was only one address.
     #[doc(alias = "autoSelectFamilyAttemptedAddresses")]
     pub fn attempted_addresses(&self) -> &[Address] {
         self.connection.origin.get().map_or(&[], |origin| &origin.attempted)

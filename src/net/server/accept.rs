@@ -72,7 +72,7 @@ fn let_in(server: &Listener, incoming: Incoming, hooks: &Hooks<'_>, until: Deadl
     }
 }
 
-/// Returns the first kept client that can be admitted now. The others stay. Does not wait for any.
+/// Returns the first kept client that can be admitted now. The others stay kept. Never waits.
 fn kept_client(server: &Listener, hooks: &Hooks<'_>, caller: &Caller) -> Option<Socket> {
     if caller.takes_kept() {
         return None;
@@ -102,7 +102,7 @@ fn keep(server: &Listener, client: Accepted, hooks: &Hooks<'_>, crew: &dyn Crew)
     crew.time_is_over()
 }
 
-/// Takes a seat at the listener. `None` once the server is closing, or the time has expired.
+/// Takes a [`Seat`] at the listener. `None` once the server is closing, or the time has expired.
 pub(crate) fn sit(server: &Listener, until: Deadline) -> Option<Seat<'_>> {
     loop {
         match Seat::take(&server.registry) {
@@ -113,11 +113,13 @@ pub(crate) fn sit(server: &Listener, until: Deadline) -> Option<Seat<'_>> {
     }
 }
 
-/// Blocks until a client comes, mostly in accept(2). `None` once the server is closing, or if the thread may end
+/// Blocks until a client comes, usually in accept(2). `None` once the server is closing, or if the thread may end
 /// instead of pausing.
 ///
 /// # Errors
-/// The thread's time has expired, or it may not accept. Or the listener no longer works, and the server was closed.
+/// - The thread's time has expired.
+/// - The thread may not accept.
+/// - The listener no longer works, and the server was closed.
 pub(crate) fn next_client<'a>(
     server: &'a Listener,
     mut seat: Option<Seat<'a>>,
@@ -259,13 +261,13 @@ struct Pauses {
 
 /// Descriptors, memory or threads are short, or the network fails.
 const SHORTAGE: Pauses = Pauses { at_once: 0, first: FIRST_PAUSE, longest: LONGEST_PAUSE, are_told: true };
-/// The client is gone again. So many in a row would spin, so they are slowed down.
+/// The client is gone again. After so many in a row, each retry pauses, so that the thread does not spin.
 const CLIENT_GONE: Pauses = Pauses { at_once: 16, ..SHORTAGE };
 /// The listener is non-blocking. Another process may have set that, so it is kept, and the listener is polled.
 const DOES_NOT_BLOCK: Pauses =
     Pauses { at_once: 0, first: Duration::from_millis(2), longest: Duration::from_millis(16), are_told: false };
 
-/// A call that took longer had waited.
+/// A call that took longer than this has waited.
 const AT_ONCE: Duration = Duration::from_millis(1);
 
 /// What an error of accept(2) means. `took` is how long the call took.
@@ -299,8 +301,9 @@ impl Pauses {
 }
 
 impl Listener {
-    /// Records that accepting fails, leaves the seat, and reports it once. While others are in accept(2), they get the
-    /// next client: each has already reserved a descriptor. This thread found none left, and would only wait too.
+    /// Records that accepting fails, leaves the seat, and reports the failure once. Other threads in accept(2) have
+    /// already reserved a descriptor, so they get the next client. This thread found no free descriptor, so it would
+    /// only wait as well.
     fn accepting_fails(&self, seat: Seat<'_>, error: io::Error, hooks: &Hooks<'_>, crew: &dyn Crew) {
         let (presence, view) = seat.rise();
         let is_short = view.seats() == 0;
@@ -309,7 +312,7 @@ impl Listener {
         }
     }
 
-    /// A client came, so accepting works.
+    /// Records that accepting works, because a client came.
     fn accepting_works(&self, presence: &Presence, hooks: &Hooks<'_>, crew: &dyn Crew) {
         if self.shortage.is_on() {
             self.tell_shortage(None, presence, hooks, crew);

@@ -29,7 +29,8 @@ pub(crate) struct Client {
     pub(crate) remote: Address,
     pub(crate) slots: (Slot, Option<AddressSlot>),
     pub(crate) presence: Presence,
-    /// The addresses of the connection itself, if a load balancer passed it on. The two above are then the client's.
+    /// The addresses of the connection itself, if it came through a load balancer. In that case, the two fields above
+    /// are the client's addresses.
     pub(crate) proxied: Option<Box<(Address, Address)>>,
     /// The part of its header that was received before.
     pub(crate) header: Option<Box<Receiving>>,
@@ -45,8 +46,8 @@ pub(crate) enum Introduced {
 
 impl Client {
     /// Reads the client's PROXY header, if one is expected. Refuses the client if the header is late or wrong, or if
-    /// its client may not be admitted. Blocks until then, or until the caller's time expires, so no other thread may
-    /// depend on this one.
+    /// the client that it names may not be admitted. Blocks until the header is complete, or until the caller's time
+    /// expires. So no other thread may depend on this thread.
     pub(crate) fn introduce(mut self, server: &Listener, hooks: &Hooks<'_>, until: Deadline) -> Introduced {
         if server.options.trusted.is_none() {
             return Introduced::In(self);
@@ -101,7 +102,7 @@ impl Client {
         Introduced::Refused
     }
 
-    /// Registers the client and makes a socket of it. The server does not end before the returned registration is
+    /// Registers the client and makes a socket of it. The server does not stop before the returned registration is
     /// dropped.
     pub(crate) fn register(self, server: &Listener) -> (Socket, Arc<Registration>) {
         let (registry, number, open) = (&server.registry, self.presence.number, self.slots.0.nth);
@@ -152,9 +153,9 @@ impl Listener {
         Client { stream, local, remote, slots, presence, proxied: None, header }
     }
 
-    /// If clients wait for a slot, blocks until one is free, the server is closing, or the time has expired. `false`
-    /// means that all are taken. Called by the thread that has the turn to accept, so that no client is accepted in
-    /// vain. If the limit is lowered at that moment, at most one client is held.
+    /// If clients wait for a slot, blocks until a slot is free, the server is closing, or the time has expired. `false`
+    /// means that all slots are taken. Called by the thread that has the turn to accept, so that no client is accepted
+    /// without a slot. If the limit is lowered at that moment, at most one accepted client has no slot.
     pub(crate) fn wait_for_room(&self, until: Deadline) -> bool {
         let slots = &self.registry.slots;
         if self.options.when_full != WhenFull::Wait {
@@ -164,8 +165,8 @@ impl Listener {
         !until.is_over() || slots.taken() < slots.limit()
     }
 
-    /// Takes a client's slot and the slot of its address. `None` if clients wait for slots and all stay taken until
-    /// then.
+    /// Takes a client's slot and the slot of its address. `None` if clients wait for slots and no slot is free until
+    /// the time expires.
     pub(crate) fn take_slots(
         &self,
         remote: &Address,
@@ -231,7 +232,8 @@ impl Listener {
         if lets_in { Ok(()) } else { Err(RefusedBy::Filtered) }
     }
 
-    /// The cause of refusing any client from there, even if there is room. Uses the addresses of the connection itself.
+    /// The cause for refusing every client from this address, even if there is room. Uses the addresses of the
+    /// connection itself, not those in a header.
     pub(crate) fn shut_out(&self, remote: &Address) -> Option<RefusedBy> {
         match &self.options.trusted {
             None => self.is_blocked(remote).then_some(RefusedBy::Blocked),
@@ -243,7 +245,7 @@ impl Listener {
         self.options.block_list.as_ref().zip(remote.ip()).is_some_and(|(list, ip)| list.check(ip))
     }
 
-    /// The address the client reached. Known without a system call, except on a wildcard address.
+    /// The address that the client connected to. It is known without a system call, except on a wildcard address.
     pub(crate) fn local_of(&self, stream: &TcpStream) -> Address {
         match &self.local {
             Some(local) => local.clone(),

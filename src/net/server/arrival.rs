@@ -13,9 +13,9 @@ pub(crate) struct Accepted {
     pub(crate) stream: TcpStream,
     pub(crate) remote: Address,
     pub(crate) presence: Presence,
-    /// Set once it has them.
+    /// Set once the client has its slots.
     pub(crate) slots: Option<(Slot, Option<AddressSlot>)>,
-    /// Set once a part of it was received.
+    /// Set once a part of the header was received.
     pub(crate) header: Option<Box<Receiving>>,
 }
 
@@ -23,7 +23,7 @@ pub(crate) struct Accepted {
 pub(crate) struct Incoming {
     pub(crate) stream: TcpStream,
     pub(crate) remote: Address,
-    /// Its slots, or the cause of refusing it.
+    /// The client's slots, or the cause for refusing it.
     pub(crate) slots: Result<(Slot, Option<AddressSlot>), RefusedBy>,
     pub(crate) presence: Presence,
     /// The part of its PROXY header that was received before.

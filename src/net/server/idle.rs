@@ -13,12 +13,15 @@ impl Server {
     /// closing. Use it in a program that a service manager starts when a client connects, and that should exit when it
     /// is idle.
     ///
-    /// The time runs from the last end of a connection, or from the call. Each client restarts it, even a refused one.
-    /// A connection that [lingers](crate::net::ServerOptions::lingering_close) counts as connected, and so does an open
-    /// one from [`accept`](Server::accept). A client may connect after this has returned, so [`close`](Server::close)
-    /// the server, then [`wait`](Server::wait). That client is still served.
+    /// The time begins with the call, and again when a connection ends. Each client restarts it, even a refused client.
+    /// Connections that [linger](crate::net::ServerOptions::lingering_close) and open connections from
+    /// [`accept`](Server::accept) count as connected.
     ///
-    /// Callable from handlers and callbacks. What the calling thread acts for is left out.
+    /// A client may connect after this has returned. So [`close`](Server::close) the server and then
+    /// [`wait`](Server::wait): a client that was accepted before is still served.
+    ///
+    /// `wait_idle` may be called in handlers and callbacks. The connection that the calling thread serves does not
+    /// count.
     ///
     /// ```
     /// use landline::net::{Server, Socket};

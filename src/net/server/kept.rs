@@ -1,5 +1,5 @@
-//! Clients that are kept for the next call of `accept`. They were accepted for a caller whose time expired while they
-//! lacked a slot, because the limit was lowered just before, or a complete PROXY header.
+//! Clients that are kept for the next call of `accept`. Each was accepted for a caller whose time expired before the
+//! client had a complete PROXY header, or a slot. A slot can be missing if the limit was lowered just before.
 
 use std::sync::Arc;
 
@@ -31,8 +31,8 @@ impl Accepted {
         }
     }
 
-    /// Takes the client's slots. Returns the client if there is no slot until then. `phase` is the server's phase when
-    /// the client came.
+    /// Takes the client's slots. Returns the client if no slot is free until the time expires. `phase` is the server's
+    /// phase when the client came.
     pub(crate) fn with_slots(
         self,
         server: &Listener,
@@ -54,7 +54,7 @@ impl Accepted {
 }
 
 impl Listener {
-    /// Keeps a client for the next call. Returns it if the server is closing, and the caller then refuses it.
+    /// Keeps a client for the next call. If the server is closing, returns the client, and the caller refuses it.
     pub(crate) fn keep(&self, client: Accepted) -> Result<(), Box<Accepted>> {
         let mut kept = lock(&self.kept);
         // Either this sees that the server is closing, or the closing thread finds the client.

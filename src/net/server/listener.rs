@@ -29,32 +29,33 @@ pub(crate) struct Listener {
     pub(crate) address: Address,
     /// The path of a Unix socket, made absolute, so that `close` can connect to it from any current directory.
     pub(crate) path: Option<PathBuf>,
-    /// The address that clients reach, if it is the same for all. Not so on a wildcard address.
+    /// The address that clients connect to, if it is the same for all. `None` on a wildcard address.
     pub(crate) local: Option<Address>,
     /// Other programs may use the listener too. It is never shut down, and its settings are not changed.
     pub(crate) adopted: bool,
-    /// Whether accepted sockets have the listener's settings. Clients of a listener from elsewhere may have connected
-    /// before the settings were made.
+    /// Whether accepted sockets inherit the listener's settings. This is not certain for a listener from elsewhere:
+    /// clients may have connected before the settings were made.
     pub(crate) inherits: bool,
     /// The process that listened. After fork(2) another process has the listener too.
     pub(crate) made_by: u32,
-    /// The listener came with SO_LINGER, which connections inherit. Closing them would block or reset them.
+    /// The listener came with SO_LINGER, which connections inherit. With it, closing a connection would block or send
+    /// RST.
     pub(crate) gives_linger: bool,
-    /// Whether a connect to its own address reaches it. Otherwise it has a receive timeout.
+    /// Whether a connect to the listener's own address reaches it. If not, the listener has a receive timeout.
     pub(crate) is_called: bool,
     /// The local addresses of the connections that `close` makes to wake acceptors.
     pub(crate) wakers: Mutex<Vec<Address>>,
     /// The file of a Unix socket that this process made.
     pub(crate) file: Mutex<Option<SocketFile>>,
-    /// A descriptor kept for those connections, since they may be needed when no other is free.
+    /// A spare descriptor for those connections, because they may be needed when no other descriptor is free.
     pub(crate) spare: Mutex<Option<socket2::Socket>>,
     pub(crate) shortage: Shortage,
-    /// The turn to accept. All threads take turns if clients wait for a slot. Callers of `accept` do once one of them
-    /// had a time.
+    /// The turn to accept. All threads take turns if clients wait for a slot. Callers of `accept` take turns once one
+    /// of them had a time.
     pub(crate) turn: WaitQueue<1>,
     /// A caller of `accept` had a time.
     pub(crate) timed: AtomicBool,
-    /// How accept(2) waits. `answer` holds the lock, since it changes the listener's mode.
+    /// How accept(2) waits. `answer` holds the lock, because it changes the listener's mode.
     pub(crate) told: Mutex<Told>,
     /// Clients that were accepted for callers whose time expired.
     pub(crate) kept: Mutex<VecDeque<Accepted>>,
@@ -63,7 +64,7 @@ pub(crate) struct Listener {
     /// The goodbye, if refused clients get one.
     pub(crate) goodbye: Option<Arc<[u8]>>,
     pub(crate) shutdowns: Mutex<Shutdowns>,
-    /// Notified when one of them has reported.
+    /// Notified when one of these shutdowns has made its report.
     pub(crate) reported: Condvar,
     /// Taken out by `close`. Dropping it detaches the server from its `Cancel`.
     pub(crate) attached: Mutex<Option<Attached>>,
@@ -74,7 +75,7 @@ pub(crate) struct Listener {
 pub(crate) struct Shutdowns {
     pub(crate) under_way: usize,
     pub(crate) threads: Vec<Thread>,
-    /// The report of the last one that ended.
+    /// The report of the shutdown that ended last.
     pub(crate) report: Option<ShutdownReport>,
 }
 
@@ -83,8 +84,9 @@ impl Listener {
         read(&self.listener).clone()
     }
 
-    /// The descriptor is closed when the last thread drops it. Acceptors have by now, `with_raw` may not have. The
-    /// listener is not shut down here: after fork(2) that would end it for the process that made it.
+    /// Drops the listener. Its descriptor is closed when the last thread drops it. By now all acceptors have dropped
+    /// it, but a call of `with_raw` may still have it. The listener is not shut down here, because after fork(2) that
+    /// would end it for the process that made it.
     pub(crate) fn drop_listener(&self) {
         let listener = write(&self.listener).take();
         drop(listener);

@@ -1,10 +1,11 @@
 //! How long a caller of `accept` waits, and the settings for that.
 //!
-//! The time for accept(2) is a setting of the listener, SO_RCVTIMEO, which Linux reads when the call begins. So from
-//! the first call with a time on, callers take turns. One at a time makes the setting and calls accept(2), and the
-//! others wait for the turn, each for its own time. Callers without a time that were in accept(2) before stay there,
-//! since they have read the setting already. A caller that checks once makes the listener non-blocking. Where the
-//! system has no time for accept(2), a caller that waits does so too, and polls every 2 to 16 ms.
+//! The time for accept(2) is a setting of the listener, SO_RCVTIMEO. Linux reads the setting when accept(2) begins. So
+//! from the first call with a time on, callers take turns: the caller that has the turn changes the setting and calls
+//! accept(2), and the others wait for the turn, each for its own time. Callers without a time that were already in
+//! accept(2) stay there, because the kernel has read the setting for them before. A caller that only checks once makes
+//! the listener non-blocking. On systems without a timeout for accept(2), a caller that waits also makes the listener
+//! non-blocking, and polls every 2 to 16 ms.
 
 use std::io;
 use std::sync::atomic::Ordering::SeqCst;
@@ -23,7 +24,8 @@ pub(crate) trait Crew {
     /// Calls the program's code while another thread waits for clients.
     fn away(&self, call: &mut dyn FnMut());
 
-    /// Whether the thread may end instead of pausing, since another waits for clients. It is then not counted any more.
+    /// Whether the thread may end instead of pausing, because another thread waits for clients. If so, the thread is no
+    /// longer counted.
     fn may_end(&self) -> bool;
 
     /// How long the thread waits for a client.
@@ -32,12 +34,12 @@ pub(crate) trait Crew {
     /// The error when that time has expired.
     fn time_is_over(&self) -> io::Error;
 
-    /// Whether it takes kept clients before it accepts, and waits for what they lack.
+    /// Whether the thread takes kept clients before it accepts, and waits for the header or the slot that they lack.
     fn takes_kept(&self) -> bool {
         true
     }
 
-    /// Whether it waits for its turn before it accepts.
+    /// Whether the thread waits for its turn before it accepts.
     fn takes_turns(&self, server: &Listener) -> bool;
 
     /// Whether the thread may take clients.
@@ -62,7 +64,7 @@ pub(crate) struct Caller {
 enum Patience {
     Endless,
     Limited,
-    /// It checks once, and returns the error that it would block.
+    /// The caller checks once, and returns `WouldBlock` if no client is waiting.
     None,
 }
 
@@ -93,7 +95,7 @@ impl Caller {
         Caller { until, patience, serves: false }
     }
 
-    /// A time needs a listener of our own, since the settings of an adopted one are also its owner's.
+    /// Rejects a time on an adopted listener, because the program that passed the listener shares its settings.
     pub(crate) fn check(&self, server: &Listener) -> io::Result<()> {
         if self.patience != Patience::Endless && server.adopted {
             let text = "An adopted listener cannot accept with a time, since other programs share its settings";
@@ -138,13 +140,14 @@ impl Crew for Caller {
 }
 
 impl Listener {
-    /// Whether a caller had a time for accepting. Accepted sockets may have inherited it since, and callers take turns.
+    /// Whether any caller has used a time for accepting. From then on callers take turns, and accepted sockets may
+    /// inherit the time.
     pub(crate) fn is_timed(&self) -> bool {
         self.timed.load(SeqCst)
     }
 
-    /// Sets how long the next accept(2) waits. The calling thread has the turn. `false` if the server is closing, or,
-    /// for a caller with a time, if it is being served: workers wait without a time.
+    /// Sets how long the next accept(2) waits. The calling thread must have the turn. `false` if the server is closing.
+    /// Also `false` for a caller with a time while the server is being served, because workers wait without a time.
     pub(crate) fn set_wait(&self, listener: &socket2::Socket, until: Deadline) -> io::Result<bool> {
         if until == Deadline::NEVER && !self.is_timed() {
             return Ok(true);

@@ -1,4 +1,5 @@
-//! The open connections of a server, and its counters, under the one lock that admitting and ending a connection takes.
+//! The open connections of a server, and its counters. One lock protects them. Admitting and ending a connection take
+//! that lock.
 
 use std::fmt;
 use std::net::{Shutdown, TcpStream};
@@ -18,32 +19,32 @@ use crate::sync::deadline::Deadline;
 use crate::sync::gate::{Gate, NoSeat, View};
 use crate::sync::poison::lock;
 
-/// A server's counters, from [`Server::stats`](crate::net::Server::stats). They always balance:
+/// A server's counters, from [`Server::stats`](crate::net::Server::stats). At any moment,
 /// `accepted == open + ended + failed + panicked`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
     /// Connections admitted since the server was made.
     pub accepted: u64,
-    /// How many of these are open.
+    /// How many of the admitted connections are open.
     pub open: u64,
-    /// How many ended in order, or were destroyed by this program.
+    /// How many connections ended without an error, or were destroyed by this program.
     pub ended: u64,
-    /// How many ended by an error, of the connection or of their handler.
+    /// How many connections ended with an error of the connection or of their handler.
     pub failed: u64,
-    /// How many ended by a panic of their handler.
+    /// How many connections ended because their handler panicked.
     pub panicked: u64,
-    /// The largest number that was open at once.
+    /// The largest number of connections that were open at the same time.
     pub peak: u64,
-    /// Ended connections whose peers have not ended: their input is discarded for
-    /// [`lingering_close`](super::ServerOptions::lingering_close). Includes refused clients that are receiving the
-    /// goodbye.
+    /// How many connections linger: our direction has ended, and input is discarded until the peer has ended its
+    /// direction. See [`lingering_close`](super::ServerOptions::lingering_close). Includes refused clients that are
+    /// receiving the goodbye.
     pub lingering: u64,
-    /// How many lingering connections were closed early, or at once, because too many lingered.
+    /// How many connections were closed without lingering, or before their time, because too many lingered.
     pub cut_short: u64,
-    /// Threads that are running callbacks outside a handler, or dropping what a handler has left.
+    /// How many threads are running callbacks outside a handler, or are dropping values that a handler has left.
     pub in_hooks: u64,
-    /// How often accept(2) failed. Each failure was retried, unless the listening socket no longer worked.
+    /// How often accept(2) failed. The server retried after each failure, unless the listening socket no longer worked.
     pub accept_errors: u64,
     /// Refused clients, by the number of the cause.
     refused: Refusals,
@@ -75,17 +76,18 @@ impl fmt::Debug for Refusals {
 #[must_use = "it says whether anything is still running"]
 #[non_exhaustive]
 pub struct ShutdownReport {
-    /// Connections that have ended since the call and were not forced to. Includes handlers that returned an error or
-    /// panicked. [`stats`](crate::net::Server::stats) counts those separately.
+    /// Connections that have ended since the call without being destroyed by it. Includes connections whose handler
+    /// returned an error or panicked. [`stats`](crate::net::Server::stats) counts those separately.
     pub finished: usize,
-    /// Connections that were destroyed because the time was over, by this shutdown or by another at the same time.
+    /// Connections that were destroyed because the time had expired, by this shutdown or by one that ran at the same
+    /// time.
     pub forced: usize,
-    /// What is still running, without what the calling thread acts for: handlers, sockets from `accept` in other
-    /// threads, callbacks about refused clients, [filters](super::ServerOptions::filter), and threads that have not
-    /// left accept(2).
+    /// How much is still running: handlers, open sockets from `accept` on other threads, callbacks about refused
+    /// clients, [filters](super::ServerOptions::filter), and threads that have not left accept(2). The handler or
+    /// callback that called `shutdown` does not count.
     ///
-    /// While it is not 0, code of the server runs, and a program must not unload it. The same holds until `serve` has
-    /// returned and std has ended its threads, a moment later.
+    /// While it is not 0, code of the server runs, so a program must not unload that code. Threads of the server also
+    /// run until a moment after `serve` has returned.
     pub still_running: usize,
     /// How long the call took.
     pub elapsed: Duration,
@@ -106,20 +108,20 @@ impl fmt::Display for ShutdownReport {
 pub(crate) struct Registry {
     /// Unique in the process, unlike the address.
     identity: usize,
-    /// The phase of the server, and the threads that keep it from ending.
+    /// The phase of the server, and the threads that keep it from stopping.
     pub(crate) gate: Gate,
     pub(crate) slots: Arc<Slots>,
     pub(crate) reporter: Reporter,
     pub(crate) address: Address,
     pub(crate) lingering: Arc<Lingering>,
-    /// What the caller of `serve` acts for. It waits for this server, so a thread that acts for a connection acts for
-    /// that too.
+    /// The connections and servers that the caller of `serve` acts for, such as the connection whose handler it runs.
+    /// They wait for this server. So a thread that acts for a connection of this server acts for them too.
     behind: OnceLock<Vec<ActsFor>>,
-    /// The next number of a presence.
+    /// The next number of a [`Presence`].
     last: AtomicUsize,
     /// Threads in callbacks that are not about a connection.
     in_hooks: AtomicUsize,
-    /// Callbacks delay accepting, and that was reported. Reset when none is left.
+    /// Callbacks delay accepting, and that was reported. Reset when no callback runs any more.
     is_held_up: AtomicBool,
     state: Mutex<State>,
 }
@@ -128,7 +130,7 @@ pub(crate) struct Registry {
 struct State {
     open: Numbered<Open>,
     stats: Stats,
-    /// How many of those that ended were destroyed by a shutdown.
+    /// How many of the ended connections were destroyed by a shutdown.
     forced: u64,
     /// The presences whose handlers call `shutdown`.
     spared: Vec<usize>,
@@ -202,14 +204,15 @@ impl Registry {
         Stats { open: state.open.len() as u64, lingering, cut_short, in_hooks, ..state.stats }
     }
 
-    /// How many connections have ended so far, and how many of these were forced to.
+    /// How many connections have ended so far, and how many of these were destroyed by a shutdown.
     pub(crate) fn ends(&self) -> (u64, u64) {
         let State { stats, forced, .. } = &*lock(&self.state);
         (stats.ended + stats.failed + stats.panicked, *forced)
     }
 
-    /// The connections that are open now, oldest first, without the presences in `but`. Upgrade them one at a time: if
-    /// a handle turns out to be the last, this thread reports the end, and must not hold another.
+    /// The connections that are open now, oldest first, without the presences in `but`. Upgrade them one after another:
+    /// if a handle turns out to be the last, dropping it reports the end of the connection, and in that moment this
+    /// thread must hold no other handle.
     pub(crate) fn open(&self, but: &[usize]) -> Vec<Weak<Connection>> {
         let state = lock(&self.state);
         let mut others = Vec::with_capacity(state.open.len());
@@ -221,8 +224,8 @@ impl Registry {
         others
     }
 
-    /// How many clients, and threads that close the server, have come so far. One that is present and not counted yet
-    /// is just arriving.
+    /// How many clients, and threads that close the server, have come so far. A client that has a presence but is not
+    /// counted here has just been accepted.
     pub(crate) fn arrivals(&self) -> usize {
         self.last.load(Relaxed)
     }
@@ -232,7 +235,7 @@ impl Registry {
         self.identity
     }
 
-    /// The calling thread serves. What it acts for waits for this server.
+    /// Records that the calling thread serves. What the thread acts for waits for this server.
     pub(crate) fn set_behind(&self, acts_for: Vec<ActsFor>) {
         let _ = self.behind.set(acts_for);
     }
@@ -253,8 +256,8 @@ impl Registry {
         !self.is_held_up.swap(true, SeqCst)
     }
 
-    /// Registers a stream whose PROXY header is awaited, until the result is dropped. Then only the caller has the
-    /// stream.
+    /// Registers a stream whose PROXY header is awaited, until the result is dropped. After that, only the caller has
+    /// the stream.
     pub(crate) fn awaiting_header<'a>(&'a self, stream: &'a Arc<TcpStream>) -> Registered<'a> {
         let mut state = lock(&self.state);
         if state.interrupting {
@@ -275,7 +278,8 @@ impl Registry {
         lock(&self.state).spared.clone()
     }
 
-    /// Ends all connections except `spared`, all that wait for headers, and all that linger. Then reports it.
+    /// Ends all connections except `spared`, all clients whose header is awaited, and all lingering connections. Then
+    /// reports that.
     pub(crate) fn cut(&self, outcome: Outcome, spared: &[usize]) {
         // One limit for all together, since many may be blocked in a write.
         let patience = Deadline::after(Duration::from_millis(100));
@@ -314,8 +318,8 @@ impl Registry {
         lock(&self.state).interrupting
     }
 
-    /// Called with the step that ended the server. The thread that reports the end acts for no presence, only for this
-    /// server.
+    /// Called by the thread that removed the last reason to run, so that the server has stopped. It acts for no
+    /// presence while it reports that, only for this server.
     fn tell_over(&self) {
         {
             let _frame = self.frame(0);
@@ -331,7 +335,7 @@ impl fmt::Debug for Registry {
     }
 }
 
-/// A seat at the listener. Its thread is in accept(2), or about to be.
+/// Counts a thread that accepts ("has a seat at the listener"): it is in accept(2), or about to be.
 pub(crate) struct Seat<'a>(&'a Arc<Registry>);
 
 impl<'a> Seat<'a> {
@@ -339,7 +343,8 @@ impl<'a> Seat<'a> {
         registry.gate.sit(usize::MAX).map(|()| Seat(registry))
     }
 
-    /// Leaves the seat with a client, which counts as present from here on. Returns the state from then too.
+    /// Leaves the seat with a client, which counts as present from here on. Also returns the gate's state at that
+    /// moment.
     pub(crate) fn rise(self) -> (Presence, View) {
         let registry = self.0;
         let view = registry.gate.rise();
@@ -356,7 +361,8 @@ impl Drop for Seat<'_> {
     }
 }
 
-/// Counts a client, or a thread that closes, as present.
+/// Counts a client, or a thread that closes the server, as present. The server has not stopped while anything is
+/// present.
 #[derive(Debug)]
 pub(crate) struct Presence {
     pub(crate) registry: Arc<Registry>,
@@ -364,14 +370,15 @@ pub(crate) struct Presence {
 }
 
 impl Presence {
-    /// For what the gate has counted already.
+    /// Makes a presence for a client or a thread that the gate has counted already.
     pub(crate) fn counted(registry: &Arc<Registry>) -> Presence {
         // From 1 on. The end of the server is reported under 0.
         let number = registry.last.fetch_add(1, Relaxed) + 1;
         Presence { registry: Arc::clone(registry), number }
     }
 
-    /// The thread acts for it until the result is dropped.
+    /// Makes the thread act for this presence until the result is dropped: `wait` on this thread then does not wait for
+    /// it.
     pub(crate) fn frame(&self) -> Frame {
         self.registry.frame(self.number)
     }
@@ -389,7 +396,7 @@ impl Drop for Presence {
 #[derive(Debug)]
 pub(crate) struct Registration {
     presence: Presence,
-    /// Given back when the connection ends, in this order: the server's slot, then the address's.
+    /// Given back when the connection ends: first the server's slot, then the slot of the address.
     slots: Mutex<Option<(Option<AddressSlot>, Slot)>>,
 }
 

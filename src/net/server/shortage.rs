@@ -8,19 +8,20 @@ use std::sync::atomic::Ordering::SeqCst;
 use crate::error::Error;
 use crate::sync::poison::lock;
 
-/// Whether accepting fails, on whatever threads. It is one shortage, reported once. It ends when a thread gets a
-/// client. The others may be in accept(2) by then, without a failure and without a client.
+/// Whether accepting fails. Failures on several threads are one shortage, which is reported once. The shortage ends
+/// when any thread gets a client. By then, other threads may be in accept(2) again, with neither a failure nor a
+/// client.
 #[derive(Default)]
 pub(crate) struct Shortage {
     is_on: AtomicBool,
     telling: Mutex<Telling>,
 }
 
-/// One thread reports at a time, so that beginning and end alternate.
+/// Only one thread reports at a time, so that the reports of the beginning and of the end alternate.
 #[derive(Default)]
 struct Telling {
     error: Option<Error>,
-    /// The last report was that it has begun.
+    /// The last report said that the shortage has begun.
     is_told: bool,
     is_telling: bool,
 }
@@ -41,8 +42,8 @@ impl Shortage {
         !mem::replace(&mut telling.is_telling, true)
     }
 
-    /// What to report next: `Some(Some(error))` that it has begun, `Some(None)` that it has ended. `None` if that was
-    /// reported.
+    /// What to report next: `Some(Some(error))` if the shortage has begun, `Some(None)` if it has ended, `None` if
+    /// there is nothing to report.
     pub(crate) fn next_to_tell(&self) -> Option<Option<Error>> {
         let mut telling = lock(&self.telling);
         telling.is_telling = telling.error.is_some() != telling.is_told;

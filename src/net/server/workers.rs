@@ -1,8 +1,9 @@
 //! The workers. Each accepts a client, serves it, and accepts again.
 //!
-//! The thread that accepts a client also serves it, so no connection is handed over, and a thread serves many, one
-//! after another. Before a worker serves a client or calls a hook, it makes sure that another worker is accepting, and
-//! starts one if none is. A worker that has served accepts again, unless enough others do.
+//! The thread that accepts a client also serves it, so no connection moves to another thread. A thread serves many
+//! connections, one after another. Before a worker serves a client or calls a hook, it makes sure that another worker
+//! is accepting, and starts one if none is. A worker that has served a client accepts again, unless enough other
+//! workers do.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -28,12 +29,13 @@ use crate::sync::deadline::Deadline;
 use crate::sync::poison::lock;
 use crate::thread::{ThreadOptions, panic_message, spawn_scoped};
 
-/// How many workers wait for clients at most. Others end after serving. Waiting workers save starting a thread for each
-/// connection. The cap frees the memory after a peak.
+/// How many workers wait for clients at most. Further workers end after serving a client. Because of the waiting
+/// workers, no thread must be started for each connection. Because of the maximum, memory is freed after a peak.
 const WAITING_AT_MOST: usize = 16;
 
 /// How many workers there are beyond the limit of connections. They accept, or run callbacks about clients without a
-/// slot. When all run callbacks, none accepts until one returns, so slow callbacks cannot start more and more threads.
+/// slot. When all of them run callbacks, no worker accepts until one returns. So slow callbacks cannot start more and
+/// more threads.
 const SPARE: usize = 16;
 
 type Handler<'a> = dyn Fn(&Socket) -> io::Result<()> + Sync + 'a;
@@ -56,8 +58,8 @@ struct Workers<'a> {
     server: &'a Listener,
     handler: &'a Handler<'a>,
     hooks: &'a Hooks<'a>,
-    /// How many wait for clients: they are in accept(2), about to be, or pause. Seats are not the same, since callers
-    /// of `accept` have them too.
+    /// How many workers wait for clients: they are in accept(2), about to be, or pause. This is not the number of
+    /// seats, because callers of `accept` have seats too.
     waiting: AtomicUsize,
     threads: AtomicUsize,
     /// The error that ended accepting, if any.
@@ -84,10 +86,10 @@ impl<'a> Workers<'a> {
         self.threads.fetch_sub(1, SeqCst);
     }
 
-    /// Makes sure that another worker waits for clients. `false` if the most workers are busy.
+    /// Makes sure that another worker waits for clients. `false` if the maximum number of workers is busy.
     ///
     /// # Errors
-    /// A thread is needed, and none can be started.
+    /// A new thread is needed, and cannot be started.
     fn relieve<'scope>(&'scope self, scope: &'scope Scope<'scope, '_>) -> io::Result<bool> {
         if self.waiting.load(SeqCst) > 0 {
             return Ok(true);
@@ -157,7 +159,8 @@ impl<'a> Workers<'a> {
         }
     }
 
-    /// No thread can be started to accept after this one, so this one refuses its client and continues accepting.
+    /// Called if no thread can be started to accept the next client. This thread refuses its client and continues
+    /// accepting.
     fn keep_accepting(&self, client: Client, error: io::Error) {
         let Client { stream, local, remote, slots, presence, .. } = client;
         drop(slots);
