@@ -1,8 +1,13 @@
 //! TCP and Unix sockets: servers and clients that block.
 
-// Each folder is an object, and each file in it a role. `server` listens, admits clients and serves them. `connect`
+// Each folder is an object, and each file in it is a role. `server` listens, admits clients and serves them. `connect`
 // makes clients. `proxy` reads the header of load balancers. All three use `socket`, which imports none of them. To
-// follow a connection, read `socket/connection.rs` (its state and its end), then `read.rs`, `write.rs` and `timers.rs`.
+// follow a connection, read `socket/connection.rs` (its state, and how it is closed), then `read.rs`, `write.rs` and
+// `timers.rs`.
+//
+// Words: our direction ends when we send FIN, and the peer's direction ends when the peer does. A read then returns 0,
+// the end of the stream. A connection is closed once its descriptor is shut down or closed. It ends in order if our FIN
+// is sent without RST. A server is closed once it no longer listens, and has stopped once nothing of it runs any more.
 
 mod connect;
 mod proxy;

@@ -186,7 +186,7 @@ impl Buffered {
             }
             searched = held.len();
             if self.fill(self.line_limit.saturating_add(2))? == 0 {
-                // It did not.
+                // The CR did not belong to the line end.
                 return if searched > self.line_limit { Err(self.too_long()) } else { Ok(searched) };
             }
         }
@@ -449,7 +449,7 @@ impl Drop for Buffered {
         connection.unread(&self.input[self.start..self.end]);
         connection.flags.fetch_and(!BUFFERED, SeqCst);
         let owner = connection.owner();
-        // The end of a closed connection was reported already, and the server may have ended.
+        // For a closed connection, the close was reported already, and the server may have stopped.
         if let (Err(error), false) = (flushed, connection.is_closed()) {
             let _frame = owner.as_ref().map(|owner| owner.frame());
             connection.tell_failed(&error.into());

@@ -12,18 +12,18 @@ use crate::sync::poison::lock;
 #[derive(Debug, Default)]
 pub(crate) struct Carried {
     pipes: Mutex<Pipes>,
-    /// How many pipes that read from it, or that write to it what they read elsewhere, are writing now. Such a write
-    /// may take its time.
+    /// How many pipes are writing now: pipes that read from this connection, and pipes that write to it what they read
+    /// elsewhere. A shutdown gives such a write its time.
     writers: AtomicUsize,
 }
 
 #[derive(Debug, Default)]
 struct Pipes {
-    /// How many pipes read from it.
+    /// How many pipes read from this connection.
     readers: usize,
-    /// The connections whose bytes are written to it.
+    /// The connections whose bytes are written to this connection.
     from: Vec<Weak<Connection>>,
-    /// How many pipes write to it what they do not read from a connection.
+    /// How many pipes write to this connection from a source that is not a connection.
     foreign: usize,
     /// The byte count at the last check that saw it grow, and the time of that check.
     seen: Option<(u64, Instant)>,
@@ -34,7 +34,7 @@ impl Carried {
         lock(&self.pipes).readers > 0
     }
 
-    /// Whether a pipe writes to it what it does not read from a connection.
+    /// Whether a pipe writes to this connection.
     pub(crate) fn is_fed(&self) -> bool {
         let pipes = lock(&self.pipes);
         pipes.foreign > 0 || pipes.from.iter().any(|from| from.strong_count() > 0)
@@ -54,7 +54,7 @@ impl Carried {
         self.writers.load(SeqCst) > 0
     }
 
-    /// Makes a write of what was read.
+    /// Calls `write`, and counts it as a write in progress.
     fn writing<T>(&self, write: impl FnOnce() -> T) -> T {
         self.writers.fetch_add(1, SeqCst);
         let done = write();
@@ -62,7 +62,7 @@ impl Carried {
         done
     }
 
-    /// Whether the count stayed at `passed` for `time`, by the checks made.
+    /// Whether the count stayed at `passed` for `time`, as far as the checks have seen.
     fn is_idle(&self, passed: u64, time: Duration) -> bool {
         let mut pipes = lock(&self.pipes);
         match pipes.seen {
@@ -101,7 +101,7 @@ impl Connection {
         from.iter().for_each(|from| from.interrupt_reads());
     }
 
-    /// The connection has ended, so the pipes that write to it have no more to do.
+    /// Interrupts the pipes that write to this connection, because it has ended.
     pub(crate) fn interrupt_sources(&self) {
         self.carried.from().iter().for_each(|from| from.interrupt_reads());
     }
@@ -126,13 +126,13 @@ impl<'a> Carrying<'a> {
         Carrying { from, to }
     }
 
-    /// Makes a write of what was read.
+    /// Calls `write`, and counts it as a write in progress.
     pub(crate) fn writing<T>(&self, write: impl FnOnce() -> T) -> T {
         self.from.carried.writing(write)
     }
 }
 
-/// A pipe that writes to a connection what it does not read from one, until this is dropped.
+/// Counts a pipe that writes to a connection from a source that is not a connection, until this is dropped.
 pub(crate) struct Feeding<'a>(&'a Carried);
 
 impl<'a> Feeding<'a> {
@@ -141,7 +141,7 @@ impl<'a> Feeding<'a> {
         Feeding(&to.carried)
     }
 
-    /// Makes a write to it.
+    /// Calls `write`, which writes to the connection, and counts it as a write in progress.
     pub(crate) fn writing<T>(&self, write: impl FnOnce() -> T) -> T {
         self.0.writing(write)
     }

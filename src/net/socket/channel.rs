@@ -69,7 +69,7 @@ pub(crate) fn feed_from(socket: &Socket, send: &dyn Fn(SocketEvent, Option<&Over
     let mut is_close_told = false;
     let result = socket.each_until(Ends::ByReceiver, &mut |socket, event| {
         is_close_told |= matches!(event, SocketEvent::Close { .. });
-        // These two are sent even then.
+        // These two are sent even if the connection is destroyed.
         let is_last = matches!(event, SocketEvent::Error(_) | SocketEvent::Close { .. });
         send(event.into_owned(), (!is_last).then_some(&closed)).map_err(|_| {
             socket.destroy();

@@ -1,8 +1,8 @@
 //! A connection, below its handles: the stream, which directions have ended, and the one way to close it.
 //!
-//! Closing acts on the connection, not on a handle. The stream is behind a lock, and closing takes it out. Threads in a
-//! system call still have it, and are woken. The last of them to drop it closes the descriptor. No clone of a handle
-//! keeps the descriptor open.
+//! Closing acts on the connection, not on a handle. The stream is behind a lock, and closing takes the stream out.
+//! Threads in a system call still have the stream, and are woken. The last of these threads to drop the stream closes
+//! the descriptor. No clone of a handle keeps the descriptor open.
 
 use std::any::Any;
 use std::mem::{self, MaybeUninit};
@@ -34,7 +34,7 @@ use crate::sync::turn::Turn;
 use crate::sys;
 use crate::thread::ThreadOptions;
 
-/// Our FIN was sent, by `end()` or as the answer to the peer's end.
+/// Our FIN was sent: by `end()`, or because the peer has ended its direction.
 pub(crate) const WE_ENDED: u16 = 1;
 /// The peer's FIN was read.
 pub(crate) const PEER_ENDED: u16 = 2;
@@ -46,7 +46,7 @@ pub(crate) const TIMED: u16 = 8;
 const PAUSED: u16 = 16;
 /// A thread waits for a place to linger.
 const WAITS_TO_LINGER: u16 = 64;
-/// The server is shutting down. What looks like the peer's end may be the interruption.
+/// The server is shutting down. A read of 0 bytes may be the interruption instead of the end of the stream.
 pub(crate) const INTERRUPTED: u16 = 32;
 /// Bytes were put back.
 pub(crate) const UNREAD: u16 = 128;
@@ -75,18 +75,18 @@ pub(crate) struct Connection {
     pub(crate) flags: AtomicU16,
     /// Taken out by `close`.
     pub(crate) stream: RwLock<Option<Arc<TcpStream>>>,
-    /// The turn to read. Held during a system call, so that the next reader finds what was put back, and the others an
-    /// error of the connection.
+    /// The turn to read. It is held during a system call. So the next reader finds what was put back, and all readers
+    /// find an error of the connection.
     pub(crate) reading: Turn,
-    /// The turn to write. Held during a whole message, so perhaps for as long as the peer does not read.
+    /// The turn to write. It is held during a whole message, and that can be as long as the peer does not read.
     pub(crate) writing: Turn,
     /// The outbox's queue, made when the first write is queued.
     pub(crate) queue: OnceLock<Box<Queue>>,
     pub(crate) queue_limit: usize,
     /// The buffer in which messages are composed, so that composing allocates once for each connection.
     pub(crate) scratch: Mutex<Vec<u8>>,
-    /// The first error of the connection, as an error of reading. The system reports an error to one call only, and
-    /// readers then get an orderly end.
+    /// The first error of the connection, as an error of reading. The system reports an error to only one call. After
+    /// that, reads would return 0, as at the end of the stream.
     pub(crate) broken: Mutex<Option<Error>>,
     /// Bytes that were read and put back.
     pub(crate) unread: Mutex<Unread>,
@@ -95,14 +95,14 @@ pub(crate) struct Connection {
     /// How many threads wait for a flag. Flags that threads wait for change under this lock.
     gate: Mutex<usize>,
     gate_moved: Condvar,
-    /// Dropped when the connection is closed, which wakes threads that have the other ends.
+    /// Values that are dropped when the connection is closed. Dropping them wakes threads that wait for that.
     open: Mutex<Vec<Box<dyn Any + Send>>>,
     /// Set for an accepted connection, until it is closed.
     owner: Mutex<Option<Arc<dyn Owner>>>,
     /// Set for a client's connection, if there is something to keep.
     pub(crate) origin: OnceLock<Box<Origin>>,
-    /// The addresses of the connection itself, ours and the load balancer's, if one passed it on. `local` and `remote`
-    /// are then those of the client's connection.
+    /// Our address and the load balancer's, if the connection came through a load balancer. In that case, `local` and
+    /// `remote` are the addresses of the client's connection.
     pub(crate) proxied: OnceLock<Box<(Address, Address)>>,
 }
 
@@ -113,7 +113,7 @@ pub(crate) struct Origin {
     pub(crate) attempted: Vec<Address>,
     /// Taken out by `close`. Dropping it detaches the connection from its `Cancel`.
     pub(crate) attached: Mutex<Option<Attached>>,
-    /// The options of threads that it starts.
+    /// The options of threads that the connection starts.
     pub(crate) threads: ThreadOptions,
     /// The file of a Unix client with a path. Taken out by `close`.
     pub(crate) file: Mutex<Option<Removal>>,
@@ -128,8 +128,8 @@ impl fmt::Debug for Removal {
     }
 }
 
-/// The server that accepted a connection. The connection holds it until its end was reported. So does whatever acts for
-/// the connection. The server does not end before all have dropped it.
+/// The server that accepted a connection. The connection holds this until its close was reported. Each thread that acts
+/// for the connection holds it too. The server does not stop before all of them have dropped it.
 pub(crate) trait Owner: fmt::Debug + Send + Sync {
     /// The thread acts for the connection until the result is dropped.
     fn frame(&self) -> Frame;
@@ -138,8 +138,8 @@ pub(crate) trait Owner: fmt::Debug + Send + Sync {
     /// slot.
     fn place_to_linger(&self, given_up: &dyn Fn() -> bool) -> Option<Place>;
 
-    /// The connection ends with this outcome. Called before the peer can see the end, so that a client that has seen it
-    /// and connects again finds its slot free.
+    /// Called when the connection ends with this outcome, before the peer can see that. So if a client sees the close
+    /// and connects again, its old slot is free.
     fn ends(&self, id: ConnectionId, outcome: Outcome);
 }
 
@@ -151,14 +151,14 @@ pub(crate) const RESET_PATIENCE: Duration = Duration::from_millis(10);
 pub(crate) enum CloseMode {
     /// close(2) only, as in std. Copies in other processes keep the connection.
     Plain,
-    /// Sends FIN, then discards input until the peer's FIN or the end of the time. Closing with unread input sends RST,
-    /// which can destroy the reply on its way (RFC 9112, 9.6).
+    /// Sends FIN, then discards input until the peer's FIN arrives or the time expires. Closing with unread input would
+    /// send RST, which can destroy the reply on its way (RFC 9112, 9.6).
     InOrder,
     /// Closes both directions now, and wakes blocked threads.
     Cut,
-    /// The same, by a `Cancel`, whose error every later call returns.
+    /// Like `Cut`, for a `Cancel`. Every later call returns the error of the `Cancel`.
     Abort,
-    /// Sends RST. A writing thread has this long to return by itself.
+    /// Sends RST. Before that, a writing thread has this long to return by itself.
     Reset(Duration),
 }
 
@@ -204,24 +204,24 @@ impl Connection {
         }
     }
 
-    /// The family of the socket itself, whatever a PROXY header says of its client.
+    /// The family of the socket itself, which may differ from the client's in a PROXY header.
     pub(crate) fn family(&self) -> Family {
         self.proxied.get().map_or(&self.local, |ends| &ends.0).family()
     }
 
-    /// The options of threads that it starts.
+    /// The options of threads that the connection starts.
     pub(crate) fn threads(&self) -> &ThreadOptions {
         const DEFAULT: &ThreadOptions = &ThreadOptions::DEFAULT;
         self.origin.get().map_or(DEFAULT, |origin| &origin.threads)
     }
 
-    /// The stream. If the connection is closed, an error that names `call`.
+    /// Returns the stream. If the connection is closed, returns an error that names `call`.
     #[inline]
     pub(crate) fn stream(&self, call: &'static str) -> io::Result<Arc<TcpStream>> {
         read(&self.stream).clone().ok_or_else(|| io::Error::from(self.gone(call)))
     }
 
-    /// An error that names `call`, if the connection is closed.
+    /// Returns an error that names `call` if the connection is closed.
     pub(crate) fn check_open(&self, call: &'static str) -> io::Result<()> {
         if self.is_closed() { Err(self.gone(call).into()) } else { Ok(()) }
     }
@@ -259,12 +259,12 @@ impl Connection {
 
     // ---- ending
 
-    /// Blocks until our direction has ended or the connection is closed. An error if a timer expires before.
+    /// Blocks until our direction has ended or the connection is closed. Returns an error if a timer expires before.
     pub(crate) fn wait_for_our_end(&self, told: &mut Option<IdleMark>) -> io::Result<()> {
         self.wait_until(told, &|flags| (flags & (WE_ENDED | CLOSED) != 0).then_some(Ok(())))
     }
 
-    /// The same. Also an error if the server shuts down.
+    /// Like `wait_for_our_end`, but also returns an error if the server shuts down.
     pub(crate) fn wait_for_our_end_or_shutdown(&self, told: &mut Option<IdleMark>) -> io::Result<()> {
         self.wait_until(told, &|flags| match flags {
             flags if flags & (WE_ENDED | CLOSED) != 0 => Some(Ok(())),
@@ -285,9 +285,9 @@ impl Connection {
         self.has(PAUSED)
     }
 
-    /// Blocks until events may be delivered, or the connection is closed. An error if a timer expires before.
+    /// Blocks until events may be delivered, or the connection is closed. Returns an error if a timer expires before.
     ///
-    /// A shutdown of the server does not end it. What is held back was received, and would be lost.
+    /// A shutdown of the server does not end this wait, because data that was received before the pause would be lost.
     pub(crate) fn wait_while_paused(&self, told: &mut Option<IdleMark>) -> io::Result<()> {
         self.wait_until(told, &|flags| (flags & PAUSED == 0 || flags & CLOSED != 0).then_some(Ok(())))
     }
@@ -330,29 +330,29 @@ impl Connection {
         self.bytes_read.load(Relaxed) + self.bytes_written.load(Relaxed)
     }
 
-    /// How a forced close is done. A peer that gets data piped from elsewhere must not take a part of it for the whole,
-    /// so it is reset. A writing thread has 10 ms to return, at most `patience`, so that no end is sent before the
-    /// reset.
+    /// How a forced close is done. If a pipe writes to the connection, it is closed with RST, so that the peer does not
+    /// take a part of the data for the whole. A writing thread has 10 ms to return, at most `patience`, so that no FIN
+    /// is sent before the RST.
     pub(crate) fn mode_of_cut(&self, patience: Duration) -> CloseMode {
         let has_reset = self.family() != Family::Unix && self.carried.is_fed();
         if has_reset { CloseMode::Reset(patience.min(Duration::from_millis(10))) } else { CloseMode::Cut }
     }
 
-    /// Whether reading has reached its end, the peer's or our own.
+    /// Whether reading has ended: at the end of the stream, or with `end_reading`.
     pub(crate) fn has_read_all(&self) -> bool {
         self.has(PEER_ENDED | READ_ENDED)
     }
 
     /// Ends reading. Wakes threads that wait for the peer.
     pub(crate) fn end_reading(&self) {
-        // Before the call, so that the threads it wakes find the reason.
+        // Set before the call, so that the threads that the call wakes find the reason.
         self.set(READ_ENDED);
         self.wake_reads();
     }
 
     /// The server is shutting down. Wakes threads that wait for the peer.
     pub(crate) fn interrupt_reads(&self) {
-        // If there are several shutdowns, the first counts. What was written since is a goodbye.
+        // If there are several shutdowns, the first counts. What was written after it may be a last answer.
         if !self.has(INTERRUPTED) {
             self.written_at_interrupt.store(self.bytes_written.load(Relaxed), Relaxed);
         }
@@ -369,7 +369,7 @@ impl Connection {
 
     // ---- closing
 
-    /// Closes the connection, if it is open, and reports its end. Returns whether this call closed it.
+    /// Closes the connection if it is open, and reports that. Returns whether this call closed it.
     pub(crate) fn close(&self, outcome: Outcome, mode: CloseMode) -> bool {
         let ended = self.end(outcome, mode);
         let is_closed_here = ended.is_some();
@@ -379,8 +379,8 @@ impl Connection {
         is_closed_here
     }
 
-    /// Ends the connection, if it is open: gives back the slot, counts the end, closes the descriptor, in this order.
-    /// Runs no code of the program. The end is still to be reported.
+    /// Closes the connection if it is open: gives the slot back, counts the connection as ended, and closes the
+    /// descriptor, in this order. Runs no code of the program. The caller must report the close.
     ///
     /// Blocks if as many connections linger as may, and all their peers keep sending.
     pub(crate) fn end(&self, outcome: Outcome, mode: CloseMode) -> Option<Ended> {
@@ -413,7 +413,7 @@ impl Connection {
         if let Some(stream) = stream {
             match (lingers, &owner) {
                 (Some(place), Some(owner)) => {
-                    // What was written since then must not be lost to an RST in answer to more input.
+                    // More input could be answered with RST, which must not destroy what was written since then.
                     let was_told = self.bytes_written.load(Relaxed) > self.written_at_interrupt.load(Relaxed);
                     let is_interrupted =
                         sys::SHUTDOWN_WAKES_READ && self.has(INTERRUPTED | READ_ENDED) && !self.we_ended();
@@ -447,7 +447,8 @@ impl Connection {
         file.map_or(Ok(()), |file| file.0())
     }
 
-    /// What keeps the accepting server from ending. `None` once the connection is closed, and for a client's.
+    /// What keeps the accepting server from stopping. `None` once the connection is closed, and for a client's
+    /// connection.
     pub(crate) fn owner(&self) -> Option<Arc<dyn Owner>> {
         lock(&self.owner).clone()
     }
@@ -465,7 +466,7 @@ impl Connection {
         drop(open);
     }
 
-    /// Drops the stream. close(2) alone ends nothing while a forked process has a copy of the descriptor, so a
+    /// Drops the stream. While a forked process has a copy of the descriptor, close(2) alone ends nothing. So a
     /// direction that is still open is shut down.
     fn let_go(&self, stream: Arc<TcpStream>, mode: CloseMode) {
         // The stream is out of the lock, so no other thread can take it now. A count of 1 means that only this thread
@@ -488,13 +489,14 @@ impl Connection {
         }
     }
 
-    /// Whether close(2) has no open direction to end. It answers the peer's end if the connection ends in order.
+    /// Whether close(2) alone is enough, because no direction must be shut down before. If the connection ends in order
+    /// and the peer has ended its direction, close(2) sends our FIN.
     fn both_ended(&self, mode: CloseMode) -> bool {
         self.peer_ended() && (self.we_ended() || matches!(mode, CloseMode::InOrder))
     }
 
-    /// Whether close(2) sends RST without an end. If shutdown(2) came first, the peer would see an orderly end,
-    /// although its bytes were never read.
+    /// Whether input is unread, so that close(2) sends RST and no FIN. If shutdown(2) came first, the peer would get
+    /// FIN, as if its bytes had been read.
     fn has_unread_input(&self, stream: &TcpStream) -> bool {
         let is_tcp = self.family() != Family::Unix;
         is_tcp
@@ -502,10 +504,10 @@ impl Connection {
             && sys::peek_now(stream, &mut [MaybeUninit::uninit()]).is_ok_and(|length| length > 0)
     }
 
-    /// Sends RST, and closes the descriptor. Where it must wait for a writing thread, it waits at most `patience`.
+    /// Sends RST, and closes the descriptor. If it must wait for a writing thread, it waits at most `patience`.
     fn reset(&self, stream: Arc<TcpStream>, patience: Duration) {
-        // Where RST cannot be sent now, it is sent when the last descriptor is closed, unless the connection was shut
-        // down for writing before.
+        // If RST cannot be sent now, the kernel sends it when the last descriptor is closed, unless the connection was
+        // shut down for writing before.
         let _ = SockRef::from(&*stream).set_linger(Some(Duration::ZERO));
         let stream = match Arc::try_unwrap(stream) {
             Ok(stream) => return drop(sys::reset(stream)),
@@ -520,9 +522,9 @@ impl Connection {
         }
     }
 
-    /// Whether the writing thread returns by itself after the connection was closed. One that is not blocked does. If
-    /// our direction was ended during its write, FIN would be sent before RST, and the peer would see an orderly end. A
-    /// blocked writer's data keeps the FIN back.
+    /// Whether the writing thread returns by itself after the connection was closed. A thread that is not blocked does.
+    /// If our direction were ended during its write, FIN would be sent before RST, and the peer would take that for the
+    /// end of the stream. The data of a blocked writer keeps the FIN back.
     fn writer_leaves(&self, patience: Duration) -> bool {
         let end = Instant::now() + patience;
         loop {
@@ -542,7 +544,8 @@ impl Connection {
         self.tell_end_by(error, ended);
     }
 
-    /// Like `fail`, by RST, so that the peer does not take a part for the whole. A Unix socket has none.
+    /// Like `fail`, but closes with RST, so that the peer does not take a part of the data for the whole. A Unix socket
+    /// has no RST.
     pub(crate) fn fail_by_reset(&self, error: &Error) {
         let is_unix = self.family() == Family::Unix;
         let mode = if is_unix { CloseMode::Cut } else { CloseMode::Reset(RESET_PATIENCE) };
@@ -555,7 +558,7 @@ impl Connection {
         self.tell_end_by(&Cancel::error(), ended);
     }
 
-    /// Reports the error, if it has ended the connection, and the end.
+    /// Reports the error if it has ended the connection, and reports that the connection is closed.
     pub(crate) fn tell_end_by(&self, error: &Error, ended: Option<Ended>) {
         if let Some(ended) = ended {
             let _frame = ended.owner.as_ref().map(|owner| owner.frame());
@@ -581,7 +584,7 @@ impl Connection {
 
     // ---- settings
 
-    /// Sets a timer, from the next call on.
+    /// Sets a timer, which applies from the next call on.
     pub(crate) fn set_timer(&self, timer: Timer, time: Option<Duration>) {
         self.timers.set(timer, time, |is_on| self.mark_timed(is_on));
     }
@@ -590,7 +593,7 @@ impl Connection {
         self.timers.set_deadline(at, |is_on| self.mark_timed(is_on));
     }
 
-    /// Called after a call that may have blocked. Returns whether a time of ours may have ended it.
+    /// Called after a system call that may have blocked. Returns whether one of our timeouts may have ended the call.
     pub(crate) fn leave(&self, limits: &Limits, entry: Entry) -> bool {
         self.timers.leave(limits, entry, || self.mark_timed(false))
     }
@@ -603,7 +606,7 @@ impl Connection {
         };
     }
 
-    /// Makes a setting if it differs from the last one made.
+    /// Changes a setting if the value differs from the last one that was set.
     pub(crate) fn change<T: PartialEq>(
         &self,
         field: impl FnOnce(&mut Settings) -> &mut T,
@@ -647,9 +650,9 @@ impl Ended {
         }
     }
 
-    /// Reports the ends of several connections of one server. While code of the program runs, a thread holds only
-    /// presences that its frames name. So all presences except the first are dropped before, and the first one keeps
-    /// the end of the server from being reported.
+    /// Reports that several connections of one server are closed. While code of the program runs, a thread may hold
+    /// only presences that its frames name. So all presences except the first are dropped before. The first keeps the
+    /// server from counting as stopped.
     pub(crate) fn tell_all(ended: Vec<Ended>) {
         let mut first = None;
         let mut reports = Vec::new();

@@ -126,7 +126,7 @@ impl Socket {
         let mut result = self.read_events(stream, ends, f);
         let shut_down = result.as_ref().is_err_and(|error| Cause::ShuttingDown.is_of(error));
         if shut_down {
-            // In order: what is queued is sent first.
+            // The connection ends in order: what is queued is sent first.
             result = self.connection.turn().flush();
         }
         if self.connection.is_closed() && result.as_ref().is_err_and(|error| Cause::Destroyed.is_of(error)) {
@@ -211,7 +211,7 @@ impl Socket {
             // Closing an accepted connection waits until the peer has paused, so that the reply is not lost.
             Ends::WithPeer if self.connection.has(READ_ENDED) => self.connection.turn().flush(),
             Ends::WithPeer if self.connection.is_accepted => self.connection.turn().end_by_closing(),
-            // There may be other descriptors of a client's stream, which a close alone would not end.
+            // A client's stream may have other descriptors. A close alone would not end the connection for them.
             Ends::WithPeer => self.end(),
         }
     }

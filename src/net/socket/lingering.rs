@@ -1,11 +1,13 @@
-//! Ended connections whose peers have not ended. Their input is discarded, since closing with unread input sends RST,
-//! which can destroy the reply on its way (RFC 9112, 9.6).
+//! Lingering connections: our direction has ended, and the peer's has not. Their input is discarded, because closing
+//! with unread input sends RST, which can destroy the reply on its way (RFC 9112, 9.6).
 //!
-//! Each server has one thread for this while there are such connections, and for a second after the last. It never
-//! blocks on a peer. It checks each connection after 1, 2, 4 … 400 ms. The number that linger is bounded, for each
-//! server and for the process. Above that, the oldest whose peer has sent nothing since our end is closed. That sends
-//! no RST, and its peer still gets all data, unless it sends something before it has read everything. If all peers have
-//! sent, the connection that is about to end waits for a place, with its thread and its slot.
+//! Each server has one thread for this while connections linger, and for a second after the last. The thread never
+//! blocks on a peer. It checks each connection after 1, 2, 4 … 400 ms.
+//!
+//! The number of lingering connections is bounded, for each server and for the process. Above the bound, the oldest
+//! connection whose peer has sent nothing since our FIN is closed. This close sends no RST. Its peer still gets all
+//! data, unless the peer sends something before it has read everything. If all peers have sent something, the next
+//! connection that should linger waits for a place, and keeps its thread and its slot.
 
 use std::io::{self, ErrorKind};
 use std::mem::MaybeUninit;
@@ -22,19 +24,20 @@ use crate::sync::poison::{Guard, lock, wait};
 use crate::sys;
 use crate::thread::{Thread, spawn};
 
-/// How long a connection's input is discarded while it ends in order, by default.
+/// How long a connection lingers by default.
 pub(crate) const LINGERING_CLOSE: Duration = Duration::from_secs(1);
 
-/// The most input that is discarded while a connection ends in order.
+/// The most input that is discarded while a connection lingers.
 pub(crate) const LINGERING_BYTES: usize = 1024 * 1024;
 
-/// The most at one check, so that one peer does not delay the others.
+/// The most input that one check discards, so that one peer does not delay the others.
 const BYTES_A_LOOK: usize = 256 * 1024;
 
 /// How many connections of a server linger at most, and how many clients get the goodbye.
 pub(crate) const LINGERING_AT_MOST: usize = 1024;
 
-/// How many linger at most in the process: an eighth of the descriptors, so that it can open files whatever peers do.
+/// How many connections linger at most in the process: an eighth of the descriptors. So the process can always open
+/// files, whatever its peers do.
 pub(crate) fn share() -> usize {
     sys::descriptor_limit().map_or(LINGERING_AT_MOST, |limit| (limit / 8).clamp(1, 8 * LINGERING_AT_MOST))
 }
@@ -43,14 +46,16 @@ pub(crate) fn share() -> usize {
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
 const LONGEST_PAUSE: Duration = Duration::from_millis(400);
 
-/// Once the server is closed, how long to wait for a peer that has sent nothing since our end.
+/// Once the server is closed, how long to wait for a peer that has sent nothing since our FIN.
 const SILENCE: Duration = Duration::from_millis(100);
 
-/// How long the thread waits for a next connection. Starting one for each connection costs more than the connection.
+/// How long the thread waits for a next connection. Starting a thread for each connection would cost more than the
+/// connection.
 const IDLE: Duration = Duration::from_secs(1);
 
-/// If reads were interrupted, the peer's end and its silence look the same. The peer counts as paused after so many
-/// silent checks in a row. Checks are counted instead of time, since a busy machine may keep both sides from running.
+/// If reads were interrupted, a peer that has ended its direction and a silent peer look the same. The peer counts as
+/// paused after this number of silent checks in a row. Checks are counted instead of time, because a busy machine may
+/// keep both sides from running.
 const QUIET_LOOKS: u32 = 8;
 
 /// The lingering connections of one server.
@@ -71,15 +76,15 @@ pub(crate) struct Lingering {
 
 #[derive(Default)]
 struct State {
-    /// The oldest first.
+    /// The lingering connections, oldest first.
     list: Vec<Entry>,
     last: u64,
-    /// How often all were cut.
+    /// How often all lingering connections were closed by a shutdown.
     cuts: u64,
-    /// The thread is checking this state, and will again before it ends.
+    /// The thread runs, and will check this state again before it ends.
     runs: bool,
     thread: Option<Thread>,
-    /// The listener is gone. The thread ends when none lingers.
+    /// The listener is closed. The thread ends when no connection lingers.
     is_closed: bool,
     /// When the thread checks again by itself.
     wakes_at: Option<Instant>,
@@ -87,14 +92,14 @@ struct State {
 
 struct Entry {
     number: u64,
-    /// None while the thread checks it, and when it has ended.
+    /// `None` while the thread checks the connection, and once the connection is closed.
     leaving: Option<Leaving>,
 }
 
 /// What lingers. Each kind has its own bound.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// A connection. As many as the server may have.
+    /// A connection. At most as many linger as the server may have open.
     Connection,
     /// A refused client that gets the goodbye.
     Refused,
@@ -123,16 +128,16 @@ impl Lingering {
         lingering
     }
 
-    /// How many linger, and how many were closed early because too many did.
+    /// How many connections linger, and how many were closed early because too many lingered.
     pub(crate) fn counts(&self) -> (u64, u64) {
         let [connections, refused] = &self.taken;
         let taken = connections.load(SeqCst) + refused.load(SeqCst);
         (taken as u64, self.cut_short.load(SeqCst))
     }
 
-    /// Returns a place if fewer than `most` are taken. `None` if the time for peers is zero. Blocks until there is one,
-    /// or until `given_up`, which is checked after [`tell_given_up`]. Called while the connection is open and has its
-    /// slot.
+    /// Returns a place once fewer than `most` are taken. Blocks until then, or until `given_up` returns true, which is
+    /// checked after each [`tell_given_up`]. Returns `None` in that case, and if the time for peers is zero. Called
+    /// while the connection is open and has its slot.
     pub(crate) fn place(self: &Arc<Lingering>, most: usize, given_up: &dyn Fn() -> bool) -> Option<Place> {
         while !self.time.is_zero() && !given_up() {
             let NoPlace { seen, is_share_full } = match self.take_place(Kind::Connection, most) {
@@ -150,7 +155,7 @@ impl Lingering {
         None
     }
 
-    /// Returns a place for a refused client, if there is one.
+    /// Returns a place for a refused client, if one is free.
     pub(crate) fn place_for_refused(self: &Arc<Lingering>) -> Option<Place> {
         loop {
             match self.take_place(Kind::Refused, LINGERING_AT_MOST) {
@@ -165,7 +170,7 @@ impl Lingering {
     }
 
     fn take_place(self: &Arc<Lingering>, kind: Kind, most: usize) -> Result<Place, NoPlace> {
-        // Read before the place is taken, so that a cut from here on includes this place.
+        // Read before the place is taken, so that a later `cut` includes this place.
         let cuts = self.state().cuts;
         let mut places = lock(&PLACES.state);
         let own = &self.taken[kind as usize];
@@ -178,8 +183,8 @@ impl Lingering {
         Ok(Place { of: Arc::clone(self), kind, cuts })
     }
 
-    /// Lets this server's thread close the oldest whose peer has sent nothing since our end. Returns whether there was
-    /// one. Called for another server: the calling thread must not report the end.
+    /// Lets this server's thread close the oldest connection whose peer has sent nothing since our FIN. Returns whether
+    /// there was such a connection. Called for a different server, so the calling thread must not report the close.
     fn let_go_of_one(&self) -> bool {
         let mut state = self.state();
         let leavings = state.list.iter_mut().filter_map(|entry| entry.leaving.as_mut());
@@ -193,7 +198,8 @@ impl Lingering {
         true
     }
 
-    /// Closes the oldest whose peer has sent nothing since our end. Returns whether there was one.
+    /// Closes the oldest connection whose peer has sent nothing since our FIN. Returns whether there was such a
+    /// connection.
     fn give_one_up(&self, kind: Kind) -> bool {
         let mut state = self.state();
         let is_silent = |entry: &mut Entry| {
@@ -204,13 +210,13 @@ impl Lingering {
         let entry = state.list.remove(at);
         drop(state);
         self.cut_short.fetch_add(1, SeqCst);
-        // Without the lock, since the last presence reports the end.
+        // Dropped without the lock, because the last presence reports that the server has stopped.
         drop(entry);
         true
     }
 
-    /// Ends our direction, and checks once, without waiting, whether the peer has ended too. If not, the thread keeps
-    /// checking.
+    /// Ends our direction, and checks once, without waiting, whether the peer has ended its direction too. If not, the
+    /// thread keeps checking.
     pub(crate) fn begin(self: &Arc<Lingering>, mut leaving: Leaving) {
         if !leaving.look() {
             return;
@@ -291,7 +297,7 @@ impl Lingering {
         let mut state = self.state();
         let mut cut = Vec::new();
         for Entry { number, leaving } in due {
-            // None here means that it was cut during the look.
+            // If it is not found here, it was closed by `cut` during the check.
             match (state.list.binary_search_by_key(&number, |entry| entry.number), leaving) {
                 (Ok(at), Some(leaving)) => state.list[at].leaving = Some(leaving),
                 (Ok(at), None) => drop(state.list.remove(at)),
@@ -299,14 +305,14 @@ impl Lingering {
             }
         }
         drop(state);
-        // Without the lock, since the last presence reports the end.
+        // Dropped without the lock, because the last presence reports that the server has stopped.
         drop(cut);
-        // Those that were checked can be given up again.
+        // The connections that were checked can be closed early again.
         PLACES.tell_change();
         self.state()
     }
 
-    /// The listener is gone.
+    /// Notes that the listener is closed.
     pub(crate) fn close(&self) {
         let mut state = self.state();
         state.is_closed = true;
@@ -317,7 +323,7 @@ impl Lingering {
         self.changed.notify_one();
     }
 
-    /// Ends all, and those that have a place and are about to linger.
+    /// Closes all lingering connections, and those that have a place and are about to linger.
     pub(crate) fn cut(&self) {
         let list = {
             let mut state = self.state();
@@ -328,7 +334,8 @@ impl Lingering {
         drop(list);
     }
 
-    /// Waits for the thread, after the server's end was reported. The thread runs no code of the program any more.
+    /// Waits for the thread to end. Called after it was reported that the server has stopped, so the thread runs no
+    /// code of the program any more.
     pub(crate) fn join(&self) {
         let is_another = |thread: &mut Thread| thread.thread().id() != thread::current().id();
         let thread = self.state().thread.take_if(is_another);
@@ -347,7 +354,7 @@ impl Lingering {
 struct NoPlace {
     /// How often a place has become free so far.
     seen: u64,
-    /// The process has no place left. Otherwise the server has none.
+    /// The process has no place left. If this is false, the server has no place left.
     is_share_full: bool,
 }
 
@@ -372,7 +379,7 @@ struct Taken {
 }
 
 impl Places {
-    /// The places belong to the process. Another server's thread closes one of its own, if one may be closed.
+    /// Asks a different server to close one of its lingering connections, because the places belong to the process.
     fn let_another_server_give_one_up(&self, caller: &Arc<Lingering>) {
         let servers = lock(&self.state).servers.clone();
         for other in servers.iter().filter_map(Weak::upgrade) {
@@ -401,16 +408,16 @@ impl Places {
     }
 }
 
-/// Called when a connection that may wait for a place ends otherwise.
+/// Called when a connection that may wait for a place is closed for a different reason.
 pub(crate) fn tell_given_up() {
     PLACES.tell_change();
 }
 
-/// A place among those that linger. Dropping it gives it back.
+/// A place among the lingering connections. Dropping it gives the place back.
 pub(crate) struct Place {
     of: Arc<Lingering>,
     kind: Kind,
-    /// How often all were cut before.
+    /// How often all lingering connections were closed before.
     cuts: u64,
 }
 
@@ -426,7 +433,7 @@ impl Drop for Place {
 }
 
 impl Place {
-    /// The connection lingers from here on, for at most `most`.
+    /// Lets the connection linger, for at most `most`.
     pub(crate) fn begin(self, stream: Arc<TcpStream>, last: Last, most: Duration, presence: Box<dyn Send>) {
         let of = Arc::clone(&self.of);
         let now = Instant::now();
@@ -448,32 +455,32 @@ impl Place {
     }
 }
 
-/// What is done before our end.
+/// What is done before our FIN is sent.
 pub(crate) enum Last {
     Nothing,
-    /// This message is written.
+    /// Write this message.
     Message(Arc<[u8]>),
-    /// Reads were interrupted by shutdown(2). On Linux they then never wait, and the system answers everything that
-    /// arrives after our FIN with RST. So the FIN waits until the peer has paused: silent for so many checks in a row.
+    /// Wait until the peer has paused: it was silent for this number of checks in a row. Used if reads were interrupted
+    /// with shutdown(2). After that, reads on Linux never block, and the system answers everything that arrives after
+    /// our FIN with RST.
     Quiet(u32),
 }
 
 impl Last {
-    /// For an interrupted connection. If the peer is silent at the first check, and nothing was sent that could be
-    /// lost, it has paused.
+    /// For an interrupted connection. If nothing was sent that could be lost, one silent check is enough.
     pub(crate) fn quiet(was_told: bool) -> Last {
         Last::Quiet(if was_told { QUIET_LOOKS } else { 1 })
     }
 }
 
-/// A connection that is ending. Dropping it closes the descriptor, then its presence.
+/// A connection that is ending. Dropping it closes the descriptor, and then drops its presence.
 pub(crate) struct Leaving {
     stream: Arc<TcpStream>,
     last: Last,
     /// How much of the message was written.
     written: usize,
     we_ended: bool,
-    /// The peer's end was read.
+    /// The peer's FIN was read.
     peer_ended: bool,
     /// How often in a row the peer was silent.
     quiet: u32,
@@ -493,7 +500,7 @@ impl Leaving {
         self.next <= now + self.pause / 4
     }
 
-    /// Whether its time has not expired.
+    /// Whether the connection still has time to linger.
     fn has_time(&self, is_closed: bool) -> bool {
         let is_silent = self.left == LINGERING_BYTES && self.began.elapsed() > SILENCE;
         !(self.until.is_over() || is_closed && is_silent)
@@ -549,11 +556,12 @@ impl Leaving {
         self.stream.shutdown(Shutdown::Write)
     }
 
-    /// A read returned nothing: the peer's end, or that of an interrupted read. Returns whether there is more to do.
+    /// Called when a read returned 0: the peer has sent FIN, or reads were interrupted. Returns whether there is more
+    /// to do.
     fn was_silent(&mut self) -> bool {
         let Last::Quiet(looks) = self.last else {
             self.peer_ended = true;
-            // While the message is not written, the peer's end is no reason to close, since it may still read.
+            // While the message is not written, the peer's FIN is no reason to close, because the peer may still read.
             return !self.we_ended;
         };
         self.quiet += 1;
@@ -566,12 +574,12 @@ impl Leaving {
         !is_gone && self.quiet < looks
     }
 
-    /// Whether it can be closed now, and is not about to be.
+    /// Whether the connection can be closed early, and is not about to be closed anyway.
     fn may_be_let_go(&mut self) -> bool {
         !self.until.is_over() && self.is_silent()
     }
 
-    /// Whether closing it now sends no RST.
+    /// Whether closing the connection now sends no RST.
     fn is_silent(&mut self) -> bool {
         if self.left < LINGERING_BYTES || !self.we_ended {
             return false;
@@ -588,8 +596,9 @@ impl Leaving {
 }
 
 impl Drop for Leaving {
-    /// Another thread may be in a read or write. A copy in another process would keep our end back, or keep a peer that
-    /// sends more waiting forever. So close(2) alone is enough only if both sides have ended.
+    /// close(2) alone is enough only if both directions have ended. Otherwise a thread may be in a read or write, or a
+    /// different process may have a copy of the descriptor. Such a copy would keep our FIN back, or keep a peer that
+    /// sends more waiting forever.
     fn drop(&mut self) {
         let are_others = Arc::strong_count(&self.stream) > 1;
         if self.we_ended && self.peer_ended && !are_others {
@@ -598,7 +607,7 @@ impl Drop for Leaving {
         let is_unread = self.we_ended
             && !self.peer_ended
             && sys::peek_now(&self.stream, &mut [MaybeUninit::uninit()]).is_ok_and(|length| length > 0);
-        // What close(2) does if there is unread input.
+        // With unread input, close(2) has already sent RST.
         if !(is_unread && sys::is_reset_now(&self.stream)) {
             let _ = self.stream.shutdown(Shutdown::Both);
         }

@@ -183,7 +183,7 @@ impl Socket {
         let feeding = Feeding::begin(&self.connection);
         let mut buffer = vec![0; CHUNK];
         loop {
-            // Read before the call, so that the tick covers the whole wait.
+            // Read before the call, so that a timeout covers the whole wait.
             let is_written = written.load(SeqCst);
             match self.unless_tick(|| reader.read(&mut buffer))? {
                 Some(0) => return self.end(),
@@ -216,7 +216,7 @@ impl Socket {
         }
         self.connection.check_open("read")?;
         self.connection.timers.check_deadline(Direction::Read)?;
-        // A tick may come without any wait.
+        // A timeout may come without any wait.
         thread::sleep(Duration::from_millis(1));
         Ok(None)
     }
@@ -241,7 +241,7 @@ fn both_ways(
         match (there, back) {
             (Ok(()), Ok(())) => Ok(()),
             (Err(error), Ok(_)) | (Ok(_), Err(error)) => Err(error),
-            // A direction that the other one's error has ended only says that.
+            // If one direction's error has ended the other direction, the other's error says no more than that.
             (Err(there), Err(back)) => Err(if says_less(&there) < says_less(&back) { there } else { back }),
         }
     })
@@ -255,7 +255,7 @@ fn or_reset(sockets: &[&Socket], carry: impl FnOnce() -> io::Result<()>) -> io::
         return Ok(());
     };
     let error = match Error::is_tick(&error) {
-        // Not a tick any more, since the connections are closed.
+        // No longer recognized by `is_tick`, because the connections are closed.
         true => Error::from(error).without_cause(io::ErrorKind::ConnectionAborted),
         false => Error::from(error),
     };

@@ -24,7 +24,7 @@ use crate::sys;
 type Call<'a> = &'a mut dyn FnMut(&TcpStream) -> io::Result<usize>;
 
 impl Connection {
-    /// Reads into a non-empty buffer. 0 is the peer's end.
+    /// Reads into a non-empty buffer. Returns 0 at the end of the stream.
     pub(crate) fn read(&self, buf: &mut [u8]) -> io::Result<usize> {
         let stream = self.stream("read")?;
         // The fast path of nearly every read. The general path costs a third more.
@@ -83,7 +83,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Reads by `call`. An idle timeout that was already reported is ignored.
+    /// Reads with `call`. Ignores an idle timeout that was already reported.
     pub(crate) fn receive(&self, stream: &TcpStream, told: &mut Option<IdleMark>, call: Call<'_>) -> io::Result<usize> {
         self.received(self.look(stream, told, call)?)
     }
@@ -103,9 +103,9 @@ impl Connection {
     /// The common part of reading and peeking: the turn, the call, and the meaning of its failure.
     #[inline]
     fn look(&self, stream: &TcpStream, told: &mut Option<IdleMark>, call: Call<'_>) -> io::Result<usize> {
-        // Checked before the call, since a loop that was busy elsewhere would otherwise empty the receive buffer.
-        // Unread data makes the close send RST. Without it, a peer whose window is closed notices the close only
-        // minutes later.
+        // The flags are checked before the call. Otherwise a loop that was busy elsewhere could empty the receive
+        // buffer of a closed connection. Unread data makes the close send RST. Without the RST, a peer whose window is
+        // closed notices the close only minutes later.
         if self.may_have(CLOSED | TIMED | READ_ENDED) {
             return self.look_in_time(stream, told, call);
         }
@@ -180,8 +180,8 @@ impl Connection {
         }
     }
 
-    /// What a read would return now, without waiting: `Some(0)` at the peer's end, `Some(n)` for at least `n` bytes,
-    /// `None` if it would block.
+    /// What a read would return now, without waiting: `Some(0)` at the end of the stream, `Some(n)` for at least `n`
+    /// bytes, `None` if the read would block.
     pub(crate) fn available(&self) -> io::Result<Option<usize>> {
         const MOST: usize = 16 * 1024;
         let stream = self.stream("read")?;
@@ -206,7 +206,7 @@ impl Connection {
         };
         match result {
             _ if self.is_closed() => Err(self.gone("read").into()),
-            // Reading was ended during the call, so this is our end and not the peer's.
+            // `end_reading` was called during the call. So the 0 does not mean that the peer has ended its direction.
             _ if self.has(READ_ENDED) => Ok(Some(0)),
             Ok(0) => match broken.clone() {
                 Some(error) => Err(error.into()),
@@ -217,7 +217,7 @@ impl Connection {
             },
             Ok(n) => Ok(Some(n)),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => match self.has(INTERRUPTED) {
-                // Where shutdown(2) does not end reads. Elsewhere a read returns 0 then.
+                // This is for systems where shutdown(2) does not end reads. On other systems the read returns 0.
                 true if !sys::SHUTDOWN_WAKES_READ => Err(shutting_down().into()),
                 _ => Ok(None),
             },
@@ -228,8 +228,8 @@ impl Connection {
         }
     }
 
-    /// Called when a read returned 0 bytes. It is the peer's end, unless the connection has failed or was interrupted.
-    /// `reads`: whether the thread has the turn to read.
+    /// Called when a read returned 0 bytes. It is the end of the stream, unless the connection has failed or was
+    /// interrupted. `reads`: whether the thread has the turn to read.
     fn check_end(&self, stream: &TcpStream, reads: bool) -> io::Result<()> {
         if let Some(error) = self.first_error(stream, reads) {
             return Err(error.into());
@@ -237,7 +237,8 @@ impl Connection {
         if self.peer_ended() {
             return Ok(());
         }
-        // The peer's end would look the same, but an end that is reported must be the peer's.
+        // The interruption and the end of the stream look the same here. The end of the stream must be reported only if
+        // the peer has ended its direction.
         if self.has(INTERRUPTED) && sys::SHUTDOWN_WAKES_READ {
             return Err(shutting_down().into());
         }
@@ -245,7 +246,8 @@ impl Connection {
         Ok(())
     }
 
-    /// Whether the server shuts down and everything that had arrived was read, where shutdown(2) does not end reads.
+    /// On systems where shutdown(2) does not end reads: whether the server is shutting down and everything that had
+    /// arrived was read.
     fn is_interrupted_at(&self, stream: &TcpStream) -> bool {
         !sys::SHUTDOWN_WAKES_READ
             && self.has(INTERRUPTED)
@@ -254,8 +256,8 @@ impl Connection {
                 .is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
     }
 
-    /// The error of the connection. The system reports it to one call only, and 0 bytes to the others: to a read while
-    /// another thread writes, or to `available` while another thread reads.
+    /// The error of the connection. The system reports it to only one call, and 0 bytes to the other calls. So a read
+    /// can get 0 while a write on another thread gets the error, and `available` can get 0 while a read gets it.
     fn first_error(&self, stream: &TcpStream, reads: bool) -> Option<Error> {
         let known = || lock(&self.broken).clone();
         let is_busy = || self.writing.is_taken() || !reads && self.reading.is_taken();
@@ -275,7 +277,7 @@ impl Connection {
         }
     }
 
-    /// Whether the connection still has its peer, whose end may have been read.
+    /// Whether the connection still has its peer. The peer may have ended its direction.
     fn has_peer(&self, stream: &TcpStream) -> bool {
         match self.family() {
             // A connected Unix socket keeps its peer's address. An empty write fails once the peer is gone.
@@ -284,8 +286,9 @@ impl Connection {
         }
     }
 
-    /// Stores the first error of the connection for later reads. EPIPE is not stored: it follows another error, or a
-    /// write to a peer that has ended in order. Nor is EAGAIN, which says nothing about the connection.
+    /// Stores the first error of the connection for later reads. EPIPE is not stored, because it follows a different
+    /// error, or a write to a peer that has closed without an error. EAGAIN is not stored, because it says nothing
+    /// about the connection.
     pub(crate) fn broke(&self, call: &'static str, error: &io::Error) -> Error {
         if !matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::WouldBlock) {
             lock(&self.broken).get_or_insert(failed("read", error));
@@ -293,7 +296,7 @@ impl Connection {
         failed(call, error)
     }
 
-    /// Puts back bytes that were read. The next reads return them first, and they do not count as read.
+    /// Puts back bytes that were read. The next reads return these bytes first, and they do not count as read.
     pub(crate) fn unread(&self, bytes: &[u8]) {
         self.put_back(bytes);
         self.bytes_read.fetch_sub(bytes.len() as u64, Relaxed);
@@ -325,8 +328,8 @@ impl Connection {
     }
 }
 
-/// The error of a failed call. If the system has given up on the peer, it must not look like a timeout of a call, after
-/// which a loop would continue.
+/// The error of a failed call. If the system has given up on the peer, the error must not look like a timeout of the
+/// call, because a loop would continue after a timeout.
 fn failed(call: &'static str, error: &io::Error) -> Error {
     match error.kind() {
         io::ErrorKind::TimedOut => Error::call(call, error).of_kind(io::ErrorKind::ConnectionAborted),
@@ -334,8 +337,8 @@ fn failed(call: &'static str, error: &io::Error) -> Error {
     }
 }
 
-/// The buffer size until one read fills it. With it, connections that wait or have short messages share memory pages.
-/// With the large buffer, each would use pages of its own.
+/// The buffer size until one read fills the buffer. Buffers of this size share memory pages, which is enough for
+/// connections that wait or have short messages. With the large buffer, each connection would use its own pages.
 const SMALL: usize = 2 * 1024;
 
 /// The received bytes, piece by piece, in one reused buffer.
@@ -361,8 +364,8 @@ impl<'a> Chunks<'a> {
         Chunks { connection, reader, most, given: 0, back: Vec::new(), pauses: false, is_put_back: false, told: None }
     }
 
-    /// For a loop that a pause stops. Data of a read that is in progress when the pause begins goes to other reads,
-    /// including one that already waits for its turn.
+    /// Makes a pause of the connection stop the loop. If a read is in progress when the pause begins, its data is put
+    /// back for other reads, including a read that already waits for its turn.
     pub(crate) fn that_pause(self) -> Chunks<'a> {
         Chunks { pauses: true, ..self }
     }
@@ -372,7 +375,7 @@ impl<'a> Chunks<'a> {
         self.is_put_back
     }
 
-    /// The next piece. Empty at the peer's end.
+    /// Returns the next piece. It is empty at the end of the stream.
     pub(crate) fn next(&mut self) -> io::Result<&[u8]> {
         let capacity = self.reader.capacity();
         if self.given == capacity && capacity < self.most {
@@ -404,7 +407,7 @@ impl<'a> Chunks<'a> {
         if self.is_put_back {
             connection.bytes_read.fetch_sub(self.given as u64, Relaxed);
         }
-        // Without bytes that arrived after reading was ended.
+        // Leaves out bytes that arrived after reading was ended.
         Ok(&self.last()[..self.given])
     }
 

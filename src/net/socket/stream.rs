@@ -19,7 +19,7 @@ pub(crate) struct Options {
     pub(crate) paused: bool,
     pub(crate) outbox_limit: usize,
     pub(crate) timeout: Option<Duration>,
-    /// How long it may last in all.
+    /// How long the connection may last in all.
     pub(crate) deadline: Option<Duration>,
 }
 
@@ -39,7 +39,7 @@ impl Default for Options {
 }
 
 impl Options {
-    /// Refuses what no system takes. The error names the option.
+    /// Rejects values that no system supports. The error names the option.
     pub(crate) fn check(&self) -> Result<()> {
         self.settings.keep_alive.map_or(Ok(()), KeepAlive::check)?;
         self.buffers.check()?;
@@ -47,7 +47,7 @@ impl Options {
     }
 }
 
-/// The buffer sizes of a TCP socket. They are set before connecting, since the handshake negotiates the scale of the
+/// The buffer sizes of a TCP socket. They are set before connecting, because the handshake negotiates the scale of the
 /// window. `None` is the system's choice.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Buffers {
@@ -99,8 +99,8 @@ impl Settings {
         Settings { no_delay: false, keep_alive: None, user_timeout: None, type_of_service: None };
 }
 
-/// The buffer size of the library's own loops for much data. `BufReader` over a std stream leaves it uninitialised, so
-/// a connection costs only the pages it has used.
+/// The buffer size of the library's own loops for much data. `BufReader` over a std stream leaves the buffer
+/// uninitialised, so a connection costs only the pages that it has used.
 pub(crate) const CHUNK: usize = 64 * 1024;
 
 /// Makes a socket from other code blocking, without timeouts. Fails only on a dead socket.
@@ -110,7 +110,7 @@ pub(crate) fn plain(stream: &TcpStream) {
     let _ = stream.set_write_timeout(None);
 }
 
-/// Applies those settings of a new socket that are not set already.
+/// Applies the settings of a new socket that it does not have already.
 pub(crate) fn apply(socket: &SockRef<'_>, settings: Settings) -> io::Result<()> {
     if settings.no_delay {
         socket.set_tcp_nodelay(true)?;
@@ -136,7 +136,7 @@ pub(crate) fn apply(socket: &SockRef<'_>, settings: Settings) -> io::Result<()> 
     Ok(())
 }
 
-/// Refuses what no system takes. The error names the option.
+/// Rejects values that no system supports. The error names the option.
 pub(crate) fn check_user_timeout(time: Duration) -> Result<()> {
     const LONGEST: Duration = Duration::from_millis(i32::MAX as u64);
     if time <= LONGEST {

@@ -1,9 +1,9 @@
 //! The four timers of a connection, over blocking calls.
 //!
-//! The kernel ends a blocked call after SO_RCVTIMEO or SO_SNDTIMEO. Each measures one call in one direction. When one
-//! expires, this file decides whether a timer has expired or the call continues with the time left. A call uses the
-//! timers as they were when it began. Without a timer there is no system call for them. With one, there is a system
-//! call only when the kernel's value must change.
+//! The kernel ends a blocked call after SO_RCVTIMEO or SO_SNDTIMEO. Each of these limits one call in one direction.
+//! When the kernel ends a call, this file decides whether a timer has expired, or whether the call continues for the
+//! remaining time. A call uses the timers as they were when it began. If no timer is set, the timers cost no system
+//! call. If one is set, they cost a system call only when the kernel's value must change.
 
 use std::io;
 use std::net::TcpStream;
@@ -23,7 +23,7 @@ use crate::sys;
 #[derive(Debug)]
 pub(crate) struct Timers {
     since: Instant,
-    /// When a byte was last read or written. Kept only while a timer is set.
+    /// When a byte was last read or written. It is recorded only while a timer is set.
     active: AtomicU64,
     state: Mutex<State>,
 }
@@ -67,16 +67,16 @@ pub(crate) struct Limits {
     is_new: bool,
     /// When the call began, or last wrote something.
     began: u64,
-    /// Whether it was woken since. The kernel then gets exactly the time left.
+    /// Whether the call was woken since. If so, the kernel gets exactly the remaining time.
     was_woken: bool,
 }
 
-/// The last activity when an idle timeout was reported, so that it is reported once.
+/// When the last activity was, at the moment an idle timeout was reported. So each idle timeout is reported once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct IdleMark(u64);
 
-/// How often, at least, a thread that has reported an idle timeout checks for activity, which may be another thread's
-/// writes: 1.6 s. A thousand threads that checked ten times a second would use a fifth of a core.
+/// How often, at least, a thread that has reported an idle timeout checks for new activity, such as writes of other
+/// threads: 1.6 s. A thousand threads that check ten times a second would use a fifth of a core.
 const LOOK: u64 = 1_600_000_000;
 
 impl Timers {
@@ -101,7 +101,7 @@ impl Timers {
         (time > 0).then(|| Duration::from_nanos(time))
     }
 
-    /// Sets one of the timers. Calls `mark` under the lock with whether calls must read the timers.
+    /// Sets one of the timers. Calls `mark` under the lock, with `true` if calls must read the timers from now on.
     pub(crate) fn set(&self, timer: Timer, time: Option<Duration>, mark: impl FnOnce(bool)) {
         if timer == Timer::Idle {
             self.moved();
@@ -124,7 +124,7 @@ impl Timers {
         mark(state.is_on());
     }
 
-    /// The time left to the deadline. Without one, `Duration::MAX`.
+    /// The time left until the deadline. Without a deadline, `Duration::MAX`.
     pub(crate) fn lifetime_left(&self) -> Duration {
         self.deadline().map_or(Duration::MAX, |at| at.saturating_duration_since(Instant::now()))
     }
@@ -138,7 +138,7 @@ impl Timers {
         nanoseconds(self.since.elapsed())
     }
 
-    /// Begins a call that reads or writes. It uses the timers as they are when it first reads them.
+    /// Begins a call that reads or writes. The call uses the timers as they are when it first looks at them.
     pub(crate) fn begin(&self, direction: Direction) -> Limits {
         Limits { direction, set: Set::default(), is_new: true, began: self.now(), was_woken: false }
     }
@@ -151,7 +151,7 @@ impl Timers {
         limits
     }
 
-    /// Reads the timers, unless that was done.
+    /// Gets the timers, unless the call has them already.
     fn look_at(&self, limits: &mut Limits) {
         if std::mem::take(&mut limits.is_new) {
             limits.set = lock(&self.state).set;
@@ -186,7 +186,7 @@ impl Timers {
         })
     }
 
-    /// Called after the system call. Returns whether the kernel may have ended it by a time that was set here. Calls
+    /// Called after the system call. Returns whether a timeout that was set here may have ended the system call. Calls
     /// `rest` under the lock if calls need not read the timers any more.
     pub(crate) fn leave(&self, limits: &Limits, entry: Entry, rest: impl FnOnce()) -> bool {
         let mut state = lock(&self.state);
@@ -217,8 +217,9 @@ impl Timers {
         if is_over { Err(past_deadline(direction)) } else { Ok(()) }
     }
 
-    /// When the first timer expires, or its error if it has. A call tries at least once, except after the deadline. An
-    /// idle timeout in `told` is ignored until bytes have moved. One that is reported here is stored there.
+    /// When the first timer expires, or the error of a timer that has expired. A call tries at least once, except after
+    /// the deadline. If an idle timeout is in `told`, it is ignored until bytes have moved. If one is reported here, it
+    /// is stored in `told`.
     #[inline]
     fn until(&self, limits: &Limits, told: &mut Option<IdleMark>, now: u64) -> io::Result<Until> {
         let Limits { direction, set, began, was_woken, .. } = *limits;
@@ -238,7 +239,7 @@ impl Timers {
             if *told == Some(IdleMark(active)) {
                 first = first.min(now.saturating_add(set.idle.max(LOOK)));
             } else {
-                // A call that began after the last activity has the whole idle time.
+                // If the call began after the last activity, it has the whole idle time.
                 let at = began.max(active).saturating_add(set.idle);
                 if was_woken && at <= now {
                     *told = Some(IdleMark(active));
@@ -283,8 +284,8 @@ impl Set {
 impl Limits {
     /// Limits one system call to a part of the time.
     ///
-    /// If the kernel takes a part of a write, the call returns only after its whole time, and does not say when that
-    /// part was taken. A thread that reads at the same time would find the connection idle. So the time is split over
+    /// If the kernel takes only a part of a write, the call returns only after its whole time, and does not say when
+    /// the part was taken. In that time, a thread that reads would find the connection idle. So the time is split over
     /// several calls.
     fn in_slices(&self, until: Until, now: u64) -> Until {
         let mut slice = sys::SLICE.map_or(NEVER, nanoseconds);
@@ -307,14 +308,14 @@ impl Direction {
     }
 }
 
-/// Whether one of our times ended a failed call, if that is possible (`may_be`). The clock cannot decide it. On a
-/// virtual machine that was stopped for a moment, the kernel's clock may be behind, and its timeouts then expire at
+/// Whether one of our timeouts ended a failed call, if that is possible (`may_be`). The clock cannot decide this: on a
+/// virtual machine that was stopped for a moment, the kernel's clock may be behind, so that its timeouts expire at
 /// once.
 pub(crate) fn is_timeout(stream: &TcpStream, error: &io::Error, may_be: bool) -> bool {
     sys::is_timeout(error) && may_be && !sys::is_nonblocking(&SockRef::from(stream)).unwrap_or(false)
 }
 
-/// At most half the range, about 290 years. That is practically never, and leaves room to add.
+/// At most half the range, about 290 years. That is as good as never, and leaves room to add.
 fn nanoseconds(time: Duration) -> u64 {
     let whole = time.as_secs().saturating_mul(1_000_000_000);
     whole.saturating_add(time.subsec_nanos().into()).min(NEVER / 2)

@@ -66,7 +66,7 @@ impl Connection {
     }
 }
 
-/// What one call has still to write.
+/// What one call still has to write.
 #[derive(Clone, Copy)]
 pub(crate) enum Data<'a> {
     One(&'a [u8]),
@@ -74,7 +74,7 @@ pub(crate) enum Data<'a> {
     Many(&'a [IoSlice<'a>], usize),
 }
 
-/// How many buffers are combined at a time, once the first is partly written.
+/// How many buffers one system call writes at most, once the first buffer is partly written.
 const TOGETHER: usize = 64;
 
 impl<'a> Data<'a> {
@@ -113,7 +113,7 @@ impl<'a> Data<'a> {
         }
     }
 
-    /// The same, without blocking.
+    /// Makes one system call without blocking.
     fn write_now(self, stream: &TcpStream) -> io::Result<usize> {
         match self {
             Data::Many([first, ..], _) if first.is_empty() => self.after(0).write_now(stream),
@@ -204,7 +204,7 @@ impl Connection {
 const SHORTEST_PAUSE: Duration = Duration::from_micros(500);
 const LONGEST_PAUSE: Duration = Duration::from_millis(16);
 
-/// The turn to write. While one thread has it, no other thread's bytes come in between.
+/// The turn to write. While a thread has it, no bytes of other threads come between its own.
 pub(crate) struct WriteGuard<'a> {
     connection: &'a Connection,
     turn: Taken<'a>,
@@ -216,7 +216,7 @@ impl WriteGuard<'_> {
         self.write(Data::One(data)).1
     }
 
-    /// The same. Also returns how many bytes of `data` were written.
+    /// Writes what was queued before, then `data`. Returns how many bytes of `data` were written.
     pub(crate) fn write(&self, data: Data<'_>) -> (usize, io::Result<()>) {
         match self.connection.queue.get().map_or(Ok(()), |_| self.flush()) {
             Ok(()) => self.write_counted(data),
@@ -224,8 +224,8 @@ impl WriteGuard<'_> {
         }
     }
 
-    /// Writes what is queued now, then sends our end if it is queued after that. On an error, the unwritten part stays
-    /// queued.
+    /// Writes what is queued now, then sends FIN if the end of our direction is queued. On an error, the unwritten part
+    /// stays queued.
     pub(crate) fn flush(&self) -> io::Result<()> {
         let Some(queue) = self.connection.queue.get() else {
             return Ok(());
@@ -240,7 +240,7 @@ impl WriteGuard<'_> {
         self.end_if_queued(queue)
     }
 
-    /// Like `flush`, but only as much as fits one write.
+    /// Like `flush`, but writes only as much as fits into one system call.
     pub(crate) fn write_next(&self) -> io::Result<()> {
         let queue = self.connection.queue();
         self.write_batch(queue, usize::MAX)?;
@@ -264,7 +264,7 @@ impl WriteGuard<'_> {
         }
         let slices = slices(&batch);
         let (n, result) = self.write_counted(Data::Many(&slices, offset));
-        // After counting, so that a flush that this wakes finds the bytes in `bytes_written`.
+        // Called after counting. So a flush that this wakes finds the bytes in `bytes_written`.
         queue.wrote(n);
         result?;
         if self.connection.is_closed() { Err(self.connection.gone("write").into()) } else { Ok(batch.len()) }
@@ -302,7 +302,7 @@ impl WriteGuard<'_> {
         Ok(done)
     }
 
-    /// How many bytes were written, and the error that stopped the rest.
+    /// Writes `data`. Returns how many bytes were written, and the error that stopped the rest.
     #[inline]
     pub(crate) fn write_counted(&self, data: Data<'_>) -> (usize, io::Result<()>) {
         let connection = self.connection;
@@ -362,8 +362,8 @@ impl WriteGuard<'_> {
         self.end_now()
     }
 
-    /// Like `end`, for a connection that is closed at once. The close sends the FIN. That saves a system call, and a
-    /// client that sees the end finds its slot free.
+    /// Like `end`, for a connection that is closed right after it. The close sends the FIN. This saves a system call.
+    /// It also means that the slot is free before the client reads the end of the stream.
     pub(crate) fn end_by_closing(&self) -> io::Result<()> {
         if !self.connection.has(WE_ENDED | CLOSED) {
             self.flush_last()?;
@@ -372,7 +372,8 @@ impl WriteGuard<'_> {
         Ok(())
     }
 
-    /// Closes the queue to further messages and writes what it holds, so that no queued message is lost to an end.
+    /// Closes the queue to further messages and writes what it holds, so that no queued message is lost when our
+    /// direction ends.
     fn flush_last(&self) -> io::Result<()> {
         let queue = self.connection.queue();
         queue.begin_end();
@@ -404,7 +405,7 @@ fn slices(messages: &[Message]) -> Vec<IoSlice<'_>> {
     messages.iter().map(|message| IoSlice::new(message)).collect()
 }
 
-/// The error of a write after our own end.
+/// The error of a write after our direction has ended.
 pub(crate) fn written_after_end() -> io::Error {
     Error::fixed(io::ErrorKind::BrokenPipe, "ERR_STREAM_WRITE_AFTER_END", "write after end").into()
 }

@@ -196,7 +196,7 @@ impl Outbox {
     /// and there is no room, returns an error.
     fn push(&self, messages: &[Message], waits: bool) -> crate::error::Result<()> {
         if messages.iter().all(|message| message.is_empty()) {
-            // Nothing to write, and nothing to keep.
+            // There is nothing to write, and nothing to keep.
             self.connection.check_writable()?;
             let is_ending = self.connection.queue.get().is_some_and(|queue| queue.state().is_ending());
             return if is_ending { Err(written_after_end().into()) } else { Ok(()) };
@@ -218,7 +218,8 @@ impl Outbox {
                 }
             }
         };
-        // Kept until the rest is queued or the connection closed, so that no other bytes follow part of a message.
+        // The turn is kept until the rest is queued or the connection is closed, so that no other bytes follow part of
+        // a message.
         let mut turn = None;
         let write_now = || {
             turn = connection.try_turn();
@@ -259,7 +260,7 @@ fn full(messages: &[Message], state: &State) -> io::Error {
 fn start_writer(connection: &Arc<Connection>) -> io::Result<()> {
     let connection = Arc::clone(connection);
     let name = format!("{} outbox {}", connection.threads().thread_name, connection.remote);
-    // It may report a failed write after its connection has ended. The server must not end before that.
+    // The thread may report a failed write after its connection has ended. The server must not stop before that.
     let owner = connection.owner();
     let work = move || {
         // Dropped last, after the connection.
@@ -268,14 +269,15 @@ fn start_writer(connection: &Arc<Connection>) -> io::Result<()> {
         let _frame = owner.as_ref().map(|owner| owner.frame());
         let queue = connection.queue();
         loop {
-            // One batch for each turn, and a waiting thread gets the next turn. The turn ends before a failure is
-            // reported, since the hook may write to the socket or end it.
+            // Each turn writes one batch, and a waiting thread gets the next turn. The turn ends before a failure is
+            // reported, because the hook may write to the socket or end our direction.
             let turn = connection.turn();
             let result = turn.write_next();
             turn.hand_over();
             match result {
                 Err(error) if Error::is_tick(&error) => {}
-                // The program closed or ended the socket. Messages sent too late are discarded, and nothing has failed.
+                // The program has closed the socket or ended our direction. Messages that came after that are
+                // discarded, and nothing has failed.
                 Err(_) if connection.check_writable().is_err() => queue.abandon(),
                 Err(error) => connection.fail(&error.into()),
                 Ok(()) => {}

@@ -122,7 +122,8 @@ impl Queue {
             }
             state = self.wait(state, time);
         }
-        // Under the lock, so that no other message comes in between, and no thread sees more queued than allowed.
+        // Written under the lock, so that no other message comes in between, and no thread sees more queued than
+        // allowed.
         let mut written = if state.messages.is_empty() { write_now().map_err(NotTaken::Whole)? } else { 0 };
         let is_torn = written > 0;
         let mut left = messages.iter();
