@@ -14,8 +14,8 @@ use crate::error::{Error, Result};
 use crate::sync::poison::lock;
 use crate::sys;
 
-/// The file of a bound socket. Dropping it removes the file, if it is still the one that was made, in the process that
-/// made it. A copy in a forked child does not remove it.
+/// The file of a bound socket. Dropping this removes the file, if it is still the file that was made. Only the process
+/// that made the file removes it, never a forked child.
 #[derive(Debug)]
 pub(crate) struct SocketFile {
     path: PathBuf,
@@ -28,7 +28,7 @@ pub(crate) fn is_abstract(path: &Path) -> bool {
     path.as_os_str().as_encoded_bytes().first() == Some(&0)
 }
 
-/// Listens on a path. Lets every user write (connect) or read, if asked for.
+/// Listens on a path. If requested, lets every user write to the file, which means connect, or read it.
 pub(crate) fn listen(
     path: &Path,
     backlog: u32,
@@ -68,7 +68,7 @@ pub(crate) fn listen(
             Ok(_) if file.made.is_some() => {
                 return Err(Error::call("listen", &io::ErrorKind::AddrInUse.into()).at(file.path.clone()));
             }
-            // The file was moved aside, and may come back or not. No other program has the path yet.
+            // The file was moved aside, and may be moved back. No other program has the path yet.
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
             _ => {}
         }
@@ -83,10 +83,10 @@ pub(crate) fn absolute(path: &Path) -> PathBuf {
 /// How long after bind(2) a program has to call listen(2) before its file counts as stale.
 const TIME_TO_LISTEN: Duration = Duration::from_millis(20);
 
-/// Removes the file of a socket on which no program listens. Returns whether it did.
+/// Removes the file of a socket on which no program listens. Returns whether the file was removed.
 ///
-/// Another program may do the same at this moment, and then listen on a new file, which must not be removed. So the
-/// file is moved aside first. It is then removed if it is the one that was checked, and moved back if not.
+/// Another program may do the same at this moment, and then listen on a new file. That new file must not be removed. So
+/// the file is moved aside first. If it is the file that was checked, it is removed. If not, it is moved back.
 fn remove_if_stale(path: &Path, at: &SockAddr) -> io::Result<bool> {
     let Some(seen) = sys::socket_file(path) else {
         return Ok(false);
@@ -101,14 +101,14 @@ fn remove_if_stale(path: &Path, at: &SockAddr) -> io::Result<bool> {
     let folder = new_folder_beside(path)?;
     let aside = folder.join("socket");
     let removed = match std::fs::rename(path, &aside) {
-        // Another program was first, and has the path.
+        // Another program was faster, and has the path.
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error),
         Ok(()) if sys::socket_file(&aside) == Some(seen) => std::fs::remove_file(&aside).map(|()| true),
         // Unlike a rename, a link overwrites nothing.
         Ok(()) => match std::fs::hard_link(&aside, path) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
-            // The file is back, or a third program has the path.
+            // The file was moved back, or a third program has the path.
             _ => std::fs::remove_file(&aside).map(|()| false),
         },
     };
@@ -136,11 +136,11 @@ fn is_refused(at: &SockAddr) -> io::Result<bool> {
     Ok(socket.connect(at).is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused))
 }
 
-/// How often a connect that can be cancelled checks for that, since nothing wakes it.
+/// How often a connect checks whether it was cancelled, because nothing wakes it.
 const LOOK: Duration = Duration::from_millis(10);
 
-/// Connects, from a local path if one is given. If the listener's backlog is full, Linux waits for room, as long as the
-/// write timeout.
+/// Connects, from a local path if one is given. If the listener's backlog is full, connect(2) on Linux waits for room,
+/// at most as long as the write timeout.
 pub(crate) fn connect(
     path: &Path,
     local: Option<&Path>,
@@ -192,7 +192,7 @@ pub(crate) fn connect(
 }
 
 /// Connects without waiting, to wake an accepting thread. Returns the name by which that thread recognizes the
-/// connection. A system without such names takes it for a client that ends at once.
+/// connection. On a system without such names, the thread takes the connection for a client that disconnects at once.
 pub(crate) fn call(path: &Path) -> io::Result<Option<Address>> {
     let socket = unix_socket()?;
     let own = sys::bind_to_any_name(&socket)?;
@@ -229,7 +229,7 @@ impl SocketFile {
         })
     }
 
-    /// Removes the file, if it is still the one that was made, and this process made it.
+    /// Removes the file, if it is still the file that was made, and if this process made it.
     pub(crate) fn remove(&mut self) -> Result<()> {
         let Some(made) = self.made.take().filter(|_| self.made_by == std::process::id()) else {
             return Ok(());
@@ -262,7 +262,7 @@ mod tests {
     use crate::before_bind::BeforeBind;
 
     /// Ensures that the file of a socket is removed by the process that made it, and left by any other. tests/cases has
-    /// the same with a process that forks.
+    /// a program that shows this with fork.
     #[test]
     fn a_file_is_removed_by_the_process_that_made_it_alone() {
         let path = std::env::temp_dir().join(format!("landline-made-by-{}.sock", std::process::id()));

@@ -15,7 +15,7 @@ use crate::thread::spawn;
 #[derive(Clone)]
 pub(crate) struct Resolver(Arc<Ask>);
 
-// After a panic, the state of the program's closure is its own concern, as with any function called again.
+// After a panic, the program is responsible for the state of its closure, as with any function that is called again.
 impl UnwindSafe for Resolver {}
 impl RefUnwindSafe for Resolver {}
 
@@ -48,7 +48,7 @@ fn failed(host: &str, error: io::Error) -> Error {
     }
 }
 
-/// The program's resolver may return anything.
+/// Checks the answer of the program's resolver, which may return anything.
 fn usable<I>(host: &str, port: u16, family: Option<Family>, answers: I) -> Result<Vec<SocketAddr>>
 where
     I: IntoIterator,
@@ -95,15 +95,16 @@ impl Question<'_> {
 
     /// Calls the resolver, and waits for the answer at most as long as the limits allow.
     ///
-    /// No resolver can be interrupted. With a limit, a new thread calls it. The thread is abandoned at the limit, and
-    /// ends when the resolver returns. Without a limit, the resolver is called here.
+    /// No resolver can be interrupted. So with a limit, a new thread calls the resolver. At the limit the thread is
+    /// abandoned: it ends when the resolver returns. Without a limit, the resolver is called on this thread.
     pub(crate) fn look_up(&self, limits: Limits<'_>) -> Result<Vec<SocketAddr>> {
         if limits.is_none() {
             return self.ask();
         }
         let _attached = limits.cancel.map(|cancel| {
             cancel.attach(|| {
-                // Under the lock, so that a thread about to wait either waits by now or sees the cancellation.
+                // Notified under the lock. So a thread that is about to wait either waits by now, or sees the
+                // cancellation.
                 let _places = lock(&PERMITS);
                 CHANGED.notify_all();
             })
@@ -111,8 +112,8 @@ impl Question<'_> {
         let place = Permit::take(self.host, limits)?;
         let mut its = Returning { place: Arc::clone(&place), answer: None };
         let (host, port, family, resolver) = (self.host.to_owned(), self.port, self.family, self.resolver.cloned());
-        // This thread acts for nothing that the caller acts for: that may have ended while an abandoned thread still
-        // runs.
+        // This thread does not act for the connections that the caller acts for. They may have ended while an abandoned
+        // thread still runs.
         let ask = move || {
             let question = Question { host: &host, port, family, resolver: resolver.as_ref() };
             its.answer = Some(catch_unwind(AssertUnwindSafe(|| question.ask())));
@@ -136,8 +137,9 @@ fn timed_out(host: &str) -> Error {
     Error::call("getaddrinfo", &io::ErrorKind::TimedOut.into()).of_host(host)
 }
 
-/// How many look-ups may run on threads of their own in this process, and so how many can be stuck. A look-up needs a
-/// permit before it begins. Without one it waits for a running look-up, and fails if there is none.
+/// How many look-ups may run on their own threads in this process, including stuck ones. A look-up needs a permit
+/// before it begins. If no permit is free, it waits for a running look-up to return, and fails if all others are
+/// abandoned.
 const MOST: usize = 16;
 
 static PERMITS: Mutex<Permits> = Mutex::new(Permits { running: 0, stuck: 0 });
@@ -145,13 +147,13 @@ static PERMITS: Mutex<Permits> = Mutex::new(Permits { running: 0, stuck: 0 });
 static CHANGED: Condvar = Condvar::new();
 
 struct Permits {
-    /// Running, and a caller waits for the answer.
+    /// Look-ups that run while a caller waits for the answer.
     running: usize,
-    /// Abandoned, and not returned yet.
+    /// Look-ups that are abandoned and have not returned yet.
     stuck: usize,
 }
 
-/// The permit of one look-up. Written under the lock of `PERMITS`.
+/// The permit of one look-up. Its state changes under the lock of `PERMITS`.
 struct Permit(Mutex<State>);
 
 enum State {

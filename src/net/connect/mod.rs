@@ -438,7 +438,7 @@ impl SocketOptions {
                 Some(family) => self.connect_to((loopback(family), port).into(), local, limits),
             },
             Target::Ip(at) => match canonical(at) {
-                // It means every address of this machine, in both families.
+                // `::` means every address of this machine, in both families.
                 SocketAddr::V6(at) if at.ip().is_unspecified() => match local.map(|local| local.is_ipv4()) {
                     None => self.connect_here(at.port(), [Family::Ipv6, Family::Ipv4], local, limits),
                     Some(true) => self.connect_to((loopback(Family::Ipv4), at.port()).into(), local, limits),

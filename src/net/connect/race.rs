@@ -1,9 +1,9 @@
 //! Connects to the first of several addresses that answers, as RFC 8305 describes ("happy eyeballs").
 //!
-//! The attempts are staggered. A failed one starts the next early. While no attempt is running, the next is made on the
-//! caller's thread, so no thread is started if the first address answers, as it nearly always does. An attempt that is
-//! undecided when the next should start continues on a new thread. Only a few run at a time: a name with a hundred
-//! addresses that never answer is tried in order, until the deadline.
+//! The attempts are staggered: each starts a fixed time after the one before, the stagger, or as soon as that one
+//! fails. While no attempt is running, the next is made on the caller's thread. So no thread is started if the first
+//! address answers, as it nearly always does. If an attempt is not decided when the next should start, it continues on
+//! a new thread. Only a few attempts run at the same time, even if a name has a hundred addresses that never answer.
 
 use std::io;
 use std::net::{Shutdown, SocketAddr};
@@ -18,12 +18,12 @@ use crate::sync::poison::{lock, wait};
 use crate::sys;
 use crate::thread::{Thread, spawn};
 
-/// Means no limit. Every system gives up an attempt long before.
+/// Means no limit. Every system gives up on an attempt long before.
 pub(crate) const FOREVER: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// How many attempts run at once, each with a thread and a descriptor. Before one more starts, the oldest is given up.
-/// It has had this many staggers by then, 2 s by default. That covers a lost first packet, since Linux sends the next
-/// after 1 s. Names with more addresses are rare.
+/// By then the oldest has had this many staggers, 2 s by default. That is enough if the first packet was lost, because
+/// Linux sends it again after 1 s. Names with more addresses are rare.
 const AT_MOST: usize = 8;
 
 /// A thread that connects needs little stack, but enough to print a panic.
@@ -32,7 +32,7 @@ const STACK: usize = 64 * 1024;
 pub(crate) struct RaceConfig<'a> {
     pub(crate) addresses: &'a [SocketAddr],
     pub(crate) stagger: Duration,
-    /// One attempt at a time: all bind the same port.
+    /// Whether only one attempt runs at a time, because all attempts bind the same port.
     pub(crate) serial: bool,
     pub(crate) limits: Limits<'a>,
     pub(crate) reporter: &'a Reporter,
@@ -48,9 +48,9 @@ pub(crate) struct Outcome {
 
 pub(crate) enum End {
     Connected(socket2::Socket, SocketAddr),
-    /// Every address failed. The errors are in the order of the addresses, here and below.
+    /// Every address failed. In both variants the errors are in the order of the addresses.
     Failed(Vec<Error>),
-    /// The deadline passed first.
+    /// The deadline passed before an address answered.
     TimedOut(Vec<Error>),
     Cancelled,
 }
@@ -142,11 +142,11 @@ impl Race<'_> {
         Err(Ended::Failed)
     }
 
-    /// Gives up the oldest attempts until there is room for one more. Returns an attempt that succeeds before.
+    /// Gives up the oldest attempts until there is room for one more. If an attempt succeeds before that, returns it.
     fn make_room(&mut self) -> Result<Option<Attempt>, Ended> {
         while self.under_way >= AT_MOST {
             self.in_flight.give_up_oldest();
-            // Where nothing wakes connect(2), its own time has expired by now.
+            // If nothing wakes connect(2) on this system, its own time has expired by now.
             let until = if sys::SHUTDOWN_WAKES_CONNECT { Deadline::after(AGAIN) } else { Deadline::NEVER };
             if let Some(won) = self.wait(until)? {
                 return Ok(Some(won));
@@ -155,11 +155,11 @@ impl Race<'_> {
         Ok(None)
     }
 
-    /// Starts an attempt: on this thread while no other is running, else on a new thread, or here if none can be
-    /// started.
+    /// Starts an attempt. It runs on this thread if no other attempt is running, or if no thread can be started.
+    /// Otherwise it runs on a new thread.
     fn begin(&mut self, attempt: Attempt, is_last: bool) -> Result<Begun, Ended> {
         let given_up = self.config.serial && !is_last;
-        // A connect(2) that can neither be cancelled nor be waited for again needs a thread.
+        // If a connect(2) can neither be cancelled nor waited for again, it needs a thread.
         let fits_here = sys::CONNECT_RESUMES || (is_last && self.config.limits.cancel.is_none());
         if given_up || (fits_here && self.under_way == 0) {
             return self.make_here(attempt, is_last, !given_up && fits_here).map(Begun::Decided);
@@ -193,13 +193,13 @@ impl Race<'_> {
         }
     }
 
-    /// Makes or continues an attempt on a new thread. Returns it if no thread can be started.
+    /// Makes or continues an attempt on a new thread. If no thread can be started, returns the attempt.
     fn send_off(&mut self, attempt: Attempt) -> Option<Attempt> {
         let Attempt { index, socket } = attempt;
         let at = self.config.addresses[index];
         let mut left = self.config.limits.deadline.left().unwrap_or(FOREVER);
         if index + AT_MOST < self.config.addresses.len() {
-            // It cannot always be given up from outside.
+            // A connect(2) cannot be interrupted on every system, so it gets a limit of its own.
             left = left.min(self.config.stagger.saturating_mul(AT_MOST as u32));
         }
         let (in_flight, its) = (Arc::clone(&self.in_flight), Arc::clone(&socket));
@@ -298,8 +298,8 @@ enum Begun {
     OnItsThread,
 }
 
-/// Connects on a thread of its own. Where that can be interrupted, the caller keeps the limits. Elsewhere the thread
-/// lives at most for `left`.
+/// Connects, on the attempt's own thread. If connect(2) can be interrupted, the caller watches the limits. On other
+/// systems the thread lives at most for `left`.
 fn connect(socket: &socket2::Socket, at: SocketAddr, left: Duration) -> io::Result<()> {
     if !sys::CONNECT_RESUMES {
         return socket.connect_timeout(&at.into(), whole(left));
@@ -312,10 +312,10 @@ fn connect(socket: &socket2::Socket, at: SocketAddr, left: Duration) -> io::Resu
     }
 }
 
-/// Whether a connection to `port` has the same address at both ends. On one machine, TCP connects a client to itself if
-/// its local port happens to be the port it calls (RFC 9293, 3.5, simultaneous open). No program listens there. The
-/// address reached is asked from the system, since it differs from a requested wildcard or zone. Such a connection is
-/// reset when it is dropped: an orderly end would keep the port from its server for a minute.
+/// Whether a connection to `port` is connected to itself. On one machine, TCP connects a socket to itself if its local
+/// port happens to be the port that it connects to, and no program listens there (RFC 9293, 3.5, simultaneous open).
+/// The peer's address is asked from the system, because it differs from a requested wildcard or zone. Such a connection
+/// is reset when it is dropped, because after FIN a server could not use the port for a minute.
 pub(crate) fn is_to_itself(socket: &socket2::Socket, port: u16) -> bool {
     let same_port = || socket.local_addr().ok()?.as_socket().filter(|local| local.port() == port);
     let is_to_itself =
@@ -326,7 +326,7 @@ pub(crate) fn is_to_itself(socket: &socket2::Socket, port: u16) -> bool {
     is_to_itself
 }
 
-/// The system waits for whole milliseconds. Rounded up, so that no attempt ends early.
+/// Rounds a time up to whole milliseconds, which the system waits for, so that no attempt ends early.
 fn whole(time: Duration) -> Duration {
     time.saturating_add(Duration::from_nanos(999_999))
 }
@@ -350,9 +350,9 @@ struct InFlight {
 #[derive(Default)]
 struct InProgress {
     called_off: bool,
-    /// The oldest first.
+    /// The sockets in connect(2), oldest first.
     sockets: Vec<Arc<socket2::Socket>>,
-    /// The one of `sockets` that is being given up.
+    /// The socket in `sockets` that is being given up.
     given_up: Option<Arc<socket2::Socket>>,
     /// The results of attempts made on threads.
     made: Vec<(Attempt, io::Result<()>)>,
@@ -386,7 +386,7 @@ impl InFlight {
     /// Passes the result of an attempt to the caller's thread.
     fn tell(&self, attempt: Attempt, result: io::Result<()>) {
         let mut state = lock(&self.state);
-        // Nothing waits for it any more, and another thread may hold this for hours.
+        // After that, no caller waits for the result, and another thread may hold `self` for hours.
         if !state.called_off {
             state.made.push((attempt, result));
             self.landed.notify_all();
@@ -402,7 +402,8 @@ impl InFlight {
         (!state.made.is_empty()).then(|| state.made.remove(0))
     }
 
-    /// Wakes the oldest call, whose attempt then fails with `TimedOut`. To be repeated until it has returned.
+    /// Wakes the oldest call, so that its attempt fails with `TimedOut`. The caller repeats this until the call has
+    /// returned.
     fn give_up_oldest(&self) {
         let mut state = lock(&self.state);
         if sys::SHUTDOWN_WAKES_CONNECT {
@@ -413,10 +414,10 @@ impl InFlight {
         }
     }
 
-    /// Ends all calls, now and later. Returns whether every one has returned.
+    /// Ends all calls, those in progress and later ones. Returns whether every call has returned.
     ///
-    /// Where shutdown(2) wakes a connect(2) in progress, it is called on each socket. A call that is about to start
-    /// would miss it, so this is repeated until the call has returned.
+    /// If shutdown(2) wakes a connect(2) in progress on this system, it is called on each socket. A connect(2) that is
+    /// about to start would miss that, so the caller repeats this until every call has returned.
     fn call_off(&self) -> bool {
         let mut state = lock(&self.state);
         state.called_off = true;
@@ -445,8 +446,8 @@ mod tests {
         Attempt { index, socket: Arc::new(socket.expect("a socket is to be had")) }
     }
 
-    /// Ensures that attempts that nothing waits for any more keep no socket open, whenever they end: where connect(2)
-    /// cannot be woken, another that is under way for hours holds what they share.
+    /// Ensures that attempts for which no caller waits any more keep no socket open, whenever they end. Where
+    /// connect(2) cannot be woken, a different attempt that is under way for hours holds what the attempts share.
     #[test]
     fn an_attempt_that_ends_after_the_race_is_closed_at_once() {
         let in_flight = InFlight::default();

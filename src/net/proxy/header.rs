@@ -7,9 +7,9 @@
 //!     both addresses, both ports; then any number of type, length (two bytes), value
 //! ```
 //!
-//! What follows the header belongs to the client, so no byte of it may be taken, and the length of a line is known only
-//! at its end. So [`receive`] peeks before it takes (recv(2) with MSG_PEEK). While the header is incomplete, all that
-//! has arrived belongs to it. A header that arrives whole costs two calls.
+//! No byte after the header may be taken, because it belongs to the client. But the length of a line is known only at
+//! the end of the line. So [`receive`] peeks before it takes (recv(2) with MSG_PEEK). While the header is incomplete,
+//! everything that has arrived belongs to it. A header that arrives whole costs two calls.
 
 use std::fmt::Display;
 use std::io;
@@ -26,17 +26,17 @@ pub(crate) enum Header {
     /// The connection of a client.
     Passed {
         client: Address,
-        /// The address the client connected to: the load balancer's, or that of a proxy before it.
+        /// The address that the client connected to: the address of the load balancer, or of a proxy before it.
         reached: Address,
     },
-    /// The sender's own connection, for instance a health check, or that of a client it cannot name. The addresses of
-    /// the connection itself are then used.
+    /// The load balancer's own connection, for instance a health check, or the connection of a client that it cannot
+    /// name. In both cases the addresses of the connection itself are used.
     Own,
 }
 
 /// The source of a header: a stream that can be peeked.
 pub(crate) trait Source {
-    /// Blocks until there are bytes, which stay in the stream. 0 is its end.
+    /// Blocks until there are bytes, and copies them. They stay in the stream. Returns 0 at the end of the stream.
     fn peek(&mut self, buf: &mut [u8]) -> io::Result<usize>;
 
     /// Takes bytes that [`peek`](Source::peek) has returned.
@@ -53,7 +53,7 @@ pub(crate) fn receive(source: &mut impl Source) -> io::Result<Header> {
     let mut bytes = [0; LONGEST];
     let mut taken = 0;
     loop {
-        // There is room, since no header of this length is incomplete.
+        // There is room, because a header that fills the buffer is never incomplete.
         let seen = taken + source.peek(&mut bytes[taken..])?;
         if seen == taken {
             return Err(ended(taken));
@@ -72,9 +72,9 @@ pub(crate) fn receive(source: &mut impl Source) -> io::Result<Header> {
     }
 }
 
-/// The longest header of either version. A line has at most 107 bytes. Binary headers should fit one segment, 536
-/// bytes, but additions such as a client's certificate may be longer. Memory for an unknown sender needs a bound. 4 KiB
-/// is what nginx allows.
+/// The longest header of either version. A line has at most 107 bytes. Binary headers should fit into one segment, 536
+/// bytes, but additions such as a client's certificate may be longer. Memory for an unknown sender needs a bound, and
+/// nginx allows 4 KiB.
 const LONGEST: usize = 4096;
 /// `PROXY UNKNOWN`, two IPv6 addresses and two ports, each of the greatest length.
 const LONGEST_LINE: usize = 107;
@@ -85,11 +85,11 @@ const UNKNOWN: &[u8] = b"PROXY UNKNOWN";
 const FIXED: usize = 16;
 const CRC32C: u8 = 3;
 
-/// The header at the start of `bytes`, and its length. None if it is incomplete.
+/// Returns the header at the start of `bytes`, and its length. Returns `None` if the header is incomplete.
 ///
 /// # Errors
-/// No header begins like this. Found at the first byte that belongs to neither version, otherwise when the line is
-/// complete or the length known.
+/// No header begins like this. The first byte that fits neither version is such an error. Other errors are found when
+/// the line is complete or the length is known.
 pub(crate) fn parse(bytes: &[u8]) -> Result<Option<(Header, usize)>> {
     let begins = |with: &[u8]| bytes.starts_with(with) || with.starts_with(bytes);
     match () {
@@ -148,9 +148,9 @@ fn passed(of: OfProtocol, [client, reached]: [&[u8]; 2], [from, to]: [&[u8]; 2])
     Ok(Header::Passed { client: SocketAddr::from(client).into(), reached: SocketAddr::from(reached).into() })
 }
 
-/// std accepts an IPv4 address only in its plain form, without leading zeros. It also accepts an IPv6 address that ends
-/// in IPv4 form. The grammar has no such form, but HAProxy writes the IPv4 clients of a listener for both families like
-/// that.
+/// Parses an IP address with std. std accepts an IPv4 address only in its plain form, without leading zeros. It also
+/// accepts an IPv6 address that ends in IPv4 form. The grammar has no such form, but HAProxy writes IPv4 clients like
+/// that if its listener is for both families.
 fn ip(of: OfProtocol, which: &str, word: &[u8]) -> Result<IpAddr> {
     let ip = std::str::from_utf8(word).ok().and_then(|text| text.parse().ok());
     ip.filter(of).ok_or_else(|| wrong(format_args!("{} is no {which} address of its protocol", quoted(word))))
@@ -174,7 +174,7 @@ fn binary(bytes: &[u8]) -> Result<Option<(Header, usize)>> {
         return Err(wrong(format_args!("version {version} behind the signature of version 2")));
     }
     let family = match command {
-        // Its addresses are ignored, but its checksum is not.
+        // The addresses of such a header are ignored, but its checksum is not.
         0 => None,
         1 => family(family_and_protocol)?,
         other => return Err(wrong(format_args!("command {other}, not 0 (LOCAL) or 1 (PROXY)"))),
@@ -211,7 +211,7 @@ fn binary(bytes: &[u8]) -> Result<Option<(Header, usize)>> {
 /// The length of the field for the name of a Unix socket.
 const UNIX_NAME: usize = 108;
 
-/// How many bytes both addresses and their ports have.
+/// How many bytes the two addresses and their ports take together.
 fn addresses_length(family: Family) -> usize {
     match family {
         Family::Ipv4 => 2 * (4 + 2),
@@ -220,7 +220,7 @@ fn addresses_length(family: Family) -> usize {
     }
 }
 
-/// The family of the client. None if the sender cannot name one, or names datagrams. Those combinations are valid, but
+/// The family of the client. `None` if the sender cannot name a client, or names datagrams. Such headers are valid, but
 /// name no client of a stream.
 fn family(byte: u8) -> Result<Option<Family>> {
     Ok(match halves(byte) {
@@ -241,11 +241,11 @@ fn family_of(byte: u8) -> Option<Family> {
     }
 }
 
-/// Checks the checksum, if any, of a header that names no client. The rest of it is ignored. One damaged bit can turn a
-/// client's header into one of the balancer itself, and the checksum is there to find damage.
+/// Checks the checksum, if any, of a header that names no client. The rest of the header is ignored. The checksum is
+/// there to find damage: one damaged bit can turn a client's header into a header that names no client.
 ///
-/// The checksum is expected after the addresses of the stated family. If no family is stated, that may be the damage,
-/// so it is looked for after the addresses of each family. Additions end exactly where the header ends.
+/// The checksum is expected after the addresses of the stated family. If no family is stated, that may be the damage.
+/// So the checksum is looked for after the addresses of each family. Additions end exactly where the header ends.
 fn check_unnamed(header: &[u8], family_and_protocol: u8) -> Result<()> {
     let stated = family_of(family_and_protocol).map(addresses_length).filter(|length| FIXED + length <= header.len());
     let any = [Family::Ipv4, Family::Ipv6, Family::Unix].map(addresses_length);
@@ -277,8 +277,8 @@ where
     SocketAddr::from((IpAddr::from(ip), u16::from_be_bytes([port[0], port[1]]))).into()
 }
 
-/// A path ends before its first NUL. An abstract name begins with one, and may contain more. Those at its end fill the
-/// field.
+/// Reads a Unix address. A path ends before its first NUL. An abstract name begins with a NUL, and may contain more.
+/// NULs at its end only fill the field.
 fn unix_address(field: &[u8]) -> Address {
     let end = match field.iter().position(|byte| *byte == 0) {
         Some(0) => field.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1),
@@ -288,7 +288,8 @@ fn unix_address(field: &[u8]) -> Address {
     sys::path_from_bytes(&field[..end]).into()
 }
 
-/// What follows the addresses is ignored, but must end where the header ends. A checksum, if any, must be right.
+/// Checks what follows the addresses. It must end where the header ends, and a checksum, if any, must be right.
+/// Everything else in it is ignored.
 fn check_additions(header: &[u8], at: usize) -> Result<()> {
     additions(header, at)?.map_or(Ok(()), |value| check_sum(header, value))
 }
@@ -320,7 +321,7 @@ fn additions(header: &[u8], mut at: usize) -> Result<Option<Range<usize>>> {
     Ok(sum)
 }
 
-/// Compares the checksum with that of the header with zeros in its place.
+/// Compares the checksum with the one computed over the header, in which zeros replace the checksum.
 fn check_sum(header: &[u8], value: Range<usize>) -> Result<()> {
     let (mut said, mut zeroed) = (0, header.to_vec());
     for byte in &mut zeroed[value] {
@@ -366,7 +367,7 @@ fn quoted(word: &[u8]) -> String {
     format!("'{}'", word.escape_ascii())
 }
 
-// By its path: tests/random has this file elsewhere in its tree.
+// Named by its path, because tests/random has this file elsewhere in its tree.
 #[cfg(test)]
 #[path = "header/tests.rs"]
 pub(super) mod tests;

@@ -13,8 +13,8 @@ use crate::net::proxy::header::{Header, Source, receive};
 use crate::sync::deadline::Deadline;
 use crate::sys;
 
-/// The default time for a header. It is sent with the connection. A lost packet is sent again after one second, and
-/// again after three.
+/// The default time for a header, which is sent with the connection. A lost packet is sent again after one second, and
+/// once more after three.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The addresses that may and must send a header.
@@ -22,8 +22,8 @@ pub(crate) const TIMEOUT: Duration = Duration::from_secs(5);
 pub(crate) struct Trusted(pub(crate) BlockList);
 
 impl Trusted {
-    /// Whether a connection from there is trusted. On a Unix socket, the rights of its file have decided that. A TCP
-    /// client that is gone already may have no address, and is not trusted.
+    /// Whether a connection from this address is trusted. On a Unix socket, the permissions of its file have decided
+    /// that. A TCP client that is gone already may have no address, and is not trusted.
     pub(crate) fn check(&self, from: &Address, server: &Address) -> bool {
         from.ip().map_or(server.path().is_some(), |ip| self.0.check(ip))
     }
@@ -31,29 +31,30 @@ impl Trusted {
 
 /// A header that is being received, from the moment its connection was accepted.
 pub(crate) struct Receiving {
-    /// How long it may take, and until when.
+    /// How long the header may take, and until when.
     time: Option<Duration>,
     end: Deadline,
-    /// What was read of it, for callers that may have to stop in the middle.
+    /// The part of the header that was read, for callers that may have to stop in the middle.
     taken: Vec<u8>,
-    /// A caller has stopped before, so the header may have come in time while no caller waited for it.
+    /// Whether a caller has stopped before. If so, the header may have arrived in time while no caller waited for it.
     is_resumed: bool,
 }
 
 impl Receiving {
-    /// For at most `time`, or without a limit.
+    /// Begins to receive a header, which may take at most `time`, or forever with `None`.
     pub(crate) fn new(time: Option<Duration>) -> Receiving {
         let time = time.filter(|time| !time.is_zero());
         let end = time.map_or(Deadline::NEVER, Deadline::after);
         Receiving { time, end, taken: Vec::new(), is_resumed: false }
     }
 
-    /// Reads the header of a connection from `from`, and not a byte more. Leaves the stream without a timeout. Blocks
-    /// until the header is complete, its time has expired, or `until`. In the last case it returns `None`, and the next
-    /// call continues.
+    /// Reads the header of a connection from the address `from`, and not a byte more. Leaves the stream without a
+    /// timeout. Blocks until the header is complete, its time has expired, or `until` has passed. In the last case it
+    /// returns `None`, and the next call continues.
     ///
     /// # Errors
-    /// `TimedOut`, `InvalidData` if the header is wrong, and those of the stream, including its end. Each names `from`.
+    /// `TimedOut`, `InvalidData` if the header is wrong, and the errors of the stream, including its end. Each names
+    /// `from`.
     pub(crate) fn receive(&mut self, stream: &TcpStream, from: &Address, until: Deadline) -> Result<Option<Header>> {
         let is_timed = self.time.is_some() || sys::SLICE.is_some() || until != Deadline::NEVER;
         let header = match receive(&mut Timed { stream, until, replayed: 0, receiving: self }) {
@@ -75,16 +76,16 @@ struct Timed<'a> {
     stream: &'a TcpStream,
     /// When the caller stops.
     until: Deadline,
-    /// How many of the bytes taken before were read again.
+    /// How many bytes of `taken` were read again.
     replayed: usize,
     receiving: &'a mut Receiving,
 }
 
-/// The shortest timeout. Zero would mean none.
+/// The shortest timeout, because zero would mean no timeout.
 const SHORTEST: Duration = Duration::from_millis(1);
 
 impl Timed<'_> {
-    /// Returns bytes that were taken before and are to be read again.
+    /// Returns bytes that were read in an earlier call and must be read again.
     fn replay(&mut self, buf: &mut [u8]) -> Option<usize> {
         let left = &self.receiving.taken[self.replayed..];
         let length = left.len().min(buf.len());
@@ -110,7 +111,7 @@ impl Source for Timed<'_> {
             if self.receiving.end.is_over() {
                 if std::mem::take(&mut self.receiving.is_resumed) {
                     match self.look(buf) {
-                        // On Windows a timeout is another error.
+                        // On Windows a timeout is a different error.
                         Err(error) if error.kind() == io::ErrorKind::WouldBlock || sys::is_passing(&error) => {}
                         result => return result,
                     }

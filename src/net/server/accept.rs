@@ -40,7 +40,7 @@ pub(crate) fn accept(server: &Listener, caller: &Caller) -> io::Result<Option<So
         };
         match let_in(server, incoming, &hooks, caller.until()) {
             Introduced::In(client) => return Ok(Some(client.register(server).0)),
-            // Other threads serve the server now, and none is kept for a caller.
+            // Other threads serve the server now, so no client is kept for a caller.
             Introduced::NotYet(client) if server.registry.gate.is_claimed() => {
                 let incoming = client.with_slots(server, Deadline::NEVER, Phase::Listening);
                 let late = incoming.map(|incoming| let_in(server, incoming, &hooks, Deadline::NEVER));
@@ -137,14 +137,15 @@ pub(crate) fn next_client<'a>(
             };
         }
         if crew.takes_turns(server) {
-            // A thread that waits for its turn or for room is not in accept(2). `close` waits for those that are.
+            // A thread that waits for its turn or for a slot is not in accept(2), and `close` waits only for threads in
+            // accept(2). So the thread leaves its seat.
             drop(seat.take());
             if turn.is_none() {
                 turn = server.turn.enter(until, || server.is_closing());
                 match turn {
                     _ if server.is_closing() => return Ok(None),
                     None => return Err(crew.time_is_over()),
-                    // Since the last look the server may have been claimed, or a client kept.
+                    // Since the last check, the server may have been claimed, or a client may have been kept.
                     Some(_) => continue,
                 }
             }
@@ -168,7 +169,7 @@ pub(crate) fn next_client<'a>(
             Some(Err(error)) => Some(Err(error)),
         };
         let Some(accepted) = accepted else { return Ok(None) };
-        // Before the seat is taken: `close` closes the descriptor when no seat is.
+        // Dropped before the thread leaves its seat, because `close` closes the descriptor when no seat is taken.
         drop(listener);
         let error = match accepted {
             Ok((stream, remote)) => {
@@ -179,7 +180,7 @@ pub(crate) fn next_client<'a>(
                 // it.
                 let phase = view.phase();
                 let incoming = if server.filters(phase) {
-                    // The program's code, which may take long. Other threads accept while it runs.
+                    // The filter is the program's code, and may take long. Other threads accept while it runs.
                     turn = None;
                     client.filtered(server, until, phase, crew)
                 } else {

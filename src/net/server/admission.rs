@@ -115,7 +115,8 @@ impl Client {
             // No other thread has the socket yet.
             let _ = socket.connection.proxied.set(own);
         }
-        // Before registering: from then on other threads find the connection, and may close it, which is reported too.
+        // Reported before registering. After that, other threads find the connection and may close it, which is
+        // reported too.
         if registry.reporter.is_on() {
             let _frame = registration.frame();
             registry.reporter.tell(|| Report::Accepted { connection: socket.connection.name(), open });
@@ -146,7 +147,7 @@ impl Listener {
                 let _ = self.options.connection.buffers.apply(&SockRef::from(&stream));
             }
         } else if self.is_timed() {
-            // The listener's settings, as they were when the client connected.
+            // The connection may have inherited these settings of the listener when the client connected.
             let _ = stream.set_read_timeout(None);
         }
         let local = self.local_of(&stream);
@@ -173,9 +174,9 @@ impl Listener {
         until: Deadline,
     ) -> Result<Option<(Slot, Option<AddressSlot>)>, RefusedBy> {
         let address = match &self.options.trusted {
-            // Before the slot: a client that is not admitted must not hold one at all.
+            // Checked before the slot is taken, because a client that is not admitted must never hold a slot.
             None => self.take_address(remote)?,
-            // For a load balancer's client this comes later, since its address is not known yet.
+            // For a load balancer's client this comes later, because the client's address is not known yet.
             Some(trusted) if trusted.check(remote, &self.address) => None,
             Some(_) => return Err(RefusedBy::Untrusted),
         };

@@ -278,7 +278,7 @@ impl ServerOptions {
     fn prepare(&self, at: SocketAddr) -> io::Result<socket2::Socket> {
         let socket = socket2::Socket::new(Domain::for_address(at), Type::STREAM, Some(Protocol::TCP))?;
         if at.is_ipv6() {
-            // Set in both cases, since the systems' defaults differ.
+            // Set to yes or no in any case, because the systems' defaults differ.
             socket.set_only_v6(self.ipv6_only)?;
         }
         if self.reuse_address && sys::REUSE_ADDRESS_IS_SAFE {
@@ -301,7 +301,7 @@ fn given(listener: sys::OwnedHandle) -> Result<(socket2::Socket, Address)> {
     let failed = |error| Error::call("listen", &error);
     let wrong = || failed(io::ErrorKind::InvalidInput.into());
     let bound = socket.local_addr().ok().and_then(|bound| Address::of(&bound)).ok_or_else(wrong)?;
-    // A listener for packets is refused, since a read would lose the rest of each packet. Unix sockets have such.
+    // Rejects a listener for packets, which Unix sockets can be, because a read would lose the rest of each packet.
     if !sys::is_listener(&socket).map_err(failed)? || socket.r#type().map_err(failed)? != Type::STREAM {
         return Err(wrong());
     }
@@ -351,8 +351,8 @@ fn is_call_expected(listener: &socket2::Socket, address: &Address) -> bool {
     }
     let Some(at) = address.socket_addr() else { return false };
     let table = if at.is_ipv6() { "tcp6" } else { "tcp" };
-    // The address is this machine's, and there is a route to it. There is none while no interface is up. Nothing is
-    // sent.
+    // Checks that the address belongs to this machine, and that there is a route to it. There is no route while no
+    // interface is up. Nothing is sent.
     let has_way = |to: SocketAddr| {
         let mut from = to;
         from.set_port(0);

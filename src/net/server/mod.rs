@@ -160,7 +160,7 @@ impl Server {
 
     /// Claims the server for a caller that will serve it.
     pub(crate) fn claim(&self) -> io::Result<()> {
-        // Refuses a server inside too many nested handlers: a wait could not know what this thread acts for.
+        // Fails if handlers are nested too deep, because `wait` could not know which connections this thread acts for.
         acts_for()?;
         if self.inner.registry.gate.claim() { Ok(()) } else { Err(served_already()) }
     }

@@ -65,7 +65,8 @@ pub(crate) fn refuse(
     if !is_told && hooks.error.is_none() {
         return server.turn_away(stream, by, &presence);
     }
-    // Before the client can see its end, so that a client that sees it finds the callback counted or finished.
+    // Counted before the connection is closed. So when the client sees the close, the callback is counted or has
+    // finished.
     let _in_hook = server.registry.in_hook();
     server.turn_away(stream, by, &presence);
     let _frame = presence.frame();

@@ -148,7 +148,7 @@ struct Open {
 
 impl Registry {
     pub(crate) fn new(slots: Slots, reporter: Reporter, address: Address, lingering: Arc<Lingering>) -> Arc<Registry> {
-        // From 1 on. 0 means no server.
+        // Numbers begin with 1. 0 means no server.
         static LAST: AtomicUsize = AtomicUsize::new(0);
         Arc::new(Registry {
             identity: LAST.fetch_add(1, Relaxed) + 1,
@@ -168,7 +168,7 @@ impl Registry {
     /// Adds a connection, which counts as accepted from here on.
     pub(crate) fn register(&self, connection: &Arc<Connection>, presence: usize) {
         let mut state = lock(&self.state);
-        // Either the shutdown finds it registered, or it finds the shutdown.
+        // Either the shutdown finds the connection registered, or the connection finds that the shutdown has begun.
         if state.interrupting {
             connection.interrupt_reads();
         }
@@ -281,7 +281,7 @@ impl Registry {
     /// Ends all connections except `spared`, all clients whose header is awaited, and all lingering connections. Then
     /// reports that.
     pub(crate) fn cut(&self, outcome: Outcome, spared: &[usize]) {
-        // One limit for all together, since many may be blocked in a write.
+        // One limit for all connections together, because many may be blocked in a write.
         let patience = Deadline::after(Duration::from_millis(100));
         let mut all_ended = Vec::new();
         for other in self.open(spared) {
@@ -372,7 +372,7 @@ pub(crate) struct Presence {
 impl Presence {
     /// Makes a presence for a client or a thread that the gate has counted already.
     pub(crate) fn counted(registry: &Arc<Registry>) -> Presence {
-        // From 1 on. The end of the server is reported under 0.
+        // Numbers begin with 1. The thread that reports that the server has stopped uses 0.
         let number = registry.last.fetch_add(1, Relaxed) + 1;
         Presence { registry: Arc::clone(registry), number }
     }

@@ -118,8 +118,8 @@ impl Server {
             }
             return Ok(is_over);
         }
-        // A caller inside a handler returns before the end, together with others that wait there. That is in time,
-        // unless its own time has expired.
+        // Callers inside handlers return once only they are left, before the server has stopped. This counts as in
+        // time, unless the caller's own time has expired.
         Ok(is_over || view.is_left_to(own.len()) || !until.is_over())
     }
 }
@@ -193,7 +193,7 @@ impl Server {
         let _spared = registry.spare(&own);
         self.close();
         registry.interrupt_newcomers();
-        // Counts one more until the `report` hook has returned from the end.
+        // One more is counted until the `report` hook has returned from the last report.
         let left = |view: View| match view.seats() + view.present().saturating_sub(own.len()) {
             0 => usize::from(own.is_empty() && view.phase() < Phase::Over),
             others => others,
@@ -206,7 +206,7 @@ impl Server {
             }
             let look = if goes_on { until.or_after(LOOK_EVERY) } else { until };
             let left = wait_for_others(look);
-            // It returns early if other threads wait from inside, which then continue.
+            // The wait returns early if other handlers wait too. They then continue.
             if left == 0 || until.is_over() || !look.is_over() {
                 break left;
             }
@@ -217,7 +217,8 @@ impl Server {
             registry.cut(Outcome::Forced, &spared);
             still_running = wait_for_others(Deadline::after(LAST_MOMENT));
         }
-        // From the counters, which include connections that arrived or were forced by another shutdown since.
+        // Taken from the counters. They include connections that have arrived since, or that another shutdown has
+        // destroyed.
         let (ended, forced) = registry.ends();
         let (ended, forced) = ((ended - ends.0) as usize, (forced - ends.1) as usize);
         ShutdownReport { finished: ended - forced, forced, still_running, elapsed: start.elapsed() }
@@ -307,7 +308,8 @@ impl Listener {
             if self.options.answer_queued {
                 turned_away.append(&mut self.answer(&presence));
             }
-            // Needed even if no thread accepts: a forked child would keep the port with its copy.
+            // Needed even if no thread accepts, because a forked child would keep the port with its copy of the
+            // descriptor.
             if let Some(listener) = self.listener() {
                 sys::shut_listener(&listener);
             }
@@ -419,7 +421,7 @@ impl Listener {
     /// acceptor that it wakes frees two descriptors.
     fn call(&self) {
         for _ in 0..self.registry.gate.view().seats() {
-            // Under the lock, so that the acceptor finds the connection's address in the list.
+            // The lock is held while connecting, so that the acceptor finds the connection's address in the list.
             let mut wakers = lock(&self.wakers);
             let call = self.call_once().or_else(|error| match lock(&self.spare).take() {
                 Some(spare) => {

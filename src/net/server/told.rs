@@ -26,7 +26,7 @@ impl Told {
         match until.left() {
             None => Told::default(),
             Some(left) if sys::ACCEPT_TAKES_TIME && !left.is_zero() => {
-                // Whole milliseconds, so that the same time again is the same value and costs no system call.
+                // Rounded to whole milliseconds. So the same time gives the same value, and costs no system call.
                 let millis = left.as_nanos().div_ceil(1_000_000).min(u128::from(u32::MAX));
                 Told { blocks: true, timeout: Some(Duration::from_millis(millis as u64)) }
             }

@@ -100,7 +100,7 @@ impl<'a> Workers<'a> {
         if counted.is_err() {
             return Ok(false);
         }
-        // Counted before it runs, so that no other worker starts one too.
+        // The new worker is counted before it runs, so that no other worker starts one too.
         self.waiting.fetch_add(1, SeqCst);
         // There is no seat, so the server is closing.
         let started = sit(self.server, Deadline::NEVER).map_or(Ok(false), |seat| self.start(scope, seat));
@@ -183,7 +183,7 @@ impl<'a> Workers<'a> {
         // What is queued is sent before the end.
         let work = || {
             let result = (self.handler)(&socket);
-            // A handler that ends because of a shutdown ends in order too.
+            // If a handler ends because of a shutdown, its connection ends in order too.
             match result {
                 Err(error) if !Cause::ShuttingDown.is_behind(&error) => Err(error),
                 in_order => connection.turn().flush().map(|()| in_order),
@@ -202,7 +202,7 @@ impl<'a> Workers<'a> {
             Ok(Ok(in_order)) => guarded(|| drop(in_order)),
             Ok(Err(error)) => {
                 let error = Error::from(error);
-                // The error of a handler whose connection was destroyed only says that.
+                // If the connection was destroyed, the handler's error says no more than that.
                 if ended.is_some() || !error.has(Cause::Destroyed) {
                     self.tell_failed(connection, &error, ended.is_some());
                 }

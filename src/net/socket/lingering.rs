@@ -607,7 +607,7 @@ impl Drop for Leaving {
         let is_unread = self.we_ended
             && !self.peer_ended
             && sys::peek_now(&self.stream, &mut [MaybeUninit::uninit()]).is_ok_and(|length| length > 0);
-        // With unread input, close(2) has already sent RST.
+        // With unread input, this sends RST, as close(2) would.
         if !(is_unread && sys::is_reset_now(&self.stream)) {
             let _ = self.stream.shutdown(Shutdown::Both);
         }
