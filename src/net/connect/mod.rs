@@ -150,8 +150,8 @@ impl SocketOptions {
     }
 
     /// Sets whether all addresses of a name or list are tried, until one connects (RFC 8305). IPv6 and IPv4 addresses
-    /// alternate, beginning with the family of the first address. If this is off, or if [`family`](Self::family) or
-    /// [`local_address`](Self::local_address) is set, only one address is tried. Default: yes.
+    /// alternate, beginning with the family of the first address. Only one address is tried if this is off, or if
+    /// [`family`](Self::family) or [`local_address`](Self::local_address) is set. Default: yes.
     #[doc(alias = "autoSelectFamily")]
     #[doc(alias = "happy_eyeballs")]
     pub fn auto_select_family(self, on: bool) -> SocketOptions {
@@ -352,7 +352,7 @@ impl SocketOptions {
         self
     }
 
-    /// Sets the first word of the names of the threads that the socket starts: those of [`events`](Socket::events), of
+    /// Sets the first part of the names of the threads that the socket starts: those of [`events`](Socket::events), of
     /// an [outbox](Socket::outbox) and of [`relay`](Socket::relay). The role of the thread and the peer's address
     /// follow. The names of threads that connect always begin with `landline`. Default: `landline`.
     pub fn thread_name(mut self, name: impl Into<Cow<'static, str>>) -> SocketOptions {

@@ -25,8 +25,8 @@ impl Server {
     /// does. If you need the report, call `shutdown` earlier: dropping the guard after that is harmless.
     ///
     /// Several guards are dropped one after another, each with its own `grace`. To shut several servers down at the
-    /// same time, call [`begin_shutdown`](Server::begin_shutdown) on each before. If the thread receives the server's
-    /// [`events`](Server::events), do not use a guard: drop the `Events`.
+    /// same time, call [`begin_shutdown`](Server::begin_shutdown) on each server before the guards are dropped. On the
+    /// thread that receives the server's [`events`](Server::events), do not use a guard: drop the `Events` instead.
     ///
     /// ```
     /// use landline::net::{Server, Socket};

@@ -39,8 +39,8 @@ impl ServerOptions {
     ///
     /// - With a bare port, the server listens on every interface, over IPv6 and IPv4, or only over IPv4 if the system
     ///   has no IPv6. With port 0 the system chooses a port, and [`Server::address`] returns it.
-    /// - A name is looked up, which may block. The server listens on the first address that this machine has and that
-    ///   is not link-local.
+    /// - A name is looked up, which may block. The server listens on the first of its addresses that this machine has.
+    ///   Link-local addresses are tried last.
     /// - From a list, the first address that works is used.
     /// - A path makes a Unix socket, unix(7). On Linux a path that starts with a NUL is an abstract name, without a
     ///   file.
@@ -57,8 +57,10 @@ impl ServerOptions {
     /// - `getaddrinfo ENOTFOUND host`: the name has no address.
     /// - `listen EADDRINUSE 2 addresses (…)`: no address of the list works. [`Error::causes`] has the error of each,
     ///   and the code is that of the first.
-    /// - `listen EADDRINUSE: address already in use /path`: the file exists. `EACCES`: the directory does not exist or
-    ///   is not writable. `EINVAL`: the path is longer than 107 bytes on Linux, 103 elsewhere, or contains a NUL.
+    /// - `listen EADDRINUSE: address already in use /path`: the file exists.
+    /// - `listen EACCES` with a path: the directory does not exist or is not writable.
+    /// - `listen EINVAL` with a path: the path is longer than 107 bytes (103 on systems other than Linux), or contains
+    ///   a NUL.
     /// - `ERR_OUT_OF_RANGE`, `ERR_INVALID_ARG_VALUE`, `ERR_SOCKET_BAD_PORT`: an option or the endpoint is invalid. The
     ///   text names it. No socket was made.
     #[doc(alias = "createServer")]
@@ -153,14 +155,14 @@ impl ServerOptions {
     /// descriptor is made close-on-exec.
     ///
     /// [`close`](Server::close) closes only our descriptor. It wakes our accepting threads by connecting to the
-    /// listener. A client that is accepted in that moment is served. If clients connect in that moment, a connection
+    /// listener. A client that is accepted at that moment is served. If clients connect at that moment, a connection
     /// that `close` has made may stay in the queue. In that case the next accept, in any program, gets a client that
     /// disconnects at once.
     ///
-    /// `close` may be unable to connect to a listener:
-    /// - in a different network namespace,
-    /// - bound to a device, or to an address that this machine does not have,
-    /// - on a Unix socket whose file was removed.
+    /// `close` may be unable to connect to these listeners:
+    /// - a listener in a different network namespace,
+    /// - a listener that is bound to a device, or to an address that this machine does not have,
+    /// - a Unix socket whose file was removed.
     ///
     /// Such a listener gets a receive timeout (SO_RCVTIMEO) of 500 ms, and `close` takes at most 1.5 s. All programs
     /// that have the listener share that timeout: their accept(2) sometimes fails with `EAGAIN`, even after this
@@ -245,8 +247,8 @@ impl ServerOptions {
         server
     }
 
-    /// Listens on the first address of a name that this machine has and that is not link-local. `localhost` may be
-    /// `::1` even if the machine has no such address, as in many containers.
+    /// Listens on the first address of a name that this machine has. Link-local addresses are tried last. `localhost`
+    /// may be `::1` even if the machine has no such address, as in many containers.
     fn open_first(&self, found: Vec<SocketAddr>) -> Result<(socket2::Socket, SocketAddr)> {
         let (mut in_order, mut link_local) = (Vec::new(), Vec::new());
         for at in found {

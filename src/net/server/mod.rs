@@ -79,7 +79,7 @@ impl Server {
         ServerOptions::new().listen(at)
     }
 
-    /// Calls `handler` with each connection, each on its own thread. The calling thread serves the first one.
+    /// Calls `handler` with each connection, each on its own thread. The calling thread is the first of these threads.
     ///
     /// Blocks until the server is closed and has stopped:
     /// - the last handler has returned,
@@ -207,9 +207,9 @@ impl Server {
         accept::accept(&self.inner, &Caller::patient())
     }
 
-    /// Returns the next connection without blocking, if a client is waiting, as std's `try_recv` does for messages.
-    /// Returns `None` once the server is closed. Blocks only if a [filter](ServerOptions::filter) blocks. Otherwise it
-    /// is like [`accept`](Server::accept).
+    /// Returns the next connection if a client is waiting, without blocking, like std's `try_recv`. Returns `None` once
+    /// the server is closed. Blocks only if a [filter](ServerOptions::filter) blocks. Otherwise it is like
+    /// [`accept`](Server::accept).
     ///
     /// If the [PROXY header](ServerOptions::proxy_protocol) of a client has not arrived, the client is kept for the
     /// next call. It counts towards the limit, and the time for its header continues.
@@ -238,8 +238,8 @@ impl Server {
         accept::accept(&self.inner, &Caller::impatient())
     }
 
-    /// Waits for a client like [`accept`](Server::accept), but for at most `time` in all. The time includes waiting for
-    /// another thread that accepts, for a connection to close on a full server, for a client, and for its PROXY header.
+    /// Waits for a client like [`accept`](Server::accept), but for at most `time` in all. The time covers every wait:
+    /// for another thread that is accepting, for a free slot on a full server, for a client and for its PROXY header.
     /// Refusing a client does not restart the time. With zero, the call checks once, like std's `recv_timeout`. If
     /// `time` is too long for the clock, there is no limit.
     ///
@@ -302,9 +302,9 @@ impl Server {
     }
 
     /// Sets how many connections may be open at once, from the next client on. Lowering the limit closes no connection.
-    /// With 0, every client is refused. `None` allows as many connections as the system has threads for, and a larger
-    /// number has the same effect. Default: 10,000, or what [`max_connections`](super::ServerOptions::max_connections)
-    /// says.
+    /// With 0, every client is refused. `None` allows as many connections as the system has threads for. A number
+    /// larger than that has the same effect. Default: 10,000, or what
+    /// [`max_connections`](super::ServerOptions::max_connections) says.
     ///
     /// If the limit is [shared](ServerOptions::shared_limit), it changes for all its users, as with
     /// [`Limit::set_max`](crate::Limit::set_max).

@@ -202,10 +202,11 @@ impl ServerOptions {
     /// The shared limit replaces [`max_connections`](ServerOptions::max_connections) and
     /// [`max_connections_per_address`](ServerOptions::max_connections_per_address).
     ///
-    /// [`Server::connections`](crate::net::Server::connections) counts this server's connections, [`Limit::in_use`]
-    /// all. [`Server::set_max_connections`](crate::net::Server::set_max_connections) changes the limit for all. Closing
-    /// one server does not close the others. The limit may be higher than the number of threads the system allows. A
-    /// client that gets no thread is refused. Default: none, the server has a limit of its own.
+    /// [`Server::connections`](crate::net::Server::connections) counts the connections of this server, and
+    /// [`Limit::in_use`] counts all. [`Server::set_max_connections`](crate::net::Server::set_max_connections) changes
+    /// the limit for all. Closing one server does not close the others. The limit may be higher than the number of
+    /// threads that the system allows. If there is no thread for a client, the client is refused. Default: none.
+    /// Without a shared limit, each server has its own limit.
     ///
     /// [`listen`](Self::listen) fails with `ERR_INVALID_ARG_VALUE` if one of the replaced options is set too. It also
     /// fails with [`WhenFull::Wait`], because another server could take a free slot before this server has accepted a
@@ -273,13 +274,13 @@ impl ServerOptions {
         ServerOptions { reuse_port: reuse, ..self }
     }
 
-    /// Sets whether every user may read the file of a Unix socket. Default: no, then the umask decides.
+    /// Sets whether every user may read the file of a Unix socket. Default: no. By default the umask decides.
     pub fn readable_all(self, all: bool) -> ServerOptions {
         ServerOptions { readable_all: all, ..self }
     }
 
-    /// Sets whether every user may write to the file of a Unix socket. Connecting needs this permission. Default: no,
-    /// then the umask decides.
+    /// Sets whether every user may write to the file of a Unix socket. Connecting needs this permission. Default: no.
+    /// By default the umask decides.
     pub fn writable_all(self, all: bool) -> ServerOptions {
         ServerOptions { writable_all: all, ..self }
     }
@@ -448,16 +449,16 @@ impl ServerOptions {
 
     /// Sets how long a connection lingers after its handler has returned `Ok` or [`each`](crate::net::Socket::each) has
     /// ended. While it lingers, our direction has ended, and input is discarded until the peer has ended its direction
-    /// too. Without this, the close could make the kernel send RST because of unread input, and the RST can destroy the
-    /// reply on its way to the peer. A lingering connection has no slot and no handler thread: one thread of the server
-    /// serves all of them. At most 1 MiB is discarded for each connection. `None` or zero closes at once. Default: 1 s.
-    /// Once the server is closed, the time is 100 ms if the peer has sent nothing since our direction ended.
+    /// too. Without lingering, the kernel could send RST because of unread input, and the RST can destroy the reply on
+    /// its way to the peer. A lingering connection has no slot and no handler thread: one thread of the server serves
+    /// all of them. At most 1 MiB is discarded for each connection. `None` or zero closes at once. Default: 1 s. Once
+    /// the server is closed, the time is 100 ms if the peer has sent nothing since our direction ended.
     ///
     /// At most as many connections linger as [may be open](ServerOptions::max_connections), and at most 1,024. In the
     /// whole process, lingering connections use at most an eighth of the limit of descriptors. Above that, the oldest
     /// of them whose peer has sent nothing since our direction ended is closed. Its data is still sent, unless the peer
     /// sends something first. If all peers have sent something, a handler that returns waits until one of the lingering
-    /// connections closes. In that time its connection keeps its slot and thread.
+    /// connections closes. While it waits, its connection keeps its slot and its thread.
     ///
     /// During a [shutdown](crate::net::Server::shutdown), the end of the peer's direction cannot be seen. So the server
     /// discards input until none has arrived for 100 ms, and only then ends our direction. It skips this wait if there
@@ -474,7 +475,7 @@ impl ServerOptions {
         self
     }
 
-    /// Sets the first word of the names of the server's threads. The role of the thread and the server's address
+    /// Sets the first part of the names of the server's threads. The role of the thread and the server's address
     /// follow, as in `landline worker 127.0.0.1:3000`. Tools on Linux show the first 15 bytes. Threads that a socket
     /// starts, such as the one of an outbox, always begin with `landline`. Default: `landline`.
     pub fn thread_name(mut self, name: impl Into<Cow<'static, str>>) -> ServerOptions {
@@ -487,8 +488,8 @@ impl ServerOptions {
         ServerOptions { reporter: Reporter::new(hook), ..self }
     }
 
-    /// Lets `cancel` close the server, as [`close`](crate::net::Server::close) does. If `cancel` has been triggered
-    /// before, the server is closed as soon as it listens. Default: none.
+    /// Lets `cancel` close the server, as [`close`](crate::net::Server::close) does. If `cancel` was cancelled before,
+    /// the server is closed as soon as it listens. Default: none.
     #[doc(alias = "signal")]
     pub fn cancel(self, cancel: &Cancel) -> ServerOptions {
         ServerOptions { cancel: Some(cancel.clone()), ..self }
@@ -615,7 +616,7 @@ impl ServerOptions {
     }
 }
 
-/// What happens to a client that connects while [`max_connections`] connections are open.
+/// What the server does with a client that connects while [`max_connections`] connections are open.
 ///
 /// [`max_connections`]: crate::net::ServerOptions::max_connections
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -63,7 +63,8 @@ impl Server {
     ///
     /// - [`close`](Server::close) was called, on any thread,
     /// - the last connection is closed and no longer [lingers](crate::net::ServerOptions::lingering_close),
-    /// - the last [goodbye](crate::net::WhenFull::RefuseWith) is done, and the `report` hook was called for it,
+    /// - the last [goodbye](crate::net::WhenFull::RefuseWith) is done,
+    /// - the `report` hook was called with [`Report::Closed`](crate::Report::Closed) and has returned,
     /// - the [`report`](Server::report) of each [`begin_shutdown`](Server::begin_shutdown) is ready.
     ///
     /// It does not wait for a [`shutdown`](Server::shutdown) on another thread. Join that thread instead.
@@ -132,7 +133,7 @@ const LAST_MOMENT: Duration = match sys::SLICE {
 
 impl Server {
     /// [Closes](Server::close) the server and ends its connections:
-    /// 1. Interrupts connections that wait for their peer. Their reads fail with `ConnectionAborted`,
+    /// 1. Interrupts connections that wait for their peer: their reads fail with `ConnectionAborted`,
     ///    `server is shutting down`.
     /// 2. Waits until all connections are closed, at most `grace`.
     /// 3. Destroys the rest, and returns a report.
@@ -147,11 +148,11 @@ impl Server {
     /// - A connection in [`pipe`](crate::net::Socket::pipe) or [`relay`](crate::net::relay) continues while bytes pass.
     ///   It is checked every 50 ms, and interrupted if no byte has passed in either direction since the last check.
     /// - A [channel](Server::events) delivers [`ShuttingDown`](crate::net::SocketEvent::ShuttingDown) after all data
-    ///   that had arrived. The thread that receives the events must end the connection.
+    ///   that had arrived. The thread that receives the events must then end the connection.
     /// - Clients that are receiving a [goodbye](crate::net::WhenFull::RefuseWith) also have `grace`, and are then
     ///   disconnected. Clients whose [PROXY header](crate::net::ServerOptions::proxy_protocol) has not arrived are
-    ///   refused at once. Neither count as finished or as forced. If such a client could not be closed in time, it
-    ///   counts as still running.
+    ///   refused at once. Both kinds of clients count neither as finished nor as forced. If such a client could not be
+    ///   closed in time, it counts as still running.
     ///
     /// Blocks for at most `grace` plus about 50 ms (on Windows 550 ms), or longer if `close` takes longer. `close`
     /// takes some tenths of a second if thousands of clients are queued.
@@ -159,7 +160,7 @@ impl Server {
     /// `shutdown` may be called on any thread, and several times. If two threads call it at the same time, each returns
     /// what it saw.
     ///
-    /// - In a handler or callback: `shutdown` neither waits for nor closes the connection of its own handler, so return
+    /// - In a handler or callback: `shutdown` neither waits for the connection of this handler nor closes it. So return
     ///   from the handler afterwards. If the handler's connection should end with the others, call
     ///   [`begin_shutdown`](Server::begin_shutdown) and keep reading. If two handlers call `shutdown`, both calls
     ///   return when only those two connections are left, and neither destroys the connection of the other.

@@ -80,9 +80,10 @@ impl SocketEvent<&[u8]> {
 impl Socket {
     /// Reads the connection, and calls `f` with each event, one after another. Blocks until the connection is closed.
     ///
-    /// - After `f` has returned from `End`, `each` sends what is queued in the [outbox](Socket::outbox), ends our
-    ///   direction and closes the connection. With [`allow_half_open`](crate::net::SocketOptions::allow_half_open),
-    ///   `each` first waits until any thread calls [`end`](Socket::end) or [`destroy`](Socket::destroy).
+    /// - After `f` was called with `End` and has returned, `each` sends what is queued in the [outbox](Socket::outbox),
+    ///   ends our direction and closes the connection. With
+    ///   [`allow_half_open`](crate::net::SocketOptions::allow_half_open), `each` first waits until any thread calls
+    ///   [`end`](Socket::end) or [`destroy`](Socket::destroy).
     /// - If `f` returns an error, the connection is destroyed. `Error` with that error and `Close` follow, and `each`
     ///   returns the error.
     /// - After `destroy()` on any thread, only `Close` follows. A [`Cancel`](crate::Cancel) is delivered as an `Error`.
@@ -228,8 +229,8 @@ impl Socket {
     }
 
     /// Stops the events of [`each`](Socket::each) and of channels until [`resume`](Socket::resume) is called. In that
-    /// time they read nothing: the peer's data fills the buffers, and after that the peer's writes block. Blocking
-    /// reads on this socket still work, and get every byte in order.
+    /// time `each` and channels read nothing: the peer's data fills the buffers, and after that the peer's writes
+    /// block. Blocking reads on this socket still work, and get every byte in order.
     ///
     /// If `each` or a channel is blocked in a read when another thread calls `pause`, the data of that read is put
     /// back, and the next read on any thread returns it.

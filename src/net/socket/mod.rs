@@ -34,14 +34,16 @@ use crate::net::socket::write::Data;
 use crate::report::{ConnectionId, Outcome, Reporter};
 use crate::sys;
 
-/// A connection over TCP or a Unix socket: a client's own, or one that a server accepted.
+/// A connection over TCP or a Unix socket. A client makes one with [`connect`](Socket::connect), and a
+/// [`Server`](crate::net::Server) accepts them.
 ///
 /// A `Socket` is [`Read`] and [`Write`], owned or by reference. `read`, `read_exact`, `write_all` and `write_fmt` also
 /// take `&self`, so one thread can read while another writes. The other methods of the two traits need `&mut &socket`.
 ///
-/// Clones are handles to the same connection. Closing one closes the connection for all. Their calls then fail with
-/// `NotConnected`, or with `ABORT_ERR` if a [`Cancel`](crate::Cancel) closed it. Dropping the last handle closes the
-/// connection with close(2), once its [outbox](Socket::outbox) is empty.
+/// Clones are handles to the same connection. Closing the connection through one handle closes it for all. Calls on
+/// every handle then fail with `NotConnected`, or with `ABORT_ERR` if a [`Cancel`](crate::Cancel) closed the
+/// connection. Dropping the last handle closes the connection with close(2), once its [outbox](Socket::outbox) is
+/// empty.
 ///
 /// Each write stays in one piece: the bytes of two writes never mix, even if two threads write at once.
 ///
@@ -178,8 +180,8 @@ impl Socket {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     ///
-    /// Consumes nothing and ignores all timeouts. While bytes are unread, it does not show that the peer has ended its
-    /// direction.
+    /// Consumes nothing and ignores all timeouts. While bytes are unread, the result does not show whether the peer has
+    /// ended its direction.
     ///
     /// # Errors
     /// The errors of [`read`](Self::read) after which nothing more can be read. Later reads return the same error.
@@ -207,14 +209,14 @@ impl Socket {
 /// # Errors
 /// - `BrokenPipe` or `ConnectionReset` if the peer is gone, with Node's text `write EPIPE`. The kernel often still
 ///   accepts the first write after the peer has gone, and only the second write fails.
-/// - `BrokenPipe`, `write after end`, after [`end`](Self::end). The text is
-///   `This socket has been ended by the other party` if the peer has ended its direction too and
-///   [`allow_half_open`](crate::net::SocketOptions::allow_half_open) is off.
+/// - `BrokenPipe`, with the text `write after end`, after [`end`](Self::end). If the peer has ended its direction too
+///   and [`allow_half_open`](crate::net::SocketOptions::allow_half_open) is off, the text is
+///   `This socket has been ended by the other party`.
 /// - `NotConnected` once the socket is closed.
 /// - `ConnectionAborted`, `ETIMEDOUT`, if the system has given up on the peer.
 /// - `TimedOut` once the deadline has passed.
-/// - `TimedOut` after which the connection stays usable ([`Error::is_tick`]): the peer took nothing for the write
-///   timeout, or no byte moved in either direction for the idle timeout.
+/// - `TimedOut`, for which [`Error::is_tick`] is true: the peer took nothing for the write timeout, or no byte moved in
+///   either direction for the idle timeout. The connection stays usable.
 /// - `WouldBlock` if other code has made the descriptor non-blocking and the buffers are full.
 ///
 /// After a failed write, [`bytes_written`](Self::bytes_written) includes the bytes that the kernel took before the
@@ -320,12 +322,12 @@ impl Socket {
     }
 
     /// Closes the connection now, in both directions. Calls that are blocked on the connection, on any thread, return
-    /// `NotConnected`. On a server, the connection's place under the limit is free when this returns. Never blocks. A
+    /// `NotConnected`. When this returns, the connection no longer counts towards the server's limit. Never blocks. A
     /// second call does nothing.
     ///
     /// Data that was written is still sent, followed by FIN. Data that was received but not read is lost. If there was
-    /// any, or if the peer sends more, the kernel sends RST. Then the peer gets `ConnectionReset`, instead of the end
-    /// of the stream or soon after it.
+    /// unread data, or if the peer sends more, the kernel sends RST. The peer then gets `ConnectionReset`, instead of
+    /// the end of the stream or soon after it.
     ///
     /// `destroy` ends the connection even if a forked child has a copy of the descriptor, because it calls shutdown(2).
     /// Dropping the last handle only calls close(2), so the connection stays open while such a copy exists.
@@ -340,10 +342,11 @@ impl Socket {
     /// in TIME_WAIT.
     ///
     /// On Linux the RST is sent at once, even if other threads are blocked on the socket or a forked child has a copy
-    /// of the descriptor. There are two exceptions: other systems, and Linux 6.4 to 6.6 while a thread is blocked on
-    /// the socket. There the RST is sent when the last blocked call has returned and the last copy is closed. There
-    /// this call also blocks, for at most 10 ms, while another thread writes. If the peer reads enough in that time for
-    /// the whole write to finish, the peer gets FIN instead of RST.
+    /// of the descriptor. On other systems, and on Linux 6.4 to 6.6 while a thread is blocked on the socket, two things
+    /// differ:
+    /// - The RST is sent when the last blocked call has returned and the last copy is closed.
+    /// - While another thread writes, this call blocks for at most 10 ms. If the peer reads enough in that time for the
+    ///   whole write to finish, the peer gets FIN instead of RST.
     ///
     /// # Errors
     /// - `ERR_SOCKET_CLOSED`, of kind `NotConnected`, if the socket is closed already.
@@ -374,8 +377,8 @@ impl Socket {
     }
 
     /// Returns whether the connection is closed: by [`destroy`](Self::destroy), by an error, or because its handler or
-    /// [`each`](Self::each) has returned. Calls on a closed connection fail, and its place under the server's limit is
-    /// free.
+    /// [`each`](Self::each) has returned. Calls on a closed connection fail, and it no longer counts towards the
+    /// server's limit.
     ///
     /// A connection whose two directions have ended is not closed yet: its [`ready_state`](Self::ready_state) is
     /// `Closed`, but it still counts towards the server's limit.

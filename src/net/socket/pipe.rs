@@ -22,9 +22,9 @@ use crate::thread::{ThreadOptions, spawn_scoped};
 const LARGEST: usize = 256 * 1024;
 
 impl Socket {
-    /// Copies everything that arrives here to `to`. At the end of the stream it ends our direction of `to` and returns.
-    /// Blocks until then. `to` may be the socket itself, which makes an echo. [`bytes_read`](Self::bytes_read) says how
-    /// many bytes were copied.
+    /// Copies everything that arrives on this socket to the socket `to`. At the end of the stream, it ends our
+    /// direction of `to` and returns. Blocks until then. `to` may be the socket itself, which makes an echo.
+    /// [`bytes_read`](Self::bytes_read) says how many bytes were copied.
     ///
     /// ```
     /// use landline::net::{Server, Socket};
@@ -41,8 +41,8 @@ impl Socket {
     /// ```
     ///
     /// In a handler, the FIN is sent before the handler returns. So a client can read the end of the stream while its
-    /// connection still counts towards the server's limit. If that matters, as on a full server, copy in a loop of
-    /// reads and writes and return, or use [`each`](Self::each).
+    /// connection still counts towards the server's limit. If that matters, as on a full server, read and write in a
+    /// loop and then return, or use [`each`](Self::each).
     ///
     /// Each read takes at most 256 KiB, and is written before the next read, so a slow receiver slows the sender down.
     /// The buffer grows to at most that size, and is freed when the call returns. If the call is blocked on one of the
@@ -102,12 +102,12 @@ impl Socket {
     /// - The peer's bytes go to `writer`. When the peer ends its direction, `writer` is flushed and dropped.
     /// - The bytes of `reader` go to the peer. At the end of `reader`, our direction is [ended](Self::end).
     ///
-    /// Blocks until both have ended. `writer` is used on the calling thread, and flushed after each piece. `reader` is
-    /// used on a new thread.
+    /// Blocks until the peer's direction and `reader` have ended. `writer` is used on the calling thread, and flushed
+    /// after each piece. `reader` is used on a new thread.
     ///
     /// The relay cannot wake `reader` or `writer` while they block. So give them a timeout of, say, 100 ms, unless they
-    /// end by themselves. An error of kind `TimedOut` or `WouldBlock` counts as such a timeout, except the error
-    /// `ETIMEDOUT` of a Unix system that has given up on a peer. After each timeout the relay checks whether the
+    /// end by themselves. An error of kind `TimedOut` or `WouldBlock` counts as such a timeout. The exception is
+    /// `ETIMEDOUT`, with which a Unix system gives up on a peer. After each timeout the relay checks whether the
     /// connection is still open. So when the connection fails or is [destroyed](Self::destroy), the relay ends as soon
     /// as the blocked call returns, at the latest after the timeout.
     ///

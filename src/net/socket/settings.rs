@@ -17,8 +17,8 @@ use crate::sys;
 impl Socket {
     /// Sets whether each write is sent at once: TCP_NODELAY. Default: yes, unlike Node.
     ///
-    /// Without it, a reply that takes two writes can wait about 40 ms for the peer's delayed acknowledgement. On a Unix
-    /// socket the setting does nothing.
+    /// If this is off, a reply that takes two writes can wait about 40 ms for the peer's delayed acknowledgement. On a
+    /// Unix socket the setting does nothing.
     ///
     /// # Errors
     /// `setNoDelay` with the system's code. `NotConnected` once the socket is closed.
@@ -145,8 +145,8 @@ impl Socket {
     /// [`read_exact`](Self::read_exact) waits this long for each piece that arrives.
     ///
     /// A new value applies from the next call on, and a call that is already blocked keeps the old value. The timeout
-    /// never expires early. It can be late by one interval of the kernel's timer, 1 to 10 ms. On Linux a long time can
-    /// be late by up to an eighth of the time.
+    /// never expires early. It can be late by one interval of the kernel's timer, 1 to 10 ms. On Linux a long timeout
+    /// can be late by up to an eighth of its length.
     ///
     /// # Errors
     /// `InvalidInput`, `ERR_OUT_OF_RANGE`, for zero, as in std. `NotConnected` once the socket is closed.
@@ -219,7 +219,7 @@ impl Socket {
     /// A new value applies from the next call on, and a call that is already blocked keeps the old value. The timeout
     /// never expires early, but it can be late:
     /// - by one interval of the kernel's timer, 1 to 10 ms,
-    /// - on Linux, for a long time, by up to an eighth of the time,
+    /// - on Linux, if the time is long, by up to an eighth of the time,
     /// - if the kernel takes only a part of a write, by an eighth of the time, plus another eighth each time the kernel
     ///   takes a further part,
     /// - by up to 1.6 s after a `Timeout`, if only writes of other threads have moved bytes since.
@@ -268,8 +268,7 @@ impl Socket {
     /// - `SO_RCVTIMEO`, `SO_SNDTIMEO`: landline sets and removes both for its own timeouts. If a value set by `f`
     ///   expires, the read or write fails with `WouldBlock`.
     /// - `SO_LINGER`: closing the connection may then block, or send RST.
-    /// - `shutdown(2)`: [`ready_state`](Self::ready_state) shows it after the next read or write has returned its
-    ///   effect.
+    /// - `shutdown(2)`: [`ready_state`](Self::ready_state) shows it only after the next read or write.
     /// - Settings that landline has a call for, such as [`no_delay`](Self::no_delay): landline still returns the value
     ///   that its own call set last.
     /// - Reading and writing: bytes that `f` reads or writes are not counted, and may come between those of other
