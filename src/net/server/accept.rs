@@ -176,8 +176,8 @@ pub(crate) fn next_client<'a>(
                 let (presence, view) = taken.rise();
                 let remote = Address::of(&remote).unwrap_or_else(|| PathBuf::new().into());
                 let client = Accepted { stream: stream.into(), remote, presence, slots: None, header: None };
-                // A client of an adopted listener is admitted while the server closes, since no other process can get
-                // it.
+                // A client of an adopted listener is admitted while the server closes, because no other process can get
+                // this client.
                 let phase = view.phase();
                 let incoming = if server.filters(phase) {
                     // The filter is the program's code, and may take long. Other threads accept while it runs.

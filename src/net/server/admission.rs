@@ -203,8 +203,8 @@ impl Listener {
         }
     }
 
-    /// Whether the filter is called for a client before it has a slot, in this phase. Behind load balancers it is
-    /// called later, since the client's address is not known yet.
+    /// Whether the filter is called for a client before it has a slot, in this phase. Behind load balancers the filter
+    /// is called later, because the client's address is not known yet.
     pub(crate) fn filters(&self, phase: Phase) -> bool {
         self.options.filter.is_on() && self.options.trusted.is_none() && phase < Phase::Closed
     }

@@ -37,7 +37,7 @@ impl Server {
     /// let hello = thread::scope(|scope| {
     ///     let server_ends = server.shutdown_on_drop(Duration::from_secs(5));
     ///     scope.spawn(|| server.serve(|socket| socket.write_end("hello\n")));
-    ///     io::read_to_string(Socket::connect(server_ends.address())?) // may fail, and the scope still ends
+    ///     io::read_to_string(Socket::connect(server_ends.address())?) // if this fails, the scope still ends
     /// })?;
     /// assert_eq!(hello, "hello\n");
     /// assert!(!server.is_listening());

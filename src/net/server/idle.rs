@@ -27,11 +27,11 @@ impl Server {
     /// use landline::net::{Server, Socket};
     /// use std::time::Duration;
     ///
-    /// let server = Server::listen("127.0.0.1:0")?; // or adopt what the service manager gave
+    /// let server = Server::listen("127.0.0.1:0")?; // or adopt the listener of the service manager
     /// let serving = server.spawn(|socket| socket.write_end("hello\n"))?;
     /// assert_eq!(std::io::read_to_string(Socket::connect(server.address())?)?, "hello\n");
     ///
-    /// assert!(server.wait_idle(Duration::from_millis(50))?); // a service waits some 30 s
+    /// assert!(server.wait_idle(Duration::from_millis(50))?); // a service waits about 30 s
     /// server.close();
     /// serving.join()?;
     /// # Ok::<(), std::io::Error>(())

@@ -400,7 +400,7 @@ impl ServerOptions {
     /// let serving = server.spawn(|socket| {
     ///     socket.each(|socket, event| {
     ///         if let SocketEvent::End = event {
-    ///             let socket = socket.clone(); // its answer comes after this closure has returned
+    ///             let socket = socket.clone(); // the answer is sent after this closure has returned
     ///             thread::spawn(move || socket.write_end("you have ended, I have not"));
     ///         }
     ///         Ok(())

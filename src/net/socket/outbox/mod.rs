@@ -38,9 +38,9 @@ use crate::thread::spawn;
 /// let socket = Socket::connect(server.address())?;
 /// let slow = server.accept()?.expect("the server is open");
 ///
-/// while slow.outbox().try_send("frame").is_ok() {} // until the kernel is full, and then the queue
+/// while slow.outbox().try_send("frame").is_ok() {} // fills the buffers of the kernel, then the queue
 /// assert!(slow.outbox().pending() > 1_000_000);
-/// slow.destroy(); // it reads too slowly: drop it
+/// slow.destroy(); // this peer reads too slowly
 /// # drop(socket);
 /// # Ok::<(), std::io::Error>(())
 /// ```
@@ -89,7 +89,7 @@ impl Outbox {
     /// # let server = Server::listen("127.0.0.1:0")?;
     /// # let socket = Socket::connect(server.address())?;
     ///
-    /// let body = Message::from("for everyone"); // not copied, however many receive it
+    /// let body = Message::from("for everyone"); // not copied for each receiver
     /// socket.outbox().try_send_all(&[format!("{}:", body.len()).into(), body])?;
     /// # socket.end()?;
     /// # assert_eq!(std::io::read_to_string(server.accept()?.expect("the server is open"))?, "12:for everyone");
@@ -229,7 +229,7 @@ impl Outbox {
             Ok(()) => Ok(()),
             Err(NotTaken::Whole(error)) => Err(error.into()),
             Err(NotTaken::Torn(error)) => {
-                // Cannot be tried again, since part of the message is sent. The connection is closed.
+                // The call cannot be tried again, because part of the message is sent. So the connection is closed.
                 let text = format!("part of a message was sent, and the rest cannot be written: {error}");
                 let error = Error::of_cause(Cause::Destroyed, text);
                 let ended = connection.end(Outcome::Failed, CloseMode::Cut);

@@ -68,7 +68,7 @@ enum Life {
     Open,
     /// Closed, and nothing was queued.
     Closed,
-    /// Closed, and messages or our end were discarded.
+    /// Closed, and messages or the end of our direction were discarded.
     GaveUp,
 }
 
@@ -156,8 +156,8 @@ impl Queue {
         Ok(())
     }
 
-    /// Queues our end. If nothing is queued, `end_now` is called and returns whether it has ended. Does nothing if an
-    /// end is queued already, or the connection is closed.
+    /// Queues the end of our direction. If nothing is queued, calls `end_now`, which returns whether it has ended our
+    /// direction. Does nothing if the end is queued already, or the connection is closed.
     pub(crate) fn push_end<E>(
         &self,
         end_now: impl FnOnce() -> Result<bool, E>,
@@ -233,7 +233,7 @@ impl Queue {
         self.tell_moved(&state);
     }
 
-    /// Whether our end is to be sent now. It stays queued until `ended`.
+    /// Whether our direction must be ended now. The end stays queued until `ended` is called.
     pub(crate) fn ends_now(&self) -> bool {
         let state = self.state();
         state.end == End::Queued && state.messages.is_empty()
@@ -305,7 +305,7 @@ impl State {
         self.limit
     }
 
-    /// Whether our end is queued, or a thread is ending.
+    /// Whether the end of our direction is queued, or a thread is ending it.
     pub(crate) fn is_ending(&self) -> bool {
         self.end != End::Open
     }
