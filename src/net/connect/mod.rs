@@ -170,9 +170,9 @@ impl SocketOptions {
         SocketOptions { attempt_timeout: time, ..self }
     }
 
-    /// Sets addresses that are never connected to, whatever name they were found for. An address on this list counts as
-    /// an attempt that failed with `ERR_IP_BLOCKED`. If there is no other address, the connect fails with that error.
-    /// Default: none.
+    /// Sets a list of addresses that are never connected to, whatever name they belong to. An address on this list
+    /// counts as an attempt that failed with `ERR_IP_BLOCKED`. If there is no other address, the connect fails with
+    /// that error. Default: none.
     pub fn block_list(self, list: &BlockList) -> SocketOptions {
         SocketOptions { block_list: Some(list.clone()), ..self }
     }

@@ -81,9 +81,9 @@ impl<'a> ServerCallbacks<'a> {
     }
 
     /// Sets the closure that is called in two cases. Neither of them stops the server:
-    /// - A handler returned an error. The closure gets the connection's facts. The connection is already closed. To
-    ///   send an error message to the client, a handler should write it and return `Ok`. If it returns an error, unread
-    ///   input can make the close destroy what was written. A panic of a handler is reported only to the
+    /// - A handler returned an error. The closure gets a [`ConnectionInfo`] of the connection, which is already closed.
+    ///   To send an error message to the client, a handler should write it and return `Ok`. If it returns an error,
+    ///   unread input can make the close destroy what was written. A panic of a handler is reported only to the
     ///   [`report`](crate::net::ServerOptions::report) hook.
     /// - Accepting fails at present. The closure gets no connection. It is called once, and again only if accepting has
     ///   worked in between.

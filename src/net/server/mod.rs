@@ -288,7 +288,7 @@ impl Server {
     }
 
     /// How many connections are open now: admitted, and not closed yet. Refused clients do not count. Clients whose
-    /// [PROXY header](ServerOptions::proxy_protocol) is still expected count. If the limit is
+    /// [PROXY header](ServerOptions::proxy_protocol) has not arrived yet count too. If the limit is
     /// [shared](ServerOptions::shared_limit), only the connections of this server count.
     #[doc(alias = "getConnections")]
     pub fn connections(&self) -> usize {

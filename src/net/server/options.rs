@@ -455,10 +455,10 @@ impl ServerOptions {
     /// the server is closed, the time is 100 ms if the peer has sent nothing since our direction ended.
     ///
     /// At most as many connections linger as [may be open](ServerOptions::max_connections), and at most 1,024. In the
-    /// whole process, lingering connections use at most an eighth of the limit of descriptors. Above that, the oldest
-    /// of them whose peer has sent nothing since our direction ended is closed. Its data is still sent, unless the peer
-    /// sends something first. If all peers have sent something, a handler that returns waits until one of the lingering
-    /// connections closes. While it waits, its connection keeps its slot and its thread.
+    /// whole process, lingering connections use at most an eighth of the limit of descriptors. Above these bounds, one
+    /// of them is closed: the oldest whose peer has sent nothing since our direction ended. Its data is still sent,
+    /// unless the peer sends something first. If all peers have sent something, a handler that returns waits until one
+    /// of the lingering connections closes. While it waits, its connection keeps its slot and its thread.
     ///
     /// During a [shutdown](crate::net::Server::shutdown), the end of the peer's direction cannot be seen. So the server
     /// discards input until none has arrived for 100 ms, and only then ends our direction. It skips this wait if there
@@ -553,8 +553,8 @@ impl ServerOptions {
     ///   apply to the client, never to the load balancer.
     ///
     /// If the header names no client, the addresses are those of the connection, and the block list and the limit do
-    /// not apply. Such headers are `LOCAL` (a load balancer's own checks), `UNKNOWN`, an unspecified family, and
-    /// datagrams.
+    /// not apply. These headers name no client: `LOCAL` (a load balancer's own checks), `UNKNOWN`, and headers for an
+    /// unspecified family or for datagrams.
     ///
     /// A connection from an address that is not on the list is closed as soon as it is accepted, before any byte is
     /// read, because its header could claim any address. So an empty list refuses every client. On a Unix socket, every
@@ -571,7 +571,7 @@ impl ServerOptions {
     ///   refuse the connection unless its header has already arrived.
     ///
     /// If the header is wrong or late, the connection is closed, and no handler is called. The connection counts as
-    /// [refused](crate::net::Stats::refused), under the cause. The `refused` callback is called, and the error is
+    /// [refused](crate::net::Stats::refused) for this cause. The `refused` callback is called, and the error is
     /// [reported](crate::Report::Failed).
     ///
     /// The first byte that a handler reads is the one after the header. The counter

@@ -51,8 +51,8 @@ impl Server {
     /// address.
     ///
     /// After fork(2), `close` in the process that listened ends the listener for its children too. In a child, `close`
-    /// closes only the child's descriptor, as for an adopted listener. Dropping the last handle closes only the
-    /// descriptor in every process, and refuses no client in the backlog.
+    /// closes only the child's descriptor, as for an adopted listener. In every process, dropping the last handle only
+    /// closes the descriptor, and refuses no client in the backlog.
     #[doc(alias = "unblock")]
     #[doc(alias = "shutdown")]
     pub fn close(&self) {
@@ -70,8 +70,8 @@ impl Server {
     /// It does not wait for a [`shutdown`](Server::shutdown) on another thread. Join that thread instead.
     ///
     /// `wait` may be called in handlers and callbacks. It does not wait for the connection that the calling thread
-    /// serves, nor for the connections of other threads that are in `wait`. But these threads would wait for
-    /// themselves, in `wait` and in [`shutdown`](Server::shutdown):
+    /// serves, nor for the connections of other threads that are in `wait`. The following threads must not call `wait`
+    /// or [`shutdown`](Server::shutdown), because they would wait for themselves:
     /// - a thread that holds an open socket from [`accept`](Server::accept),
     /// - a thread that a handler has started and joins, for instance with [`Running::join`](crate::Running::join),
     /// - a thread that receives the server's [`events`](Server::events). It should call
@@ -135,7 +135,7 @@ impl Server {
     /// [Closes](Server::close) the server and ends its connections:
     /// 1. Interrupts connections that wait for their peer: their reads fail with `ConnectionAborted`,
     ///    `server is shutting down`.
-    /// 2. Waits until all connections are closed, at most `grace`.
+    /// 2. Waits until all connections are closed, for at most `grace`.
     /// 3. Destroys the rest, and returns a report.
     ///
     /// What happens to the connections:

@@ -53,10 +53,10 @@ use crate::net::socket::write::{Data, length};
 /// What they write is sent before the data that is still in the write buffer. What they read does not reach the
 /// `Buffered`, so let only one thread read.
 ///
-/// Dropping the `Buffered` gives data that was received but not read back to the connection. The next read,
-/// [`pipe`](Socket::pipe) or `Buffered` begins with that data. Dropping also flushes, and blocks as
-/// [`flush`](Write::flush) does, unless the thread is panicking. If the flush fails, the error is
-/// [reported](crate::Report::Failed). [`into_inner`](Buffered::into_inner) does the same, but returns the error.
+/// Dropping the `Buffered` returns its unread data to the connection. The next read, [`pipe`](Socket::pipe) or
+/// `Buffered` begins with that data. Dropping also flushes, and blocks as [`flush`](Write::flush) does, unless the
+/// thread is panicking. If the flush fails, the error is [reported](crate::Report::Failed).
+/// [`into_inner`](Buffered::into_inner) does the same, but returns the error.
 ///
 /// # Errors
 ///
@@ -209,9 +209,9 @@ impl Buffered {
         &self.socket
     }
 
-    /// Flushes, and returns the connection. Data that was received but not read stays with the connection: the next
-    /// read, [`pipe`](Socket::pipe) or [`relay`](crate::net::relay) begins with that data. Use it after a CONNECT, a
-    /// STARTTLS or an upgrade. Blocks as [`flush`](Write::flush) does.
+    /// Flushes, and returns the connection. Unread data stays with the connection: the next read,
+    /// [`pipe`](Socket::pipe) or [`relay`](crate::net::relay) begins with that data. Use it after a CONNECT, a STARTTLS
+    /// or an upgrade. Blocks as [`flush`](Write::flush) does.
     ///
     /// # Errors
     /// Those of `flush`. Data that could not be written is lost. Received data is not.

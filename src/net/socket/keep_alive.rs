@@ -14,7 +14,7 @@ use crate::sys;
 /// use std::time::Duration;
 ///
 /// SocketOptions::new().keep_alive(true); // the system chooses when and how often: Linux begins after two hours
-/// SocketOptions::new().keep_alive(Duration::from_secs(30)); // probes after 30 s of silence, then each second, at most 10 times
+/// SocketOptions::new().keep_alive(Duration::from_secs(30)); // after 30 s of silence, one probe each second, 10 times
 /// SocketOptions::new().keep_alive(KeepAlive::new().delay(Duration::from_secs(30)).interval(Duration::from_secs(5)).count(3));
 /// ```
 ///

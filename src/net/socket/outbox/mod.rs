@@ -174,8 +174,9 @@ impl Outbox {
     }
 
     /// Discards the queued messages that no thread has begun to write, for instance the last frame of a game when there
-    /// is a new one. A thread begins one message at a time, or several small ones of 16 KiB together. If one of several
-    /// messages from [`try_send_all`](Self::try_send_all) has begun, the others of that call are not discarded.
+    /// is a new one. A thread begins either one message, or several small messages of at most 16 KiB together. If one
+    /// of several messages from [`try_send_all`](Self::try_send_all) has begun, the others of that call are not
+    /// discarded.
     pub fn clear(&self) {
         self.connection.queue().clear();
     }
