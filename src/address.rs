@@ -7,15 +7,15 @@ use std::str::FromStr;
 use crate::error::Error;
 use crate::one_line::OneLine;
 
-/// The kind of an [`Address`]. It prints as in Node, `IPv4`, `IPv6` or `Unix`.
+/// The kind of an [`Address`]. It prints as in Node: `IPv4`, `IPv6` or `Unix`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Family {
-    /// IPv4, as `127.0.0.1`.
+    /// IPv4, such as `127.0.0.1`.
     Ipv4,
-    /// IPv6, as `::1`.
+    /// IPv6, such as `::1`.
     Ipv6,
-    /// A Unix-domain socket, named by a path.
+    /// A Unix-domain socket. Its address is a path.
     Unix,
 }
 
@@ -29,16 +29,17 @@ impl fmt::Display for Family {
     }
 }
 
-/// The address of a socket. It is an IP address and a port, or the path of a Unix socket.
+/// The address of a socket: an IP address and a port, or the path of a Unix socket.
 ///
-/// Addresses are canonical. A client that reached a dual-stack server over IPv4 is `127.0.0.1`, never
-/// `::ffff:127.0.0.1`, so one peer has one name in logs, maps and lists.
+/// Each address has one form. A client that reaches a dual-stack server over IPv4 has the address `127.0.0.1`, never
+/// `::ffff:127.0.0.1`. So one peer has one name in logs, maps and lists.
 ///
-/// The zone of an IPv6 address is part of it, as in `[fe80::1%2]:3000`. It is the number of the interface.
+/// The zone of an IPv6 address is part of the address, as in `[fe80::1%2]:3000`. A zone is the number of a network
+/// interface.
 ///
-/// It prints as `127.0.0.1:3000` or `[::1]:3000`, and [parses](str::parse) from the same, with or without the port. A
-/// path prints as one line. Its control characters are escaped, as `\n`, and the NUL of a Linux abstract name prints as
-/// `@`.
+/// An IP address prints as `127.0.0.1:3000` or `[::1]:3000`. The same text, with or without the port,
+/// [parses](str::parse) as an address. A path prints as one line: control characters are escaped, such as `\n`, and the
+/// NUL of a Linux abstract name prints as `@`.
 ///
 /// ```
 /// use landline::{Address, Family};
@@ -60,7 +61,7 @@ pub(crate) enum Repr {
 }
 
 impl Address {
-    /// The address that the system gave. `None` if it is of another kind.
+    /// The address that the system returned. `None` if it is neither an IP address nor a Unix one.
     pub(crate) fn of(address: &socket2::SockAddr) -> Option<Address> {
         match address.as_socket() {
             Some(at) => Some(at.into()),
@@ -68,19 +69,19 @@ impl Address {
         }
     }
 
-    /// The IP address. `None` for a Unix socket.
+    /// Returns the IP address. `None` for a Unix socket.
     pub fn ip(&self) -> Option<IpAddr> {
         self.socket_addr().map(|at| at.ip())
     }
 
-    /// The port. It is 0 for a Unix socket, which has none.
+    /// Returns the port. A Unix socket has no port and returns 0.
     #[doc(alias = "localPort")]
     #[doc(alias = "remotePort")]
     pub fn port(&self) -> u16 {
         self.socket_addr().map_or(0, |at| at.port())
     }
 
-    /// IPv4, IPv6 or Unix.
+    /// Returns whether the address is IPv4, IPv6 or Unix.
     pub fn family(&self) -> Family {
         match &self.0 {
             Repr::Ip(SocketAddr::V4(_)) => Family::Ipv4,
@@ -89,7 +90,8 @@ impl Address {
         }
     }
 
-    /// The path of a Unix socket. `None` for an IP address. Empty for a client that is not bound to a name.
+    /// Returns the path of a Unix socket. `None` for an IP address. The path is empty for a client that is not bound to
+    /// a path.
     pub fn path(&self) -> Option<&Path> {
         match &self.0 {
             Repr::Ip(_) => None,
@@ -97,7 +99,7 @@ impl Address {
         }
     }
 
-    /// The same as std's type. `None` for a Unix socket.
+    /// Returns the address as std's type. `None` for a Unix socket.
     pub fn socket_addr(&self) -> Option<SocketAddr> {
         match &self.0 {
             Repr::Ip(at) => Some(*at),
@@ -105,12 +107,11 @@ impl Address {
         }
     }
 
-    /// The address as JSON, in the form of Node's `JSON.stringify(server.address())`. It is
-    /// `{"address":"127.0.0.1","family":"IPv4","port":3000}`, or the path as a JSON string. Three things differ from
-    /// Node:
+    /// Returns the address as JSON, like Node's `JSON.stringify(server.address())`. An IP address is
+    /// `{"address":"127.0.0.1","family":"IPv4","port":3000}`. A path is a JSON string. Three things differ from Node:
     ///
-    /// - A zone is a number, `fe80::1%2`, and not the name of the interface.
-    /// - An IPv4-mapped address is the IPv4 address that it means.
+    /// - A zone is a number, as in `fe80::1%2`, and not the name of the interface.
+    /// - An IPv4-mapped address is written as IPv4.
     /// - Bytes of a path that are not UTF-8 are replaced by U+FFFD.
     pub fn to_json(&self) -> String {
         match &self.0 {
@@ -122,7 +123,7 @@ impl Address {
         }
     }
 
-    /// As Node's error messages write it, `127.0.0.1:3000` or `::1:3000`. With port 0 it is the address alone.
+    /// The form in Node's error messages: `127.0.0.1:3000` or `::1:3000`. If the port is 0, only the IP address.
     pub(crate) fn in_messages(&self) -> String {
         match &self.0 {
             Repr::Ip(at) if at.port() == 0 => zoned(at),
@@ -140,7 +141,7 @@ fn zoned(at: &SocketAddr) -> String {
     }
 }
 
-/// The same, with an IPv4-mapped address as IPv4.
+/// The same address. If it is IPv4-mapped, it becomes IPv4.
 #[inline]
 pub(crate) fn canonical(at: SocketAddr) -> SocketAddr {
     match &at {
@@ -149,7 +150,7 @@ pub(crate) fn canonical(at: SocketAddr) -> SocketAddr {
     }
 }
 
-/// Apart, since datagrams from IPv4 should not pay for it.
+/// A separate function, so that IPv4 datagrams do not pay for it.
 #[inline(never)]
 fn canonical_v6(at: &SocketAddrV6) -> SocketAddr {
     match at.ip().to_ipv4_mapped() {
@@ -158,9 +159,9 @@ fn canonical_v6(at: &SocketAddrV6) -> SocketAddr {
     }
 }
 
-/// The path as one line. A client chooses its own path, which must not be able to forge a line of a log. The NUL of an
-/// abstract name is written `@`, as other programs do. It would be invisible in a log, and a panic in the name of a
-/// thread.
+/// The path as one line. A client chooses its own path, and that path must not be able to forge a line in a log. The
+/// NUL of an abstract name is written as `@`, as other programs do. A NUL would be invisible in a log, and would panic
+/// in the name of a thread.
 pub(crate) fn printed(path: &Path) -> String {
     let (mut shown, mut text) = (String::new(), String::new());
     for c in path.to_string_lossy().chars() {
@@ -203,20 +204,20 @@ impl fmt::Debug for Address {
 }
 
 impl From<SocketAddr> for Address {
-    /// IPv4-mapped IPv6 addresses become IPv4.
+    /// Converts an IPv4-mapped IPv6 address to IPv4.
     fn from(at: SocketAddr) -> Address {
         Address(Repr::Ip(canonical(at)))
     }
 }
 
 impl From<IpAddr> for Address {
-    /// With port 0.
+    /// Makes an address with port 0.
     fn from(ip: IpAddr) -> Address {
         SocketAddr::from((ip, 0)).into()
     }
 }
 
-/// The other forms of an IP address, each by one of those above.
+/// The other forms of an IP address. Each uses one of the conversions above.
 macro_rules! address_from {
     ($($given:ty, $as:ty;)*) => {$(
         impl From<$given> for Address {
@@ -268,12 +269,15 @@ impl TryFrom<&Address> for std::os::unix::net::SocketAddr {
 impl FromStr for Address {
     type Err = io::Error;
 
-    /// Parses an IP address with or without a port, as `127.0.0.1`, `127.0.0.1:3000`, `[::1]` or `[::1]:3000`. Without
-    /// a port, the port is 0. Names are not looked up.
+    /// Parses an IP address with or without a port, such as `127.0.0.1`, `127.0.0.1:3000`, `[::1]` or `[::1]:3000`.
+    /// Without a port in the text, the port is 0. Names are not looked up.
     ///
-    /// An IPv6 address with a port needs its brackets, since `::1:3000` is another address. Unlike Node's parser, which
-    /// reads a URL, this one keeps port 80 and takes an IPv4 address in its one plain form only. Programs disagree
-    /// about which addresses `0x7f.1`, `2130706433` and `010.0.0.1` are, so here they are errors.
+    /// An IPv6 address with a port needs brackets, because `::1:3000` is a different, valid address. Two things differ
+    /// from Node's parser, which parses a URL:
+    ///
+    /// - Port 80 is kept.
+    /// - An IPv4 address must have four decimal numbers without leading zeros. Programs disagree about what `0x7f.1`,
+    ///   `2130706433` and `010.0.0.1` mean, so landline rejects them.
     ///
     /// # Errors
     /// `ERR_INVALID_ADDRESS` for any other text. The error names the text.

@@ -8,12 +8,12 @@ use crate::numbered::Numbered;
 
 /// IP addresses, ranges and subnets to reject or to recognise.
 ///
-/// A clone is the same list. Give one to a server, keep one, and change the rules while the server runs. The next check
-/// uses the new rules. A check takes a read lock and allocates nothing. Its time grows with the logarithm of the number
-/// of rules.
+/// A clone is the same list. Give one clone to a server, keep another, and change the rules while the server runs. The
+/// next check uses the new rules. A check takes a read lock and allocates nothing. The time of a check grows with the
+/// logarithm of the number of rules.
 ///
-/// IPv4 and IPv6 are one space, in which `1.2.3.4` and `::ffff:1.2.3.4` are the same address. A rule in either form
-/// matches both, so `::/0` covers IPv4 as well.
+/// IPv4 and IPv6 share one address space, in which `1.2.3.4` and `::ffff:1.2.3.4` are the same address. A rule in
+/// either form matches both forms. `::/0` therefore matches every IPv4 address too.
 ///
 /// ```
 /// use landline::BlockList;
@@ -34,19 +34,20 @@ use crate::numbered::Numbered;
 pub struct BlockList(Arc<RwLock<Rules>>);
 
 impl BlockList {
-    /// The ranges of this machine and of private networks, for [`add_cidrs`](Self::add_cidrs). They are private (RFC
-    /// 1918), loopback and link-local IPv4, and loopback, link-local and unique local (RFC 4193) IPv6, as in Node's
-    /// constant of this name.
+    /// The ranges of this machine and of private networks, for [`add_cidrs`](Self::add_cidrs). They are the ranges in
+    /// Node's constant of this name:
+    /// - IPv4: private (RFC 1918), loopback and link-local
+    /// - IPv6: loopback, link-local and unique local (RFC 4193)
     ///
-    /// A client that must not connect to the inside of its own network blocks these and more. They do not cover every
-    /// address that the internet does not route. They leave out:
+    /// If a client must not reach hosts inside its own network, block these ranges and others. These ranges do not
+    /// cover every address that the internet does not route. They leave out:
     ///
-    /// - `0.0.0.0/8` and `::`, by which many systems reach this machine.
+    /// - `0.0.0.0/8` and `::`. On many systems these addresses reach this machine.
     /// - `100.64.0.0/10`, the shared address space (RFC 6598) of carriers and clouds.
-    /// - `64:ff9b::/96` and `2002::/16`, by which NAT64 and 6to4 reach IPv4 addresses, including private ones.
+    /// - `64:ff9b::/96` and `2002::/16`. NAT64 and 6to4 reach IPv4 addresses through them, including private ones.
     /// - Multicast and broadcast, and ranges for tests and documentation.
     ///
-    /// Add those that matter, and the public addresses of your own network.
+    /// Add those that matter to you, and the public addresses of your own network.
     ///
     /// ```
     /// use landline::BlockList;
@@ -67,12 +68,13 @@ impl BlockList {
         "fc00::/7",
     ];
 
-    /// A list without rules.
+    /// Makes a list without rules.
     pub fn new() -> BlockList {
         BlockList::default()
     }
 
-    /// Adds one address. Adding a rule, of any kind, that is already in the list makes it the newest.
+    /// Adds one address. If a rule is added that is already in the list, it becomes the newest rule. This holds for
+    /// every kind of rule.
     #[doc(alias = "addAddress")]
     pub fn add_address(&self, address: impl Into<IpAddr>) {
         let rule = Rule::Address(address.into());
@@ -86,13 +88,13 @@ impl BlockList {
         I: IntoIterator,
         I::Item: Into<IpAddr>,
     {
-        // The caller's iterator is read to its end before the lock is taken.
+        // The caller's iterator is consumed before the lock is taken.
         let rules: Vec<Rule> = addresses.into_iter().map(|address| Rule::Address(address.into())).collect();
         let mut list = self.write();
         rules.into_iter().for_each(|rule| list.add(rule));
     }
 
-    /// Adds the addresses from `start` to `end`, both included.
+    /// Adds the addresses from `start` to `end`, including both.
     ///
     /// # Errors
     /// `ERR_INVALID_ARG_VALUE` if `start` comes after `end`, or if they are not of the same family.
@@ -101,8 +103,8 @@ impl BlockList {
         self.add([Rule::range(start.into(), end.into())])
     }
 
-    /// Adds the subnet of the addresses that begin with the first `prefix` bits of `network`. Its other bits do not
-    /// matter.
+    /// Adds the subnet of all addresses that begin with the first `prefix` bits of `network`. The other bits of
+    /// `network` are ignored.
     ///
     /// # Errors
     /// `ERR_OUT_OF_RANGE` for a prefix above 32 (IPv4) or 128 (IPv6).
@@ -114,17 +116,17 @@ impl BlockList {
     /// Adds a subnet written as `10.0.0.0/8` or `2001:db8::/32`.
     ///
     /// # Errors
-    /// `ERR_INVALID_ARG_VALUE` unless it is an IP address, a slash and a number. The errors of
+    /// `ERR_INVALID_ARG_VALUE` unless the text is an IP address, a slash and a number. Also the errors of
     /// [`add_subnet`](Self::add_subnet).
     #[doc(alias = "addCIDR")]
     pub fn add_cidr(&self, cidr: impl AsRef<str>) -> io::Result<()> {
         self.add([Rule::cidr(cidr)])
     }
 
-    /// Adds several subnets, or none if one of them is invalid.
+    /// Adds several subnets. If one of them is invalid, adds none.
     ///
     /// # Errors
-    /// Those of [`add_cidr`](Self::add_cidr).
+    /// The errors of [`add_cidr`](Self::add_cidr).
     #[doc(alias = "addCIDRs")]
     pub fn add_cidrs<I>(&self, cidrs: I) -> io::Result<()>
     where
@@ -134,37 +136,38 @@ impl BlockList {
         self.add(cidrs.into_iter().map(Rule::cidr))
     }
 
-    /// Removes what [`add_address`](Self::add_address) added, in either form of an IPv4 address. Returns whether it was
-    /// there. Ranges and subnets that cover the address stay.
+    /// Removes a rule that [`add_address`](Self::add_address) added, and returns whether there was one. IPv4 and
+    /// IPv4-mapped forms are the same address. Ranges and subnets that contain the address stay in the list.
     #[doc(alias = "removeAddress")]
     pub fn remove_address(&self, address: impl Into<IpAddr>) -> bool {
         let rule = Rule::Address(address.into());
         self.write().remove(rule)
     }
 
-    /// Removes what [`add_range`](Self::add_range) added with the same ends. Returns whether it was there.
+    /// Removes a rule that [`add_range`](Self::add_range) added with the same `start` and `end`. Returns whether there
+    /// was one.
     ///
     /// # Errors
-    /// Those of [`add_range`](Self::add_range).
+    /// The errors of [`add_range`](Self::add_range).
     #[doc(alias = "removeRange")]
     pub fn remove_range(&self, start: impl Into<IpAddr>, end: impl Into<IpAddr>) -> io::Result<bool> {
         self.remove(Rule::range(start.into(), end.into()))
     }
 
-    /// Removes the rule of [`add_subnet`](Self::add_subnet) or [`add_cidr`](Self::add_cidr) that covers the same
-    /// subnet. Returns whether it was there.
+    /// Removes the rule for this subnet, which [`add_subnet`](Self::add_subnet) or [`add_cidr`](Self::add_cidr) added.
+    /// Returns whether there was one.
     ///
     /// # Errors
-    /// Those of [`add_subnet`](Self::add_subnet).
+    /// The errors of [`add_subnet`](Self::add_subnet).
     #[doc(alias = "removeSubnet")]
     pub fn remove_subnet(&self, network: impl Into<IpAddr>, prefix: u8) -> io::Result<bool> {
         self.remove(Rule::subnet(network.into(), prefix))
     }
 
-    /// [`remove_subnet`](Self::remove_subnet) of a text such as `10.0.0.0/8`.
+    /// Removes the rule for a subnet written as `10.0.0.0/8`, like [`remove_subnet`](Self::remove_subnet).
     ///
     /// # Errors
-    /// Those of [`add_cidr`](Self::add_cidr).
+    /// The errors of [`add_cidr`](Self::add_cidr).
     #[doc(alias = "removeCIDR")]
     pub fn remove_cidr(&self, cidr: impl AsRef<str>) -> io::Result<bool> {
         self.remove(Rule::cidr(cidr))
@@ -173,29 +176,29 @@ impl BlockList {
     /// Removes every rule.
     pub fn clear(&self) {
         let old = std::mem::take(&mut *self.write());
-        // After the lock is released, since a long list takes long to free.
+        // Freed after the lock is released, because freeing a long list takes long.
         drop(old);
     }
 
-    /// How many rules there are.
+    /// Returns the number of rules.
     #[doc(alias = "len")]
     pub fn size(&self) -> usize {
         self.read().by_age.len()
     }
 
-    /// Whether there is no rule.
+    /// Returns whether the list has no rule.
     pub fn is_empty(&self) -> bool {
         self.size() == 0
     }
 
-    /// Whether a rule covers the address.
+    /// Returns whether any rule matches the address.
     pub fn check(&self, address: impl Into<IpAddr>) -> bool {
         let address = number(address.into());
         self.read().covered.at(address) > 0
     }
 
-    /// The rules in Node's words, newest first, such as `Address: IPv4 10.0.0.5`, `Range: IPv4 10.0.0.1-10.0.0.9` and
-    /// `Subnet: IPv6 2001:db8::/32`.
+    /// Returns the rules as Node writes them, newest first, such as `Address: IPv4 10.0.0.5`, `Range: IPv4
+    /// 10.0.0.1-10.0.0.9` and `Subnet: IPv6 2001:db8::/32`.
     pub fn rules(&self) -> Vec<String> {
         let mut rules = Vec::new();
         for rule in self.read().by_age.iter().rev() {
@@ -204,9 +207,9 @@ impl BlockList {
         rules
     }
 
-    /// Adds rules from their texts, newest first, as [`rules`](Self::rules) returns them. A text that is not a rule is
-    /// ignored, as in Node. Returns how many were rules. Compare that with the number of strings if a missing rule
-    /// would be dangerous.
+    /// Adds rules from texts in the form and order of [`rules`](Self::rules), newest first. Returns how many of the
+    /// texts were rules. A text that is not a rule is ignored, as in Node. If a missing rule would be dangerous,
+    /// compare the returned number with the number of texts.
     ///
     /// ```
     /// let list = landline::BlockList::new();
@@ -225,7 +228,7 @@ impl BlockList {
         known
     }
 
-    /// Adds all or none. The caller's iterator is read to its end before the lock is taken.
+    /// Adds all the rules, or none. The caller's iterator is consumed before the lock is taken.
     fn add(&self, rules: impl IntoIterator<Item = io::Result<Rule>>) -> io::Result<()> {
         let rules = rules.into_iter().collect::<io::Result<Vec<Rule>>>()?;
         let mut list = self.write();
@@ -237,7 +240,8 @@ impl BlockList {
         rule.map(|rule| self.write().remove(rule))
     }
 
-    // Nothing that runs under the lock panics, and no code of the program's does run. So it is never really poisoned.
+    // Nothing under the lock panics, and the program's own code never runs under it. So the lock is never really
+    // poisoned.
     fn read(&self) -> RwLockReadGuard<'_, Rules> {
         self.0.read().unwrap_or_else(PoisonError::into_inner)
     }
@@ -257,7 +261,7 @@ impl fmt::Debug for BlockList {
 struct Rules {
     /// The rules by number, in the order they were added.
     by_age: Numbered<Rule>,
-    /// The number of each rule, by what the rule covers. A rule is in the list once.
+    /// The number of each rule. The key is what the rule covers, so no rule is in the list twice.
     ages: HashMap<Covers, u64>,
     next_age: u64,
     covered: Coverage,
@@ -285,7 +289,7 @@ impl Rules {
     }
 }
 
-/// A rule as the caller wrote it, which is how it is shown.
+/// A rule as the caller wrote it. It is shown in this form.
 #[derive(Clone, Copy)]
 enum Rule {
     Address(IpAddr),
@@ -293,7 +297,7 @@ enum Rule {
     Subnet(IpAddr, u8),
 }
 
-/// Two rules are the same if their kind and the addresses they match are.
+/// Two rules are the same if they have the same kind and match the same addresses.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 struct Covers {
     kind: u8,
@@ -334,7 +338,7 @@ impl Rule {
         Rule::subnet(network, prefix.parse().map_err(|_| bad_prefix(network, prefix))?)
     }
 
-    /// A rule from the text that [`Display`](fmt::Display) gives it.
+    /// Parses a rule from the text that [`Display`](fmt::Display) prints.
     fn parse(text: &str) -> Option<Rule> {
         let (kind, rest) = text.split_once(':')?;
         let (family, rest) = rest.strip_prefix(' ')?.split_once(' ')?;
@@ -355,7 +359,7 @@ impl Rule {
             Rule::Address(ip) => (0, number(ip), number(ip)),
             Rule::Range(start, end) => (1, number(start), number(end)),
             Rule::Subnet(network, prefix) => {
-                // Shifting 128 bits by 128 is an overflow. The mask is empty then.
+                // Shifting 128 bits by 128 is an overflow. In this case the mask is empty.
                 let host = u128::MAX.checked_shr(u32::from(128 - bits(network) + prefix)).unwrap_or(0);
                 (2, number(network) & !host, number(network) | host)
             }
@@ -380,11 +384,11 @@ impl fmt::Display for Rule {
     }
 }
 
-/// How many rules cover each address.
+/// How many rules match each address.
 ///
-/// A key is an address at which the number changes. Its value holds up to the next key. Before the first key it is 0.
-/// The rules 2-5 and 4-9 are `2: 1, 4: 2, 6: 1, 10: 0`. A check is one look-up however the rules overlap, and removing
-/// one of two that overlap leaves the other whole.
+/// Each key is an address at which the number of matching rules changes. The value of a key holds up to the next key.
+/// Before the first key it is 0. The rules 2-5 and 4-9 are stored as `2: 1, 4: 2, 6: 1, 10: 0`. A check needs one
+/// look-up, however the rules overlap. Removing one of two overlapping rules leaves the other complete.
 #[derive(Default)]
 struct Coverage(BTreeMap<u128, usize>);
 
@@ -393,7 +397,7 @@ impl Coverage {
         self.0.range(..=ip).next_back().map_or(0, |(_, &rules)| rules)
     }
 
-    /// Adds `by` to the number of rules of these addresses.
+    /// Adds `by` to the number of rules for the addresses from `first` to `last`.
     fn change(&mut self, first: u128, last: u128, by: isize) {
         // No key comes after the last address.
         let end = last.checked_add(1);
@@ -404,7 +408,7 @@ impl Coverage {
         for (_, rules) in self.0.range_mut(first..=last) {
             *rules = rules.wrapping_add_signed(by);
         }
-        // The step has changed only at the two ends, so only these two keys can have become needless.
+        // Only the values at the two ends have changed, so only these two keys can have become redundant.
         self.drop_if_no_step(first);
         if let Some(end) = end {
             self.drop_if_no_step(end);
@@ -424,7 +428,7 @@ impl Coverage {
     }
 }
 
-/// The address as a number, IPv4 in its mapped form.
+/// The address as a number. IPv4 is in its mapped form.
 fn number(ip: IpAddr) -> u128 {
     match ip {
         IpAddr::V4(ip) => ip.to_ipv6_mapped().to_bits(),

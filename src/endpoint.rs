@@ -1,4 +1,4 @@
-//! Where to listen, connect or send, before a name in it is looked up.
+//! Where to listen, connect or send, before its name is looked up.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, ToSocketAddrs};
@@ -7,29 +7,33 @@ use std::path::{Path, PathBuf};
 use crate::address::{Address, Family, Repr, canonical, printed};
 use crate::error::{Error, Result};
 
-/// Where to listen, connect or send. It is a port, an address, or a name that has not been looked up yet.
+/// Where to listen, connect or send: a port, an address, or a name that is still to be looked up.
 ///
-/// Every call that takes `impl Into<Endpoint>` takes any of these:
+/// Every call that takes `impl Into<Endpoint>` accepts each of these:
 ///
 /// | you write | it means |
 /// |---|---|
-/// | `3000` | to listen, every interface, IPv6 and IPv4; to connect or send, this machine |
+/// | `3000` | for listening: every interface, IPv6 and IPv4; for connecting and sending: this machine |
 /// | `"127.0.0.1:3000"`, `"[::1]:3000"`, `"localhost:3000"` | that host and port |
-/// | `":3000"`, `"3000"` | the same as the bare port |
+/// | `":3000"`, `"3000"` | the same as the number `3000` |
 /// | `("localhost", 3000)`, `([127, 0, 0, 1], 3000)`, `(ip, 3000)` | that host and port |
 /// | a [`SocketAddr`], an [`Address`] or a reference to one | that address |
 /// | a [`Path`] or [`PathBuf`] | a Unix socket |
-/// | a slice, an array or a [`Vec`] of [`SocketAddr`]s | these addresses, tried in turn |
+/// | a slice, an array or a [`Vec`] of [`SocketAddr`]s | these addresses, tried in order |
 ///
-/// An IPv6 address may have a zone, which is the name or the number of an interface, as in `"[fe80::1%eth0]:3000"`. An
-/// IPv4-mapped address means the IPv4 address. A name has to be ASCII. Write `bücher.example` in its encoded form,
+/// An IPv6 address may have a zone: the name or number of an interface, as in `"[fe80::1%eth0]:3000"`. An IPv4-mapped
+/// address means the IPv4 address. A name must be ASCII, so write `bücher.example` in its encoded form,
 /// `xn--bcher-kva.example`.
 ///
-/// Of a list, listening and binding take the first address that works. Connecting treats it as the addresses of a name.
-/// If none works, [`Error::causes`] has the error of each. Sending takes the first address that the socket can send to.
-/// If it can send to none, the error is that of the first.
+/// How a list of addresses is used depends on the call:
 ///
-/// If a program has std's [`ToSocketAddrs`], `at.to_socket_addrs()?.collect::<Vec<_>>()` is the list:
+/// - Listening and binding use the first address that works. If none works, [`Error::causes`] has the error of each.
+/// - Connecting tries the addresses like those of a looked-up name. If none works, [`Error::causes`] has the error of
+///   each.
+/// - Sending uses the first address that the socket can send to. If it can send to none, the error is that of the
+///   first.
+///
+/// If a program has a value of std's [`ToSocketAddrs`], this turns it into a list:
 ///
 /// ```
 /// use std::net::ToSocketAddrs;
@@ -43,8 +47,8 @@ use crate::error::{Error, Result};
 /// # Ok::<(), std::io::Error>(())
 /// ```
 ///
-/// A text is never a path. For a text that is none of these, or for an empty list, the call that gets it returns an
-/// error that names it. An endpoint that holds one address allocates nothing.
+/// A text is never taken as a path. A text that has none of the forms above, or an empty list, makes the call fail with
+/// an error that quotes it. An endpoint with a single address allocates no memory.
 #[derive(Clone)]
 #[doc(alias = "ToSocketAddrs")]
 pub struct Endpoint(pub(crate) Target);
@@ -60,7 +64,7 @@ pub(crate) enum Target {
     Path(PathBuf),
     /// At least two, without duplicates.
     Several(Box<[SocketAddr]>),
-    /// Not an endpoint. The call that gets it returns this error.
+    /// Not a valid endpoint. The call that gets it returns this error.
     Invalid(Error),
 }
 
@@ -93,7 +97,7 @@ impl Endpoint {
         }
     }
 
-    /// The target, or the error of a text that is no endpoint.
+    /// The target. For an invalid text, its error.
     pub(crate) fn target(self) -> Result<Target> {
         match self.0 {
             Target::Invalid(error) => Err(error),
@@ -103,7 +107,7 @@ impl Endpoint {
 }
 
 impl Target {
-    /// A host that was given apart from its port. It is a literal or a name to look up.
+    /// A host that was given separately from its port. It is a literal address, or a name to look up.
     fn host(host: &str, port: u16) -> Target {
         match host.parse::<IpAddr>() {
             Ok(ip) => Target::Ip((ip, port).into()),
@@ -113,7 +117,7 @@ impl Target {
             {
                 Target::bad_host(host)
             }
-            // A literal with a zone, `fe80::1%eth0`, is left to the resolver, which knows the interfaces.
+            // A literal with a zone, such as `fe80::1%eth0`, goes to the resolver, which knows the interfaces.
             Err(_) => Target::Name { host: host.into(), port },
         }
     }
@@ -126,16 +130,16 @@ impl Target {
     }
 }
 
-/// Whether a host is an IPv6 address with a zone, `fe80::1%eth0`. The system resolves it without asking a name server.
+/// Whether a host is an IPv6 address with a zone, such as `fe80::1%eth0`. The system resolves it without a name server.
 pub(crate) fn has_zone(host: &str) -> bool {
     host.split_once('%').is_some_and(|(ip, zone)| !zone.is_empty() && ip.parse::<Ipv6Addr>().is_ok())
 }
 
-/// Asks the system's resolver, getaddrinfo(3), and keeps the order of its answer. Blocks as long as the resolver does,
-/// which cannot be limited or cancelled.
+/// Asks the system's resolver, getaddrinfo(3), and keeps the order of its answer. The call blocks as long as the
+/// resolver does. That time cannot be limited, and the call cannot be cancelled.
 pub(crate) fn resolve(host: &str, port: u16, family: Option<Family>) -> Result<Vec<SocketAddr>> {
     if !host.is_ascii() && !has_zone(host) {
-        // Some resolvers encode it and others send the bytes as they are, so one name would be two.
+        // Some resolvers encode such a name and others send its bytes unchanged, so one name could mean two hosts.
         let text = format!(
             "The host {host:?} is invalid: a name is ASCII. Give its encoded form (IDNA), in which a part that is not \
              begins with xn--"
@@ -155,8 +159,8 @@ pub(crate) fn resolve(host: &str, port: u16, family: Option<Family>) -> Result<V
     Ok(found)
 }
 
-/// The result of `call` for the first address that works. If none of several works, the error has the errors of all and
-/// the code of the first.
+/// Returns the result of `call` for the first address for which it succeeds. If it fails for each of several addresses,
+/// the error contains all the errors and has the code of the first.
 pub(crate) fn first_of<T>(addresses: &[SocketAddr], call: impl Fn(SocketAddr) -> Result<T>) -> Result<T> {
     let mut causes = Vec::new();
     for at in addresses {
@@ -171,13 +175,13 @@ pub(crate) fn first_of<T>(addresses: &[SocketAddr], call: impl Fn(SocketAddr) ->
     }
 }
 
-/// Whether an error means that the system has no IPv6, or no socket that reaches both families.
+/// Whether an error means that the system has no IPv6, or has no socket that reaches both families.
 pub(crate) fn has_no_dual_stack(error: &Error) -> bool {
     let is_the_systems = error.syscall().is_some_and(|call| call != "before_bind");
     is_the_systems && matches!(error.code(), "EAFNOSUPPORT" | "EADDRNOTAVAIL" | "EINVAL")
 }
 
-/// The address of this machine in the family that is asked for.
+/// The loopback address of the given family.
 pub(crate) fn loopback(family: Family) -> IpAddr {
     match family {
         Family::Ipv6 => Ipv6Addr::LOCALHOST.into(),
@@ -185,8 +189,8 @@ pub(crate) fn loopback(family: Family) -> IpAddr {
     }
 }
 
-/// Where to connect or send in order to reach a socket bound to `at`. A wildcard is reached over loopback, since only
-/// some systems can connect to a wildcard.
+/// Where to connect or send to reach a socket that is bound to `at`. For a wildcard it is loopback, because only some
+/// systems can connect to a wildcard.
 pub(crate) fn reachable(at: SocketAddr) -> SocketAddr {
     match at.ip().to_canonical() {
         IpAddr::V4(ip) if ip.is_unspecified() => (Ipv4Addr::LOCALHOST, at.port()).into(),
@@ -296,7 +300,7 @@ impl<const N: usize> From<&[SocketAddr; N]> for Endpoint {
     }
 }
 
-/// The other forms, each by one of those above.
+/// The other forms. Each uses one of the conversions above.
 macro_rules! endpoint_from {
     ($($given:ty, |$value:pat_param| $as:expr;)*) => {$(
         impl From<$given> for Endpoint {

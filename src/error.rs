@@ -6,12 +6,12 @@ use std::{fmt, io};
 use crate::address::Address;
 use crate::sys;
 
-/// What the library's own code returns. Every public call returns [`io::Result`].
+/// The result type inside the library. Every public call returns [`io::Result`].
 pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What an [`io::Error`] of this library has beside its kind, such as the operation, the code and the address.
+/// The library's own error inside an [`io::Error`]: its code, the operation that failed, and the address.
 ///
-/// Every call returns [`io::Result`]. [`Error::of`] finds the library's error in it.
+/// Every call returns [`io::Result`]. [`Error::of`] finds this type inside an [`io::Error`].
 ///
 /// ```
 /// use landline::{Error, net::Server};
@@ -24,17 +24,21 @@ pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;
 /// # Ok::<(), std::io::Error>(())
 /// ```
 ///
-/// Two kinds of errors have none inside. One are the plain errors that std's own readers give too, such as
-/// `UnexpectedEof` of `read_exact`, or `InvalidData` of a line that is too long or is not UTF-8. The other is a panic
-/// that [`join`](crate::Running::join) returns as an error. docs/reference.md has a table of all codes.
+/// Some errors of this library's calls have no [`Error`] inside:
 ///
-/// Its text begins as Node's does for the same failure, so it can be searched for. The error of the system, or of the
-/// program's own code, is its [`source`](std::error::Error::source). Two errors are equal when code, operation and
-/// address are.
+/// - the plain errors of std's readers, such as `UnexpectedEof` from `read_exact`, or `InvalidData` for a line that is
+///   too long or is not UTF-8
+/// - the panic of a thread, which [`join`](crate::Running::join) returns as an error
 ///
-/// Its `Debug` is the text too. A `main` that returns `Result<(), landline::Error>` ends with `Error: listen
-/// EADDRINUSE: address already in use 127.0.0.1:3000`. A `main` that returns `io::Result` shows it as std shows any
-/// error inside another, as in `Error: Custom { kind: AddrInUse, error: … }`.
+/// docs/reference.md has a table of all codes.
+///
+/// The text begins like Node's text for the same failure, so a web search finds it.
+/// [`source`](std::error::Error::source) returns the error of the system, or of the program's own code. Two errors are
+/// equal if their code, operation and address are equal.
+///
+/// `Debug` prints the same text as `Display`. A `main` that returns `Result<(), landline::Error>` ends with `Error:
+/// listen EADDRINUSE: address already in use 127.0.0.1:3000`. A `main` that returns `io::Result` prints what std prints
+/// for any wrapped error: `Error: Custom { kind: AddrInUse, error: … }`.
 #[derive(Clone)]
 pub struct Error(Box<Inner>);
 
@@ -44,7 +48,7 @@ struct Inner {
     code: Cow<'static, str>,
     cause: Option<Cause>,
     syscall: Option<&'static str>,
-    /// The whole text where it does not follow from the other fields.
+    /// The whole text, if it cannot be made from the other fields.
     text: Option<Cow<'static, str>>,
     address: Option<Address>,
     local_address: Option<Address>,
@@ -53,10 +57,10 @@ struct Inner {
     source: Option<Arc<io::Error>>,
 }
 
-/// The errors that the library's own code distinguishes, whatever their texts are.
+/// The errors that the library's own code distinguishes, whatever their texts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Cause {
-    /// The server is served already.
+    /// `serve` or `spawn` was called on a server that is already being served.
     AlreadyListen,
     /// The connection was closed by this program.
     Destroyed,
@@ -66,17 +70,18 @@ pub(crate) enum Cause {
     Idle,
     /// The timeout of one call has passed.
     Waited,
-    /// The queue of an outbox has no room.
+    /// The queue of an outbox is full.
     Full,
 }
 
 impl Cause {
-    /// Whether an error is this one itself.
+    /// Whether `error` itself has this cause.
     pub(crate) fn is_of(self, error: &io::Error) -> bool {
         Error::itself(error).is_some_and(|error| error.has(self))
     }
 
-    /// Whether an error is this one or has it as its source. It calls `source` of the program's own errors.
+    /// Whether `error`, or any error in its chain of sources, has this cause. It calls `source` of the program's own
+    /// errors.
     pub(crate) fn is_behind(self, error: &io::Error) -> bool {
         Error::behind(error, &|error| error.has(self)).is_some()
     }
@@ -93,61 +98,62 @@ impl Cause {
 }
 
 impl Error {
-    /// The operation that failed, by Node's name, such as `listen`, `connect`, `bind`, `send`, `getaddrinfo`, `read`,
-    /// `write`, `accept` or an option's setter. `None` if no system call was made.
+    /// Returns Node's name of the operation that failed. It is `listen`, `connect`, `bind`, `send`, `getaddrinfo`,
+    /// `read`, `write`, `accept`, the setter of an option, or similar. `None` if no system call was made.
     pub fn syscall(&self) -> Option<&str> {
         self.0.syscall
     }
 
-    /// The code, which is the same on every system, such as `EADDRINUSE`, `ECONNREFUSED`, `ENOTFOUND` or
-    /// `ERR_SOCKET_BAD_PORT`.
+    /// Returns the code, such as `EADDRINUSE`, `ECONNREFUSED`, `ENOTFOUND` or `ERR_SOCKET_BAD_PORT`. The codes are the
+    /// same on every system.
     pub fn code(&self) -> &str {
         &self.0.code
     }
 
-    /// The kind of an [`io::Error`] that is made of this.
+    /// Returns the kind that an [`io::Error`] made from this error has.
     pub fn kind(&self) -> io::ErrorKind {
         self.0.kind
     }
 
-    /// The system's error number, where the system reported one.
+    /// Returns the system's error number, if the system reported one.
     #[doc(alias = "errno")]
     pub fn raw_os_error(&self) -> Option<i32> {
         self.0.source.as_ref()?.raw_os_error()
     }
 
-    /// The address that the call listened on, connected to or sent to. If several were tried, it is the first. `None`
-    /// for reads and writes, whose peer the socket knows as [`remote_address`](crate::net::Socket::remote_address).
+    /// Returns the address that the call listened on, connected to or sent to. If several addresses were tried, it is
+    /// the first. `None` for reads and writes. [`remote_address`](crate::net::Socket::remote_address) of the socket
+    /// returns their peer.
     pub fn address(&self) -> Option<&Address> {
         self.0.address.as_ref().or_else(|| self.0.causes.first()?.address())
     }
 
-    /// The local address that the program asked for, if it did.
+    /// Returns the local address that the program asked for. `None` if it asked for none.
     pub fn local_address(&self) -> Option<&Address> {
         self.0.local_address.as_ref()
     }
 
-    /// The name that was looked up, when the look-up failed.
+    /// Returns the name that was looked up, if the look-up failed.
     #[doc(alias = "hostname")]
     pub fn host(&self) -> Option<&str> {
         self.0.host.as_deref()
     }
 
-    /// The failure of each address, in the order they were tried. Empty unless several were tried.
+    /// Returns the error of each address, in the order they were tried. Empty unless several addresses were tried.
     #[doc(alias = "AggregateError")]
     pub fn causes(&self) -> &[Error] {
         &self.0.causes
     }
 
-    /// The library's error inside an [`io::Error`], also if the program has wrapped it as the
-    /// [`source`](std::error::Error::source) of an error of its own. `None` if there is none.
+    /// Returns the library's error inside an [`io::Error`]. It is found even if the program has wrapped it, as the
+    /// [`source`](std::error::Error::source) of its own error. `None` if there is no error of this library.
     pub fn of(error: &io::Error) -> Option<&Error> {
         Error::behind(error, &|_| true)
     }
 
-    /// The first of the library's errors for which `is_so` holds, from the outermost inwards.
+    /// The first of the library's errors for which `is_so` returns true, from the outermost error inwards.
     fn behind<'a>(error: &'a io::Error, is_so: &dyn Fn(&Error) -> bool) -> Option<&'a Error> {
-        /// A bound on the sources, for an error that is its own source.
+        /// A limit on the number of sources, for an error that is its own source.
         const MOST: usize = 64;
         fn inside(error: &io::Error) -> Option<&(dyn std::error::Error + 'static)> {
             error.get_ref().map(|error| error as _)
@@ -160,7 +166,7 @@ impl Error {
                 _ => {}
             }
             next = match error.downcast_ref::<io::Error>() {
-                // Its `source` skips the error inside it, so take that one.
+                // `source` of an `io::Error` skips the error inside it, so take that error here.
                 Some(error) => inside(error),
                 None => error.source(),
             };
@@ -168,16 +174,17 @@ impl Error {
         None
     }
 
-    /// The library's error, unless the program has wrapped it.
+    /// The library's error, unless the program has wrapped it in another.
     fn itself(error: &io::Error) -> Option<&Error> {
         error.get_ref()?.downcast_ref()
     }
 
-    /// Whether an error is a tick, which is a timeout of a read, a write, a receive, an accept or an idle connection. A
-    /// tick ends and loses nothing. The next call waits for the whole time again, so a loop can continue.
+    /// Returns whether an error is a tick. A tick means that a timeout of a read, write, receive, accept or idle
+    /// connection has passed. It closes nothing and loses no data. The next call waits for the whole timeout again, so
+    /// a loop can continue.
     ///
-    /// All ticks are of kind `TimedOut`. A [deadline](crate::net::Socket::set_deadline) that has passed is of that kind
-    /// too, but is not a tick, since every later call fails as well.
+    /// Every tick has the kind `TimedOut`. A passed [deadline](crate::net::Socket::set_deadline) has this kind too but
+    /// is no tick, because every later call also fails.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -211,7 +218,7 @@ impl Error {
         }))
     }
 
-    /// A failed system call.
+    /// The error of a failed system call.
     pub(crate) fn call(syscall: &'static str, error: &io::Error) -> Error {
         if let Some(error) = Error::itself(error) {
             return error.clone();
@@ -227,37 +234,37 @@ impl Error {
         self
     }
 
-    /// The same as an error that ends something. The library no longer distinguishes it.
+    /// The same error without its cause, because it is now final. The library's code no longer distinguishes it.
     pub(crate) fn without_cause(mut self, kind: io::ErrorKind) -> Error {
         self.0.cause = None;
         self.of_kind(kind)
     }
 
-    /// The same with another kind than std has for the system's number.
+    /// The same error with a different kind than std gives the system's number.
     pub(crate) fn of_kind(mut self, kind: io::ErrorKind) -> Error {
         self.0.kind = kind;
         self
     }
 
-    /// The same for a call about an address.
+    /// The same error with the address that the call was about.
     pub(crate) fn at(mut self, address: impl Into<Address>) -> Error {
         self.0.address = Some(address.into());
         self
     }
 
-    /// The same for a call that set a local address too.
+    /// The same error with the local address that the call asked for.
     pub(crate) fn with_local(mut self, address: impl Into<Address>) -> Error {
         self.0.local_address = Some(address.into());
         self
     }
 
-    /// The same for something that a peer did. Its text begins with the address.
+    /// The same error for something that a peer did. Its text begins with the peer's address.
     pub(crate) fn of_peer(mut self, address: &Address) -> Error {
         self.0.text = Some(format!("{address}: {self}").into());
         self.at(address.clone())
     }
 
-    /// The same for a name that was looked up.
+    /// The same error with the name that was looked up.
     pub(crate) fn of_host(mut self, host: &str) -> Error {
         self.0.host = Some(host.into());
         self
@@ -278,7 +285,7 @@ impl Error {
         this
     }
 
-    /// The source, if it is the program's own error and gives this one its text.
+    /// The source, if it is the program's own error and its text is shown as this error's text.
     fn own_source(&self) -> Option<&io::Error> {
         self.0.source.as_deref().filter(|_| self.0.syscall.is_none() && self.0.text.is_none())
     }
@@ -287,7 +294,7 @@ impl Error {
         self.0.cause == Some(cause)
     }
 
-    /// What the system would answer, for a call that is certain to fail and is not made.
+    /// The error that the system would return, for a call that would certainly fail and is therefore not made.
     pub(crate) fn coded(syscall: &'static str, kind: io::ErrorKind, code: &'static str) -> Error {
         let mut this = Error::new(kind, code);
         this.0.syscall = Some(syscall);
@@ -323,7 +330,8 @@ impl Error {
         Error::invalid("ERR_SOCKET_BAD_PORT", text)
     }
 
-    /// A look-up failed. It is `NotFound` only if the resolver's answer is known to mean that there is no such name.
+    /// A look-up failed. The kind is `NotFound` only if the resolver's answer certainly means that the name does not
+    /// exist.
     pub(crate) fn lookup(host: &str, error: io::Error) -> Error {
         let code = sys::lookup_code(&error);
         if code == "ENOTFOUND" {
@@ -350,7 +358,7 @@ impl Error {
         Error::led_by(first, &to, causes)
     }
 
-    /// Several addresses were tried until a deadline. The code is the deadline's, whatever failed before.
+    /// Several addresses were tried until a deadline passed. The code is the deadline's, whatever errors came before.
     pub(crate) fn aggregate_at_deadline(to: impl fmt::Display, causes: Vec<Error>) -> Error {
         Error::led_by(Error::call("connect", &io::ErrorKind::TimedOut.into()), &to, causes)
     }
@@ -398,7 +406,7 @@ impl fmt::Display for Error {
     }
 }
 
-/// Prints the text too, since a `main` that returns the error prints its `Debug`.
+/// `Debug` prints the text too, because a `main` that returns the error prints its `Debug`.
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
@@ -406,7 +414,7 @@ impl fmt::Debug for Error {
 }
 
 impl std::error::Error for Error {
-    /// The system's error, or the error that the program's own handler, hook or resolver returned.
+    /// Returns the system's error, or the error that the program's own handler, hook or resolver returned.
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         let source = &**self.0.source.as_ref()?;
         match source.get_ref() {
@@ -416,12 +424,12 @@ impl std::error::Error for Error {
     }
 }
 
-// The source may be any error. It is shown and not used otherwise.
+// The source may be any error. It is only shown.
 impl UnwindSafe for Error {}
 impl RefUnwindSafe for Error {}
 
 impl PartialEq for Error {
-    /// Whether code, operation and address are the same.
+    /// Whether code, operation and address are equal.
     fn eq(&self, other: &Error) -> bool {
         (self.code(), self.syscall(), self.address()) == (other.code(), other.syscall(), other.address())
     }
@@ -430,9 +438,9 @@ impl PartialEq for Error {
 impl Eq for Error {}
 
 impl From<Error> for io::Error {
-    /// An error of the same kind with this inside. An error that the library did not make comes out as it went in. If a
-    /// clone of it is kept, or a name or address is known beside it, it becomes the
-    /// [`source`](std::error::Error::source).
+    /// Makes an `io::Error` of the same kind with this error inside. If this error only wraps a foreign error, the
+    /// foreign error comes out unchanged. If another clone of it exists, or it has a host name or an address, it stays
+    /// wrapped and the foreign error is its [`source`](std::error::Error::source).
     fn from(mut error: Error) -> io::Error {
         if error.own_source().is_some() && error.0.host.is_none() && error.0.address.is_none() {
             match error.0.source.take().map(Arc::try_unwrap) {
@@ -445,7 +453,8 @@ impl From<Error> for io::Error {
 }
 
 impl From<io::Error> for Error {
-    /// The library's error inside, or else one with the whole as its source.
+    /// Takes out the library's error. If there is none inside, makes a new one with the whole `io::Error` as its
+    /// source.
     fn from(error: io::Error) -> Error {
         match error.downcast() {
             Ok(inside) => inside,
@@ -454,7 +463,7 @@ impl From<io::Error> for Error {
     }
 }
 
-/// libuv's words for a code. Node shows them for `listen` alone.
+/// libuv's words for a code. Node prints them only for `listen`.
 fn description(code: &str) -> &'static str {
     match code {
         "EACCES" => "permission denied",

@@ -1,15 +1,15 @@
 //! The pages of docs/, to read beside the documentation of each item.
 //!
 //! - New to sockets: [the lessons](lessons), twelve of them, from a first server to many machines.
-//! - New to landline: [the tour](tour), then [recipes], what is [asked for in std](wishes), and [each example beside
+//! - New to landline: [the tour](tour), then [recipes], what people [ask for in std](wishes), and [each example next to
 //!   plain std](twins).
-//! - Coming from elsewhere: from [Node](node), from [std's sockets](self::std), from [Go, tokio or Python](others). A
-//!   program that contains landline may rely on [these rules](embedding).
-//! - Looking up: [error codes, what blocks, fixed intervals](mod@reference), [defaults], [stability], [platforms],
-//!   [which function shows which idea](index).
-//! - Behind it: [the design](design), and [what was done to break it](reliability).
+//! - Coming from another library: [Node](node), [std's sockets](self::std), [Go, tokio or Python](others).
+//! - Building landline into a larger program: [what that program may rely on](embedding).
+//! - Looking something up: [error codes, what blocks, fixed intervals](mod@reference), [defaults], [stability],
+//!   [platforms], [which function shows which idea](index).
+//! - Behind it: [the design](design), and [how it was tested](reliability).
 //!
-//! No program has this module. rustdoc alone compiles it.
+//! This module exists only in the documentation. No program can use it.
 
 // links.md says where the pages' links lead here, and holds their pictures. Of two definitions of a link the first one
 // counts, so it stands before the page. The test docs::guide holds it.

@@ -1,6 +1,6 @@
 #![cfg_attr(all(doc, not(doctest)), doc = include_str!("guide/links.md"))]
-//! Node's `net` and `dgram` for Rust programs that block. TCP servers, clients and UDP sockets, one thread for each
-//! connection.
+//! Node's `net` and `dgram` for Rust programs that block: TCP servers, TCP clients and UDP sockets, with one thread for
+//! each connection.
 //!
 //! ```
 //! use landline::net::{Server, Socket};
@@ -17,9 +17,9 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 //!
-//! It is for servers and tools with up to some thousands of connections whose code should read from top to bottom. One
-//! connection is one function. If one connection at a time is enough, std alone will do. For tens of thousands of
-//! connections, or if most of them only wait, take mio or tokio. If your program is asynchronous already, take tokio.
+//! landline is for servers and tools with up to a few thousand connections. The code of one connection is one function,
+//! which reads from top to bottom. If one connection at a time is enough, use std alone. For tens of thousands of
+//! connections, or if most of them only wait, use mio or tokio. If your program is already asynchronous, use tokio.
 //!
 //! # Ways to use it
 //!
@@ -29,74 +29,83 @@
 //! | [`net::Socket`] | it is `Read` and `Write`; [`buffered`](net::Socket::buffered), [`pipe`](net::Socket::pipe), … | [`each`](net::Socket::each) | [`events`](net::Socket::events) |
 //! | [`dgram::Socket`] | [`recv`](dgram::Socket::recv), [`send_to`](dgram::Socket::send_to), [`send`](dgram::Socket::send) | [`each`](dgram::Socket::each) | [`events`](dgram::Socket::events) |
 //!
-//! Begin with the first column. `each` is a read loop that hands one event at a time to one closure. A server's `on`
-//! has one closure for each kind of event, in Node's words. In both columns you may block. The third column is for a
-//! program that already is a loop. [`channel`] has `select!`, and that loop must not block, see [`Events`].
+//! Begin with the first column. [`each`](net::Socket::each) runs a read loop that passes each event to one closure. A
+//! server's [`on`](net::Server::on) takes one closure for each kind of event, under Node's event names. The code in the
+//! first two columns may block. The third column is for a program that already has a main loop. That loop can wait for
+//! several channels with the `select!` of [`channel`]. It must not block on anything else, see [`Events`].
 //!
-//! Options come first and the call that makes the socket last: [`net::ServerOptions`], [`net::SocketOptions`],
-//! [`dgram::SocketOptions`]. The short calls [`Server::listen`](net::Server::listen),
-//! [`Socket::connect`](net::Socket::connect) and [`dgram::Socket::bind`] take the defaults. Where to listen, connect
-//! and send may be written in [many ways](Endpoint). The `report` hook gets a line for each thing that
-//! [happens](Report). A [`Cancel`] ends servers, sockets and connects from any thread.
+//! Set the options first. The last call on them makes the socket. See [`net::ServerOptions`], [`net::SocketOptions`]
+//! and [`dgram::SocketOptions`]. The short calls [`Server::listen`](net::Server::listen),
+//! [`Socket::connect`](net::Socket::connect) and [`dgram::Socket::bind`] use the default options. Every call that takes
+//! an address accepts it in [many forms](Endpoint). The `report` hook receives a [`Report`] of everything that happens.
+//! A [`Cancel`] closes servers and sockets and aborts connects, from any thread.
 //!
 //! # Threads
 //!
 //! ![Three clients are connected, each to a thread of its own. A fourth client finds the server full.][server.svg]
 //!
-//! A server has one thread for each open connection and a few that wait for the next client. The thread that accepts a
-//! client also serves it. Before it does, it makes sure that another thread is accepting. No connection changes
-//! threads, and a thread whose client has gone accepts again. The handler runs on its connection's thread, so blocking
-//! there delays no other connection. A second thread may write to a socket while the first one reads, by a reference or
-//! a clone. [`destroy`](net::Socket::destroy) and [`close`](net::Server::close), called on any thread, wake the threads
-//! that are blocked. [`serve`](net::Server::serve) returns when the server is closed and the last handler has returned,
-//! and no thread outlives it. [`shutdown`](net::Server::shutdown) gives the handlers a time to return and says how many
-//! did not.
+//! A server has one thread for each open connection, and a few threads that wait for the next client.
 //!
-//! The threads of all servers, event loops and outboxes of the process have a common ceiling. On Linux it is a quarter
-//! of what `vm.max_map_count` leaves beside the program's own memory mappings, less 1,000. Clients beyond it are
-//! refused.
+//! - The thread that accepts a client also serves it. Before the thread serves the client, it makes sure that another
+//!   thread is accepting.
+//! - A connection stays on one thread. When the connection has ended, its thread accepts again.
+//! - The handler runs on its connection's thread, so a handler that blocks delays no other connection.
+//! - While one thread reads from a socket, a second thread may write to it, through a reference or a clone.
+//! - [`destroy`](net::Socket::destroy) and [`close`](net::Server::close) may be called on any thread. They wake the
+//!   threads that are blocked on the socket or server.
+//! - [`serve`](net::Server::serve) returns when the server is closed and the last handler has returned. All of its
+//!   threads have ended by then.
+//! - [`shutdown`](net::Server::shutdown) waits a limited time for the handlers to return, and reports how many did not.
 //!
-//! A datagram socket has no thread but yours, unless you ask for [`events`](dgram::Socket::events), which start one.
-//! Any number of threads may receive from one socket.
+//! All servers, event loops and outboxes of the process share one limit of threads. On Linux the limit is a quarter of
+//! the free memory mappings, minus 1,000. The free memory mappings are `vm.max_map_count` minus those that the rest of
+//! the program uses. When the limit is reached, new clients are refused.
+//!
+//! A datagram socket uses only the threads that call it. The exception is [`events`](dgram::Socket::events), which
+//! starts one thread. Any number of threads may receive from one socket.
 //!
 //! # Features
 //!
-//! `channel` is on unless a program sets `default-features = false`. It adds the third column above, [`Events`] and
-//! [`channel`], which is the crate `crossbeam-channel` and part of the public interface. Without it that crate is not
-//! compiled. Nothing else differs.
+//! `channel` is on by default. Set `default-features = false` to turn it off. The feature adds the third column above,
+//! the type [`Events`], and the module [`channel`]. That module is the crate `crossbeam-channel`, which is part of
+//! landline's public interface. Without the feature, `crossbeam-channel` is not compiled and everything else stays the
+//! same.
 //!
 //! # What it does not do
 //!
-//! - No TLS, no HTTP, no framing but [lines](net::Buffered).
-//! - No async. Waiting for a socket takes a thread. A channel brings the events of many sockets to one thread, but each
-//!   connection still has its own.
-//! - It catches no signals and prints nothing. What happens goes to the `report` hook.
-//! - Built with `panic = "abort"`, a panic in a handler ends the process.
+//! - No TLS, no HTTP. The only framing is [lines](net::Buffered).
+//! - No async. A thread blocks for each open connection. A channel brings the events of many sockets to one thread, but
+//!   each connection still has a thread of its own.
+//! - It catches no signals and prints nothing. Events that a program may want to log go to the `report` hook.
+//! - In a program built with `panic = "abort"`, a panic in a handler ends the process.
 //!
 //! # Further reading
 //!
-//! These are the pages of docs/, in the module [`guide`].
+//! The module [`guide`] has the pages of docs/.
 //!
-//! - [The tour](guide::tour) shows every part in short and lists the examples.
-//! - [The lessons](guide::lessons) (in Chinese docs/zh/) teach sockets, from a first server to many machines.
-//! - [Design](guide::design) says why it is made as it is, [the index](guide::index) which function shows which idea,
-//!   [defaults](guide::defaults) every default, [reference](mod@guide::reference) every error code, what blocks, what
-//!   wakes it and every fixed interval, [stability](guide::stability) what is stable. docs/benchmarks.md has the speed
-//!   beside other libraries.
-//! - [Coming from Node](guide::node) lists each option, method and event of Node's, its name here and the test that
-//!   proves it. It says where and why landline differs, and has the programs of a Node tutorial with their
-//!   counterparts.
-//! - [Coming from std](guide::std) does the same for std's sockets, call by call, with the kinds of errors. [A short
-//!   table](guide::others) is for Go, tokio and Python. [Asked for in std](guide::wishes) has what people miss there.
-//! - [Recipes](guide::recipes) has TLS, WebSockets, JSON, a GUI, a pool, CONNECT, handlers that are not `Sync`, a
-//!   server for a test, logs, metrics and Ctrl+C, in few lines each. [Twins](guide::twins) has the examples beside plain
+//! - [The tour](guide::tour) shows every part briefly and lists the examples.
+//! - [The lessons](guide::lessons) teach sockets, from a first server to many machines. docs/zh/ has them in Chinese.
+//! - [Design](guide::design) gives the reasons for the design. [The index](guide::index) says which function shows
+//!   which idea.
+//! - [Defaults](guide::defaults) lists every default. [Reference](mod@guide::reference) lists every error code, every
+//!   call that blocks, what wakes it, and every fixed interval. [Stability](guide::stability) says which parts will not
+//!   change.
+//! - docs/benchmarks.md compares the speed with that of other libraries.
+//! - [Coming from Node](guide::node) lists each option, method and event of Node, with its name here and the test that
+//!   proves it. It also says where landline differs and why, and shows the programs of a Node tutorial next to their
+//!   landline versions.
+//! - [Coming from std](guide::std) lists each call of std's sockets with its name here, and the kinds of errors. [A
+//!   short table](guide::others) does this for Go, tokio and Python. [Asked for in std](guide::wishes) shows what
+//!   people miss in std.
+//! - [Recipes](guide::recipes) are short programs for TLS, WebSockets, JSON, a GUI, a pool, CONNECT, handlers that are
+//!   not `Sync`, a server in a test, logs, metrics and Ctrl+C. [Twins](guide::twins) shows the examples next to plain
 //!   std.
-//! - [Reliability](guide::reliability) lists what was done to break it, with loom, fuzzing, a stampede and 10,000
-//!   connections at once. It has a test for each of thirty known pitfalls.
+//! - [Reliability](guide::reliability) lists the tests that tried to break landline, such as loom, fuzzing, a thousand
+//!   hostile clients, and 10,000 connections at once. It has a test for each of thirty known pitfalls.
 //! - [Embedding](guide::embedding) says what a host program may rely on about signals, output, threads, globals and
 //!   unloading.
-//! - [Platforms](guide::platforms) lists what differs between systems. Linux is tested, Windows under Wine. Others have
-//!   been type-checked only.
+//! - [Platforms](guide::platforms) lists what differs between systems. The tests run on Linux, and under Wine for
+//!   Windows. On other systems landline has only been type-checked.
 //! - Each program in examples/ says what to type and what it prints.
 
 #![warn(clippy::print_stdout, clippy::print_stderr, clippy::unwrap_used)]
