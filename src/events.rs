@@ -1,4 +1,4 @@
-//! Events through one bounded channel. A thread in `each` feeds it.
+//! Events through one bounded channel. A thread that runs `each` sends them.
 
 use std::convert::Infallible;
 use std::panic::{RefUnwindSafe, UnwindSafe};
@@ -17,32 +17,34 @@ use crate::sync::poison::lock;
 use crate::sync::wait_queue::{Ticket, WaitQueue};
 use crate::thread::Running;
 
-/// The receiving end of a channel of events. It is made by the `events(n)` of a server or socket and by the
-/// [`incoming(n)`](crate::net::Server::incoming) of a server.
+/// The receiver of a channel of events. A server's or socket's `events(n)` makes it, and so does a server's
+/// [`incoming(n)`](crate::net::Server::incoming).
 ///
-/// It keeps the server or socket open. `for event in &events` iterates over it. [`receiver`](Events::receiver) lends it
-/// to the `select!` of [`landline::channel`](crate::channel). When the server or socket is closed and the last event
-/// was received, the channel is disconnected.
+/// While this exists, the server or socket stays open. `for event in &events` receives one event after the other.
+/// [`receiver`](Events::receiver) lends the receiver to the `select!` of [`landline::channel`](crate::channel). The
+/// channel is disconnected once the server or socket is closed and the last event has been received.
 ///
-/// At most `n` events wait in it. When it is full, the threads that read block, and so do the peers, so nothing is
-/// lost. The thread that receives must never block on them in turn. It writes through
-/// [`outbox`](crate::net::Socket::outbox), never by a blocking write, and ends the server or socket by
-/// [`begin_shutdown`](Events::begin_shutdown).
+/// The channel holds at most `n` events. While it is full, the threads that read from the sockets block, so the peers
+/// have to wait and nothing is lost. The thread that receives the events must never wait for those reading threads:
 ///
-/// Dropping it closes the server or socket, destroys its connections and waits for its threads. In a callback on one of
-/// these threads it does not wait. Events that are left are dropped. A clone of the receiver still gives those that had
-/// been sent. With [`incoming`](crate::net::Server::incoming), only the connections that are left in the channel are
-/// destroyed, and a clone of the receiver gives none.
+/// - It writes through [`outbox`](crate::net::Socket::outbox), never with a blocking write.
+/// - It stops the server or socket with [`begin_shutdown`](Events::begin_shutdown).
+///
+/// Dropping this closes the server or socket, destroys its connections and waits for its threads to end. A callback
+/// that runs on one of these threads may drop it too. That drop does not wait. The events still in the channel are
+/// dropped, unless a clone of the receiver exists. The clone still receives them. For
+/// [`incoming`](crate::net::Server::incoming), dropping this destroys only the connections that are still in the
+/// channel, and a clone of the receiver gets none of them.
 pub struct Events<T> {
     receiver: Receiver<T>,
     fed: Fed,
-    /// Called at the drop for each event that was not received, if dropping the event is not enough.
+    /// Called for each event that was not received when this is dropped, if dropping the event is not enough.
     discard: Option<fn(T)>,
 }
 
-/// What the receiving end knows of the feeding one.
+/// What the receiver knows about the sending side.
 struct Fed {
-    /// Dropped first. Threads that wait for room give up.
+    /// Dropped first. It makes the threads that wait for room stop waiting.
     stop: Option<Sender<Infallible>>,
     room: Arc<Room>,
     close: Box<dyn Fn() + Send + Sync>,
@@ -52,31 +54,32 @@ struct Fed {
     shutdowns: Mutex<Vec<Running>>,
 }
 
-/// What feeds a channel.
+/// What sends into a channel.
 pub(crate) struct Source {
-    /// The thread that feeds it.
+    /// The thread that sends.
     pub(crate) running: Running,
-    /// Ends what feeds it.
+    /// Closes the server or socket behind it.
     pub(crate) close: Box<dyn Fn() + Send + Sync>,
     pub(crate) begin_shutdown: Box<BeginShutdown>,
 }
 
-// The channel and the closures change what they hold by one atomic step or under a lock.
+// The channel and the closures change their contents in one atomic step or under a lock.
 impl<T> UnwindSafe for Events<T> {}
 impl<T> RefUnwindSafe for Events<T> {}
 
-/// Begins to end what feeds a channel. Returns the thread that does, if the channel has to wait for it.
+/// Begins to shut down the server or socket behind a channel. Returns the thread that does it, if the channel has to
+/// wait for that thread.
 pub(crate) type BeginShutdown = dyn Fn(Duration) -> io::Result<Option<Running>> + Send + Sync;
 
-/// Held open by the threads that send for one connection. When it is dropped, the thread that made it stops waiting for
-/// room.
+/// Held by the code that sends the events of one connection. When it is dropped, a thread that waits for room for these
+/// events stops waiting.
 pub(crate) struct CloseSignal {
     open: Option<Sender<Infallible>>,
     sender: Thread,
 }
 
 impl CloseSignal {
-    /// The signal for the calling thread, and the end that [`send`](Feed::send) watches.
+    /// Makes the signal for the calling thread, and the receiver that [`send`](Feed::send) watches.
     pub(crate) fn new() -> (CloseSignal, Over) {
         let (open, over) = bounded(0);
         (CloseSignal { open: Some(open), sender: thread::current() }, over)
@@ -90,34 +93,34 @@ impl Drop for CloseSignal {
     }
 }
 
-/// The sending end. The code that feeds a channel is compiled once and the channel's code where a program makes one, so
-/// a box stands between them.
+/// The sending side of a channel. The code that sends is compiled once, and the channel's code in each program that
+/// uses it. The box separates the two.
 pub(crate) struct Feed<T>(Box<SendTo<T>>);
 
 type SendTo<T> = dyn Fn(T, Option<&Over>) -> Sent + Send + Sync;
 
-/// It is disconnected to say that a thread should stop waiting.
+/// It is disconnected when a thread should stop waiting.
 pub(crate) type Over = Receiver<Infallible>;
 
-/// The receiving end will never get this event.
+/// The receiver is gone, so it will never get this event.
 pub(crate) struct Disconnected;
 
-/// Whether an event is in the channel.
+/// Whether an event went into the channel.
 pub(crate) type Sent = Result<(), Disconnected>;
 
-/// What threads that wait for room watch.
+/// What the threads that wait for room watch.
 struct Room {
     gone: Over,
     queue: WaitQueue<SENDING>,
 }
 
-/// How many of the threads that wait for room are in a `select!`. The others wait behind them.
+/// How many of the threads that wait for room are in a `select!`. The others queue behind them.
 const SENDING: usize = 2;
 
-/// The largest `n`. The channel allocates all of its room at once.
+/// The largest allowed `n`. The channel allocates all of its room at once.
 const MOST: usize = 1 << 20;
 
-/// A channel for at most `n` events. `feed` starts what feeds it.
+/// Makes a channel for at most `n` events. `feed` starts the thread that sends.
 pub(crate) fn channel<T: Send + 'static>(
     n: usize,
     feed: impl FnOnce(Feed<T>) -> io::Result<Source>,
@@ -130,7 +133,7 @@ pub(crate) fn channel<T: Send + 'static>(
 }
 
 impl<T> Events<T> {
-    /// Calls `discard` with what is left in the channel when this is dropped.
+    /// Sets a function that is called for each event left in the channel when this is dropped.
     pub(crate) fn discarded_by(mut self, discard: fn(T)) -> Events<T> {
         self.discard = Some(discard);
         self
@@ -139,41 +142,41 @@ impl<T> Events<T> {
     /// Waits for the next event.
     ///
     /// # Errors
-    /// What feeds the channel is closed, and the last event was taken.
+    /// `RecvError` once the server or socket is closed and the last event has been received.
     pub fn recv(&self) -> std::result::Result<T, RecvError> {
         self.receiver.recv()
     }
 
-    /// The next event, if there is one.
+    /// Returns the next event, without waiting.
     ///
     /// # Errors
-    /// There is none at this moment, or the errors of [`recv`](Events::recv).
+    /// `Empty` if there is no event now. `Disconnected` when [`recv`](Events::recv) would fail.
     pub fn try_recv(&self) -> std::result::Result<T, TryRecvError> {
         self.receiver.try_recv()
     }
 
-    /// Waits for the next event, for `time` at most.
+    /// Waits at most `time` for the next event.
     ///
     /// # Errors
-    /// None arrived in time, or the errors of [`recv`](Events::recv).
+    /// `Timeout` if no event arrived in time. `Disconnected` when [`recv`](Events::recv) would fail.
     pub fn recv_timeout(&self, time: Duration) -> std::result::Result<T, RecvTimeoutError> {
         self.receiver.recv_timeout(time)
     }
 
-    /// Blocks for each next event, until the last one was received.
+    /// Returns an iterator that blocks for each next event. It ends after the last event.
     pub fn iter(&self) -> channel::Iter<'_, T> {
         self.receiver.iter()
     }
 
-    /// Begins to end the server or socket, and returns at once. Keep receiving until the channel is disconnected.
-    /// Several servers and channels can end at the same time.
+    /// Begins to shut down the server or socket, and returns at once. Keep receiving until the channel is disconnected.
+    /// Several servers and sockets can be shutting down at the same time. What happens depends on the kind:
     ///
-    /// - For a server it is [`Server::begin_shutdown`](crate::net::Server::begin_shutdown).
-    /// - For a connection, reading ends. [`ShuttingDown`](crate::net::SocketEvent::ShuttingDown) comes after the data
-    ///   that had arrived. Answer it by [`outbox().end()`](crate::net::Outbox::end). A connection that is still open
-    ///   after `grace` is destroyed.
-    /// - A datagram socket has no peers to wait for, so it is closed at once. Datagrams that were not received are
-    ///   lost.
+    /// - A server does what [`Server::begin_shutdown`](crate::net::Server::begin_shutdown) does.
+    /// - A connection stops reading. After the data that had already arrived, the channel gets
+    ///   [`ShuttingDown`](crate::net::SocketEvent::ShuttingDown). Answer this event with
+    ///   [`outbox().end()`](crate::net::Outbox::end). If the connection is still open after `grace`, it is destroyed.
+    /// - A datagram socket has no connections to wait for, so it is closed at once. Datagrams that were not received
+    ///   are lost.
     ///
     /// ```
     /// use landline::net::{Server, ServerEvent, SocketEvent};
@@ -194,13 +197,14 @@ impl<T> Events<T> {
     /// ```
     ///
     /// # Errors
-    /// The thread that waits for the end cannot be started. Nothing has changed then.
+    /// The system's error if the thread that waits for the shutdown cannot be started. Nothing has changed in this
+    /// case.
     pub fn begin_shutdown(&self, grace: Duration) -> io::Result<()> {
         self.fed.begin_shutdown(grace)
     }
 
-    /// The channel's own receiver, for `select!` and for several threads. Each event goes to one of them. A clone does
-    /// not keep the server or socket open.
+    /// Returns the channel's own receiver, for `select!` and for several receiving threads. Each event goes to one
+    /// thread. A clone of the receiver does not keep the server or socket open.
     pub fn receiver(&self) -> &Receiver<T> {
         &self.receiver
     }
@@ -210,7 +214,7 @@ impl<'a, T> IntoIterator for &'a Events<T> {
     type Item = T;
     type IntoIter = channel::Iter<'a, T>;
 
-    /// As [`iter`](Events::iter).
+    /// Receives each event like [`iter`](Events::iter).
     fn into_iter(self) -> channel::Iter<'a, T> {
         self.iter()
     }
@@ -233,7 +237,8 @@ impl Fed {
         self.room.queue.wake_all();
         (self.close)();
         if let Some(running) = self.running.take() {
-            // Its result went through the channel. A thread that feeds the channel cannot wait for itself.
+            // Its result went through the channel. If this is a thread that sends into the channel, the join returns at
+            // once, because a thread cannot wait for itself.
             let _ = running.join();
         }
         for shutdown in mem::take(&mut *lock(&self.shutdowns)) {
@@ -258,19 +263,19 @@ impl<T> fmt::Debug for Events<T> {
 }
 
 impl<T> Feed<T> {
-    /// Sends. Waits for room until the receiver is gone or `over` is disconnected. The end of the receiver disconnects
-    /// `over` too.
+    /// Sends an event. While the channel is full, it blocks until there is room, the receiver is gone or `over` is
+    /// disconnected. Dropping the receiver disconnects `over` too.
     pub(crate) fn send(&self, event: T, over: Option<&Over>) -> Sent {
         (self.0)(event, over)
     }
 }
 
 fn send<T>(sender: &Sender<T>, room: &Room, mut event: T, over: Option<&Over>) -> Sent {
-    // First. An event must not get into a channel that was dropped, since it would never be answered.
+    // Checked first. An event that got into a dropped channel would never be answered.
     if is_over(&room.gone) {
         return Err(Disconnected);
     }
-    // Usually there is room and no thread waits for it. A `select!` would cost several times as much.
+    // Usually there is room and no other thread waits for it. A `select!` would cost several times as much.
     if room.queue.is_empty() {
         match sender.try_send(event) {
             Ok(()) => return Ok(()),
@@ -296,11 +301,11 @@ impl Room {
         Ok((stop, Arc::new(Room { gone, queue: WaitQueue::default() })))
     }
 
-    /// Waits for one of the places in a `select!`.
+    /// Waits until this thread may be in a `select!`.
     #[inline]
     fn enter(&self, over: &Over) -> Result<Ticket<'_>, Disconnected> {
         let front = self.queue.enter(Deadline::NEVER, || is_over(&self.gone) || is_over(over)).ok_or(Disconnected)?;
-        // Again, since `select!` takes any arm that is ready.
+        // Checked again, because `select!` may take any arm that is ready.
         if is_over(&self.gone) { Err(Disconnected) } else { Ok(front) }
     }
 }
