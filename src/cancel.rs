@@ -7,16 +7,16 @@ use crate::numbered::Numbered;
 use crate::sync::deadline::Deadline;
 use crate::sync::poison::{lock, wait};
 
-/// Cancels connects in progress, servers and sockets from another thread.
+/// Aborts connects and closes servers and sockets, from any thread.
 ///
-/// Give a clone to any number of options and keep one, by
+/// Pass a clone to the options of any number of servers and sockets, and keep one clone. The options are
 /// [`net::SocketOptions::cancel`](crate::net::SocketOptions::cancel),
-/// [`net::ServerOptions::cancel`](crate::net::ServerOptions::cancel) or
-/// [`dgram::SocketOptions::cancel`](crate::dgram::SocketOptions::cancel). [`cancel`](Cancel::cancel) ends them all,
-/// once and for good. What is made with it afterwards is ended at once.
+/// [`net::ServerOptions::cancel`](crate::net::ServerOptions::cancel) and
+/// [`dgram::SocketOptions::cancel`](crate::dgram::SocketOptions::cancel). A call to [`cancel`](Cancel::cancel) closes
+/// all of them. It cannot be undone. A socket that is made later with the same `Cancel` is closed at once.
 ///
-/// It keeps nothing open and nothing in memory. It forgets a server or socket that is closed, or whose last handle was
-/// dropped. Dropping every clone of it cancels nothing.
+/// A `Cancel` keeps no server or socket open and holds no memory of theirs. It forgets a server or socket once it is
+/// closed or its last handle is dropped. Dropping all clones of a `Cancel` cancels nothing.
 ///
 /// ```
 /// use landline::Cancel;
@@ -47,34 +47,38 @@ struct Shared {
 struct State {
     fired: bool,
     last: u64,
-    /// What ends each attached object, oldest first. Called without the lock.
+    /// The functions that close the attached objects, oldest first. They are called without the lock.
     calls: Numbered<Call>,
 }
 
 type Call = Box<dyn FnOnce() + Send>;
 
 impl Cancel {
-    /// A handle that has not been cancelled.
+    /// Makes a handle that is not cancelled.
     pub fn new() -> Cancel {
         Cancel::default()
     }
 
-    /// Ends everything that this was given to:
+    /// Closes or aborts everything that this handle was passed to:
     ///
     /// - A connect in progress fails with `ABORT_ERR`, `The operation was aborted`.
     /// - A connected socket is destroyed. Its blocked and later reads and writes fail with the same error.
-    ///   [`each`](crate::net::Socket::each) and channels get `Error` with it, then `Close { had_error: true }`.
-    /// - A server is closed as by [`Server::close`](crate::net::Server::close), and a datagram socket as by
-    ///   [`Socket::close`](crate::dgram::Socket::close), without an error. Connections that the server has accepted
-    ///   stay open.
+    ///   [`each`](crate::net::Socket::each) and channels get `Error` with this error, followed by `Close { had_error:
+    ///   true }`.
+    /// - A server is closed as [`Server::close`](crate::net::Server::close) does, and a datagram socket as
+    ///   [`Socket::close`](crate::dgram::Socket::close) does, both without an error. Connections that the server has
+    ///   accepted stay open.
     /// - Threads in [`wait_timeout`](Cancel::wait_timeout) wake.
     ///
-    /// It ends them one after the other, and blocks until each has noticed. On Linux that takes well below a
-    /// millisecond for a connect or a connection. Where the system cannot wake a connect(2), the call that started it
-    /// returns all the same. For a server and a datagram socket it takes as long as their `close` does. On Linux that
-    /// is usually well below a millisecond, up to 2 s for some adopted sockets that nothing wakes, and as long as the
-    /// `report` hook takes. It may be called on any thread and in callbacks, but not in a signal handler. Calling it
-    /// twice is harmless.
+    /// It may be called on any thread and in callbacks, but not in a signal handler. Calling it twice is harmless.
+    ///
+    /// It acts on one object after the other, and blocks until each has reacted:
+    ///
+    /// - A connect or a connection takes well below a millisecond on Linux. If the system cannot wake a connect(2),
+    ///   that connect still returns.
+    /// - A server or a datagram socket takes as long as its `close` does. On Linux that is usually well below a
+    ///   millisecond. It is up to 2 s for an adopted socket that cannot be woken. The time that the `report` hook takes
+    ///   comes on top.
     #[doc(alias = "abort")]
     pub fn cancel(&self) {
         let calls = {
@@ -88,15 +92,15 @@ impl Cancel {
         }
     }
 
-    /// Whether [`cancel`](Cancel::cancel) was called.
+    /// Returns whether [`cancel`](Cancel::cancel) was called.
     #[doc(alias = "aborted")]
     pub fn is_cancelled(&self) -> bool {
         lock(&self.0.state).fired
     }
 
-    /// Sleeps for `time`, or until [`cancel`](Cancel::cancel) is called. Returns whether it was called. It is for a
-    /// handler that sends something now and then and has to end with its server. Several threads may wait. A time too
-    /// long for the clock means no limit.
+    /// Sleeps for `time`, or until [`cancel`](Cancel::cancel) is called. Returns whether it was called. Use it in a
+    /// handler that sends something at intervals and must stop when its server is cancelled. Several threads may wait
+    /// at once. If `time` is too long for the clock, there is no time limit.
     ///
     /// ```
     /// use landline::Cancel;
@@ -131,8 +135,9 @@ impl Cancel {
         state.fired
     }
 
-    /// Has `call` called when this is cancelled, or at once if it was already. `call` should hold its object weakly.
-    /// The object should hold the result until it is closed, since dropping the result takes `call` back.
+    /// Calls `call` when this is cancelled, or now if it already is. `call` should hold only a weak reference to its
+    /// object. The object should keep the returned value until it is closed, because dropping that value removes
+    /// `call`.
     pub(crate) fn attach(&self, call: impl FnOnce() + Send + 'static) -> Attached {
         self.attach_boxed(Box::new(call))
     }
@@ -152,7 +157,7 @@ impl Cancel {
 
     /// The error of a cancelled call, Node's `AbortError`.
     pub(crate) fn error() -> Error {
-        // Not `Interrupted`, at which many loops try again.
+        // Not `Interrupted`, because many loops retry on that.
         Error::fixed(io::ErrorKind::ConnectionAborted, "ABORT_ERR", "The operation was aborted")
     }
 }
@@ -164,7 +169,7 @@ impl fmt::Debug for Cancel {
     }
 }
 
-/// Fires when it is dropped. As a last field it is dropped after the others.
+/// Cancels when it is dropped. A last field is dropped after the others.
 #[derive(Default)]
 pub(crate) struct FiredOnDrop(pub(crate) Cancel);
 
@@ -174,7 +179,7 @@ impl Drop for FiredOnDrop {
     }
 }
 
-/// What ends a connect before its time.
+/// What ends a connect early.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits<'a> {
     pub(crate) deadline: Deadline,
@@ -191,7 +196,7 @@ impl Limits<'_> {
     }
 }
 
-/// That something is attached to a [`Cancel`], until this is dropped.
+/// An attachment to a [`Cancel`]. Dropping it detaches.
 pub(crate) struct Attached {
     to: Weak<Shared>,
     key: u64,
@@ -201,7 +206,7 @@ impl Drop for Attached {
     fn drop(&mut self) {
         if let Some(shared) = self.to.upgrade() {
             let call = lock(&shared.state).calls.remove(self.key);
-            // Not under the lock, since dropping it may run code of the program's.
+            // Not dropped under the lock, because the drop may run the program's own code.
             drop(call);
         }
     }

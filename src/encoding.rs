@@ -4,7 +4,7 @@ use std::{fmt, io};
 
 use crate::error::Error;
 
-/// How bytes are written as text and read back. The encodings are Node's, under Node's names.
+/// How bytes are written as text and read back. The encodings and their names are Node's.
 ///
 /// ```
 /// use landline::Encoding;
@@ -17,8 +17,8 @@ use crate::error::Error;
 /// # Ok::<(), landline::Error>(())
 /// ```
 ///
-/// Node names the directions the other way round. `buffer.toString('hex')` is `Hex.encode`, and `Buffer.from(text,
-/// 'hex')` is `Hex.decode`. For text that arrives in pieces there is the [`Decoder`].
+/// Node names the two directions the other way round: its `buffer.toString('hex')` is `Hex.encode`, and its
+/// `Buffer.from(text, 'hex')` is `Hex.decode`. To decode text that arrives in pieces, use a [`Decoder`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 #[non_exhaustive]
 pub enum Encoding {
@@ -28,25 +28,27 @@ pub enum Encoding {
     /// UTF-16 with the low byte first. Also named `utf-16le`, `ucs2` and `ucs-2`.
     #[doc(alias = "ucs2")]
     Utf16le,
-    /// One byte for each of U+0000 to U+00FF. Also named `binary`.
+    /// One byte for each character from U+0000 to U+00FF. Also named `binary`.
     #[doc(alias = "binary")]
     Latin1,
-    /// One byte for each of U+0000 to U+007F.
+    /// One byte for each character from U+0000 to U+007F.
     Ascii,
     /// Two hexadecimal digits for each byte.
     Hex,
-    /// RFC 4648 section 4, with `+`, `/` and padding by `=`.
+    /// RFC 4648 section 4: with `+` and `/`, padded with `=`.
     Base64,
-    /// RFC 4648 section 5, with `-`, `_` and no padding.
+    /// RFC 4648 section 5: with `-` and `_`, without padding.
     Base64url,
 }
 
 impl Encoding {
     /// Turns bytes into text.
     ///
-    /// It never fails. Bytes that are invalid in the encoding are replaced as in Node. Invalid UTF-8, and half of a
-    /// UTF-16 surrogate pair, become U+FFFD. ASCII drops the highest bit of each byte. One thing differs from Node,
-    /// which drops an odd byte at the end of UTF-16. Here it becomes U+FFFD as well.
+    /// It never fails. Bytes that are invalid in the encoding are replaced like in Node:
+    ///
+    /// - Invalid UTF-8, and half of a UTF-16 surrogate pair, become U+FFFD.
+    /// - ASCII drops the highest bit of each byte.
+    /// - An odd byte at the end of UTF-16 becomes U+FFFD. Only here Node differs: it drops the byte.
     ///
     /// ```
     /// use landline::Encoding;
@@ -61,16 +63,16 @@ impl Encoding {
 
     /// Turns text into bytes.
     ///
-    /// Nothing is lost silently. Where Node skips a character, stops in the middle or keeps the low byte, this returns
-    /// an error that says where.
+    /// Nothing is lost silently. For a character that Node would skip, stop at or truncate to a byte, this returns an
+    /// error with the position.
     ///
-    /// | encoding | accepted | an error here, and what Node does |
-    /// |---|---|---|
-    /// | UTF-8, UTF-16 | every text | |
-    /// | Latin-1 | up to U+00FF | any other character, of which Node takes the low byte |
-    /// | ASCII | up to U+007F | any other character, of which Node takes the low byte |
-    /// | hex | digits of either case | any other character, or an odd digit, at which Node stops |
-    /// | base64, base64url | both alphabets, with or without `=`, with spaces and line ends | any other character, characters after `=`, and one digit too many, all of which Node skips |
+    /// | encoding | accepted | an error here | in Node |
+    /// |---|---|---|---|
+    /// | UTF-8, UTF-16 | every text | | |
+    /// | Latin-1 | up to U+00FF | any other character | Node keeps its low byte |
+    /// | ASCII | up to U+007F | any other character | Node keeps its low byte |
+    /// | hex | digits of either case | any other character; an odd digit at the end | Node stops there |
+    /// | base64, base64url | both alphabets, with or without `=`, with spaces and line ends | any other character; characters after `=`; one digit too many | Node skips them |
     ///
     /// ```
     /// use landline::Encoding;
@@ -103,7 +105,7 @@ impl Encoding {
         }
     }
 
-    /// [`encode`](Self::encode), without a copy if the bytes are the text.
+    /// Does the same as [`encode`](Self::encode), without a copy if the bytes already are the text.
     fn text(self, bytes: &[u8]) -> Cow<'_, str> {
         match self {
             Encoding::Utf8 => String::from_utf8_lossy(bytes),
@@ -170,7 +172,7 @@ impl Encoding {
                 (group, digits) = (0, 0);
             }
         }
-        // The bits that are left over in a last group of two or three digits are not part of any byte.
+        // In a last group of two or three digits, the bits left over belong to no byte.
         match digits {
             1 => return Err(self.half(last.1, last.0)),
             2 => bytes.push((group >> 4) as u8),
@@ -225,10 +227,10 @@ impl FromStr for Encoding {
     }
 }
 
-/// Makes text out of bytes that arrive in pieces. A character that is cut in two comes out whole, with the second
-/// piece.
+/// Makes text out of bytes that arrive in pieces. If a character is split between two pieces, it comes out whole with
+/// the second piece.
 ///
-/// All the texts together are what [`Encoding::encode`] makes of all the bytes together, however they were cut.
+/// The joined texts equal what [`Encoding::encode`] makes of all the bytes at once, wherever the bytes were split.
 ///
 /// ```
 /// use landline::{Decoder, Encoding};
@@ -248,19 +250,20 @@ pub struct Decoder {
 }
 
 impl Decoder {
-    /// A decoder that holds nothing.
+    /// Makes a decoder that holds no bytes.
     pub fn new(encoding: Encoding) -> Decoder {
         Decoder { encoding, held: Vec::new() }
     }
 
-    /// The encoding that it was made with.
+    /// Returns the encoding that the decoder was made with.
     pub fn encoding(&self) -> Encoding {
         self.encoding
     }
 
-    /// The text that these bytes complete. Incomplete characters are kept for the next call.
+    /// Returns the text that is complete with these bytes. The bytes of an incomplete character are kept for the next
+    /// call.
     ///
-    /// UTF-8 that was not cut is borrowed, not copied.
+    /// Valid UTF-8 that needs no bytes from an earlier call is borrowed, not copied.
     #[doc(alias = "write")]
     pub fn push<'a>(&mut self, bytes: &'a [u8]) -> Cow<'a, str> {
         if self.held.is_empty() {
@@ -274,15 +277,16 @@ impl Decoder {
         self.encoding.encode(joined).into()
     }
 
-    /// The text of the bytes that are left, after the last piece. It is U+FFFD for an incomplete character, or the last
-    /// digits of base64. Empty if no bytes are left. Afterwards the decoder is as new.
+    /// Returns the text of the remaining bytes, after the last piece. An incomplete character becomes U+FFFD, and
+    /// incomplete base64 becomes its last digits. The text is empty if no bytes remain. Afterwards the decoder can be
+    /// used again like a new one.
     #[doc(alias = "end")]
     pub fn finish(&mut self) -> String {
         self.encoding.encode(std::mem::take(&mut self.held))
     }
 }
 
-/// How many of the bytes, counted from the first, are complete characters or groups of digits.
+/// How many bytes at the beginning are complete characters or groups of digits.
 fn complete(encoding: Encoding, bytes: &[u8]) -> usize {
     match encoding {
         Encoding::Utf8 => complete_utf8(bytes),
@@ -300,14 +304,14 @@ fn complete(encoding: Encoding, bytes: &[u8]) -> usize {
 }
 
 fn complete_utf8(bytes: &[u8]) -> usize {
-    // A character has up to 4 bytes. All but the first are 0x80 to 0xBF. So an incomplete character begins in the last
-    // 3 bytes, at the last one that is not 0x80 to 0xBF.
+    // A character has up to 4 bytes, and all but the first are 0x80 to 0xBF. So an incomplete character begins in the
+    // last 3 bytes. It begins at the last byte that is not 0x80 to 0xBF.
     let tail = bytes.len().saturating_sub(3);
     let Some(start) = bytes[tail..].iter().rposition(|byte| !(0x80..=0xbf).contains(byte)) else {
         return bytes.len();
     };
     match std::str::from_utf8(&bytes[tail + start..]) {
-        // No length means that the bytes are valid so far and more have to come.
+        // `None` as the length means that the bytes are valid so far and that more must follow.
         Err(error) if error.error_len().is_none() => tail + start,
         _ => bytes.len(),
     }
@@ -333,7 +337,7 @@ fn hex(bytes: &[u8]) -> String {
     text
 }
 
-/// A character for each byte, after masking it.
+/// Makes one character of each byte, after masking the byte.
 fn characters(bytes: &[u8], mask: u8) -> String {
     let mut text = String::with_capacity(2 * bytes.len());
     for byte in bytes {

@@ -1,4 +1,4 @@
-//! A limit of connections that several servers and other code share.
+//! A limit on connections that several servers and other code share.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -7,13 +7,14 @@ use std::sync::Arc;
 use crate::report::RefusedBy;
 use crate::slots::{self, AddressSlot, Addresses, Denied, Slots};
 
-/// How many connections may be open at once, in all and from each address. Several servers can share it, and a program
-/// can count other things with it, such as the sessions of a datagram socket.
+/// A limit on how many connections may be open at once, in total and from each address. Several servers can share one
+/// limit. A program can also use it to count other things, such as the sessions of a datagram socket.
 ///
-/// A clone is the same limit. Give one to each server, by
+/// A clone is the same limit. Pass a clone to each server with
 /// [`ServerOptions::shared_limit`](crate::net::ServerOptions::shared_limit), and keep one. Each connection of these
-/// servers takes a slot, and gives it back before its client can see the end. [`try_acquire`](Limit::try_acquire) takes
-/// a slot for anything else. The count is exact. No more slots are ever taken than the limit allows.
+/// servers takes one slot, which is one of the limit's places. The slot is returned before the connection's client can
+/// see that the connection has ended. [`try_acquire`](Limit::try_acquire) takes a slot for anything else. The count is
+/// exact: the number of slots taken never exceeds the limit.
 ///
 /// ```
 /// use landline::Limit;
@@ -45,22 +46,23 @@ pub struct Limit {
 }
 
 impl Limit {
-    /// At most `max` slots in all. `None` is no limit in all, for a limit that counts [per address](Limit::per_address)
-    /// alone.
+    /// Makes a limit of `max` slots in total. `None` means no total limit, for a limit that only counts [per
+    /// address](Limit::per_address).
     pub fn new(max: impl Into<Option<usize>>) -> Limit {
         Limit { slots: Arc::new(Slots::new(max.into().unwrap_or(usize::MAX))), addresses: None }
     }
 
-    /// The same limit with at most `max` slots for each address. An address is one of IPv4, also if it is IPv4-mapped,
-    /// or the /64 of an IPv6 address, as in
-    /// [`max_connections_per_address`](crate::net::ServerOptions::max_connections_per_address). The handle that this
-    /// returns, and its clones, count addresses. Handles cloned before this call count only the total.
+    /// Returns the same limit, with at most `max` slots for each address in addition. An address is one IPv4 address,
+    /// even if it is written as IPv4-mapped, or the /64 of an IPv6 address.
+    /// [`max_connections_per_address`](crate::net::ServerOptions::max_connections_per_address) counts in the same way.
+    /// Only the returned handle and its clones count addresses. Handles that were cloned before this call count only
+    /// the total.
     pub fn per_address(self, max: usize) -> Limit {
         Limit { addresses: Some(Addresses::new(max)), ..self }
     }
 
-    /// Takes a slot for a client from that address. Dropping the [`Slot`] gives it back. `None` is for things without
-    /// an address, which count only toward the total. It does not block.
+    /// Takes a slot for a client from this address, without blocking. Dropping the [`Slot`] returns it. Pass `None` for
+    /// something without an address. It counts only toward the total.
     ///
     /// ```
     /// use landline::{Limit, dgram};
@@ -86,11 +88,12 @@ impl Limit {
     /// ```
     ///
     /// # Errors
-    /// [`RefusedBy::PerAddress`] if the address has as many slots as it may, [`RefusedBy::Full`] if all are taken.
+    /// [`RefusedBy::PerAddress`] if the address already has all of its slots. [`RefusedBy::Full`] if all slots are
+    /// taken.
     #[doc(alias = "try_take")]
     #[doc(alias = "acquire")]
     pub fn try_acquire(&self, from: impl Into<Option<IpAddr>>) -> Result<Slot, RefusedBy> {
-        // Before the slot. A client that is refused must not hold a slot even for a moment.
+        // Taken before the slot. A client that is rejected must not hold a slot even for a moment.
         let of_address = match (&self.addresses, from.into()) {
             (Some(addresses), Some(ip)) => Some(addresses.take(ip).ok_or(RefusedBy::PerAddress)?),
             _ => None,
@@ -101,19 +104,20 @@ impl Limit {
         }
     }
 
-    /// How many slots are taken at this instant, by every server that shares the limit and by everything else.
+    /// Returns how many slots are taken at this instant. It counts all servers that share the limit and everything
+    /// else.
     #[doc(alias = "available_permits")]
     pub fn in_use(&self) -> usize {
         self.slots.taken()
     }
 
-    /// How many slots there are in all.
+    /// Returns the total number of slots.
     pub fn max(&self) -> usize {
         self.slots.limit()
     }
 
-    /// Changes how many slots there are in all, from the next `try_acquire` or client on. Lowering it takes no slot
-    /// back. With 0 no slot is given out, and `None` is no limit.
+    /// Changes the total number of slots, starting with the next client or `try_acquire`. Slots already taken stay
+    /// taken. With 0 no slot is given out. `None` means no limit.
     pub fn set_max(&self, max: impl Into<Option<usize>>) {
         self.slots.set_limit(max.into().unwrap_or(usize::MAX));
     }
@@ -125,7 +129,7 @@ impl fmt::Debug for Limit {
     }
 }
 
-/// One taken slot of a [`Limit`]. Dropping it, on whatever path, gives it back.
+/// A taken slot of a [`Limit`]. Dropping it returns the slot.
 #[must_use = "dropping it gives the slot back"]
 #[doc(alias = "SemaphorePermit")]
 pub struct Slot {

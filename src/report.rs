@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::one_line::OneLine;
 use crate::sync::atomic_u64::AtomicU64;
 
-/// The number of a connection, unique in the process and never used again. Prints as `#17`.
+/// The number of a connection. It is unique in the process and never reused. It prints as `#17`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ConnectionId(pub(crate) u64);
 
@@ -20,7 +20,7 @@ impl ConnectionId {
         ConnectionId(LAST.fetch_add(1, Ordering::Relaxed) + 1)
     }
 
-    /// The number itself.
+    /// Returns the number.
     pub fn get(self) -> u64 {
         self.0
     }
@@ -36,13 +36,13 @@ impl fmt::Display for ConnectionId {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ConnectionInfo {
-    /// Its number.
+    /// The number of the connection.
     pub id: ConnectionId,
-    /// Our end.
+    /// The address on our side.
     pub local: Address,
-    /// The other end.
+    /// The address on the peer's side.
     pub remote: Address,
-    /// Whether a server of ours accepted it. Otherwise the program connected it, or took it over.
+    /// Whether a server of this program accepted the connection. If not, the program connected it or took it over.
     pub accepted: bool,
 }
 
@@ -53,32 +53,32 @@ impl fmt::Display for ConnectionInfo {
     }
 }
 
-/// Why a client was turned away.
+/// Why a server rejected a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum RefusedBy {
-    /// As many connections were open as the server allows.
+    /// The server already had as many connections as it allows.
     Full,
-    /// As many connections were open from its address as the server allows each.
+    /// The server already had as many connections from this client's address as it allows for each address.
     PerAddress,
     /// Its address is on the server's block list.
     Blocked,
-    /// The server's [filter](crate::net::ServerOptions::filter) said no, or panicked.
+    /// The server's [filter](crate::net::ServerOptions::filter) rejected the client, or panicked.
     Filtered,
-    /// No thread could be started to serve it.
+    /// No thread could be started to serve the client.
     NoThread,
-    /// The server was closing when the client arrived, or before its PROXY header did.
+    /// The server was closing when the client arrived, or when it was still waiting for the client's PROXY header.
     Closing,
-    /// It is not one of the [trusted](crate::net::ServerOptions::proxy_protocol) load balancers.
+    /// The client is not one of the [trusted](crate::net::ServerOptions::proxy_protocol) load balancers.
     Untrusted,
-    /// Its PROXY header was invalid, or the connection ended before it.
+    /// The client's PROXY header was invalid, or the connection ended before the header was complete.
     ProxyHeader,
-    /// Its PROXY header did not arrive [in time](crate::net::ServerOptions::proxy_timeout).
+    /// The client's PROXY header did not arrive [in time](crate::net::ServerOptions::proxy_timeout).
     ProxyTimeout,
 }
 
 impl RefusedBy {
-    /// All of them, in the order of the enum, which is that of the counts.
+    /// All of them in the order of the enum. The counts have the same order.
     pub(crate) const ALL: [RefusedBy; 9] = [
         RefusedBy::Full,
         RefusedBy::PerAddress,
@@ -91,8 +91,8 @@ impl RefusedBy {
         RefusedBy::ProxyTimeout,
     ];
 
-    /// Its text in a log, and whether such a client gets the goodbye of a full server. Clients that a list or filter
-    /// rejects, and load balancers that are untrusted or broken, are closed without it.
+    /// The text in a log, and whether such a client gets the goodbye of a full server. A client that a list or filter
+    /// rejects is closed without the goodbye. So is a load balancer that is untrusted or broken.
     fn text_and_goodbye(self) -> (&'static str, bool) {
         match self {
             RefusedBy::Full => ("full", true),
@@ -122,17 +122,17 @@ impl fmt::Display for RefusedBy {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Outcome {
-    /// In order. Its handler returned, both sides ended, or the last handle to it was dropped.
+    /// Normally. Its handler returned, both sides sent FIN, or the last handle to it was dropped.
     Finished,
-    /// By `destroy()`.
+    /// `destroy()` was called.
     Destroyed,
-    /// By `reset_and_destroy()`.
+    /// `reset_and_destroy()` was called.
     Reset,
-    /// By a `shutdown` whose time had passed.
+    /// A `shutdown` destroyed it because its time had passed.
     Forced,
-    /// By an error. A [`Report::Failed`] came before.
+    /// With an error. A [`Report::Failed`] came before.
     Failed,
-    /// By a panic in its handler. A [`Report::Panicked`] came before.
+    /// Its handler panicked. A [`Report::Panicked`] came before.
     Panicked,
 }
 
@@ -149,15 +149,17 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// What happened, for the `report` hook. The hook is called on the thread where it happens.
+/// Something that happened, for the `report` hook. The hook runs on the thread where it happened.
 ///
-/// Each prints as one line. Control characters in a text of a peer or a handler are escaped, as `\n` and `\u{1b}`.
-/// Lines about a datagram socket begin with `udp `. So `ServerOptions::new().report(|r| eprintln!("{r}"))` is a log,
-/// and a program that counts variants has metrics. Every connection is reported when it starts and exactly once as
-/// [`Ended`](Report::Ended). Without a hook nothing is formatted.
+/// Each report prints as one line, so `ServerOptions::new().report(|r| eprintln!("{r}"))` is a log. Control characters
+/// in a text that came from a peer or a handler are escaped, such as `\n` and `\u{1b}`. Lines about a datagram socket
+/// begin with `udp `. A program that counts the variants has metrics.
 ///
-/// The hook is never called under a lock of the library, so it may call anything. The thread that calls it waits for
-/// it. That thread may be the one that accepts.
+/// Every connection is reported when it starts, and exactly once as [`Ended`](Report::Ended). Without a hook no text is
+/// formatted.
+///
+/// The hook is never called while the library holds a lock, so the hook may call anything. The thread that calls the
+/// hook waits until the hook returns. It may be the thread that accepts clients.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Report {
@@ -166,34 +168,34 @@ pub enum Report {
     Accepted {
         /// The connection.
         connection: ConnectionInfo,
-        /// How many were open when it was admitted, this one included.
+        /// How many connections were open when it was admitted, including this one.
         open: usize,
     },
-    /// A client has looked up a name. There is none for IP addresses, which need no look-up.
+    /// A connecting client has looked up a name. There is no such report for an IP address, which needs no look-up.
     #[non_exhaustive]
     LookedUp {
         /// The name.
         host: String,
-        /// Its addresses, in the order of the answer.
+        /// Its addresses, in the order of the resolver's answer.
         addresses: Vec<Address>,
     },
-    /// A client begins to connect to an address, which may be one of several.
+    /// A client begins to connect to an address. It may be one of several.
     #[doc(alias = "connectionAttempt")]
     #[non_exhaustive]
     Attempt {
         /// The address.
         address: Address,
     },
-    /// Connecting to one address failed. If it is the only or the last one, the whole connect has failed.
+    /// Connecting to one address failed. If it was the only address or the last one, the whole connect failed.
     #[doc(alias = "connectionAttemptFailed")]
     #[non_exhaustive]
     AttemptFailed {
         /// The address.
         address: Address,
-        /// Why.
+        /// The error.
         error: Error,
     },
-    /// Connecting to one address took longer than the time it had.
+    /// Connecting to one address took longer than the time allowed for that address.
     #[doc(alias = "connectionAttemptTimeout")]
     #[non_exhaustive]
     AttemptTimedOut {
@@ -206,23 +208,23 @@ pub enum Report {
         /// The connection.
         connection: ConnectionInfo,
     },
-    /// A server turned a client away.
+    /// A server rejected a client.
     #[non_exhaustive]
     Refused {
-        /// The end the client connected to.
+        /// The address that the client connected to.
         local: Address,
-        /// The client.
+        /// The client's address.
         remote: Address,
-        /// Why.
+        /// Why the client was rejected.
         by: RefusedBy,
     },
-    /// A connection has ended. Its slot is free and its socket closed, unless it
-    /// [lingers](crate::net::ServerOptions::lingering_close) for a peer that still sends.
+    /// A connection has ended. Its slot is free. Its socket is closed, unless it
+    /// [lingers](crate::net::ServerOptions::lingering_close) because the peer is still sending.
     #[non_exhaustive]
     Ended {
         /// The connection.
         connection: ConnectionInfo,
-        /// How long it lasted.
+        /// How long the connection was open.
         after: Duration,
         /// Bytes read from it.
         read: u64,
@@ -231,37 +233,37 @@ pub enum Report {
         /// How it ended.
         outcome: Outcome,
     },
-    /// An error ended a connection. Without a connection, an error happened that did not end the socket.
+    /// An error ended a connection, or happened without closing the socket. In the second case `connection` is `None`.
     #[non_exhaustive]
     Failed {
-        /// The connection.
+        /// The connection that ended.
         connection: Option<ConnectionInfo>,
         /// The error.
         error: Error,
-        /// Whether it is about a datagram socket.
+        /// Whether the error is about a datagram socket.
         udp: bool,
     },
     /// A handler panicked.
     #[non_exhaustive]
     Panicked {
-        /// Its connection.
+        /// The handler's connection.
         connection: ConnectionInfo,
-        /// What it panicked with, where that is text.
+        /// The panic's message, if it is text.
         message: String,
     },
-    /// Accepting failed, usually because descriptors or memory ran out, and no other thread is accepting. It is retried
-    /// with growing pauses. Reported once until it works again.
+    /// Accepting failed, usually because descriptors or memory ran out, and no other thread is accepting. The server
+    /// tries again after pauses that grow. This is reported once, until accepting works again.
     #[non_exhaustive]
     AcceptPaused {
         /// The server.
         address: Address,
-        /// Why.
+        /// The error.
         error: Error,
         /// How long the first pause is.
         pause: Duration,
     },
-    /// All threads that might accept are in callbacks. The next client is accepted when one of them returns. Reported
-    /// once until no thread is in a callback.
+    /// Every thread that could accept is running a callback. The next client is accepted when one of the callbacks
+    /// returns. This is reported once, until no thread is in a callback.
     #[non_exhaustive]
     AcceptHeldUp {
         /// The server.
@@ -281,7 +283,8 @@ pub enum Report {
         /// Whether it is a datagram socket.
         udp: bool,
     },
-    /// A server is closed and its last connection has ended. Or a datagram socket is closed and no receiver holds it.
+    /// A server is closed and its last connection has ended, or a datagram socket is closed and no receiving thread
+    /// holds it.
     #[non_exhaustive]
     Closed {
         /// Its address.
@@ -292,18 +295,21 @@ pub enum Report {
 }
 
 impl Report {
-    /// Whether something went wrong that a program would log as a warning. These are failures:
+    /// Returns whether something went wrong that a program would log as a warning. These reports are failures:
     ///
     /// - [`AttemptFailed`](Report::AttemptFailed) and [`AttemptTimedOut`](Report::AttemptTimedOut). The connect may
-    ///   still succeed by another address.
+    ///   still succeed with a different address.
     /// - [`Failed`](Report::Failed) and [`Panicked`](Report::Panicked).
     /// - [`AcceptPaused`](Report::AcceptPaused) and [`AcceptHeldUp`](Report::AcceptHeldUp).
-    /// - [`Ended`](Report::Ended) by [`Outcome::Forced`]. A shutdown has destroyed the connection.
+    /// - [`Ended`](Report::Ended) with [`Outcome::Forced`]. A shutdown destroyed the connection.
     ///
-    /// The others are not. A [`Refused`](Report::Refused) client was turned away by a rule of the server's. If an error
-    /// was the cause, such as a thread that could not be started or an invalid PROXY header, `Failed` came before.
-    /// `Failed` also comes before an `Ended` by [`Outcome::Failed`], and `Panicked` before one by
-    /// [`Outcome::Panicked`].
+    /// All other reports are not failures. [`Refused`](Report::Refused) only means that a rule of the server rejected
+    /// the client. In these cases an error is reported separately, just before:
+    ///
+    /// - `Failed` comes before a `Refused` whose cause is a thread that could not be started, or an invalid PROXY
+    ///   header.
+    /// - `Failed` comes before an `Ended` with [`Outcome::Failed`].
+    /// - `Panicked` comes before an `Ended` with [`Outcome::Panicked`].
     pub fn is_failure(&self) -> bool {
         match self {
             Report::AttemptFailed { .. }
@@ -327,7 +333,7 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // It may have a text of a peer, a resolver or a handler in it.
+        // The report may contain a text from a peer, a resolver or a handler.
         let mut f = OneLine(f);
         match self {
             Report::Accepted { connection, open } => write!(f, "{connection} accepted, {open} open"),
@@ -360,7 +366,7 @@ impl fmt::Display for Report {
     }
 }
 
-/// What the lines of datagram sockets begin with. A server may have the same address.
+/// The prefix of a datagram socket's lines. A server may have the same address.
 fn protocol(udp: bool) -> &'static str {
     if udp { "udp " } else { "" }
 }
@@ -371,7 +377,7 @@ pub(crate) struct Reporter(Option<Arc<Hook>>);
 
 type Hook = dyn Fn(&Report) + Send + Sync;
 
-// A panic of the hook is caught where it is called.
+// A panic of the hook is caught where the hook is called.
 impl UnwindSafe for Reporter {}
 impl RefUnwindSafe for Reporter {}
 

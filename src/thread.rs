@@ -1,4 +1,4 @@
-//! Threads that are named, counted and given a large enough stack.
+//! Threads that have a name, are counted and have a large enough stack.
 
 use std::borrow::Cow;
 use std::panic::{RefUnwindSafe, UnwindSafe};
@@ -18,26 +18,26 @@ use crate::sys;
 /// Dropping it detaches the thread.
 #[must_use = "dropping it detaches the thread; join() waits for it and gives its result"]
 pub struct Running {
-    /// `None` once it was joined.
+    /// `None` once it has been joined.
     thread: Option<Thread>,
     end: Arc<End>,
-    /// The gate of what it serves.
+    /// The gate of the server or socket that the thread serves.
     gate: usize,
     close: Box<dyn Fn() + Send + Sync>,
 }
 
-// The closure changes what it holds by one atomic step or under a lock.
+// The closure changes what it holds in one atomic step or under a lock.
 impl UnwindSafe for Running {}
 impl RefUnwindSafe for Running {}
 
-/// Whether the work of a thread has ended. std's threads cannot be joined with a timeout.
+/// Whether a thread's work is done. std cannot join a thread with a timeout.
 #[derive(Default)]
 struct End {
     is_over: Mutex<bool>,
     ended: Condvar,
 }
 
-/// Signals the end of the work when it is dropped, also by a panic.
+/// Signals that the work is done when it is dropped, even if a panic drops it.
 struct AtWork(Arc<End>);
 
 impl Drop for AtWork {
@@ -48,7 +48,7 @@ impl Drop for AtWork {
 }
 
 impl End {
-    /// Waits for the end. Returns whether it came in time.
+    /// Waits until the work is done. Returns whether that was in time.
     fn wait(&self, until: Deadline) -> bool {
         let mut is_over = lock(&self.is_over);
         while !*is_over && !until.is_over() {
@@ -58,15 +58,15 @@ impl End {
     }
 }
 
-/// The smallest stack, in bytes. With less, printing a panic overflows it and ends the process.
+/// The smallest stack, in bytes. With a smaller one, printing a panic overflows it and ends the process.
 const SMALLEST_STACK: usize = 64 * 1024;
 
 /// The options of a server's or socket's threads.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ThreadOptions {
-    /// What their names begin with.
+    /// The prefix of their names.
     pub(crate) thread_name: Cow<'static, str>,
-    /// `None` is std's default.
+    /// `None` means std's default.
     pub(crate) stack_size: Option<usize>,
 }
 
@@ -84,7 +84,7 @@ impl ThreadOptions {
         *self == ThreadOptions::DEFAULT
     }
 
-    /// An error names an option that no thread can have.
+    /// Returns an error that names the option if no thread can be started with it.
     pub(crate) fn check(&self) -> crate::error::Result<()> {
         match self.stack_size {
             _ if self.thread_name.contains('\0') => {
@@ -100,7 +100,8 @@ impl ThreadOptions {
 }
 
 impl Running {
-    /// Starts a thread, as [`spawn`] does. `close` ends what it serves. `gate` is the number of that object's gate.
+    /// Starts a thread like [`spawn`]. `close` closes the server or socket that the thread serves, and `gate` is the
+    /// number of its gate.
     pub(crate) fn start(
         name: String,
         stack_size: Option<usize>,
@@ -127,26 +128,29 @@ impl Running {
         Ok(Running { thread: Some(thread), end, gate, close })
     }
 
-    /// Closes the server or socket, as [`Server::close`](crate::net::Server::close) does. It also works when no handle
-    /// to it is left.
+    /// Closes the server or socket that the thread serves, like [`Server::close`](crate::net::Server::close). It works
+    /// even if no other handle to the server or socket is left.
     pub fn close(&self) {
         (self.close)();
     }
 
     /// Blocks until the thread has ended, and returns its result. The thread ends when its server or socket is closed
-    /// and its handlers have returned.
+    /// and the handlers have returned.
     ///
     /// # Errors
-    /// What the thread's `serve` or `run` returned. If a callback panicked there, an error with the panic's message.
-    /// `ERR_WOULD_DEADLOCK`, at once, on the thread itself and in the handlers and callbacks that it waits for.
+    /// - The error that the thread's `serve` or `run` returned.
+    /// - If a callback panicked there, an error with the panic's message.
+    /// - `ERR_WOULD_DEADLOCK`, at once, if it is called on the thread itself, or in a handler or callback that the
+    ///   thread waits for.
     pub fn join(mut self) -> io::Result<()> {
         self.check_caller()?;
         self.join_thread()
     }
 
-    /// As [`join`](Running::join), for at most `time`. Returns `true` if the thread has ended without an error and
-    /// `false` if it is still running, after which it may be joined again. The thread's error is returned once. If
-    /// handlers left values in a `thread_local!` of the thread, it waits for their destructors on top of `time`.
+    /// Waits for the thread to end like [`join`](Running::join), but at most `time`. Returns `true` if the thread has
+    /// ended without an error. Returns `false` if the thread is still running, and may be called again. An error of the
+    /// thread is returned once. If handlers left values in a `thread_local!` of this thread, the call also waits for
+    /// their destructors, even beyond `time`.
     ///
     /// ```
     /// use landline::net::{Server, Socket};
@@ -164,7 +168,7 @@ impl Running {
     /// ```
     ///
     /// # Errors
-    /// The errors of `join`.
+    /// The errors of [`join`](Running::join).
     pub fn join_timeout(&mut self, time: Duration) -> io::Result<bool> {
         self.check_caller()?;
         if !self.end.wait(Deadline::after(time)) {
@@ -173,7 +177,7 @@ impl Running {
         self.join_thread().map(|()| true)
     }
 
-    /// An error if the thread waits for the caller.
+    /// Returns an error if the thread waits for the caller.
     fn check_caller(&self) -> io::Result<()> {
         let waits_for_caller = !self.is_finished() && !own(self.gate)?.is_empty();
         let is_caller = self.thread.as_ref().is_some_and(|thread| thread.thread().id() == thread::current().id());
@@ -193,7 +197,7 @@ impl Running {
         })
     }
 
-    /// Whether the thread has ended, so that [`join`](Running::join) would return at once.
+    /// Returns whether the thread has ended. If it has, [`join`](Running::join) returns at once.
     pub fn is_finished(&self) -> bool {
         self.thread.as_ref().is_none_or(JoinHandle::is_finished)
     }
@@ -208,17 +212,17 @@ pub(crate) fn panic_message(panic: &(dyn std::any::Any + Send)) -> &str {
         .unwrap_or("(no text)")
 }
 
-/// A thread of this library. It counts against the process's ceiling until it ends.
+/// A thread of this library. It counts toward the process's thread limit until it ends.
 pub(crate) type Thread = JoinHandle<io::Result<()>>;
 
-/// What a thread does. It is boxed, so that the code that starts a thread is compiled once.
+/// What a thread does. It is boxed so that the code that starts a thread is compiled only once.
 type Work<'a> = dyn FnOnce() -> io::Result<()> + Send + 'a;
 
-/// Starts a thread with a name. Without a stack size it has std's default.
+/// Starts a thread with a name. Without a stack size in the options, the thread gets std's default.
 ///
 /// # Errors
-/// `WouldBlock` if the process has as many threads of this library as it may. The system's error if it cannot start
-/// one.
+/// `WouldBlock` if the process already has as many threads of this library as allowed. The system's error if it cannot
+/// start a thread.
 pub(crate) fn spawn(
     name: String,
     stack_size: Option<usize>,
@@ -228,7 +232,7 @@ pub(crate) fn spawn(
     builder.spawn(holding(permit, Box::new(work))).map_err(failed)
 }
 
-/// As [`spawn`], with a thread that may borrow.
+/// Starts a thread like [`spawn`], but the thread may borrow.
 pub(crate) fn spawn_scoped<'scope>(
     scope: &'scope Scope<'scope, '_>,
     name: String,
@@ -261,7 +265,7 @@ fn failed(error: io::Error) -> io::Error {
     Error::call("spawn", &error).into()
 }
 
-/// Thread starts that fail, for `tests/storm`.
+/// Makes thread starts fail, for `tests/storm`.
 #[cfg(landline_inject)]
 mod inject {
     use std::io;
@@ -271,7 +275,8 @@ mod inject {
     static STARTS: AtomicU64 = AtomicU64::new(0);
     pub(super) static FAILED: AtomicU64 = AtomicU64::new(0);
 
-    /// Fails one start in `LANDLINE_INJECT_THREADS` as the system does with EAGAIN. Without the variable none fails.
+    /// Fails one of every `LANDLINE_INJECT_THREADS` thread starts with EAGAIN, as the system does. Without this
+    /// variable none fails.
     pub(super) fn maybe_fail() -> io::Result<()> {
         static ONE_IN: OnceLock<u64> = OnceLock::new();
         let one_in =
@@ -286,44 +291,44 @@ mod inject {
 
 #[cfg(landline_inject)]
 impl Running {
-    /// How many thread starts were made to fail.
+    /// How many thread starts have failed this way.
     #[doc(hidden)]
     pub fn injected() -> u64 {
         inject::FAILED.load(std::sync::atomic::Ordering::Relaxed)
     }
 }
 
-/// Permission for one of the threads the process may have, returned when dropped.
+/// Permission to have one of the process's threads. Dropping it returns the permission.
 #[derive(Debug)]
 struct ThreadPermit(());
 
-/// The threads of every server and socket of the process, since the limit is the process's.
+/// The threads of all servers and sockets of the process, because the system limits the process.
 static THREADS: Mutex<Threads> = Mutex::new(Threads { running: 0, ceiling: None, started: 0 });
 
 struct Threads {
     running: usize,
-    /// How many there may be, and when that was counted.
+    /// The limit, and when it was last computed.
     ceiling: Option<(usize, Instant)>,
-    /// How many were started since.
+    /// How many threads were started since then.
     started: usize,
 }
 
-/// After so many starts the ceiling is counted again, since the rest of the program may have taken memory mappings.
-/// With 10,000 mappings that takes some 40 ms.
+/// After this many starts the limit is computed again, because the rest of the program may have made memory mappings.
+/// With 10,000 mappings this takes about 40 ms.
 const STARTS_A_LOOK: usize = 500;
 
-/// How long a full ceiling is believed before it is counted again.
+/// After the limit is reached, how long it is trusted before it is computed again.
 const NO_ROOM: Duration = Duration::from_secs(1);
 
 impl Threads {
-    /// How many there may be.
+    /// The current limit.
     fn ceiling(&mut self) -> usize {
         let is_due = match self.ceiling {
             None => true,
             Some((ceiling, _)) if self.running < ceiling => self.started >= STARTS_A_LOOK,
             Some((_, looked)) => looked.elapsed() >= NO_ROOM,
         };
-        // If it cannot be counted, as without a free descriptor, the last number holds.
+        // If the limit cannot be computed, for example because no descriptor is free, the last value is used.
         if let Some(ceiling) = is_due.then(|| sys::thread_ceiling_now(self.running)).flatten() {
             (self.ceiling, self.started) = (Some((ceiling, Instant::now())), 0);
         }
