@@ -16,13 +16,17 @@ use crate::sys;
 
 impl SocketOptions {
     /// Makes the socket and binds it, bind(2). For port 0 the system chooses a free port. A bare port is bound on every
-    /// interface. A name is looked up, which blocks as long as the resolver does. Of a list, the first address that can
-    /// be bound is used.
+    /// interface. A name is looked up, which blocks as long as the resolver does. The addresses of a list are tried in
+    /// order, and the first that can be bound is used.
     ///
     /// # Errors
-    /// `EADDRINUSE` if another socket has the address, `EADDRNOTAVAIL` if this machine has no such address, `EACCES`
-    /// for a reserved port, `EINVAL` for an address of the other family, `ENOTFOUND` for an unknown name.
-    /// `ERR_OUT_OF_RANGE`, `ERR_INVALID_ARG_VALUE` and `ERR_SOCKET_BAD_BUFFER_SIZE` name an invalid option.
+    /// - `EADDRINUSE` if another socket has the address
+    /// - `EADDRNOTAVAIL` if this machine does not have the address
+    /// - `EACCES` for a reserved port
+    /// - `EINVAL` for an address of the other family
+    /// - `ENOTFOUND` for an unknown name
+    /// - `ERR_OUT_OF_RANGE`, `ERR_INVALID_ARG_VALUE` and `ERR_SOCKET_BAD_BUFFER_SIZE` for an invalid option, which the
+    ///   error names
     pub fn bind(&self, at: impl Into<Endpoint>) -> io::Result<Socket> {
         self.check()?;
         match at.into().target()? {
@@ -35,15 +39,15 @@ impl SocketOptions {
         }
     }
 
-    /// Takes over a socket that only this part of this program has. It may be a [`std::net::UdpSocket`], on Unix also
-    /// an `OwnedFd`. The result is a socket like one that [`bind`](Self::bind) makes. [Adopt](Self::adopt) a socket
-    /// that others have too, such as a service manager or a parent process.
+    /// Takes over a socket that no other code uses. It may be a [`std::net::UdpSocket`], or on Unix an `OwnedFd`. The
+    /// result is a socket like one that [`bind`](Self::bind) makes. If other code or another process also uses the
+    /// socket, such as a service manager or a parent process, [adopt](Self::adopt) it instead.
     ///
-    /// The socket is made blocking, without timeouts of its own, and close-on-exec, so that started programs do not get
-    /// it. It keeps its peer and its family. Only the options that were set are applied.
-    /// [`disconnect`](Socket::disconnect) is not possible.
+    /// The socket is made blocking, and its timeouts are removed. It is made close-on-exec, so that programs started
+    /// later do not get it. It keeps its peer and its family. Only those options are applied that were set.
+    /// [`disconnect`](Socket::disconnect) fails on it.
     ///
-    /// [`Socket::from`] does the same with the default options, and cannot fail.
+    /// [`Socket::from`] does the same with the default options and cannot fail.
     ///
     /// ```
     /// use landline::dgram::{Socket, SocketOptions};
@@ -58,8 +62,9 @@ impl SocketOptions {
     /// ```
     ///
     /// # Errors
-    /// `ERR_INVALID_FD_TYPE` if it is not a UDP socket, `ERR_INVALID_ARG_VALUE` if it is not bound, or not of the
-    /// family of the options. `ERR_OUT_OF_RANGE` and others name an invalid option.
+    /// - `ERR_INVALID_FD_TYPE` if it is not a UDP socket
+    /// - `ERR_INVALID_ARG_VALUE` if it is not bound, or is not of the options' family
+    /// - `ERR_OUT_OF_RANGE` and others for an invalid option, which the error names
     #[doc(alias = "from_std")]
     pub fn own(&self, socket: impl Into<sys::OwnedHandle>) -> io::Result<Socket> {
         let (socket, at) = self.given(socket.into())?;
@@ -68,31 +73,35 @@ impl SocketOptions {
         Ok(Socket::new(socket, at, self.clone(), Origin::Owned))
     }
 
-    /// Takes over a socket that others may still have, in this process or another, such as one from a service manager.
-    /// It may be a [`std::net::UdpSocket`], on Unix also an `OwnedFd`. If this program alone has it, [own](Self::own)
-    /// it instead. It keeps its family. Only the options that were set are applied.
+    /// Takes over a socket that others may still use, in this process or a different one, such as a socket from a
+    /// service manager. It may be a [`std::net::UdpSocket`], or on Unix an `OwnedFd`. If no other code uses it,
+    /// [own](Self::own) it instead. It keeps its family. Only those options are applied that were set. landline's
+    /// descriptor is made close-on-exec.
     ///
-    /// It is never shut down and never connected, since others may have it. [`connect`](Socket::connect) gives it a
-    /// peer that landline checks itself. [`close`](Socket::close) closes this descriptor alone. It wakes the receivers
-    /// by empty datagrams from this machine, a few of which the other owners may receive.
+    /// Because others may use the socket, landline never shuts it down and never connects it.
+    /// [`connect`](Socket::connect) only sets a peer that landline itself checks. [`close`](Socket::close) closes only
+    /// landline's descriptor. To wake the receivers, `close` sends empty datagrams from this machine to the socket.
+    /// Some of them may reach the other owners.
     ///
-    /// The datagrams are sent only if they are expected to reach this socket and no other. They are not expected to:
-    /// - if it has `SO_REUSEADDR` or `SO_REUSEPORT`, as systemd's sockets do, or is bound to a group
-    /// - if it came with a peer
-    /// - if it is bound to a device (`SO_BINDTODEVICE`), or to an address that this machine does not have
-    /// - if another network namespace made it, or /proc cannot be read
+    /// `close` sends these datagrams only if they are expected to reach this socket and no other. They are not expected
+    /// to do so in these cases:
+    /// - The socket has `SO_REUSEADDR` or `SO_REUSEPORT`, as systemd's sockets do, or is bound to a group.
+    /// - The socket already had a peer.
+    /// - The socket is bound to a device (`SO_BINDTODEVICE`), or to an address that this machine does not have.
+    /// - The socket was made in a different network namespace, or /proc cannot be read.
     ///
-    /// It has a receive timeout of 500 ms then, and `close` takes as long. The timeout belongs to the socket, so the
-    /// receives of other owners fail with `EAGAIN`. It stays set after `close`. Otherwise the timeout stays as it was,
-    /// except while [`recv_timeout`](Socket::recv_timeout) waits, and one more descriptor is open. The other settings
-    /// are shared too. No other owner should shut the socket down while it is in use, since std's receive cannot handle
-    /// that. If another owner makes it non-blocking, receivers poll it every 2 to 16 ms. Our descriptor is
-    /// close-on-exec.
+    /// In these cases the socket gets a receive timeout of 500 ms, and `close` takes up to that long. The other owners
+    /// share this timeout: their receives fail with `EAGAIN`, even after `close`. In all other cases the timeout
+    /// changes only while [`recv_timeout`](Socket::recv_timeout) waits, and landline holds one more descriptor.
+    ///
+    /// All other settings are shared with the other owners too. No other owner should shut the socket down while it is
+    /// in use, because std's receive cannot handle that. If another owner makes it non-blocking, receivers poll it
+    /// every 2 to 16 ms.
     ///
     /// # Errors
-    /// `ERR_INVALID_FD_TYPE` if it is not a UDP socket. `ERR_INVALID_ARG_VALUE` if it is not bound, is not of the
-    /// family of the options, or is in non-blocking mode. That mode is shared too, so it is not changed here. Call
-    /// `set_nonblocking(false)` first.
+    /// - `ERR_INVALID_FD_TYPE` if it is not a UDP socket
+    /// - `ERR_INVALID_ARG_VALUE` if it is not bound, is not of the options' family, or is in non-blocking mode.
+    ///   landline does not change that mode, because it is shared. Call `set_nonblocking(false)` first.
     #[doc(alias = "fd")]
     pub fn adopt(&self, socket: impl Into<sys::OwnedHandle>) -> io::Result<Socket> {
         let (socket, at) = self.given(socket.into())?;
@@ -106,12 +115,12 @@ impl SocketOptions {
         Ok(Socket::new(socket, at, self.clone(), Origin::Adopted))
     }
 
-    /// An existing UDP socket that is bound, with its address.
+    /// Checks that a given socket is a bound UDP socket, and returns it with its address.
     fn given(&self, socket: sys::OwnedHandle) -> Result<(socket2::Socket, SocketAddr)> {
         self.check()?;
         let socket = socket2::Socket::from(socket);
         let is = |kind| socket.r#type().is_ok_and(|known| known == kind);
-        // It fails if the descriptor is not a socket's.
+        // It fails if the descriptor is not a socket.
         let at = match socket.local_addr().ok().and_then(|at| at.as_socket()) {
             Some(at) if is(Type::DGRAM) && sys::is_udp(&socket) => at,
             at => {
@@ -130,20 +139,20 @@ impl SocketOptions {
         Ok((socket, at))
     }
 
-    /// A socket with these options, bound.
+    /// Makes a socket with these options and binds it.
     fn open(&self, at: SocketAddr) -> Result<UdpSocket> {
         let socket = self.prepare(at)?;
         self.bind_prepared(&socket, at)?;
         Ok(socket)
     }
 
-    /// A socket with the settings that must come before bind(2). Calls code of the program's.
+    /// Makes a socket with the settings that must come before bind(2). It calls the program's hook.
     pub(crate) fn prepare(&self, at: SocketAddr) -> Result<UdpSocket> {
         let failed = |error: io::Error| Error::call("bind", &error).at(at);
         let socket = socket2::Socket::new(Domain::for_address(at), Type::DGRAM, Some(Protocol::UDP)).map_err(failed)?;
         if at.is_ipv6() {
-            // Set explicitly, since systems have different defaults. OpenBSD has one behaviour only and rejects the
-            // option.
+            // Set explicitly, because the default differs between systems. OpenBSD has only one behaviour and rejects
+            // the option.
             match socket.set_only_v6(self.ipv6_only) {
                 Err(error) if self.ipv6_only => return Err(failed(error)),
                 _ => {}
@@ -163,14 +172,14 @@ impl SocketOptions {
             }
         }
         if self.send_buffer_size.is_none() && socket.send_buffer_size().is_ok_and(|size| size < SEND_BUFFER) {
-            // If it fails, the old size stays, and sends that are too large fail.
+            // If it fails, the old size stays. A send that is too large for it then fails.
             let _ = socket.set_send_buffer_size(SEND_BUFFER);
         }
         self.before_bind.run(&socket).map_err(|error| error.at(at))?;
         Ok(socket.into())
     }
 
-    /// Binds it, and applies the other options.
+    /// Binds the socket and applies the other options.
     pub(crate) fn bind_prepared(&self, socket: &UdpSocket, at: SocketAddr) -> Result<()> {
         SockRef::from(socket).bind(&at.into()).map_err(|error| Error::call("bind", &error).at(at))?;
         self.apply(socket, at.is_ipv6())
@@ -199,7 +208,7 @@ impl SocketOptions {
         Ok(())
     }
 
-    /// Binds to every interface. Without a family in the options it makes a socket of both families, or one of IPv4 if
+    /// Binds every interface. If the options name no family, it makes a socket of both families, or an IPv4 socket if
     /// the system has no socket that reaches both.
     fn bind_everywhere(&self, port: u16) -> Result<Socket> {
         let (v6, v4) = ((Ipv6Addr::UNSPECIFIED, port).into(), (Ipv4Addr::UNSPECIFIED, port).into());
@@ -207,7 +216,7 @@ impl SocketOptions {
             Some(Family::Ipv6) => self.bind_to(v6),
             Some(_) => self.bind_to(v4),
             None => match self.open(v6) {
-                // It prefers IPv4 for sending.
+                // Such a socket prefers IPv4 for sending.
                 Ok(socket) if udp::is_dual_stack(&socket) => {
                     SocketOptions { family: Some(Family::Ipv4), ..self.clone() }.made(socket)
                 }
@@ -227,7 +236,7 @@ impl SocketOptions {
         Ok(Socket::new(socket, local, self.clone(), Origin::Made))
     }
 
-    /// The address in the form of the options' family. An error if it is of the other family.
+    /// The address in the form of the options' family. An error if it belongs to the other family.
     fn of_family(&self, at: SocketAddr) -> Result<SocketAddr> {
         match (self.family, at.ip().to_canonical()) {
             (Some(Family::Ipv6), _) if at.is_ipv6() => Ok(at),
@@ -238,7 +247,8 @@ impl SocketOptions {
         }
     }
 
-    /// The addresses of a name, of the options' family, or else of IPv4 if it has any.
+    /// The addresses of a name, of the options' family. If the options name none: its IPv4 addresses, or the others if
+    /// it has none.
     fn look_up(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>> {
         match resolve(host, port, self.family.or((!has_zone(host)).then_some(Family::Ipv4))) {
             Err(error) if self.family.is_none() && error.kind() == io::ErrorKind::NotFound => {
@@ -250,8 +260,7 @@ impl SocketOptions {
 }
 
 impl From<UdpSocket> for Socket {
-    /// Takes over a socket of std's that this program alone has, as [`SocketOptions::own`] does with the default
-    /// options.
+    /// Takes over a std socket that no other code uses, like [`SocketOptions::own`] with the default options.
     fn from(socket: UdpSocket) -> Socket {
         let socket = alone(socket.into());
         let local = socket.local_addr().unwrap_or_else(|_| (Ipv4Addr::UNSPECIFIED, 0).into());
@@ -259,8 +268,8 @@ impl From<UdpSocket> for Socket {
     }
 }
 
-/// Makes a socket that this program alone has blocking, without timeouts, and close-on-exec. If that fails, the first
-/// receive or send will fail.
+/// Makes a socket that no other code uses blocking, without timeouts, and close-on-exec. If this fails, the first
+/// receive or send fails.
 fn alone(socket: socket2::Socket) -> UdpSocket {
     let _ = sys::close_on_exec(&socket);
     let _ = socket.set_nonblocking(false);

@@ -5,8 +5,8 @@ use crate::dgram::socket::Socket;
 use crate::events::{CloseSignal, Events, Feed, Source, channel};
 
 impl Socket {
-    /// Receives on a thread of its own, and sends each event into a channel that holds at most `n`. With 0 the thread
-    /// waits until each event is received. While the channel is full, datagrams wait in the [receive
+    /// Starts a thread that receives, and sends each event into a channel of at most `n` events. With `n` = 0 the
+    /// thread waits until each event is received. While the channel is full, datagrams wait in the [receive
     /// buffer](Socket::recv_buffer_size). Dropping the [`Events`] closes the socket. [`SocketEvent::Close`] is the last
     /// event.
     ///
@@ -30,8 +30,9 @@ impl Socket {
     /// ```
     ///
     /// # Errors
-    /// `ERR_SOCKET_DGRAM_NOT_RUNNING` if the socket is closed. `ERR_OUT_OF_RANGE` for more than 1,048,576 events. The
-    /// system's error if the thread cannot be started.
+    /// - `ERR_SOCKET_DGRAM_NOT_RUNNING` if the socket is closed
+    /// - `ERR_OUT_OF_RANGE` if `n` is more than 1,048,576
+    /// - the system's error if the thread cannot be started
     #[inline]
     pub fn events(&self, n: usize) -> io::Result<Events<SocketEvent>> {
         channel(n, |feed| self.feed(feed))
@@ -41,7 +42,7 @@ impl Socket {
         drop(self.open()?);
         let socket = self.clone();
         let running = self.start(move || {
-            // A thread that waits for room stops waiting when the socket is closed.
+            // A thread that waits for room in the channel stops waiting when the socket is closed.
             let (signal, closed) = CloseSignal::new();
             let _attached = socket.0.closing.attach(move || drop(signal));
             socket.each(|socket, event| {

@@ -20,25 +20,32 @@ use crate::sync::poison::{lock, write};
 use crate::sys;
 
 impl Socket {
-    /// Gives the socket a peer, connect(2). [`send`](Socket::send) sends to it. The system drops what comes from other
-    /// addresses.
+    /// Gives the socket a peer, connect(2). [`send`](Socket::send) sends to the peer. The system drops datagrams from
+    /// all other addresses.
     ///
-    /// In two cases the system is not asked, and landline drops what other addresses send. That takes up the receive
-    /// buffer until it is received, and there is no `ECONNREFUSED`. One case is an
-    /// [adopted](super::SocketOptions::adopt) socket, whose other owners would get the peer too. The other is a process
-    /// that may not bind the address again, since it has given up the right to a reserved port, and could not
-    /// [`disconnect`](Socket::disconnect).
+    /// In two cases connect(2) is not called, and landline itself drops the datagrams from other addresses:
     ///
-    /// It sends nothing, so it does not fail if no program listens there. After a send to such a peer, the next receive
-    /// or send returns `ECONNREFUSED`, once, and the socket stays usable. A name is looked up, which blocks as long as
-    /// the resolver does. Of a list, one address is used, as in [`send_to`](Socket::send_to).
-    /// [`address`](Socket::address) does not change, and a wildcard stays a wildcard.
+    /// - for an [adopted](super::SocketOptions::adopt) socket, because its other owners would get the peer too
+    /// - for a process that may not bind the address again, because it has given up the right to a reserved port. After
+    ///   connect(2) such a process could not [`disconnect`](Socket::disconnect).
+    ///
+    /// In these cases the datagrams from other addresses take up room in the receive buffer until they are dropped, and
+    /// there is no `ECONNREFUSED`.
+    ///
+    /// `connect` sends nothing, so it succeeds even if no program listens at the address. If one does not, then after a
+    /// send the next receive or send returns `ECONNREFUSED`, once. The socket stays usable.
+    ///
+    /// A name is looked up, which blocks as long as the resolver does. One address of a list is used, chosen as in
+    /// [`send_to`](Socket::send_to). [`address`](Socket::address) does not change, even for a wildcard.
     ///
     /// # Errors
-    /// `ERR_SOCKET_DGRAM_IS_CONNECTED` if it has a peer. [`disconnect`](Socket::disconnect) first.
-    /// `ERR_SOCKET_BAD_PORT` for port 0, `EINVAL` for an address of the other family, `ENOTFOUND` for an unknown name,
-    /// `ENETUNREACH` without a route, `ERR_IP_BLOCKED` for an address on the
-    /// [list](super::SocketOptions::send_block_list), `ERR_SOCKET_DGRAM_NOT_RUNNING` once closed.
+    /// - `ERR_SOCKET_DGRAM_IS_CONNECTED` if the socket has a peer. Call [`disconnect`](Socket::disconnect) first.
+    /// - `ERR_SOCKET_BAD_PORT` for port 0
+    /// - `EINVAL` for an address of the other family
+    /// - `ENOTFOUND` for an unknown name
+    /// - `ENETUNREACH` if there is no route
+    /// - `ERR_IP_BLOCKED` for an address on the [block list](super::SocketOptions::send_block_list)
+    /// - `ERR_SOCKET_DGRAM_NOT_RUNNING` once the socket is closed
     #[doc(alias = "connectSync")]
     pub fn connect(&self, to: impl Into<Endpoint>) -> io::Result<()> {
         let to = self.destination("connect", &to.into().0)?;
@@ -59,26 +66,30 @@ impl Socket {
     /// Removes the peer. The socket receives from all addresses again, at the same address and port. Blocked receivers
     /// stay blocked.
     ///
-    /// There is no safe call for it. So another socket replaces this one within some microseconds, on the same address,
-    /// with the same settings and groups. Datagrams that had arrived are kept and received first, in order, unless
-    /// there is another peer by then. They are kept up to the size of the receive buffer. Beyond it, after connecting
-    /// and disconnecting several times without receiving, they are [`lost`](Socket::lost).
+    /// There is no safe system call that removes a peer. So landline replaces the socket with a new one, within some
+    /// microseconds. The new socket has the same address, settings and groups. Datagrams that had already arrived are
+    /// kept and are received first, in order. They are dropped if the socket has a different peer by then. The kept
+    /// datagrams may take as much room as the receive buffer. More can collect if the socket connects and disconnects
+    /// several times without receiving. The excess is dropped and counted as [`lost`](Socket::lost).
     ///
-    /// These datagrams may be lost without being counted:
+    /// In these cases a datagram may be lost without being counted:
     /// - multicast that arrives during the replacement
-    /// - a [`send`](Socket::send) in another thread at that moment, although it returned `Ok`
-    /// - what arrives during the call, on systems where two sockets cannot have one address for a moment
+    /// - a [`send`](Socket::send) in another thread during the replacement, although it returned `Ok`
+    /// - any datagram that arrives during the call, on systems where two sockets cannot briefly have the same address
     ///
-    /// The port stays the same even if the system had chosen it. A plain connect(2) with `AF_UNSPEC` would give it up.
+    /// The port stays the same, even if the system chose it. A plain connect(2) with `AF_UNSPEC` would give up that
+    /// port.
     ///
     /// # Errors
-    /// `ERR_SOCKET_DGRAM_NOT_CONNECTED` if there is no peer. `ENOTSUP` for an [adopted](super::SocketOptions::adopt)
-    /// socket that came with its peer, since its other owners would stay connected and get what is sent to this one.
-    /// `ENOTSUP` too for an [owned](super::SocketOptions::own) one, since the settings that it came with are not known.
-    /// `EACCES` if the right to bind a reserved port was given up since [`connect`](Socket::connect). The socket keeps
-    /// its peer then. Give the right up before, or bind a new socket. `ERR_SOCKET_DGRAM_NOT_RUNNING` once closed. A
-    /// code of `bind` is a shortage, usually of descriptors, and nothing has changed. On systems where the old socket
-    /// must be closed first, another program can take the port in between. Then the socket is closed.
+    /// - `ERR_SOCKET_DGRAM_NOT_CONNECTED` if the socket has no peer
+    /// - `ENOTSUP` for an [adopted](super::SocketOptions::adopt) socket that already had a peer. Its other owners would
+    ///   stay connected and would get what is sent to this socket.
+    /// - `ENOTSUP` for an [owned](super::SocketOptions::own) socket, because its original settings are not known
+    /// - `EACCES` if the right to bind a reserved port was given up after [`connect`](Socket::connect). The socket
+    ///   keeps its peer. Give up the right before `connect`, or bind a new socket.
+    /// - `ERR_SOCKET_DGRAM_NOT_RUNNING` once the socket is closed
+    /// - An error of `bind` is a shortage, usually of descriptors. Nothing has changed. But on systems where the old
+    ///   socket must be closed first, a different program can take the port. In this case the socket is closed.
     pub fn disconnect(&self) -> io::Result<()> {
         let mut not_rejoined = Vec::new();
         let is_replaced = {
@@ -89,10 +100,10 @@ impl Socket {
             let setup = self.setup();
             (setup.options.clone(), setup.local)
         };
-        // It calls code of the program's, so it comes before any lock.
+        // It calls the program's hook, so it comes before any lock.
         let prepared = if is_replaced { options.prepare(local) } else { Err(not_connected()) };
         let done = self.replace(prepared, &mut not_rejoined);
-        // The hook is called now that no lock is held.
+        // The hook is called here, where no lock is held.
         for error in not_rejoined {
             self.0.reporter.tell(|| Report::Failed { connection: None, error, udp: true });
         }
@@ -106,20 +117,20 @@ impl Socket {
         }
     }
 
-    /// The peer of a connected socket.
+    /// Returns the peer of a connected socket.
     ///
     /// # Errors
-    /// `ERR_SOCKET_DGRAM_NOT_CONNECTED` if there is none, `ERR_SOCKET_DGRAM_NOT_RUNNING` once closed.
+    /// `ERR_SOCKET_DGRAM_NOT_CONNECTED` if there is no peer, `ERR_SOCKET_DGRAM_NOT_RUNNING` once the socket is closed.
     #[doc(alias = "peer_addr", alias = "remoteAddress")]
     pub fn remote_address(&self) -> io::Result<SocketAddr> {
         Ok(self.open()?.peer.get().map(canonical).ok_or_else(not_connected)?)
     }
 
-    /// `prepared` is the new socket, which is not bound yet.
+    /// Replaces the socket with `prepared`, a new socket that is not bound yet.
     fn replace(&self, prepared: Result<UdpSocket>, not_rejoined: &mut Vec<Error>) -> std::result::Result<(), Failed> {
         let inner = &*self.0;
         let setup = lock(&inner.setup);
-        // Held to the end. Sends and receives that begin now wait for the new socket.
+        // Held until the function returns. Sends and receives that begin now wait for the new socket.
         let mut slot = write(&inner.slot);
         let old = slot.open.clone().ok_or_else(|| Failed::AsBefore(not_running()))?;
         if !old.peer.exists() {
@@ -139,8 +150,8 @@ impl Socket {
                 return Err(Failed::AsBefore(error.clone()));
             }
         }
-        // From here on the peer's datagrams go to the new socket, and those of the old one can be counted. Without a
-        // waker the old one is connected to itself, and a send in progress may come back.
+        // From here on the peer's datagrams go to the new socket, so those of the old socket can be counted. Without a
+        // waker, the old socket is connected to itself, and a send in progress may come back to it.
         if old.waker().is_err() {
             let _ = old.socket.local_addr().and_then(|own| old.socket.connect(own));
         }
@@ -162,22 +173,22 @@ impl Socket {
     }
 }
 
-/// Whether this process may bind its address again, as `disconnect` has to after connect(2). It may not if it has given
-/// up the right to bind a reserved port. This binds no socket, since the address is in use.
+/// Whether this process may bind its address again, which `disconnect` must do after connect(2). It may not if it has
+/// given up the right to bind a reserved port. The address is in use, so this check binds no socket.
 fn may_bind_again(local: SocketAddr) -> bool {
     !UdpSocket::bind(local).is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
 }
 
-/// The state after a failure.
+/// The state of the socket after a failure.
 enum Failed {
     AsBefore(Error),
     Closed(Error),
 }
 
-/// Binds a second socket to the address of the first, with the current settings of the first.
+/// Binds a second socket to the address of the first, with the first socket's current settings.
 fn bind_beside(old: &UdpSocket, new: &UdpSocket, setup: &Setup) -> Result<()> {
     let share = |socket: &UdpSocket, share| {
-        // If this fails, so will bind.
+        // If this fails, bind fails too.
         let _ = sys::share_address(&SockRef::from(socket), share);
     };
     if setup.options.reuse_address {
@@ -193,7 +204,7 @@ fn bind_beside(old: &UdpSocket, new: &UdpSocket, setup: &Setup) -> Result<()> {
     bound
 }
 
-/// Takes out the datagrams that have arrived. Returns how many did not fit.
+/// Takes out the datagrams that have arrived. Returns how many of them there was no room for.
 fn drain(socket: &UdpSocket, carried_over: &CarriedOver) -> u64 {
     let mut thrown_away = 0;
     let mut buffer = vec![0; MAX_DATAGRAM];
@@ -204,7 +215,7 @@ fn drain(socket: &UdpSocket, carried_over: &CarriedOver) -> u64 {
     loop {
         match socket.recv_from(&mut buffer) {
             Ok((size, from)) => thrown_away += u64::from(!carried_over.push(&buffer[..size], from, limit)),
-            // The peer has closed its socket. Datagrams may stand behind this error.
+            // The peer has closed its socket. There may be datagrams in the queue after this error.
             Err(error) => match error.kind() {
                 io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted => {}
                 _ => return thrown_away,

@@ -9,17 +9,17 @@ use crate::thread::{Running, ThreadOptions};
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum SocketEvent<D = Vec<u8>> {
-    /// A datagram has arrived. It is whole and may be empty.
+    /// A datagram has arrived. It is complete and may be empty.
     Message(D, RemoteInfo),
-    /// Receiving has failed, and continues. A connected socket gets `recvmsg ECONNREFUSED` if no program was listening
+    /// A receive failed. The loop continues. A connected socket gets `recvmsg ECONNREFUSED` if no program was listening
     /// for a datagram that it sent.
     Error(Error),
-    /// The socket is closed. It is the last event of every loop.
+    /// The socket is closed. This is the last event of every loop.
     Close,
 }
 
 impl SocketEvent<&[u8]> {
-    /// The same event with its own copy of the bytes.
+    /// Returns the same event with its own copy of the bytes.
     pub fn into_owned(self) -> SocketEvent {
         match self {
             SocketEvent::Message(bytes, from) => SocketEvent::Message(bytes.to_vec(), from),
@@ -30,12 +30,13 @@ impl SocketEvent<&[u8]> {
 }
 
 impl Socket {
-    /// Receives on this thread until the socket is closed, and hands each event to the closure.
+    /// Receives on this thread until the socket is closed, and passes each event to the closure.
     ///
-    /// A loop has a buffer of 65,535 bytes, so no datagram is truncated. Several loops may run at once. Each datagram
-    /// goes to one of them, and [`SocketEvent::Close`] to all. The closure may do anything. It may send, change
-    /// options, or close the socket, which ends this loop after the closure has returned. While it runs, datagrams wait
-    /// in the [receive buffer](Socket::recv_buffer_size), and are [lost](Socket::lost) when that is full.
+    /// The loop has a buffer of 65,535 bytes, so no datagram is truncated. Several loops may run at once. Each datagram
+    /// goes to one of them, and [`SocketEvent::Close`] goes to all. The closure may send, change options, or do
+    /// anything else. It may also close the socket, which ends this loop after the closure has returned. While the
+    /// closure runs, datagrams wait in the [receive buffer](Socket::recv_buffer_size). When the buffer is full, further
+    /// datagrams are [lost](Socket::lost).
     ///
     /// ```
     /// use landline::dgram::{Socket, SocketEvent};
@@ -61,10 +62,13 @@ impl Socket {
     /// ```
     ///
     /// # Errors
-    /// The first error that the closure returns. It ends the loop and closes the socket. Other loops of the socket end
-    /// with `Ok`. The closure still gets its [`SocketEvent::Close`]. A closure that panics closes the socket too. An
-    /// error of receiving does not end the loop. The closure gets each as an event. If they follow each other
-    /// closely, a growing pause comes before each.
+    /// - The first error that the closure returns. It ends the loop and closes the socket. The closure still gets its
+    ///   [`SocketEvent::Close`]. The other loops of the socket return `Ok`.
+    /// - A failed receive does not end the loop. The closure gets the error as an event. If errors follow each other
+    ///   closely, the loop pauses before each one, for longer each time.
+    ///
+    /// # Panics
+    /// If the closure panics, the socket is closed too.
     pub fn each<F>(&self, mut f: F) -> io::Result<()>
     where
         F: FnMut(&Socket, SocketEvent<&[u8]>) -> io::Result<()>,
@@ -86,7 +90,7 @@ impl Socket {
     }
 }
 
-/// Closes the socket when the loop ends, also by a panic, since nothing would receive any more.
+/// Closes the socket when the loop ends, even if a panic ends it, because nothing would receive any more.
 struct CloseAtEnd<'a>(&'a Socket);
 
 impl Drop for CloseAtEnd<'_> {

@@ -1,4 +1,4 @@
-//! Network interfaces, by address, number or name.
+//! Network interfaces, identified by address, number or name.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
@@ -6,9 +6,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use crate::error::{Error, Result};
 use crate::sys;
 
-/// The network interface of a multicast call, by one of its addresses, by its number or by its name.
+/// The network interface of a multicast call, given as one of its addresses, its number or its name.
 ///
-/// Every call that takes `impl Into<Interface>` takes an [`IpAddr`] or one of its forms, a `u32`, or a text such as
+/// Every call that takes `impl Into<Interface>` accepts an [`IpAddr`] or one of its forms, a `u32`, or a text such as
 /// `"127.0.0.1"`, `"eth0"` or Node's `"::%eth0"`.
 ///
 /// ```
@@ -31,7 +31,7 @@ enum Kind {
 }
 
 impl Interface {
-    /// The system chooses, usually the interface of the default route.
+    /// Lets the system choose. It usually chooses the interface of the default route.
     pub const ANY: Interface = Interface(Kind::Any);
 
     /// The interface with this address. The unspecified address is [`ANY`](Interface::ANY).
@@ -53,7 +53,7 @@ impl Interface {
         Interface(Kind::Name(name.into()))
     }
 
-    /// For those of IPv4's calls that take an address alone.
+    /// For IPv4 calls that take only an address.
     pub(crate) fn v4(&self) -> Result<Ipv4Addr, NoInterface> {
         match self.number()? {
             None => self.v4_address(),
@@ -73,7 +73,7 @@ impl Interface {
         }
     }
 
-    /// Its address, if it was not given by number or name.
+    /// Its address, if it was not given as a number or name.
     pub(crate) fn v4_address(&self) -> Result<Ipv4Addr, NoInterface> {
         match &self.0 {
             Kind::Any => Ok(Ipv4Addr::UNSPECIFIED),
@@ -82,7 +82,7 @@ impl Interface {
         }
     }
 
-    /// For IPv4's calls on a socket that sends by IPv6 too. An IPv6 address names the interface for both.
+    /// For IPv4 calls on a socket that also sends over IPv6. An IPv6 address identifies the interface for both.
     pub(crate) fn v4_beside_v6(&self) -> Result<Ipv4Addr, NoInterface> {
         match &self.0 {
             Kind::Address(IpAddr::V6(_)) => sys::multicast_interface_v4(self.v6()?, None).ok_or(NoInterface::Unknown),
@@ -90,7 +90,7 @@ impl Interface {
         }
     }
 
-    /// For IPv6's calls, which take a number.
+    /// For IPv6 calls, which take a number.
     pub(crate) fn v6(&self) -> Result<u32, NoInterface> {
         match &self.0 {
             Kind::Any => Ok(0),
@@ -102,7 +102,7 @@ impl Interface {
     }
 }
 
-/// The resolver knows the numbers of interfaces, since the zone of an address needs them.
+/// The resolver knows the numbers of interfaces, because an address's zone contains one.
 fn index_of(name: &str) -> Result<u32, NoInterface> {
     let found = (&*format!("fe80::1%{name}"), 0).to_socket_addrs().map_err(|_| NoInterface::Unknown)?;
     let mut zones = found.filter_map(|at| match at {
@@ -114,7 +114,7 @@ fn index_of(name: &str) -> Result<u32, NoInterface> {
 
 pub(crate) enum NoInterface {
     Unknown,
-    /// Of the other family.
+    /// It is of the other family.
     Invalid,
 }
 
@@ -179,7 +179,7 @@ impl From<Ipv6Addr> for Interface {
     }
 }
 
-/// A group the socket is in.
+/// A group that the socket has joined.
 #[derive(PartialEq, Eq)]
 pub(crate) struct Membership {
     pub(crate) group: IpAddr,
@@ -188,7 +188,7 @@ pub(crate) struct Membership {
 }
 
 impl Membership {
-    /// IPv4 addresses in IPv6's form are IPv4 addresses.
+    /// An IPv4-mapped address becomes IPv4.
     pub(crate) fn new(group: &str, source: Option<&str>, interface: Interface) -> Result<Membership> {
         let ip = |text: &str, name| match text.parse::<IpAddr>() {
             Ok(ip) => Ok(ip.to_canonical()),

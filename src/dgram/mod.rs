@@ -1,8 +1,10 @@
-//! UDP sockets that block, after Node's `dgram`.
+//! UDP sockets that block, modelled on Node's `dgram`.
 //!
-//! A [`Socket`] is always bound, so no call can find it unbound. A client binds port 0. There are three ways to
-//! receive, which are [blocking calls](Socket::recv), [events](Socket::each) on the thread that receives, and a
-//! [channel](Socket::events).
+//! A [`Socket`] is always bound to an address. A client binds port 0. There are three ways to receive:
+//!
+//! - [blocking calls](Socket::recv)
+//! - [events](Socket::each), handled on the thread that receives
+//! - a [channel](Socket::events)
 //!
 //! ```
 //! use landline::dgram::Socket;
@@ -27,18 +29,18 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 //!
-//! Each datagram is one message and arrives whole. It may be empty. If a buffer is too small for it, the receiver can
-//! see that. Datagrams may be lost, on the way or because the receiver is too slow. [`Socket::lost`] counts those that
-//! the receiver was too slow for.
+//! Each datagram is one message and arrives whole. It may be empty. If a buffer is too small for a datagram, the
+//! receiver can [see](RemoteInfo::is_truncated) that the rest is missing. Datagrams may be lost, on the network or
+//! because the receiver is too slow. [`Socket::lost`] counts those lost because the receiver was too slow.
 //!
 //! # One socket, several threads
-//! A [`Socket`] is a handle, and its clones are the same socket. Any number of threads may receive and send at once.
-//! Each datagram goes to one receiver. [`close`](Socket::close) wakes all of them.
+//! A [`Socket`] is a handle, and its clones are the same socket. Any number of threads may receive and send at the same
+//! time. Each datagram goes to one receiver. [`close`](Socket::close) wakes all receivers.
 //!
-//! # Two addresses, one machine
-//! A socket bound to a wildcard (`0.0.0.0`, `::`) answers from the address that the system chooses. On a machine with
-//! several addresses that may be another one than the request was sent to. If that matters, bind one socket to each
-//! address.
+//! # A machine with several addresses
+//! A socket bound to a wildcard (`0.0.0.0`, `::`) sends from the address that the system chooses. On a machine with
+//! several addresses, an answer may therefore come from a different address than the one that the request was sent to.
+//! If that matters, bind one socket to each address.
 
 mod bind;
 #[cfg(feature = "channel")]

@@ -11,11 +11,11 @@ use crate::sys;
 
 impl Socket {
     /// Joins a multicast group on an interface, to receive what is sent to the group there. It is `IP_ADD_MEMBERSHIP`
-    /// or `IPV6_JOIN_GROUP`. The socket must be bound to the port that is sent to, and to a wildcard or the group's
-    /// address. On Linux it also receives what comes for other groups that another socket of this machine has joined.
-    /// The system announces members to routers, so joining is visible outside.
+    /// or `IPV6_JOIN_GROUP`. The socket must be bound to the port that senders use, and to a wildcard or the group's
+    /// address. On Linux the socket also receives the datagrams of other groups that another socket of this machine has
+    /// joined. The system announces members to routers, so joining is visible on the network.
     ///
-    /// The group is an [`IpAddr`] or its text.
+    /// The group is an [`IpAddr`] or the text of one.
     ///
     /// ```
     /// use landline::dgram::SocketOptions;
@@ -31,33 +31,35 @@ impl Socket {
     /// ```
     ///
     /// # Errors
-    /// `EINVAL` if it is not a group or is one of the other family, `ENODEV` if there is no such interface,
-    /// `EADDRINUSE` if it is joined already, `ERR_INVALID_IP_ADDRESS` for a text that is not an IP address,
-    /// `ERR_SOCKET_DGRAM_NOT_RUNNING` once closed.
+    /// - `EINVAL` if the address is not a group, or is of the other family
+    /// - `ENODEV` if there is no such interface
+    /// - `EADDRINUSE` if the socket has already joined the group
+    /// - `ERR_INVALID_IP_ADDRESS` for a text that is not an IP address
+    /// - `ERR_SOCKET_DGRAM_NOT_RUNNING` once the socket is closed
     #[doc(alias = "addMembership", alias = "join_multicast_v4", alias = "join_multicast_v6")]
     pub fn join_multicast(&self, group: impl ToString, interface: impl Into<Interface>) -> io::Result<()> {
         self.change_membership("addMembership", true, Membership::new(&group.to_string(), None, interface.into())?)
     }
 
-    /// Leaves a group, by `IP_DROP_MEMBERSHIP` or `IPV6_LEAVE_GROUP`.
+    /// Leaves a group, `IP_DROP_MEMBERSHIP` or `IPV6_LEAVE_GROUP`. The interface may be named in a different form than
+    /// in the join.
     ///
     /// # Errors
-    /// `EADDRNOTAVAIL` if it is not joined. Otherwise those of [`join_multicast`](Socket::join_multicast). The
-    /// interface may be given in another form than when it was joined.
+    /// `EADDRNOTAVAIL` if the socket has not joined the group. Also the errors of
+    /// [`join_multicast`](Socket::join_multicast).
     #[doc(alias = "dropMembership", alias = "leave_multicast_v4", alias = "leave_multicast_v6")]
     pub fn leave_multicast(&self, group: impl ToString, interface: impl Into<Interface>) -> io::Result<()> {
         self.change_membership("dropMembership", false, Membership::new(&group.to_string(), None, interface.into())?)
     }
 
-    /// Joins a group for what one source sends to it, `IP_ADD_SOURCE_MEMBERSHIP`. Call it again for each further
-    /// source.
+    /// Joins a group to receive only what one source sends to it, `IP_ADD_SOURCE_MEMBERSHIP`. To receive from several
+    /// sources, call it once for each.
     ///
-    /// The system call takes an address of the interface and no number. If the interface has no IPv4 address of its
-    /// own, the error is `ENODEV`.
+    /// The system call identifies the interface by its IPv4 address. If the interface has none, the error is `ENODEV`.
     ///
     /// # Errors
-    /// `ENOTSUP` for IPv6, and on OpenBSD, NetBSD and DragonFly BSD, where there is no safe call for it. Otherwise
-    /// those of [`join_multicast`](Socket::join_multicast).
+    /// `ENOTSUP` for IPv6. `ENOTSUP` also on OpenBSD, NetBSD and DragonFly BSD, where there is no safe call for it.
+    /// Also the errors of [`join_multicast`](Socket::join_multicast).
     #[doc(alias = "addSourceSpecificMembership", alias = "join_ssm_v4")]
     pub fn join_multicast_source(
         &self,
@@ -72,8 +74,8 @@ impl Socket {
     /// Leaves a group for one source, `IP_DROP_SOURCE_MEMBERSHIP`.
     ///
     /// # Errors
-    /// `EADDRNOTAVAIL` if it is not joined for this source, `EINVAL` if it is not joined for any. Otherwise those of
-    /// [`join_multicast_source`](Socket::join_multicast_source).
+    /// `EADDRNOTAVAIL` if the socket has not joined the group for this source, `EINVAL` if it has joined for none. Also
+    /// the errors of [`join_multicast_source`](Socket::join_multicast_source).
     #[doc(alias = "dropSourceSpecificMembership", alias = "leave_ssm_v4")]
     pub fn leave_multicast_source(
         &self,
@@ -85,18 +87,19 @@ impl Socket {
         self.change_membership("dropSourceSpecificMembership", false, membership)
     }
 
-    /// Sets the interface that sends multicast datagrams, `IP_MULTICAST_IF` or `IPV6_MULTICAST_IF`. With
-    /// [`Interface::ANY`] the system chooses again. Default: [`Interface::ANY`].
+    /// Sets the interface that sends multicast datagrams, `IP_MULTICAST_IF` or `IPV6_MULTICAST_IF`. [`Interface::ANY`]
+    /// lets the system choose again. Default: [`Interface::ANY`].
     ///
-    /// On a socket that reaches both families it is set for both, or for none if one fails. On macOS and the BSDs an
-    /// IPv6 socket has no such setting for IPv4, so make the socket [`ipv6_only`](super::SocketOptions::ipv6_only)
-    /// there. The setting for IPv4 takes an address of the interface and no number, as in
-    /// [`join_multicast_source`](Socket::join_multicast_source).
+    /// On a socket that reaches both families, the interface is set for both. If one fails, it is set for neither. On
+    /// macOS and the BSDs an IPv6 socket has no such setting for IPv4, so make the socket
+    /// [`ipv6_only`](super::SocketOptions::ipv6_only) there. For IPv4 the system identifies the interface by its IPv4
+    /// address, as in [`join_multicast_source`](Socket::join_multicast_source).
     ///
     /// # Errors
-    /// `EADDRNOTAVAIL` if no interface has the address. `ENODEV` if no interface has the name or number or, for IPv4,
-    /// if it has no address of its own. `EINVAL` for an address of the other family. `ERR_SOCKET_DGRAM_NOT_RUNNING`
-    /// once closed.
+    /// - `EADDRNOTAVAIL` if no interface has the address
+    /// - `ENODEV` if no interface has the name or number, or if for IPv4 the interface has no IPv4 address
+    /// - `EINVAL` for an address of the other family
+    /// - `ERR_SOCKET_DGRAM_NOT_RUNNING` once the socket is closed
     #[doc(alias = "setMulticastInterface", alias = "set_multicast_if_v4", alias = "set_multicast_if_v6")]
     pub fn set_multicast_interface(&self, interface: impl Into<Interface>) -> io::Result<()> {
         self.send_by(interface.into())
@@ -116,7 +119,7 @@ impl Socket {
             setup.memberships.push(membership);
             return Ok(());
         }
-        // Found out while the socket is still a member, so that no router hears of it.
+        // Determined while the socket is still a member, so that routers see no change.
         let left = left_by(&setup, &membership);
         change(&open.socket, setup.v6, call, false, &membership)?;
         let mut left = left.into_iter();
@@ -125,7 +128,7 @@ impl Socket {
     }
 }
 
-/// Joins the groups of the socket before this one. Returns the errors.
+/// Joins the groups that the replaced socket had joined. Returns the errors.
 pub(crate) fn rejoin(socket: &UdpSocket, setup: &Setup) -> Vec<Error> {
     let by = setup.interface.iter().map(|interface| send_by(socket, setup, interface));
     let joined = setup.memberships.iter().map(|membership| {
@@ -169,8 +172,8 @@ fn change(socket: &UdpSocket, v6: bool, call: &'static str, join: bool, membersh
     changed.map_err(|error| Error::call(call, &error))
 }
 
-/// Which of the memberships end when the socket leaves this one, since the interface may have been given in another
-/// form. A probe socket joins in one form and leaves in the other.
+/// Which memberships end when the socket leaves this one. The interface may have been given in a different form, so a
+/// probe socket joins in one form and leaves in the other.
 fn left_by(setup: &Setup, leaving: &Membership) -> Vec<bool> {
     let is_one = |member: &Membership| {
         if member.group != leaving.group || (leaving.source.is_some() && leaving.source != member.source) {
@@ -186,11 +189,11 @@ fn left_by(setup: &Setup, leaving: &Membership) -> Vec<bool> {
     };
     let mut left: Vec<bool> = setup.memberships.iter().map(is_one).collect();
     if leaving.group.is_ipv6() && leaving.interface == Interface::ANY {
-        // Without an interface, the group that was joined last is left.
+        // Without an interface, the system leaves the group that was joined last.
         let last = left.iter().rposition(|left| *left);
         left.iter_mut().enumerate().for_each(|(i, left)| *left = Some(i) == last);
     }
-    // A group that was joined once is left, whatever the name of its interface is by now.
+    // If a group was joined only once, that membership ends, even if the interface has been renamed.
     let mut same = (0..left.len()).filter(|i| {
         let member = &setup.memberships[*i];
         member.group == leaving.group && (leaving.source.is_none() || member.source == leaving.source)
@@ -201,7 +204,7 @@ fn left_by(setup: &Setup, leaving: &Membership) -> Vec<bool> {
     left
 }
 
-/// Sets the interface for each family that the socket sends by, or for none.
+/// Sets the interface for each family that the socket sends with. If one fails, it is set for none.
 fn send_by(socket: &UdpSocket, setup: &Setup, interface: &Interface) -> Result<()> {
     const CALL: &str = "setMulticastInterface";
     let options = SockRef::from(socket);

@@ -11,14 +11,14 @@ use crate::report::{Report, Reporter};
 use crate::sys;
 use crate::thread::ThreadOptions;
 
-/// The default size of the receive buffer. At 200,000 datagrams a second the usual default of 208 KiB lost a third of
-/// them and this size lost none.
+/// The default size of the receive buffer. At 200,000 datagrams per second, the usual default of 208 KiB lost a third
+/// of them. This size lost none.
 pub(crate) const RECV_BUFFER: usize = 4 << 20;
 
-/// The smallest send buffer that can send the largest datagram. The default is less on macOS.
+/// The smallest send buffer that can send the largest datagram. The default on macOS is smaller.
 pub(crate) const SEND_BUFFER: usize = 65_535;
 
-/// Options of a [`Socket`](crate::dgram::Socket). [`bind`](SocketOptions::bind) makes it.
+/// The options of a [`Socket`](crate::dgram::Socket). [`bind`](SocketOptions::bind) makes the socket.
 ///
 /// ```
 /// use landline::dgram::SocketOptions;
@@ -55,8 +55,12 @@ impl Default for SocketOptions {
 }
 
 impl SocketOptions {
-    /// The defaults, which each option names. The family is that of the bound address or of the socket that is taken
-    /// over. A bare port is bound for both families. A name with an IPv4 address is bound for IPv4.
+    /// Makes the default options. Each setter says its default. Without [`udp4`](Self::udp4) or [`udp6`](Self::udp6),
+    /// the address to bind decides the family:
+    ///
+    /// - A bare port is bound for both families.
+    /// - A name with an IPv4 address is bound for IPv4.
+    /// - A socket that is taken over keeps its family.
     pub fn new() -> SocketOptions {
         SocketOptions {
             family: None,
@@ -78,61 +82,60 @@ impl SocketOptions {
         }
     }
 
-    /// A socket for IPv4 alone.
+    /// Makes the default options for a socket that is IPv4 only.
     pub fn udp4() -> SocketOptions {
         SocketOptions { family: Some(Family::Ipv4), ..SocketOptions::new() }
     }
 
-    /// A socket for IPv6. Bound to `::`, it is for IPv4 too, unless [`ipv6_only`](Self::ipv6_only) is set. IPv4 peers
-    /// have their IPv4 address.
+    /// Makes the default options for an IPv6 socket. If it is bound to `::`, it is used for IPv4 too, unless
+    /// [`ipv6_only`](Self::ipv6_only) is set. An IPv4 peer has its IPv4 address.
     pub fn udp6() -> SocketOptions {
         SocketOptions { family: Some(Family::Ipv6), ..SocketOptions::new() }
     }
 
-    /// Lets several sockets that all set it have one address. It is `SO_REUSEADDR`, with `SO_REUSEPORT` on macOS and
-    /// the BSDs. Each of them gets every multicast and broadcast datagram. Only one of them gets each other datagram,
-    /// on Linux the one bound last. Default: no.
+    /// Lets several sockets share one address, if all of them set this. It sets `SO_REUSEADDR`, and also `SO_REUSEPORT`
+    /// on macOS and the BSDs. Every socket gets each multicast or broadcast datagram. Any other datagram goes to only
+    /// one of them, on Linux to the one bound last. Default: no.
     #[doc(alias = "reuseAddr")]
     pub fn reuse_address(mut self, reuse: bool) -> SocketOptions {
         self.reuse_address = reuse;
         self
     }
 
-    /// Lets several sockets of one user that all set it share one address, so that each peer is served by one of them.
-    /// It is `SO_REUSEPORT`. [`bind`](Self::bind) fails with `ENOTSUP` if the system does not have it, as on Windows.
-    /// Default: no.
+    /// Lets several sockets of one user share one address, if all of them set this. It sets `SO_REUSEPORT`. Each peer is then served by one of them. [`bind`](Self::bind) fails with `ENOTSUP` if the system
+    /// does not have the option, as on Windows. Default: no.
     #[doc(alias = "reusePort")]
     pub fn reuse_port(mut self, reuse: bool) -> SocketOptions {
         self.reuse_port = reuse;
         self
     }
 
-    /// Keeps a socket bound to `::` from taking IPv4's port as well. It is `IPV6_V6ONLY`. Default: no.
+    /// Makes a socket bound to `::` leave the port of IPv4 free. It sets `IPV6_V6ONLY`. Default: no.
     #[doc(alias = "ipv6Only")]
     pub fn ipv6_only(mut self, only: bool) -> SocketOptions {
         self.ipv6_only = only;
         self
     }
 
-    /// How many bytes the system may keep until they are received, `SO_RCVBUF`. The system may grant less without an
-    /// error. [`Socket::recv_buffer_size`](crate::dgram::Socket::recv_buffer_size) has the size. Default: 4 MiB, or as
-    /// much of it as the system grants.
+    /// Sets how many received bytes the system may hold for the program, `SO_RCVBUF`. The system may grant less without
+    /// an error. [`Socket::recv_buffer_size`](crate::dgram::Socket::recv_buffer_size) returns the size granted.
+    /// Default: 4 MiB, or as much of it as the system grants.
     #[doc(alias = "recvBufferSize")]
     pub fn recv_buffer_size(mut self, bytes: usize) -> SocketOptions {
         self.recv_buffer_size = Some(bytes);
         self
     }
 
-    /// How many bytes the system may keep until they are sent, `SO_SNDBUF`. Default: the system's, or 65,535 where that
-    /// is less.
+    /// Sets how many bytes the system may hold until they are sent, `SO_SNDBUF`. Default: the system's, or 65,535 where
+    /// that is less.
     #[doc(alias = "sendBufferSize")]
     pub fn send_buffer_size(mut self, bytes: usize) -> SocketOptions {
         self.send_buffer_size = Some(bytes);
         self
     }
 
-    /// How many routers a datagram may pass, 1 to 255. It is `IP_TTL` or `IPV6_UNICAST_HOPS`. Default: the system's,
-    /// mostly 64.
+    /// Sets how many routers a datagram may pass, 1 to 255. It is `IP_TTL` or `IPV6_UNICAST_HOPS`. Default: the
+    /// system's, mostly 64.
     pub fn ttl(mut self, hops: u32) -> SocketOptions {
         self.ttl = Some(hops);
         self
@@ -144,15 +147,17 @@ impl SocketOptions {
         self
     }
 
-    /// Calls `hook` with the borrowed descriptor of each socket that [`bind`](Self::bind) makes, before bind(2). It is
+    /// Calls `hook` with the borrowed descriptor of each socket that [`bind`](Self::bind) makes, before bind(2). Use it
     /// for settings that landline has no option for, such as a device, a mark, or an address that this machine does not
-    /// have yet. The descriptor is `AsFd`, on Windows `AsSocket`. If the hook fails, `bind` returns `before_bind` with
-    /// the code of the system, or the program's own error. [`disconnect`](crate::dgram::Socket::disconnect) makes a new
-    /// socket and calls the hook again.
+    /// have yet. The descriptor implements `AsFd`, on Windows `AsSocket`.
+    /// [`disconnect`](crate::dgram::Socket::disconnect) makes a new socket and calls the hook again.
     ///
-    /// It runs on the calling thread without a lock. The descriptor stays open while it runs. It must not bind or
-    /// connect the socket, nor make it non-blocking. If it panics, the socket is closed and the panic reaches the
-    /// caller. Default: none.
+    /// If the hook returns a system's error, `bind` fails with an error of the operation `before_bind` and the system's
+    /// code. Any other error of the hook is returned as it is.
+    ///
+    /// The hook runs on the thread that calls `bind`, without a lock. The descriptor stays open while the hook runs.
+    /// The hook must not bind or connect the socket, nor make it non-blocking. If the hook panics, the socket is closed
+    /// and the panic reaches the caller. Default: none.
     ///
     /// ```
     /// use landline::dgram::SocketOptions;
@@ -175,52 +180,53 @@ impl SocketOptions {
         self
     }
 
-    /// The stack of the thread that [`Socket::events`](crate::dgram::Socket::events) starts, in bytes, at least 64 KiB.
-    /// Default: std's, 2 MiB.
+    /// Sets the stack size in bytes of the thread that [`Socket::events`](crate::dgram::Socket::events) starts. It is
+    /// at least 64 KiB. Default: std's, 2 MiB.
     pub fn stack_size(mut self, bytes: impl Into<Option<usize>>) -> SocketOptions {
         self.threads.stack_size = bytes.into();
         self
     }
 
-    /// What the name of that thread begins with. `recv` and the socket's address follow. Default: `landline`.
+    /// Sets the prefix of the name of the thread that `events` starts. The full name is the prefix, `recv`, and the
+    /// socket's address. Default: `landline`.
     pub fn thread_name(mut self, name: impl Into<Cow<'static, str>>) -> SocketOptions {
         self.threads.thread_name = name.into();
         self
     }
 
-    /// Drops datagrams from these addresses when they are received. The rules may be changed while the socket is in
-    /// use. Default: none.
+    /// Drops datagrams that come from the addresses on this list. The list may be changed while the socket is in use.
+    /// Default: none.
     #[doc(alias = "receiveBlockList")]
     pub fn receive_block_list(mut self, list: &BlockList) -> SocketOptions {
         self.receive_block_list = Some(list.clone());
         self
     }
 
-    /// Rejects sending and connecting to these addresses with `ERR_IP_BLOCKED`. Nothing is sent. A wildcard is rejected
-    /// if the loopback address that it means is one of them. The rules may be changed while the socket is in use. They
-    /// hold for the peer of a connected socket too. Default: none.
+    /// Rejects sending and connecting to the addresses on this list with `ERR_IP_BLOCKED`. Nothing is sent. Sending to
+    /// a wildcard means sending to loopback, so it is rejected if the loopback address is on the list. The list also
+    /// applies to the peer of a connected socket. It may be changed while the socket is in use. Default: none.
     #[doc(alias = "sendBlockList")]
     pub fn send_block_list(mut self, list: &BlockList) -> SocketOptions {
         self.send_block_list = Some(list.clone());
         self
     }
 
-    /// Lets `cancel` close the socket, as [`close`](crate::dgram::Socket::close) does. If it was cancelled before, the
-    /// socket is closed as soon as it is bound. Default: none.
+    /// Lets `cancel` close the socket, like [`close`](crate::dgram::Socket::close). If `cancel` is already cancelled,
+    /// the socket is closed as soon as it is bound. Default: none.
     #[doc(alias = "signal")]
     pub fn cancel(mut self, cancel: &Cancel) -> SocketOptions {
         self.cancel = Some(cancel.clone());
         self
     }
 
-    /// Calls `hook` for errors of receiving, and when the socket is closing and closed. Each [`Report`] prints as a
+    /// Calls `hook` for errors of receiving, and when the socket is closing and closed. Each [`Report`] prints as one
     /// line of a log. Default: none.
     pub fn report(mut self, hook: impl Fn(&Report) + Send + Sync + 'static) -> SocketOptions {
         self.reporter = Reporter::new(hook);
         self
     }
 
-    /// Whether the options are valid, before a socket is made.
+    /// Checks the options before a socket is made.
     pub(crate) fn check(&self) -> Result<()> {
         self.threads.check()?;
         self.recv_buffer_size.map_or(Ok(()), udp::check_buffer_size)?;

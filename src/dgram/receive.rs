@@ -14,20 +14,20 @@ use crate::sync::deadline::Deadline;
 use crate::sync::poison::lock;
 use crate::sys;
 
-/// The largest datagram. A buffer of this size truncates none.
+/// The largest datagram. It fits into a buffer of this size.
 pub(crate) const MAX_DATAGRAM: usize = 65_535;
 
-/// How long a receive continues past its time while it drops datagrams that are not for the program. It is long enough
-/// for hundreds, so that one behind them is found.
+/// How long a receive continues past its time limit while it drops datagrams that are not for the program. This is long
+/// enough to drop hundreds, so that a datagram behind them is found.
 const SKIPPING: Duration = Duration::from_millis(1);
 
-/// How long a receive waits between polls of a socket that another owner has made non-blocking.
+/// How long a receive waits between polls, if another owner has made the socket non-blocking.
 const LEAST_PAUSE: Duration = Duration::from_millis(2);
 const MOST_PAUSE: Duration = Duration::from_millis(16);
 
-/// Where a datagram came from, and how large it was.
+/// The sender and the size of a datagram.
 ///
-/// It is an [`Endpoint`], so `socket.send_to(reply, &from)` answers.
+/// It converts into an [`Endpoint`], so `socket.send_to(reply, &from)` answers the sender.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[doc(alias = "rinfo")]
 pub struct RemoteInfo {
@@ -37,20 +37,20 @@ pub struct RemoteInfo {
 }
 
 impl RemoteInfo {
-    /// The sender. An IPv4 sender is given by its plain IPv4 address, even on a dual-stack socket. A link-local sender
-    /// has a zone.
+    /// Returns the sender's address. An IPv4 sender has its plain IPv4 address, even on a dual-stack socket. A
+    /// link-local sender has a zone.
     #[doc(alias = "port")]
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// The datagram's size in bytes, even if the buffer was smaller.
+    /// Returns the datagram's size in bytes, even if the buffer was smaller.
     pub fn size(&self) -> usize {
         self.size
     }
 
-    /// Whether the buffer was smaller than the datagram, so that the rest is lost. The buffers of
-    /// [`each`](Socket::each) and [`events`](Socket::events) never are.
+    /// Returns whether the buffer was smaller than the datagram. In this case the rest of the datagram is lost. This
+    /// never happens with [`each`](Socket::each) and [`events`](Socket::events), whose buffers are large enough.
     pub fn is_truncated(&self) -> bool {
         self.is_truncated
     }
@@ -69,32 +69,35 @@ impl From<&RemoteInfo> for Endpoint {
 }
 
 impl Socket {
-    /// Waits for a datagram and returns its bytes and sender. `None` once the socket is closed. recvfrom(2)
+    /// Waits for a datagram and returns its bytes and its sender, recvfrom(2). Returns `None` once the socket is
+    /// closed.
     ///
-    /// An empty datagram has no bytes and a sender. A datagram larger than `buffer` is truncated, see
-    /// [`RemoteInfo::is_truncated`]. A buffer of 65,535 bytes is always large enough, and is received into directly. A
-    /// smaller one costs a copy. Any number of threads may wait at once, and each datagram goes to one of them. A
-    /// signal does not end the wait.
+    /// An empty datagram has a sender and no bytes. A datagram larger than `buffer` is truncated, see
+    /// [`RemoteInfo::is_truncated`]. A `buffer` of 65,535 bytes is always large enough, and the system writes into it
+    /// directly. A smaller one costs a copy. Any number of threads may wait at once, and each datagram goes to one of
+    /// them. A signal does not end the wait.
     ///
     /// # Errors
-    /// The socket stays open, so call again. `recvmsg ECONNREFUSED` says, once, that the peer of a connected socket did
-    /// not listen when something was sent to it. An unconnected socket gets no such error. Other errors are shortages,
-    /// usually of memory. If they follow each other closely, the call pauses before it returns, from 5 ms up to 1 s, so
-    /// that a loop which just tries again does no harm. `close` ends the pause.
+    /// The socket stays open after every error, so call again.
+    /// - `recvmsg ECONNREFUSED`: no program was listening when this connected socket sent something to its peer. It is
+    ///   returned once. An unconnected socket never gets this error.
+    /// - Other errors are shortages, usually of memory. If they follow each other closely, the call pauses before it
+    ///   returns, from 5 ms up to 1 s. So a loop that simply calls again does no harm. `close` ends the pause.
     #[doc(alias = "recv_from")]
     pub fn recv<'b>(&self, buffer: &'b mut [u8]) -> io::Result<Option<(&'b [u8], RemoteInfo)>> {
         self.receive(buffer, Until::Forever)
     }
 
-    /// As [`recv`](Socket::recv), but waits for at most `timeout`.
+    /// Waits for a datagram like [`recv`](Socket::recv), but at most `timeout`.
     ///
-    /// Different threads may use different timeouts at once. A timeout that differs from the last one costs a system
-    /// call. For an [adopted](super::SocketOptions::adopt) socket each timeout costs two. Whether time in which the
-    /// machine is suspended counts depends on the system.
+    /// Different threads may use different timeouts at once. A timeout that differs from the last one costs one system
+    /// call. For an [adopted](super::SocketOptions::adopt) socket, each timeout costs two. The system decides whether
+    /// the time counts during which the machine is suspended.
     ///
     /// # Errors
-    /// `TimedOut` if nothing arrived in time. Nothing is lost by it. Datagrams from blocked senders, or from any
-    /// address but the peer's, delay it by at most a millisecond. Otherwise those of [`recv`](Socket::recv).
+    /// - `TimedOut` if nothing arrived in time. Nothing is lost. While the call drops datagrams from blocked senders,
+    ///   or from addresses other than the peer's, the error may come up to a millisecond late.
+    /// - The errors of [`recv`](Socket::recv).
     #[doc(alias = "set_read_timeout")]
     pub fn recv_timeout<'b>(
         &self,
@@ -105,21 +108,23 @@ impl Socket {
         self.receive(buffer, until.map_or(Until::Forever, Until::At))
     }
 
-    /// As [`recv`](Socket::recv), but does not block.
+    /// Receives a datagram like [`recv`](Socket::recv), but does not block.
     ///
-    /// If another thread takes the datagram that this call has just seen, this call may wait for a tick of the system's
-    /// clock, 1 to 10 ms.
+    /// There is one exception: if another thread takes the datagram that this call has just seen, this call may wait 1
+    /// to 10 ms.
     ///
     /// # Errors
-    /// `WouldBlock`, `recvmsg EAGAIN`, if no datagram has arrived. Also if a millisecond brought only datagrams of
-    /// blocked senders, or of others than the peer. Otherwise those of [`recv`](Socket::recv), without the pauses.
+    /// - `WouldBlock`, `recvmsg EAGAIN`, if no datagram has arrived. The same error is returned if, for a millisecond,
+    ///   only datagrams arrived that came from blocked senders or not from the peer.
+    /// - The errors of [`recv`](Socket::recv). This call does not pause before it returns them.
     #[doc(alias = "set_nonblocking")]
     pub fn try_recv<'b>(&self, buffer: &'b mut [u8]) -> io::Result<Option<(&'b [u8], RemoteInfo)>> {
         self.receive(buffer, Until::Now)
     }
 
     fn receive<'b>(&self, buffer: &'b mut [u8], until: Until) -> io::Result<Option<(&'b [u8], RemoteInfo)>> {
-        // Safe code cannot see that a datagram was truncated, so it is received into a buffer that is large enough.
+        // Safe code cannot see that a datagram was truncated. So the datagram is received into a buffer that is large
+        // enough.
         let mut whole = if buffer.len() < MAX_DATAGRAM { Some(self.0.take_buffer()) } else { None };
         let received = self.0.receive(whole.as_deref_mut().unwrap_or(buffer), &until);
         if let Some(whole) = whole {
@@ -153,8 +158,8 @@ struct Waiting {
 }
 
 impl Waiting {
-    /// After a datagram was dropped. An error once the time is up and a millisecond has passed, in which a datagram
-    /// behind the dropped ones is found.
+    /// Called after a datagram was dropped. Returns an error once the time limit has passed and a millisecond more. In
+    /// that millisecond a datagram behind the dropped ones is found.
     #[cold]
     fn goes_on(&mut self, until: &Until) -> io::Result<()> {
         let instant = match until {
@@ -179,15 +184,15 @@ impl Shared {
     }
 
     /// Receives one datagram into a buffer that is large enough for any. Returns its size and sender, or `None` once
-    /// closed.
+    /// the socket is closed.
     fn receive(&self, buffer: &mut [u8], until: &Until) -> io::Result<Option<(usize, SocketAddr)>> {
         let mut waiting = Waiting { skipping: None, pauses: 0 };
         loop {
-            // The socket before the datagrams kept from its predecessor. A thread that gets the new socket then finds
-            // all of them.
+            // Take the socket before the datagrams kept from the replaced socket. A thread that gets the new socket
+            // then finds all of them.
             let Some(open) = self.open() else { return Ok(None) };
             if let Some((bytes, from)) = self.carried_over.pop() {
-                // The peer may have changed since.
+                // The peer may have changed since then.
                 if self.is_for_program(&open, bytes.len(), from) {
                     buffer[..bytes.len()].copy_from_slice(&bytes);
                     return Ok(Some((bytes.len(), from)));
@@ -200,7 +205,7 @@ impl Shared {
             }
             match received {
                 Ok((size, from)) => {
-                    // Of nearly every datagram nothing more has to be looked at.
+                    // For nearly every datagram nothing else needs checking.
                     let is_plain = size != 0 && !open.peer.exists() && self.receive_block_list.is_none();
                     if is_plain || self.is_for_program(&open, size, from) {
                         return Ok(Some((size, from)));
@@ -222,7 +227,7 @@ impl Shared {
         open.hears(from) && !open.is_wake_up(size, from) && !is_blocked()
     }
 
-    /// Returns the errors that the caller gets. After any other, the receive is tried again.
+    /// Returns the error if it is one for the caller. After any other error the receive is tried again.
     #[cold]
     fn after_error(
         &self,
@@ -232,7 +237,7 @@ impl Shared {
         waiting: &mut Waiting,
     ) -> io::Result<Option<io::Error>> {
         let error = match until {
-            // A timeout of another thread, which may be over.
+            // The timeout belonged to another thread's receive, which may have returned already.
             Until::Forever if is_timeout(&error) => lock(&open.timeouts).lift(&open.socket).err().unwrap_or(error),
             _ => error,
         };
@@ -241,16 +246,16 @@ impl Shared {
             io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => match until {
                 Until::Now => return Err(nothing_there()),
                 Until::At(instant) if *instant <= Instant::now() => return Err(timed_out()),
-                // Another owner has made the socket non-blocking. The mode is that owner's to change.
+                // Another owner has made the socket non-blocking. Only that owner should change the mode.
                 _ if sys::did_not_wait(&open.socket, &error) => {
                     drop(open);
                     self.pause(MOST_PAUSE.min(LEAST_PAUSE * (1 << waiting.pauses)), until);
                     waiting.pauses = (waiting.pauses + 1).min(3);
                 }
-                // It was time to check for `close`, or another thread's timeout.
+                // The timeout was for checking for `close`, or belonged to another thread.
                 _ => {}
             },
-            // Some systems report the failure of a send to an unconnected socket, without the address it went to.
+            // Some systems report a failed send of an unconnected socket, without the address that it went to.
             io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionRefused if !open.peer.exists() => {
                 waiting.goes_on(until)?;
             }
@@ -259,7 +264,7 @@ impl Shared {
         Ok(None)
     }
 
-    /// Reports an error, and pauses if there are many. The socket is not held, since the hook may close it.
+    /// Reports an error, and pauses if there are many. The socket is not held here, because the hook may close it.
     fn failed<T>(&self, error: &io::Error, until: &Until) -> io::Result<Option<T>> {
         let error = Error::call("recvmsg", error);
         self.reporter.tell(|| Report::Failed { connection: None, error: error.clone(), udp: true });
@@ -267,7 +272,7 @@ impl Shared {
         if self.is_closed() { Ok(None) } else { Err(error.into()) }
     }
 
-    /// Waits for no longer than the receive may.
+    /// Pauses, but not beyond the time limit of the receive.
     fn pause(&self, mut time: Duration, until: &Until) {
         match until {
             Until::Forever => {}
@@ -275,14 +280,14 @@ impl Shared {
             Until::Now => return,
         }
         if !time.is_zero() {
-            // Ends early when the socket is closed.
+            // The pause ends early when the socket is closed.
             let _ = self.closing.wait_timeout(time);
         }
     }
 }
 
 impl Open {
-    /// One receive, until the given time or the socket's timeout, which is `WouldBlock`.
+    /// Makes one receive call. It waits until the given time, or for the socket's timeout, which gives `WouldBlock`.
     fn receive(&self, buffer: &mut [u8], until: &Until) -> io::Result<(usize, SocketAddr)> {
         match until {
             Until::Forever => sys::await_datagram(&self.socket).and_then(|()| self.socket.recv_from(buffer)),
@@ -302,8 +307,8 @@ impl Open {
         received
     }
 
-    /// Whether a datagram is from the peer, if there is one. After connect(2) the system drops the others, except those
-    /// that had arrived before.
+    /// Whether a datagram is from the peer, or the socket has no peer. After connect(2) the system drops datagrams from
+    /// other addresses, except those that had already arrived.
     fn hears(&self, from: SocketAddr) -> bool {
         !self.peer.exists() || self.peer.get().is_none_or(|peer| is_same(peer, from))
     }

@@ -13,19 +13,22 @@ use crate::endpoint::{Endpoint, Target, loopback, reachable, resolve};
 use crate::error::{Error, Result};
 
 impl Socket {
-    /// Sends one datagram of bytes or text, sendto(2), and returns its size. If `data` is empty, so is the datagram.
+    /// Sends one datagram of bytes or text, sendto(2), and returns its size. If `data` is empty, the datagram is empty.
     ///
-    /// A bare port means this machine, in the socket's family. So does the wildcard `::`, and `0.0.0.0` means
-    /// `127.0.0.1`. A name is looked up each time, which blocks as long as the resolver does. An address costs no
-    /// memory. Of a list, the first address of the socket's family is used.
+    /// How each form of `to` is understood:
+    /// - A bare port means this machine. On an IPv4 socket it is `127.0.0.1`, on an IPv6 socket `::1`.
+    /// - The wildcard `::` also means this machine, in the socket's family. `0.0.0.0` means `127.0.0.1`.
+    /// - A name is looked up for each send, which blocks as long as the resolver does.
+    /// - An address needs no look-up and allocates no memory.
+    /// - Of a list, the first address of the socket's family is used.
     ///
-    /// On a socket that reaches both families:
-    /// - A bare port is `127.0.0.1`, on which most programs listen. Of a name, IPv4 addresses come first. With
-    ///   [`udp6`](super::SocketOptions::udp6) both are IPv6's, if this machine can reach it.
-    /// - The wildcard `::` is `::1` if this machine has it.
+    /// A socket that reaches both families differs:
+    /// - A bare port means `127.0.0.1`, where most programs listen. For a name, IPv4 addresses are preferred. With
+    ///   [`udp6`](super::SocketOptions::udp6), IPv6 is preferred for both if this machine can reach it.
+    /// - The wildcard `::` means `::1` if this machine has that address.
     /// - Of a list, the first address that this machine has a route to is used.
     ///
-    /// It hardly ever blocks. `Ok` does not say that the datagram arrived, nor that a program listens there.
+    /// It hardly ever blocks. `Ok` means neither that the datagram arrived nor that a program listens at the address.
     ///
     /// ```
     /// use landline::dgram::Socket;
@@ -43,20 +46,25 @@ impl Socket {
     /// ```
     ///
     /// # Errors
-    /// Nothing was sent. `EMSGSIZE` for more than 65,507 bytes, 65,527 by IPv6. `EINVAL` for an address of the other
-    /// family. `ERR_SOCKET_BAD_PORT` for port 0. `EACCES` for a broadcast address without
-    /// [`set_broadcast`](Socket::set_broadcast). `ENETUNREACH` without a route. `ENOTFOUND` for an unknown name.
-    /// `ERR_SOCKET_DGRAM_IS_CONNECTED` if the socket has a peer at another address. `ERR_IP_BLOCKED` for an address on
-    /// the [list](super::SocketOptions::send_block_list). `ERR_SOCKET_DGRAM_NOT_RUNNING` once closed.
+    /// On every error nothing was sent.
+    /// - `EMSGSIZE` for more than 65,507 bytes over IPv4, or 65,527 over IPv6
+    /// - `EINVAL` for an address of the other family
+    /// - `ERR_SOCKET_BAD_PORT` for port 0
+    /// - `EACCES` for a broadcast address without [`set_broadcast`](Socket::set_broadcast)
+    /// - `ENETUNREACH` if there is no route
+    /// - `ENOTFOUND` for an unknown name
+    /// - `ERR_SOCKET_DGRAM_IS_CONNECTED` if the socket has a peer with a different address
+    /// - `ERR_IP_BLOCKED` for an address on the [block list](super::SocketOptions::send_block_list)
+    /// - `ERR_SOCKET_DGRAM_NOT_RUNNING` once the socket is closed
     pub fn send_to(&self, data: impl AsRef<[u8]>, to: impl Into<Endpoint>) -> io::Result<usize> {
         self.transmit(Data::One(data.as_ref()), &to.into())
     }
 
-    /// As [`send_to`](Socket::send_to), but makes one datagram of several slices, at most 1,024, without copying them
-    /// together first. Without a slice the datagram is empty. sendmsg(2)
+    /// Sends one datagram made of several slices, sendmsg(2), without copying them together first. Otherwise it is like
+    /// [`send_to`](Socket::send_to). There may be at most 1,024 slices. With no slice the datagram is empty.
     ///
     /// # Errors
-    /// Those of [`send_to`](Socket::send_to).
+    /// The errors of [`send_to`](Socket::send_to).
     pub fn send_vectored_to(&self, data: &[IoSlice<'_>], to: impl Into<Endpoint>) -> io::Result<usize> {
         self.transmit(Data::Several(data), &to.into())
     }
@@ -64,22 +72,26 @@ impl Socket {
     /// Sends one datagram to the peer of a connected socket, send(2), and returns its size. It hardly ever blocks.
     ///
     /// # Errors
-    /// Nothing was sent. `ERR_SOCKET_DGRAM_NOT_CONNECTED` if there is no peer. `EMSGSIZE`, `ENETUNREACH`,
-    /// `ERR_IP_BLOCKED` and `ERR_SOCKET_DGRAM_NOT_RUNNING` as in [`send_to`](Socket::send_to). `ECONNREFUSED` says that
-    /// no program was listening for an earlier datagram. A receive or a send returns it, once. Send again.
+    /// On every error nothing was sent.
+    /// - `ERR_SOCKET_DGRAM_NOT_CONNECTED` if the socket has no peer
+    /// - `ECONNREFUSED` if no program was listening for an earlier datagram. One receive or send returns this error,
+    ///   once. Send again.
+    /// - `EMSGSIZE`, `ENETUNREACH`, `ERR_IP_BLOCKED` and `ERR_SOCKET_DGRAM_NOT_RUNNING` as in
+    ///   [`send_to`](Socket::send_to)
     pub fn send(&self, data: impl AsRef<[u8]>) -> io::Result<usize> {
         self.transmit_to_peer(Data::One(data.as_ref()))
     }
 
-    /// As [`send`](Socket::send), but makes one datagram of several slices, at most 1,024. sendmsg(2)
+    /// Sends one datagram made of several slices, at most 1,024, to the peer of a connected socket, sendmsg(2).
     ///
     /// # Errors
-    /// Those of [`send`](Socket::send).
+    /// The errors of [`send`](Socket::send).
     pub fn send_vectored(&self, data: &[IoSlice<'_>]) -> io::Result<usize> {
         self.transmit_to_peer(Data::Several(data))
     }
 
-    /// Sends to an address, by send(2) if the socket is connected to it. Some systems accept no other call then.
+    /// Sends to an address. If the socket is connected to that address, it uses send(2), because some systems then
+    /// accept no other call.
     fn transmit(&self, data: Data<'_>, to: &Endpoint) -> io::Result<usize> {
         let found;
         let to = match &to.0 {
@@ -102,14 +114,14 @@ impl Socket {
         data.send(&open.socket, by_address).map_err(|error| self.failed_to_send(&error, peer).into())
     }
 
-    /// Closing connects the socket to its waker. A send in progress may get an error of that.
+    /// `close` connects the socket to its waker. A send in progress may get an error from that.
     #[cold]
     fn failed_to_send(&self, error: &io::Error, to: SocketAddr) -> Error {
         if self.0.is_closed() { not_running() } else { Error::call("send", error).at(to) }
     }
 
-    /// Whether an address can be given to the system as it is. Nearly every datagram takes this path. The general one,
-    /// [`destination`](Socket::destination), takes three times as long.
+    /// Whether an address can be passed to the system unchanged. Nearly every datagram takes this path. The general
+    /// path, [`destination`](Socket::destination), takes three times as long.
     #[inline]
     fn takes(&self, at: &SocketAddr) -> bool {
         match at {
@@ -120,7 +132,7 @@ impl Socket {
         }
     }
 
-    /// The address to give to the system for an endpoint: of the socket's family, and one that can be sent to.
+    /// The address to pass to the system for an endpoint. It is of the socket's family, and can be sent to.
     pub(crate) fn destination(&self, call: &'static str, to: &Target) -> Result<SocketAddr> {
         let port = match to {
             Target::Port(port) | Target::Name { port, .. } => *port,
@@ -131,7 +143,7 @@ impl Socket {
             return Err(Error::invalid("ERR_SOCKET_BAD_PORT", "Port should be > 0 and < 65536. Received 0."));
         }
         let at = match to {
-            // It means every address of this machine, in both families.
+            // `::` means every address of this machine, in both families.
             Target::Ip(at) if at.ip().is_unspecified() && at.is_ipv6() => {
                 self.check_blocked(*at)?;
                 (self.this_machine(), port).into()
@@ -152,7 +164,7 @@ impl Socket {
         }
     }
 
-    /// An error for an address on the list. For a wildcard, an error if this machine is on the list.
+    /// Returns an error if the address is on the block list. For a wildcard, it checks the address of this machine.
     fn check_blocked(&self, at: SocketAddr) -> Result<()> {
         match &self.0.send_block_list {
             Some(list) if list.check(at.ip()) || list.check(reachable(at).ip()) => {
@@ -163,8 +175,8 @@ impl Socket {
         }
     }
 
-    /// The address that a bare port or a wildcard means. If this machine has no IPv6 address, a socket that reaches
-    /// both families sends to IPv4's.
+    /// The address that a bare port or the wildcard means. If this machine has no IPv6 address, a socket that reaches
+    /// both families uses IPv4.
     fn this_machine(&self) -> IpAddr {
         if !self.0.dual {
             return loopback(if self.0.v6 { Family::Ipv6 } else { Family::Ipv4 });
@@ -175,7 +187,7 @@ impl Socket {
         })
     }
 
-    /// The first address of a list that the socket can send to, or else the first.
+    /// The first address of a list that the socket can send to. If there is none, the first of the list.
     fn first_in_reach(&self, list: &[SocketAddr]) -> SocketAddr {
         let is_in_reach = |at: &&SocketAddr| match self.0.dual {
             true => can_be_sent_to(**at),
@@ -184,8 +196,8 @@ impl Socket {
         *list.iter().find(is_in_reach).unwrap_or(&list[0])
     }
 
-    /// The first address of a name that the socket can send to. A socket that reaches both families tries those of the
-    /// family that it prefers first.
+    /// The first address of a name that the socket can send to. A socket that reaches both families first tries the
+    /// addresses of the family that it prefers.
     fn look_up(&self, host: &str, port: u16) -> Result<SocketAddr> {
         let family = match (self.0.v6, self.0.dual) {
             (false, _) => Some(Family::Ipv4),
@@ -200,7 +212,7 @@ impl Socket {
     }
 }
 
-/// Whether a socket with a peer sends by its connection. An error if `to` is not the peer.
+/// Whether a socket sends to its peer without an address. An error if it has a peer and `to` is not that peer.
 #[cold]
 fn goes_to_peer(open: &Open, to: SocketAddr) -> Result<bool> {
     if open.peer.get().is_some_and(|peer| !is_same(peer, to)) {
@@ -210,12 +222,12 @@ fn goes_to_peer(open: &Open, to: SocketAddr) -> Result<bool> {
     }
 }
 
-/// Whether there is a route to an address, as far as the system says.
+/// Whether the system says that there is a route to an address.
 fn can_be_sent_to(at: SocketAddr) -> bool {
     !source_for(at).is_err_and(|error| is_unreachable(&error))
 }
 
-/// A port to look for a route with. Any would do.
+/// A port for checking a route. Any port would do.
 const DISCARD: u16 = 9;
 
 pub(crate) fn is_connected() -> Error {
@@ -234,7 +246,7 @@ enum Data<'a> {
 }
 
 impl Data<'_> {
-    /// Sends it to an address, or without one to the socket's peer. Sends again after a signal.
+    /// Sends to an address, or to the socket's peer if `to` is `None`. After a signal it sends again.
     #[inline]
     fn send(self, socket: &UdpSocket, to: Option<&SocketAddr>) -> io::Result<usize> {
         loop {

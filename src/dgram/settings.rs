@@ -1,5 +1,5 @@
 //! Settings that can be changed on an open socket. The functions of `udp` change them. The methods here also record
-//! each for the socket that `disconnect` makes.
+//! each setting, so that `disconnect` can apply it to the new socket.
 
 use std::io;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::sync::poison::Guard;
 
 impl Socket {
-    /// Allows or forbids sending to broadcast addresses, `SO_BROADCAST`. Without it such a send fails with `EACCES`.
+    /// Allows or forbids sending to broadcast addresses, `SO_BROADCAST`. Without it, such a send fails with `EACCES`.
     /// Default: no.
     ///
     /// # Errors
@@ -40,9 +40,8 @@ impl Socket {
     }
 
     /// Sets how many routers a multicast datagram may pass, 0 to 255. It is `IP_MULTICAST_TTL` or
-    /// `IPV6_MULTICAST_HOPS`. Default: 1, so that none leaves the local network. With 0 none should leave this machine.
-    /// Do not rely on that on Linux, which applies it only if this machine is a member of the group on the sending
-    /// interface.
+    /// `IPV6_MULTICAST_HOPS`. Default: 1. With 1, datagrams stay in the local network. With 0 they should stay on this
+    /// machine. On Linux they do so only if this machine is a member of the group on the sending interface.
     ///
     /// # Errors
     /// `EINVAL` for more than 255, `ERR_SOCKET_DGRAM_NOT_RUNNING` once closed.
@@ -54,9 +53,9 @@ impl Socket {
         Ok(())
     }
 
-    /// Sets whether members on this machine get this socket's multicast datagrams too. It is `IP_MULTICAST_LOOP` or
-    /// `IPV6_MULTICAST_LOOP`. Default: yes. It makes no difference on the loopback interface. Windows takes the
-    /// receiving socket's setting instead.
+    /// Sets whether this socket's multicast datagrams also go to group members on this machine. It is
+    /// `IP_MULTICAST_LOOP` or `IPV6_MULTICAST_LOOP`. Default: yes. It makes no difference on the loopback interface. On
+    /// Windows the setting of the receiving socket decides.
     ///
     /// # Errors
     /// `ERR_SOCKET_DGRAM_NOT_RUNNING` once closed.
@@ -68,8 +67,8 @@ impl Socket {
         Ok(())
     }
 
-    /// How many bytes the system keeps until they are received, as the system reports it, `SO_RCVBUF`. Linux reports
-    /// twice what it granted, since it adds room for its own bookkeeping.
+    /// Returns how many received bytes the system may hold for the program, as the system reports it, `SO_RCVBUF`.
+    /// Linux reports twice what it granted, because it adds room for its own bookkeeping.
     ///
     /// # Errors
     /// `ERR_SOCKET_DGRAM_NOT_RUNNING` once closed.
@@ -79,8 +78,9 @@ impl Socket {
         Ok(size.map_err(|error| Error::buffer_size(udp::RECV, &Error::call(udp::RECV, &error)))?)
     }
 
-    /// Asks for a receive buffer of this size, `SO_RCVBUF`. [`recv_buffer_size`](Self::recv_buffer_size) says what was
-    /// granted, which may be less without an error. Default: 4 MiB, or as much of it as the system grants.
+    /// Asks for a receive buffer of this size, `SO_RCVBUF`. The system may grant less without an error.
+    /// [`recv_buffer_size`](Self::recv_buffer_size) returns what it granted. Default: 4 MiB, or as much of it as the
+    /// system grants.
     ///
     /// # Errors
     /// `ERR_SOCKET_BAD_BUFFER_SIZE` for 0, `ERR_SOCKET_BUFFER_SIZE` if the system refuses,
@@ -93,8 +93,8 @@ impl Socket {
         Ok(())
     }
 
-    /// How many bytes the system keeps until they are sent, as the system reports it, `SO_SNDBUF`. Linux reports twice
-    /// what it granted.
+    /// Returns how many bytes the system may hold until they are sent, as the system reports it, `SO_SNDBUF`. Linux
+    /// reports twice what it granted.
     ///
     /// # Errors
     /// `ERR_SOCKET_DGRAM_NOT_RUNNING` once closed.
@@ -104,8 +104,8 @@ impl Socket {
         Ok(size.map_err(|error| Error::buffer_size(udp::SEND, &Error::call(udp::SEND, &error)))?)
     }
 
-    /// Asks for a send buffer of this size, `SO_SNDBUF`. [`send_buffer_size`](Self::send_buffer_size) says what was
-    /// granted. Default: the system's, or 65,535 where that is less.
+    /// Asks for a send buffer of this size, `SO_SNDBUF`. [`send_buffer_size`](Self::send_buffer_size) returns what the
+    /// system granted. Default: the system's, or 65,535 where that is less.
     ///
     /// # Errors
     /// `ERR_SOCKET_BAD_BUFFER_SIZE` for 0, `ERR_SOCKET_BUFFER_SIZE` if the system refuses,
@@ -118,7 +118,7 @@ impl Socket {
         Ok(())
     }
 
-    /// Locks the socket and what is recorded of it for a change, with no other change in between.
+    /// Locks the socket and its recorded settings for one change. No other change can come in between.
     pub(crate) fn change(&self) -> Result<(Guard<'_, Setup>, Arc<Open>)> {
         let setup = self.setup();
         Ok((setup, self.open()?))

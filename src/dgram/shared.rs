@@ -1,5 +1,4 @@
-//! What the handles of a socket share. It is the open descriptor, which `close` and `disconnect` remove, and its
-//! settings.
+//! What the handles of one socket share: its settings, and the open descriptor, which `close` and `disconnect` remove.
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
@@ -23,17 +22,17 @@ use crate::sys;
 pub(crate) struct Shared {
     pub(crate) address: SocketAddr,
     pub(crate) v6: bool,
-    /// Whether it is an IPv6 socket that reaches IPv4 too.
+    /// Whether it is an IPv6 socket that also reaches IPv4.
     pub(crate) dual: bool,
-    /// Whether a socket that reaches both prefers IPv4 for sending.
+    /// Whether a socket that reaches both families prefers IPv4 for sending.
     pub(crate) prefers_v4: bool,
     pub(crate) slot: RwLock<Slot>,
     pub(crate) closed: AtomicBool,
-    /// Cancelled by `close`. Pauses end, and channels stop waiting for room.
+    /// Cancelled by `close`. This ends pauses, and channels stop waiting for room.
     pub(crate) closing: Cancel,
     /// Datagrams that had arrived at the socket that `disconnect` replaced.
     pub(crate) carried_over: CarriedOver,
-    /// Buffers for receives whose own may be too small. There are as many as there were such receives at once.
+    /// Buffers for receives whose own buffer may be too small. There are as many as there were such receives at once.
     pub(crate) buffers: Mutex<Vec<Box<[u8]>>>,
     pub(crate) backoff: Mutex<Backoff>,
     pub(crate) reporter: Reporter,
@@ -41,31 +40,31 @@ pub(crate) struct Shared {
     pub(crate) send_block_list: Option<BlockList>,
     /// Removed by `close`. Dropping it detaches the socket from its `Cancel`.
     pub(crate) attached: Mutex<Option<Attached>>,
-    /// Held during everything but sending and receiving, so that two changes never mix.
+    /// Held during everything except sending and receiving, so that two changes never mix.
     pub(crate) setup: Mutex<Setup>,
     pub(crate) losses: Mutex<Losses>,
-    /// The address of this machine that an IPv6 socket sends to if it reaches IPv4 too, once it is known.
+    /// The address of this machine that an IPv6 socket sends to if it also reaches IPv4, once it is known.
     pub(crate) this_machine: OnceLock<IpAddr>,
 }
 
 /// How many datagrams were lost. Locked after `Shared::setup`.
 #[derive(Default)]
 pub(crate) struct Losses {
-    /// By the sockets that this one replaced.
+    /// Lost by the sockets that this socket replaced.
     pub(crate) before: u64,
-    /// In all, at the last count.
+    /// The total at the last count.
     pub(crate) counted: Option<u64>,
-    /// Whether the program has asked for the number.
+    /// Whether the program has called `lost`.
     pub(crate) asked: bool,
 }
 
-/// How many rows of the system's table `close` reads for the last count, if the program has never asked for it. 1,000
-/// take about a millisecond.
+/// How many rows of the system's table `close` reads for the last count, if the program never called `lost`. Reading
+/// 1,000 rows takes about a millisecond.
 const ROWS_AT_CLOSE: usize = 1000;
 
-/// Every call takes the socket from here, and `close` removes it, so a forgotten handle keeps no descriptor open.
+/// Every call takes the socket from here, and `close` removes it. So a forgotten handle keeps no descriptor open.
 pub(crate) struct Slot {
-    /// `None` once closed.
+    /// `None` once the socket is closed.
     pub(crate) open: Option<Arc<Open>>,
     /// The socket that `close` removed, while receivers may still hold it.
     pub(crate) draining: Option<Draining>,
@@ -95,8 +94,8 @@ impl Shared {
         self.end(true);
     }
 
-    /// Closes the socket. `called` is false if its last handle was dropped. Then nothing is done that could reach
-    /// another process that has the socket too.
+    /// Closes the socket. `called` is false if the last handle was dropped. In this case, nothing is done that could
+    /// affect another process that has the socket.
     fn end(&self, called: bool) {
         let first = !self.closed.swap(true, Ordering::SeqCst);
         self.closing.cancel();
@@ -127,9 +126,9 @@ impl Shared {
         }
     }
 
-    /// Counts the lost datagrams, since a closed socket has no count.
+    /// Counts the lost datagrams, because a closed socket has no count.
     fn count_losses(&self, open: &Open) {
-        // If another thread is counting, its number is the last.
+        // If another thread is counting, its result is used.
         let Some(mut losses) = try_lock(&self.losses) else { return };
         let most = if losses.asked { usize::MAX } else { ROWS_AT_CLOSE };
         let now = sys::inode(&open.socket).and_then(|inode| lost(inode, self.v6, most));
@@ -137,7 +136,8 @@ impl Shared {
     }
 }
 
-/// The receivers could not be woken in time. The descriptor stays open and the port taken until they return.
+/// The error that the receivers could not be woken in time. The descriptor stays open and the port in use until they
+/// return.
 fn still_receiving(address: SocketAddr) -> Error {
     Error::coded("close", io::ErrorKind::TimedOut, "ETIMEDOUT").at(address)
 }
@@ -153,30 +153,30 @@ impl Drop for Shared {
 pub(crate) enum Origin {
     /// landline made it.
     Made,
-    /// The program gave it, and no other owner has it.
+    /// The program passed it in, and no other code uses it.
     Owned,
-    /// The program gave it, and others may have it.
+    /// The program passed it in, and others may use it.
     Adopted,
 }
 
-/// An open socket. A thread holds it during one call. The last to let go closes the descriptor.
+/// An open socket. A thread holds it during one call. The last thread that releases it closes the descriptor.
 pub(crate) struct Open {
     pub(crate) socket: UdpSocket,
     /// Its address when it was made or taken over.
     pub(crate) local: SocketAddr,
-    /// Others may have it.
+    /// Others may use it.
     pub(crate) adopted: bool,
-    /// Other code made it, and its settings are not known.
+    /// Other code made it, so its settings are not known.
     pub(crate) given: bool,
-    /// The process that made it. After fork(2) another may have it too.
+    /// The process that made it. After fork(2) another process may have it too.
     pub(crate) made_by: u32,
     /// Its peer, if it has one.
     pub(crate) peer: Peer,
     pub(crate) timeouts: Mutex<Timeouts>,
-    /// Wakes its receivers. A socket of our own gets it at the close. An adopted one gets it at the start, if its
-    /// datagrams are expected to arrive.
+    /// Wakes its receivers. A socket made by landline gets one when it is closed. An adopted socket gets one when it is
+    /// taken over, if the waker's datagrams are expected to arrive.
     pub(crate) waker: OnceLock<Waker>,
-    /// The last field, so that it fires after the descriptor is closed.
+    /// The last field, so that it signals after the descriptor is closed.
     pub(crate) gone: FiredOnDrop,
 }
 
@@ -207,7 +207,8 @@ impl Open {
     }
 }
 
-/// The peer of a socket. After connect(2) it stays for as long as the socket. A chosen peer is not known to the system.
+/// The peer of a socket. A peer set with connect(2) stays as long as the socket. The system does not know a chosen
+/// peer.
 #[derive(Default)]
 pub(crate) struct Peer {
     any: AtomicBool,
@@ -216,7 +217,7 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
-    /// Called for each datagram, so it is one load.
+    /// Called for each datagram, so it is a single load.
     #[inline]
     pub(crate) fn exists(&self) -> bool {
         self.any.load(Ordering::Acquire)
@@ -241,7 +242,8 @@ impl Peer {
     }
 }
 
-/// Datagrams from a replaced socket, to be received from the next. Usually it is empty and costs a receive one load.
+/// Datagrams of a replaced socket that the program has yet to receive. Usually there are none, and a receive pays one
+/// load.
 #[derive(Default)]
 pub(crate) struct CarriedOver {
     any: AtomicBool,
@@ -254,12 +256,12 @@ struct Datagrams {
     bytes: usize,
 }
 
-/// What a kept datagram counts for beside its bytes. It is a little less than Linux counts, so the contents of a
-/// receive buffer fit into one of the same size.
+/// How many bytes a kept datagram counts in addition to its contents. Linux counts a little more, so the contents of a
+/// receive buffer fit into one of the same size here.
 const OVERHEAD: usize = 512;
 
 impl CarriedOver {
-    /// Keeps a datagram unless `limit` is reached, which is the size of the receive buffer.
+    /// Keeps a datagram, unless the kept ones have reached `limit`, the size of the receive buffer.
     pub(crate) fn push(&self, bytes: &[u8], from: SocketAddr, limit: usize) -> bool {
         let mut datagrams = lock(&self.datagrams);
         if datagrams.bytes >= limit {

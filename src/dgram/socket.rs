@@ -13,10 +13,11 @@ use crate::error::Result;
 use crate::sync::poison::{Guard, lock};
 use crate::sys;
 
-/// A bound UDP socket, which receives and sends datagrams.
+/// A bound UDP socket that receives and sends datagrams.
 ///
-/// It is a handle, and its clones are the same socket. It is closed by [`close`](Socket::close), or when its last
-/// handle is dropped. A loop in [`each`](Socket::each) holds a handle, so the socket stays open until it is closed.
+/// It is a handle, and its clones are the same socket. [`close`](Socket::close) closes the socket. It is also closed
+/// when its last handle is dropped. A loop in [`each`](Socket::each) holds a handle, so it keeps the socket open until
+/// `close` is called.
 ///
 /// ```
 /// use landline::dgram::Socket;
@@ -39,73 +40,79 @@ pub struct Socket(pub(crate) Arc<Shared>);
 impl Socket {
     /// Binds a socket with the default options, bind(2).
     ///
-    /// - A bare port is bound on every interface, over IPv6 and IPv4, or over IPv4 alone if the system has no socket
-    ///   that reaches both. For port 0 the system chooses a free port.
+    /// - A bare port is bound on every interface, over IPv6 and IPv4. If the system has no socket that reaches both, it
+    ///   is bound over IPv4 only. For port 0 the system chooses a free port.
     /// - An address decides the family of the socket.
-    /// - A name is looked up, which blocks as long as the resolver does. Its IPv4 addresses come first.
-    /// - Of a list, the first address that can be bound is used.
+    /// - A name is looked up, which blocks as long as the resolver does. If it has IPv4 addresses, only
+    ///   these are tried.
+    /// - The addresses of a list are tried in order. The first that can be bound is used.
     ///
-    /// For one family alone use [`SocketOptions::udp4`] or [`udp6`](SocketOptions::udp6).
+    /// To bind one family only, use [`SocketOptions::udp4`] or [`udp6`](SocketOptions::udp6).
     ///
     /// # Errors
-    /// Those of [`SocketOptions::bind`].
+    /// The errors of [`SocketOptions::bind`].
     #[doc(alias = "bindSync")]
     pub fn bind(at: impl Into<Endpoint>) -> io::Result<Socket> {
         SocketOptions::new().bind(at)
     }
 
-    /// The address that the socket is bound to. It stays known after the socket is closed. A wildcard remains a
-    /// wildcard, also while the socket is connected.
+    /// Returns the address that the socket is bound to, even after the socket is closed. For a wildcard it stays the
+    /// wildcard, even while the socket is connected.
     #[doc(alias = "local_addr")]
     pub fn address(&self) -> SocketAddr {
         self.0.address
     }
 
-    /// Closes the socket. A blocked [`recv`](Socket::recv) returns `None` and a loop over it ends. Nothing more is
-    /// received, not even datagrams that have arrived. A callback that has begun, or whose datagram was received
-    /// before, still runs to its end. [`events`](Socket::events) keep the datagrams in their channel.
+    /// Closes the socket. A blocked [`recv`](Socket::recv) returns `None`, and a loop that receives ends. No more
+    /// datagrams are received, not even those that have already arrived. A callback still runs to its end if it has
+    /// begun, or if its datagram was received before. [`events`](Socket::events) keeps the datagrams that are in its
+    /// channel.
     ///
-    /// It blocks until the receivers have returned, so the descriptor is closed and the port free when it returns. A
-    /// program that is being started at that moment has a copy of every descriptor until it runs. The receivers are
-    /// woken by an empty datagram from this machine, which takes some microseconds. The socket is connected to the
-    /// sender of that datagram first, so that no other socket on the same port gets it. It takes longer in these cases:
+    /// `close` wakes the receivers and waits until they have returned. So when it returns, the descriptor is closed and
+    /// the port is free. There is one exception: a program that is being started at that moment has a copy of every
+    /// descriptor until it runs.
+    ///
+    /// To wake the receivers, this machine sends them an empty datagram, which takes some microseconds. Before that,
+    /// the socket is connected to the sender of this datagram, so that no other socket on the same port gets it. Waking
+    /// takes longer in these cases:
     /// - up to 10 ms for a socket that is bound to a group
-    /// - up to a second if loopback is down, no descriptor is left to send from, or another process has made the socket
+    /// - up to 1 s if loopback is down, if no descriptor is left to send from, or if another process made the socket
     ///   before fork(2)
-    /// - up to half a second for an [adopted](SocketOptions::adopt) socket that the datagram cannot reach
+    /// - up to 0.5 s for an [adopted](SocketOptions::adopt) socket that the datagram cannot reach
     ///
-    /// If receivers are still blocked after 2 s, or after 1.25 s for an adopted socket, `close` returns without them.
-    /// The descriptor stays open until they return. The hook gets [`Report::Failed`](crate::Report::Failed) with `close
-    /// ETIMEDOUT` in place of [`Report::Closed`](crate::Report::Closed). They receive nothing after that.
+    /// After 2 s, or 1.25 s for an adopted socket, `close` returns even if receivers are still blocked. The descriptor
+    /// then stays open until they return, and they receive nothing. The hook gets
+    /// [`Report::Failed`](crate::Report::Failed) with `close ETIMEDOUT` instead of
+    /// [`Report::Closed`](crate::Report::Closed).
     ///
-    /// It may be called on any thread, in callbacks, and again. Dropping the last handle only closes the descriptor.
-    /// After fork(2), `close` in one process stops the socket of the other from receiving. Drop the handle there
-    /// instead.
+    /// `close` may be called on any thread, in callbacks, and more than once. Dropping the last handle only closes the
+    /// descriptor. After fork(2) do not call `close` in one of the two processes, because it also stops the other
+    /// process's socket from receiving. Drop the handle instead.
     #[doc(alias = "asyncDispose")]
     pub fn close(&self) {
         self.0.close();
     }
 
-    /// How many datagrams reached this socket and were dropped by the system, usually because its receive buffer was
-    /// full. On Linux it is the last column of /proc/net/udp and udp6. `None` on other systems and if /proc cannot be
-    /// read.
+    /// Returns how many datagrams reached this socket and were dropped by the system, usually because the receive
+    /// buffer was full. On Linux the number comes from the last column of /proc/net/udp and udp6. `None` on other
+    /// systems, and if /proc cannot be read.
     ///
-    /// After [`close`](Socket::close) it is the count that `close` took. If the program has more than 1,000 UDP
-    /// sockets, `close` counts only for those whose losses it has asked for before.
+    /// [`close`](Socket::close) takes a last count, and this returns it afterwards. If the program has more than 1,000
+    /// UDP sockets, `close` takes that count only if `lost` was called before.
     ///
-    /// Datagrams that were lost on the way here are not in it. Each call reads a table of all UDP sockets, so once a
-    /// second is often enough.
+    /// Datagrams that were lost on the network are not counted. Each call reads a table of all UDP sockets, so call it
+    /// at most about once a second.
     pub fn lost(&self) -> Option<u64> {
         let setup = self.setup();
         let mut losses = lock(&self.0.losses);
         losses.asked = true;
         if let Ok(open) = self.open() {
-            // Only its number is kept, since `close` waits for threads that hold the socket.
+            // Only the inode number is kept, because `close` waits for threads that hold the socket.
             let inode = sys::inode(&open.socket)?;
             drop(open);
             match lost(inode, setup.v6, usize::MAX) {
                 Some(now) => losses.counted = Some(losses.before + now),
-                // It may have been closed in between.
+                // Another thread may have closed the socket since.
                 None if !self.0.is_closed() => return None,
                 None => {}
             }
@@ -113,20 +120,20 @@ impl Socket {
         losses.counted
     }
 
-    /// Calls `f` with the borrowed descriptor, for calls that landline does not have, and returns what `f` returns. The
-    /// descriptor is `AsFd`, on Windows `AsSocket`, as crates for system calls expect. No lock is held, and other
-    /// threads use the socket as before.
+    /// Calls `f` with the borrowed descriptor, and returns what `f` returns. Use it for system calls that landline does
+    /// not have. The descriptor implements `AsFd`, on Windows `AsSocket`. Crates for system calls take these. No lock
+    /// is held, and other threads can use the socket as usual.
     ///
-    /// A [`close`](Self::close) or [`disconnect`](Self::disconnect) in another thread waits for `f` as for a receiver,
-    /// for at most 2 s, and the descriptor is closed when `f` returns. So `f` must call neither.
+    /// If another thread calls [`close`](Self::close) or [`disconnect`](Self::disconnect), it waits for `f` to return,
+    /// at most 2 s. The descriptor is closed when `f` returns. So `f` must call neither of the two.
     ///
     /// The caller is responsible for what `f` changes:
-    /// - With `O_NONBLOCK`, receivers poll every 2 to 16 ms.
-    /// - [`recv_timeout`](Self::recv_timeout) sets `SO_RCVTIMEO` itself. Receivers that `close` cannot wake notice it
-    ///   by that timeout.
-    /// - landline does not see connect(2), bind(2) and shutdown(2).
-    /// - [`disconnect`](Self::disconnect) opens another socket. It has the settings of landline's own calls and of
-    ///   [`before_bind`](SocketOptions::before_bind), and not those of `f`.
+    /// - If `f` sets `O_NONBLOCK`, receivers poll every 2 to 16 ms.
+    /// - [`recv_timeout`](Self::recv_timeout) itself sets `SO_RCVTIMEO`. Receivers that `close` cannot wake depend on
+    ///   that timeout to notice `close`.
+    /// - landline does not notice a connect(2), bind(2) or shutdown(2) that `f` calls.
+    /// - [`disconnect`](Self::disconnect) opens a new socket. The new socket has the settings made by landline's own
+    ///   calls and by [`before_bind`](SocketOptions::before_bind). It does not have those made by `f`.
     ///
     /// ```
     /// use landline::dgram::Socket;
@@ -139,8 +146,8 @@ impl Socket {
     /// ```
     ///
     /// # Errors
-    /// `NotConnected`, `ERR_SOCKET_DGRAM_NOT_RUNNING`, once the socket is closed. `f` is not called then. If `f`
-    /// returns a `Result`, it is inside the result of this call, and `??` unwraps both.
+    /// `NotConnected`, `ERR_SOCKET_DGRAM_NOT_RUNNING`, if the socket is closed. In this case `f` is not called. If `f`
+    /// returns a `Result`, that result is inside the result of this call, and `??` unwraps both.
     #[doc(alias = "as_fd")]
     #[doc(alias = "as_raw_fd")]
     pub fn with_raw<R>(&self, f: impl FnOnce(sys::BorrowedHandle<'_>) -> R) -> io::Result<R> {
@@ -192,7 +199,7 @@ impl Socket {
         socket
     }
 
-    /// The open socket, for the time of one call. An error once it is closed.
+    /// The open socket, for one call. An error once it is closed.
     pub(crate) fn open(&self) -> Result<Arc<Open>> {
         self.0.open().ok_or_else(not_running)
     }

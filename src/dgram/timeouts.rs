@@ -4,14 +4,15 @@ use std::io;
 use std::net::UdpSocket;
 use std::time::{Duration, Instant};
 
-/// The receive timeout, `SO_RCVTIMEO`. The socket has one for all threads, so it is kept at the smallest that any of
+/// The receive timeout, `SO_RCVTIMEO`. All threads share the socket's one timeout, so it is the smallest that any of
 /// them needs. A thread that wakes too early waits again.
 ///
-/// On an adopted socket it belongs to others too. There it is changed only while a receive with a timeout waits, and
-/// restored afterwards. The last value is set again each time, since others change it as well.
+/// The timeout of an adopted socket belongs to other owners too. There it is changed only while a receive with a
+/// timeout waits, and is restored afterwards. It is set again each time even if it is the same, because other owners
+/// change it as well.
 pub(crate) struct Timeouts {
     set: Option<Duration>,
-    /// The timeout of receives without one.
+    /// The timeout for receives that have none of their own.
     most: Option<Duration>,
     adopted: bool,
     /// One for each thread in a receive with a timeout.
@@ -19,7 +20,7 @@ pub(crate) struct Timeouts {
 }
 
 impl Timeouts {
-    /// `look` is how often receivers check for `close`, if they have to.
+    /// `look` is how often receivers check for `close`, if they must check.
     pub(crate) fn new(socket: &UdpSocket, look: Option<Duration>, adopted: bool) -> Timeouts {
         let given = if adopted { socket.read_timeout().unwrap_or(None) } else { None };
         let most = match (look, given) {
@@ -27,7 +28,7 @@ impl Timeouts {
             (look, given) => look.or(given),
         };
         if most != given {
-            // It fails only on a broken socket. Then receiving fails too.
+            // It fails only on a broken socket, on which receiving fails too.
             let _ = socket.set_read_timeout(most);
         }
         Timeouts { set: most, most, adopted, deadlines: Vec::new() }
@@ -35,8 +36,8 @@ impl Timeouts {
 
     pub(crate) fn enter(&mut self, socket: &UdpSocket, until: Instant) -> io::Result<()> {
         let first = self.deadlines.iter().copied().min().map_or(until, |first| first.min(until));
-        // Whole milliseconds, so that the same timeout is the same number again and costs no system call. Zero means
-        // none.
+        // Whole milliseconds, so that an equal timeout is an equal number and costs no system call. Zero means no
+        // timeout.
         let wait = first.saturating_duration_since(Instant::now());
         let millis = wait.as_nanos().div_ceil(1_000_000).clamp(1, u128::from(u32::MAX));
         let needed = Duration::from_millis(millis as u64).min(self.most.unwrap_or(Duration::MAX));
@@ -57,7 +58,7 @@ impl Timeouts {
         }
     }
 
-    /// Removes the timeout for receives without one, unless another receive needs it.
+    /// Removes the timeout that receives without a timeout do not need, unless another receive needs it.
     pub(crate) fn lift(&mut self, socket: &UdpSocket) -> io::Result<()> {
         if self.deadlines.is_empty() && self.set != self.most {
             socket.set_read_timeout(self.most)?;

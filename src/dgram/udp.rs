@@ -1,4 +1,4 @@
-//! The settings and counts of a bare UDP socket.
+//! The settings and counts of a plain UDP socket.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -8,7 +8,7 @@ use socket2::SockRef;
 use crate::error::{Error, Result};
 use crate::sys;
 
-/// Node's errors of buffer sizes name libuv's calls.
+/// In Node's errors about buffer sizes, these are the names of libuv's calls.
 pub(crate) const RECV: &str = "uv_recv_buffer_size";
 pub(crate) const SEND: &str = "uv_send_buffer_size";
 
@@ -67,7 +67,7 @@ pub(crate) fn multicast_loop(socket: &UdpSocket, v6: bool, on: bool) -> Result<(
     both(socket, v6, "setMulticastLoopback", &set_v4, &set_v6)
 }
 
-/// Sets an option of the socket's family. On a dual-stack socket it sets IPv4's too, if the system can.
+/// Sets an option of the socket's family. On a dual-stack socket it also sets IPv4's option, if the system can.
 fn both(
     socket: &UdpSocket,
     v6: bool,
@@ -77,18 +77,18 @@ fn both(
 ) -> Result<()> {
     let set = if v6 { set_v6() } else { set_v4() };
     if v6 && is_dual_stack(socket) {
-        // Linux and Windows have IPv4's options on an IPv6 socket. Others do not, and there is no other way.
+        // Linux and Windows allow IPv4's options on an IPv6 socket. Other systems do not, and offer no other way.
         let _ = set_v4();
     }
     set.map_err(|error| Error::call(call, &error))
 }
 
-/// The error that the system would give.
+/// The error that the system would return.
 fn invalid(call: &'static str) -> Error {
     Error::coded(call, io::ErrorKind::InvalidInput, "EINVAL")
 }
 
-/// Whether an IPv6 socket reaches IPv4 too.
+/// Whether an IPv6 socket also reaches IPv4.
 pub(crate) fn is_dual_stack(socket: &UdpSocket) -> bool {
     SockRef::from(socket).only_v6().is_ok_and(|only| !only)
 }
@@ -99,7 +99,7 @@ pub(crate) fn lost(inode: u64, v6: bool, most: usize) -> Option<u64> {
     row.split_whitespace().last()?.parse().ok()
 }
 
-/// The source address of datagrams to this one, if there is a route. Nothing is sent.
+/// The source address of datagrams to this address, if there is a route. Nothing is sent.
 pub(crate) fn source_for(to: SocketAddr) -> io::Result<IpAddr> {
     let any: IpAddr = if to.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
     let probe = UdpSocket::bind((any, 0))?;

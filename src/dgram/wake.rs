@@ -1,22 +1,23 @@
-//! How receivers are made to let go of their socket. This machine sends it an empty datagram, again and again while a
-//! thread holds it. A receiver that is busy then sees that its socket is closed before it waits again, or finds the
-//! datagram in the queue.
+//! How `close` makes receivers release their socket. This machine sends the socket an empty datagram, and repeats it
+//! while a thread still holds the socket. A busy receiver either sees that its socket is closed before it waits again,
+//! or finds the datagram in the queue.
 //!
-//! - A socket of our own is connected to the waker first. It needs no peer any more, and no other socket on the same
-//!   port gets the datagram. If no datagram can arrive, since loopback is down or no descriptor is left, its receivers
-//!   check once a second.
-//! - An adopted socket is never connected, since it belongs to others too. It gets the datagram only if that is
-//!   expected to reach no other socket. So it must have no peer, share its port with no other socket, be bound to no
-//!   device, and be of this network namespace. Its waker is made when it is taken over, since one may not be available
-//!   at the close. If the datagram is not expected to arrive, the receivers check twice a second. That is a timeout of
-//!   the socket, which other owners see.
-//! - Nothing is sent to a socket that is bound to a group, since that might leave the machine and would reach other
-//!   members. Its receivers check every 10 ms, those of an adopted socket twice a second.
-//! - After fork(2), nothing is sent by the process that has not made the socket. It would wake the other process, or
-//!   leave its socket connected to our waker.
+//! - A socket made by landline is first connected to the waker. It no longer needs a peer, and no other socket on the
+//!   same port gets the datagram. If no datagram can arrive, because loopback is down or no descriptor is left, the
+//!   receivers check once a second.
+//! - An adopted socket is never connected, because other owners use it. It gets the datagram only if the datagram is
+//!   expected to reach no other socket. For that the socket must have no peer, share its port with no other socket, be
+//!   bound to no device, and belong to this network namespace. Its waker is made when the socket is taken over, because
+//!   `close` may have no descriptor for it. If the datagram is not expected to arrive, the receivers check twice a
+//!   second. They do so with a timeout of the socket, which other owners see.
+//! - Nothing is sent to a socket that is bound to a group, because the datagram might leave the machine and would reach
+//!   other members. The receivers check every 10 ms, those of an adopted socket twice a second.
+//! - After fork(2), only the process that made the socket sends the datagram. From the other process, it would wake the
+//!   first process's receivers, or leave the first process's socket connected to the waker.
 //!
-//! shutdown(2) would wake all receivers on Linux, but is not used. A receive returns without a sender then, and std's
-//! `recv_from` reads the address from memory that was not written. It panics if that looks like a part of an address.
+//! shutdown(2) would wake all receivers on Linux, but is not used. After it, a receive returns without a sender, and
+//! std's `recv_from` reads the address from memory that was never written. std panics if that memory looks like part of
+//! an address.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
@@ -32,25 +33,25 @@ use crate::dgram::udp::{is_dual_stack, source_for};
 use crate::endpoint::reachable;
 use crate::sys;
 
-/// How long a receiver of a socket of our own waits at most if no datagram can wake it. Only this process has the
-/// timeout, so it can be short.
+/// How long a receiver waits at most if no datagram can wake it, on a socket made by landline. Only this process has
+/// the timeout, so it can be short.
 const SLICE: Duration = Duration::from_millis(10);
 
-/// How long a receiver waits at most if a datagram should wake it, in case it does not.
+/// How long a receiver waits at most if a datagram should wake it, in case the datagram does not arrive.
 const BACKSTOP: Duration = Duration::from_secs(1);
 
 /// How long a receiver of an adopted socket waits at most if no datagram is expected to wake it. Other owners see the
 /// timeout, so it is as long as `close` may take.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// How long `close` tries to wake the receivers of a socket of our own.
+/// How long `close` tries to wake the receivers of a socket made by landline.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// The same for an adopted one.
+/// How long `close` tries to wake the receivers of an adopted socket.
 const PATIENCE_ADOPTED: Duration = Duration::from_millis(1250);
 
 /// How often the receivers of a socket check for `close`. `expected` says whether a datagram is expected to reach an
-/// adopted one.
+/// adopted socket.
 pub(crate) fn receive_timeout(local: SocketAddr, adopted: bool, expected: bool) -> Option<Duration> {
     match (adopted, expected) {
         (true, true) => None,
@@ -60,7 +61,7 @@ pub(crate) fn receive_timeout(local: SocketAddr, adopted: bool, expected: bool) 
     }
 }
 
-/// The socket that sends the datagrams, its address as the receivers see it, and the destination.
+/// The socket that sends the datagrams, its address as seen by the receivers, and the destination.
 pub(crate) struct Waker {
     socket: UdpSocket,
     from: SocketAddr,
@@ -71,7 +72,7 @@ impl Waker {
     fn new(woken: &UdpSocket, local: SocketAddr) -> io::Result<Waker> {
         let to: SocketAddr = (local.ip().to_canonical(), local.port()).into();
         match Waker::by(reachable(if to.is_ipv4() { to } else { local }), local) {
-            // A system may have IPv6 and no IPv6 address.
+            // A system may support IPv6 and have no IPv6 address.
             Err(_) if local.ip().is_unspecified() && local.is_ipv6() && is_dual_stack(woken) => {
                 Waker::by((Ipv4Addr::LOCALHOST, local.port()).into(), local)
             }
@@ -79,13 +80,13 @@ impl Waker {
         }
     }
 
-    /// A waker that sends to an address of this machine.
+    /// Makes a waker that sends to an address of this machine.
     fn by(to: SocketAddr, local: SocketAddr) -> io::Result<Waker> {
         if !to.ip().is_loopback() && source_for(to)? != to.ip() {
-            // Some systems bind to it all the same. A datagram to it would leave the machine.
+            // Some systems bind to such an address all the same. A datagram to it would leave the machine.
             return Err(io::ErrorKind::AddrNotAvailable.into());
         }
-        // The waker has the same address, so the receivers know the sender.
+        // The waker is bound to the same IP address, so the receivers can recognise the sender.
         let mut from = to;
         from.set_port(0);
         let socket = UdpSocket::bind(from)?;
@@ -97,7 +98,8 @@ impl Waker {
         Ok(Waker { socket, from, to })
     }
 
-    /// For an adopted socket without a peer, if the datagram is expected to reach that socket and no other.
+    /// Makes a waker for an adopted socket without a peer, if the datagram is expected to reach that socket and no
+    /// other.
     pub(crate) fn of_adopted(woken: &UdpSocket, local: SocketAddr) -> Option<Waker> {
         let options = SockRef::from(woken);
         let unexpected = is_group(local)
@@ -105,13 +107,13 @@ impl Waker {
             || sys::is_bound_to_device(&options)
             || !sys::is_of_this_network(sys::inode(woken), if local.is_ipv6() { "udp6" } else { "udp" });
         let waker = if unexpected { None } else { Waker::new(woken, local).ok() };
-        // Without an interface that is up there is no route to it.
+        // Without an interface that is up, there is no route to the address.
         waker.filter(|waker| source_for(waker.to).is_ok())
     }
 }
 
 impl Open {
-    /// Whether it is the empty datagram of the waker.
+    /// Whether a datagram is the waker's empty datagram.
     pub(crate) fn is_wake_up(&self, size: usize, from: SocketAddr) -> bool {
         size == 0 && self.waker.get().is_some_and(|waker| is_same(waker.from, from))
     }
@@ -132,13 +134,13 @@ impl Open {
                 self.waker.get_or_init(|| made)
             }
         };
-        // Each time, since a connect() that had begun before may have come last.
+        // Repeated each time, because a connect() that had begun before may have overwritten it.
         self.socket.connect(waker.from)?;
         Ok(waker)
     }
 }
 
-/// Whether two addresses are the same, in any form. A zone counts only if both have one.
+/// Whether two addresses are the same, in any form. A zone is compared only if both have one.
 pub(crate) fn is_same(one: SocketAddr, other: SocketAddr) -> bool {
     let zones = match (one, other) {
         (SocketAddr::V6(one), SocketAddr::V6(other)) => (one.scope_id(), other.scope_id()),
@@ -149,7 +151,7 @@ pub(crate) fn is_same(one: SocketAddr, other: SocketAddr) -> bool {
         && (zones.0 == zones.1 || zones.0 == 0 || zones.1 == 0)
 }
 
-/// A removed socket, which receivers may still hold.
+/// A removed socket. Receivers may still hold it.
 #[derive(Clone)]
 pub(crate) struct Draining {
     open: Weak<Open>,
@@ -163,12 +165,12 @@ impl Draining {
         Draining { gone: open.gone.0.clone(), open: Arc::downgrade(open), patience }
     }
 
-    /// Wakes the receivers and waits until the descriptor is closed. `false` if that takes too long.
+    /// Wakes the receivers and waits until the descriptor is closed. Returns `false` if this takes too long.
     pub(crate) fn wait(&self) -> bool {
         let until = Instant::now() + self.patience;
         let mut pause = Duration::from_millis(1);
         loop {
-            // If it fails, it is tried again.
+            // If it fails, the loop tries again.
             let _ = self.send_datagrams();
             if self.gone.wait_timeout(pause) {
                 return true;
@@ -180,7 +182,7 @@ impl Draining {
         }
     }
 
-    /// One for each thread that may wait.
+    /// Sends one datagram for each thread that may wait.
     fn send_datagrams(&self) -> io::Result<()> {
         let Some(open) = self.open.upgrade() else { return Ok(()) };
         let holders = Arc::strong_count(&open) - 1;
@@ -195,7 +197,7 @@ impl Draining {
     }
 }
 
-/// Whether datagrams to the address reach others too.
+/// Whether datagrams to the address also reach other sockets.
 fn is_group(at: SocketAddr) -> bool {
     let ip = at.ip().to_canonical();
     ip.is_multicast() || ip == IpAddr::V4(Ipv4Addr::BROADCAST)
