@@ -13,7 +13,7 @@ pub(crate) struct BeforeBind(Option<Arc<Hook>>);
 
 type Hook = dyn Fn(sys::BorrowedHandle<'_>) -> io::Result<()> + Send + Sync;
 
-// The closure's own values are its own concern after a panic.
+// What the closure's own values look like after a panic is the program's concern.
 impl UnwindSafe for BeforeBind {}
 impl RefUnwindSafe for BeforeBind {}
 

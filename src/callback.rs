@@ -1,8 +1,10 @@
-//! Calls code of the program's. No lock is held, panics are caught, and the thread knows for which connections it acts.
+//! Calls the program's code: handlers, callbacks and hooks. During a call no lock is held, panics are caught, and the
+//! thread knows for which connections it acts.
 //!
-//! A thread that runs a handler or a callback keeps its connection present. If that code waits for the server, the wait
-//! leaves the connection out. So the thread has a stack of frames, one for each connection that it acts for, and while
-//! code of the program's runs, every presence that the thread holds is on it.
+//! While a thread runs a handler or a callback, its connection counts as present at the server's gate (see
+//! `sync::gate`). If that code waits for the server to end, the wait must not count this connection. So each thread has
+//! a stack of frames, one for each connection that it acts for. While the program's code runs, every connection that
+//! the thread keeps present is on this stack.
 
 use std::any::Any;
 use std::cell::Cell;
@@ -11,19 +13,19 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use crate::error::{Error, Result};
 use crate::sync::poison::assert_none_held;
 
-/// A gate, and what is present there, by their numbers.
+/// The number of a gate, and the number of a connection that is present there.
 pub(crate) type ActsFor = (usize, usize);
 
-/// How many frames a thread has at most. A handler that serves another server adds one for each level.
+/// The maximum number of frames of a thread. A handler that serves a second server adds one for each level.
 const DEEPEST: usize = 16;
 
-// Without destructors, so that it works while a thread's other locals are destroyed.
+// Without destructors, so that it works even while the thread's other locals are being destroyed.
 thread_local! {
     static STACK: [Cell<ActsFor>; DEEPEST] = const { [const { Cell::new((0, 0)) }; DEEPEST] };
     static DEPTH: Cell<usize> = const { Cell::new(0) };
 }
 
-/// The thread acts for these until this is dropped.
+/// While this exists, the thread acts for the connections in it.
 pub(crate) struct Frame(usize);
 
 impl Frame {
@@ -53,10 +55,10 @@ impl Drop for Frame {
     }
 }
 
-/// What the thread acts for.
+/// The connections that this thread acts for.
 ///
 /// # Errors
-/// The thread acts for more than fits on its stack.
+/// The thread acts for more connections than fit on its stack.
 pub(crate) fn acts_for() -> Result<Vec<ActsFor>> {
     let depth = DEPTH.get();
     if depth > DEEPEST {
@@ -72,7 +74,7 @@ pub(crate) fn acts_for() -> Result<Vec<ActsFor>> {
     Ok(all)
 }
 
-/// What the thread acts for at one gate.
+/// The connections of one gate that this thread acts for.
 pub(crate) fn own(gate: usize) -> Result<Vec<usize>> {
     let mut own = Vec::new();
     for (at, number) in acts_for()? {
@@ -83,7 +85,8 @@ pub(crate) fn own(gate: usize) -> Result<Vec<usize>> {
     Ok(own)
 }
 
-/// Calls a hook of the program's. A panic has been printed on standard error already and affects nothing else.
+/// Calls a hook of the program. If the hook panics, std has already printed the panic on standard error, and the panic
+/// is otherwise ignored.
 pub(crate) fn guarded(call: impl FnOnce()) {
     let mut call = Some(call);
     guard(&mut || {
@@ -100,7 +103,7 @@ fn guard(call: &mut dyn FnMut()) {
     }
 }
 
-/// Drops a panic's payload. The drop may panic too.
+/// Drops a panic's payload. This drop may panic too.
 pub(crate) fn dispose(panic: Box<dyn Any + Send>) {
     if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
         std::mem::forget(again);

@@ -1,7 +1,7 @@
 //! Values with numbers, in the order of their numbers.
 
-/// Numbers are unique and usually rise, so a value goes to the end. A removed value leaves an empty place. The others
-/// move only when more than half of the places are empty.
+/// Numbers are unique and usually rise, so a new value goes to the end. A removed value leaves an empty place. The
+/// other values move only when more than half of the places are empty.
 pub(crate) struct Numbered<T> {
     places: Vec<(u64, Option<T>)>,
     len: usize,

@@ -2,8 +2,8 @@
 
 use std::fmt::{self, Write};
 
-/// Escapes control characters, which could begin a new line of a log or move a terminal's cursor, as `\n` and `\u{1b}`.
-/// All other characters, quotes and backslashes too, stay as they are.
+/// Escapes control characters, such as `\n` and `\u{1b}`. They could begin a new line of a log or move a terminal's
+/// cursor. All other characters stay as they are, including quotes and backslashes.
 pub(crate) struct OneLine<'a>(pub(crate) &'a mut dyn Write);
 
 impl Write for OneLine<'_> {

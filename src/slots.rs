@@ -1,4 +1,5 @@
-//! The counter of open connections, with the limits in all and for each address, and whether new ones are admitted.
+//! The counter of open connections, with the total limit, the limit for each address, and whether new connections are
+//! admitted.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -9,16 +10,17 @@ use std::sync::{Arc, Condvar, Mutex};
 use crate::sync::deadline::Deadline;
 use crate::sync::poison::{lock, wait};
 
-/// The lowest bit of the word. No client is admitted any more.
+/// The lowest bit of the word. If set, no client is admitted any more.
 const CLOSED: usize = 1;
-/// A thread waits for room. A slot that is returned wakes it, which is a system call even if no thread waits.
+/// If set, a thread waits for room. A returned slot then wakes it, with a system call that happens even if no thread
+/// waits any more.
 const WAITED: usize = 2;
-/// One slot. The count is above the two bits.
+/// One slot. The count is stored above the two bits.
 const ONE: usize = 4;
 
-/// The count and the closed bit share one word, so one compare-and-swap decides both. No admission passes the limit or
-/// `close()`, and none is denied while a slot is free. Adding first and taking back what was too much would deny others
-/// for a moment.
+/// The count and the closed bit share one word, so one compare-and-swap decides both. No client is admitted beyond the
+/// limit or after `close()`, and none is denied while a slot is free. If a thread first added one and then took back
+/// the excess, it would deny others for a moment.
 #[derive(Debug)]
 pub(crate) struct Slots {
     word: AtomicUsize,
@@ -26,7 +28,7 @@ pub(crate) struct Slots {
     /// How many threads wait for room.
     waiting: Mutex<usize>,
     freed: Condvar,
-    /// The slots with the common limit, if it is shared. Each slot is taken there too.
+    /// The slots of the shared limit, if there is one. Each slot is taken there too.
     shared: Option<Arc<Slots>>,
 }
 
@@ -48,7 +50,7 @@ impl Slots {
         }
     }
 
-    /// Slots with a count and a closed bit of their own, and the limit of `shared`.
+    /// Makes slots with their own count and closed bit, and the limit of `shared`.
     pub(crate) fn within(shared: Arc<Slots>) -> Slots {
         Slots { shared: Some(shared), ..Slots::new(usize::MAX) }
     }
@@ -56,7 +58,8 @@ impl Slots {
     /// Takes a slot, unless the limit is reached or the slots are closed.
     pub(crate) fn take(self: &Arc<Slots>) -> Result<Slot, Denied> {
         if let Some(shared) = &self.shared {
-            // First, so that closed slots take no shared one for even a moment, except in a race with the close.
+            // Checked first, so that closed slots do not take a shared one even for a moment. Only a race with `close`
+            // can still do so.
             if self.word.load(SeqCst) & CLOSED != 0 {
                 return Err(Denied::Closed);
             }
@@ -78,7 +81,7 @@ impl Slots {
             if word & CLOSED != 0 {
                 return Err(Denied::Closed);
             }
-            // Read each time, since the limit may change between tries.
+            // Read for each try, because the limit may change between tries.
             if word / ONE >= self.limit.load(SeqCst) {
                 return Err(Denied::Full);
             }
@@ -104,20 +107,21 @@ impl Slots {
         self.shared.as_deref().unwrap_or(self).limit.load(SeqCst)
     }
 
-    /// Applies from the next `take` on. Taken slots stay taken. A shared limit changes for all.
+    /// Sets the limit, starting with the next `take`. Slots already taken stay taken. A shared limit changes for all
+    /// that share it.
     pub(crate) fn set_limit(&self, limit: usize) {
         let of = self.shared.as_deref().unwrap_or(self);
         of.limit.store(limit, SeqCst);
         of.wake();
     }
 
-    /// Blocks until a slot is free, the slots are closed, the time is up, or `given_up` holds when the thread is woken.
-    /// It takes no slot. Not for a shared limit. If another server took the slot first, the accepted client would have
-    /// to wait.
+    /// Blocks until a slot is free, the slots are closed, the time is up, or `given_up` returns true when the thread is
+    /// woken. It takes no slot. It is not for a shared limit, where a different server could take the slot first, and
+    /// the accepted client would have to wait.
     pub(crate) fn wait_for_room(&self, until: Deadline, given_up: impl Fn() -> bool) {
         let mut waiting = lock(&self.waiting);
         *waiting += 1;
-        // Before the count is read, so that a slot returned later finds the bit.
+        // Set before the count is read, so that a slot returned later finds the bit.
         let mut word = self.word.fetch_or(WAITED, SeqCst);
         while word & CLOSED == 0 && word / ONE >= self.limit.load(SeqCst) && !given_up() && !until.is_over() {
             waiting = wait(&self.freed, waiting, until.left());
@@ -129,8 +133,8 @@ impl Slots {
         }
     }
 
-    /// Wakes the threads that wait for room. Always under the lock, since the limit and the reasons to give up are not
-    /// in the word.
+    /// Wakes the threads that wait for room. It always takes the lock, because the limit and the reasons to give up are
+    /// not in the word.
     pub(crate) fn wake(&self) {
         let waiting = lock(&self.waiting);
         if *waiting > 0 {
@@ -138,18 +142,18 @@ impl Slots {
         }
     }
 
-    /// After this has returned, no slot is given out.
+    /// Closes the slots. After this has returned, no slot is given out.
     pub(crate) fn close(&self) {
         self.word.fetch_or(CLOSED, SeqCst);
         self.wake();
     }
 }
 
-/// One taken slot. Dropping it returns it, once.
+/// A taken slot. Dropping it returns the slot.
 #[derive(Debug)]
 pub(crate) struct Slot {
     slots: Arc<Slots>,
-    /// How many were taken when this one was, itself included.
+    /// How many slots were taken when this one was, including this one.
     pub(crate) nth: usize,
 }
 
@@ -160,7 +164,8 @@ impl Drop for Slot {
     }
 }
 
-/// The counts. Only addresses with open connections have one, so they take no more memory than those do.
+/// The counts of each address. Only addresses with open connections have a count, so the counts take no more memory
+/// than the connections.
 #[derive(Debug)]
 pub(crate) struct Addresses {
     limit: usize,
@@ -185,7 +190,7 @@ impl Addresses {
     }
 }
 
-/// One connection of an address. Dropping it returns the slot, once.
+/// A connection of an address. Dropping it returns the address's slot.
 #[derive(Debug)]
 pub(crate) struct AddressSlot {
     addresses: Arc<Addresses>,
@@ -202,8 +207,8 @@ impl Drop for AddressSlot {
     }
 }
 
-/// What counts as one address. It is one IPv4 address, IPv4-mapped or not, or the /64 of an IPv6 address. Providers
-/// give each customer a /64 at least.
+/// The key under which an address is counted: an IPv4 address, even if written as IPv4-mapped, or the /64 of an IPv6
+/// address. Providers give each customer at least a /64.
 fn holder(ip: IpAddr) -> u128 {
     match ip.to_canonical() {
         IpAddr::V6(ip) => u128::from(ip) >> 64 << 64,

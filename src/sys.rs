@@ -36,8 +36,8 @@ pub(crate) fn borrow(socket: &impl std::os::windows::io::AsSocket) -> BorrowedHa
 const LINUX: bool =
     cfg!(all(any(target_os = "linux", target_os = "android"), not(any(landline_portable, landline_windows))));
 
-/// Whether to use the code for Windows. With `--cfg landline_windows` Linux runs as much of it as it can. It keeps its
-/// error numbers, its queries, SO_REUSEADDR (which std sets too), SO_REUSEPORT and its Unix sockets.
+/// Whether to use the code for Windows. With `--cfg landline_windows`, Linux runs as much of this code as it can. It
+/// keeps Linux's error numbers, queries, SO_REUSEADDR (which std sets too), SO_REUSEPORT and Unix sockets.
 const WINDOWS: bool = cfg!(any(windows, landline_windows));
 
 /// Whether Linux runs the code for another system.
@@ -47,8 +47,8 @@ const PORTABLE: bool = cfg!(any(landline_portable, landline_windows));
 /// once on the listener costs nothing per connection.
 pub(crate) const ACCEPTED_INHERITS: bool = LINUX && cfg!(target_os = "linux");
 
-/// Whether SO_REUSEADDR lets a listener bind a port that has connections in TIME_WAIT, which is wanted. On Windows it
-/// lets two programs listen on one port.
+/// Whether SO_REUSEADDR only lets a listener bind a port that has connections in TIME_WAIT, which is wanted. On Windows
+/// it also lets two programs listen on one port.
 pub(crate) const REUSE_ADDRESS_IS_SAFE: bool = cfg!(unix);
 
 /// Whether shutdown(2) on a listener wakes every thread in accept(2) on it, and every later one.
@@ -57,8 +57,8 @@ pub(crate) const SHUTDOWN_WAKES_ACCEPT: bool = LINUX;
 /// Whether accept(2) waits at most for the receive timeout that the listener has when the call begins.
 pub(crate) const ACCEPT_TAKES_TIME: bool = LINUX;
 
-/// shutdown(2) of a listener. On Linux it wakes every thread that accepts on it, now or later. On other systems it
-/// wakes one or none, or fails.
+/// Calls shutdown(2) on a listener. On Linux this wakes every thread that accepts on it, now or later. On other systems
+/// it wakes one thread or none, or fails.
 pub(crate) fn shut_listener(listener: &socket2::Socket) {
     if !PORTABLE {
         let _ = listener.shutdown(std::net::Shutdown::Both);
@@ -105,8 +105,8 @@ pub(crate) fn is_udp(_: &socket2::Socket) -> bool {
     true
 }
 
-/// Whether other sockets may have the address of a datagram socket, by SO_REUSEADDR or SO_REUSEPORT. `true` if the
-/// system cannot say.
+/// Whether other sockets may bind the address of a datagram socket, because of SO_REUSEADDR or SO_REUSEPORT. `true` if
+/// the system cannot say.
 pub(crate) fn may_share_address(socket: &SockRef<'_>) -> bool {
     #[cfg(all(unix, not(any(target_os = "solaris", target_os = "illumos"))))]
     if socket.reuse_port().unwrap_or(true) {
@@ -126,8 +126,8 @@ pub(crate) fn is_bound_to_device(socket: &SockRef<'_>) -> bool {
     }
 }
 
-/// Whether the socket with that inode is in a table of the calling thread's network namespace, such as `udp6`. Another
-/// namespace may have made it. `false` without /proc.
+/// Whether the socket with this inode is in a table of the calling thread's network namespace, such as `udp6`. If not,
+/// a different namespace may have made the socket. `false` without /proc.
 pub(crate) fn is_of_this_network(inode: Option<u64>, table: &str) -> bool {
     !LINUX || inode.is_some_and(|inode| table_row(inode, table, usize::MAX).is_some())
 }
@@ -214,14 +214,14 @@ pub(crate) fn keep_alive_probes(
     settings
 }
 
-/// Whether only setting the number of probes failed, which Windows has since Windows 10 1703. It is set last, so the
-/// rest is set.
+/// Whether only setting the number of probes failed. Windows has this setting since Windows 10 1703. It is set last, so
+/// everything else has been set.
 pub(crate) fn has_no_number_of_probes(error: &io::Error) -> bool {
     const WSAENOPROTOOPT: i32 = 10042;
     cfg!(windows) && error.raw_os_error() == Some(WSAENOPROTOOPT)
 }
 
-/// How many buffers one call takes. More fail with EMSGSIZE.
+/// The maximum number of buffers in one call. More fail with EMSGSIZE.
 const IOV_MAX: usize = if cfg!(any(target_os = "solaris", target_os = "illumos")) { 16 } else { 1024 };
 
 // Flags that std and socket2 have no names for, from the systems' headers.
@@ -232,8 +232,8 @@ const MSG_PEEK: i32 = 2;
 #[cfg(not(any(windows, landline_windows)))]
 const MSG_DONTWAIT: i32 = if cfg!(any(target_os = "linux", target_os = "android")) { 0x40 } else { 0x80 };
 
-/// Suppresses SIGPIPE, whose default kills a program. Apple's systems have a setting for it, see [`prepare`]. Windows
-/// has no such signal.
+/// Suppresses SIGPIPE, which by default ends a program. Apple's systems have a setting for it instead, see [`prepare`].
+/// Windows has no such signal.
 const MSG_NOSIGNAL: i32 = match () {
     () if cfg!(any(target_os = "linux", target_os = "android")) => 0x4000,
     () if cfg!(target_os = "freebsd") => 0x2_0000,
@@ -248,11 +248,11 @@ pub(crate) fn write_vectored(stream: &TcpStream, buffers: &[IoSlice<'_>]) -> io:
     SockRef::from(stream).send_vectored_with_flags(&buffers[..buffers.len().min(IOV_MAX)], MSG_NOSIGNAL)
 }
 
-/// Whether a write that waits polls instead of blocking. On these systems a write that times out does not say how much
+/// Whether a write that waits polls instead of blocking. On some systems a write that times out does not say how much
 /// it has written.
 pub(crate) const WRITES_ARE_POLLED: bool = SLICE.is_some();
 
-/// Writes as much as the kernel takes without blocking.
+/// Writes as many bytes as the kernel takes without blocking.
 #[cfg(not(any(windows, landline_windows)))]
 pub(crate) fn write_now(stream: &TcpStream, data: &[u8]) -> io::Result<usize> {
     SockRef::from(stream).send_with_flags(data, MSG_DONTWAIT | MSG_NOSIGNAL)
@@ -264,14 +264,15 @@ pub(crate) fn write_now(stream: &TcpStream, data: &[u8]) -> io::Result<usize> {
     without_blocking(&SockRef::from(stream), |_| io::Write::write(&mut { stream }, &data[..data.len().min(MOST)]))
 }
 
-/// Makes a call that does not block, on systems without a flag for it. The mode belongs to the socket and not to the
-/// call. If another thread reset it in between, the call would block for good, so one thread at a time changes it. A
-/// receive that begins in between may find the socket non-blocking too. Receivers handle that and try again.
+/// Makes a call that does not block, on systems that have no flag for it. It switches the socket to non-blocking mode,
+/// which affects other threads too. If a different thread switched the mode back in between, the call would block
+/// forever, so only one thread at a time does this. A receive that begins in between may find the socket non-blocking.
+/// Receivers handle this and try again.
 #[cfg(any(windows, landline_windows))]
 fn without_blocking<T>(socket: &SockRef<'_>, call: impl FnOnce(&SockRef<'_>) -> io::Result<T>) -> io::Result<T> {
     use std::sync::Mutex;
     static MODES: [Mutex<()>; 64] = [const { Mutex::new(()) }; 64];
-    // Handles are multiples of four there.
+    // Windows' handles are multiples of four.
     #[cfg(windows)]
     let number = std::os::windows::io::AsRawSocket::as_raw_socket(&**socket) as usize / 4;
     #[cfg(not(windows))]
@@ -283,8 +284,9 @@ fn without_blocking<T>(socket: &SockRef<'_>, call: impl FnOnce(&SockRef<'_>) -> 
     result
 }
 
-/// Peeks without blocking, at most as much as the buffer, whose contents mean nothing. Returns how much has arrived, 0
-/// at the peer's end, and `WouldBlock` if nothing has. It takes an error that is pending on the socket.
+/// Peeks without blocking, at most as many bytes as the buffer holds. The buffer's contents mean nothing afterwards.
+/// Returns how many bytes have arrived, 0 if the peer has sent FIN, and `WouldBlock` if nothing has arrived. It takes a
+/// pending error from the socket.
 #[cfg(not(any(windows, landline_windows)))]
 pub(crate) fn peek_now(stream: &TcpStream, buffer: &mut [MaybeUninit<u8>]) -> io::Result<usize> {
     SockRef::from(stream).recv_with_flags(buffer, MSG_PEEK | MSG_DONTWAIT)
@@ -299,7 +301,8 @@ pub(crate) fn await_data(stream: &TcpStream) -> io::Result<()> {
     if SLICE.is_some() { stream.peek(&mut [0]).map(drop) } else { Ok(()) }
 }
 
-/// The same for several buffers by one system call, on systems with a flag not to block. Otherwise for the first.
+/// Writes several buffers without blocking, with one system call, on systems with a flag for that. Otherwise it writes
+/// only the first.
 #[cfg(not(any(windows, landline_windows)))]
 pub(crate) fn write_vectored_now(stream: &TcpStream, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
     let buffers = &buffers[..buffers.len().min(IOV_MAX)];
@@ -310,7 +313,8 @@ pub(crate) fn write_vectored_now(stream: &TcpStream, buffers: &[IoSlice<'_>]) ->
     write_now(stream, buffers.first().map_or(&[], |buffer| buffer))
 }
 
-/// Discards data that has arrived, without blocking. At most as much as the buffer, whose contents mean nothing.
+/// Discards data that has arrived, without blocking, at most as much as the buffer holds. The buffer's contents mean
+/// nothing afterwards.
 #[cfg(not(any(windows, landline_windows)))]
 pub(crate) fn discard_now(stream: &TcpStream, buffer: &mut [MaybeUninit<u8>]) -> io::Result<usize> {
     // On Linux this copies nothing for TCP.
@@ -322,12 +326,12 @@ pub(crate) fn discard_now(stream: &TcpStream, buffer: &mut [MaybeUninit<u8>]) ->
     without_blocking(&SockRef::from(stream), |stream| stream.recv(buffer))
 }
 
-/// Resets a TCP connection and closes the descriptor. RST is sent at once and wakes every thread that is blocked on the
-/// connection, even if another process has the descriptor too, after fork(2). SO_LINGER would send RST only when the
-/// last descriptor is closed. connect(2) to an address of no family sends it at once.
+/// Resets a TCP connection and closes the descriptor. connect(2) to an address of no family sends RST at once, and
+/// wakes every thread that is blocked on the connection. This works even if another process has the descriptor too,
+/// after fork(2). SO_LINGER would send RST only when the last descriptor is closed.
 ///
 /// # Errors
-/// The reset failed. The descriptor is closed all the same. Some kernels refuse it while a thread is blocked.
+/// The reset failed. Some kernels refuse it while a thread is blocked. The descriptor is closed all the same.
 #[cfg(all(any(target_os = "linux", target_os = "android"), not(any(landline_portable, landline_windows))))]
 pub(crate) fn reset(stream: TcpStream) -> io::Result<()> {
     use std::os::fd::OwnedFd;
@@ -345,9 +349,9 @@ pub(crate) fn is_reset_now(stream: &TcpStream) -> bool {
     stream.try_clone().and_then(reset).is_ok()
 }
 
-/// An address of no family, AF_UNSPEC. std and socket2 have no name for it, but std returns one as the address of a
-/// sender without an address. Linux writes nothing then, and the family stays 0. With any other family, connect(2) on a
-/// connected TCP socket would fail with EISCONN.
+/// An address of no family, AF_UNSPEC. std and socket2 have no name for it. But if a datagram has no sender address,
+/// std returns an address of no family, because Linux writes nothing into it and its family stays 0. With any other
+/// family, connect(2) on a connected TCP socket would fail with EISCONN.
 #[cfg(all(any(target_os = "linux", target_os = "android"), not(any(landline_portable, landline_windows))))]
 fn no_family() -> io::Result<&'static std::os::unix::net::SocketAddr> {
     use std::os::unix::net::{SocketAddr, UnixDatagram};
@@ -361,7 +365,7 @@ fn no_family() -> io::Result<&'static std::os::unix::net::SocketAddr> {
     Ok(NO_FAMILY.get_or_init(|| address))
 }
 
-/// Makes the settings of a connection's socket that this system alone needs. They fail only on a dead socket.
+/// Sets those socket options of a connection that only this system needs. They fail only on a dead socket.
 pub(crate) fn prepare(stream: &TcpStream) {
     // std does this only for sockets that it makes itself.
     #[cfg(target_vendor = "apple")]
@@ -448,8 +452,8 @@ pub(crate) fn file_identity(_: &Path) -> io::Result<FileIdentity> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
-/// The identity of a Unix socket's file, and when it was made. `None` for a file of another kind or a link. The inode
-/// of a removed file may be used again, so the time distinguishes them.
+/// The identity of a Unix socket's file, and when the file was made. `None` if it is a link or a file of a different
+/// kind. The inode of a removed file may be reused, so the time distinguishes the two files.
 #[cfg(unix)]
 pub(crate) fn socket_file(path: &Path) -> Option<(FileIdentity, std::time::SystemTime)> {
     use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -475,15 +479,15 @@ pub(crate) fn open_to_all(_: &Path, _: bool, _: bool) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
-/// Whether a call ended because of SO_RCVTIMEO or SO_SNDTIMEO. On Unix `ETIMEDOUT` means that the kernel has given the
-/// connection up.
+/// Whether a call ended because of SO_RCVTIMEO or SO_SNDTIMEO. On Unix, `ETIMEDOUT` means something else: the kernel
+/// has given up the connection.
 pub(crate) fn is_timeout(error: &io::Error) -> bool {
-    // It is the real system's number, also with `landline_windows`.
+    // The real system's number, even with `landline_windows`.
     error.kind() == if cfg!(windows) { io::ErrorKind::TimedOut } else { io::ErrorKind::WouldBlock }
 }
 
-/// Whether a receive failed with this error at once because its socket is in non-blocking mode. Windows cannot say the
-/// mode, but has another error for a timeout.
+/// Whether a receive failed at once with this error because its socket is in non-blocking mode. Windows cannot say the
+/// mode, but has a different error for a timeout.
 pub(crate) fn did_not_wait(socket: &UdpSocket, error: &io::Error) -> bool {
     match cfg!(windows) {
         true => error.kind() == io::ErrorKind::WouldBlock,
@@ -501,14 +505,14 @@ pub(crate) fn is_passing(error: &io::Error) -> bool {
 pub(crate) const SLICE: Option<std::time::Duration> =
     if WINDOWS { Some(std::time::Duration::from_millis(500)) } else { None };
 
-/// Whether shutdown(2) of the reading side wakes a thread in a read. If it does not, threads check after each slice,
-/// and the side stays open, since the system would reset a peer that still sends.
+/// Whether shutdown(2) of the reading side wakes a thread in a read. If it does not, threads check after each slice.
+/// The reading side then stays open, because the system would reset a peer that still sends.
 pub(crate) const SHUTDOWN_WAKES_READ: bool = SLICE.is_none();
 
 /// Whether shutdown(2) wakes a thread in connect(2) on the same socket, which then fails.
 pub(crate) const SHUTDOWN_WAKES_CONNECT: bool = LINUX;
 
-/// Whether connect(2), called again on a socket that is connecting, waits for the end of that. Otherwise it fails with
+/// Whether connect(2), called again on a connecting socket, waits for the first call to finish. If not, it fails with
 /// `EALREADY`.
 pub(crate) const CONNECT_RESUMES: bool = LINUX;
 
@@ -519,7 +523,7 @@ pub(crate) fn share_address(socket: &socket2::Socket, share: bool) -> io::Result
     socket.set_reuse_address(share)
 }
 
-/// Whether a receive would return at once, by a peek without blocking. It takes an error that is pending on the socket.
+/// Whether a receive would return at once. It peeks without blocking, and takes a pending error from the socket.
 #[cfg(not(any(windows, landline_windows)))]
 pub(crate) fn is_readable(socket: &UdpSocket) -> io::Result<bool> {
     let peeked = SockRef::from(socket).recv_with_flags(&mut [std::mem::MaybeUninit::uninit()], MSG_PEEK | MSG_DONTWAIT);
@@ -543,7 +547,7 @@ pub(crate) fn await_datagram(socket: &UdpSocket) -> io::Result<()> {
     if SLICE.is_some() { peek_datagram(socket) } else { Ok(()) }
 }
 
-/// Windows has an error for a datagram that is larger than the buffer.
+/// Windows reports an error if a datagram is larger than the buffer.
 fn peek_datagram(socket: &UdpSocket) -> io::Result<()> {
     const WSAEMSGSIZE: i32 = 10040;
     match socket.peek(&mut [0]) {
@@ -552,7 +556,7 @@ fn peek_datagram(socket: &UdpSocket) -> io::Result<()> {
     }
 }
 
-/// The inode of an open socket, by which [`table_row`] finds it, on systems with such tables.
+/// The inode of an open socket, on systems with tables that list it. [`table_row`] finds the socket by its inode.
 #[cfg(all(any(target_os = "linux", target_os = "android"), not(any(landline_portable, landline_windows))))]
 pub(crate) fn inode(socket: &impl std::os::fd::AsRawFd) -> Option<u64> {
     use std::os::unix::fs::MetadataExt;
@@ -563,9 +567,9 @@ pub(crate) fn inode<T>(_: &T) -> Option<u64> {
     None
 }
 
-/// The row of a socket in a table of the calling thread's network namespace, such as `udp6`, if it is among the first
-/// `most` rows. The inode finds it, since others may have the same address and port. Reading a long table takes long,
-/// so the caller holds neither the socket nor a lock.
+/// The row of a socket in a table of the calling thread's network namespace, such as `udp6`, if the row is among the
+/// first `most`. The row is found by inode, because other sockets may have the same address and port. Reading a long
+/// table takes long, so the caller should hold neither the socket nor a lock.
 pub(crate) fn table_row(inode: u64, table: &str, most: usize) -> Option<String> {
     let inode = inode.to_string();
     let table = std::fs::File::open(format!("/proc/thread-self/net/{table}")).ok()?;
@@ -602,12 +606,12 @@ pub(crate) fn change_membership_v4(socket: &SockRef<'_>, group: Ipv4Addr, index:
     if join { socket.join_multicast_v4(&group, &interface) } else { socket.leave_multicast_v4(&group, &interface) }
 }
 
-/// An address of the interface with that number, for those of IPv4's multicast calls that take no number.
+/// An address of the interface with this number, for those IPv4 multicast calls that take no number.
 ///
-/// A probe socket that is bound to the device and connected has the address that the system would send from. Connecting
-/// it sends nothing. For loopback, whose address is valid on this machine alone, the system prefers another device's
-/// address. So a candidate is tested by joining by number and leaving by address. The group is that of all hosts, which
-/// is not announced to routers.
+/// A probe socket is bound to the device and connected, which sends nothing. It then has the address that the system
+/// would send from. For loopback, whose address is valid only on this machine, the system prefers the address of a
+/// different device. So each candidate is tested: the probe joins a group by number and leaves it by address. The group
+/// is that of all hosts, which is not announced to routers.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(crate) fn multicast_interface_v4(index: u32, name: Option<&str>) -> Option<Ipv4Addr> {
     const ALL_HOSTS: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 1);
@@ -622,7 +626,7 @@ pub(crate) fn multicast_interface_v4(index: u32, name: Option<&str>) -> Option<I
     let probe = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
     let options = SockRef::from(&probe);
     options.join_multicast_v4_n(&ALL_HOSTS, &socket2::InterfaceIndexOrAddress::Index(index)).ok()?;
-    // Without /proc the name may be unknown. Then the system's choice is tested, and loopback.
+    // Without /proc the name may be unknown. In this case the system's choice and loopback are tested.
     let bound = name.map_or(Ok(()), |name| options.bind_device(Some(name.as_bytes())));
     let bound = bound.and_then(|()| probe.connect((ALL_HOSTS, 9)));
     let source = bound.and_then(|()| probe.local_addr()).map(|at| at.ip());
@@ -636,7 +640,7 @@ pub(crate) fn multicast_interface_v4(index: u32, name: Option<&str>) -> Option<I
     }
     None
 }
-/// RFC 1724, 3.3. An address of the block 0.0.0.0/8 is an interface's number.
+/// RFC 1724, 3.3: an address in 0.0.0.0/8 is the number of an interface.
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 pub(crate) fn multicast_interface_v4(index: u32, _: Option<&str>) -> Option<Ipv4Addr> {
     Some(Ipv4Addr::from(index))
@@ -677,8 +681,8 @@ pub(crate) fn join_source_v4(_: &UdpSocket, _: [Ipv4Addr; 3], _: bool) -> io::Re
     Err(io::ErrorKind::Unsupported.into())
 }
 
-/// How many descriptors this process may have, if the system says so. Linux without /proc does not, and its default is
-/// taken.
+/// How many descriptors this process may have, if the system says so. Linux without /proc does not say, so its default
+/// is used.
 pub(crate) fn descriptor_limit() -> Option<usize> {
     const DEFAULT: usize = 1024;
     let told = || {
@@ -721,14 +725,14 @@ pub(crate) fn longest_backlog() -> u32 {
     longest.and_then(|text| text.trim().parse().ok()).unwrap_or(4096)
 }
 
-/// How many threads this library may have at once in a process that has nothing else mapped. Only Linux has a known
-/// limit.
+/// How many threads this library may have at once, in a process that has no other memory mappings. Only Linux has a
+/// known limit.
 pub(crate) fn thread_ceiling() -> usize {
     most_mappings().map_or(usize::MAX >> 2, |most| threads_beside(most, 0, 0))
 }
 
-/// The same less what else the process has mapped, with `running` of these threads. It takes some 4 ms for each 1,000
-/// mappings. `None` if it cannot be counted now.
+/// How many threads this library may have at once beside the process's other mappings, with `running` of them running
+/// now. It takes about 4 ms for each 1,000 mappings. `None` if the mappings cannot be counted now.
 pub(crate) fn thread_ceiling_now(running: usize) -> Option<usize> {
     let Some(most) = most_mappings() else {
         return Some(thread_ceiling());
@@ -736,16 +740,17 @@ pub(crate) fn thread_ceiling_now(running: usize) -> Option<usize> {
     Some(threads_beside(most, mappings()?, running))
 }
 
-/// A thread of std's takes four memory mappings. If Linux cannot make one of the later ones, it aborts the process and
-/// does not fail the call. Threads get what is left beside the mappings of the host, less a reserve of a thousand
-/// threads, since the host will map more. As long as there is room, 16 threads are allowed.
+/// A std thread takes four memory mappings. If Linux cannot make one of the later ones, it aborts the process instead
+/// of failing the call. So the library's threads may use only what the host program's mappings leave. A reserve of a
+/// thousand threads is subtracted, because the host will map more. While there is room, at least 16 threads are
+/// allowed.
 fn threads_beside(most: usize, mappings: usize, running: usize) -> usize {
     let of_host = mappings.saturating_sub(4 * running);
     let room = most.saturating_sub(of_host) / 4;
     room.saturating_sub(1000).max(room.min(16))
 }
 
-/// How many mappings a process may have, if that is limited. Linux without /proc has the kernel's default.
+/// How many mappings a process may have, if that is limited. Without /proc it is the kernel's default.
 fn most_mappings() -> Option<usize> {
     const DEFAULT: usize = 65_530;
     static MOST: OnceLock<Option<usize>> = OnceLock::new();
@@ -753,7 +758,7 @@ fn most_mappings() -> Option<usize> {
     *MOST.get_or_init(|| cfg!(any(target_os = "linux", target_os = "android")).then(|| told().unwrap_or(DEFAULT)))
 }
 
-/// How many mappings this process has. They are the lines of a file that may have millions of bytes.
+/// How many mappings this process has. It is the number of lines of a file that may have millions of bytes.
 fn mappings() -> Option<usize> {
     let mut maps = std::fs::File::open("/proc/self/maps").ok()?;
     let (mut part, mut lines) = ([0; 4096], 0);
@@ -769,7 +774,7 @@ fn mappings() -> Option<usize> {
     }
 }
 
-/// The name of an error, the same on every system, such as `EADDRINUSE`.
+/// The name of an error, such as `EADDRINUSE`. It is the same on every system.
 pub(crate) fn code(error: &io::Error) -> Cow<'static, str> {
     let Some(number) = error.raw_os_error() else {
         return code_of_kind(error.kind()).into();
@@ -789,8 +794,8 @@ pub(crate) fn lookup_text(error: &io::Error) -> String {
     text.strip_prefix("failed to lookup address information: ").unwrap_or(&text).to_owned()
 }
 
-/// Node's code of a failed getaddrinfo(3). On Unix std does not give its number, so the text decides. An unknown text
-/// is `EAI_AGAIN`, since trying again costs a program less than giving up a name that exists.
+/// Node's code for a failed getaddrinfo(3). On Unix std does not give the error's number, so its text decides. An
+/// unknown text becomes `EAI_AGAIN`, because one more attempt costs a program less than giving up a name that exists.
 pub(crate) fn lookup_code(error: &io::Error) -> Cow<'static, str> {
     let text = lookup_text(error);
     let said = text.as_str();
@@ -843,8 +848,8 @@ const TRY_AGAIN: &[&str] = &[
     "Try again",
 ];
 
-/// The text of EAI_NONAME in the language of this program. Only glibc translates. It fails for this interface without
-/// asking a name server, since no interface's name is longer than 15 bytes.
+/// The text of EAI_NONAME in the language of this program. Only glibc translates it. This look-up of an interface fails
+/// without asking a name server, because no interface has a name longer than 15 bytes.
 fn no_such_name_here() -> Option<String> {
     if !cfg!(target_env = "gnu") {
         return None;

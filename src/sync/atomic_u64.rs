@@ -1,4 +1,4 @@
-//! 64-bit counters, also for processors that have no instructions for them.
+//! 64-bit counters, even for processors without 64-bit atomic instructions.
 
 #[cfg(target_has_atomic = "64")]
 pub(crate) use std::sync::atomic::AtomicU64;
@@ -6,7 +6,8 @@ pub(crate) use std::sync::atomic::AtomicU64;
 #[cfg(not(target_has_atomic = "64"))]
 pub(crate) use locked::AtomicU64;
 
-/// For 32-bit MIPS and PowerPC, which routers have. Bytes are counted under a lock, since 32 bits overflow after 4 GiB.
+/// For 32-bit MIPS and PowerPC, which routers use. Bytes are counted under a lock, because 32 bits overflow after 4
+/// GiB.
 #[cfg(any(test, not(target_has_atomic = "64")))]
 mod locked {
     use std::sync::Mutex;
@@ -14,7 +15,7 @@ mod locked {
 
     use crate::sync::poison::lock;
 
-    /// The calls of std's that are used here. Every order is the strictest.
+    /// The calls of std's type that are used here. All use the strictest ordering.
     #[derive(Debug, Default)]
     pub(crate) struct AtomicU64(Mutex<u64>);
 

@@ -1,9 +1,9 @@
-//! Pauses that grow while something fails again and again.
+//! Pauses that grow while something keeps failing.
 
 use std::time::{Duration, Instant};
 
-/// How long to pause after an error. A single error causes no pause. Those that follow pause from 5 ms up to 1 s. An
-/// error that comes later than the pause would have lasted counts as a single one.
+/// How long to pause after an error. A single error causes no pause. After further errors the pauses are 5 ms up to 1
+/// s. An error that comes later than its pause would have lasted counts as a single one.
 #[derive(Default)]
 pub(crate) struct Backoff {
     resumed: Option<Instant>,

@@ -1,8 +1,8 @@
-//! The end of a wait.
+//! The time at which a wait ends.
 
 use std::time::{Duration, Instant};
 
-/// The end of a wait, or none. A time too long for the clock to count is none.
+/// The time at which a wait ends, or none. A time too long for the clock is none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Deadline(Option<Instant>);
 
@@ -17,7 +17,7 @@ impl Deadline {
         self.0
     }
 
-    /// The earlier of it and of now plus `time`.
+    /// The earlier of this deadline and of `time` from now.
     pub(crate) fn or_after(self, time: Duration) -> Deadline {
         self.min(Deadline::after(time))
     }
@@ -30,7 +30,7 @@ impl Deadline {
         }
     }
 
-    /// The time left, zero once it has passed. `None` if there is no end.
+    /// The time left. It is zero once the deadline has passed, and `None` if there is no deadline.
     pub(crate) fn left(self) -> Option<Duration> {
         self.0.map(|end| end.saturating_duration_since(Instant::now()))
     }

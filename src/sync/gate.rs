@@ -1,9 +1,10 @@
-//! A server's life in one word. It holds the phase, which only rises, whether the server is served, whether a thread
-//! waits for a change, how many threads sit at the listener, and how many connections are present.
+//! The state of a server in one word: its phase, which only rises; whether it is being served; whether a thread waits
+//! for a change; how many threads are at the listener; and how many connections are present. A thread at the listener
+//! holds a "seat". A connection is "present" from the moment it is accepted until it has ended.
 //!
-//! Since one word holds them all, "closed, and none is present" is one value that one step reaches. The thread that
-//! makes that step reports the end. A presence never comes from outside. It comes from a seat, or from the thread that
-//! closes, and is counted once, however many threads hold it.
+//! Because all of this is in one word, "closed, and no connection is present" is one value that is reached in one
+//! atomic step. The thread that makes this step reports that the server has ended. A presence comes only from a seat,
+//! or from the thread that closes the server. It is counted once, however many threads hold it.
 
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::SeqCst;
@@ -17,11 +18,11 @@ use crate::sync::poison::{lock, wait};
 pub(crate) enum Phase {
     /// It admits clients.
     Listening,
-    /// A thread is closing the listener. A thread in a seat may still bring a client.
+    /// A thread is closing the listener. A thread with a seat may still bring a client.
     Closing,
-    /// The listener is closed. A thread that has not noticed yet brings clients that are refused.
+    /// The listener is closed. A thread that has not noticed this yet brings clients that are refused.
     Closed,
-    /// No connection was present any more, and the end has been reported.
+    /// No connection was present any more, and the end of the server has been reported.
     Over,
 }
 
@@ -45,34 +46,34 @@ impl View {
         }
     }
 
-    /// How many threads sit at the listener. They are in accept(2), or about to be.
+    /// How many threads have a seat. They are in accept(2), or about to be.
     pub(crate) fn seats(self) -> usize {
         self.0 % PRESENT / SEAT
     }
 
-    /// How many connections, refused clients and closing threads have not ended yet.
+    /// How many connections, refused clients and closing threads have not ended.
     pub(crate) fn present(self) -> usize {
         self.0 / PRESENT
     }
 
-    /// Whether no client can come any more, and all that is present is `excused`.
+    /// Whether no client can come any more, and at most `excused` connections are present.
     pub(crate) fn is_left_to(self, excused: usize) -> bool {
         self.phase() >= Phase::Closed && self.seats() == 0 && self.present() <= excused
     }
 }
 
-/// Why there is no seat.
+/// Why a thread gets no seat.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum NoSeat {
     /// The server is being closed, or is closed.
     Closing,
-    /// As many threads sit there as the caller allows.
+    /// As many seats are taken as the caller allows.
     Enough,
-    /// The word has no room for another. The caller pauses.
+    /// The word cannot count one more. The caller pauses.
     Full,
 }
 
-/// See the module. The word counts at most `SEATS` and `ROOM`.
+/// See the module's documentation. The word counts at most `SEATS` and `ROOM`.
 pub(crate) struct Gate<const SEATS: usize = { PRESENT / SEAT - 1 }, const ROOM: usize = { usize::MAX / PRESENT }> {
     word: AtomicUsize,
     waiting: Mutex<Waiting>,
@@ -82,10 +83,10 @@ pub(crate) struct Gate<const SEATS: usize = { PRESENT / SEAT - 1 }, const ROOM: 
 #[derive(Default)]
 struct Waiting {
     threads: usize,
-    /// The numbers of those that wait and are present themselves. One that waits on several threads is here several
-    /// times.
+    /// The numbers of the connections whose own threads wait. A connection that waits on several threads is here
+    /// several times.
     inside: Vec<usize>,
-    /// How often the waits inside were let go because only they were left.
+    /// How often these waits were ended because only such connections were left.
     round: u64,
 }
 
@@ -112,7 +113,7 @@ impl<const SEATS: usize, const ROOM: usize> Gate<SEATS, ROOM> {
         self.view().phase()
     }
 
-    /// Claims the server for one caller. Returns whether it was free.
+    /// Claims the server for one caller. Returns whether it was unclaimed.
     pub(crate) fn claim(&self) -> bool {
         self.word.fetch_or(CLAIMED, SeqCst) & CLAIMED == 0
     }
@@ -125,7 +126,8 @@ impl<const SEATS: usize, const ROOM: usize> Gate<SEATS, ROOM> {
         self.word.load(SeqCst) & CLAIMED != 0
     }
 
-    /// Takes a seat at the listener, if fewer than `most` are taken. Room for the client that it may bring is reserved.
+    /// Takes a seat at the listener, if fewer than `most` are taken. It also reserves room for a client that the thread
+    /// may bring.
     pub(crate) fn sit(&self, most: usize) -> Result<(), NoSeat> {
         let mut word = self.word.load(SeqCst);
         loop {
@@ -136,7 +138,7 @@ impl<const SEATS: usize, const ROOM: usize> Gate<SEATS, ROOM> {
             if view.seats() >= most {
                 return Err(NoSeat::Enough);
             }
-            // One is reserved for the thread that closes.
+            // One place is reserved for the thread that closes.
             if view.seats() == SEATS || view.seats() + view.present() + 1 >= ROOM {
                 return Err(NoSeat::Full);
             }
@@ -150,26 +152,27 @@ impl<const SEATS: usize, const ROOM: usize> Gate<SEATS, ROOM> {
         }
     }
 
-    /// Leaves the seat with a client, which is present from then on, in one step. Returns the word after it.
+    /// Leaves the seat with a client. In the same step the client becomes present. Returns the word after this step.
     pub(crate) fn rise(&self) -> View {
         let before = self.word.fetch_add(PRESENT - SEAT, SeqCst);
         self.tell(before);
         View(before + PRESENT - SEAT)
     }
 
-    /// Leaves the seat without a client. Returns whether that was the end, which the caller must report.
+    /// Leaves the seat without a client. Returns whether the server has ended with this, which the caller must report.
     #[must_use]
     pub(crate) fn stand(&self) -> bool {
         self.lower(SEAT)
     }
 
-    /// Counts one less as present. Returns whether that was the end, which the caller must report.
+    /// Makes one connection no longer present. Returns whether the server has ended with this, which the caller must
+    /// report.
     #[must_use]
     pub(crate) fn leave(&self) -> bool {
         self.lower(PRESENT)
     }
 
-    /// Begins to close, and counts the caller as present. Returns whether no other thread had begun.
+    /// Begins to close, and counts the caller as present. Returns whether the caller is the first to close.
     pub(crate) fn begin_close(&self) -> bool {
         let closing = |word| (View(word).phase() == Phase::Listening).then_some(word + 1 + PRESENT);
         let changed = self.word.fetch_update(SeqCst, SeqCst, closing);
@@ -179,20 +182,21 @@ impl<const SEATS: usize, const ROOM: usize> Gate<SEATS, ROOM> {
         })
     }
 
-    /// The listener is closed. Called by the thread for which `begin_close` was true, which is still present.
+    /// Records that the listener is closed. The thread for which `begin_close` returned true calls this, while it is
+    /// still present.
     pub(crate) fn closed(&self) {
         let before = self.word.fetch_add(1, SeqCst);
         self.tell(before);
     }
 
-    /// The end has been reported. Called by the thread for which `leave` or `stand` was true.
+    /// Records that the end has been reported. The thread for which `leave` or `stand` returned true calls this.
     pub(crate) fn over(&self) {
         let before = self.word.fetch_add(1, SeqCst);
         self.tell(before);
     }
 
-    /// Blocks until `done`, or until the time is up. `own` lists what the caller acts for, which the wait leaves out.
-    /// Once only waits from inside are left, they all end.
+    /// Blocks until `done` returns true or the time is up. `own` lists the connections that the caller acts for. The
+    /// wait does not count them. Once only such connections are left, all of these waits end.
     pub(crate) fn wait(&self, until: Deadline, own: &[usize], done: &dyn Fn(View) -> bool) -> View {
         let mut waiting = lock(&self.waiting);
         waiting.threads += 1;
@@ -229,7 +233,7 @@ impl<const SEATS: usize, const ROOM: usize> Gate<SEATS, ROOM> {
         self.view()
     }
 
-    /// The numbers of those that wait and are present themselves.
+    /// The numbers of the connections whose own threads wait.
     #[allow(dead_code, reason = "asked by the models alone")]
     pub(crate) fn inside(&self) -> Vec<usize> {
         lock(&self.waiting).inside.clone()
@@ -242,8 +246,8 @@ impl<const SEATS: usize, const ROOM: usize> Gate<SEATS, ROOM> {
         now.phase() == Phase::Closed && now.is_left_to(0)
     }
 
-    /// Wakes the threads that wait. A waiting thread sets its bit and reads the word under the lock. Either it sees the
-    /// step that returned `before`, or that step saw the bit.
+    /// Wakes the threads that wait. A waiting thread sets its bit and reads the word under the lock. So either it sees
+    /// the step that returned `before`, or that step saw its bit.
     fn tell(&self, before: usize) {
         if before & WAITED != 0 {
             let _waiting = lock(&self.waiting);

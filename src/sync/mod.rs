@@ -1,4 +1,4 @@
-//! What threads wait with. It uses std alone, so that loom can run every order of threads.
+//! What threads wait with. It uses only std, so that loom can run every order of threads.
 
 pub(crate) mod atomic_u64;
 pub(crate) mod backoff;

@@ -1,8 +1,8 @@
-//! Locks that a panic does not poison. The values under them are complete between any two statements, and a callback's
-//! panic is handled elsewhere.
+//! Locks that a panic does not poison. The values under them are complete after every statement, and panics of
+//! callbacks are handled elsewhere.
 //!
-//! Debug builds count the locks that each thread holds. Code of the program's is called after [`assert_none_held`],
-//! since under a lock it could call back and wait for its own thread.
+//! Debug builds count the locks that each thread holds. The program's code is called only after [`assert_none_held`].
+//! Under a lock, it could call back into the library and wait for its own thread.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockError};
@@ -23,7 +23,7 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> Guard<'_, T> {
     }
 }
 
-/// The lock, unless another thread holds it.
+/// The lock, unless a different thread holds it.
 pub(crate) fn try_lock<T>(mutex: &Mutex<T>) -> Option<Guard<'_, T>> {
     match mutex.try_lock() {
         Ok(guard) => Some(Held::new(guard)),
@@ -40,7 +40,7 @@ pub(crate) fn write<T>(lock: &RwLock<T>) -> Held<RwLockWriteGuard<'_, T>> {
     Held::new(lock.write().unwrap_or_else(PoisonError::into_inner))
 }
 
-/// Waits for a notification, for at most `time` if there is one.
+/// Waits for a notification, at most `time` if it is given.
 pub(crate) fn wait<'a, T>(condvar: &Condvar, held: Guard<'a, T>, time: Option<Duration>) -> Guard<'a, T> {
     let Held { guard, _counted } = held;
     let guard = match time {
@@ -70,13 +70,13 @@ impl<G: DerefMut> DerefMut for Held<G> {
     }
 }
 
-/// Called before code of the program's. The thread must hold none of these locks.
+/// Called before the program's code. The thread must hold none of these locks.
 pub(crate) fn assert_none_held() {
     #[cfg(debug_assertions)]
     HELD.with(|held| assert_eq!(held.get(), 0, "code of the program's is called while the thread holds a lock"));
 }
 
-/// One of the locks that the thread holds.
+/// One of the locks that a thread holds.
 pub(crate) struct Counted(());
 
 #[cfg(debug_assertions)]

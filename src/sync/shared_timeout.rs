@@ -1,42 +1,44 @@
-//! A timeout that the kernel keeps for a descriptor on which several threads need one each.
+//! The kernel's timeout of a descriptor, shared by several threads that each need a timeout of their own.
 //!
-//! A blocked call uses the kernel's timeout of the moment it began. So the kernel has the smallest one that any thread
-//! needs in its call or its next. Each thread wakes in time. One that wakes too early calls again.
+//! A blocked call uses the timeout that the kernel had when the call began. So the kernel always has the smallest
+//! timeout that any thread needs for its current or next call. Each thread then wakes in time. A thread that wakes too
+//! early calls again.
 //!
-//! Moments are nanoseconds of one clock of the caller's.
+//! Times are nanoseconds of one clock of the caller.
 
 use std::time::Duration;
 
-/// The kernel's timeout, and what is needed of it. Its lock is held while the kernel's is set, so the two agree.
+/// The kernel's timeout, and what the threads need. The lock is held while the kernel's timeout is set, so the two
+/// agree.
 #[derive(Debug)]
 pub(crate) struct SharedTimeout {
     /// The kernel's timeout in milliseconds. 0 is none.
     told: u64,
     /// How often it was set.
     tells: u32,
-    /// When the current calls with an end must end.
+    /// When the current calls that have a time limit must end.
     ends: Vec<u64>,
 }
 
 /// How long the call of one thread may block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Until {
-    /// A moment, or [`NEVER`].
+    /// A time, or [`NEVER`].
     pub(crate) at: u64,
-    /// The time is the same for each call, or is the rest of a deadline. It is set as it is. A time that differs a
-    /// little for each call would have to be set before each.
+    /// Whether the timeout is set exactly. It is, if it is the same for each call or is the rest of a deadline. A
+    /// timeout that differs a little from call to call would have to be set before each call.
     pub(crate) is_exact: bool,
 }
 
-/// The call may block without an end.
+/// The call may block without a time limit.
 pub(crate) const NEVER: u64 = u64::MAX;
 
 impl SharedTimeout {
     /// For a descriptor without a timeout.
     pub(crate) const NONE: SharedTimeout = SharedTimeout { told: 0, tells: 0, ends: Vec::new() };
 
-    /// Before a call that may block until then. `tell` sets the kernel's timeout. The result is for `leave`, which must
-    /// follow.
+    /// Called before a call that may block until then. `tell` sets the kernel's timeout. The result must be passed to
+    /// `leave`.
     #[inline]
     pub(crate) fn enter<E>(
         &mut self,
@@ -63,7 +65,7 @@ impl SharedTimeout {
         Ok(Entry { at: until.at, tells: self.tells })
     }
 
-    /// After the call. Returns whether a timeout of ours may have ended it.
+    /// Called after the call. Returns whether a timeout set here may have ended it.
     pub(crate) fn leave(&mut self, entry: Entry) -> bool {
         // It never contains NEVER.
         if let Some(at) = self.ends.iter().position(|end| *end == entry.at) {
@@ -85,8 +87,8 @@ pub(crate) struct Entry {
     tells: u32,
 }
 
-/// A time in nanoseconds as whole milliseconds, rounded up, so that the same time is the same number again. For the
-/// kernel zero means none, and some kernels count in 31 bits.
+/// A time in nanoseconds as whole milliseconds, rounded up, so that an equal time is an equal number. For the kernel
+/// zero means none, and some kernels count in 31 bits.
 fn milliseconds(time: u64) -> u64 {
     time.div_ceil(1_000_000).clamp(1, i32::MAX as u64)
 }

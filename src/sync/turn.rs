@@ -1,6 +1,7 @@
-//! A turn that one thread has at a time. A thread that takes it again and again can hand it over.
+//! A turn that only one thread has at any time. A thread that takes the turn again and again can hand it to a waiting
+//! thread.
 //!
-//! With a std mutex that thread would take it again before a waiting thread is awake.
+//! With a std mutex, that thread would take it again before a waiting thread is awake.
 
 use std::convert::Infallible;
 use std::mem;
@@ -13,7 +14,7 @@ use crate::sync::poison::{Counted, lock, wait};
 
 const FREE: usize = 0;
 const TAKEN: usize = 1;
-/// Taken. The thread that gives it back wakes another.
+/// Taken. The thread that returns the turn wakes a waiting thread.
 const WANTED: usize = 2;
 
 #[derive(Debug, Default)]
@@ -26,7 +27,7 @@ pub(crate) struct Turn {
 #[derive(Debug, Default)]
 struct Waiting {
     threads: usize,
-    /// The turn belongs to the next of them that wakes.
+    /// The turn belongs to the next waiting thread that wakes.
     is_handed_over: bool,
 }
 
@@ -38,7 +39,7 @@ impl Turn {
         })
     }
 
-    /// Waits for the turn, each time for as long as `left` returns, whose error ends the wait.
+    /// Waits for the turn. `left` returns how long to wait each time, and its error ends the wait.
     #[cold]
     pub(crate) fn wait<E>(&self, left: &mut dyn FnMut() -> Result<Option<Duration>, E>) -> Result<Taken<'_>, E> {
         let mut waiting = lock(&self.waiting);
@@ -49,10 +50,10 @@ impl Turn {
             }
             match left() {
                 Ok(time) => waiting = wait(&self.freed, waiting, time),
-                // The word still says that a thread waits, which costs one notification if none does.
+                // The word still says that a thread waits. That costs one notification if none does.
                 Err(error) => break Err(error),
             }
-            // Not before the wait, since the turn is handed to a thread that already waits.
+            // Not checked before the wait, because the turn is handed to a thread that already waits.
             if mem::take(&mut waiting.is_handed_over) {
                 break Ok(());
             }
@@ -61,14 +62,14 @@ impl Turn {
         result.map(|()| Taken::of(self))
     }
 
-    /// Wakes one of the threads that wait.
+    /// Wakes one of the waiting threads.
     #[cold]
     fn wake(&self) {
         let _waiting = lock(&self.waiting);
         self.freed.notify_one();
     }
 
-    /// Takes the turn, unless another thread has it.
+    /// Takes the turn, unless a different thread has it.
     #[inline]
     pub(crate) fn try_take(&self) -> Option<Taken<'_>> {
         self.word.compare_exchange(FREE, TAKEN, SeqCst, SeqCst).ok().map(|_| Taken::of(self))
@@ -85,9 +86,9 @@ impl Turn {
     }
 }
 
-/// The turn, returned when dropped.
+/// The turn. Dropping it returns the turn.
 pub(crate) struct Taken<'a> {
-    /// `None` once it is handed over.
+    /// `None` once it has been handed over.
     turn: Option<&'a Turn>,
     _counted: Counted,
 }
@@ -97,7 +98,7 @@ impl<'a> Taken<'a> {
         Taken { turn: Some(turn), _counted: Counted::one() }
     }
 
-    /// Hands it to a waiting thread, if there is one. No other thread can take it in between, this one included.
+    /// Hands the turn to a waiting thread, if there is one. No other thread can take it in between, not even this one.
     pub(crate) fn hand_over(mut self) {
         let Some(turn) = self.turn else { return };
         let mut waiting = lock(&turn.waiting);

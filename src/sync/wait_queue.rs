@@ -1,7 +1,7 @@
-//! A queue of threads that wait for the same thing. Only those at the front really wait for it.
+//! A queue of threads that wait for the same thing. Only the threads at the front actually wait for it.
 //!
 //! If thousands of threads were in a `select!` on one channel, every change would wake them all, under one lock. Here
-//! all but the first few sleep, and each that leaves wakes the next, in the order they came.
+//! all but the first few sleep. Each thread that leaves wakes the next, in the order of arrival.
 
 use std::collections::VecDeque;
 use std::sync::Mutex;
@@ -10,7 +10,7 @@ use std::thread::{self, Thread};
 use crate::sync::deadline::Deadline;
 use crate::sync::poison::lock;
 
-/// `FRONT` is how many may be at the front.
+/// `FRONT` is the maximum number of threads at the front.
 #[derive(Default)]
 pub(crate) struct WaitQueue<const FRONT: usize>(Mutex<State>);
 
@@ -19,18 +19,18 @@ pub(crate) struct State {
     at_front: usize,
     last: u64,
     waiting: VecDeque<(u64, Thread)>,
-    /// Called to the front and not awake yet. They count as there.
+    /// Called to the front and not awake yet. These threads count as being at the front.
     called: Vec<u64>,
 }
 
 impl<const FRONT: usize> WaitQueue<FRONT> {
-    /// Waits for a place at the front. A free place is given whatever the time is. `None` if the time passes first, or
-    /// if `given_up` holds when the thread is woken.
+    /// Waits for a place at the front. A place that is free is given even if the time has passed. `None` if the time
+    /// passes first, or if `given_up` returns true when the thread is woken.
     pub(crate) fn enter(&self, until: Deadline, given_up: impl Fn() -> bool) -> Option<Ticket<'_>> {
         enter(&self.0, FRONT, until, &given_up)
     }
 
-    /// Whether no thread is at the front or waits to be.
+    /// Whether no thread is at the front or waits for it.
     pub(crate) fn is_empty(&self) -> bool {
         lock(&self.0).at_front == 0
     }
@@ -61,7 +61,7 @@ fn enter<'a>(
         number
     };
     loop {
-        // Called before every sleep. A thread that makes it true wakes this one after that.
+        // Called before every sleep. A thread that changes its answer to true wakes this thread after that.
         let is_over = given_up() || until.is_over();
         let mut state = lock(queue);
         if let Some(at) = state.called.iter().position(|called| *called == number) {
@@ -80,7 +80,7 @@ fn enter<'a>(
     }
 }
 
-/// A place at the front of a [`WaitQueue`]. Dropping it calls the next thread.
+/// A place at the front of a [`WaitQueue`]. Dropping it calls the next thread to the front.
 pub(crate) struct Ticket<'a>(&'a Mutex<State>);
 
 impl Drop for Ticket<'_> {
