@@ -34,11 +34,12 @@
 //! first two columns may block. The third column is for a program that already has a main loop. That loop can wait for
 //! several channels with the `select!` of [`channel`]. It must not block on anything else, see [`Events`].
 //!
-//! Set the options first. The last call on them makes the socket. See [`net::ServerOptions`], [`net::SocketOptions`]
-//! and [`dgram::SocketOptions`]. The short calls [`Server::listen`](net::Server::listen),
-//! [`Socket::connect`](net::Socket::connect) and [`dgram::Socket::bind`] use the default options. Every call that takes
-//! an address accepts it in [many forms](Endpoint). The `report` hook receives a [`Report`] of everything that happens.
-//! A [`Cancel`] closes servers and sockets and aborts connects, from any thread.
+//! Options come first. The last call on them, such as `listen`, `connect` or `bind`, makes the server or socket. See
+//! [`net::ServerOptions`], [`net::SocketOptions`] and [`dgram::SocketOptions`]. The short calls
+//! [`Server::listen`](net::Server::listen), [`Socket::connect`](net::Socket::connect) and [`dgram::Socket::bind`] use
+//! the default options. Every call that takes an address accepts it in [many forms](Endpoint). The `report` hook
+//! receives a [`Report`] of everything that happens. A [`Cancel`] closes servers and sockets and aborts connects, from
+//! any thread.
 //!
 //! # Threads
 //!
@@ -74,8 +75,8 @@
 //! # What it does not do
 //!
 //! - No TLS, no HTTP. The only framing is [lines](net::Buffered).
-//! - No async. A thread blocks for each open connection. A channel brings the events of many sockets to one thread, but
-//!   each connection still has a thread of its own.
+//! - No async. Each open connection has a thread. A channel brings the events of many sockets to one thread, but the
+//!   connections keep their threads.
 //! - It catches no signals and prints nothing. Events that a program may want to log go to the `report` hook.
 //! - In a program built with `panic = "abort"`, a panic in a handler ends the process.
 //!

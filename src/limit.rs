@@ -14,7 +14,7 @@ use crate::slots::{self, AddressSlot, Addresses, Denied, Slots};
 /// [`ServerOptions::shared_limit`](crate::net::ServerOptions::shared_limit), and keep one. Each connection of these
 /// servers takes one slot, which is one of the limit's places. The slot is returned before the connection's client can
 /// see that the connection has ended. [`try_acquire`](Limit::try_acquire) takes a slot for anything else. The count is
-/// exact: the number of slots taken never exceeds the limit.
+/// exact: while the limit is reached, no slot can be taken.
 ///
 /// ```
 /// use landline::Limit;

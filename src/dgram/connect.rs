@@ -204,7 +204,7 @@ fn bind_beside(old: &UdpSocket, new: &UdpSocket, setup: &Setup) -> Result<()> {
     bound
 }
 
-/// Takes out the datagrams that have arrived. Returns how many of them there was no room for.
+/// Takes out the datagrams that have arrived. Returns how many did not fit.
 fn drain(socket: &UdpSocket, carried_over: &CarriedOver) -> u64 {
     let mut thrown_away = 0;
     let mut buffer = vec![0; MAX_DATAGRAM];
