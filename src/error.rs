@@ -98,8 +98,8 @@ impl Cause {
 }
 
 impl Error {
-    /// Returns Node's name of the operation that failed. It is `listen`, `connect`, `bind`, `send`, `getaddrinfo`,
-    /// `read`, `write`, `accept`, the setter of an option, or similar. `None` if no system call was made.
+    /// Returns Node's name of the operation that failed, such as `listen`, `connect`, `bind`, `send`, `getaddrinfo`,
+    /// `read`, `write` or `accept`, or the name of an option's setter. `None` if no system call was made.
     pub fn syscall(&self) -> Option<&str> {
         self.0.syscall
     }
@@ -110,7 +110,7 @@ impl Error {
         &self.0.code
     }
 
-    /// Returns the kind that an [`io::Error`] made from this error has.
+    /// Returns the kind of an [`io::Error`] that is made from this error.
     pub fn kind(&self) -> io::ErrorKind {
         self.0.kind
     }
@@ -122,8 +122,8 @@ impl Error {
     }
 
     /// Returns the address that the call listened on, connected to or sent to. If several addresses were tried, it is
-    /// the first. `None` for reads and writes. [`remote_address`](crate::net::Socket::remote_address) of the socket
-    /// returns their peer.
+    /// the first. `None` for reads and writes. Their peer is the socket's
+    /// [`remote_address`](crate::net::Socket::remote_address).
     pub fn address(&self) -> Option<&Address> {
         self.0.address.as_ref().or_else(|| self.0.causes.first()?.address())
     }
@@ -145,8 +145,8 @@ impl Error {
         &self.0.causes
     }
 
-    /// Returns the library's error inside an [`io::Error`]. It is found even if the program has wrapped it, as the
-    /// [`source`](std::error::Error::source) of its own error. `None` if there is no error of this library.
+    /// Returns the library's error inside an [`io::Error`]. The error is found even if the program has wrapped it as
+    /// the [`source`](std::error::Error::source) of its own error. `None` if there is no error of this library.
     pub fn of(error: &io::Error) -> Option<&Error> {
         Error::behind(error, &|_| true)
     }

@@ -44,7 +44,7 @@ impl SocketOptions {
     /// socket, such as a service manager or a parent process, [adopt](Self::adopt) it instead.
     ///
     /// The socket is made blocking, and its timeouts are removed. It is made close-on-exec, so that programs started
-    /// later do not get it. It keeps its peer and its family. Only those options are applied that were set.
+    /// later do not get it. It keeps its peer and its family. Only options that were set are applied.
     /// [`disconnect`](Socket::disconnect) fails on it.
     ///
     /// [`Socket::from`] does the same with the default options and cannot fail.
@@ -75,16 +75,16 @@ impl SocketOptions {
 
     /// Takes over a socket that others may still use, in this process or a different one, such as a socket from a
     /// service manager. It may be a [`std::net::UdpSocket`], or on Unix an `OwnedFd`. If no other code uses it,
-    /// [own](Self::own) it instead. It keeps its family. Only those options are applied that were set. landline's
-    /// descriptor is made close-on-exec.
+    /// [own](Self::own) it instead. It keeps its family. Only options that were set are applied. landline's descriptor
+    /// is made close-on-exec.
     ///
     /// Because others may use the socket, landline never shuts it down and never connects it.
     /// [`connect`](Socket::connect) only sets a peer that landline itself checks. [`close`](Socket::close) closes only
     /// landline's descriptor. To wake the receivers, `close` sends empty datagrams from this machine to the socket.
     /// Some of them may reach the other owners.
     ///
-    /// `close` sends these datagrams only if they are expected to reach this socket and no other. They are not expected
-    /// to do so in these cases:
+    /// `close` sends these datagrams only if they should reach this socket and no other. It does not send them in these
+    /// cases:
     /// - The socket has `SO_REUSEADDR` or `SO_REUSEPORT`, as systemd's sockets do, or is bound to a group.
     /// - The socket already had a peer.
     /// - The socket is bound to a device (`SO_BINDTODEVICE`), or to an address that this machine does not have.

@@ -43,8 +43,8 @@ impl Socket {
     /// - A bare port is bound on every interface, over IPv6 and IPv4. If the system has no socket that reaches both, it
     ///   is bound over IPv4 only. For port 0 the system chooses a free port.
     /// - An address decides the family of the socket.
-    /// - A name is looked up, which blocks as long as the resolver does. If it has IPv4 addresses, only
-    ///   these are tried.
+    /// - A name is looked up, which blocks as long as the resolver does. If it has IPv4 addresses, only these are
+    ///   tried.
     /// - The addresses of a list are tried in order. The first that can be bound is used.
     ///
     /// To bind one family only, use [`SocketOptions::udp4`] or [`udp6`](SocketOptions::udp6).
@@ -56,8 +56,8 @@ impl Socket {
         SocketOptions::new().bind(at)
     }
 
-    /// Returns the address that the socket is bound to, even after the socket is closed. For a wildcard it stays the
-    /// wildcard, even while the socket is connected.
+    /// Returns the address that the socket is bound to, even after the socket is closed. If the socket is bound to a
+    /// wildcard, this is the wildcard, even while the socket is connected.
     #[doc(alias = "local_addr")]
     pub fn address(&self) -> SocketAddr {
         self.0.address
@@ -86,8 +86,8 @@ impl Socket {
     /// [`Report::Closed`](crate::Report::Closed).
     ///
     /// `close` may be called on any thread, in callbacks, and more than once. Dropping the last handle only closes the
-    /// descriptor. After fork(2) do not call `close` in one of the two processes, because it also stops the other
-    /// process's socket from receiving. Drop the handle instead.
+    /// descriptor. After fork(2), `close` in one process also stops the other process's socket from receiving. If you
+    /// do not want that, drop the handle instead.
     #[doc(alias = "asyncDispose")]
     pub fn close(&self) {
         self.0.close();
@@ -124,8 +124,9 @@ impl Socket {
     /// not have. The descriptor implements `AsFd`, on Windows `AsSocket`. Crates for system calls take these. No lock
     /// is held, and other threads can use the socket as usual.
     ///
-    /// If another thread calls [`close`](Self::close) or [`disconnect`](Self::disconnect), it waits for `f` to return,
-    /// at most 2 s. The descriptor is closed when `f` returns. So `f` must call neither of the two.
+    /// If another thread calls [`close`](Self::close) or [`disconnect`](Self::disconnect), that call waits for `f` to
+    /// return, at most 2 s. The descriptor is closed when `f` returns. `f` itself must call neither `close` nor
+    /// `disconnect`.
     ///
     /// The caller is responsible for what `f` changes:
     /// - If `f` sets `O_NONBLOCK`, receivers poll every 2 to 16 ms.
