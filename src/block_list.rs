@@ -73,8 +73,8 @@ impl BlockList {
         BlockList::default()
     }
 
-    /// Adds one address. If a rule is added that is already in the list, it becomes the newest rule. This holds for
-    /// every kind of rule.
+    /// Adds one address. If the address is already in the list, it becomes the newest rule. Adding any other kind of
+    /// rule a second time does the same.
     #[doc(alias = "addAddress")]
     pub fn add_address(&self, address: impl Into<IpAddr>) {
         let rule = Rule::Address(address.into());

@@ -93,7 +93,7 @@ impl Limit {
     #[doc(alias = "try_take")]
     #[doc(alias = "acquire")]
     pub fn try_acquire(&self, from: impl Into<Option<IpAddr>>) -> Result<Slot, RefusedBy> {
-        // Taken before the slot. A client that is rejected must not hold a slot even for a moment.
+        // Taken before the slot. A client that is refused must not hold a slot even for a moment.
         let of_address = match (&self.addresses, from.into()) {
             (Some(addresses), Some(ip)) => Some(addresses.take(ip).ok_or(RefusedBy::PerAddress)?),
             _ => None,

@@ -53,7 +53,7 @@ impl fmt::Display for ConnectionInfo {
     }
 }
 
-/// Why a server rejected a client.
+/// Why a server refused a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum RefusedBy {
@@ -63,7 +63,7 @@ pub enum RefusedBy {
     PerAddress,
     /// Its address is on the server's block list.
     Blocked,
-    /// The server's [filter](crate::net::ServerOptions::filter) rejected the client, or panicked.
+    /// The server's [filter](crate::net::ServerOptions::filter) refused the client, or panicked.
     Filtered,
     /// No thread could be started to serve the client.
     NoThread,
@@ -208,18 +208,18 @@ pub enum Report {
         /// The connection.
         connection: ConnectionInfo,
     },
-    /// A server rejected a client.
+    /// A server refused a client.
     #[non_exhaustive]
     Refused {
         /// The address that the client connected to.
         local: Address,
         /// The client's address.
         remote: Address,
-        /// Why the client was rejected.
+        /// Why the client was refused.
         by: RefusedBy,
     },
     /// A connection has ended. Its slot is free. Its socket is closed, unless it
-    /// [lingers](crate::net::ServerOptions::lingering_close) because the peer is still sending.
+    /// [lingers](crate::net::ServerOptions::lingering_close) because the peer may still send.
     #[non_exhaustive]
     Ended {
         /// The connection.
@@ -303,7 +303,7 @@ impl Report {
     /// - [`AcceptPaused`](Report::AcceptPaused) and [`AcceptHeldUp`](Report::AcceptHeldUp).
     /// - [`Ended`](Report::Ended) with [`Outcome::Forced`]. A shutdown destroyed the connection.
     ///
-    /// All other reports are not failures. [`Refused`](Report::Refused) only means that a rule of the server rejected
+    /// All other reports are not failures. [`Refused`](Report::Refused) only means that a rule of the server refused
     /// the client. In these cases an error is reported separately, just before:
     ///
     /// - `Failed` comes before a `Refused` whose cause is a thread that could not be started, or an invalid PROXY

@@ -102,15 +102,16 @@ impl SocketOptions {
         self
     }
 
-    /// Lets several sockets of one user share one address, if all of them set this. It sets `SO_REUSEPORT`. Each peer is then served by one of them. [`bind`](Self::bind) fails with `ENOTSUP` if the system
-    /// does not have the option, as on Windows. Default: no.
+    /// Lets several sockets of one user share one address, if all of them set this. It sets `SO_REUSEPORT`. Each peer
+    /// is then served by one of them. [`bind`](Self::bind) fails with `ENOTSUP` if the system does not have the option,
+    /// as on Windows. Default: no.
     #[doc(alias = "reusePort")]
     pub fn reuse_port(mut self, reuse: bool) -> SocketOptions {
         self.reuse_port = reuse;
         self
     }
 
-    /// Makes a socket bound to `::` leave the port of IPv4 free. It sets `IPV6_V6ONLY`. Default: no.
+    /// Binds `::` for IPv6 only, so that the port stays free for an IPv4 socket. It sets `IPV6_V6ONLY`. Default: no.
     #[doc(alias = "ipv6Only")]
     pub fn ipv6_only(mut self, only: bool) -> SocketOptions {
         self.ipv6_only = only;
@@ -152,8 +153,8 @@ impl SocketOptions {
     /// have yet. The descriptor implements `AsFd`, on Windows `AsSocket`.
     /// [`disconnect`](crate::dgram::Socket::disconnect) makes a new socket and calls the hook again.
     ///
-    /// If the hook returns a system's error, `bind` fails with an error of the operation `before_bind` and the system's
-    /// code. Any other error of the hook is returned as it is.
+    /// If the hook returns an error of the system, `bind` fails with an error of the operation `before_bind` and the
+    /// system's code. Any other error of the hook is returned unchanged.
     ///
     /// The hook runs on the thread that calls `bind`, without a lock. The descriptor stays open while the hook runs.
     /// The hook must not bind or connect the socket, nor make it non-blocking. If the hook panics, the socket is closed

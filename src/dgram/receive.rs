@@ -91,8 +91,8 @@ impl Socket {
     /// Waits for a datagram like [`recv`](Socket::recv), but at most `timeout`.
     ///
     /// Different threads may use different timeouts at once. A timeout that differs from the last one costs one system
-    /// call. For an [adopted](super::SocketOptions::adopt) socket, each timeout costs two. The system decides whether
-    /// the time counts during which the machine is suspended.
+    /// call. For an [adopted](super::SocketOptions::adopt) socket, each timeout costs two. Whether the timeout runs
+    /// while the machine is suspended depends on the system.
     ///
     /// # Errors
     /// - `TimedOut` if nothing arrived in time. Nothing is lost. While the call drops datagrams from blocked senders,
@@ -114,8 +114,8 @@ impl Socket {
     /// to 10 ms.
     ///
     /// # Errors
-    /// - `WouldBlock`, `recvmsg EAGAIN`, if no datagram has arrived. The same error is returned if, for a millisecond,
-    ///   only datagrams arrived that came from blocked senders or not from the peer.
+    /// - `WouldBlock`, `recvmsg EAGAIN`, if no datagram has arrived. The call returns this error too if, for a
+    ///   millisecond, all arriving datagrams come from blocked senders or from addresses other than the peer's.
     /// - The errors of [`recv`](Socket::recv). This call does not pause before it returns them.
     #[doc(alias = "set_nonblocking")]
     pub fn try_recv<'b>(&self, buffer: &'b mut [u8]) -> io::Result<Option<(&'b [u8], RemoteInfo)>> {
