@@ -36,7 +36,7 @@ pub(crate) const MODELS: &[Model] = &[
     ("one inside that has what it waited for keeps no other", Some(3), an_insider_that_is_done_keeps_no_other),
     ("a wait whose time is up ends, and counts no more", None, a_wait_ends_in_time),
     ("no thread sits once closing has begun", None, no_seat_once_closing),
-    ("no more sit than are wanted, and each sees what the one before has done", None, seats_exclude_one_another),
+    ("no more sit than there are seats, and each sees what the one before has done", None, seats_exclude_one_another),
     ("a claim is given to one, and can be given back", None, one_claim),
     ("what was done before a claim was given up is seen by a thread that finds none", None, a_claim_hands_over),
     ("a full field gives no seat and has room for the closer", None, a_full_field_has_room_for_the_closer),
@@ -46,9 +46,6 @@ pub(crate) const MODELS: &[Model] = &[
     ("a pause is ended by closing", None, a_pause_is_ended),
     ("a thread that sees the phase sees what was done before it", None, a_phase_hands_over),
 ];
-
-/// More than there are threads.
-const MANY: usize = 16;
 
 /// A server's life, and what its threads do with it.
 #[derive(Clone)]
@@ -76,7 +73,7 @@ impl Life {
             closed: Note::new(),
         };
         for nth in 1..=connections {
-            life.gate.sit(MANY).expect("a seat is free");
+            life.gate.sit().expect("a seat is free");
             let view = life.gate.rise();
             assert_eq!((view.phase(), view.seats(), view.present()), (Phase::Listening, 0, nth));
             assert_eq!(view, life.gate.view(), "it is what is so after it");
@@ -106,7 +103,7 @@ impl Life {
 
     /// A worker: it sits, gets a client or not, and serves it.
     fn work(&self, number: usize, gets_a_client: bool) {
-        match self.gate.sit(MANY) {
+        match self.gate.sit() {
             Ok(()) if gets_a_client => {
                 let view = self.gate.rise();
                 assert!(view.present() > 0, "its client is present");
@@ -177,7 +174,7 @@ fn told_once_after_two_workers<const ONE_GETS_A_CLIENT: bool>() {
 /// A thread that has not noticed brings a client when all is closed.
 fn told_once_by_the_last_to_leave() {
     let life = Life::new(1);
-    life.gate.sit(MANY).expect("a seat is free");
+    life.gate.sit().expect("a seat is free");
     assert!(life.gate.begin_close(), "no other thread closes");
     let served = life.spawn(|life| life.leave(1));
     let late = life.spawn(|life| {
@@ -223,7 +220,7 @@ fn outsiders_are_woken() {
 /// Its client leaves only when the closer has been woken.
 fn a_closer_is_woken<const GETS_A_CLIENT: bool>() {
     let life = Life::new(0);
-    life.gate.sit(MANY).expect("a seat is free");
+    life.gate.sit().expect("a seat is free");
     let its = life.clone();
     let sits = move || {
         its.done[1].write();
@@ -275,7 +272,7 @@ fn a_seat_wakes() {
     let its = life.clone();
     let sits = move || {
         its.done[1].write();
-        its.gate.sit(MANY).expect("a seat is free");
+        its.gate.sit().expect("a seat is free");
     };
     both(sits, || {
         life.gate.wait(Deadline::NEVER, &[], &|view| view.seats() > 0);
@@ -330,7 +327,7 @@ fn insiders_are_let_go_by_the_last_other() {
 
 fn insiders_are_let_go_by_the_last_seat() {
     let life = Life::new(2);
-    life.gate.sit(MANY).expect("a seat is free");
+    life.gate.sit().expect("a seat is free");
     assert!(life.gate.begin_close(), "no other thread closes");
     life.gate.closed();
     life.leave(0);
@@ -450,7 +447,7 @@ fn no_seat_once_closing() {
     };
     both(closes, || {
         let had_begun = begun.load(SeqCst) == 1;
-        match life.gate.sit(MANY) {
+        match life.gate.sit() {
             Ok(()) => {
                 assert!(!had_begun, "a thread sits after closing has begun");
                 life.tell(life.gate.stand());
@@ -461,26 +458,26 @@ fn no_seat_once_closing() {
             }
         }
     });
-    assert_eq!(life.gate.sit(MANY), Err(NoSeat::Closing), "none sits when it is over");
+    assert_eq!(life.gate.sit(), Err(NoSeat::Closing), "none sits when it is over");
     assert!(!life.gate.begin_close(), "nor closes");
     life.is_over();
 }
 
 fn seats_exclude_one_another() {
-    let life = Life::new(0);
-    let work = |life: &Life| {
-        match life.gate.sit(1) {
-            Ok(()) => life.done[0].write(),
-            Err(none) => return assert_eq!(none, NoSeat::Enough, "it listens, and there is room"),
+    let (gate, done) = (Arc::new(Gate::<1, 3>::new()), Note::new());
+    let work = |gate: &Gate<1, 3>, done: &Note| {
+        match gate.sit() {
+            Ok(()) => done.write(),
+            Err(none) => return assert_eq!(none, NoSeat::Full, "it listens"),
         }
-        assert_eq!(life.gate.view().seats(), 1, "no other sits");
-        assert!(!life.gate.stand(), "it is not the end");
+        assert_eq!(gate.view().seats(), 1, "no other sits");
+        assert!(!gate.stand(), "it is not the end");
     };
-    let its = life.clone();
-    both(move || work(&its), || work(&life));
-    assert_eq!(life.gate.view().seats(), 0, "every seat comes back");
-    assert!(life.gate.sit(2).is_ok() && life.gate.sit(2).is_ok(), "two sit where two may");
-    assert_eq!(life.gate.sit(2), Err(NoSeat::Enough), "and no third");
+    let (its, its_done) = (Arc::clone(&gate), done.clone());
+    both(move || work(&its, &its_done), || work(&gate, &done));
+    assert_eq!(gate.view().seats(), 0, "every seat comes back");
+    assert!(gate.sit().is_ok(), "one sits where one may");
+    assert_eq!(gate.sit(), Err(NoSeat::Full), "and no second");
 }
 
 fn one_claim() {
@@ -522,12 +519,12 @@ fn a_claim_hands_over() {
 /// Three have room, of which one is present, and one place is kept for the closer.
 fn a_full_field_has_room_for_the_closer() {
     let gate = Arc::new(Gate::<2, 3>::new());
-    gate.sit(MANY).expect("a seat is free");
+    gate.sit().expect("a seat is free");
     gate.rise();
     let room = |view: View| assert!(view.seats() + view.present() <= 3, "it counts no further: {view:?}");
     let sits = [(); 2].map(|()| {
         let gate = Arc::clone(&gate);
-        thread::spawn(move || match gate.sit(MANY) {
+        thread::spawn(move || match gate.sit() {
             Ok(()) => {
                 room(gate.view());
                 room(gate.rise());
@@ -535,7 +532,7 @@ fn a_full_field_has_room_for_the_closer() {
             }
             Err(NoSeat::Full) => 0,
             Err(none) => {
-                assert_eq!(none, NoSeat::Closing, "more are wanted");
+                assert_eq!(none, NoSeat::Closing, "there is room");
                 2
             }
         })
@@ -559,12 +556,12 @@ fn the_field() {
 /// All seats are taken, or all places but the one of the closer.
 fn a_full_field_lets_the_next_in<const ROOM: usize>() {
     let gate = Arc::new(Gate::<1, ROOM>::new());
-    gate.sit(MANY).expect("a seat is free");
+    gate.sit().expect("a seat is free");
     let by_connections = ROOM == 2;
     if by_connections {
         gate.rise();
     }
-    assert_eq!(gate.sit(MANY), Err(NoSeat::Full), "it is full");
+    assert_eq!(gate.sit(), Err(NoSeat::Full), "it is full");
     let (its, note) = (Arc::clone(&gate), Note::new());
     let its_note = note.clone();
     let leaves = move || {
@@ -573,7 +570,7 @@ fn a_full_field_lets_the_next_in<const ROOM: usize>() {
     };
     both(leaves, || {
         let full = gate.view();
-        while let Err(none) = gate.sit(MANY) {
+        while let Err(none) = gate.sit() {
             assert_eq!(none, NoSeat::Full, "it listens, and more are wanted");
             gate.wait(Deadline::NEVER, &[], &|view| (view.seats(), view.present()) != (full.seats(), full.present()));
         }

@@ -67,8 +67,6 @@ impl View {
 pub(crate) enum NoSeat {
     /// The server is being closed, or is closed.
     Closing,
-    /// As many seats are taken as the caller allows.
-    Enough,
     /// The word cannot count one more. The caller pauses.
     Full,
 }
@@ -126,19 +124,14 @@ impl<const SEATS: usize, const ROOM: usize> Gate<SEATS, ROOM> {
         self.word.load(SeqCst) & CLAIMED != 0
     }
 
-    /// Takes a seat at the listener, if fewer than `most` are taken. It also reserves room for a client that the thread
-    /// may bring.
-    pub(crate) fn sit(&self, most: usize) -> Result<(), NoSeat> {
+    /// Takes a seat at the listener. It also reserves room for a client that the thread may bring.
+    pub(crate) fn sit(&self) -> Result<(), NoSeat> {
         let mut word = self.word.load(SeqCst);
         loop {
             let view = View(word);
             if view.phase() != Phase::Listening {
                 return Err(NoSeat::Closing);
             }
-            if view.seats() >= most {
-                return Err(NoSeat::Enough);
-            }
-            // One place is reserved for the thread that closes.
             if view.seats() == SEATS || view.seats() + view.present() + 1 >= ROOM {
                 return Err(NoSeat::Full);
             }

@@ -340,7 +340,7 @@ pub(crate) struct Seat<'a>(&'a Arc<Registry>);
 
 impl<'a> Seat<'a> {
     pub(crate) fn take(registry: &'a Arc<Registry>) -> Result<Seat<'a>, NoSeat> {
-        registry.gate.sit(usize::MAX).map(|()| Seat(registry))
+        registry.gate.sit().map(|()| Seat(registry))
     }
 
     /// Leaves the seat with a client, which counts as present from here on. Also returns the gate's state at that
