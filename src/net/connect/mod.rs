@@ -207,8 +207,8 @@ impl SocketOptions {
     /// Calls `hook` with the borrowed descriptor of each socket that [`connect`](Self::connect) makes, before bind(2)
     /// and connect(2). Use it for settings that landline has no option for, such as a device or a mark. The descriptor
     /// implements `AsFd`, on Windows `AsSocket`. With several addresses, each attempt has its own socket. If the hook
-    /// returns an error, that attempt fails with the error. An error of a system call is shown as `before_bind` with
-    /// the system's code.
+    /// returns an error, that attempt fails with the error. If that error comes from a system call, its text begins
+    /// with `before_bind` and the system's code, as in `before_bind EINVAL`.
     ///
     /// The hook runs on the calling thread. No lock is held, and the descriptor stays open while the hook runs. The
     /// hook must not bind or connect the socket, nor make it non-blocking. A panic in the hook unwinds through
@@ -237,7 +237,7 @@ impl SocketOptions {
     }
 
     /// Sets how many received bytes the system may keep: SO_RCVBUF. It is set before connect(2), so that the window
-    /// offered to the peer can be as large. The system may grant less. With this option, Linux no longer adjusts the
+    /// offered to the peer can be that large. The system may grant less. With this option, Linux no longer adjusts the
     /// size itself. It has no effect on a Unix socket. Default: the system's.
     #[doc(alias = "SO_RCVBUF")]
     pub fn recv_buffer_size(mut self, bytes: usize) -> SocketOptions {
@@ -327,8 +327,8 @@ impl SocketOptions {
         self
     }
 
-    /// Sets how long the connection may last in all, counted from when it is made. The time for connecting does not
-    /// count. The time to send what the outbox holds counts. See [`Socket::set_deadline`]. Default: none.
+    /// Sets how long the connection may last in all, counted from when it is made. This includes the time to send what
+    /// the outbox holds, but not the time for connecting. See [`Socket::set_deadline`]. Default: none.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -400,7 +400,7 @@ impl SocketOptions {
     ///   Every failure that is not known to be permanent has this code. Its kind is `WouldBlock` if too many look-ups
     ///   are stuck, and `Other` in all other cases.
     /// - `getaddrinfo` with `EAI_FAIL`, or a code of the system such as `EMFILE`, of kind `Other`. The text is the
-    ///   system's, in the program's language.
+    ///   system's, in the language of the program's locale.
     /// - `ERR_INVALID_ARG_VALUE`: the name is not ASCII. Pass its encoded form, `xn--…`.
     /// - `ERR_INVALID_ADDRESS_FAMILY`: a list, or the answer of [`lookup`](Self::lookup), has no address of the
     ///   requested family.

@@ -22,7 +22,7 @@ pub enum ServerEvent {
     Connection(Socket),
     /// An event of a connection.
     Socket(Socket, SocketEvent),
-    /// A client was refused. By now it is closed, or is receiving the goodbye.
+    /// A client was refused. By now it is closed, or is receiving the [goodbye](crate::net::WhenFull::RefuseWith).
     Refused(Refused),
     /// Accepting fails at present. The server keeps trying.
     Error(Error),

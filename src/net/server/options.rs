@@ -101,9 +101,9 @@ impl ServerOptions {
         }
     }
 
-    /// Sets how many connections may be open at once. Each open connection takes one of these places, which is called
-    /// its slot. With 0, every client is refused. `None` allows as many as the system has threads for. Default: 10,000,
-    /// or a lower number if the process may have too few descriptors.
+    /// Sets how many connections may be open at once. Each open connection takes up one place, called its slot. With 0,
+    /// every client is refused. `None` allows as many as the system has threads for. Default: 10,000, or a lower number
+    /// if the limit of descriptors is too low for that.
     ///
     /// The lower number is seven eighths of the limit of descriptors, less 64. The other eighth is for connections that
     /// [linger](ServerOptions::lingering_close). The limit of descriptors is `ulimit -n`, or 1,024 on Linux without
@@ -125,19 +125,22 @@ impl ServerOptions {
     }
 
     /// Calls `filter` with the address of each client, to decide whether the client is admitted. If it returns `true`,
-    /// the limits are checked next. If it returns `false`, the client is closed without a goodbye, and counted and
-    /// reported as [`RefusedBy::Filtered`](crate::RefusedBy::Filtered). No other callback is called. Default: none.
+    /// the limits are checked next. If it returns `false`, the client is closed without a
+    /// [goodbye](WhenFull::RefuseWith), and counted and reported as
+    /// [`RefusedBy::Filtered`](crate::RefusedBy::Filtered). No other callback is called. Default: none.
     ///
     /// The filter is called once for each client, on the thread that accepted it, before the client has a slot. It is
     /// not called for clients on the [`block_list`](Self::block_list), nor for clients that are refused because the
     /// server is closing.
     ///
     /// No lock is held. The filter may block, and may call any method of the server:
-    /// - Other threads accept while the filter runs. In [`serve`](crate::net::Server::serve), at most sixteen threads
-    ///   beyond the limit of connections run the filter or other [callbacks](crate::net::ServerCallbacks).
+    /// - Other threads accept while the filter runs. In [`serve`](crate::net::Server::serve), this takes at most
+    ///   sixteen threads more than the limit of connections. The other [callbacks](crate::net::ServerCallbacks) use the
+    ///   same threads.
     /// - [`accept`](crate::net::Server::accept), [`accept_timeout`](crate::net::Server::accept_timeout),
     ///   [`try_accept`](crate::net::Server::try_accept) and the one thread of
-    ///   [`incoming`](crate::net::Server::incoming) wait until the filter returns, even if their time is shorter.
+    ///   [`incoming`](crate::net::Server::incoming) wait until the filter returns, even if that takes longer than their
+    ///   timeout.
     /// - [`close`](crate::net::Server::close) does not wait for the filter. If the filter admits a client after
     ///   `close`, the client is refused, because the server is closing. On an [adopted](Self::adopt) listener, and
     ///   behind load balancers, the client is still served.
@@ -146,8 +149,8 @@ impl ServerOptions {
     /// - If the filter panics, only that client is refused.
     ///
     /// Behind [load balancers](Self::proxy_protocol), the filter is called after the header has arrived, with the
-    /// client's address from the header. The connection holds a slot in that time. If the header names no client, the
-    /// filter is not called.
+    /// client's address from the header. The connection already holds a slot while the header is awaited and while the
+    /// filter runs. If the header names no client, the filter is not called.
     ///
     /// With [`WhenFull::Wait`], all slots may be taken when the filter returns. The accepted client, and the thread
     /// that accepted it, then wait for a slot.
@@ -198,8 +201,8 @@ impl ServerOptions {
         ServerOptions { max_per_address: max.into(), ..self }
     }
 
-    /// Counts the connections in `limit`, which other servers and other parts of the program may share. See [`Limit`].
-    /// The shared limit replaces [`max_connections`](ServerOptions::max_connections) and
+    /// Counts this server's connections against `limit`, which other servers and other parts of the program may share.
+    /// See [`Limit`]. The shared limit replaces [`max_connections`](ServerOptions::max_connections) and
     /// [`max_connections_per_address`](ServerOptions::max_connections_per_address).
     ///
     /// [`Server::connections`](crate::net::Server::connections) counts the connections of this server, and
@@ -209,8 +212,8 @@ impl ServerOptions {
     /// Without a shared limit, each server has its own limit.
     ///
     /// [`listen`](Self::listen) fails with `ERR_INVALID_ARG_VALUE` if one of the replaced options is set too. It also
-    /// fails with [`WhenFull::Wait`], because another server could take a free slot before this server has accepted a
-    /// client for it. That client would then wait outside the backlog.
+    /// fails with [`WhenFull::Wait`], which accepts a client only while a slot is free: another server could take that
+    /// slot before the client gets it. The client would then be accepted, and yet have to wait for a slot.
     ///
     /// ```
     /// use landline::{Cancel, Limit};
@@ -230,17 +233,17 @@ impl ServerOptions {
     }
 
     /// Sets how many connections the kernel completes and keeps until they are accepted: listen(2). The system may
-    /// reduce the number, Linux to `net.core.somaxconn`. When the backlog is full, a connect takes a second or longer.
-    /// Default: 4096.
+    /// reduce the number. Linux reduces it to `net.core.somaxconn` if it is higher. When the backlog is full, a connect
+    /// takes a second or longer. Default: 4096.
     pub fn backlog(self, backlog: u32) -> ServerOptions {
         ServerOptions { backlog, ..self }
     }
 
-    /// Sets whether [`close`](crate::net::Server::close) accepts and refuses the clients in the
-    /// [backlog](ServerOptions::backlog). Without this option the kernel resets them. At most as many clients are
-    /// refused as the backlog holds. With [`WhenFull::RefuseWith`] they get the goodbye, up to the number of goodbyes
-    /// that are sent at once. The others read the end of the stream, or get `ConnectionReset` if they have already
-    /// written.
+    /// Sets whether [`close`](crate::net::Server::close) answers the clients in the [backlog](ServerOptions::backlog):
+    /// it accepts each of them, and then refuses it. Without this option the kernel resets them. At most as many
+    /// clients are refused as the backlog holds. With [`WhenFull::RefuseWith`] they get the goodbye, but only as many
+    /// of them as the server sends goodbyes to at once. The others read the end of the stream, or get `ConnectionReset`
+    /// if they have already written.
     ///
     /// These clients are reported on the thread that calls `close`, and counted as refused (`closing`). Clients on a
     /// block list are closed without the goodbye and counted as `blocked`. The `refused` callback is called only for a
@@ -286,10 +289,10 @@ impl ServerOptions {
     }
 
     /// Sets whether [`listen`](Self::listen) removes the file of a Unix socket that a crashed program has left at the
-    /// path. The file is removed only if it is a socket, not a link, and refuses two connects within 20 ms. Any other
-    /// file stays, and `listen` fails with `listen EADDRINUSE`, as without this option. If a server is listening on the
-    /// socket, it gets one client that disconnects at once. If several programs listen with this option at the same
-    /// time, one of them succeeds. Default: no.
+    /// path. The file is removed only if it is a socket (not a link to one) and refuses two connects, 20 ms apart. Any
+    /// other file stays, and `listen` fails with `listen EADDRINUSE`, as without this option. If a server is listening
+    /// on the socket, it gets one client that disconnects at once. If several programs listen with this option at the
+    /// same time, one of them succeeds. Default: no.
     ///
     /// ```
     /// # #[cfg(unix)] {
@@ -313,8 +316,8 @@ impl ServerOptions {
     /// Calls `hook` with the borrowed descriptor of each socket that [`listen`](Self::listen) makes, before bind(2) and
     /// listen(2). Use it for settings that landline has no option for, such as a device, a mark, or an address that
     /// this machine does not have yet. The descriptor implements `AsFd`, on Windows `AsSocket`. If the hook returns an
-    /// error, `listen` fails with that error. An error of a system call is shown as `before_bind` with the system's
-    /// code.
+    /// error, `listen` fails with that error. If that error comes from a system call, its text begins with
+    /// `before_bind` and the system's code, as in `before_bind EINVAL`.
     ///
     /// The hook runs on the calling thread. No lock is held, and the descriptor stays open while the hook runs. The
     /// hook must not bind or connect the socket, nor make it non-blocking. A panic in the hook unwinds through
@@ -342,8 +345,8 @@ impl ServerOptions {
     }
 
     /// Sets how many received bytes the system may keep for each connection: SO_RCVBUF. It is set before listen(2), so
-    /// that the window offered to clients can be as large. The system may grant less. With this option, Linux no longer
-    /// adjusts the size itself. It has no effect on a Unix socket. Default: the system's.
+    /// that the window offered to clients can be that large. The system may grant less. With this option, Linux no
+    /// longer adjusts the size itself. It has no effect on a Unix socket. Default: the system's.
     #[doc(alias = "SO_RCVBUF")]
     pub fn recv_buffer_size(mut self, bytes: usize) -> ServerOptions {
         self.connection.buffers.recv_buffer_size = Some(bytes);
@@ -419,7 +422,7 @@ impl ServerOptions {
         self
     }
 
-    /// Sets whether each connection starts [paused](crate::net::Socket::pause). Events come once its handler, or
+    /// Sets whether each connection starts [paused](crate::net::Socket::pause). Its events begin when its handler, or
     /// another thread that has the socket, calls [`resume`](crate::net::Socket::resume). Default: no.
     pub fn pause_on_connect(mut self, pause: bool) -> ServerOptions {
         self.connection.paused = pause;
@@ -634,9 +637,9 @@ pub enum WhenFull {
     /// client that writes first and reads later gets the goodbye too. If `lingering_close` is zero, the connection is
     /// closed right after the goodbye, and a client that is still writing may lose the goodbye.
     ///
-    /// One thread sends the goodbyes to all clients, and never delays accepting. It starts with the first such client
-    /// and ends after the last. It serves 1,024 clients at once, or an eighth of the limit of descriptors if that is
-    /// less. Further clients are closed without the goodbye. Clients on the block list never get it.
+    /// One thread sends the goodbyes to all clients, and never delays accepting. It is started for the first such
+    /// client, and ends after the last. It serves 1,024 clients at once, or an eighth of the limit of descriptors if
+    /// that is less. Further clients are closed without the goodbye. Clients on the block list never get it.
     ///
     /// Clients that are refused for a different reason also get the goodbye: because there are too many from their
     /// address, because there is no thread for them, or because the server is closing.

@@ -42,9 +42,9 @@ impl Server {
     ///   for the next call are refused.
     ///
     /// `close` may be called on any thread, in a handler and in a callback, but not in a signal handler. It blocks
-    /// until every accepting thread has stopped, and until the clients in the backlog are refused if `answer_queued` is
-    /// set. On Linux, stopping the threads takes well below a millisecond. A second call only waits until the first has
-    /// finished.
+    /// until every accepting thread has stopped and, if `answer_queued` is set, until the clients in the backlog are
+    /// refused. On Linux, stopping the threads takes well below a millisecond. A second call only waits until the first
+    /// has finished.
     ///
     /// To wake the accepting threads, `close` shuts the listener down with shutdown(2). On systems where that does not
     /// wake them, and for an [adopted](crate::net::ServerOptions::adopt) listener, `close` connects to the server's own
@@ -59,7 +59,7 @@ impl Server {
         self.inner.close();
     }
 
-    /// Blocks until the server has stopped. The server has stopped when:
+    /// Blocks until the server has stopped. The server has stopped when all of this is true:
     ///
     /// - [`close`](Server::close) was called, on any thread,
     /// - the last connection is closed and no longer [lingers](crate::net::ServerOptions::lingering_close),
@@ -78,7 +78,8 @@ impl Server {
     ///   [`begin_shutdown`](Server::begin_shutdown) and keep receiving.
     ///
     /// # Errors
-    /// `ERR_WOULD_DEADLOCK` if handlers are nested more than sixteen deep, because handlers run servers themselves.
+    /// `ERR_WOULD_DEADLOCK` if handlers are nested more than sixteen deep. A handler that runs a server itself adds one
+    /// level.
     pub fn wait(&self) -> io::Result<()> {
         self.wait_until(Deadline::NEVER).map(drop)
     }
@@ -133,15 +134,15 @@ const LAST_MOMENT: Duration = match sys::SLICE {
 
 impl Server {
     /// [Closes](Server::close) the server and ends its connections:
-    /// 1. Interrupts connections that wait for their peer: their reads fail with `ConnectionAborted`,
-    ///    `server is shutting down`.
+    /// 1. Interrupts connections that wait for their peer: their reads fail with an error of kind `ConnectionAborted`,
+    ///    whose text is `server is shutting down`.
     /// 2. Waits until all connections are closed, for at most `grace`.
     /// 3. Destroys the rest, and returns a report.
     ///
     /// What happens to the connections:
     ///
-    /// - A read first returns the bytes that have arrived, and then the error. A handler that returns this error, or an
-    ///   error with it as its source, counts as finished.
+    /// - A read first returns the bytes that have arrived, and then the error. A handler counts as finished if it
+    ///   returns this error, or an error whose source is this error.
     /// - A handler that is writing or computing continues until it reads.
     /// - A client whose request has not arrived gets no answer. If no request may be lost, as when another process
     ///   takes over the listener, call [`close`](Self::close) and wait for the connections.
@@ -157,8 +158,8 @@ impl Server {
     /// Blocks for at most `grace` plus about 50 ms (on Windows 550 ms), or longer if `close` takes longer. `close`
     /// takes some tenths of a second if thousands of clients are queued.
     ///
-    /// `shutdown` may be called on any thread, and several times. If two threads call it at the same time, each returns
-    /// what it saw.
+    /// `shutdown` may be called on any thread, and several times. If two threads call it at the same time, each report
+    /// counts the connections that ended during its own call.
     ///
     /// - In a handler or callback: `shutdown` neither waits for the connection of this handler nor closes it. So return
     ///   from the handler afterwards. If the handler's connection should end with the others, call
@@ -227,7 +228,7 @@ impl Server {
 
     /// Starts a [`shutdown`](Server::shutdown) on a new thread, and returns once the server has begun to close.
     /// [`report`](Server::report) returns the result, which is ready when [`serve`](Server::serve),
-    /// [`wait`](Server::wait) or [`Running::join`](crate::Running::join) returns. Use it:
+    /// [`wait`](Server::wait) or [`Running::join`](crate::Running::join) returns. Use `begin_shutdown`:
     ///
     /// - on the thread that receives the server's [`events`](Server::events), which keeps receiving until the channel
     ///   is disconnected,

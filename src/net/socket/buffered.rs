@@ -63,8 +63,8 @@ use crate::net::socket::write::{Data, length};
 /// Those of [`Socket::read`] and [`Socket::write_all`]. If a read flushes the write buffer first, the flush may fail
 /// too:
 /// - If the flush times out, the read returns that error, and the data that was not written is kept.
-/// - After any other error, the written data is discarded and reading continues. The error is returned by the next
-///   write or flush, or by the read that reaches the end of the stream. So if a client sends two requests and
+/// - After any other error, the data in the write buffer is discarded and reading continues. The error is returned by
+///   the next write or flush, or by the read that reaches the end of the stream. So if a client sends two requests and
 ///   disconnects, the second request is still read.
 pub struct Buffered {
     socket: Socket,
@@ -91,8 +91,8 @@ impl Socket {
     /// Returns a [`Buffered`]: the connection with a buffer for each direction.
     ///
     /// # Errors
-    /// - `ERR_SOCKET_BUFFERED`, of kind `ResourceBusy`, while the connection already has a `Buffered`, because each of
-    ///   two would get only a part of the data. Drop the first, or call its [`into_inner`](Buffered::into_inner).
+    /// - `ERR_SOCKET_BUFFERED`, of kind `ResourceBusy`, while the connection already has a `Buffered`, because two of
+    ///   them would each get only a part of the data. Drop the first, or call its [`into_inner`](Buffered::into_inner).
     /// - `NotConnected` once the socket is closed.
     #[doc(alias = "cork")]
     #[doc(alias = "uncork")]

@@ -84,8 +84,8 @@ impl Socket {
     ///   ends our direction and closes the connection. With
     ///   [`allow_half_open`](crate::net::SocketOptions::allow_half_open), `each` first waits until any thread calls
     ///   [`end`](Socket::end) or [`destroy`](Socket::destroy).
-    /// - If `f` returns an error, the connection is destroyed. `Error` with that error and `Close` follow, and `each`
-    ///   returns the error.
+    /// - If `f` returns an error, the connection is destroyed. The events `Error`, with that error, and `Close` follow,
+    ///   and `each` returns the error.
     /// - After `destroy()` on any thread, only `Close` follows. A [`Cancel`](crate::Cancel) is delivered as an `Error`.
     /// - When the server [shuts down](crate::net::Server::shutdown), our direction is ended, the connection is closed,
     ///   and `Close` follows.

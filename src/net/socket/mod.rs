@@ -120,14 +120,14 @@ impl Socket {
     ///   [`Error::is_tick`] recognizes this error. The next call waits for the whole time again.
     /// - `WouldBlock` if other code has made the descriptor non-blocking and nothing has arrived.
     ///
-    /// After the [deadline](Self::set_deadline), every call returns `TimedOut`, `ERR_SOCKET_DEADLINE`, until the
-    /// deadline is changed.
+    /// After the [deadline](Self::set_deadline), every call returns `ERR_SOCKET_DEADLINE`, of kind `TimedOut`, until
+    /// the deadline is changed.
     ///
     /// After these errors nothing more can be read, and every later read returns the same error:
     /// - `ConnectionReset` if the peer has reset the connection.
-    /// - `ConnectionAborted`, `ETIMEDOUT`, if the system has given up on the peer. See
+    /// - `ETIMEDOUT`, of kind `ConnectionAborted`, if the system has given up on the peer. See
     ///   [keep-alive](Self::set_keep_alive) and [user timeout](Self::set_user_timeout).
-    /// - `ConnectionAborted`, `ERR_SERVER_SHUTTING_DOWN`, when the server that accepted the connection [shuts
+    /// - `ERR_SERVER_SHUTTING_DOWN`, of kind `ConnectionAborted`, when the server that accepted the connection [shuts
     ///   down](crate::net::Server::shutdown). It comes after everything that had arrived was read. The socket can still
     ///   be written to.
     /// - `NotConnected` once the socket is closed.
@@ -203,7 +203,7 @@ impl Socket {
 ///
 /// By default a write to a peer that stops reading can block forever, as in std and Node. On a server that does not
 /// trust its clients, set one of these for every connection:
-/// - a [write timeout](Self::set_write_timeout), which ends a write while the peer takes nothing,
+/// - a [write timeout](Self::set_write_timeout), which ends a write once the peer has taken nothing for that time,
 /// - a [deadline](Self::set_deadline), which ends any write.
 ///
 /// # Errors
@@ -213,10 +213,10 @@ impl Socket {
 ///   and [`allow_half_open`](crate::net::SocketOptions::allow_half_open) is off, the text is
 ///   `This socket has been ended by the other party`.
 /// - `NotConnected` once the socket is closed.
-/// - `ConnectionAborted`, `ETIMEDOUT`, if the system has given up on the peer.
+/// - `ETIMEDOUT`, of kind `ConnectionAborted`, if the system has given up on the peer.
 /// - `TimedOut` once the deadline has passed.
-/// - `TimedOut`, for which [`Error::is_tick`] is true: the peer took nothing for the write timeout, or no byte moved in
-///   either direction for the idle timeout. The connection stays usable.
+/// - `TimedOut`, for which [`Error::is_tick`] is true: the peer took nothing during the whole write timeout, or no byte
+///   moved in either direction during the whole idle timeout. The connection stays usable.
 /// - `WouldBlock` if other code has made the descriptor non-blocking and the buffers are full.
 ///
 /// After a failed write, [`bytes_written`](Self::bytes_written) includes the bytes that the kernel took before the
@@ -269,7 +269,7 @@ impl Socket {
     ///   are lost, except those in a [`Buffered`](crate::net::Buffered).
     /// - [`each`](Self::each) and channels deliver `End`, as if the peer had ended its direction. Without
     ///   [`allow_half_open`](crate::net::SocketOptions::allow_half_open), `each` then closes the connection.
-    ///   [`pipe`](Self::pipe) and [`relay`](crate::net::relay) end the direction towards the socket that they copy to.
+    ///   [`pipe`](Self::pipe) and [`relay`](crate::net::relay) end our direction of the socket that they copy to.
     /// - [`ready_state`](Self::ready_state) is `WriteOnly`, or `Closed` if our direction has ended too.
     ///
     /// Never blocks. A second call, or a call on a closed socket, does nothing.
@@ -326,8 +326,8 @@ impl Socket {
     /// second call does nothing.
     ///
     /// Data that was written is still sent, followed by FIN. Data that was received but not read is lost. If there was
-    /// unread data, or if the peer sends more, the kernel sends RST. The peer then gets `ConnectionReset`, instead of
-    /// the end of the stream or soon after it.
+    /// unread data, or if the peer sends more, the kernel sends RST. The peer then gets `ConnectionReset`, either in
+    /// place of the end of the stream or soon after it.
     ///
     /// `destroy` ends the connection even if a forked child has a copy of the descriptor, because it calls shutdown(2).
     /// Dropping the last handle only calls close(2), so the connection stays open while such a copy exists.
@@ -587,8 +587,8 @@ macro_rules! read_and_write {
                 written(self.connection.turn().write(Data::One(data)))
             }
 
-            /// Writes all of several buffers in one piece, with one system call if the system has a safe one. Returns
-            /// what `write` returns.
+            /// Writes all of several buffers in one piece, with one system call, except on Windows. Returns what
+            /// `write` returns.
             fn write_vectored(&mut self, data: &[IoSlice<'_>]) -> io::Result<usize> {
                 written(self.connection.turn().write(Data::Many(data, 0)))
             }

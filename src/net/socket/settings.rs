@@ -149,7 +149,7 @@ impl Socket {
     /// can be late by up to an eighth of its length.
     ///
     /// # Errors
-    /// `InvalidInput`, `ERR_OUT_OF_RANGE`, for zero, as in std. `NotConnected` once the socket is closed.
+    /// `ERR_OUT_OF_RANGE`, of kind `InvalidInput`, for zero, as in std. `NotConnected` once the socket is closed.
     #[doc(alias = "SO_RCVTIMEO")]
     pub fn set_read_timeout(&self, time: impl Into<Option<Duration>>) -> io::Result<()> {
         let time = self.check_timeout("read_timeout", time.into())?;
@@ -234,8 +234,8 @@ impl Socket {
     }
 
     /// Sets the time by which everything on this connection must be done. After the deadline, every read and write
-    /// fails with `TimedOut`, `ERR_SOCKET_DEADLINE`, until the deadline is changed. This holds even while a slow peer
-    /// still sends. [`Error::is_tick`] is false for this error, so [`each`](Self::each) and
+    /// fails with `ERR_SOCKET_DEADLINE`, of kind `TimedOut`, until the deadline is changed. This holds even while a
+    /// slow peer still sends. [`Error::is_tick`] is false for this error, so [`each`](Self::each) and
     /// [`lines`](crate::net::Buffered::lines) end with it. On a closed socket the call does nothing. Default: none.
     ///
     /// The deadline also ends the writing of messages in the [outbox](Self::outbox), and the wait for the peer after a
@@ -286,8 +286,8 @@ impl Socket {
     /// ```
     ///
     /// # Errors
-    /// `NotConnected`, `ERR_STREAM_DESTROYED`, once the socket is closed. In that case `f` is not called. If `f`
-    /// returns a `Result`, it is nested inside the result of `with_raw`, and `??` unwraps both.
+    /// `ERR_STREAM_DESTROYED`, of kind `NotConnected`, once the socket is closed. In that case `f` is not called. If
+    /// `f` returns a `Result`, it is nested inside the result of `with_raw`, and `??` unwraps both.
     #[doc(alias = "handle")]
     #[doc(alias = "as_fd")]
     #[doc(alias = "as_raw_fd")]

@@ -81,7 +81,7 @@ impl Outbox {
     }
 
     /// Sends several messages without blocking: all of them or none. No bytes of other threads come between them. If
-    /// nothing is queued, they are sent with one system call, if the system has a safe one.
+    /// nothing is queued, they are sent with one system call, except on Windows.
     ///
     /// ```
     /// use landline::net::Message;
@@ -132,7 +132,7 @@ impl Outbox {
     /// # Errors
     /// - `TimedOut` as in [`Socket::write_all`]. The timeouts and the deadline that were set when the call began apply.
     ///   The messages stay queued.
-    /// - The system's error, such as `ConnectionReset`, or `NotConnected`, if the connection was closed before
+    /// - The system's error, such as `ConnectionReset`, or else `NotConnected`: the connection was closed before
     ///   everything was written.
     #[doc(alias = "drain")]
     pub fn flush(&self) -> io::Result<()> {
@@ -166,7 +166,7 @@ impl Outbox {
     }
 
     /// How many bytes are queued and not written yet, as counted against the [limit](Self::limit). Each message counts
-    /// as at least 64 bytes, which is about its own memory use. 0 means that nothing is queued.
+    /// as at least 64 bytes, about the memory that it takes up besides its bytes. 0 means that nothing is queued.
     #[doc(alias = "writableLength")]
     #[doc(alias = "bufferSize")]
     pub fn pending(&self) -> usize {
