@@ -132,6 +132,7 @@ impl<const SEATS: usize, const ROOM: usize> Gate<SEATS, ROOM> {
             if view.phase() != Phase::Listening {
                 return Err(NoSeat::Closing);
             }
+            // One is reserved for the thread that closes.
             if view.seats() == SEATS || view.seats() + view.present() + 1 >= ROOM {
                 return Err(NoSeat::Full);
             }
