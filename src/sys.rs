@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
-use std::net::{Ipv4Addr, Ipv6Addr, TcpStream, UdpSocket};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -542,12 +542,30 @@ pub(crate) fn is_readable(socket: &UdpSocket) -> io::Result<bool> {
     }
 }
 
-/// Blocks until a datagram has arrived, on systems where a receive that times out may lose one.
-pub(crate) fn await_datagram(socket: &UdpSocket) -> io::Result<()> {
-    if SLICE.is_some() { peek_datagram(socket) } else { Ok(()) }
+/// Whether a receive makes its socket non-blocking for a moment, which another thread's send may meet.
+pub(crate) const RECEIVES_CHANGE_THE_MODE: bool = WINDOWS;
+
+/// Receives one datagram.
+///
+/// On Windows a receive that times out may lose a datagram. There a peek waits, and the receive behind it does not. If
+/// another thread took the datagram in between, it is `Interrupted`, as by a signal. `adopted`: the mode of the socket
+/// is another owner's, who may have made it non-blocking, so the receive itself blocks until its time is up.
+pub(crate) fn receive(socket: &UdpSocket, adopted: bool, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+    #[cfg(any(windows, landline_windows))]
+    {
+        peek_datagram(socket)?;
+        if !adopted {
+            let taken = without_blocking(&SockRef::from(socket), |_| socket.recv_from(buffer));
+            let is_gone = taken.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock);
+            return if is_gone { Err(io::ErrorKind::Interrupted.into()) } else { taken };
+        }
+    }
+    let _ = adopted;
+    socket.recv_from(buffer)
 }
 
 /// Windows reports an error if a datagram is larger than the buffer.
+#[cfg(any(windows, landline_windows))]
 fn peek_datagram(socket: &UdpSocket) -> io::Result<()> {
     const WSAEMSGSIZE: i32 = 10040;
     match socket.peek(&mut [0]) {

@@ -290,7 +290,7 @@ impl Open {
     /// Makes one receive call. It waits until the given time, or for the socket's timeout, which gives `WouldBlock`.
     fn receive(&self, buffer: &mut [u8], until: &Until) -> io::Result<(usize, SocketAddr)> {
         match until {
-            Until::Forever => sys::await_datagram(&self.socket).and_then(|()| self.socket.recv_from(buffer)),
+            Until::Forever => sys::receive(&self.socket, self.adopted, buffer),
             Until::At(instant) => self.receive_until(buffer, *instant),
             Until::Now => self.receive_until(buffer, Instant::now()),
         }
@@ -302,7 +302,7 @@ impl Open {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         lock(&self.timeouts).enter(&self.socket, until)?;
-        let received = sys::await_datagram(&self.socket).and_then(|()| self.socket.recv_from(buffer));
+        let received = sys::receive(&self.socket, self.adopted, buffer);
         lock(&self.timeouts).leave(&self.socket, until);
         received
     }

@@ -1,5 +1,7 @@
 use std::io::{self, IoSlice};
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr};
+use std::thread;
+use std::time::Duration;
 
 use socket2::{SockAddr, SockRef};
 
@@ -11,6 +13,7 @@ use crate::dgram::udp::{is_unreachable, source_for};
 use crate::dgram::wake::is_same;
 use crate::endpoint::{Endpoint, Target, loopback, reachable, resolve};
 use crate::error::{Error, Result};
+use crate::sys;
 
 impl Socket {
     /// Sends one datagram of bytes or text, sendto(2), and returns its size. If `data` is empty, the datagram is empty.
@@ -103,7 +106,7 @@ impl Socket {
         };
         let open = self.open()?;
         let by_address = if open.peer.exists() && goes_to_peer(&open, *to)? { None } else { Some(to) };
-        data.send(&open.socket, by_address).map_err(|error| self.failed_to_send(&error, *to).into())
+        data.send(&open, by_address).map_err(|error| self.failed_to_send(&error, *to).into())
     }
 
     fn transmit_to_peer(&self, data: Data<'_>) -> io::Result<usize> {
@@ -111,7 +114,7 @@ impl Socket {
         let peer = open.peer.get().ok_or_else(not_connected)?;
         self.check_blocked(peer)?;
         let by_address = if open.peer.is_connected() { None } else { Some(&peer) };
-        data.send(&open.socket, by_address).map_err(|error| self.failed_to_send(&error, peer).into())
+        data.send(&open, by_address).map_err(|error| self.failed_to_send(&error, peer).into())
     }
 
     /// `close` connects the socket to its waker. A send in progress may get an error from that.
@@ -248,7 +251,8 @@ enum Data<'a> {
 impl Data<'_> {
     /// Sends to an address, or to the socket's peer if `to` is `None`. After a signal it sends again.
     #[inline]
-    fn send(self, socket: &UdpSocket, to: Option<&SocketAddr>) -> io::Result<usize> {
+    fn send(self, open: &Open, to: Option<&SocketAddr>) -> io::Result<usize> {
+        let socket = &open.socket;
         loop {
             let sent = match (self, to) {
                 (Data::One(bytes), Some(to)) => socket.send_to(bytes, to),
@@ -260,6 +264,12 @@ impl Data<'_> {
             };
             match sent {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // Another thread's receive has made the socket non-blocking for a moment.
+                Err(error)
+                    if sys::RECEIVES_CHANGE_THE_MODE && !open.adopted && error.kind() == io::ErrorKind::WouldBlock =>
+                {
+                    thread::sleep(Duration::from_millis(1));
+                }
                 sent => return sent,
             }
         }
