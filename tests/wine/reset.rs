@@ -11,6 +11,8 @@
 //! - `destroy::a_reset_wakes_our_reader_and_is_still_a_reset`
 //! - `destroy::every_read_after_a_reset_says_so_again`
 //! - `events::destroy_with_input_unread_is_a_reset_for_the_peer`
+//! - `ends_from_inside::each_call_returns_in_the_report_of_a_failure`
+//! - `ends_from_inside::each_call_returns_in_the_report_of_an_end`
 //! - `events::each_returns_what_ended_the_connection`
 //! - `relay::a_shutdown_that_cuts_a_relay_resets_the_peer`
 //! - `relay::what_ends_a_relay_is_told`
