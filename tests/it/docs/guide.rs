@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 use std::{env, fs};
 
-use crate::support::pages::{read, root};
+use crate::support::pages::{read, root, written};
 
 /// Where docs.rs shows the files of docs/ that are no modules.
 const FILES: &str = "https://docs.rs/crate/landline/latest/source/docs";
@@ -71,7 +71,7 @@ fn links_of_the_guide_lead_somewhere() {
             let meaning = match modules.get(&path) {
                 Some(module) => format!("crate::guide::{module}{heading}"),
                 None if file.ends_with(".svg") => data(&read(&root().join("docs").join(path))),
-                None => format!("{FILES}/{}", path.display()),
+                None => format!("{FILES}/{}", written(&path)),
             };
             let before = meanings.insert(name.to_owned(), meaning.clone()).unwrap_or_else(|| meaning.clone());
             assert_eq!(before, meaning, "a name means one thing on all pages: {name}");

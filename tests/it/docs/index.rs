@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::support::pages::{read, root};
+use crate::support::pages::{read, root, written};
 
 /// README, CONTRIBUTING and every page of docs/, those in its folders included.
 fn pages() -> Vec<PathBuf> {
@@ -85,7 +85,7 @@ fn the_book_has_every_page() {
     let docs = root().join("docs");
     let contents = read(&docs.join("SUMMARY.md"));
     for page in pages().iter().filter(|page| page.starts_with(&docs) && !page.ends_with("SUMMARY.md")) {
-        let name = page.strip_prefix(&docs).expect("it is there").display().to_string();
+        let name = written(page.strip_prefix(&docs).expect("it is there"));
         assert_eq!(contents.matches(&format!("]({name})")).count(), 1, "docs/SUMMARY.md lists each page once: {name}");
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::support::pages::{files, public_names, quoted, read, root, word};
+use crate::support::pages::{files, public_names, quoted, read, root, word, written};
 
 /// The cells of the rows of one section, without its heading.
 fn rows(page: &str, section: &str) -> Vec<Vec<String>> {
@@ -21,7 +21,7 @@ fn page() -> String {
 fn sources() -> BTreeMap<String, String> {
     let all = files(&root().join("src")).expect("there are sources");
     let names = all.into_iter().map(|file| {
-        let name = file.strip_prefix(root()).expect("it is in the project").display().to_string().replace('\\', "/");
+        let name = written(file.strip_prefix(root()).expect("it is in the project"));
         (name, read(&file))
     });
     let code = |source: String| {

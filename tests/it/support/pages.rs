@@ -15,6 +15,11 @@ pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
+/// A relative path as pages write it, on Windows too.
+pub(crate) fn written(path: &Path) -> String {
+    path.display().to_string().replace('\\', "/")
+}
+
 pub(crate) fn read(path: &Path) -> String {
     fs::read_to_string(path).unwrap_or_else(|error| panic!("{} is text: {error}", path.display()))
 }
