@@ -226,13 +226,16 @@ fn a_cancelled_connection_is_told_as_a_failed_one() {
     for is_ended in [false, true] {
         let cancel = Cancel::new();
         let (socket, accepted) = connect(&cancel);
+        let accepted = accepted.expect("the server is open");
         let (tell, told) = mpsc::channel();
         let reading = blocked({
             let socket = socket.clone();
             move || socket.each(|_, event| tell.send(label(&event)).map_err(io::Error::other))
         });
+        accepted.write_all("x").expect("it is connected");
+        assert!(told.recv_timeout(HANG).is_ok(), "each has begun");
         if is_ended {
-            accepted.expect("the server is open").end().expect("it is connected");
+            accepted.end().expect("it is connected");
             assert_eq!(told.recv_timeout(HANG).as_deref(), Ok("end"), "our own end is waited for");
         }
         cancel.cancel();
