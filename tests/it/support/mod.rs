@@ -133,8 +133,12 @@ pub(crate) fn test_of(inner: &'static str) -> &'static str {
     path.split_once("::").expect("the name of the program comes first").1
 }
 
-/// The path of the test program. Without /proc it is the one it was started by, which Cargo gives in full.
+/// The path of the test program, or of a script that runs it in an emulator, as tools/xrun-linux says. Without /proc it
+/// is the one it was started by, which Cargo gives in full.
 pub(crate) fn this_program() -> PathBuf {
+    if let Some(script) = std::env::var_os("LANDLINE_TEST_PROGRAM") {
+        return script.into();
+    }
     std::env::current_exe().unwrap_or_else(|_| std::env::args_os().next().expect("a program has a name").into())
 }
 
