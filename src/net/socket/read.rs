@@ -259,20 +259,22 @@ impl Connection {
     /// The error of the connection. The system reports it to only one call, and 0 bytes to the other calls. So a read
     /// can get 0 while a write on another thread gets the error, and `available` can get 0 while a read gets it.
     fn first_error(&self, stream: &TcpStream, reads: bool) -> Option<Error> {
-        let known = || lock(&self.broken).clone();
-        let is_busy = || self.writing.is_taken() || !reads && self.reading.is_taken();
-        if let Some(error) = known() {
-            return Some(error);
-        }
-        if self.peer_ended() || !is_busy() || self.has_peer(stream) {
-            return None;
+        // In this order. A call stores the error before it stops being busy, so one of the two looks sees it.
+        let look = || {
+            let is_busy = self.writing.is_taken() || !reads && self.reading.is_taken();
+            (is_busy, lock(&self.broken).clone())
+        };
+        match look() {
+            (_, Some(error)) => return Some(error),
+            (is_busy, None) if self.peer_ended() || !is_busy || self.has_peer(stream) => return None,
+            _ => {}
         }
         // No call on the connection blocks any more. The call that got the error is about to store it.
         let patience = Deadline::after(Duration::from_millis(100));
         loop {
-            match known() {
-                None if is_busy() && !patience.is_over() => thread::sleep(Duration::from_micros(50)),
-                error => return error,
+            match look() {
+                (true, None) if !patience.is_over() => thread::sleep(Duration::from_micros(50)),
+                (_, error) => return error,
             }
         }
     }
