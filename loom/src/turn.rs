@@ -3,6 +3,7 @@
 #[path = "../../src/sync/turn.rs"]
 mod library;
 
+use loom::sync::atomic::AtomicBool;
 use loom::thread;
 
 use crate::sync::Arc;
@@ -15,6 +16,7 @@ pub(crate) const MODELS: &[Model] = &[
     ("a thread that has it is the only one for a thread that tries", None, a_try_does_not_share),
     ("a thread that gives up waiting loses the turn for no other", Some(3), gives_up),
     ("a turn that is handed over goes to the thread that waits", Some(4), handed_over),
+    ("a thread that finds the turn given back sees what was done before", None, a_look_takes_over),
     ("a turn that is handed over wakes one of two, and that one the other", Some(3), handed_over_to_two),
 ];
 
@@ -85,6 +87,22 @@ fn a_try_does_not_share() {
     };
     both(tries, || pass(&turn, &note));
     assert!(turn.try_take().is_some(), "it is free again");
+}
+
+fn a_look_takes_over() {
+    let (turn, note, begun) = (turn(), Note::new(), Arc::new(AtomicBool::new(false)));
+    let (its, its_note, its_begun) = (Arc::clone(&turn), note.clone(), Arc::clone(&begun));
+    let has_it = move || {
+        let taken = its.take();
+        its_begun.store(true, SeqCst);
+        its_note.write();
+        drop(taken);
+    };
+    both(has_it, || {
+        if begun.load(SeqCst) && !turn.is_taken() {
+            note.read();
+        }
+    });
 }
 
 /// A thread that takes it again and again comes behind one that waits.
