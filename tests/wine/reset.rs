@@ -6,6 +6,7 @@
 //! - `channel::a_reset_is_told_before_the_close`
 //! - `available::a_reset_is_no_clean_end_for_any_thread`
 //! - `data::relay_resets_the_other_side_when_one_direction_fails`
+//! - `destroy::a_closed_server_resets_its_connections_and_then_is_over`
 //! - `destroy::a_reset_by_the_server_is_an_error_for_the_client`
 //! - `destroy::a_reset_socket_can_be_destroyed_and_says_so_to_later_calls`
 //! - `destroy::a_reset_wakes_our_reader_and_is_still_a_reset`
@@ -13,6 +14,7 @@
 //! - `events::destroy_with_input_unread_is_a_reset_for_the_peer`
 //! - `ends_from_inside::each_call_returns_in_the_report_of_a_failure`
 //! - `ends_from_inside::each_call_returns_in_the_report_of_an_end`
+//! - `ends_from_inside::each_call_returns_in_the_report_of_the_last_end`
 //! - `events::each_returns_what_ended_the_connection`
 //! - `relay::a_shutdown_that_cuts_a_relay_resets_the_peer`
 //! - `relay::what_ends_a_relay_is_told`
