@@ -5,6 +5,5 @@ pub(crate) mod backoff;
 pub(crate) mod deadline;
 pub(crate) mod gate;
 pub(crate) mod poison;
-pub(crate) mod shared_timeout;
 pub(crate) mod turn;
 pub(crate) mod wait_queue;

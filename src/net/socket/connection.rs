@@ -29,7 +29,6 @@ use crate::report::{ConnectionId, ConnectionInfo, Outcome, Report, Reporter};
 use crate::sync::atomic_u64::AtomicU64;
 use crate::sync::deadline::Deadline;
 use crate::sync::poison::{lock, read, wait, write};
-use crate::sync::shared_timeout::Entry;
 use crate::sync::turn::Turn;
 use crate::sys;
 use crate::thread::ThreadOptions;
@@ -301,7 +300,7 @@ impl Connection {
             if let Some(result) = done(self.flags.load(SeqCst)) {
                 break result;
             }
-            waiting = match self.timers.left(&mut limits, told) {
+            waiting = match limits.left(told) {
                 Ok(left) => wait(&self.gate_moved, waiting, left),
                 Err(error) => break Err(error),
             };
@@ -593,9 +592,18 @@ impl Connection {
         self.timers.set_deadline(at, |is_on| self.mark_timed(is_on));
     }
 
-    /// Called after a system call that may have blocked. Returns whether one of our timeouts may have ended the call.
-    pub(crate) fn leave(&self, limits: &Limits, entry: Entry) -> bool {
-        self.timers.leave(limits, entry, || self.mark_timed(false))
+    /// Called before a system call that may block, as [`Limits::enter`].
+    pub(crate) fn enter(
+        &self,
+        stream: &TcpStream,
+        limits: &mut Limits<'_>,
+        told: &mut Option<IdleMark>,
+    ) -> io::Result<bool> {
+        let may_time_out = limits.enter(stream, told)?;
+        if !may_time_out && self.may_have(TIMED) {
+            self.timers.rest(|| self.mark_timed(false));
+        }
+        Ok(may_time_out)
     }
 
     /// Under the lock of the timers, so that the flag matches them.

@@ -39,10 +39,10 @@ impl Connection {
                 result => return self.received(self.outcome(&stream, result)?),
             }
         }
-        self.receive(&stream, &mut None, &mut |mut stream| match self.give_unread(buf, true) {
+        self.received(self.look_in_time(&stream, &mut None, &mut |mut stream| match self.give_unread(buf, true) {
             0 => io::Read::read(&mut stream, buf),
             n => Ok(n),
-        })
+        })?)
     }
 
     /// Like `read`, into several buffers that are not all empty.
@@ -128,7 +128,7 @@ impl Connection {
         let mut limits = self.timers.begin(Direction::Read);
         let _turn = match self.reading.try_take() {
             Some(turn) => turn,
-            None => self.reading.wait(&mut || self.timers.left(&mut limits, told))?,
+            None => self.reading.wait(&mut || limits.left(told))?,
         };
         loop {
             if self.is_closed() {
@@ -140,26 +140,26 @@ impl Connection {
             if self.is_interrupted_at(stream) {
                 return Err(shutting_down().into());
             }
-            let entry = self.timers.enter(stream, &mut limits, told)?;
+            let may_time_out = self.enter(stream, &mut limits, told)?;
             let result = match self.may_have(UNREAD) {
                 true => call(stream),
                 false => sys::await_data(stream).and_then(|()| call(stream)),
             };
-            let may_be_timeout = self.leave(&limits, entry);
             match &result {
+                Ok(n) if *n > 0 && !self.has(CLOSED | READ_ENDED) => return result,
                 Err(_) if self.is_closed() => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {
-                    self.timers.go_on(&mut limits, false);
+                    limits.go_on(false);
                     continue;
                 }
-                Err(error) if is_timeout(stream, error, may_be_timeout) => {
-                    self.timers.go_on(&mut limits, false);
+                Err(error) if is_timeout(stream, error, may_time_out) => {
+                    limits.go_on(false);
                     continue;
                 }
                 // Another thread's call has made the socket non-blocking for a moment.
                 Err(error) if sys::SLICE.is_some() && error.kind() == io::ErrorKind::WouldBlock => {
                     thread::sleep(Duration::from_millis(1));
-                    self.timers.go_on(&mut limits, false);
+                    limits.go_on(false);
                     continue;
                 }
                 _ => {}

@@ -5,43 +5,36 @@
 //! remaining time. A call uses the timers as they were when it began. If no timer is set, the timers cost no system
 //! call. If one is set, they cost a system call only when the kernel's value must change.
 
-use std::io;
 use std::net::TcpStream;
 use std::sync::Mutex;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::time::{Duration, Instant};
+use std::{io, mem};
 
 use socket2::SockRef;
 
 use crate::error::{Cause, Error};
 use crate::sync::atomic_u64::AtomicU64;
 use crate::sync::poison::lock;
-use crate::sync::shared_timeout::{Entry, NEVER, SharedTimeout, Until};
 use crate::sys;
 
 /// Times are nanoseconds since `since`.
 #[derive(Debug)]
 pub(crate) struct Timers {
     since: Instant,
-    /// When a byte was last read or written. It is recorded only while a timer is set.
+    /// How many calls have begun and not returned. Each may ask for `active`.
+    calls: AtomicUsize,
+    /// When a byte was last read or written, or earlier if no call had begun by then. It differs after each. Kept only
+    /// while a timer is set.
     active: AtomicU64,
-    state: Mutex<State>,
-}
-
-#[derive(Debug)]
-struct State {
-    set: Set,
-    /// The kernel's current values, for reading and for writing.
-    kernel: [SharedTimeout; 2],
-}
-
-/// The timers as set, in nanoseconds. 0 is none.
-#[derive(Debug, Clone, Copy, Default)]
-struct Set {
-    read: u64,
-    write: u64,
-    idle: u64,
-    deadline: u64,
+    /// The timers as set, by [`Timer`]. 0 is none.
+    times: [AtomicU64; 3],
+    deadline: AtomicU64,
+    /// Held while a timer is set.
+    setting: Mutex<()>,
+    /// The kernel's timeouts in milliseconds, by [`Direction`]. 0 is none. The thread with the turn changes them.
+    kernel: [AtomicU64; 2],
 }
 
 /// A timer that is a length of time.
@@ -58,20 +51,37 @@ pub(crate) enum Direction {
     Write,
 }
 
-/// The limits of one call.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Limits {
+/// The limits of one call, from the timers as they were when it began.
+#[derive(Debug)]
+pub(crate) struct Limits<'a> {
+    timers: &'a Timers,
     direction: Direction,
-    set: Set,
-    /// The timers were not read yet.
-    is_new: bool,
+    /// How long one call in this direction may wait.
+    own: u64,
+    idle: u64,
+    deadline: u64,
     /// When the call began, or last wrote something.
     began: u64,
-    /// Whether the call was woken since. If so, the kernel gets exactly the remaining time.
+    /// Whether `began` is still now.
+    is_new: bool,
+    /// Whether it was woken since. The kernel then gets exactly the time left.
     was_woken: bool,
 }
 
-/// When the last activity was, at the moment an idle timeout was reported. So each idle timeout is reported once.
+/// When a call must end.
+#[derive(Debug, Clone, Copy)]
+struct Until {
+    /// A moment, or [`NEVER`].
+    at: u64,
+    /// The time is the same for each call, or is the rest of a deadline. It is set as it is. A time that differs a
+    /// little for each call would have to be set before each.
+    is_exact: bool,
+}
+
+/// The call may block without an end.
+const NEVER: u64 = u64::MAX;
+
+/// The last activity when an idle timeout was reported, so that it is reported once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct IdleMark(u64);
 
@@ -81,23 +91,31 @@ const LOOK: u64 = 1_600_000_000;
 
 impl Timers {
     pub(crate) fn new(idle: Option<Duration>, deadline: Option<Instant>) -> Timers {
-        let since = Instant::now();
-        let deadline = deadline.map_or(0, |at| nanoseconds(at.saturating_duration_since(since)).max(1));
-        let set = Set { idle: idle.map_or(0, nanoseconds), deadline, ..Set::default() };
-        let state = State { set, kernel: [SharedTimeout::NONE, SharedTimeout::NONE] };
-        Timers { since, active: AtomicU64::new(0), state: Mutex::new(state) }
+        let timers = Timers {
+            since: Instant::now(),
+            calls: AtomicUsize::new(0),
+            active: AtomicU64::new(0),
+            times: [0, 0, idle.map_or(0, nanoseconds)].map(AtomicU64::new),
+            deadline: AtomicU64::new(0),
+            setting: Mutex::new(()),
+            kernel: [0, 0].map(AtomicU64::new),
+        };
+        timers.set_deadline(deadline, |_| ());
+        timers
     }
 
     pub(crate) fn age(&self) -> Duration {
         self.since.elapsed()
     }
 
+    /// Whether a timer is set, or the kernel has a timeout of ours.
     pub(crate) fn is_on(&self) -> bool {
-        lock(&self.state).is_on()
+        let is_set = |time: &AtomicU64| time.load(Relaxed) > 0;
+        self.times.iter().any(is_set) || is_set(&self.deadline) || self.kernel.iter().any(is_set)
     }
 
     pub(crate) fn get(&self, timer: Timer) -> Option<Duration> {
-        let time = *lock(&self.state).set.timer(timer);
+        let time = self.times[timer as usize].load(Relaxed);
         (time > 0).then(|| Duration::from_nanos(time))
     }
 
@@ -106,22 +124,37 @@ impl Timers {
         if timer == Timer::Idle {
             self.moved();
         }
-        let mut state = lock(&self.state);
-        *state.set.timer(timer) = time.map_or(0, nanoseconds);
-        mark(state.is_on());
+        self.store(&self.times[timer as usize], time.map_or(0, nanoseconds), mark);
     }
 
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        let at = lock(&self.state).set.deadline;
+        let at = self.deadline.load(Relaxed);
         if at > 0 { self.since.checked_add(Duration::from_nanos(at)) } else { None }
     }
 
     /// Like `set`, for the deadline.
     pub(crate) fn set_deadline(&self, at: Option<Instant>, mark: impl FnOnce(bool)) {
-        let mut state = lock(&self.state);
         // A deadline in the past must not become 0, which means none.
-        state.set.deadline = at.map_or(0, |at| nanoseconds(at.saturating_duration_since(self.since)).max(1));
-        mark(state.is_on());
+        let at = at.map_or(0, |at| nanoseconds(at.saturating_duration_since(self.since)).max(1));
+        self.store(&self.deadline, at, mark);
+    }
+
+    fn store(&self, timer: &AtomicU64, time: u64, mark: impl FnOnce(bool)) {
+        let _setting = lock(&self.setting);
+        timer.store(time, Relaxed);
+        mark(self.is_on());
+    }
+
+    /// Calls `mark` under the lock if calls need not read the timers any more. If another call has yet to set the
+    /// kernel's timeout for a timer that was removed, a later call that it ends finds it here.
+    pub(crate) fn rest(&self, mark: impl FnOnce()) {
+        if self.is_on() {
+            return;
+        }
+        let _setting = lock(&self.setting);
+        if !self.is_on() {
+            mark();
+        }
     }
 
     /// The time left until the deadline. Without a deadline, `Duration::MAX`.
@@ -130,85 +163,40 @@ impl Timers {
     }
 
     /// Called when bytes were read or written.
+    ///
+    /// A call that begins later counts from its own beginning. If none has begun, the clock is not read.
     pub(crate) fn moved(&self) {
-        self.active.store(self.now(), Relaxed);
+        match self.calls.load(SeqCst) {
+            0 => _ = self.active.fetch_add(1, Relaxed),
+            _ => self.active.store(self.now(), Relaxed),
+        }
     }
 
     fn now(&self) -> u64 {
         nanoseconds(self.since.elapsed())
     }
 
-    /// Begins a call that reads or writes. The call uses the timers as they are when it first looks at them.
-    pub(crate) fn begin(&self, direction: Direction) -> Limits {
-        Limits { direction, set: Set::default(), is_new: true, began: self.now(), was_woken: false }
+    /// Begins a call that reads or writes.
+    pub(crate) fn begin(&self, direction: Direction) -> Limits<'_> {
+        // Before the clock is read, so that what moves later is stored.
+        self.calls.fetch_add(1, SeqCst);
+        Limits {
+            timers: self,
+            direction,
+            own: self.times[direction as usize].load(Relaxed),
+            idle: self.times[Timer::Idle as usize].load(Relaxed),
+            deadline: self.deadline.load(Relaxed),
+            began: self.now(),
+            is_new: true,
+            was_woken: false,
+        }
     }
 
     /// Begins a call that neither reads nor writes. The read and write timeouts do not apply to it.
-    pub(crate) fn begin_waiting(&self) -> Limits {
+    pub(crate) fn begin_waiting(&self) -> Limits<'_> {
         let mut limits = self.begin(Direction::Read);
-        self.look_at(&mut limits);
-        (limits.set.read, limits.set.write) = (0, 0);
+        limits.own = 0;
         limits
-    }
-
-    /// Gets the timers, unless the call has them already.
-    fn look_at(&self, limits: &mut Limits) {
-        if std::mem::take(&mut limits.is_new) {
-            limits.set = lock(&self.state).set;
-        }
-    }
-
-    /// Continues after a system call that did not end the call. `has_moved`: whether it moved bytes.
-    pub(crate) fn go_on(&self, limits: &mut Limits, has_moved: bool) {
-        if has_moved {
-            limits.began = self.now();
-        }
-        limits.was_woken = true;
-    }
-
-    /// Called before a system call that may block. Sets how long the kernel may block, or returns the error of an
-    /// expired timer. `leave` must follow if there is no error.
-    pub(crate) fn enter(
-        &self,
-        stream: &TcpStream,
-        limits: &mut Limits,
-        told: &mut Option<IdleMark>,
-    ) -> io::Result<Entry> {
-        let now = if limits.is_new { limits.began } else { self.now() };
-        let mut state = lock(&self.state);
-        if std::mem::take(&mut limits.is_new) {
-            limits.set = state.set;
-        }
-        let until = limits.in_slices(self.until(limits, told, now)?, now);
-        state.kernel[limits.direction as usize].enter(until, now, |time| match limits.direction {
-            Direction::Read => stream.set_read_timeout(time),
-            Direction::Write => stream.set_write_timeout(time),
-        })
-    }
-
-    /// Called after the system call. Returns whether a timeout that was set here may have ended the system call. Calls
-    /// `rest` under the lock if calls need not read the timers any more.
-    pub(crate) fn leave(&self, limits: &Limits, entry: Entry, rest: impl FnOnce()) -> bool {
-        let mut state = lock(&self.state);
-        let may_be_ours = state.kernel[limits.direction as usize].leave(entry);
-        if !state.is_on() {
-            rest();
-        }
-        may_be_ours
-    }
-
-    /// Called before a system call that does not block. Returns the error of an expired timer.
-    pub(crate) fn check(&self, limits: &mut Limits) -> io::Result<()> {
-        self.look_at(limits);
-        self.until(limits, &mut None, self.now()).map(drop)
-    }
-
-    /// How long a call may still wait, or the error of an expired timer.
-    pub(crate) fn left(&self, limits: &mut Limits, told: &mut Option<IdleMark>) -> io::Result<Option<Duration>> {
-        self.look_at(limits);
-        let now = self.now();
-        let until = self.until(&Limits { was_woken: true, ..*limits }, told, now)?;
-        Ok((until.at != NEVER).then(|| Duration::from_nanos(until.at.saturating_sub(now))))
     }
 
     /// Returns an error if the deadline has passed.
@@ -216,72 +204,86 @@ impl Timers {
         let is_over = self.deadline().is_some_and(|at| at <= Instant::now());
         if is_over { Err(past_deadline(direction)) } else { Ok(()) }
     }
+}
+
+impl Limits<'_> {
+    /// Continues after a system call that did not end the call. `has_moved`: whether it moved bytes.
+    pub(crate) fn go_on(&mut self, has_moved: bool) {
+        if has_moved {
+            self.began = self.timers.now();
+        }
+        self.was_woken = true;
+    }
+
+    /// Called before a system call that may block, by the thread that has the turn. Sets how long the kernel may block,
+    /// or returns the error of an expired timer. Returns whether a time of ours may end the system call.
+    pub(crate) fn enter(&mut self, stream: &TcpStream, told: &mut Option<IdleMark>) -> io::Result<bool> {
+        let now = if mem::take(&mut self.is_new) { self.began } else { self.timers.now() };
+        let until = self.in_slices(self.until(told, now, self.was_woken)?, now);
+        let kernel = &self.timers.kernel[self.direction as usize];
+        let before = kernel.load(Relaxed);
+        let millis = until.millis(now, before);
+        if millis != before {
+            let time = (millis > 0).then(|| Duration::from_millis(millis));
+            match self.direction {
+                Direction::Read => stream.set_read_timeout(time)?,
+                Direction::Write => stream.set_write_timeout(time)?,
+            }
+            kernel.store(millis, Relaxed);
+        }
+        Ok(millis > 0)
+    }
+
+    /// Called before a system call that does not block. Returns the error of an expired timer.
+    pub(crate) fn check(&self) -> io::Result<()> {
+        self.until(&mut None, self.timers.now(), self.was_woken).map(drop)
+    }
+
+    /// How long a call may still wait, or the error of an expired timer.
+    pub(crate) fn left(&mut self, told: &mut Option<IdleMark>) -> io::Result<Option<Duration>> {
+        self.is_new = false;
+        let now = self.timers.now();
+        let until = self.until(told, now, true)?;
+        Ok((until.at != NEVER).then(|| Duration::from_nanos(until.at.saturating_sub(now))))
+    }
 
     /// When the first timer expires, or the error of a timer that has expired. A call tries at least once, except after
     /// the deadline. If an idle timeout is in `told`, it is ignored until bytes have moved. If one is reported here, it
     /// is stored in `told`.
     #[inline]
-    fn until(&self, limits: &Limits, told: &mut Option<IdleMark>, now: u64) -> io::Result<Until> {
-        let Limits { direction, set, began, was_woken, .. } = *limits;
-        if set.deadline > 0 && set.deadline <= now {
+    fn until(&self, told: &mut Option<IdleMark>, now: u64, was_woken: bool) -> io::Result<Until> {
+        let Limits { direction, own, idle, deadline, began, .. } = *self;
+        if deadline > 0 && deadline <= now {
             return Err(past_deadline(direction));
         }
         let mut first = NEVER;
-        let own = set.own(direction);
         if own > 0 {
             first = began.saturating_add(own);
             if was_woken && first <= now {
                 return Err(waited_too_long(direction, own));
             }
         }
-        if set.idle > 0 {
-            let active = self.active.load(Relaxed);
+        if idle > 0 {
+            let active = self.timers.active.load(Relaxed);
             if *told == Some(IdleMark(active)) {
-                first = first.min(now.saturating_add(set.idle.max(LOOK)));
+                first = first.min(now.saturating_add(idle.max(LOOK)));
             } else {
-                // If the call began after the last activity, it has the whole idle time.
-                let at = began.max(active).saturating_add(set.idle);
+                // A call that began after the last activity has the whole idle time.
+                let at = began.max(active).saturating_add(idle);
                 if was_woken && at <= now {
                     *told = Some(IdleMark(active));
-                    return Err(idle_too_long(direction, set.idle));
+                    return Err(idle_too_long(direction, idle));
                 }
                 first = first.min(at);
             }
         }
-        Ok(if set.deadline > 0 && set.deadline < first {
-            Until { at: set.deadline, is_exact: was_woken }
+        Ok(if deadline > 0 && deadline < first {
+            Until { at: deadline, is_exact: was_woken }
         } else {
             Until { at: first, is_exact: true }
         })
     }
-}
 
-impl State {
-    fn is_on(&self) -> bool {
-        let Set { read, write, idle, deadline } = self.set;
-        (read | write | idle | deadline) > 0 || self.kernel.iter().any(|kernel| !kernel.is_none())
-    }
-}
-
-impl Set {
-    fn timer(&mut self, timer: Timer) -> &mut u64 {
-        match timer {
-            Timer::Read => &mut self.read,
-            Timer::Write => &mut self.write,
-            Timer::Idle => &mut self.idle,
-        }
-    }
-
-    /// How long one call in this direction may wait.
-    fn own(&self, direction: Direction) -> u64 {
-        match direction {
-            Direction::Read => self.read,
-            Direction::Write => self.write,
-        }
-    }
-}
-
-impl Limits {
     /// Limits one system call to a part of the time.
     ///
     /// If the kernel takes only a part of a write, the call returns only after its whole time, and does not say when
@@ -290,12 +292,34 @@ impl Limits {
     fn in_slices(&self, until: Until, now: u64) -> Until {
         let mut slice = sys::SLICE.map_or(NEVER, nanoseconds);
         if self.direction == Direction::Write {
-            for time in [self.set.write, self.set.idle] {
+            for time in [self.own, self.idle] {
                 slice = if time > 0 { slice.min(time / 8) } else { slice };
             }
         }
         let at = now.saturating_add(slice);
         if at < until.at { Until { at, is_exact: true } } else { until }
+    }
+}
+
+impl Drop for Limits<'_> {
+    fn drop(&mut self) {
+        self.timers.calls.fetch_sub(1, SeqCst);
+    }
+}
+
+impl Until {
+    /// The timeout for the kernel, which has `told`. In whole milliseconds, rounded up, so that the same time is the
+    /// same number again. For the kernel zero means none, and some kernels count in 31 bits.
+    fn millis(self, now: u64, told: u64) -> u64 {
+        if self.at == NEVER {
+            return 0;
+        }
+        let needed = self.at.saturating_sub(now).div_ceil(1_000_000).clamp(1, i32::MAX as u64);
+        match self.is_exact {
+            true => needed,
+            false if told <= needed && needed / 4 <= told => told,
+            false => 1 << needed.ilog2(),
+        }
     }
 }
 
@@ -339,4 +363,52 @@ fn waited_too_long(direction: Direction, time: u64) -> io::Error {
 fn past_deadline(direction: Direction) -> io::Error {
     let text = format!("{} timed out: the deadline has passed", direction.call());
     Error::fixed(io::ErrorKind::TimedOut, "ERR_SOCKET_DEADLINE", text).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: u64 = 1_000_000;
+
+    /// Ensures that the kernel gets no longer time than a call has, that a time which is the same for each call is the
+    /// same number each time, and that the rest of a deadline is a new number about once for each halving.
+    #[test]
+    fn the_kernels_timeout_changes_seldom() {
+        for now in (0..1000).map(|n| n * MS / 7) {
+            let until = Until { at: now + 250 * MS, is_exact: true };
+            assert_eq!(until.millis(now, 77), 250, "the same time is the same number");
+        }
+        let (mut told, mut changes) = (0, 0);
+        for now in (0..1000).map(|n| n * MS) {
+            let millis = Until { at: 1000 * MS, is_exact: false }.millis(now, told);
+            assert!((1..=1000 - now / MS).contains(&millis), "{millis} ms at {now}: none is longer than the time left");
+            changes += u32::from(millis != told);
+            told = millis;
+        }
+        assert!(changes <= 12, "a thousand calls up to a deadline set {changes} timeouts");
+        assert_eq!(Until { at: NEVER, is_exact: true }.millis(0, told), 0, "it is removed when it is not needed");
+    }
+
+    /// Ensures that bytes that another thread moves during a call extend it, and that an idle timeout that was reported
+    /// is reported again after bytes have moved, also between two calls.
+    #[test]
+    fn what_moves_is_seen_by_calls_that_have_begun() {
+        let timers = Timers::new(Some(Duration::from_secs(3600)), None);
+        let hour = 3600 * 1000 * MS;
+        let begun = timers.begin(Direction::Read);
+        while timers.now() <= begun.began {}
+        timers.moved();
+        let until = begun.until(&mut None, begun.began, true).expect("it is not idle");
+        assert!(until.at > begun.began + hour, "the idle time counts from the last byte");
+
+        let mut told = None;
+        let late = timers.now() + hour;
+        begun.until(&mut told, late, true).expect_err("it is idle");
+        begun.until(&mut told, late, true).expect("it is reported once");
+        drop(begun);
+        timers.moved();
+        let next = timers.begin(Direction::Read);
+        next.until(&mut told, timers.now() + hour, true).expect_err("bytes have moved since");
+    }
 }

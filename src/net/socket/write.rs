@@ -156,25 +156,28 @@ impl Connection {
         let mut limits = self.timers.begin(Direction::Write);
         let (mut left, mut done, mut pause) = (data.length(), 0, SHORTEST_PAUSE);
         loop {
-            let (result, may_be_timeout) = match sys::WRITES_ARE_POLLED {
-                true => match self.timers.check(&mut limits) {
+            let (result, may_time_out) = match sys::WRITES_ARE_POLLED {
+                true => match limits.check() {
                     Ok(()) => (data.write_now(stream), true),
                     Err(error) => return (done, Err(error)),
                 },
-                false => match self.timers.enter(stream, &mut limits, &mut None) {
-                    Ok(entry) => (data.write(stream, most), self.leave(&limits, entry)),
+                false => match self.enter(stream, &mut limits, &mut None) {
+                    Ok(may_time_out) => (data.write(stream, most), may_time_out),
                     Err(error) => return (done, Err(error)),
                 },
             };
-            let written = *result.as_ref().unwrap_or(&0);
-            self.timers.go_on(&mut limits, written > 0);
+            if let Ok(n) = result {
+                if n == left {
+                    drop(limits);
+                    self.wrote(n);
+                    return (done + n, Ok(()));
+                }
+            }
+            limits.go_on(result.as_ref().is_ok_and(|n| *n > 0));
             let error: io::Error = match result {
                 Ok(n) => {
                     self.wrote(n);
                     (done, left, data) = (done + n, left - n, data.after(n));
-                    if left == 0 {
-                        return (done, Ok(()));
-                    }
                     pause = SHORTEST_PAUSE;
                     match n {
                         _ if self.is_closed() => self.gone("write").into(),
@@ -185,14 +188,14 @@ impl Connection {
                 Err(_) if self.is_closed() => self.gone("write").into(),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) if sys::WRITES_ARE_POLLED && error.kind() == io::ErrorKind::WouldBlock => {
-                    match self.timers.left(&mut limits, &mut None) {
+                    match limits.left(&mut None) {
                         Ok(left) => thread::sleep(left.unwrap_or(pause).min(pause)),
                         Err(error) => return (done, Err(error)),
                     }
                     pause = (pause * 2).min(LONGEST_PAUSE);
                     continue;
                 }
-                Err(error) if is_timeout(stream, &error, may_be_timeout) => continue,
+                Err(error) if is_timeout(stream, &error, may_time_out) => continue,
                 Err(error) => self.broke("write", &error).into(),
             };
             return (done, Err(error));

@@ -32,6 +32,8 @@ const EXCHANGES: &[(&str, Exchange)] = &[
     ("tcp/read+hook", |n| Ends::new("hook")?.read(n)),
     ("tcp/read+timeout", |n| Ends::new("timeout")?.read(n)),
     ("tcp/read+deadline", |n| Ends::new("deadline")?.read(n)),
+    ("tcp/write+timeout", |n| Ends::new("timeout")?.write(n)),
+    ("tcp/write+deadline", |n| Ends::new("deadline")?.write(n)),
     ("tcp/read_exact", |n| Ends::new("")?.read_by(n, |served, buffer| served.read_exact(buffer).map(|()| SIZE))),
     ("std/tcp/peek", |n| std_tcp(n, |mut stream, buffer| stream.peek(buffer).and_then(|_| stream.read(buffer)))),
     ("tcp/peek", |n| Ends::new("")?.read_by(n, |served, buffer| served.peek(buffer).and_then(|_| served.read(buffer)))),
@@ -177,6 +179,12 @@ impl Ends {
             self.client.write_all(MESSAGE)?;
             read(&self.served, &mut buffer)
         })
+    }
+
+    /// The served one writes.
+    fn write(self, messages: usize) -> io::Result<usize> {
+        let Ends { client, served } = self;
+        Ends { client: served, served: client }.write_by(messages, |served| served.write_all(MESSAGE))
     }
 
     fn write_by(&self, messages: usize, mut write: impl FnMut(&Socket) -> io::Result<()>) -> io::Result<usize> {

@@ -139,7 +139,7 @@ impl Outbox {
         let (queue, mut limits) = (self.connection.queue(), self.connection.timers.begin(Direction::Write));
         let mut state = queue.state();
         while state.has_work() {
-            let time = self.connection.timers.left(&mut limits, &mut None)?;
+            let time = limits.left(&mut None)?;
             state = queue.wait(state, time);
         }
         let gave_up = state.gave_up();
@@ -215,7 +215,7 @@ impl Outbox {
                 () if !waits => Err(full(messages, state)),
                 () => {
                     let begin = || connection.timers.begin(Direction::Write);
-                    connection.timers.left(limits.get_or_insert_with(begin), &mut None)
+                    limits.get_or_insert_with(begin).left(&mut None)
                 }
             }
         };
