@@ -1,3 +1,4 @@
+use std::cell::Cell;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -74,8 +75,8 @@ impl Socket {
     ///
     /// An empty datagram has a sender and no bytes. A datagram larger than `buffer` is truncated, see
     /// [`RemoteInfo::is_truncated`]. A `buffer` of 65,535 bytes is always large enough, and the system writes into it
-    /// directly. A smaller one costs a copy. Any number of threads may wait at once, and each datagram goes to one of
-    /// them. A signal does not end the wait.
+    /// directly. A smaller one costs a copy from a buffer of that size, which the thread keeps. Any number of threads
+    /// may wait at once, and each datagram goes to one of them. A signal does not end the wait.
     ///
     /// # Errors
     /// The socket stays open after every error, so call again.
@@ -125,20 +126,30 @@ impl Socket {
     fn receive<'b>(&self, buffer: &'b mut [u8], until: Until) -> io::Result<Option<(&'b [u8], RemoteInfo)>> {
         // Safe code cannot see that a datagram was truncated. So the datagram is received into a buffer that is large
         // enough.
-        let mut whole = if buffer.len() < MAX_DATAGRAM { Some(self.0.take_buffer()) } else { None };
+        let mut whole = if buffer.len() < MAX_DATAGRAM { Some(take_spare()) } else { None };
         let received = self.0.receive(whole.as_deref_mut().unwrap_or(buffer), &until);
         if let Some(whole) = whole {
             if let Ok(Some((size, _))) = received {
                 let fits = size.min(buffer.len());
                 buffer[..fits].copy_from_slice(&whole[..fits]);
             }
-            lock(&self.0.buffers).push(whole);
+            // A thread that ends has no use for it.
+            let _ = SPARE.try_with(|spare| spare.set(Some(whole)));
         }
         let Some((size, from)) = received? else { return Ok(None) };
         let bytes = &buffer[..size.min(buffer.len())];
         let is_truncated = bytes.len() < size;
         Ok(Some((bytes, RemoteInfo { address: canonical(from), size, is_truncated })))
     }
+}
+
+thread_local! {
+    /// A buffer for receives whose own may be too small, once the thread has made one.
+    static SPARE: Cell<Option<Box<[u8]>>> = const { Cell::new(None) };
+}
+
+fn take_spare() -> Box<[u8]> {
+    SPARE.try_with(Cell::take).ok().flatten().unwrap_or_else(|| vec![0; MAX_DATAGRAM].into())
 }
 
 /// How long a receive waits.
@@ -178,11 +189,6 @@ impl Waiting {
 }
 
 impl Shared {
-    fn take_buffer(&self) -> Box<[u8]> {
-        let spare = lock(&self.buffers).pop();
-        spare.unwrap_or_else(|| vec![0; MAX_DATAGRAM].into())
-    }
-
     /// Receives one datagram into a buffer that is large enough for any. Returns its size and sender, or `None` once
     /// the socket is closed.
     fn receive(&self, buffer: &mut [u8], until: &Until) -> io::Result<Option<(usize, SocketAddr)>> {

@@ -32,8 +32,6 @@ pub(crate) struct Shared {
     pub(crate) closing: Cancel,
     /// Datagrams that had arrived at the socket that `disconnect` replaced.
     pub(crate) carried_over: CarriedOver,
-    /// Buffers for receives whose own buffer may be too small. There are as many as there were such receives at once.
-    pub(crate) buffers: Mutex<Vec<Box<[u8]>>>,
     pub(crate) backoff: Mutex<Backoff>,
     pub(crate) reporter: Reporter,
     pub(crate) receive_block_list: Option<BlockList>,

@@ -171,7 +171,6 @@ impl Socket {
             closed: AtomicBool::new(false),
             closing: Cancel::new(),
             carried_over: CarriedOver::default(),
-            buffers: Mutex::default(),
             backoff: Mutex::default(),
             reporter: options.reporter.clone(),
             receive_block_list: options.receive_block_list.clone(),
