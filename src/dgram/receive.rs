@@ -11,7 +11,6 @@ use crate::dgram::wake::is_same;
 use crate::endpoint::Endpoint;
 use crate::error::{Cause, Error};
 use crate::report::Report;
-use crate::sync::deadline::Deadline;
 use crate::sync::poison::lock;
 use crate::sys;
 
@@ -105,8 +104,9 @@ impl Socket {
         buffer: &'b mut [u8],
         timeout: Duration,
     ) -> io::Result<Option<(&'b [u8], RemoteInfo)>> {
-        let until = Deadline::after(timeout).instant();
-        self.receive(buffer, until.map_or(Until::Forever, Until::At))
+        let now = Instant::now();
+        let until = now.checked_add(timeout).map_or(Until::Forever, |at| Until::At { at, now });
+        self.receive(buffer, until)
     }
 
     /// Receives a datagram like [`recv`](Socket::recv), but does not block.
@@ -123,11 +123,11 @@ impl Socket {
         self.receive(buffer, Until::Now)
     }
 
-    fn receive<'b>(&self, buffer: &'b mut [u8], until: Until) -> io::Result<Option<(&'b [u8], RemoteInfo)>> {
+    fn receive<'b>(&self, buffer: &'b mut [u8], mut until: Until) -> io::Result<Option<(&'b [u8], RemoteInfo)>> {
         // Safe code cannot see that a datagram was truncated. So the datagram is received into a buffer that is large
         // enough.
         let mut whole = if buffer.len() < MAX_DATAGRAM { Some(take_spare()) } else { None };
-        let received = self.0.receive(whole.as_deref_mut().unwrap_or(buffer), &until);
+        let received = self.0.receive(whole.as_deref_mut().unwrap_or(buffer), &mut until);
         if let Some(whole) = whole {
             if let Ok(Some((size, _))) = received {
                 let fits = size.min(buffer.len());
@@ -156,7 +156,11 @@ fn take_spare() -> Box<[u8]> {
 #[derive(Clone, Copy)]
 enum Until {
     Forever,
-    At(Instant),
+    At {
+        at: Instant,
+        /// When the receive began, or last failed.
+        now: Instant,
+    },
     Now,
 }
 
@@ -175,7 +179,7 @@ impl Waiting {
     fn goes_on(&mut self, until: &Until) -> io::Result<()> {
         let instant = match until {
             Until::Forever => return Ok(()),
-            Until::At(instant) => Some(*instant),
+            Until::At { at, .. } => Some(*at),
             Until::Now => None,
         };
         let now = Instant::now();
@@ -191,7 +195,8 @@ impl Waiting {
 impl Shared {
     /// Receives one datagram into a buffer that is large enough for any. Returns its size and sender, or `None` once
     /// the socket is closed.
-    fn receive(&self, buffer: &mut [u8], until: &Until) -> io::Result<Option<(usize, SocketAddr)>> {
+    #[inline]
+    fn receive(&self, buffer: &mut [u8], until: &mut Until) -> io::Result<Option<(usize, SocketAddr)>> {
         let mut waiting = Waiting { skipping: None, pauses: 0 };
         loop {
             // Take the socket before the datagrams kept from the replaced socket. A thread that gets the new socket
@@ -224,6 +229,9 @@ impl Shared {
                     }
                 }
             }
+            if let Until::At { now, .. } = until {
+                *now = Instant::now();
+            }
         }
     }
 
@@ -251,7 +259,7 @@ impl Shared {
             io::ErrorKind::Interrupted => {}
             io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => match until {
                 Until::Now => return Err(nothing_there()),
-                Until::At(instant) if *instant <= Instant::now() => return Err(timed_out()),
+                Until::At { at, .. } if *at <= Instant::now() => return Err(timed_out()),
                 // Another owner has made the socket non-blocking. Only that owner should change the mode.
                 _ if sys::did_not_wait(&open.socket, &error) => {
                     drop(open);
@@ -282,7 +290,7 @@ impl Shared {
     fn pause(&self, mut time: Duration, until: &Until) {
         match until {
             Until::Forever => {}
-            Until::At(instant) => time = time.min(instant.saturating_duration_since(Instant::now())),
+            Until::At { at, .. } => time = time.min(at.saturating_duration_since(Instant::now())),
             Until::Now => return,
         }
         if !time.is_zero() {
@@ -294,20 +302,24 @@ impl Shared {
 
 impl Open {
     /// Makes one receive call. It waits until the given time, or for the socket's timeout, which gives `WouldBlock`.
+    #[inline]
     fn receive(&self, buffer: &mut [u8], until: &Until) -> io::Result<(usize, SocketAddr)> {
         match until {
             Until::Forever => sys::receive(&self.socket, self.adopted, buffer),
-            Until::At(instant) => self.receive_until(buffer, *instant),
-            Until::Now => self.receive_until(buffer, Instant::now()),
+            Until::At { at, now } => self.receive_until(buffer, *at, *now),
+            Until::Now => {
+                let now = Instant::now();
+                self.receive_until(buffer, now, now)
+            }
         }
     }
 
     #[inline(never)]
-    fn receive_until(&self, buffer: &mut [u8], until: Instant) -> io::Result<(usize, SocketAddr)> {
-        if until <= Instant::now() && !sys::is_readable(&self.socket)? {
+    fn receive_until(&self, buffer: &mut [u8], until: Instant, now: Instant) -> io::Result<(usize, SocketAddr)> {
+        if until <= now && !sys::is_readable(&self.socket)? {
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        lock(&self.timeouts).enter(&self.socket, until)?;
+        lock(&self.timeouts).enter(&self.socket, until, now)?;
         let received = sys::receive(&self.socket, self.adopted, buffer);
         lock(&self.timeouts).leave(&self.socket, until);
         received

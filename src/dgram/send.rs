@@ -250,7 +250,7 @@ enum Data<'a> {
 
 impl Data<'_> {
     /// Sends to an address, or to the socket's peer if `to` is `None`. After a signal it sends again.
-    #[inline]
+    #[inline(always)]
     fn send(self, open: &Open, to: Option<&SocketAddr>) -> io::Result<usize> {
         let socket = &open.socket;
         loop {

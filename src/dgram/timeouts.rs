@@ -34,12 +34,12 @@ impl Timeouts {
         Timeouts { set: most, most, adopted, deadlines: Vec::new() }
     }
 
-    pub(crate) fn enter(&mut self, socket: &UdpSocket, until: Instant) -> io::Result<()> {
+    pub(crate) fn enter(&mut self, socket: &UdpSocket, until: Instant, now: Instant) -> io::Result<()> {
         let first = self.deadlines.iter().copied().min().map_or(until, |first| first.min(until));
         // Whole milliseconds, so that an equal timeout is an equal number and costs no system call. Zero means no
         // timeout.
-        let wait = first.saturating_duration_since(Instant::now());
-        let millis = wait.as_nanos().div_ceil(1_000_000).clamp(1, u128::from(u32::MAX));
+        let wait = first.saturating_duration_since(now).saturating_add(Duration::from_nanos(999_999));
+        let millis = wait.as_millis().clamp(1, u32::MAX.into());
         let needed = Duration::from_millis(millis as u64).min(self.most.unwrap_or(Duration::MAX));
         if self.adopted || self.set != Some(needed) {
             socket.set_read_timeout(Some(needed))?;
