@@ -205,7 +205,7 @@ impl Outbox {
         let connection = &self.connection;
         // The wait begins now.
         let mut limits = None;
-        let ask = |state: &State, has_room: bool| {
+        let ask = move |state: &State, has_room: bool| {
             let ending = |()| if state.is_ending() { Err(written_after_end()) } else { Ok(()) };
             if let Err(error) = connection.check_writable().and_then(ending) {
                 return Err(if waits { self.why_closed(error) } else { error });
