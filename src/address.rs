@@ -275,7 +275,8 @@ impl FromStr for Address {
     /// An IPv6 address with a port needs brackets, because `::1:3000` is a different, valid address. Two things differ
     /// from Node's parser, which parses a URL:
     ///
-    /// - Port 80 is kept.
+    /// - A text with port 80 keeps that port. Node's parser turns it into port 0, because 80 is the default port of a
+    ///   URL.
     /// - An IPv4 address must have four decimal numbers without leading zeros. Programs disagree about what `0x7f.1`,
     ///   `2130706433` and `010.0.0.1` mean, so landline rejects them.
     ///

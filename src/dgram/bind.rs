@@ -79,9 +79,9 @@ impl SocketOptions {
     /// is made close-on-exec.
     ///
     /// Because others may use the socket, landline never shuts it down and never connects it.
-    /// [`connect`](Socket::connect) only sets a peer that landline itself checks. [`close`](Socket::close) closes only
-    /// landline's descriptor. To wake the receivers, `close` sends empty datagrams from this machine to the socket.
-    /// Some of them may reach the other owners.
+    /// [`connect`](Socket::connect) does not call connect(2): landline itself drops the datagrams that do not come from
+    /// the peer. [`close`](Socket::close) closes only landline's descriptor. To wake the receivers, `close` sends empty
+    /// datagrams from this machine to the socket. Some of them may reach the other owners.
     ///
     /// `close` sends these datagrams only if they should reach this socket and no other. It does not send them in these
     /// cases:

@@ -32,11 +32,12 @@ impl Socket {
     /// In these cases the datagrams from other addresses take up room in the receive buffer until they are dropped, and
     /// there is no `ECONNREFUSED`.
     ///
-    /// `connect` sends nothing, so it succeeds even if no program listens at the address. If one does not, then after a
-    /// send the next receive or send returns `ECONNREFUSED`, once. The socket stays usable.
+    /// `connect` sends nothing, so it succeeds even if no program listens at the address. If no program listens there,
+    /// a later `send` succeeds, and the receive or send after it returns `ECONNREFUSED`, once. The socket stays usable.
     ///
     /// A name is looked up, which blocks as long as the resolver does. One address of a list is used, chosen as in
-    /// [`send_to`](Socket::send_to). [`address`](Socket::address) does not change, even for a wildcard.
+    /// [`send_to`](Socket::send_to). [`address`](Socket::address) does not change: if the socket is bound to a
+    /// wildcard, it still returns the wildcard.
     ///
     /// # Errors
     /// - `ERR_SOCKET_DGRAM_IS_CONNECTED` if the socket has a peer. Call [`disconnect`](Socket::disconnect) first.
@@ -68,9 +69,10 @@ impl Socket {
     ///
     /// There is no safe system call that removes a peer. So landline replaces the socket with a new one, within some
     /// microseconds. The new socket has the same address, settings and groups. Datagrams that had already arrived are
-    /// kept and are received first, in order. They are dropped if the socket has a different peer by then. The kept
-    /// datagrams may take as much room as the receive buffer. More can collect if the socket connects and disconnects
-    /// several times without receiving. The excess is dropped and counted as [`lost`](Socket::lost).
+    /// kept and are received first, in order. If the socket has a new peer when they would be received, those from
+    /// other addresses are dropped. The kept datagrams have as much room as the receive buffer. If the socket connects
+    /// and disconnects several times without receiving, that room may not be enough. The datagrams that do not fit are
+    /// dropped and counted as [`lost`](Socket::lost).
     ///
     /// In these cases a datagram may be lost without being counted:
     /// - multicast that arrives during the replacement
@@ -88,8 +90,9 @@ impl Socket {
     /// - `EACCES` if the right to bind a reserved port was given up after [`connect`](Socket::connect). The socket
     ///   keeps its peer. Give up the right before `connect`, or bind a new socket.
     /// - `ERR_SOCKET_DGRAM_NOT_RUNNING` once the socket is closed
-    /// - An error of `bind` is a shortage, usually of descriptors. Nothing has changed. But on systems where the old
-    ///   socket must be closed first, a different program can take the port. In this case the socket is closed.
+    /// - An error whose text begins with `bind` if there is a shortage, usually of descriptors. The socket keeps its
+    ///   peer, with one exception: on systems where the old socket must be closed first, a different program can take
+    ///   the port. In that case the socket is closed.
     pub fn disconnect(&self) -> io::Result<()> {
         let mut not_rejoined = Vec::new();
         let is_replaced = {

@@ -74,8 +74,9 @@ impl Socket {
     /// Leaves a group for one source, `IP_DROP_SOURCE_MEMBERSHIP`.
     ///
     /// # Errors
-    /// `EADDRNOTAVAIL` if the socket has not joined the group for this source, `EINVAL` if it has joined for none. Also
-    /// the errors of [`join_multicast_source`](Socket::join_multicast_source).
+    /// - `EADDRNOTAVAIL` if the socket has joined the group for other sources, but not for this one
+    /// - `EINVAL` if the socket has joined the group for no source at all
+    /// - The errors of [`join_multicast_source`](Socket::join_multicast_source).
     #[doc(alias = "dropSourceSpecificMembership", alias = "leave_ssm_v4")]
     pub fn leave_multicast_source(
         &self,

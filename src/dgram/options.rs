@@ -88,7 +88,8 @@ impl SocketOptions {
     }
 
     /// Makes the default options for an IPv6 socket. If it is bound to `::`, it is used for IPv4 too, unless
-    /// [`ipv6_only`](Self::ipv6_only) is set. An IPv4 peer has its IPv4 address.
+    /// [`ipv6_only`](Self::ipv6_only) is set. The address of an IPv4 peer is then the plain IPv4 address, not the
+    /// IPv4-mapped one.
     pub fn udp6() -> SocketOptions {
         SocketOptions { family: Some(Family::Ipv6), ..SocketOptions::new() }
     }
@@ -127,8 +128,8 @@ impl SocketOptions {
         self
     }
 
-    /// Sets how many bytes the system may hold until they are sent, `SO_SNDBUF`. Default: the system's, or 65,535 where
-    /// that is less.
+    /// Sets how many bytes the system may hold until they are sent, `SO_SNDBUF`. Default: the system's, but at least
+    /// 65,535.
     #[doc(alias = "sendBufferSize")]
     pub fn send_buffer_size(mut self, bytes: usize) -> SocketOptions {
         self.send_buffer_size = Some(bytes);
@@ -153,8 +154,9 @@ impl SocketOptions {
     /// have yet. The descriptor implements `AsFd`, on Windows `AsSocket`.
     /// [`disconnect`](crate::dgram::Socket::disconnect) makes a new socket and calls the hook again.
     ///
-    /// If the hook returns an error of the system, `bind` fails with an error of the operation `before_bind` and the
-    /// system's code. Any other error of the hook is returned unchanged.
+    /// If the hook returns an error, `bind` fails with that error. If that error comes from a system call, its text
+    /// begins with `before_bind` and the system's code, as in `before_bind EINVAL`. Any other error is returned
+    /// unchanged.
     ///
     /// The hook runs on the thread that calls `bind`, without a lock. The descriptor stays open while the hook runs.
     /// The hook must not bind or connect the socket, nor make it non-blocking. If the hook panics, the socket is closed

@@ -115,7 +115,7 @@ impl Socket {
     /// to 10 ms.
     ///
     /// # Errors
-    /// - `WouldBlock`, `recvmsg EAGAIN`, if no datagram has arrived. The call returns this error too if, for a
+    /// - `recvmsg EAGAIN`, of kind `WouldBlock`, if no datagram has arrived. The call returns this error too if, for a
     ///   millisecond, all arriving datagrams come from blocked senders or from addresses other than the peer's.
     /// - The errors of [`recv`](Socket::recv). This call does not pause before it returns them.
     #[doc(alias = "set_nonblocking")]

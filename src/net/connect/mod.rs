@@ -126,8 +126,8 @@ impl SocketOptions {
     /// but the system's resolver never gets such a name. `f` may run on a separate thread: see
     /// [`connect_timeout`](Self::connect_timeout).
     ///
-    /// If `f` itself connects to a name, give that connect a time limit. Otherwise, once 16 look-ups each wait for a
-    /// further look-up, all of them block forever.
+    /// If `f` itself connects to a name, give that connect a time limit. Otherwise 16 look-ups can each wait for a
+    /// further look-up that cannot begin, and none of them ends by itself.
     ///
     /// ```
     /// use landline::net::{Server, SocketOptions};
@@ -162,9 +162,10 @@ impl SocketOptions {
     /// [`connect`](Self::connect) fails. Default: 250 ms.
     ///
     /// Unlike in Node, the earlier attempt continues, and may still be the first to succeed. If an attempt fails, the
-    /// next begins at once. At most 8 attempts run at the same time, each on its own thread. Before a ninth begins, the
-    /// oldest is given up, by default after 2 s. With [`local_port`](Self::local_port), only one attempt can run at a
-    /// time, and each attempt except the last is given up after this time.
+    /// next begins at once. At most 8 attempts run at the same time, each on its own thread. Before a ninth attempt
+    /// begins, the oldest is given up. With the default time, it has then run for about 2 s. With
+    /// [`local_port`](Self::local_port), only one attempt can run at a time, and each attempt except the last is given
+    /// up after this time.
     #[doc(alias = "autoSelectFamilyAttemptTimeout")]
     pub fn attempt_timeout(self, time: Duration) -> SocketOptions {
         SocketOptions { attempt_timeout: time, ..self }
@@ -399,8 +400,9 @@ impl SocketOptions {
     /// - `getaddrinfo EAI_AGAIN host: …`: the resolver did not answer, or too many look-ups are stuck. Try again later.
     ///   Every failure that is not known to be permanent has this code. Its kind is `WouldBlock` if too many look-ups
     ///   are stuck, and `Other` in all other cases.
-    /// - `getaddrinfo` with `EAI_FAIL`, or a code of the system such as `EMFILE`, of kind `Other`. The text is the
-    ///   system's, in the language of the program's locale.
+    /// - `getaddrinfo EAI_FAIL host: …`, of kind `Other`: the resolver failed permanently. An error of the system has
+    ///   its own code in place of `EAI_FAIL`, such as `EMFILE`, and is of kind `Other` too. The text after the host is
+    ///   the system's, in the language of the program's locale.
     /// - `ERR_INVALID_ARG_VALUE`: the name is not ASCII. Pass its encoded form, `xn--…`.
     /// - `ERR_INVALID_ADDRESS_FAMILY`: a list, or the answer of [`lookup`](Self::lookup), has no address of the
     ///   requested family.

@@ -116,9 +116,9 @@ impl Server {
     ///
     /// While the channel is full, one more client is accepted and waits for room in the channel. Further clients wait
     /// in the [backlog](crate::net::ServerOptions::backlog). If a [PROXY
-    /// header](crate::net::ServerOptions::proxy_protocol) is expected, sixteen threads accept, each with one
-    /// connection, so that a late header does not delay other clients. Clients are refused as in `accept`, and reported
-    /// only to the [report](crate::net::ServerOptions::report) hook.
+    /// header](crate::net::ServerOptions::proxy_protocol) is expected, sixteen threads accept, so that a late header
+    /// does not delay other clients. Each of them holds at most one client that is not in the channel yet. Clients are
+    /// refused as in `accept`, and reported only to the [report](crate::net::ServerOptions::report) hook.
     ///
     /// After the server is [closed](Server::close), the channel is disconnected once the last connection was received.
     /// The connections stay open.

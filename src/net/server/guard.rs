@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::net::server::Server;
 
-/// Shuts a server down when it is dropped. Dereferences to the server. See [`Server::shutdown_on_drop`].
+/// Shuts its server down when this guard is dropped. Dereferences to the server. See [`Server::shutdown_on_drop`].
 #[must_use = "dropping it shuts the server down"]
 pub struct ShutdownOnDrop {
     server: Server,
@@ -14,15 +14,14 @@ pub struct ShutdownOnDrop {
 }
 
 impl Server {
-    /// Returns a guard that [shuts the server down](Server::shutdown) when it is dropped, with `grace` for its
-    /// connections.
+    /// Returns a guard. Dropping the guard calls [`shutdown(grace)`](Server::shutdown) on this server.
     ///
     /// - Use it in a test, so that the server is shut down even if an assertion fails.
     /// - Use it for a server in a [`std::thread::scope`]. Without it, the scope waits for the server forever if its
     ///   closure returns early or panics.
     ///
-    /// Declare the guard before the clients, so that the clients are dropped first. Dropping it blocks as `shutdown`
-    /// does. If you need the report, call `shutdown` earlier: dropping the guard after that is harmless.
+    /// Declare the guard before the clients, so that the clients are dropped first. Dropping the guard blocks as
+    /// `shutdown` does. If you need the report, call `shutdown` earlier: dropping the guard after that is harmless.
     ///
     /// Several guards are dropped one after another, each with its own `grace`. To shut several servers down at the
     /// same time, call [`begin_shutdown`](Server::begin_shutdown) on each server before the guards are dropped. On the

@@ -150,7 +150,7 @@ impl Server {
     ///   It is checked every 50 ms, and interrupted if no byte has passed in either direction since the last check.
     /// - A [channel](Server::events) delivers [`ShuttingDown`](crate::net::SocketEvent::ShuttingDown) after all data
     ///   that had arrived. The thread that receives the events must then end the connection.
-    /// - Clients that are receiving a [goodbye](crate::net::WhenFull::RefuseWith) also have `grace`, and are then
+    /// - Clients that are still receiving the [goodbye](crate::net::WhenFull::RefuseWith) when `grace` has passed are
     ///   disconnected. Clients whose [PROXY header](crate::net::ServerOptions::proxy_protocol) has not arrived are
     ///   refused at once. Both kinds of clients count neither as finished nor as forced. If such a client could not be
     ///   closed in time, it counts as still running.
