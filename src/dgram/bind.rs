@@ -83,8 +83,8 @@ impl SocketOptions {
     /// the peer. [`close`](Socket::close) closes only landline's descriptor. To wake the receivers, `close` sends empty
     /// datagrams from this machine to the socket. Some of them may reach the other owners.
     ///
-    /// `close` sends these datagrams only if they should reach this socket and no other. It does not send them in these
-    /// cases:
+    /// `close` sends these datagrams only if they are expected to reach this socket and no other. It does not send them
+    /// in these cases:
     /// - The socket has `SO_REUSEADDR` or `SO_REUSEPORT`, as systemd's sockets do, or is bound to a group.
     /// - The socket already had a peer.
     /// - The socket is bound to a device (`SO_BINDTODEVICE`), or to an address that this machine does not have.

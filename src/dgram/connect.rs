@@ -67,16 +67,16 @@ impl Socket {
     /// Removes the peer. The socket receives from all addresses again, at the same address and port. Blocked receivers
     /// stay blocked.
     ///
-    /// There is no safe system call that removes a peer. So landline replaces the socket with a new one, within some
+    /// Safe Rust has no call that removes a peer. So landline replaces the socket with a new one, within some
     /// microseconds. The new socket has the same address, settings and groups. Datagrams that had already arrived are
     /// kept and are received first, in order. If the socket has a new peer when they would be received, those from
     /// other addresses are dropped. The kept datagrams have as much room as the receive buffer. If the socket connects
     /// and disconnects several times without receiving, that room may not be enough. The datagrams that do not fit are
     /// dropped and counted as [`lost`](Socket::lost).
     ///
-    /// In these cases a datagram may be lost without being counted:
+    /// These datagrams may be lost without being counted:
     /// - multicast that arrives during the replacement
-    /// - a [`send`](Socket::send) in another thread during the replacement, although it returned `Ok`
+    /// - a datagram that another thread sends during the replacement, although [`send`](Socket::send) returns `Ok`
     /// - any datagram that arrives during the call, on systems where two sockets cannot briefly have the same address
     ///
     /// The port stays the same, even if the system chose it. A plain connect(2) with `AF_UNSPEC` would give up that

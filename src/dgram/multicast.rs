@@ -10,10 +10,11 @@ use crate::error::{Error, Result};
 use crate::sys;
 
 impl Socket {
-    /// Joins a multicast group on an interface, to receive what is sent to the group there. It is `IP_ADD_MEMBERSHIP`
-    /// or `IPV6_JOIN_GROUP`. The socket must be bound to the port that senders use, and to a wildcard or the group's
-    /// address. On Linux the socket also receives the datagrams of other groups that another socket of this machine has
-    /// joined. The system announces members to routers, so joining is visible on the network.
+    /// Joins a multicast group on an interface, to receive what is sent to the group there. The socket option is
+    /// `IP_ADD_MEMBERSHIP` or `IPV6_JOIN_GROUP`. The socket must be bound to the port that senders use, and to a
+    /// wildcard or the group's address. On Linux the socket also receives the datagrams of other groups that another
+    /// socket of this machine has joined. The system announces members to routers, so joining is visible on the
+    /// network.
     ///
     /// The group is an [`IpAddr`] or the text of one.
     ///
@@ -53,12 +54,12 @@ impl Socket {
     }
 
     /// Joins a group to receive only what one source sends to it, `IP_ADD_SOURCE_MEMBERSHIP`. To receive from several
-    /// sources, call it once for each.
+    /// sources, join once for each source.
     ///
     /// The system call identifies the interface by its IPv4 address. If the interface has none, the error is `ENODEV`.
     ///
     /// # Errors
-    /// `ENOTSUP` for IPv6. `ENOTSUP` also on OpenBSD, NetBSD and DragonFly BSD, where there is no safe call for it.
+    /// `ENOTSUP` for IPv6. `ENOTSUP` also on OpenBSD, NetBSD and DragonFly BSD, where safe Rust has no call for it.
     /// Also the errors of [`join_multicast`](Socket::join_multicast).
     #[doc(alias = "addSourceSpecificMembership", alias = "join_ssm_v4")]
     pub fn join_multicast_source(

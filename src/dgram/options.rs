@@ -136,8 +136,8 @@ impl SocketOptions {
         self
     }
 
-    /// Sets how many routers a datagram may pass, 1 to 255. It is `IP_TTL` or `IPV6_UNICAST_HOPS`. Default: the
-    /// system's, mostly 64.
+    /// Sets how many routers a datagram may pass, 1 to 255. The socket option is `IP_TTL` or `IPV6_UNICAST_HOPS`.
+    /// Default: the system's, mostly 64.
     pub fn ttl(mut self, hops: u32) -> SocketOptions {
         self.ttl = Some(hops);
         self
@@ -183,8 +183,8 @@ impl SocketOptions {
         self
     }
 
-    /// Sets the stack size in bytes of the thread that [`Socket::events`](crate::dgram::Socket::events) starts. It is
-    /// at least 64 KiB. Default: std's, 2 MiB.
+    /// Sets the stack size in bytes of the thread that [`Socket::events`](crate::dgram::Socket::events) starts. The
+    /// size is at least 64 KiB. Default: std's, 2 MiB.
     pub fn stack_size(mut self, bytes: impl Into<Option<usize>>) -> SocketOptions {
         self.threads.stack_size = bytes.into();
         self
@@ -207,7 +207,7 @@ impl SocketOptions {
 
     /// Rejects sending and connecting to the addresses on this list with `ERR_IP_BLOCKED`. Nothing is sent. Sending to
     /// a wildcard means sending to loopback, so it is rejected if the loopback address is on the list. The list also
-    /// applies to the peer of a connected socket. It may be changed while the socket is in use. Default: none.
+    /// applies to the peer of a connected socket. The list may be changed while the socket is in use. Default: none.
     #[doc(alias = "sendBlockList")]
     pub fn send_block_list(mut self, list: &BlockList) -> SocketOptions {
         self.send_block_list = Some(list.clone());

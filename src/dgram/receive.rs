@@ -27,7 +27,7 @@ const MOST_PAUSE: Duration = Duration::from_millis(16);
 
 /// The sender and the size of a datagram.
 ///
-/// It converts into an [`Endpoint`], so `socket.send_to(reply, &from)` answers the sender.
+/// A `RemoteInfo` converts into an [`Endpoint`], so `socket.send_to(reply, &from)` answers the sender.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[doc(alias = "rinfo")]
 pub struct RemoteInfo {
@@ -79,8 +79,8 @@ impl Socket {
     ///
     /// # Errors
     /// The socket stays open after every error, so call again.
-    /// - `recvmsg ECONNREFUSED`: no program was listening when this connected socket sent something to its peer. It is
-    ///   returned once. An unconnected socket never gets this error.
+    /// - `recvmsg ECONNREFUSED`: no program was listening when this connected socket sent something to its peer. This
+    ///   error is returned once. An unconnected socket never gets this error.
     /// - Other errors are shortages, usually of memory. If they follow each other closely, the call pauses before it
     ///   returns, from 5 ms up to 1 s. So a loop that simply calls again does no harm. `close` ends the pause.
     #[doc(alias = "recv_from")]
@@ -95,8 +95,9 @@ impl Socket {
     /// while the machine is suspended depends on the system.
     ///
     /// # Errors
-    /// - `TimedOut` if nothing arrived in time. Nothing is lost. While the call drops datagrams from blocked senders,
-    ///   or from addresses other than the peer's, the error may come up to a millisecond late.
+    /// - `TimedOut` if nothing arrived in time. Nothing is lost. While the call drops datagrams from senders on the
+    ///   [block list](super::SocketOptions::receive_block_list), or from addresses other than the peer's, the error may
+    ///   come up to a millisecond late.
     /// - The errors of [`recv`](Socket::recv).
     #[doc(alias = "set_read_timeout")]
     pub fn recv_timeout<'b>(
@@ -116,7 +117,8 @@ impl Socket {
     ///
     /// # Errors
     /// - `recvmsg EAGAIN`, of kind `WouldBlock`, if no datagram has arrived. The call returns this error too if, for a
-    ///   millisecond, all arriving datagrams come from blocked senders or from addresses other than the peer's.
+    ///   millisecond, all arriving datagrams come from senders on the [block
+    ///   list](super::SocketOptions::receive_block_list) or from addresses other than the peer's.
     /// - The errors of [`recv`](Socket::recv). This call does not pause before it returns them.
     #[doc(alias = "set_nonblocking")]
     pub fn try_recv<'b>(&self, buffer: &'b mut [u8]) -> io::Result<Option<(&'b [u8], RemoteInfo)>> {

@@ -31,7 +31,8 @@ impl Socket {
     /// - The wildcard `::` means `::1` if this machine has that address.
     /// - Of a list, the first address that this machine has a route to is used.
     ///
-    /// It hardly ever blocks. `Ok` means neither that the datagram arrived nor that a program listens at the address.
+    /// `send_to` hardly ever blocks. `Ok` means neither that the datagram arrived nor that a program listens at the
+    /// address.
     ///
     /// ```
     /// use landline::dgram::Socket;
@@ -72,7 +73,7 @@ impl Socket {
         self.transmit(Data::Several(data), &to.into())
     }
 
-    /// Sends one datagram to the peer of a connected socket, send(2), and returns its size. It hardly ever blocks.
+    /// Sends one datagram to the peer of a connected socket, send(2), and returns its size. `send` hardly ever blocks.
     ///
     /// # Errors
     /// On every error nothing was sent.

@@ -13,8 +13,8 @@ use crate::error::{Error, Result};
 use crate::sync::poison::Guard;
 
 impl Socket {
-    /// Allows or forbids sending to broadcast addresses, `SO_BROADCAST`. Without it, such a send fails with `EACCES`.
-    /// Default: no.
+    /// Allows or forbids sending to broadcast addresses, `SO_BROADCAST`. Without this setting, sending to such an
+    /// address fails with `EACCES`. Default: no.
     ///
     /// # Errors
     /// `ERR_SOCKET_DGRAM_NOT_RUNNING` once closed.
@@ -26,8 +26,8 @@ impl Socket {
         Ok(())
     }
 
-    /// Sets how many routers a datagram may pass, 1 to 255. It is `IP_TTL` or `IPV6_UNICAST_HOPS`. Default: the
-    /// system's, mostly 64.
+    /// Sets how many routers a datagram may pass, 1 to 255. The socket option is `IP_TTL` or `IPV6_UNICAST_HOPS`.
+    /// Default: the system's, mostly 64.
     ///
     /// # Errors
     /// `EINVAL` outside of 1 to 255, `ERR_SOCKET_DGRAM_NOT_RUNNING` once closed.
@@ -39,7 +39,7 @@ impl Socket {
         Ok(())
     }
 
-    /// Sets how many routers a multicast datagram may pass, 0 to 255. It is `IP_MULTICAST_TTL` or
+    /// Sets how many routers a multicast datagram may pass, 0 to 255. The socket option is `IP_MULTICAST_TTL` or
     /// `IPV6_MULTICAST_HOPS`. Default: 1. With 1, datagrams stay in the local network. With 0 they should stay on this
     /// machine. On Linux they do so only if this machine is a member of the group on the sending interface.
     ///
@@ -53,9 +53,9 @@ impl Socket {
         Ok(())
     }
 
-    /// Sets whether this socket's multicast datagrams also go to group members on this machine. It is
-    /// `IP_MULTICAST_LOOP` or `IPV6_MULTICAST_LOOP`. Default: yes. It makes no difference on the loopback interface. On
-    /// Windows the setting of the receiving socket decides.
+    /// Sets whether this socket's multicast datagrams also go to group members on this machine. The socket option is
+    /// `IP_MULTICAST_LOOP` or `IPV6_MULTICAST_LOOP`. Default: yes. The setting makes no difference on the loopback
+    /// interface. On Windows the setting of the receiving socket decides.
     ///
     /// # Errors
     /// `ERR_SOCKET_DGRAM_NOT_RUNNING` once closed.
@@ -105,7 +105,7 @@ impl Socket {
     }
 
     /// Asks for a send buffer of this size, `SO_SNDBUF`. [`send_buffer_size`](Self::send_buffer_size) returns what the
-    /// system granted. Default: the system's, or 65,535 where that is less.
+    /// system granted. Default: the system's, but at least 65,535.
     ///
     /// # Errors
     /// `ERR_SOCKET_BAD_BUFFER_SIZE` for 0, `ERR_SOCKET_BUFFER_SIZE` if the system refuses,

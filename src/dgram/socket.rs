@@ -97,8 +97,8 @@ impl Socket {
     /// buffer was full. On Linux the number comes from the last column of /proc/net/udp and udp6. `None` on other
     /// systems, and if /proc cannot be read.
     ///
-    /// [`close`](Socket::close) takes a last count, and this returns it afterwards. If the program has more than 1,000
-    /// UDP sockets, `close` takes that count only if `lost` was called before.
+    /// [`close`](Socket::close) takes a last count, and `lost` returns that count afterwards. If the program has more
+    /// than 1,000 UDP sockets, `close` takes that count only if `lost` was called before.
     ///
     /// Datagrams that were lost on the network are not counted. Each call reads a table of all UDP sockets, so call it
     /// at most about once a second.
@@ -134,7 +134,7 @@ impl Socket {
     ///   that timeout to notice `close`.
     /// - landline does not notice a connect(2), bind(2) or shutdown(2) that `f` calls.
     /// - [`disconnect`](Self::disconnect) opens a new socket. The new socket has the settings made by landline's own
-    ///   calls and by [`before_bind`](SocketOptions::before_bind). It does not have those made by `f`.
+    ///   calls and by [`before_bind`](SocketOptions::before_bind). It does not have the settings made by `f`.
     ///
     /// ```
     /// use landline::dgram::Socket;
@@ -147,8 +147,8 @@ impl Socket {
     /// ```
     ///
     /// # Errors
-    /// `NotConnected`, `ERR_SOCKET_DGRAM_NOT_RUNNING`, if the socket is closed. In this case `f` is not called. If `f`
-    /// returns a `Result`, that result is inside the result of this call, and `??` unwraps both.
+    /// `ERR_SOCKET_DGRAM_NOT_RUNNING`, of kind `NotConnected`, if the socket is closed. In this case `f` is not called.
+    /// If `f` returns a `Result`, that result is inside the result of this call, and `??` unwraps both.
     #[doc(alias = "as_fd")]
     #[doc(alias = "as_raw_fd")]
     pub fn with_raw<R>(&self, f: impl FnOnce(sys::BorrowedHandle<'_>) -> R) -> io::Result<R> {
