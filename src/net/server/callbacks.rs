@@ -49,10 +49,11 @@ impl Server {
 /// | `error` | the thread of the handler that failed, or the thread that failed to accept |
 /// | `close` | the thread that called `run` |
 ///
-/// At most sixteen threads beyond the limit of connections run callbacks for clients that were not admitted. When all
-/// sixteen are busy, slow callbacks delay accepting. [`Report::AcceptHeldUp`](crate::Report::AcceptHeldUp) reports the
-/// delay, and [`Stats::in_hooks`](super::Stats::in_hooks) counts these threads. No lock is held while a callback runs,
-/// so it may call any method of the server, including [`wait`](Server::wait) and [`shutdown`](Server::shutdown).
+/// Callbacks for clients that were not admitted use at most sixteen threads, besides one thread for each connection
+/// that the limit allows. When all sixteen are busy, slow callbacks delay accepting.
+/// [`Report::AcceptHeldUp`](crate::Report::AcceptHeldUp) reports the delay, and
+/// [`Stats::in_hooks`](super::Stats::in_hooks) counts these threads. No lock is held while a callback runs, so it may
+/// call any method of the server, including [`wait`](Server::wait) and [`shutdown`](Server::shutdown).
 #[must_use = "no client is accepted until run() or spawn()"]
 pub struct ServerCallbacks<'a> {
     server: Server,
@@ -85,8 +86,8 @@ impl<'a> ServerCallbacks<'a> {
     ///   To send an error message to the client, a handler should write it and return `Ok`. If it returns an error,
     ///   unread input can make the close destroy what was written. A panic of a handler is reported only to the
     ///   [`report`](crate::net::ServerOptions::report) hook.
-    /// - Accepting fails at present. The closure gets no connection. It is called once, and again only if accepting has
-    ///   worked in between.
+    /// - Accepting fails at present. The closure gets no connection. The closure is called once, and again only if
+    ///   accepting has worked in between.
     pub fn error(mut self, f: impl Fn(&Error, Option<&ConnectionInfo>) + Send + Sync + 'a) -> Self {
         self.error = Some(Box::new(f));
         self

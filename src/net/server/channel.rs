@@ -120,8 +120,8 @@ impl Server {
     /// does not delay other clients. Each of them holds at most one client that is not in the channel yet. Clients are
     /// refused as in `accept`, and reported only to the [report](crate::net::ServerOptions::report) hook.
     ///
-    /// After the server is [closed](Server::close), the channel is disconnected once the last connection was received.
-    /// The connections stay open.
+    /// After the server is [closed](Server::close), the channel is disconnected as soon as the last connection was
+    /// received. The connections stay open.
     ///
     /// To shut down, the receiving thread calls [`begin_shutdown`](Server::begin_shutdown) and keeps receiving. The
     /// shutdown also ends the connections that are still in the channel. [`wait`](Server::wait), on a thread that holds

@@ -10,14 +10,14 @@ use crate::sync::gate::{Phase, View};
 
 impl Server {
     /// Blocks until no client has been connected for `time`, and returns `true`. Returns `false` once the server is
-    /// closing. Use it in a program that a service manager starts when a client connects, and that should exit when it
-    /// is idle.
+    /// closing. Use it in a program that a service manager starts when a client connects, and that should exit when no
+    /// client is left.
     ///
-    /// The time begins with the call, and again when a connection ends. Each client restarts it, even a refused client.
-    /// Connections that [linger](crate::net::ServerOptions::lingering_close) and open connections from
+    /// The time begins with the call, and again when a connection ends. Each client restarts the time, even a refused
+    /// client. Connections that [linger](crate::net::ServerOptions::lingering_close) and open connections from
     /// [`accept`](Server::accept) count as connected.
     ///
-    /// A client may connect after this has returned. So [`close`](Server::close) the server and then
+    /// A client may connect after `wait_idle` has returned. So [`close`](Server::close) the server and then
     /// [`wait`](Server::wait): a client that was accepted before is still served.
     ///
     /// `wait_idle` may be called in handlers and callbacks. The connection that the calling thread serves does not

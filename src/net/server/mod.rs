@@ -40,7 +40,7 @@ use crate::thread::{Running, ThreadOptions};
 
 /// A TCP server: a listening socket, and a thread for each connection.
 ///
-/// The server listens once [`listen`](Server::listen) has returned. After that there are two ways to use it:
+/// When [`listen`](Server::listen) returns, the server is listening. Then there are two ways to use it:
 /// [`serve`](Server::serve) runs a handler for each connection, each on its own thread. [`accept`](Server::accept)
 /// returns connections one by one.
 ///
@@ -81,7 +81,7 @@ impl Server {
 
     /// Calls `handler` with each connection, each on its own thread. The calling thread is the first of these threads.
     ///
-    /// Blocks until the server is closed and has stopped:
+    /// Blocks until the server is closed and all of this is true:
     /// - the last handler has returned,
     /// - the last connection is closed, including those from [`accept`](Server::accept),
     /// - no connection [lingers](ServerOptions::lingering_close).
@@ -212,7 +212,7 @@ impl Server {
     /// [`accept`](Server::accept).
     ///
     /// If the [PROXY header](ServerOptions::proxy_protocol) of a client has not arrived, the client is kept for the
-    /// next call. It counts towards the limit, and the time for its header continues.
+    /// next call. A kept client counts towards the limit, and the time for its header continues.
     ///
     /// ```
     /// use landline::net::{Server, Socket};
@@ -228,8 +228,8 @@ impl Server {
     /// ```
     ///
     /// # Errors
-    /// - `WouldBlock`, `accept EAGAIN`, in these cases: no client is waiting, another thread is accepting, accepting
-    ///   fails at present, sixteen clients in a row were refused, or the server is full and
+    /// - `accept EAGAIN`, of kind `WouldBlock`, in these cases: no client is waiting, another thread is accepting,
+    ///   accepting fails at present, sixteen clients in a row were refused, or the server is full and
     ///   [`WhenFull::Wait`](crate::net::WhenFull::Wait) makes clients wait.
     /// - `ERR_NOT_SUPPORTED` on an [adopted](ServerOptions::adopt) listener, because its settings belong to the program
     ///   that passed it.
@@ -267,7 +267,7 @@ impl Server {
     /// ```
     ///
     /// # Errors
-    /// - `TimedOut`, `ERR_SOCKET_TIMEOUT`, if no client came in time. Call again to wait longer.
+    /// - `ERR_SOCKET_TIMEOUT`, of kind `TimedOut`, if no client came in time. Call again to wait longer.
     /// - `ERR_NOT_SUPPORTED` on an [adopted](ServerOptions::adopt) listener, because its settings belong to the program
     ///   that passed it.
     /// - Those of `accept`.
@@ -348,7 +348,7 @@ impl Server {
     /// /proc cannot be read, for a Unix socket, and once the server is closed.
     ///
     /// Each call reads a table of every socket on the machine, so do not call it more often than about once a second.
-    /// `close` does not wait for it. If the number stays high, accepting is too slow, the server is full
+    /// `close` does not wait for such a call. If the number stays high, accepting is too slow, the server is full
     /// ([`WhenFull::Wait`](crate::net::WhenFull::Wait)), or no descriptor is free.
     pub fn queued(&self) -> Option<usize> {
         // Uses the inode alone, without a lock or the listener itself, so that a `close` during it frees the port at
@@ -388,8 +388,8 @@ impl Server {
     /// ```
     ///
     /// # Errors
-    /// `NotConnected`, `ERR_SERVER_NOT_RUNNING`, once the server is closed. In that case `f` is not called. If `f`
-    /// returns a `Result`, it is nested inside the result of `with_raw`, and `??` unwraps both.
+    /// `ERR_SERVER_NOT_RUNNING`, of kind `NotConnected`, once the server is closed. In that case `f` is not called. If
+    /// `f` returns a `Result`, it is nested inside the result of `with_raw`, and `??` unwraps both.
     #[doc(alias = "as_fd")]
     #[doc(alias = "as_raw_fd")]
     pub fn with_raw<R>(&self, f: impl FnOnce(sys::BorrowedHandle<'_>) -> R) -> io::Result<R> {

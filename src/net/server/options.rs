@@ -134,9 +134,9 @@ impl ServerOptions {
     /// server is closing.
     ///
     /// No lock is held. The filter may block, and may call any method of the server:
-    /// - Other threads accept while the filter runs. In [`serve`](crate::net::Server::serve), this takes at most
-    ///   sixteen threads more than the limit of connections. The other [callbacks](crate::net::ServerCallbacks) use the
-    ///   same threads.
+    /// - Other threads accept while the filter runs. In [`serve`](crate::net::Server::serve), filters and the other
+    ///   [callbacks](crate::net::ServerCallbacks) together use at most sixteen threads, besides one thread for each
+    ///   connection that the limit allows.
     /// - [`accept`](crate::net::Server::accept), [`accept_timeout`](crate::net::Server::accept_timeout),
     ///   [`try_accept`](crate::net::Server::try_accept) and the one thread of
     ///   [`incoming`](crate::net::Server::incoming) wait until the filter returns, even if that takes longer than their
@@ -241,9 +241,9 @@ impl ServerOptions {
 
     /// Sets whether [`close`](crate::net::Server::close) answers the clients in the [backlog](ServerOptions::backlog):
     /// it accepts each of them, and then refuses it. Without this option the kernel resets them. At most as many
-    /// clients are refused as the backlog holds. With [`WhenFull::RefuseWith`] they get the goodbye, but only as many
-    /// of them as the server sends goodbyes to at once. The others read the end of the stream, or get `ConnectionReset`
-    /// if they have already written.
+    /// clients are refused as the backlog holds. With [`WhenFull::RefuseWith`] they get the goodbye, but the server
+    /// sends it to a limited number of clients at once. Clients above that number read the end of the stream, or get
+    /// `ConnectionReset` if they have already written.
     ///
     /// These clients are reported on the thread that calls `close`, and counted as refused (`closing`). Clients on a
     /// block list are closed without the goodbye and counted as `blocked`. The `refused` callback is called only for a
@@ -264,7 +264,7 @@ impl ServerOptions {
     }
 
     /// Sets whether the server can listen on a port while connections of an earlier server on this port are in
-    /// TIME_WAIT: SO_REUSEADDR. It is never set on Windows, because there it would let two programs share a port.
+    /// TIME_WAIT: SO_REUSEADDR. On Windows this option would let two programs share a port, so it is never set there.
     /// Default: yes.
     pub fn reuse_address(self, reuse: bool) -> ServerOptions {
         ServerOptions { reuse_address: reuse, ..self }
@@ -291,8 +291,8 @@ impl ServerOptions {
     /// Sets whether [`listen`](Self::listen) removes the file of a Unix socket that a crashed program has left at the
     /// path. The file is removed only if it is a socket (not a link to one) and refuses two connects, 20 ms apart. Any
     /// other file stays, and `listen` fails with `listen EADDRINUSE`, as without this option. If a server is listening
-    /// on the socket, it gets one client that disconnects at once. If several programs listen with this option at the
-    /// same time, one of them succeeds. Default: no.
+    /// on the socket, that server gets one client that disconnects at once. If several programs listen with this option
+    /// at the same time, one of them succeeds. Default: no.
     ///
     /// ```
     /// # #[cfg(unix)] {
@@ -346,7 +346,7 @@ impl ServerOptions {
 
     /// Sets how many received bytes the system may keep for each connection: SO_RCVBUF. It is set before listen(2), so
     /// that the window offered to clients can be that large. The system may grant less. With this option, Linux no
-    /// longer adjusts the size itself. It has no effect on a Unix socket. Default: the system's.
+    /// longer adjusts the size itself. The option has no effect on a Unix socket. Default: the system's.
     #[doc(alias = "SO_RCVBUF")]
     pub fn recv_buffer_size(mut self, bytes: usize) -> ServerOptions {
         self.connection.buffers.recv_buffer_size = Some(bytes);
@@ -376,16 +376,16 @@ impl ServerOptions {
     }
 
     /// Sets how long written data may stay unacknowledged, for each connection. See
-    /// [`Socket::set_user_timeout`](crate::net::Socket::set_user_timeout). [`listen`](Self::listen) fails, and the
-    /// error names the option, if the system does not support the time. Default: the system's.
+    /// [`Socket::set_user_timeout`](crate::net::Socket::set_user_timeout). If the system does not support the time,
+    /// [`listen`](Self::listen) fails, and the error names the option. Default: the system's.
     pub fn user_timeout(mut self, time: impl Into<Option<Duration>>) -> ServerOptions {
         self.connection.settings.user_timeout = Some(time.into().unwrap_or_default());
         self
     }
 
     /// Sets the type of service of packets, for each connection. See
-    /// [`Socket::set_type_of_service`](crate::net::Socket::set_type_of_service). It has no effect on a Unix socket, nor
-    /// for IPv6 on Windows. Default: 0.
+    /// [`Socket::set_type_of_service`](crate::net::Socket::set_type_of_service). The option has no effect on a Unix
+    /// socket, nor for IPv6 on Windows. Default: 0.
     pub fn type_of_service(mut self, value: u8) -> ServerOptions {
         self.connection.settings.type_of_service = Some(value);
         self
@@ -464,8 +464,8 @@ impl ServerOptions {
     /// of the lingering connections closes. While it waits, its connection keeps its slot and its thread.
     ///
     /// During a [shutdown](crate::net::Server::shutdown), the end of the peer's direction cannot be seen. So the server
-    /// discards input until none has arrived for 100 ms, and only then ends our direction. It skips this wait if there
-    /// is no input and the handler has written nothing since the shutdown began, as with an idle client.
+    /// discards input until none has arrived for 100 ms, and only then ends our direction. If there is no input and the
+    /// handler has written nothing since the shutdown began, as with an idle client, the server skips this wait.
     pub fn lingering_close(self, time: impl Into<Option<Duration>>) -> ServerOptions {
         ServerOptions { lingering_close: time.into().unwrap_or_default(), ..self }
     }
@@ -544,7 +544,7 @@ impl ServerOptions {
 impl ServerOptions {
     /// Accepts connections only from load balancers whose address is on the list `trusted`, and expects a PROXY header
     /// from each. On this list, unlike on a block list, a match means that the address is trusted. The header names the
-    /// client. It has version 1 or 2 (HAProxy's `send-proxy` and `send-proxy-v2`, nginx's `proxy_protocol on`). The
+    /// client, and has version 1 or 2 (HAProxy's `send-proxy` and `send-proxy-v2`, nginx's `proxy_protocol on`). The
     /// rules may change while the server runs. Default: none, and no header is expected.
     ///
     /// If the header names a client:
@@ -559,14 +559,14 @@ impl ServerOptions {
     /// not apply. These headers name no client: `LOCAL` (a load balancer's own checks), `UNKNOWN`, and headers for an
     /// unspecified family or for datagrams.
     ///
-    /// A connection from an address that is not on the list is closed as soon as it is accepted, before any byte is
-    /// read, because its header could claim any address. So an empty list refuses every client. On a Unix socket, every
+    /// A client whose address is not on the list could put any address into its header. So its connection is closed as
+    /// soon as it is accepted, before any byte is read. An empty list refuses every client. On a Unix socket, every
     /// peer that the permissions of the file admit is trusted, and must send a header.
     ///
     /// The header is read on the thread that serves the connection. If the program calls
     /// [`accept`](crate::net::Server::accept), that call reads the header and blocks until it has arrived. The header
     /// must arrive within [`proxy_timeout`](Self::proxy_timeout), and have at most 107 bytes (version 1) or 4096 bytes
-    /// (version 2). While it is expected:
+    /// (version 2). While the header is expected:
     /// - The connection holds a slot of [`max_connections`](Self::max_connections), does not count as
     ///   [accepted](crate::net::Stats::accepted), and delays no other client.
     /// - [`close`](crate::net::Server::close) does not shorten the time for the header.
@@ -637,15 +637,16 @@ pub enum WhenFull {
     /// client that writes first and reads later gets the goodbye too. If `lingering_close` is zero, the connection is
     /// closed right after the goodbye, and a client that is still writing may lose the goodbye.
     ///
-    /// One thread sends the goodbyes to all clients, and never delays accepting. It is started for the first such
-    /// client, and ends after the last. It serves 1,024 clients at once, or an eighth of the limit of descriptors if
-    /// that is less. Further clients are closed without the goodbye. Clients on the block list never get it.
+    /// One thread sends the goodbyes to all clients, and never delays accepting. The thread is started for the first
+    /// such client, and ends after the last. The thread serves 1,024 clients at once, or an eighth of the limit of
+    /// descriptors if that is less. Further clients are closed without the goodbye. Clients on the block list never get
+    /// it.
     ///
     /// Clients that are refused for a different reason also get the goodbye: because there are too many from their
     /// address, because there is no thread for them, or because the server is closing.
     ///
     /// [`serve`](crate::net::Server::serve) and [`wait`](crate::net::Server::wait) also wait until the last goodbye is
-    /// done. A client that does not end its direction delays them by the lingering time.
+    /// done. A client that does not end its direction delays both calls by the lingering time.
     /// [`shutdown`](crate::net::Server::shutdown) waits no longer than its `grace`.
     RefuseWith(Vec<u8>),
     /// Does not accept the client until a slot is free, like Go's `LimitListener`. The client waits in the
@@ -656,7 +657,7 @@ pub enum WhenFull {
     /// accepts, the thread may hold one client back until a slot is free.
     ///
     /// If a program calls [`accept`](crate::net::Server::accept) on the same thread that uses the sockets, `accept`
-    /// blocks forever once the program holds as many sockets as the limit.
+    /// blocks forever as soon as the program holds as many sockets as the limit.
     ///
     /// Clients wait only for a full server. A client is refused as soon as it is accepted if it is on the block list,
     /// if its address is at its own limit, or if there is no thread for it.

@@ -38,9 +38,10 @@ pub struct Stats {
     pub peak: u64,
     /// How many connections linger: our direction has ended, and input is discarded until the peer has ended its
     /// direction. See [`lingering_close`](super::ServerOptions::lingering_close). Includes refused clients that are
-    /// receiving the goodbye.
+    /// receiving the [goodbye](crate::net::WhenFull::RefuseWith).
     pub lingering: u64,
-    /// How many connections were closed without lingering, or before their time, because too many lingered.
+    /// How many connections were closed because too many lingered: without lingering, or before their lingering time
+    /// had passed.
     pub cut_short: u64,
     /// How many threads are running callbacks outside a handler, or are dropping values that a handler has left.
     pub in_hooks: u64,
@@ -79,14 +80,14 @@ pub struct ShutdownReport {
     /// Connections that have ended since the call without being destroyed by it. Includes connections whose handler
     /// returned an error or panicked. [`stats`](crate::net::Server::stats) counts those separately.
     pub finished: usize,
-    /// Connections that were destroyed because the time had expired, by this shutdown or by one that ran at the same
-    /// time.
+    /// Connections that were destroyed by this shutdown, or by one that ran at the same time, because its `grace` had
+    /// passed.
     pub forced: usize,
     /// How much is still running: handlers, open sockets from `accept` on other threads, callbacks about refused
     /// clients, [filters](super::ServerOptions::filter), and threads that have not left accept(2). The handler or
     /// callback that called `shutdown` does not count.
     ///
-    /// While it is not 0, code of the server runs, so a program must not unload that code. Threads of the server also
+    /// While this is not 0, code of the server runs, so a program must not unload that code. Threads of the server also
     /// run until a moment after `serve` has returned.
     pub still_running: usize,
     /// How long the call took.

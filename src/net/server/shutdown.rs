@@ -67,7 +67,7 @@ impl Server {
     /// - the `report` hook was called with [`Report::Closed`](crate::Report::Closed) and has returned,
     /// - the [`report`](Server::report) of each [`begin_shutdown`](Server::begin_shutdown) is ready.
     ///
-    /// It does not wait for a [`shutdown`](Server::shutdown) on another thread. Join that thread instead.
+    /// `wait` does not wait for a [`shutdown`](Server::shutdown) on another thread. Join that thread instead.
     ///
     /// `wait` may be called in handlers and callbacks. It does not wait for the connection that the calling thread
     /// serves, nor for the connections of other threads that are in `wait`. The following threads must not call `wait`
@@ -166,7 +166,7 @@ impl Server {
     ///   [`begin_shutdown`](Server::begin_shutdown) and keep reading. If two handlers call `shutdown`, both calls
     ///   return when only those two connections are left, and neither destroys the connection of the other.
     /// - On the thread that receives the server's [`events`](Server::events): do not call `shutdown`, which would wait
-    ///   for its own thread until the time expires. Call [`begin_shutdown`](Server::begin_shutdown).
+    ///   for its own thread until `grace` has passed. Call [`begin_shutdown`](Server::begin_shutdown).
     ///
     /// [`serve`](Server::serve) on another thread returns before `shutdown` does. If that thread is `main`, the process
     /// may exit before the report is printed. So let `main` join the thread that calls `shutdown`. Or call
@@ -226,9 +226,9 @@ impl Server {
         ShutdownReport { finished: ended - forced, forced, still_running, elapsed: start.elapsed() }
     }
 
-    /// Starts a [`shutdown`](Server::shutdown) on a new thread, and returns once the server has begun to close.
+    /// Starts a [`shutdown`](Server::shutdown) on a new thread, and returns as soon as the server has begun to close.
     /// [`report`](Server::report) returns the result, which is ready when [`serve`](Server::serve),
-    /// [`wait`](Server::wait) or [`Running::join`](crate::Running::join) returns. Use `begin_shutdown`:
+    /// [`wait`](Server::wait) or [`Running::join`](crate::Running::join) returns. Use `begin_shutdown` in these cases:
     ///
     /// - on the thread that receives the server's [`events`](Server::events), which keeps receiving until the channel
     ///   is disconnected,
