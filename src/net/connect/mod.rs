@@ -239,7 +239,7 @@ impl SocketOptions {
 
     /// Sets how many received bytes the system may keep: SO_RCVBUF. It is set before connect(2), so that the window
     /// offered to the peer can be that large. The system may grant less. With this option, Linux no longer adjusts the
-    /// size itself. It has no effect on a Unix socket. Default: the system's.
+    /// size itself. The option has no effect on a Unix socket. Default: the system's.
     #[doc(alias = "SO_RCVBUF")]
     pub fn recv_buffer_size(mut self, bytes: usize) -> SocketOptions {
         self.connection.buffers.recv_buffer_size = Some(bytes);
@@ -299,8 +299,8 @@ impl SocketOptions {
         self
     }
 
-    /// Sets the type of service of packets. See [`Socket::set_type_of_service`]. It has no effect on a Unix socket, nor
-    /// for IPv6 on Windows. Default: 0.
+    /// Sets the type of service of packets. See [`Socket::set_type_of_service`]. The option has no effect on a Unix
+    /// socket, nor for IPv6 on Windows. Default: 0.
     pub fn type_of_service(mut self, value: u8) -> SocketOptions {
         self.connection.settings.type_of_service = Some(value);
         self
@@ -393,7 +393,7 @@ impl SocketOptions {
     /// - `connect ECONNREFUSED 127.0.0.1:1`: no program listens there.
     /// - `connect` with `ETIMEDOUT`, `EHOSTUNREACH` or `ENETUNREACH`: no answer.
     /// - If several addresses failed, the code is that of the first, and [`Error::causes`] has the error of each.
-    /// - `ETIMEDOUT` of kind `TimedOut`: the time for connecting has expired.
+    /// - `ETIMEDOUT`, of kind `TimedOut`: the time for connecting has expired.
     /// - `ABORT_ERR`: the connect was cancelled.
     /// - `getaddrinfo ENOTFOUND host`, of kind `NotFound`: the name has no address, or no address of the requested
     ///   family.

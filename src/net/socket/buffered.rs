@@ -12,11 +12,11 @@ use crate::net::socket::write::{Data, length};
 /// A connection with a buffer for each direction, like std's `BufReader` and `BufWriter` in one. Made by
 /// [`Socket::buffered`].
 ///
-/// Written data is kept in a buffer of 8 KiB. It is sent:
-/// - when the buffer is full,
-/// - by [`flush`](Write::flush),
-/// - when the read buffer is empty and a read must wait for more,
-/// - when the `Buffered` is dropped.
+/// Written data is kept in a buffer of 8 KiB. The data is sent in each of these cases:
+/// - The buffer is full.
+/// - [`flush`](Write::flush) is called.
+/// - The read buffer is empty, and a read must wait for more.
+/// - The `Buffered` is dropped.
 ///
 /// So a program that answers requests needs no flush: its answers are sent, with one system call, before it waits for
 /// the next request.

@@ -31,8 +31,8 @@ pub enum SocketEvent<D = Vec<u8>> {
     End,
     /// The server is shutting down, and nothing more is read. Comes only in a [channel](Socket::events): there, answer
     /// what has arrived, then call [`outbox().end()`](crate::net::Outbox::end). If you do not, the connection is
-    /// destroyed when the time of the shutdown expires. [`Socket::each`] ends the connection itself, without this
-    /// event.
+    /// destroyed when the `grace` of the [shutdown](crate::net::Server::shutdown) has passed. [`Socket::each`] ends the
+    /// connection itself, without this event.
     ShuttingDown,
     /// A timeout expired, and the connection stays usable. A [read timeout](Socket::set_read_timeout) is delivered each
     /// time it expires. After an [idle timeout](Socket::set_timeout), the next one is delivered only after bytes have
@@ -228,15 +228,15 @@ impl Socket {
         }
     }
 
-    /// Stops the events of [`each`](Socket::each) and of channels until [`resume`](Socket::resume) is called. In that
-    /// time `each` and channels read nothing: the peer's data fills the buffers, and after that the peer's writes
+    /// Stops the events of [`each`](Socket::each) and of channels until [`resume`](Socket::resume) is called. During
+    /// the pause `each` and channels read nothing: the peer's data fills the buffers, and after that the peer's writes
     /// block. Blocking reads on this socket still work, and get every byte in order.
     ///
     /// If `each` or a channel is blocked in a read when another thread calls `pause`, the data of that read is put
     /// back, and the next read on any thread returns it.
     ///
     /// If the server [shuts down](crate::net::Server::shutdown) during the pause, no event is lost. The events come
-    /// after `resume`, if that is called within the time of the shutdown.
+    /// after `resume`, if `resume` is called before the shutdown's `grace` has passed.
     pub fn pause(&self) {
         self.connection.pause();
     }

@@ -45,14 +45,14 @@ impl KeepAlive {
         KeepAlive { delay, ..self }
     }
 
-    /// Sets the time between probes: TCP_KEEPINTVL. It is rounded down to whole seconds, at least 1 s. It applies only
-    /// if a delay is set. Default: 1 s.
+    /// Sets the time between probes: TCP_KEEPINTVL. The time is rounded down to whole seconds, at least 1 s. It applies
+    /// only if a delay is set. Default: 1 s.
     pub fn interval(self, interval: Duration) -> KeepAlive {
         KeepAlive { interval, ..self }
     }
 
-    /// Sets how many unanswered probes in a row end the connection: TCP_KEEPCNT. It applies only if a delay is set.
-    /// Default: 10.
+    /// Sets how many unanswered probes in a row end the connection: TCP_KEEPCNT. The number applies only if a delay is
+    /// set. Default: 10.
     pub fn count(self, count: u32) -> KeepAlive {
         KeepAlive { count, ..self }
     }

@@ -42,7 +42,7 @@ use crate::sys;
 ///
 /// Clones are handles to the same connection. Closing the connection through one handle closes it for all. Calls on
 /// every handle then fail with `NotConnected`, or with `ABORT_ERR` if a [`Cancel`](crate::Cancel) closed the
-/// connection. Dropping the last handle closes the connection with close(2), once its [outbox](Socket::outbox) is
+/// connection. Dropping the last handle closes the connection with close(2), as soon as its [outbox](Socket::outbox) is
 /// empty.
 ///
 /// Each write stays in one piece: the bytes of two writes never mix, even if two threads write at once.
@@ -128,8 +128,8 @@ impl Socket {
     /// - `ETIMEDOUT`, of kind `ConnectionAborted`, if the system has given up on the peer. See
     ///   [keep-alive](Self::set_keep_alive) and [user timeout](Self::set_user_timeout).
     /// - `ERR_SERVER_SHUTTING_DOWN`, of kind `ConnectionAborted`, when the server that accepted the connection [shuts
-    ///   down](crate::net::Server::shutdown). It comes after everything that had arrived was read. The socket can still
-    ///   be written to.
+    ///   down](crate::net::Server::shutdown). This error comes after everything that had arrived was read. The socket
+    ///   can still be written to.
     /// - `NotConnected` once the socket is closed.
     #[doc(alias = "onread")]
     pub fn read(&self, buf: &mut [u8]) -> io::Result<usize> {
@@ -168,8 +168,8 @@ impl Socket {
     /// - `Some(n)`: at least `n` bytes can be read. `n` is at most 16,384.
     /// - `None`: a read would block.
     ///
-    /// A connection pool can use it to check an idle connection. If the result is not `None`, the peer has ended its
-    /// direction or sent something unexpected:
+    /// A connection pool can use this call to check an idle connection. If the result is not `None`, the peer has ended
+    /// its direction or sent something unexpected:
     ///
     /// ```
     /// # use landline::net::{Server, Socket};
@@ -195,7 +195,8 @@ impl Socket {
 
 /// Writing.
 ///
-/// Each of these calls writes all its data before it returns, with as few system calls as possible: send(2). It blocks:
+/// Each of these calls writes all its data before it returns, with as few system calls as possible: send(2). The call
+/// blocks in two cases:
 /// - while another thread writes,
 /// - while the kernel's buffers are full, because the peer reads more slowly than we write.
 ///
@@ -203,7 +204,8 @@ impl Socket {
 ///
 /// By default a write to a peer that stops reading can block forever, as in std and Node. On a server that does not
 /// trust its clients, set one of these for every connection:
-/// - a [write timeout](Self::set_write_timeout), which ends a write once the peer has taken nothing for that time,
+/// - a [write timeout](Self::set_write_timeout), which ends a write when the peer takes nothing during the whole
+///   timeout,
 /// - a [deadline](Self::set_deadline), which ends any write.
 ///
 /// # Errors
@@ -345,8 +347,8 @@ impl Socket {
     /// of the descriptor. On other systems, and on Linux 6.4 to 6.6 while a thread is blocked on the socket, two things
     /// differ:
     /// - The RST is sent when the last blocked call has returned and the last copy is closed.
-    /// - While another thread writes, this call blocks for at most 10 ms. If the peer reads enough in that time for the
-    ///   whole write to finish, the peer gets FIN instead of RST.
+    /// - While another thread writes, this call blocks for at most 10 ms. If the peer reads enough within these 10 ms
+    ///   for the whole write to finish, the peer gets FIN instead of RST.
     ///
     /// # Errors
     /// - `ERR_SOCKET_CLOSED`, of kind `NotConnected`, if the socket is closed already.
@@ -362,9 +364,10 @@ impl Socket {
         Err(Error::fixed(io::ErrorKind::NotConnected, "ERR_SOCKET_CLOSED", "Socket is closed").into())
     }
 
-    /// Returns which directions are open, without a system call. The peer's direction counts as ended once a read, a
-    /// [`peek`](Self::peek) or [`available`](Self::available) has reached the end of the stream. So a socket that no
-    /// thread reads stays `Open` after the peer has ended its direction, as in Node. Call `available` to find out.
+    /// Returns which directions are open, without a system call. The peer's direction counts as ended as soon as a
+    /// read, a [`peek`](Self::peek) or [`available`](Self::available) has reached the end of the stream. So a socket
+    /// that no thread reads stays `Open` after the peer has ended its direction, as in Node. Call `available` to find
+    /// out.
     #[doc(alias = "readyState")]
     pub fn ready_state(&self) -> ReadyState {
         match (self.connection.we_ended(), self.connection.has_read_all()) {

@@ -77,7 +77,7 @@ impl Socket {
 ///
 /// Blocks until both peers have ended. One direction runs on the calling thread, the other on a new thread. When a
 /// server that accepted one of the connections [shuts down](crate::net::Server::shutdown), the relay continues while
-/// bytes pass, at most for the time of the shutdown.
+/// bytes pass, at most until the shutdown's `grace` has passed.
 ///
 /// # Errors
 /// - The first error of either direction. Both connections are closed with RST, so that neither peer takes truncated
@@ -112,7 +112,7 @@ impl Socket {
     /// as the blocked call returns, at the latest after the timeout.
     ///
     /// A pipe to a program has no timeout, but a `UnixStream::pair` has one, as docs/recipes.md shows. A serial port
-    /// never ends. So once the peer has ended its direction, a whole timeout without a byte counts as the end of
+    /// never ends. So after the peer has ended its direction, a whole timeout without a byte counts as the end of
     /// `reader`.
     ///
     /// ```

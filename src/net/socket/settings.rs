@@ -36,8 +36,8 @@ impl Socket {
         self.connection.settings().no_delay
     }
 
-    /// Sets whether and when the system probes a silent connection. See [`KeepAlive`]. On a Unix socket it does
-    /// nothing. Default: none.
+    /// Sets whether and when the system probes a silent connection. See [`KeepAlive`]. On a Unix socket the setting
+    /// does nothing. Default: none.
     ///
     /// # Errors
     /// `setKeepAlive` with the system's code, such as `EINVAL` for a time that the system does not support (on Linux
@@ -60,8 +60,8 @@ impl Socket {
     /// Sets how long written data may stay unacknowledged, or unsent because the peer's receive buffer is full:
     /// TCP_USER_TIMEOUT, tcp(7), RFC 5482. After that time the system gives up on the connection, and reads and writes
     /// fail with `ETIMEDOUT`, of kind `ConnectionAborted`. The time is rounded up to whole milliseconds. `None` and
-    /// zero leave the time to the system: Linux retries for about 15 minutes. On a Unix socket it does nothing.
-    /// Default: the system's.
+    /// zero leave the time to the system: Linux retries for about 15 minutes. On a Unix socket the setting does
+    /// nothing. Default: the system's.
     ///
     /// [Keep-alive](KeepAlive) detects a dead peer of an idle connection, but it sends no probes while our data is
     /// unacknowledged. The user timeout covers that case. If both are set, Linux also gives up on an idle connection
@@ -217,7 +217,7 @@ impl Socket {
     /// return the error from the handler. [`end`](Self::end) alone would still wait for the peer to end its direction.
     ///
     /// A new value applies from the next call on, and a call that is already blocked keeps the old value. The timeout
-    /// never expires early, but it can be late:
+    /// never expires early, but it can be late for each of these reasons:
     /// - by one interval of the kernel's timer, 1 to 10 ms,
     /// - on Linux, if the time is long, by up to an eighth of the time,
     /// - if the kernel takes only a part of a write, by an eighth of the time, plus another eighth each time the kernel

@@ -147,8 +147,8 @@ impl Outbox {
         if gave_up { Err(self.why_closed(self.connection.gone("write").into())) } else { Ok(()) }
     }
 
-    /// Ends our direction once everything that is queued is written. Does not block. Otherwise it is like
-    /// [`Socket::end`]. If a [`Socket::end`] in progress on another thread fails, this one stays queued.
+    /// Ends our direction as soon as everything that is queued is written. Does not block. Otherwise it is like
+    /// [`Socket::end`]. If a [`Socket::end`] in progress on another thread fails, the queued end stays queued.
     ///
     /// # Errors
     /// `WouldBlock` if the writer thread cannot be started. If our direction has ended or the connection is closed
