@@ -7,7 +7,7 @@ use std::str::FromStr;
 use crate::error::Error;
 use crate::one_line::OneLine;
 
-/// The kind of an [`Address`]. It prints as in Node: `IPv4`, `IPv6` or `Unix`.
+/// The kind of an [`Address`]. A `Family` prints as in Node: `IPv4`, `IPv6` or `Unix`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Family {

@@ -13,10 +13,10 @@ use crate::sync::poison::{lock, wait};
 /// [`net::SocketOptions::cancel`](crate::net::SocketOptions::cancel),
 /// [`net::ServerOptions::cancel`](crate::net::ServerOptions::cancel) and
 /// [`dgram::SocketOptions::cancel`](crate::dgram::SocketOptions::cancel). A call to [`cancel`](Cancel::cancel) closes
-/// all of them. It cannot be undone. A socket that is made later with the same `Cancel` is closed at once.
+/// all of them. This cannot be undone. A socket that is made later with the same `Cancel` is closed at once.
 ///
-/// A `Cancel` keeps no server or socket open and holds no memory of theirs. It forgets a server or socket once it is
-/// closed or its last handle is dropped. Dropping all clones of a `Cancel` cancels nothing.
+/// A `Cancel` keeps no server or socket open and holds no memory of theirs. The `Cancel` forgets a server or socket as
+/// soon as that is closed or its last handle is dropped. Dropping all clones of a `Cancel` cancels nothing.
 ///
 /// ```
 /// use landline::Cancel;
@@ -61,7 +61,7 @@ impl Cancel {
 
     /// Closes or aborts everything that this handle was passed to:
     ///
-    /// - A connect in progress fails with `ABORT_ERR`, `The operation was aborted`.
+    /// - A connect in progress fails with `ABORT_ERR`, whose text is `The operation was aborted`.
     /// - A connected socket is destroyed. Its blocked and later reads and writes fail with the same error.
     ///   [`each`](crate::net::Socket::each) and channels get `Error` with this error, followed by `Close { had_error:
     ///   true }`.
@@ -70,15 +70,16 @@ impl Cancel {
     ///   accepted stay open.
     /// - Threads in [`wait_timeout`](Cancel::wait_timeout) wake.
     ///
-    /// It may be called on any thread and in callbacks, but not in a signal handler. Calling it twice is harmless.
+    /// `cancel` may be called on any thread and in callbacks, but not in a signal handler. Calling it twice is
+    /// harmless.
     ///
-    /// It acts on one object after the other, and blocks until each has reacted:
+    /// `cancel` acts on one object after the other, and blocks until each has reacted:
     ///
     /// - A connect or a connection takes well below a millisecond on Linux. If the system cannot wake a connect(2),
     ///   that connect still returns.
     /// - A server or a datagram socket takes as long as its `close` does. On Linux that is usually well below a
-    ///   millisecond. It is up to 2 s for an adopted socket that cannot be woken. The time that the `report` hook takes
-    ///   comes on top.
+    ///   millisecond. For an adopted socket that cannot be woken, it is up to 2 s. The time that the `report` hook
+    ///   takes comes on top.
     #[doc(alias = "abort")]
     pub fn cancel(&self) {
         let calls = {
@@ -98,9 +99,9 @@ impl Cancel {
         lock(&self.0.state).fired
     }
 
-    /// Sleeps for `time`, or until [`cancel`](Cancel::cancel) is called. Returns whether it was called. Use it in a
-    /// handler that sends something at intervals and must stop when its server is cancelled. Several threads may wait
-    /// at once. If `time` is too long for the clock, there is no time limit.
+    /// Sleeps for `time`, or until [`cancel`](Cancel::cancel) is called. Returns whether `cancel` was called. Use this
+    /// in a handler that sends something at intervals and must stop when its server is cancelled. Several threads may
+    /// wait at once. If `time` is too long for the clock, there is no time limit.
     ///
     /// ```
     /// use landline::Cancel;

@@ -180,8 +180,8 @@ impl Error {
     }
 
     /// Returns whether an error is a tick. A tick means that a timeout of a read, write, receive, accept or idle
-    /// connection has passed. It closes nothing and loses no data. The next call waits for the whole timeout again, so
-    /// a loop can continue.
+    /// connection has passed. A tick closes nothing and loses no data. The next call waits for the whole timeout again,
+    /// so a loop can continue.
     ///
     /// Every tick has the kind `TimedOut`. A passed [deadline](crate::net::Socket::set_deadline) has this kind too but
     /// is no tick, because every later call also fails.

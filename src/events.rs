@@ -22,7 +22,7 @@ use crate::thread::Running;
 ///
 /// While this exists, the server or socket stays open. `for event in &events` receives one event after the other.
 /// [`receiver`](Events::receiver) lends the receiver to the `select!` of [`landline::channel`](crate::channel). The
-/// channel is disconnected once the server or socket is closed and the last event has been received.
+/// channel is disconnected as soon as the server or socket is closed and the last event has been received.
 ///
 /// The channel holds at most `n` events. While it is full, the threads that read from the sockets block, so the peers
 /// have to wait and nothing is lost. The thread that receives the events must never wait for those reading threads:

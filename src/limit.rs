@@ -62,7 +62,7 @@ impl Limit {
     }
 
     /// Takes a slot for a client from this address, without blocking. Dropping the [`Slot`] returns it. Pass `None` for
-    /// something without an address. It counts only toward the total.
+    /// something without an address. Its slot counts only toward the total.
     ///
     /// ```
     /// use landline::{Limit, dgram};
@@ -104,8 +104,8 @@ impl Limit {
         }
     }
 
-    /// Returns how many slots are taken at this instant. It counts all servers that share the limit and everything
-    /// else.
+    /// Returns how many slots are taken at this instant. This includes the slots of all servers that share the limit,
+    /// and those of everything else.
     #[doc(alias = "available_permits")]
     pub fn in_use(&self) -> usize {
         self.slots.taken()
@@ -129,7 +129,7 @@ impl fmt::Debug for Limit {
     }
 }
 
-/// A taken slot of a [`Limit`]. Dropping it returns the slot.
+/// A taken slot of a [`Limit`]. Dropping a `Slot` returns it to the limit.
 #[must_use = "dropping it gives the slot back"]
 #[doc(alias = "SemaphorePermit")]
 pub struct Slot {

@@ -61,7 +61,7 @@ pub enum RefusedBy {
     Full,
     /// The server already had as many connections from this client's address as it allows for each address.
     PerAddress,
-    /// Its address is on the server's block list.
+    /// The client's address is on the server's block list.
     Blocked,
     /// The server's [filter](crate::net::ServerOptions::filter) refused the client, or panicked.
     Filtered,
@@ -128,7 +128,7 @@ pub enum Outcome {
     Destroyed,
     /// `reset_and_destroy()` was called.
     Reset,
-    /// A `shutdown` destroyed it because its time had passed.
+    /// A [`shutdown`](crate::net::Server::shutdown) destroyed the connection because its `grace` had passed.
     Forced,
     /// With an error. A [`Report::Failed`] came before.
     Failed,
@@ -159,7 +159,7 @@ impl fmt::Display for Outcome {
 /// formatted.
 ///
 /// The hook is never called while the library holds a lock, so the hook may call anything. The thread that calls the
-/// hook waits until the hook returns. It may be the thread that accepts clients.
+/// hook waits until the hook returns. That thread may be one that accepts clients.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Report {
@@ -179,7 +179,7 @@ pub enum Report {
         /// Its addresses, in the order of the resolver's answer.
         addresses: Vec<Address>,
     },
-    /// A client begins to connect to an address. It may be one of several.
+    /// A client begins to connect to an address, which may be one of several.
     #[doc(alias = "connectionAttempt")]
     #[non_exhaustive]
     Attempt {
@@ -251,8 +251,8 @@ pub enum Report {
         /// The panic's message, if it is text.
         message: String,
     },
-    /// Accepting failed, usually because descriptors or memory ran out, and no other thread is accepting. The server
-    /// tries again after pauses that grow. This is reported once, until accepting works again.
+    /// Accepting failed, and no other thread is accepting. Usually the cause is that descriptors or memory ran out. The
+    /// server tries again after pauses that grow. This is reported once, until accepting works again.
     #[non_exhaustive]
     AcceptPaused {
         /// The server.

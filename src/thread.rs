@@ -128,8 +128,8 @@ impl Running {
         Ok(Running { thread: Some(thread), end, gate, close })
     }
 
-    /// Closes the server or socket that the thread serves, like [`Server::close`](crate::net::Server::close). It works
-    /// even if no other handle to the server or socket is left.
+    /// Closes the server or socket that the thread serves, like [`Server::close`](crate::net::Server::close). This
+    /// works even if no other handle to the server or socket is left.
     pub fn close(&self) {
         (self.close)();
     }
@@ -140,7 +140,7 @@ impl Running {
     /// # Errors
     /// - The error that the thread's `serve` or `run` returned.
     /// - If a callback panicked there, an error with the panic's message.
-    /// - `ERR_WOULD_DEADLOCK`, at once, if it is called on the thread itself, or in a handler or callback that the
+    /// - `ERR_WOULD_DEADLOCK`, at once, if `join` is called on the thread itself, or in a handler or callback that the
     ///   thread waits for.
     pub fn join(mut self) -> io::Result<()> {
         self.check_caller()?;
