@@ -512,6 +512,23 @@ pub(crate) const SHUTDOWN_WAKES_READ: bool = SLICE.is_none();
 /// Whether shutdown(2) wakes a thread in connect(2) on the same socket, which then fails.
 pub(crate) const SHUTDOWN_WAKES_CONNECT: bool = LINUX;
 
+/// Calls connect(2) and waits for at most `time`.
+///
+/// Windows reports the same state for a connection that failed and for one that the peer has already ended. socket2 reports
+/// both as a failure. The second has no error number.
+pub(crate) fn connect_timeout(
+    socket: &socket2::Socket,
+    to: &socket2::SockAddr,
+    time: std::time::Duration,
+) -> io::Result<()> {
+    match socket.connect_timeout(to, time) {
+        Err(error) if cfg!(windows) && error.kind() == io::ErrorKind::Other && error.raw_os_error().is_none() => {
+            socket.peer_addr().map(drop).map_err(|_| io::ErrorKind::ConnectionReset.into())
+        }
+        result => result,
+    }
+}
+
 /// Whether connect(2), called again on a connecting socket, waits for the first call to finish. If not, it fails with
 /// `EALREADY`.
 pub(crate) const CONNECT_RESUMES: bool = LINUX;

@@ -605,7 +605,7 @@ impl SocketOptions {
                 };
                 let socket = self.open(at, local)?;
                 // Unlike std's plain connect, this one continues after a signal.
-                socket.connect_timeout(&at.into(), FOREVER).map_err(named)?;
+                sys::connect_timeout(&socket, &at.into(), FOREVER).map_err(named)?;
                 Ok(socket.into())
             }
         }

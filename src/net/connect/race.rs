@@ -177,7 +177,7 @@ impl Race<'_> {
         let at = self.config.addresses[attempt.index];
         let left = self.config.limits.deadline.left().unwrap_or(FOREVER);
         let time = if is_last && self.under_way == 0 { left } else { left.min(self.config.stagger) };
-        match self.in_flight.fly(&attempt.socket, &|| attempt.socket.connect_timeout(&at.into(), whole(time))) {
+        match self.in_flight.fly(&attempt.socket, &|| sys::connect_timeout(&attempt.socket, &at.into(), whole(time))) {
             Err(error) if is_our_limit(&error) => {
                 if time == left {
                     return Err(Ended::TimedOut);
@@ -302,7 +302,7 @@ enum Begun {
 /// systems the thread lives at most for `left`.
 fn connect(socket: &socket2::Socket, at: SocketAddr, left: Duration) -> io::Result<()> {
     if !sys::CONNECT_RESUMES {
-        return socket.connect_timeout(&at.into(), whole(left));
+        return sys::connect_timeout(socket, &at.into(), whole(left));
     }
     loop {
         match socket.connect(&at.into()) {

@@ -20,8 +20,8 @@ use socket2::{Domain, Protocol, SockAddr, Type};
 use crate::support::fixtures::port_of_no_client;
 use crate::support::time::some_round;
 use crate::support::{
-    HANG, PORTABLE, Told, blocked, descriptors, differs, each_ip, eventually, has_proc, in_child, in_surroundings,
-    network_of_its_own, threads, tool, within,
+    HANG, PORTABLE, Told, Whole, blocked, descriptors, differs, each_ip, eventually, has_proc, in_child,
+    in_surroundings, network_of_its_own, threads, tool, within,
 };
 
 const STAGGER: Duration = Duration::from_millis(250);
@@ -332,6 +332,52 @@ fn a_limit_that_is_not_reached_changes_nothing() {
             assert!(socket.attempted_addresses().is_empty(), "one address leaves no list");
             socket.write_end("x").expect("the socket is blocking again and open");
         }
+    });
+}
+
+/// Ensures that a client is connected, and reads what the server has sent, though the server has ended the connection by
+/// then, with a limit and without.
+#[test]
+fn an_end_at_once_is_no_failure_to_connect() {
+    const CLIENTS: usize = 200;
+    each_ip(|at| {
+        let listener = TcpListener::bind(at).expect("port 0 can be listened on");
+        let to = listener.local_addr().expect("it is bound");
+        let serving = thread::spawn(move || {
+            for _ in 0..2 * CLIENTS {
+                let (mut client, _) = listener.accept().expect("a client comes");
+                io::Write::write_all(&mut client, b"bye").expect("it is connected");
+            }
+        });
+        for options in [SocketOptions::new().connect_timeout(HANG), SocketOptions::new()] {
+            for _ in 0..CLIENTS {
+                let socket = options.connect(to).expect("the server has accepted the client");
+                socket.set_read_timeout(HANG).expect("it is open");
+                assert_eq!(socket.read_all().expect("the server has ended in order"), b"bye", "all is read");
+            }
+        }
+        within("each client was served", move || serving.join()).expect("no panic");
+    });
+}
+
+/// Ensures that a server which resets each client at once is told as that, if connecting is not over by then.
+#[test]
+fn a_reset_at_once_is_told_as_one() {
+    const CLIENTS: usize = 200;
+    each_ip(|at| {
+        let listener = TcpListener::bind(at).expect("port 0 can be listened on");
+        let to = listener.local_addr().expect("it is bound");
+        let serving = thread::spawn(move || {
+            for _ in 0..CLIENTS {
+                let (client, _) = listener.accept().expect("a client comes");
+                socket2::SockRef::from(&client).set_linger(Some(Duration::ZERO)).expect("the option can be set");
+            }
+        });
+        let options = SocketOptions::new().connect_timeout(HANG);
+        for error in (0..CLIENTS).filter_map(|_| options.connect(to).err()) {
+            assert_eq!(error.told().code(), "ECONNRESET", "the connection was reset: {error}");
+        }
+        within("each client was served", move || serving.join()).expect("no panic");
     });
 }
 
