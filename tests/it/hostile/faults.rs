@@ -589,10 +589,10 @@ fn threads_leave_room_beside_the_programs_own_mappings() {
 #[test]
 fn a_thread_that_cannot_be_started_refuses_its_client_only() {
     let test = this_test!();
-    let strace = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=clone3"];
+    let strace = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=clone,clone3"];
     // strace counts for each thread by itself: whatever one starts first fails. So the worker that fails for one client
     // succeeds for the next, and its successor fails for the one after that.
-    let inject = ["-e", "inject=clone3:error=EAGAIN:when=1+2"];
+    let inject = ["-e", "inject=clone,clone3:error=EAGAIN:when=1+2"];
     let wrapper: Vec<_> = strace.into_iter().chain(inject).collect();
     in_child(test, &wrapper, || {
         let refused = Arc::new(AtomicUsize::new(0));
