@@ -153,6 +153,8 @@ pub(crate) fn is_listener(socket: &socket2::Socket) -> io::Result<bool> {
 
 /// IP_TOS, or IPV6_TCLASS if the system has it.
 pub(crate) fn set_type_of_service(socket: &SockRef<'_>, v6: bool, value: u8) -> io::Result<()> {
+    // Some systems have neither.
+    let _ = (socket, value);
     match v6 {
         #[cfg(not(any(target_os = "solaris", target_os = "haiku")))]
         false => socket.set_tos_v4(value.into()),
@@ -166,18 +168,19 @@ pub(crate) fn set_type_of_service(socket: &SockRef<'_>, v6: bool, value: u8) -> 
 }
 
 pub(crate) fn type_of_service(socket: &SockRef<'_>, v6: bool) -> io::Result<u8> {
-    let value = match v6 {
+    let _ = socket;
+    let value: io::Result<u32> = match v6 {
         #[cfg(not(any(target_os = "solaris", target_os = "haiku")))]
-        false => socket.tos_v4()?,
+        false => socket.tos_v4(),
         #[cfg(any(target_os = "solaris", target_os = "haiku"))]
-        false => return Err(io::ErrorKind::Unsupported.into()),
+        false => Err(io::ErrorKind::Unsupported.into()),
         #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd", target_os = "macos"))]
-        true => socket.tclass_v6()?,
+        true => socket.tclass_v6(),
         #[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd", target_os = "macos")))]
-        true => return Err(io::ErrorKind::Unsupported.into()),
+        true => Err(io::ErrorKind::Unsupported.into()),
     };
     // It is a byte in the packet.
-    Ok(value as u8)
+    Ok(value? as u8)
 }
 
 /// TCP_USER_TIMEOUT in whole milliseconds, rounded up. Zero is the system's default.
