@@ -252,7 +252,7 @@ pub enum Report {
         message: String,
     },
     /// Accepting failed, and no other thread is accepting. Usually the cause is that descriptors or memory ran out. The
-    /// server tries again after pauses that grow. This is reported once, until accepting works again.
+    /// server tries again after pauses that grow. This is reported again only if accepting has worked in between.
     #[non_exhaustive]
     AcceptPaused {
         /// The server.
@@ -263,7 +263,7 @@ pub enum Report {
         pause: Duration,
     },
     /// Every thread that could accept is running a callback. The next client is accepted when one of the callbacks
-    /// returns. This is reported once, until no thread is in a callback.
+    /// returns. This is reported again only if, in between, no thread was in a callback.
     #[non_exhaustive]
     AcceptHeldUp {
         /// The server.

@@ -134,9 +134,9 @@ impl ServerOptions {
     /// server is closing.
     ///
     /// No lock is held. The filter may block, and may call any method of the server:
-    /// - Other threads accept while the filter runs. In [`serve`](crate::net::Server::serve), filters and the other
-    ///   [callbacks](crate::net::ServerCallbacks) together use at most sixteen threads, besides one thread for each
-    ///   connection that the limit allows.
+    /// - Other threads accept while the filter runs. [`serve`](crate::net::Server::serve) has at most one thread for
+    ///   each connection that the limit allows, and sixteen more. Handlers, filters and the other
+    ///   [callbacks](crate::net::ServerCallbacks) share these threads.
     /// - [`accept`](crate::net::Server::accept), [`accept_timeout`](crate::net::Server::accept_timeout),
     ///   [`try_accept`](crate::net::Server::try_accept) and the one thread of
     ///   [`incoming`](crate::net::Server::incoming) wait until the filter returns, even if that takes longer than their
@@ -212,8 +212,8 @@ impl ServerOptions {
     /// Without a shared limit, each server has its own limit.
     ///
     /// [`listen`](Self::listen) fails with `ERR_INVALID_ARG_VALUE` if one of the replaced options is set too. It also
-    /// fails with [`WhenFull::Wait`], which accepts a client only while a slot is free: another server could take that
-    /// slot before the client gets it. The client would then be accepted, and yet have to wait for a slot.
+    /// fails if [`WhenFull::Wait`] is set, which accepts a client only while a slot is free: another server could take
+    /// that slot before the client gets it. The client would then be accepted, and yet have to wait for a slot.
     ///
     /// ```
     /// use landline::{Cancel, Limit};
@@ -277,13 +277,13 @@ impl ServerOptions {
         ServerOptions { reuse_port: reuse, ..self }
     }
 
-    /// Sets whether every user may read the file of a Unix socket. Default: no. By default the umask decides.
+    /// Sets whether every user may read the file of a Unix socket. Default: no. Without this option, the umask decides.
     pub fn readable_all(self, all: bool) -> ServerOptions {
         ServerOptions { readable_all: all, ..self }
     }
 
     /// Sets whether every user may write to the file of a Unix socket. Connecting needs this permission. Default: no.
-    /// By default the umask decides.
+    /// Without this option, the umask decides.
     pub fn writable_all(self, all: bool) -> ServerOptions {
         ServerOptions { writable_all: all, ..self }
     }
@@ -560,8 +560,8 @@ impl ServerOptions {
     /// unspecified family or for datagrams.
     ///
     /// A client whose address is not on the list could put any address into its header. So its connection is closed as
-    /// soon as it is accepted, before any byte is read. An empty list refuses every client. On a Unix socket, every
-    /// peer that the permissions of the file admit is trusted, and must send a header.
+    /// soon as it is accepted, before any byte is read. An empty list refuses every client. On a Unix socket, the
+    /// permissions of the file decide which peers can connect. All of these peers are trusted, and must send a header.
     ///
     /// The header is read on the thread that serves the connection. If the program calls
     /// [`accept`](crate::net::Server::accept), that call reads the header and blocks until it has arrived. The header
@@ -659,7 +659,7 @@ pub enum WhenFull {
     /// If a program calls [`accept`](crate::net::Server::accept) on the same thread that uses the sockets, `accept`
     /// blocks forever as soon as the program holds as many sockets as the limit.
     ///
-    /// Clients wait only for a full server. A client is refused as soon as it is accepted if it is on the block list,
+    /// Only a full server makes clients wait. A client is refused as soon as it is accepted if it is on the block list,
     /// if its address is at its own limit, or if there is no thread for it.
     Wait,
 }

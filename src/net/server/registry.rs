@@ -40,10 +40,11 @@ pub struct Stats {
     /// direction. See [`lingering_close`](super::ServerOptions::lingering_close). Includes refused clients that are
     /// receiving the [goodbye](crate::net::WhenFull::RefuseWith).
     pub lingering: u64,
-    /// How many connections were closed because too many lingered: without lingering, or before their lingering time
-    /// had passed.
+    /// How many connections were closed early because too many lingered: either before their lingering time had passed,
+    /// or without lingering at all.
     pub cut_short: u64,
-    /// How many threads are running callbacks outside a handler, or are dropping values that a handler has left.
+    /// How many threads are running callbacks outside a handler, or are dropping the value that a handler returned or
+    /// panicked with.
     pub in_hooks: u64,
     /// How often accept(2) failed. The server retried after each failure, unless the listening socket no longer worked.
     pub accept_errors: u64,
@@ -83,9 +84,9 @@ pub struct ShutdownReport {
     /// Connections that were destroyed by this shutdown, or by one that ran at the same time, because its `grace` had
     /// passed.
     pub forced: usize,
-    /// How much is still running: handlers, open sockets from `accept` on other threads, callbacks about refused
-    /// clients, [filters](super::ServerOptions::filter), and threads that have not left accept(2). The handler or
-    /// callback that called `shutdown` does not count.
+    /// How much is still running: handlers, sockets from `accept` that are still open, callbacks about refused clients,
+    /// [filters](super::ServerOptions::filter), and threads that have not left accept(2). The handler or callback that
+    /// called `shutdown` does not count.
     ///
     /// While this is not 0, code of the server runs, so a program must not unload that code. Threads of the server also
     /// run until a moment after `serve` has returned.
