@@ -222,8 +222,8 @@ impl SocketOptions {
         self
     }
 
-    /// Calls `hook` for errors of receiving, and when the socket is closing and closed. Each [`Report`] prints as one
-    /// line of a log. Default: none.
+    /// Calls `hook` for errors of receiving, when the socket begins to close, and when it is closed. Each [`Report`]
+    /// prints as one line of a log. Default: none.
     pub fn report(mut self, hook: impl Fn(&Report) + Send + Sync + 'static) -> SocketOptions {
         self.reporter = Reporter::new(hook);
         self

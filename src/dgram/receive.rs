@@ -74,8 +74,9 @@ impl Socket {
     ///
     /// An empty datagram has a sender and no bytes. A datagram larger than `buffer` is truncated, see
     /// [`RemoteInfo::is_truncated`]. A `buffer` of 65,535 bytes is always large enough, and the system writes into it
-    /// directly. A smaller one costs a copy from a buffer of that size, which the thread keeps. Any number of threads
-    /// may wait at once, and each datagram goes to one of them. A signal does not end the wait.
+    /// directly. For a smaller one, the thread keeps a buffer of 65,535 bytes of its own, from which the datagram is
+    /// copied. Any number of threads may wait at once, and each datagram goes to one of them. A signal does not end the
+    /// wait.
     ///
     /// # Errors
     /// The socket stays open after every error, so call again.
@@ -97,7 +98,7 @@ impl Socket {
     /// # Errors
     /// - `TimedOut` if nothing arrived in time. Nothing is lost. While the call drops datagrams from senders on the
     ///   [block list](super::SocketOptions::receive_block_list), or from addresses other than the peer's, the error may
-    ///   come up to a millisecond late.
+    ///   be late by up to a millisecond.
     /// - The errors of [`recv`](Socket::recv).
     #[doc(alias = "set_read_timeout")]
     pub fn recv_timeout<'b>(

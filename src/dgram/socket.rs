@@ -72,8 +72,8 @@ impl Socket {
     /// the port is free. There is one exception: a program that is being started at that moment has a copy of every
     /// descriptor until it runs.
     ///
-    /// To wake the receivers, this machine sends them an empty datagram, which takes some microseconds. Before that,
-    /// the socket is connected to the sender of this datagram, so that no other socket on the same port gets it. Waking
+    /// To wake the receivers, `close` sends the socket an empty datagram, which takes some microseconds. Before that,
+    /// it connects the socket to the sender of this datagram, so that no other socket on the same port gets it. Waking
     /// takes longer in these cases:
     /// - up to 10 ms for a socket that is bound to a group
     /// - up to 1 s if loopback is down, if no descriptor is left to send from, or if another process made the socket
