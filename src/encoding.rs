@@ -18,7 +18,7 @@ use crate::error::Error;
 /// ```
 ///
 /// Node names the two directions the other way round: its `buffer.toString('hex')` is `Hex.encode`, and its
-/// `Buffer.from(text, 'hex')` is `Hex.decode`. To decode text that arrives in pieces, use a [`Decoder`].
+/// `Buffer.from(text, 'hex')` is `Hex.decode`. For bytes that arrive in pieces, a [`Decoder`] does what `encode` does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 #[non_exhaustive]
 pub enum Encoding {
@@ -260,8 +260,8 @@ impl Decoder {
         self.encoding
     }
 
-    /// Returns the text that is complete with these bytes. The bytes of an incomplete character are kept for the next
-    /// call.
+    /// Adds these bytes, and returns the text that is now complete. The bytes of an incomplete character are kept for
+    /// the next call.
     ///
     /// Valid UTF-8 that needs no bytes from an earlier call is borrowed, not copied.
     #[doc(alias = "write")]
@@ -277,9 +277,9 @@ impl Decoder {
         self.encoding.encode(joined).into()
     }
 
-    /// Returns the text of the remaining bytes, after the last piece. An incomplete character becomes U+FFFD, and
-    /// incomplete base64 becomes its last digits. The text is empty if no bytes remain. Afterwards the decoder can be
-    /// used again like a new one.
+    /// Returns the text of the remaining bytes, after the last piece. An incomplete character becomes U+FFFD. In
+    /// base64, the one or two remaining bytes become the last digits. The text is empty if no bytes remain. Afterwards
+    /// the decoder can be used again like a new one.
     #[doc(alias = "end")]
     pub fn finish(&mut self) -> String {
         self.encoding.encode(std::mem::take(&mut self.held))

@@ -47,8 +47,8 @@ use crate::error::{Error, Result};
 /// # Ok::<(), std::io::Error>(())
 /// ```
 ///
-/// A text is never taken as a path. A text that has none of the forms above, or an empty list, makes the call fail with
-/// an error that quotes it. An endpoint with a single address allocates no memory.
+/// A text is never taken as a path. An empty list makes the call fail, and so does a text that has none of the forms
+/// above. In that case the error quotes the text. An endpoint with a single address allocates no memory.
 #[derive(Clone)]
 #[doc(alias = "ToSocketAddrs")]
 pub struct Endpoint(pub(crate) Target);
