@@ -49,9 +49,9 @@ impl Server {
 /// | `error` | the thread of the handler that failed, or the thread that failed to accept |
 /// | `close` | the thread that called `run` |
 ///
-/// Callbacks for clients that were not admitted use at most sixteen threads, besides one thread for each connection
-/// that the limit allows. When all sixteen are busy, slow callbacks delay accepting.
-/// [`Report::AcceptHeldUp`](crate::Report::AcceptHeldUp) reports the delay, and
+/// To accept and serve clients, the server has at most one thread for each connection that the limit allows, and
+/// sixteen more. Callbacks for clients that were not admitted run on these threads too. When all are busy, slow
+/// callbacks delay accepting. [`Report::AcceptHeldUp`](crate::Report::AcceptHeldUp) reports the delay, and
 /// [`Stats::in_hooks`](super::Stats::in_hooks) counts these threads. No lock is held while a callback runs, so it may
 /// call any method of the server, including [`wait`](Server::wait) and [`shutdown`](Server::shutdown).
 #[must_use = "no client is accepted until run() or spawn()"]
@@ -122,7 +122,7 @@ impl ServerCallbacks<'static> {
     /// Calls [`run`](Self::run) on a new thread. [`Running::join`] returns its result.
     ///
     /// # Errors
-    /// - `ERR_SERVER_ALREADY_LISTEN` if the server is being served already.
+    /// - `ERR_SERVER_ALREADY_LISTEN` if `serve` or a similar call already takes the server's clients.
     /// - The system's error if the thread cannot be started.
     pub fn spawn(self) -> io::Result<Running> {
         let server = self.server.clone();

@@ -59,7 +59,7 @@ impl Server {
     /// ```
     ///
     /// # Errors
-    /// - `ERR_SERVER_ALREADY_LISTEN` if the server is being served already.
+    /// - `ERR_SERVER_ALREADY_LISTEN` if `serve` or a similar call already takes the server's clients.
     /// - `ERR_OUT_OF_RANGE` if `n` is above 1,048,576, because the channel's memory is allocated at once.
     /// - The system's error if the thread cannot be started.
     #[doc(alias = "asyncIterator")]
@@ -145,7 +145,7 @@ impl Server {
     /// ```
     ///
     /// # Errors
-    /// - `ERR_SERVER_ALREADY_LISTEN` if the server is being served already.
+    /// - `ERR_SERVER_ALREADY_LISTEN` if `serve` or a similar call already takes the server's clients.
     /// - `ERR_OUT_OF_RANGE` if `n` is above 1,048,576, because the channel's memory is allocated at once.
     /// - The system's error if the thread cannot be started.
     #[inline]

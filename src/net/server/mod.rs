@@ -137,7 +137,7 @@ impl Server {
     /// | anything else, such as `EMFILE`, `ENFILE`, `ENOMEM`, `EPERM` | reports it once, retries after 5 ms to 1 s |
     ///
     /// # Errors
-    /// - `ERR_SERVER_ALREADY_LISTEN` if the server is being served already.
+    /// - `ERR_SERVER_ALREADY_LISTEN` if `serve` or a similar call already takes the server's clients.
     /// - `accept` with `EINVAL`, `EBADF` or `ENOTSOCK` if the listening socket no longer works, for instance because
     ///   the process that passed it has shut it down. The server is closed then.
     ///
@@ -150,7 +150,7 @@ impl Server {
     /// Runs [`serve`](Server::serve) on a new thread. [`Running::join`] returns its result.
     ///
     /// # Errors
-    /// - `ERR_SERVER_ALREADY_LISTEN` if the server is being served already.
+    /// - `ERR_SERVER_ALREADY_LISTEN` if `serve` or a similar call already takes the server's clients.
     /// - The system's error if the thread cannot be started.
     pub fn spawn(&self, handler: impl Fn(&Socket) -> io::Result<()> + Send + Sync + 'static) -> io::Result<Running> {
         self.claim()?;
@@ -200,7 +200,7 @@ impl Server {
     /// `while let Some(socket) = server.accept()?` is a correct server.
     ///
     /// # Errors
-    /// - `ERR_SERVER_ALREADY_LISTEN` while the server is being served, because its clients go to the handler.
+    /// - `ERR_SERVER_ALREADY_LISTEN` while `serve` or a similar call takes the server's clients.
     /// - `accept` with `EINVAL`, `EBADF` or `ENOTSOCK` if the listening socket no longer works. The server is closed
     ///   then.
     pub fn accept(&self) -> io::Result<Option<Socket>> {
@@ -362,8 +362,8 @@ impl Server {
     }
 
     /// Calls `f` with the borrowed descriptor of the listener, and returns what `f` returns. Use it for settings that
-    /// landline has no call for. The descriptor implements `AsFd`, on Windows `AsSocket`, which system call crates
-    /// accept. No lock is held.
+    /// landline has no call for. The descriptor implements `AsFd`, on Windows `AsSocket`. Crates for system calls take
+    /// these. No lock is held.
     ///
     /// The descriptor stays valid while `f` runs. If another thread, or `f` itself, calls [`close`](Self::close), the
     /// listener is shut down at once, and the descriptor is closed when `f` returns. On Linux the shutdown frees the

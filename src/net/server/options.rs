@@ -134,8 +134,8 @@ impl ServerOptions {
     /// server is closing.
     ///
     /// No lock is held. The filter may block, and may call any method of the server:
-    /// - Other threads accept while the filter runs. [`serve`](crate::net::Server::serve) has at most one thread for
-    ///   each connection that the limit allows, and sixteen more. Handlers, filters and the other
+    /// - Other threads accept while the filter runs. [`serve`](crate::net::Server::serve) accepts and serves with at
+    ///   most one thread for each connection that the limit allows, and sixteen more. Handlers, filters and the other
     ///   [callbacks](crate::net::ServerCallbacks) share these threads.
     /// - [`accept`](crate::net::Server::accept), [`accept_timeout`](crate::net::Server::accept_timeout),
     ///   [`try_accept`](crate::net::Server::try_accept) and the one thread of
