@@ -80,8 +80,8 @@ impl Socket {
 /// bytes pass, at most until the shutdown's `grace` has passed.
 ///
 /// # Errors
-/// - The first error of either direction. Both connections are closed with RST, so that neither peer takes truncated
-///   data for all of it. The error is [reported](crate::Report::Failed) for each connection. A Unix socket has no RST,
+/// - The first error of either direction. Both connections are closed with RST, so that neither peer mistakes truncated
+///   data for the whole. The error is [reported](crate::Report::Failed) for each connection. A Unix socket has no RST,
 ///   so its peer reads the end of the stream.
 /// - An error of kind `ConnectionAborted` after a timeout of a connection, or after a shutdown of a server. Both
 ///   connections are closed with RST here too. A timeout is reported, and a shutdown is not. A relay cannot be
@@ -106,10 +106,10 @@ impl Socket {
     /// after each piece. `reader` is used on a new thread.
     ///
     /// The relay cannot wake `reader` or `writer` while they block. So give them a timeout of, say, 100 ms, unless they
-    /// end by themselves. An error of kind `TimedOut` or `WouldBlock` counts as such a timeout. The exception is
-    /// `ETIMEDOUT`, with which a Unix system gives up on a peer. After each timeout the relay checks whether the
-    /// connection is still open. So when the connection fails or is [destroyed](Self::destroy), the relay ends as soon
-    /// as the blocked call returns, at the latest after the timeout.
+    /// end by themselves. An error of kind `TimedOut` or `WouldBlock` counts as such a timeout. The error `ETIMEDOUT`,
+    /// which a Unix system returns when it has given up on a peer, does not count as one. After each timeout the relay
+    /// checks whether the connection is still open. So when the connection fails or is [destroyed](Self::destroy), the
+    /// relay ends as soon as the blocked call returns, at the latest after the timeout.
     ///
     /// A pipe to a program has no timeout, but a `UnixStream::pair` has one, as docs/recipes.md shows. A serial port
     /// never ends. So after the peer has ended its direction, a whole timeout without a byte counts as the end of

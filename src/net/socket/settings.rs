@@ -254,8 +254,8 @@ impl Socket {
     }
 
     /// Calls `f` with the borrowed descriptor of the connection, and returns what `f` returns. Use it for settings that
-    /// landline has no call for. The descriptor implements `AsFd`, on Windows `AsSocket`, which system call crates
-    /// accept. No lock is held, and other threads can use the socket while `f` runs.
+    /// landline has no call for. The descriptor implements `AsFd`, on Windows `AsSocket`. Crates for system calls take
+    /// these. No lock is held, and other threads can use the socket while `f` runs.
     ///
     /// The descriptor stays valid while `f` runs. If another thread, or `f` itself, calls [`destroy`](Self::destroy),
     /// the connection is shut down at once, and the descriptor is closed when `f` returns.

@@ -115,8 +115,8 @@ impl Outbox {
     /// # Errors
     /// [`SendError::into_message`] returns the message.
     /// - `BrokenPipe`, `ConnectionReset` or `NotConnected` if nothing can be written any more.
-    /// - `TimedOut` as in [`Socket::write_all`]. The timeouts and the deadline that were set when the call began apply.
-    ///   After a timeout, try again.
+    /// - `TimedOut` as in [`Socket::write_all`]. The call uses the timeouts and the deadline as they were when it
+    ///   began. After a timeout, try again.
     /// - `WouldBlock` if the writer thread cannot be started.
     pub fn send(&self, message: impl Into<Message>) -> Result<(), SendError> {
         let message = message.into();
@@ -130,8 +130,8 @@ impl Outbox {
     /// blocking write of another thread, unless something is queued after that write.
     ///
     /// # Errors
-    /// - `TimedOut` as in [`Socket::write_all`]. The timeouts and the deadline that were set when the call began apply.
-    ///   The messages stay queued.
+    /// - `TimedOut` as in [`Socket::write_all`]. The call uses the timeouts and the deadline as they were when it
+    ///   began. The messages stay queued.
     /// - The system's error, such as `ConnectionReset`, or else `NotConnected`: the connection was closed before
     ///   everything was written.
     #[doc(alias = "drain")]
@@ -165,8 +165,9 @@ impl Outbox {
         self.connection.queue().push_end(end_now, || start_writer(&self.connection))
     }
 
-    /// How many bytes are queued and not written yet, as counted against the [limit](Self::limit). Each message counts
-    /// as at least 64 bytes, about the memory that it takes up besides its bytes. 0 means that nothing is queued.
+    /// How many bytes are queued and not written yet, as counted against the [limit](Self::limit). A message shorter
+    /// than 64 bytes counts as 64, because each message takes up about that much memory besides its bytes. 0 means that
+    /// nothing is queued.
     #[doc(alias = "writableLength")]
     #[doc(alias = "bufferSize")]
     pub fn pending(&self) -> usize {
