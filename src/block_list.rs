@@ -39,8 +39,8 @@ impl BlockList {
     /// - IPv4: private (RFC 1918), loopback and link-local
     /// - IPv6: loopback, link-local and unique local (RFC 4193)
     ///
-    /// If a client must not reach hosts inside its own network, block these ranges and others. These ranges do not
-    /// cover every address that the internet does not route. They leave out:
+    /// If a client must not reach hosts inside its own network, block these ranges and others. There are more addresses
+    /// that the internet does not route. These ranges leave out:
     ///
     /// - `0.0.0.0/8` and `::`. On many systems these addresses reach this machine.
     /// - `100.64.0.0/10`, the shared address space (RFC 6598) of carriers and clouds.

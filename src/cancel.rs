@@ -15,8 +15,8 @@ use crate::sync::poison::{lock, wait};
 /// [`dgram::SocketOptions::cancel`](crate::dgram::SocketOptions::cancel). A call to [`cancel`](Cancel::cancel) closes
 /// all of them. This cannot be undone. A socket that is made later with the same `Cancel` is closed at once.
 ///
-/// A `Cancel` keeps no server or socket open and holds no memory of theirs. The `Cancel` forgets a server or socket as
-/// soon as that is closed or its last handle is dropped. Dropping all clones of a `Cancel` cancels nothing.
+/// A `Cancel` does not keep a server or socket open, nor its memory allocated. The `Cancel` forgets a server or socket
+/// as soon as that is closed or its last handle is dropped. Dropping all clones of a `Cancel` cancels nothing.
 ///
 /// ```
 /// use landline::Cancel;
@@ -75,8 +75,8 @@ impl Cancel {
     ///
     /// `cancel` acts on one object after the other, and blocks until each has reacted:
     ///
-    /// - A connect or a connection takes well below a millisecond on Linux. If the system cannot wake a connect(2),
-    ///   that connect still returns.
+    /// - A connect or a connection takes well below a millisecond on Linux. If the system cannot interrupt connect(2),
+    ///   landline's `connect` returns all the same, and the attempt continues on its own thread.
     /// - A server or a datagram socket takes as long as its `close` does. On Linux that is usually well below a
     ///   millisecond. For an adopted socket that cannot be woken, it is up to 2 s. The time that the `report` hook
     ///   takes comes on top.

@@ -27,7 +27,8 @@ impl Socket {
     ///
     /// A socket that reaches both families differs:
     /// - A bare port means `127.0.0.1`, where most programs listen. For a name, IPv4 addresses are preferred. With
-    ///   [`udp6`](super::SocketOptions::udp6), IPv6 is preferred for both if this machine can reach it.
+    ///   [`udp6`](super::SocketOptions::udp6), an IPv6 address is preferred in both cases if this machine can send to
+    ///   it.
     /// - The wildcard `::` means `::1` if this machine has that address.
     /// - Of a list, the first address that this machine has a route to is used.
     ///
