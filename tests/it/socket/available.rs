@@ -72,10 +72,10 @@ fn it_leaves_other_threads_alone() {
 #[test]
 fn a_reset_is_no_clean_end_for_any_thread() {
     const ROUNDS: usize = 100;
-    within("every round ends", || {
-        each_ip(|at| {
-            for _ in 0..ROUNDS {
-                let (_server, client, accepted) = pair(at);
+    each_ip(|at| {
+        for _ in 0..ROUNDS {
+            let (_server, client, accepted) = pair(at);
+            within("the round ends", move || {
                 let (reader, poller) = (accepted.clone(), accepted.clone());
                 let reading = thread::spawn(move || reader.read(&mut [0; 10]).map(drop));
                 let polling = thread::spawn(move || {
@@ -91,8 +91,8 @@ fn a_reset_is_no_clean_end_for_any_thread() {
                 for end in ends.into_iter().chain([accepted.read(&mut [0; 10]).map(drop)]) {
                     assert_eq!(end.expect_err("a reset is no end").kind(), ErrorKind::ConnectionReset, "each is told");
                 }
-            }
-        });
+            });
+        }
     });
 }
 
