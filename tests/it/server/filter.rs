@@ -8,7 +8,9 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use landline::net::{Server, ServerEvent, ServerOptions, Socket, WhenFull};
+#[cfg(feature = "channel")]
+use landline::net::ServerEvent;
+use landline::net::{Server, ServerOptions, Socket, WhenFull};
 use landline::{Address, BlockList, RefusedBy, Report};
 
 use crate::support::clients::{client, is_turned_away, stop};
@@ -140,6 +142,7 @@ fn a_client_that_the_filter_refuses_only_sees_the_end() {
 }
 
 /// Ensures that no event of a channel is about a client which the filter refuses.
+#[cfg(feature = "channel")]
 #[test]
 fn a_channel_has_no_event_of_a_client_that_the_filter_refuses() {
     each_ip(|place| {
@@ -177,8 +180,9 @@ fn the_filter_comes_after_the_block_list_and_before_the_limits() {
 /// A way to serve, on so many threads, until the server is closed.
 type Way = (&'static str, usize, fn(&Server) -> io::Result<()>);
 
-const WAYS: [Way; 5] = [
+const WAYS: &[Way] = &[
     ("serve", 1, |server| server.serve(hello)),
+    #[cfg(feature = "channel")]
     ("events", 1, |server| {
         for event in &server.events(8)? {
             if let ServerEvent::Connection(socket) = event {
@@ -232,7 +236,7 @@ fn join(serving: Vec<JoinHandle<io::Result<()>>>) {
 /// a slot.
 #[test]
 fn a_client_in_the_filter_holds_no_slot_and_no_other_thread_up() {
-    for way in WAYS {
+    for &way in WAYS {
         for when_full in [WhenFull::Refuse, WhenFull::Wait] {
             each_ip(|place| {
                 let what = format!("{} with {when_full:?}, {place}", way.0);
@@ -295,7 +299,7 @@ fn a_client_of_an_adopted_listener_or_a_load_balancer_is_served_though_the_serve
 /// the next, and is asked about once.
 #[test]
 fn a_client_that_finds_no_slot_after_the_filter_waits_for_one() {
-    for way in WAYS {
+    for &way in WAYS {
         each_ip(|place| {
             let what = format!("{}, {place}", way.0);
             let (slow_filter, slow) = slow();
@@ -377,7 +381,7 @@ fn behind() -> ServerOptions {
 /// call while it runs.
 #[test]
 fn behind_a_load_balancer_the_filter_sees_the_clients_own_address() {
-    for way in WAYS {
+    for &way in WAYS {
         each_ip(|place| {
             let what = format!("{}, {place}", way.0);
             let (tell, calls) = mpsc::channel();
@@ -452,7 +456,7 @@ fn behind_a_load_balancer_a_client_is_refused_by_its_own_address() {
 fn a_panic_in_the_filter_refuses_the_client_and_leaves_nothing() {
     in_child(this_test!(), &[], || {
         let before = (threads(), descriptors());
-        for way in WAYS {
+        for &way in WAYS {
             for options in [ServerOptions::new(), ServerOptions::new().when_full(WhenFull::Wait), behind()] {
                 each_ip(|place| {
                     let is_behind = format!("{options:?}").contains("trusted: Some");

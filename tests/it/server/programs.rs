@@ -5,9 +5,12 @@ use std::net::TcpListener;
 use std::sync::{Mutex, mpsc};
 use std::time::{Duration, Instant};
 
+#[cfg(feature = "channel")]
+use landline::Events;
+#[cfg(feature = "channel")]
 use landline::channel::{Receiver, bounded, select};
 use landline::net::{Server, ServerOptions, ShutdownOnDrop, ShutdownReport, Socket, SocketEvent, SocketOptions, relay};
-use landline::{Address, Cancel, Endpoint, Error, Events, Limit, Running, dgram};
+use landline::{Address, Cancel, Endpoint, Error, Limit, Running, dgram};
 
 use crate::support::clients::{ask, client, echo, is_turned_away, leave};
 use crate::support::fixtures::pair;
@@ -320,6 +323,7 @@ fn a_proxy_gives_up_an_idle_pair_and_no_download() {
 }
 
 /// The next event of a connection, or `None` if `called_off` says something before.
+#[cfg(feature = "channel")]
 fn next_unless(called_off: &Receiver<()>, events: &Events<SocketEvent>) -> Option<SocketEvent> {
     select! {
         recv(events.receiver()) -> event => event.ok(),
@@ -329,6 +333,7 @@ fn next_unless(called_off: &Receiver<()>, events: &Events<SocketEvent>) -> Optio
 
 /// Ensures that a thread which waits for a connection's next bytes can be woken, and that the connection goes on and has lost
 /// nothing.
+#[cfg(feature = "channel")]
 #[test]
 fn a_wait_for_bytes_is_called_off_and_the_connection_goes_on() {
     within("the waits end", || {

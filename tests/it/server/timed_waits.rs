@@ -1,11 +1,10 @@
 //! Waiting for a server, or for the thread that serves it, for a time at most.
 
 use std::io;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, mpsc};
 use std::time::{Duration, Instant};
 
 use landline::Report;
-use landline::channel::bounded;
 use landline::net::{Server, ServerOptions, Socket};
 
 use crate::support::clients::{ask, client, echo, leave};
@@ -53,11 +52,12 @@ fn timed_waits_end_with_the_server_or_the_time() {
 #[test]
 fn a_timed_wait_does_not_end_before_the_report_of_the_end() {
     each_ip(|place| {
-        let ((tells, told), (ends, ended)) = (bounded(0), bounded::<()>(0));
+        let ((tells, told), (ends, ended)) = (mpsc::sync_channel(0), mpsc::sync_channel::<()>(0));
+        let ended = Mutex::new(ended);
         let hook = move |report: &Report| {
             if matches!(report, Report::Closed { .. }) {
                 tells.send(()).expect("the test waits for it");
-                ended.recv().expect("the test ends it");
+                ended.lock().expect("no panic").recv().expect("the test ends it");
             }
         };
         let server = ServerOptions::new().report(hook).listen(place).expect("the server listens");
