@@ -7,7 +7,7 @@ use crate::numbered::Numbered;
 use crate::sync::deadline::Deadline;
 use crate::sync::poison::{lock, wait};
 
-/// Aborts connects and closes servers and sockets, from any thread.
+/// Closes servers and sockets, and aborts attempts to connect, from any thread.
 ///
 /// Pass a clone to the options of any number of servers and sockets, and keep one clone. The options are
 /// [`net::SocketOptions::cancel`](crate::net::SocketOptions::cancel),
@@ -75,8 +75,8 @@ impl Cancel {
     ///
     /// `cancel` acts on one object after the other, and blocks until each has reacted:
     ///
-    /// - A connect or a connection takes well below a millisecond on Linux. If the system cannot interrupt connect(2),
-    ///   landline's `connect` returns all the same, and the attempt continues on its own thread.
+    /// - On Linux, a connect or a connection reacts in well below a millisecond. If the system cannot interrupt
+    ///   connect(2), landline's `connect` returns all the same, and the attempt continues on its own thread.
     /// - A server or a datagram socket takes as long as its `close` does. On Linux that is usually well below a
     ///   millisecond. For an adopted socket that cannot be woken, it is up to 2 s. The time that the `report` hook
     ///   takes comes on top.

@@ -17,8 +17,9 @@ use crate::error::Error;
 /// # Ok::<(), landline::Error>(())
 /// ```
 ///
-/// Node names the two directions the other way round: its `buffer.toString('hex')` is `Hex.encode`, and its
-/// `Buffer.from(text, 'hex')` is `Hex.decode`. For bytes that arrive in pieces, a [`Decoder`] does what `encode` does.
+/// Node uses the two words the other way round. It calls `buffer.toString('hex')` decoding, which is `Hex.encode` here.
+/// It calls `Buffer.from(text, 'hex')` encoding, which is `Hex.decode` here. For bytes that arrive in pieces,
+/// a [`Decoder`] does what `encode` does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 #[non_exhaustive]
 pub enum Encoding {

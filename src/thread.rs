@@ -149,8 +149,8 @@ impl Running {
 
     /// Waits for the thread to end like [`join`](Running::join), but at most `time`. Returns `true` if the thread has
     /// ended without an error. Returns `false` if the thread is still running. In that case `join_timeout` may be
-    /// called again. An error of the thread is returned once. If handlers left values in a `thread_local!` of this
-    /// thread, the call also waits for their destructors, even beyond `time`.
+    /// called again. An error of the thread is returned once. If handlers left values in a `thread_local!` on the
+    /// thread that has ended, the call also waits for their destructors, even beyond `time`.
     ///
     /// ```
     /// use landline::net::{Server, Socket};

@@ -60,7 +60,7 @@ impl SocketOptions {
     ///
     /// - A bare port is bound for both families.
     /// - A name with an IPv4 address is bound for IPv4.
-    /// - A socket that is taken over keeps its family.
+    /// - A socket that is passed to [`own`](Self::own) or [`adopt`](Self::adopt) keeps its family.
     pub fn new() -> SocketOptions {
         SocketOptions {
             family: None,
@@ -183,8 +183,8 @@ impl SocketOptions {
         self
     }
 
-    /// Sets the stack size in bytes of the thread that [`Socket::events`](crate::dgram::Socket::events) starts. The
-    /// size is at least 64 KiB. Default: std's, 2 MiB.
+    /// Sets the stack size in bytes of the thread that [`Socket::events`](crate::dgram::Socket::events) starts. A
+    /// size below 64 KiB makes [`bind`](Self::bind) fail with `ERR_OUT_OF_RANGE`. Default: std's, 2 MiB.
     pub fn stack_size(mut self, bytes: impl Into<Option<usize>>) -> SocketOptions {
         self.threads.stack_size = bytes.into();
         self
@@ -222,7 +222,7 @@ impl SocketOptions {
         self
     }
 
-    /// Calls `hook` for errors of receiving, when the socket begins to close, and when it is closed. Each [`Report`]
+    /// Calls `hook` when the socket begins to close, when it is closed, and for errors of receiving. Each [`Report`]
     /// prints as one line of a log. Default: none.
     pub fn report(mut self, hook: impl Fn(&Report) + Send + Sync + 'static) -> SocketOptions {
         self.reporter = Reporter::new(hook);

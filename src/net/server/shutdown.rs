@@ -37,9 +37,10 @@ impl Server {
     /// them.
     ///
     /// - Clients in the backlog are reset, unless [`answer_queued`](crate::net::ServerOptions::answer_queued) is set.
-    /// - Accepted clients whose [PROXY header](crate::net::ServerOptions::proxy_protocol) a thread is reading are still
-    ///   served. Clients that [`accept_timeout`](Server::accept_timeout) or [`try_accept`](Server::try_accept) has kept
-    ///   for the next call are refused.
+    /// - An accepted client is still served if a thread is reading its [PROXY
+    ///   header](crate::net::ServerOptions::proxy_protocol).
+    /// - If [`accept_timeout`](Server::accept_timeout) or [`try_accept`](Server::try_accept) has accepted a client
+    ///   without returning it, and keeps it for the next call, that client is refused.
     ///
     /// `close` may be called on any thread, in a handler and in a callback, but not in a signal handler. It blocks
     /// until every accepting thread has stopped and, if `answer_queued` is set, until the clients in the backlog are
@@ -144,8 +145,8 @@ impl Server {
     /// - A read first returns the bytes that have arrived, and then the error. A handler counts as finished if it
     ///   returns this error, or an error whose source is this error.
     /// - A handler that is writing or computing continues until it reads.
-    /// - A client whose request has not arrived gets no answer. If no request may be lost, as when another process
-    ///   takes over the listener, call [`close`](Self::close) and wait for the connections.
+    /// - A client whose request has not arrived gets no answer. To lose no request, for instance when another
+    ///   process takes over the listener, call [`close`](Self::close) and wait for the connections.
     /// - A connection in [`pipe`](crate::net::Socket::pipe) or [`relay`](crate::net::relay) continues while bytes pass.
     ///   It is checked every 50 ms, and interrupted if no byte has passed in either direction since the last check.
     /// - A [channel](Server::events) delivers [`ShuttingDown`](crate::net::SocketEvent::ShuttingDown) after all data
@@ -233,7 +234,7 @@ impl Server {
     /// - on the thread that receives the server's [`events`](Server::events), which keeps receiving until the channel
     ///   is disconnected,
     /// - in a handler that keeps reading, so that its connection ends with the others,
-    /// - to shut several servers down within the same time.
+    /// - to shut several servers down at the same time, not one after the other.
     ///
     /// ```
     /// use landline::net::Server;
@@ -276,8 +277,8 @@ impl Server {
     }
 
     /// Returns the result of [`begin_shutdown`](Server::begin_shutdown), or `None` until that shutdown is done. The
-    /// result is ready before the channel of the server's [`events`](Server::events) is disconnected, and before a
-    /// [`wait`](Server::wait) or [`serve`](Server::serve) outside a handler returns.
+    /// result is ready before the channel of the server's [`events`](Server::events) is disconnected. It is also ready
+    /// before [`wait`](Server::wait) or [`serve`](Server::serve) returns, unless that call was made in a handler.
     pub fn report(&self) -> Option<ShutdownReport> {
         let shutdowns = lock(&self.inner.shutdowns);
         shutdowns.report.filter(|_| shutdowns.under_way == 0)

@@ -220,7 +220,7 @@ impl Buffered {
         Ok(self.socket.clone())
     }
 
-    /// Flushes, then ends our direction: [`Socket::end`].
+    /// Flushes, then ends writing with [`Socket::end`]: the peer reads the end of the stream. Reading is not affected.
     ///
     /// # Errors
     /// Those of `flush` and `end`.
