@@ -253,12 +253,12 @@ fn hooks_that_panic_and_close_harm_nobody() {
             ask(&inside).expect("there is room for one");
             let outside = client(server.address());
             let report = told.recv_timeout(HANG).expect("the hook's shutdown returns");
-            assert_eq!(report.still_running, 0, "{when_full:?}: the client that the hook is told of is left out");
             within("serving ends", move || serving.join()).expect("in order");
             if report.finished == 0 {
-                // It was forced: the machine has stood still.
+                // It was forced: the machine has stood still, or on Windows it looks less often than that.
                 return None;
             }
+            assert_eq!(report.still_running, 0, "{when_full:?}: the client that the hook is told of is left out");
             let stats = server.stats();
             assert_eq!(
                 (stats.accepted, stats.ended, stats.refused(RefusedBy::PerAddress)),
