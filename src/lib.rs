@@ -207,7 +207,7 @@ mod lessons {
 }
 
 /// Compiles and runs the recipes' code, that of foreign crates excepted.
-#[cfg(doctest)]
+#[cfg(all(doctest, feature = "channel"))]
 #[doc = include_str!("../docs/recipes.md")]
 struct Recipes;
 
