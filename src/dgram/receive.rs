@@ -92,8 +92,8 @@ impl Socket {
     /// Waits for a datagram like [`recv`](Socket::recv), but at most `timeout`.
     ///
     /// Different threads may use different timeouts at once. A timeout that differs from the last one costs one system
-    /// call. For an [adopted](super::SocketOptions::adopt) socket, each timeout costs two. Whether the timeout runs
-    /// while the machine is suspended depends on the system.
+    /// call. On an [adopted](super::SocketOptions::adopt) socket every call costs two, even with the same timeout as
+    /// before. Whether the timeout runs while the machine is suspended depends on the system.
     ///
     /// # Errors
     /// - `TimedOut` if nothing arrived in time. Nothing is lost. While the call drops datagrams from senders on the

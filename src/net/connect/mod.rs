@@ -189,9 +189,9 @@ impl SocketOptions {
     /// of the same family is used. `::` and `0.0.0.0` mean any address, of both families. Default: the system's choice.
     ///
     /// Without [`local_port`](Self::local_port), bind(2) chooses a local port that no other connection of this machine
-    /// uses. So the ports run out after about 28,000 connections. On Linux, connections to different peers can share a
-    /// port, so `connect` then tries ports until one works, with three or more system calls for each. On other systems
-    /// it fails with `EADDRINUSE`.
+    /// uses. So the ports run out after about 28,000 connections. While none is left, `connect` on Linux tries the
+    /// ports that other connections use, until one works, because connections to different peers can share a port. Each
+    /// port that it tries takes three or more system calls. On other systems, `connect` fails with `EADDRINUSE`.
     #[doc(alias = "BoundSocket")]
     pub fn local_address(self, ip: impl ToString) -> SocketOptions {
         SocketOptions { local_address: Some(ip.to_string()), ..self }

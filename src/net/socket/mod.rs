@@ -209,8 +209,9 @@ impl Socket {
 /// - a [deadline](Self::set_deadline), which ends any write.
 ///
 /// # Errors
-/// - `BrokenPipe` or `ConnectionReset` if the peer is gone, with Node's text `write EPIPE`. The kernel often still
-///   accepts the first write after the peer has gone, and only the second write fails.
+/// - `BrokenPipe` or `ConnectionReset` if the peer is gone. Their texts are Node's, `write EPIPE` and
+///   `write ECONNRESET`. The kernel often still accepts the first write after the peer has gone, and only the second
+///   write fails.
 /// - `BrokenPipe`, with the text `write after end`, after [`end`](Self::end). If the peer has ended its direction too
 ///   and [`allow_half_open`](crate::net::SocketOptions::allow_half_open) is off, the text is
 ///   `This socket has been ended by the other party`.

@@ -64,9 +64,9 @@ impl Socket {
     /// nothing. Default: the system's.
     ///
     /// [Keep-alive](KeepAlive) detects a dead peer of an idle connection, but it sends no probes while our data is
-    /// unacknowledged. The user timeout covers that case. If both are set, Linux also gives up on an idle connection
-    /// after the user timeout, as soon as a probe is unanswered, whatever the number of probes. So set the user timeout
-    /// to the delay plus all intervals of the keep-alive.
+    /// unacknowledged. The user timeout covers that case. If both are set, Linux ignores the keep-alive's count: it
+    /// gives up on an idle connection once the peer has been silent for the user timeout and at least one probe is
+    /// unanswered. So set the user timeout to the delay plus all intervals of the keep-alive.
     ///
     /// The user timeout also ends the connection to a live peer that reads nothing for that long.
     ///
@@ -222,7 +222,8 @@ impl Socket {
     /// - on Linux, if the time is long, by up to an eighth of the time,
     /// - if the kernel takes only a part of a write, by an eighth of the time, plus another eighth each time the kernel
     ///   takes a further part,
-    /// - by up to 1.6 s after a `Timeout`, if only writes of other threads have moved bytes since.
+    /// - by up to 1.6 s, for a `Timeout` that follows another, if only writes of other threads have moved bytes between
+    ///   the two.
     #[doc(alias = "setTimeout")]
     pub fn set_timeout(&self, time: impl Into<Option<Duration>>) {
         self.connection.set_timer(Timer::Idle, time.into());
@@ -254,8 +255,8 @@ impl Socket {
     }
 
     /// Calls `f` with the borrowed descriptor of the connection, and returns what `f` returns. Use it for settings that
-    /// landline has no call for. The descriptor implements `AsFd`, on Windows `AsSocket`. Crates for system calls take
-    /// these. No lock is held, and other threads can use the socket while `f` runs.
+    /// landline has no call for. The descriptor implements `AsFd`, on Windows `AsSocket`, so crates for system calls
+    /// accept it. No lock is held, and other threads can use the socket while `f` runs.
     ///
     /// The descriptor stays valid while `f` runs. If another thread, or `f` itself, calls [`destroy`](Self::destroy),
     /// the connection is shut down at once, and the descriptor is closed when `f` returns.

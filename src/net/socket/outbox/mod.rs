@@ -127,7 +127,7 @@ impl Outbox {
     }
 
     /// Blocks until nothing is queued, and until an [`end`](Self::end) that was queued is done. Does not wait for a
-    /// blocking write of another thread, unless something is queued after that write.
+    /// blocking write of another thread, unless queued messages must wait for that write.
     ///
     /// # Errors
     /// - `TimedOut` as in [`Socket::write_all`]. The call uses the timeouts and the deadline as they were when it
@@ -175,9 +175,9 @@ impl Outbox {
     }
 
     /// Discards the queued messages that no thread has begun to write, for instance the last frame of a game when there
-    /// is a new one. A thread begins either one message, or several small messages of at most 16 KiB together. If one
-    /// of several messages from [`try_send_all`](Self::try_send_all) has begun, the others of that call are not
-    /// discarded.
+    /// is a new one. A thread takes one message at a time from the queue, or several small ones of at most 16 KiB
+    /// together, and every message that it has taken counts as begun. If one of several messages from
+    /// [`try_send_all`](Self::try_send_all) has begun, the others of that call are not discarded.
     pub fn clear(&self) {
         self.connection.queue().clear();
     }
