@@ -317,7 +317,7 @@ impl Until {
         let needed = self.at.saturating_sub(now).div_ceil(1_000_000).clamp(1, i32::MAX as u64);
         match self.is_exact {
             true => needed,
-            false if told <= needed && needed / 4 <= told => told,
+            false if told <= needed && (needed / 4).max(1) <= told => told,
             false => 1 << needed.ilog2(),
         }
     }
@@ -387,6 +387,10 @@ mod tests {
             told = millis;
         }
         assert!(changes <= 12, "a thousand calls up to a deadline set {changes} timeouts");
+        for left in 1..10 {
+            let millis = Until { at: left * MS, is_exact: false }.millis(0, 0);
+            assert!((1..=left).contains(&millis), "{millis} ms of {left}: no timeout is longer than any");
+        }
         assert_eq!(Until { at: NEVER, is_exact: true }.millis(0, told), 0, "it is removed when it is not needed");
     }
 

@@ -434,6 +434,20 @@ fn a_past_deadline_fails_at_once() {
     accepted.write_all("y").expect("and it is open");
 }
 
+/// Ensures that a deadline a few milliseconds away ends the first call of a connection, whose kernel has no timeout yet.
+#[test]
+fn a_deadline_a_few_milliseconds_away_ends_the_first_call() {
+    // Parts of a millisecond too, so that each whole number of milliseconds can be what is left when the call blocks.
+    for micros in (500..6_000).step_by(500) {
+        let (_server, _client, accepted) = pair(AT);
+        let at = Instant::now() + Duration::from_micros(micros);
+        accepted.set_deadline(at);
+        let (kind, _) = timed(move || accepted.read(&mut [0]));
+        assert!(Instant::now() >= at, "a call does not end before its deadline");
+        assert_eq!(kind, ErrorKind::TimedOut, "the deadline ends a call");
+    }
+}
+
 /// Ensures that a write to a peer that never reads ends by the deadline, and that `bytes_written` is what the peer can then
 /// read.
 #[test]
