@@ -156,14 +156,15 @@ impl Socket {
     /// Delivers everything before `Close`.
     fn read_events(&self, stream: Arc<TcpStream>, ends: Ends, f: OnEvent<'_>) -> io::Result<()> {
         let mut chunks = Chunks::new(&self.connection, &stream, CHUNK).that_pause();
+        let mut told = None;
         loop {
             if self.connection.is_paused() {
-                self.hold(f, Connection::wait_while_paused)?;
+                self.hold(f, &mut told, Connection::wait_while_paused)?;
                 if self.connection.is_closed() {
                     return Ok(());
                 }
             }
-            match chunks.next() {
+            match chunks.next(&mut told) {
                 Ok(chunk) => {
                     if chunk.is_empty() {
                         break;
@@ -175,10 +176,10 @@ impl Socket {
                 }
                 Err(error) if ends == Ends::ByReceiver && Cause::ShuttingDown.is_of(&error) => {
                     if self.connection.is_paused() {
-                        self.hold(f, Connection::wait_while_paused)?;
+                        self.hold(f, &mut told, Connection::wait_while_paused)?;
                     }
                     f(self, SocketEvent::ShuttingDown)?;
-                    return self.hold(f, Connection::wait_for_our_end);
+                    return self.hold(f, &mut told, Connection::wait_for_our_end);
                 }
                 Err(error) => return Err(error),
             }
@@ -200,15 +201,15 @@ impl Socket {
         drop(chunks);
         drop(stream);
         if self.connection.is_paused() {
-            self.hold(f, Connection::wait_while_paused)?;
+            self.hold(f, &mut told, Connection::wait_while_paused)?;
         }
         if self.connection.is_closed() {
             return Ok(());
         }
         f(self, SocketEvent::End)?;
         match ends {
-            Ends::ByUs => self.hold(f, Connection::wait_for_our_end_or_shutdown),
-            Ends::ByReceiver => self.hold(f, Connection::wait_for_our_end),
+            Ends::ByUs => self.hold(f, &mut told, Connection::wait_for_our_end_or_shutdown),
+            Ends::ByReceiver => self.hold(f, &mut told, Connection::wait_for_our_end),
             // Closing an accepted connection waits until the peer has paused, so that the reply is not lost.
             Ends::WithPeer if self.connection.has(READ_ENDED) => self.connection.turn().flush(),
             Ends::WithPeer if self.connection.is_accepted => self.connection.turn().end_by_closing(),
@@ -218,10 +219,14 @@ impl Socket {
     }
 
     /// Waits by calling `wait`, and delivers `Timeout` while it waits.
-    fn hold(&self, f: OnEvent<'_>, wait: fn(&Connection, &mut Option<IdleMark>) -> io::Result<()>) -> io::Result<()> {
-        let mut told = None;
+    fn hold(
+        &self,
+        f: OnEvent<'_>,
+        told: &mut Option<IdleMark>,
+        wait: fn(&Connection, &mut Option<IdleMark>) -> io::Result<()>,
+    ) -> io::Result<()> {
         loop {
-            match wait(&self.connection, &mut told) {
+            match wait(&self.connection, told) {
                 Err(error) if Cause::Idle.is_of(&error) => f(self, SocketEvent::Timeout)?,
                 result => return result,
             }

@@ -58,7 +58,7 @@ impl Socket {
         let carrying = Carrying::begin(&self.connection, &to.connection);
         let mut chunks = Chunks::new(&self.connection, &stream, LARGEST);
         loop {
-            let chunk = chunks.next()?;
+            let chunk = chunks.next(&mut None)?;
             if chunk.is_empty() {
                 return to.end();
             }
@@ -159,7 +159,7 @@ impl Socket {
         let carrying = Carrying::begin(&self.connection, &self.connection);
         let mut chunks = Chunks::new(&self.connection, &stream, LARGEST);
         loop {
-            let mut left = chunks.next()?;
+            let mut left = chunks.next(&mut None)?;
             let is_end = left.is_empty();
             carrying.writing(|| -> io::Result<()> {
                 while !left.is_empty() {

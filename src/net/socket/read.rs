@@ -356,14 +356,13 @@ pub(crate) struct Chunks<'a> {
     pauses: bool,
     /// Whether the last piece was put back.
     is_put_back: bool,
-    told: Option<IdleMark>,
 }
 
 impl<'a> Chunks<'a> {
     /// Returns pieces of at most `most` bytes, which is [`CHUNK`] or more.
     pub(crate) fn new(connection: &'a Connection, stream: &'a TcpStream, most: usize) -> Chunks<'a> {
         let reader = BufReader::with_capacity(SMALL, stream);
-        Chunks { connection, reader, most, given: 0, back: Vec::new(), pauses: false, is_put_back: false, told: None }
+        Chunks { connection, reader, most, given: 0, back: Vec::new(), pauses: false, is_put_back: false }
     }
 
     /// Makes a pause of the connection stop the loop. If a read is in progress when the pause begins, its data is put
@@ -377,8 +376,8 @@ impl<'a> Chunks<'a> {
         self.is_put_back
     }
 
-    /// Returns the next piece. It is empty at the end of the stream.
-    pub(crate) fn next(&mut self) -> io::Result<&[u8]> {
+    /// Returns the next piece. It is empty at the end of the stream. Ignores an idle timeout that was already reported.
+    pub(crate) fn next(&mut self, told: &mut Option<IdleMark>) -> io::Result<&[u8]> {
         let capacity = self.reader.capacity();
         if self.given == capacity && capacity < self.most {
             // A full buffer means that there may be much more.
@@ -389,7 +388,7 @@ impl<'a> Chunks<'a> {
         (self.given, self.back, self.is_put_back) = (0, Vec::new(), false);
         let (stream, connection, pauses) = (*self.reader.get_ref(), self.connection, self.pauses);
         let (reader, back, is_put_back) = (&mut self.reader, &mut self.back, &mut self.is_put_back);
-        self.given = connection.receive(stream, &mut self.told, &mut |_| {
+        self.given = connection.receive(stream, told, &mut |_| {
             if connection.may_have(UNREAD) {
                 back.resize(CHUNK, 0);
                 let n = connection.give_unread(back, true);

@@ -6,7 +6,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use landline::net::{ServerOptions, Socket, SocketEvent, SocketOptions};
+use landline::net::{ReadyState, ServerOptions, Socket, SocketEvent, SocketOptions};
 
 use crate::support::Whole;
 use crate::support::fixtures::{kernel, pair, pair_with, record, watch, watch_only, words};
@@ -284,6 +284,35 @@ fn a_timeout_fires_once_per_idle_period() {
         }
         client.end().expect("it is connected");
         assert_eq!(words(tape), ["data", "timeout", "data", "timeout", "end", "close false"], "once in each silence");
+    });
+}
+
+/// Ensures that a timeout that was delivered is not delivered again because the connection is paused, resumed, or ended by
+/// its peer.
+#[test]
+fn a_pause_and_an_end_deliver_no_timeout_again() {
+    const TIMER: Duration = Duration::from_millis(20);
+    each_ip(|at| {
+        let half_open = ServerOptions::new().allow_half_open(true);
+        let (_server, client, accepted) = pair_with(at, half_open, SocketOptions::new());
+        let (tell, fired) = mpsc::channel();
+        accepted.set_timeout(TIMER);
+        let tape = watch(&accepted, move |socket, event| match event {
+            SocketEvent::Timeout => {
+                socket.pause();
+                tell.send(()).map_err(io::Error::other)
+            }
+            _ => Ok(()),
+        });
+        fired.recv_timeout(HANG).expect("silence is a timeout");
+        idle_times(5, TIMER);
+        accepted.resume();
+        idle_times(5, TIMER);
+        client.end().expect("it is connected");
+        eventually("the end is read", || accepted.ready_state() == ReadyState::WriteOnly);
+        idle_times(5, TIMER);
+        accepted.end().expect("it is connected");
+        assert_eq!(words(tape), ["timeout", "end", "close false"], "no byte has moved since the timeout");
     });
 }
 
