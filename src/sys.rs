@@ -575,13 +575,25 @@ pub(crate) fn receive(socket: &UdpSocket, adopted: bool, buffer: &mut [u8]) -> i
     {
         peek_datagram(socket)?;
         if !adopted {
-            let taken = without_blocking(&SockRef::from(socket), |_| socket.recv_from(buffer));
+            let taken = receive_now(socket, buffer);
             let is_gone = taken.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock);
             return if is_gone { Err(io::ErrorKind::Interrupted.into()) } else { taken };
         }
     }
     let _ = adopted;
     socket.recv_from(buffer)
+}
+
+/// Receives one datagram that has arrived, or returns `WouldBlock`. Except on Windows, the socket then stays
+/// non-blocking. There another thread's receive would make it blocking again between the two calls.
+#[cfg(not(any(windows, landline_windows)))]
+pub(crate) fn receive_now(socket: &UdpSocket, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+    socket.set_nonblocking(true)?;
+    socket.recv_from(buffer)
+}
+#[cfg(any(windows, landline_windows))]
+pub(crate) fn receive_now(socket: &UdpSocket, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+    without_blocking(&SockRef::from(socket), |_| socket.recv_from(buffer))
 }
 
 /// Windows reports an error if a datagram is larger than the buffer.

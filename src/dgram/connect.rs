@@ -211,18 +211,56 @@ fn bind_beside(old: &UdpSocket, new: &UdpSocket, setup: &Setup) -> Result<()> {
 fn drain(socket: &UdpSocket, carried_over: &CarriedOver) -> u64 {
     let mut thrown_away = 0;
     let mut buffer = vec![0; MAX_DATAGRAM];
-    if socket.set_nonblocking(true).is_err() {
-        return thrown_away;
-    }
     let limit = SockRef::from(socket).recv_buffer_size().unwrap_or(RECV_BUFFER);
     loop {
-        match socket.recv_from(&mut buffer) {
+        match sys::receive_now(socket, &mut buffer) {
             Ok((size, from)) => thrown_away += u64::from(!carried_over.push(&buffer[..size], from, limit)),
             // The peer has closed its socket. There may be datagrams in the queue after this error.
             Err(error) => match error.kind() {
                 io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted => {}
                 _ => return thrown_away,
             },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicBool;
+    use std::sync::atomic::Ordering::SeqCst;
+    use std::sync::mpsc;
+    use std::thread;
+    use std::time::Duration;
+
+    use super::*;
+
+    /// Ensures that datagrams are taken out of a socket without blocking while other threads receive from it. On
+    /// Windows those make it non-blocking and blocking again.
+    #[test]
+    fn draining_does_not_block_beside_receives() {
+        const ENOUGH: usize = 50_000;
+        let socket = Arc::new(UdpSocket::bind("127.0.0.1:0").expect("a port is free"));
+        let (done, is_done) = mpsc::channel();
+        let has_ended = Arc::new(AtomicBool::new(false));
+        let looking = [(); 2].map(|()| {
+            let (socket, has_ended) = (Arc::clone(&socket), Arc::clone(&has_ended));
+            thread::spawn(move || {
+                while !has_ended.load(SeqCst) {
+                    assert!(!sys::is_readable(&socket).expect("it is open"), "nothing was sent");
+                }
+            })
+        });
+        thread::spawn(move || {
+            for _ in 0..ENOUGH {
+                assert_eq!(drain(&socket, &CarriedOver::default()), 0, "nothing was sent");
+            }
+            done.send(())
+        });
+        let result = is_done.recv_timeout(Duration::from_secs(60));
+        has_ended.store(true, SeqCst);
+        result.expect("no call waits for a datagram");
+        for looking in looking {
+            looking.join().expect("it does not panic");
         }
     }
 }
