@@ -264,7 +264,7 @@ impl<T> fmt::Debug for Events<T> {
 
 impl<T> Feed<T> {
     /// Sends an event. While the channel is full, it blocks until there is room, the receiver is gone or `over` is
-    /// disconnected. Dropping the receiver disconnects `over` too.
+    /// disconnected.
     pub(crate) fn send(&self, event: T, over: Option<&Over>) -> Sent {
         (self.0)(event, over)
     }
@@ -288,6 +288,8 @@ fn send<T>(sender: &Sender<T>, room: &Room, mut event: T, over: Option<&Over>) -
     select! {
         send(sender, event) -> sent => sent.map_err(|_| Disconnected),
         recv(over) -> _ => Err(Disconnected),
+        // Dropping the receiver disconnects `over` only after the `report` hook, which may wait for this thread.
+        recv(room.gone) -> _ => Err(Disconnected),
     }
 }
 

@@ -2,14 +2,15 @@
 
 use std::io::{self, ErrorKind, Write};
 use std::net::TcpStream;
-use std::sync::mpsc;
+use std::sync::{Arc, OnceLock, mpsc};
 use std::thread;
 use std::time::Duration;
 
 use landline::net::{Server, ServerEvent, ServerOptions, Socket, SocketEvent, SocketOptions};
-use landline::{Error, Events, RefusedBy};
+use landline::{Error, Events, RefusedBy, Report};
 
 use crate::support::Whole;
+use crate::support::clients::client;
 use crate::support::fixtures::{noise, pair, pair_with};
 use crate::support::{HANG, blocked, descriptors, each_ip, eventually, in_child, threads, within};
 
@@ -244,6 +245,31 @@ fn dropping_the_events_closes_everything() {
         }
         eventually("no thread is left", || threads() <= before.0);
         eventually("no descriptor is left", || descriptors() == before.1);
+    });
+}
+
+/// Ensures that dropping a full channel does not leave a thread waiting for room while the `report` hook, which waits for the
+/// server, is called.
+#[test]
+fn dropping_a_full_channel_frees_its_threads_before_the_hook_is_called() {
+    within("the channel is dropped", || {
+        each_ip(|place| {
+            let server = Arc::new(OnceLock::<Server>::new());
+            let its = Arc::clone(&server);
+            let hook = move |report: &Report| {
+                if matches!(report, Report::Closing { .. }) {
+                    its.get().expect("it was set before the close").wait().expect("this thread may wait");
+                }
+            };
+            let options = ServerOptions::new().report(hook);
+            let server = server.get_or_init(|| options.listen(place).expect("port 0 can be listened on"));
+            let events = server.events(1).expect("a thread can be started");
+            // The connection fills the channel, and its data waits for room.
+            client(server.address()).write_all(b"x").expect("the server reads");
+            eventually("its byte is read", || server.sockets().iter().any(|socket| socket.bytes_read() == 1));
+            drop(events);
+            assert_eq!(server.connections(), 0, "nothing of the server is left");
+        });
     });
 }
 
