@@ -21,6 +21,7 @@ pub(crate) const MODELS: &[Model] = &[
     ("of two senders no message is torn that leaves at once", Some(3), two_senders::<2>),
     ("a flush returns when what was queued before it is out", Some(3), a_flush_waits),
     ("a blocking write comes behind what was queued before it, and tears nothing", Some(3), a_blocking_write),
+    ("a blocking write comes not between messages that were given together", Some(3), given_together),
     ("a message that could leave at once comes behind what is queued", Some(3), in_order),
     ("a writer that has left is followed by another", Some(3), a_writer_leaves),
     ("senders that wait for room are woken by each message that is out", Some(3), senders_wait_for_room),
@@ -101,7 +102,8 @@ impl Link {
         let writer = self.spawn(|link| {
             loop {
                 let turn = link.turn.take();
-                link.write_batch(usize::MAX);
+                let mut all = usize::MAX;
+                link.write_batch(&mut all);
                 link.send_end();
                 turn.hand_over();
                 if link.queue.leave() {
@@ -113,17 +115,17 @@ impl Link {
         Ok(())
     }
 
-    fn write_batch(&self, most: usize) -> usize {
-        let (batch, offset) = self.queue.begin(most);
+    fn write_batch(&self, left: &mut usize) -> bool {
+        let (batch, offset) = self.queue.begin(left);
         // One byte after the other, so that others look at the queue meanwhile.
         for byte in batch.iter().flat_map(|message| message.iter()).skip(offset) {
             if self.is_closed.load(SeqCst) > 0 {
-                return 0;
+                return false;
             }
             self.sent.lock().unwrap().push(*byte);
             self.queue.wrote(1);
         }
-        batch.len()
+        !batch.is_empty()
     }
 
     fn send_end(&self) {
@@ -144,12 +146,7 @@ impl Link {
     fn write_all(&self, byte: u8) {
         let _turn = self.turn.take();
         let mut left = self.queue.state().len();
-        while left > 0 {
-            match self.write_batch(left) {
-                0 => break,
-                written => left -= written,
-            }
-        }
+        while left > 0 && self.write_batch(&mut left) {}
         self.send_end();
         self.sent.lock().unwrap().extend([byte; 2]);
     }
@@ -230,6 +227,21 @@ fn a_blocking_write() {
     assert!(place(2) < place(3), "what the thread had queued before is out before");
     all.sort_unstable();
     assert_eq!(all, [1, 2, 3], "each once");
+}
+
+/// The thread that makes the blocking write has counted what is queued, which then is cleared.
+fn given_together() {
+    let link = Link::new(1000, 0);
+    let blocked = link.turn.take();
+    link.send(1);
+    let other = link.spawn(|link| link.write_all(2));
+    drop(blocked);
+    link.queue.clear();
+    link.push(&[3, 4], false).expect("there is room");
+    other.join().expect("no panic");
+    let all = link.all();
+    let place = all.iter().position(|byte| *byte == 3).expect("it is sent");
+    assert_eq!(all.get(place + 1), Some(&4), "no other message is between the two");
 }
 
 /// The first is queued since another thread has the turn, and not for want of room in the kernel.

@@ -234,19 +234,14 @@ impl WriteGuard<'_> {
             return Ok(());
         };
         let mut left = queue.state().len();
-        while left > 0 {
-            match self.write_batch(queue, left)? {
-                0 => break,
-                written => left -= written,
-            }
-        }
+        while left > 0 && self.write_batch(queue, &mut left)? {}
         self.end_if_queued(queue)
     }
 
     /// Like `flush`, but writes only as much as fits into one system call.
     pub(crate) fn write_next(&self) -> io::Result<()> {
-        let queue = self.connection.queue();
-        self.write_batch(queue, usize::MAX)?;
+        let (queue, mut all) = (self.connection.queue(), usize::MAX);
+        self.write_batch(queue, &mut all)?;
         self.end_if_queued(queue)
     }
 
@@ -259,18 +254,18 @@ impl WriteGuard<'_> {
         result
     }
 
-    /// Writes the next messages of the queue, at most `most`. Returns how many.
-    fn write_batch(&self, queue: &Queue, most: usize) -> io::Result<usize> {
-        let (batch, offset) = queue.begin(most);
+    /// Writes the next of `left` messages of the queue. `false` if there is none.
+    fn write_batch(&self, queue: &Queue, left: &mut usize) -> io::Result<bool> {
+        let (batch, offset) = queue.begin(left);
         if batch.is_empty() {
-            return Ok(0);
+            return Ok(false);
         }
         let slices = slices(&batch);
         let (n, result) = self.write_counted(Data::Many(&slices, offset));
         // Called after counting. So a flush that this wakes finds the bytes in `bytes_written`.
         queue.wrote(n);
         result?;
-        if self.connection.is_closed() { Err(self.connection.gone("write").into()) } else { Ok(batch.len()) }
+        if self.connection.is_closed() { Err(self.connection.gone("write").into()) } else { Ok(true) }
     }
 
     /// Gives the turn to a waiting thread.

@@ -211,11 +211,16 @@ impl Queue {
 
     // ---- for the thread that has the turn
 
-    /// Returns the next messages to write, at most `most`, and how many bytes of the first are already written.
-    pub(crate) fn begin(&self, most: usize) -> (Vec<Message>, usize) {
+    /// Returns the next messages to write, and how many bytes of the first are already written. `left` is how many
+    /// messages the thread writes in all. Those returned are subtracted.
+    pub(crate) fn begin(&self, left: &mut usize) -> (Vec<Message>, usize) {
         let mut state = self.state();
+        // If the queue was cleared and others were queued, `left` may end inside messages that were given together.
+        while state.messages.get(*left).is_some_and(|queued| queued.follows) {
+            *left += 1;
+        }
         let (mut batch, mut bytes) = (Vec::new(), 0);
-        for Queued { message, .. } in state.messages.iter().take(most.min(BATCH)) {
+        for Queued { message, .. } in state.messages.iter().take(BATCH.min(*left)) {
             bytes += message.len();
             if !batch.is_empty() && bytes > BATCH_BYTES {
                 break;
@@ -223,6 +228,7 @@ impl Queue {
             batch.push(message.clone());
         }
         state.begun = batch.len();
+        *left -= batch.len();
         (batch, state.offset)
     }
 
