@@ -294,6 +294,32 @@ fn messages_given_together_stay_together() {
     });
 }
 
+/// Ensures that a blocking write does not come between messages that were given together, when the queue was cleared
+/// after the write had counted the messages before it.
+#[test]
+fn a_write_that_has_counted_comes_not_between_messages_given_together() {
+    each_ip(|at| {
+        let (_server, client, accepted) = narrow_pair(at);
+        let outbox = accepted.outbox();
+        outbox.set_limit(3 * MUCH);
+        for byte in [0, 1] {
+            outbox.try_send(vec![byte; MUCH]).expect("the limit is far");
+        }
+        outbox.try_send("counted").expect("the limit is far");
+        let writer = accepted.clone();
+        let writing = blocked(move || writer.write_all("blocking"));
+        client.read_exact(&mut vec![0; MUCH + 1]).expect("the first message is whole");
+        outbox.clear();
+        outbox.try_send_all(&["head".into(), "body".into()]).expect("there is room");
+        let reader = thread::spawn(move || all(&client));
+        within("the write ends", || writing.join()).expect("nothing panicked").expect("it is connected");
+        accepted.end().expect("it is connected");
+        let came = within("the end comes", || reader.join()).expect("nothing panicked");
+        let rest = String::from_utf8_lossy(&came[MUCH - 1..]);
+        assert!(rest.contains("headbody"), "nothing comes between the two: {rest:?}");
+    });
+}
+
 /// Ensures that `pending` is never above the limit while several threads send at once and nothing else is queued first.
 #[test]
 fn pending_is_at_most_the_limit() {
