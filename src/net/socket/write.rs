@@ -276,7 +276,9 @@ impl WriteGuard<'_> {
     /// Writes as much of several messages as the kernel takes without blocking.
     pub(crate) fn write_now(&self, messages: &[Message]) -> io::Result<usize> {
         // The close may have cut off a write of the thread that had the turn before, and the stream may still be there.
-        self.connection.check_open("write")?;
+        if self.connection.is_closed() {
+            return Err(self.connection.gone("write").into());
+        }
         let several;
         let mut data = match messages {
             [message] => Data::One(message),
