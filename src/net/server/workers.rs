@@ -121,6 +121,9 @@ impl<'a> Workers<'a> {
         spawn_scoped(scope, name, *stack_size, work).map(|_| true)
     }
 
+    // In a frame of its own, which is not below accept(2). With it there, a thread that waits for its client has touched a
+    // third page of its stack.
+    #[inline(never)]
     fn take<'scope>(&'scope self, scope: &'scope Scope<'scope, '_>, incoming: Incoming) {
         let Incoming { stream, remote, slots, presence, header } = incoming;
         let was_last = self.waiting.fetch_sub(1, SeqCst) == 1;

@@ -1,10 +1,11 @@
-//! What landline costs, counted and not timed: instructions, system calls, allocations, size. `tests/costs/run`
-//! builds and starts this program, which starts itself again for what it counts.
+//! What landline costs, counted and not timed: instructions, system calls, allocations, memory, size.
+//! `tests/costs/run` builds and starts this program, which starts itself again for what it counts.
 
 mod allocations;
 mod calls;
 mod client;
 mod instructions;
+mod memory;
 mod numbers;
 mod process;
 mod size;
@@ -18,10 +19,11 @@ use numbers::{Figure, Record};
 /// Counts; `None` if a tool is missing.
 type Measure = fn() -> io::Result<Option<Vec<Figure>>>;
 
-const PARTS: [(&str, Measure); 4] = [
+const PARTS: [(&str, Measure); 5] = [
     ("allocations", allocations::measure),
     ("calls", calls::measure),
     ("instructions", instructions::measure),
+    ("memory", memory::measure),
     ("size", size::measure),
 ];
 
@@ -32,6 +34,7 @@ fn main() -> io::Result<ExitCode> {
         ["exchange", name, messages] => child(|| instructions::exchange(name, messages)),
         ["serve", name] => child(|| calls::serve(name)),
         ["allocate", name] => child(|| allocations::allocate(name)),
+        ["hold", name] => child(|| memory::hold(name)),
         ["--update", ref parts @ ..] => run(parts, true),
         ref parts => run(parts, false),
     }

@@ -94,13 +94,13 @@ impl Record {
     pub fn compare(&self, parts: &[&str], now: &[Figure]) -> io::Result<bool> {
         let is_same_compiler = compiler()? == self.compiler;
         if !is_same_compiler {
-            println!("recorded with {}, so instructions and size are not held", self.compiler);
+            println!("recorded with {}, so instructions, memory and size are not held", self.compiler);
         }
         println!("{:<40}  {:>9}  {:>9}  {:<15}  verdict", "name", "recorded", "now", "unit");
         let mut is_held = true;
         for figure in now {
             let recorded = self.figures.iter().find(|recorded| recorded.name == figure.name);
-            let is_compiled = ["instructions", "size"].contains(&part(&figure.name));
+            let is_compiled = ["instructions", "memory", "size"].contains(&part(&figure.name));
             let verdict = match recorded {
                 None => Verdict::Unknown,
                 Some(recorded) if is_same_compiler || !is_compiled => judge(recorded, figure),
