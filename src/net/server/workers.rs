@@ -7,9 +7,9 @@
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Mutex;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::SeqCst;
+use std::sync::{Arc, Mutex};
 use std::thread::{self, Scope};
 
 use crate::callback::{acts_for, dispose, guarded};
@@ -21,7 +21,7 @@ use crate::net::server::listener::Listener;
 use crate::net::server::options::WhenFull;
 use crate::net::server::patience::Crew;
 use crate::net::server::refuse::{Hooks, refuse};
-use crate::net::server::registry::Seat;
+use crate::net::server::registry::{Registration, Seat};
 use crate::net::socket::Socket;
 use crate::net::socket::connection::{CloseMode, Connection, Owner};
 use crate::report::{Outcome, RefusedBy, Report};
@@ -73,7 +73,11 @@ impl<'a> Workers<'a> {
         let mut next = Some(seat);
         while let Some(seat) = next {
             match next_client(self.server, Some(seat), self.hooks, &crew) {
-                Ok(Some(incoming)) => self.take(scope, incoming),
+                Ok(Some(incoming)) => {
+                    if let Some((socket, owner)) = self.admit(scope, incoming) {
+                        self.serve_one(&socket, &owner);
+                    }
+                }
                 Ok(None) => break,
                 Err(error) => {
                     lock(&self.failure).get_or_insert(error);
@@ -121,10 +125,16 @@ impl<'a> Workers<'a> {
         spawn_scoped(scope, name, *stack_size, work).map(|_| true)
     }
 
-    // In a frame of its own, which is not below accept(2). With it there, a thread that waits for its client has touched a
-    // third page of its stack.
+    /// Admits or refuses a client. First makes sure that another worker waits.
+    ///
+    /// Not inlined, and neither is `serve_one`. Their frames would lie below accept(2) and below the handler, and a
+    /// connection that waits would have touched a third page of its thread's stack.
     #[inline(never)]
-    fn take<'scope>(&'scope self, scope: &'scope Scope<'scope, '_>, incoming: Incoming) {
+    fn admit<'scope>(
+        &'scope self,
+        scope: &'scope Scope<'scope, '_>,
+        incoming: Incoming,
+    ) -> Option<(Socket, Arc<Registration>)> {
         let Incoming { stream, remote, slots, presence, header } = incoming;
         let was_last = self.waiting.fetch_sub(1, SeqCst) == 1;
         let slots = match slots {
@@ -137,7 +147,8 @@ impl<'a> Workers<'a> {
                         self.tell_held_up();
                     }
                 };
-                return refuse(self.server, stream, (None, remote), by, presence, self.hooks, &tell_first);
+                refuse(self.server, stream, (None, remote), by, presence, self.hooks, &tell_first);
+                return None;
             }
         };
         let client = self.server.admit(stream, remote, slots, presence, header);
@@ -147,10 +158,14 @@ impl<'a> Workers<'a> {
                 let _frame = client.presence.frame();
                 self.tell_held_up();
             }
-            Err(error) => return self.keep_accepting(client, error),
+            Err(error) => {
+                self.keep_accepting(client, error);
+                return None;
+            }
         }
-        if let Introduced::In(client) = client.introduce(self.server, self.hooks, Deadline::NEVER) {
-            self.serve_one(client);
+        match client.introduce(self.server, self.hooks, Deadline::NEVER) {
+            Introduced::In(client) => Some(client.register(self.server)),
+            _ => None,
         }
     }
 
@@ -164,6 +179,7 @@ impl<'a> Workers<'a> {
 
     /// Called if no thread can be started to accept the next client. This thread refuses its client and continues
     /// accepting.
+    #[cold]
     fn keep_accepting(&self, client: Client, error: io::Error) {
         let Client { stream, local, remote, slots, presence, .. } = client;
         drop(slots);
@@ -179,13 +195,13 @@ impl<'a> Workers<'a> {
         self.server.pause(Deadline::after(FIRST_PAUSE));
     }
 
-    fn serve_one(&self, client: Client) {
-        let (socket, owner) = client.register(self.server);
+    #[inline(never)]
+    fn serve_one(&self, socket: &Socket, owner: &Registration) {
         let _frame = owner.frame();
         let connection = &socket.connection;
         // What is queued is sent before the end.
         let work = || {
-            let result = (self.handler)(&socket);
+            let result = (self.handler)(socket);
             // If a handler ends because of a shutdown, its connection ends in order too.
             match result {
                 Err(error) if !Cause::ShuttingDown.is_behind(&error) => Err(error),
