@@ -93,13 +93,15 @@ impl Limit {
     #[doc(alias = "try_take")]
     #[doc(alias = "acquire")]
     pub fn try_acquire(&self, from: impl Into<Option<IpAddr>>) -> Result<Slot, RefusedBy> {
-        // Taken before the slot. A client that is refused must not hold a slot even for a moment.
-        let of_address = match (&self.addresses, from.into()) {
-            (Some(addresses), Some(ip)) => Some(addresses.take(ip).ok_or(RefusedBy::PerAddress)?),
-            _ => None,
+        let taken = match (&self.addresses, from.into()) {
+            (Some(addresses), Some(ip)) => {
+                let both = addresses.take_with(ip, || self.slots.take()).ok_or(RefusedBy::PerAddress)?;
+                both.map(|(in_all, of_address)| (in_all, Some(of_address)))
+            }
+            _ => self.slots.take().map(|in_all| (in_all, None)),
         };
-        match self.slots.take() {
-            Ok(in_all) => Ok(Slot { _of_address: of_address, _in_all: in_all }),
+        match taken {
+            Ok((in_all, of_address)) => Ok(Slot { _of_address: of_address, _in_all: in_all }),
             Err(Denied::Full | Denied::Closed) => Err(RefusedBy::Full),
         }
     }

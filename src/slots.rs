@@ -2,6 +2,7 @@
 //! admitted.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::net::IpAddr;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::SeqCst;
@@ -177,16 +178,31 @@ impl Addresses {
         Arc::new(Addresses { limit, counts: Mutex::default() })
     }
 
-    /// Takes one of the address's slots. `None` if its limit is reached.
-    pub(crate) fn take(self: &Arc<Addresses>, ip: IpAddr) -> Option<AddressSlot> {
+    /// Takes one of the address's slots together with what `take` takes, or neither. So no other client is refused
+    /// because of a slot that its neighbour was about to give back. `take` runs under the lock.
+    pub(crate) fn take_with<T, E>(
+        self: &Arc<Addresses>,
+        ip: IpAddr,
+        take: impl FnOnce() -> Result<T, E>,
+    ) -> Option<Result<(T, AddressSlot), E>> {
         let holder = holder(ip);
         let mut counts = lock(&self.counts);
         let count = counts.get(&holder).copied().unwrap_or(0);
         if count >= self.limit {
             return None;
         }
-        counts.insert(holder, count + 1);
-        Some(AddressSlot { addresses: Arc::clone(self), holder })
+        Some(take().map(|taken| {
+            counts.insert(holder, count + 1);
+            (taken, AddressSlot { addresses: Arc::clone(self), holder })
+        }))
+    }
+
+    /// Takes one of the address's slots. `None` if its limit is reached.
+    pub(crate) fn take(self: &Arc<Addresses>, ip: IpAddr) -> Option<AddressSlot> {
+        match self.take_with(ip, || Ok::<_, Infallible>(()))? {
+            Ok(((), slot)) => Some(slot),
+            Err(never) => match never {},
+        }
     }
 }
 

@@ -97,6 +97,23 @@ fn no_slot_of_a_shared_limit_is_denied_while_one_is_free() {
     assert_eq!(limit.in_use(), 0, "every slot comes back");
 }
 
+/// Ensures that an address without a slot is refused because there is no slot, and not because of its own limit, while
+/// another thread asks for the same address.
+#[test]
+fn an_address_without_a_slot_has_not_reached_its_limit() {
+    let limit = Limit::new(1).per_address(1);
+    let address = |text: &str| text.parse::<IpAddr>().expect("an address");
+    let _only = limit.try_acquire(address("192.0.2.1")).expect("it is free");
+    let wrong: usize = thread::scope(|scope| {
+        let asking = [(); 2].map(|()| {
+            let ask = || limit.try_acquire(address("192.0.2.2")).expect_err("there is one slot");
+            scope.spawn(move || (0..100_000).filter(|_| ask() != RefusedBy::Full).count())
+        });
+        asking.into_iter().map(|asking| asking.join().expect("nothing panicked")).sum()
+    });
+    assert_eq!(wrong, 0, "of 200,000 refusals none is for the address's limit");
+}
+
 /// Ensures that slots which other parts of the program hold are taken from the servers, and come back when they are dropped.
 #[test]
 fn a_slot_of_the_programs_counts_like_a_connection() {
