@@ -48,7 +48,12 @@ pub(crate) fn accept(server: &Listener, caller: &Caller) -> io::Result<Option<So
                     return Ok(Some(client.register(server).0));
                 }
             }
-            Introduced::NotYet(client) => return Err(keep(server, client, &hooks, caller)),
+            Introduced::NotYet(client) => {
+                let incoming = keep(server, client, &hooks, caller)?;
+                if let Introduced::In(client) = let_in(server, incoming, &hooks, Deadline::NEVER) {
+                    return Ok(Some(client.register(server).0));
+                }
+            }
             Introduced::Refused => {}
         }
         if caller.until().is_over() {
@@ -87,19 +92,29 @@ fn kept_client(server: &Listener, hooks: &Hooks<'_>, caller: &Caller) -> Option<
             },
             Err(client) => *client,
         };
-        keep(server, client, hooks, caller);
+        if let Ok(incoming) = keep(server, client, hooks, caller) {
+            if let Introduced::In(client) = let_in(server, incoming, hooks, Deadline::NEVER) {
+                return Some(client.register(server).0);
+            }
+        }
     }
     None
 }
 
-/// Keeps a client for the next call, and returns the error of the expired time. A closing server keeps none.
-fn keep(server: &Listener, client: Accepted, hooks: &Hooks<'_>, crew: &dyn Crew) -> io::Error {
+/// Keeps a client for the next call, and returns the error of the expired time. A closing server keeps none. If other
+/// threads have begun to serve, they may have looked for kept clients before. Then this returns a kept client.
+fn keep(server: &Listener, client: Accepted, hooks: &Hooks<'_>, crew: &dyn Crew) -> io::Result<Incoming> {
     if let Err(client) = server.keep(client) {
         let Accepted { stream, remote, presence, slots, .. } = *client;
         drop(slots);
         refuse(server, stream, (None, remote), RefusedBy::Closing, presence, hooks, &|| {});
+    } else if server.registry.gate.is_claimed() {
+        let client = server.next_kept().map(|client| client.with_slots(server, Deadline::NEVER, Phase::Listening));
+        if let Some(Ok(incoming)) = client {
+            return Ok(incoming);
+        }
     }
-    crew.time_is_over()
+    Err(crew.time_is_over())
 }
 
 /// Takes a [`Seat`] at the listener. `None` once the server is closing, or the time has expired.
@@ -133,7 +148,7 @@ pub(crate) fn next_client<'a>(
         if let Some(client) = crew.takes_kept().then(|| server.next_kept()).flatten() {
             return match client.with_slots(server, until, Phase::Listening) {
                 Ok(incoming) => Ok(Some(incoming)),
-                Err(client) => Err(keep(server, *client, hooks, crew)),
+                Err(client) => keep(server, *client, hooks, crew).map(Some),
             };
         }
         if crew.takes_turns(server) {
@@ -162,7 +177,7 @@ pub(crate) fn next_client<'a>(
         };
         let began = Instant::now();
         let listener = if server.is_closing() { None } else { server.listener() };
-        let accepted = match listener.as_ref().map(|listener| server.set_wait(listener, until)) {
+        let accepted = match listener.as_ref().map(|listener| server.set_wait(listener, until, turn.is_some())) {
             None => return Ok(None),
             Some(Ok(false)) => continue,
             Some(Ok(true)) => listener.as_ref().and_then(|listener| server.accept_client(listener)),
@@ -188,7 +203,7 @@ pub(crate) fn next_client<'a>(
                 };
                 let incoming = match incoming {
                     Ok(incoming) => incoming,
-                    Err(client) => return Err(keep(server, *client, hooks, crew)),
+                    Err(client) => return keep(server, *client, hooks, crew).map(Some),
                 };
                 drop(turn);
                 server.accepting_works(&incoming.presence, hooks, crew);

@@ -146,9 +146,9 @@ impl Listener {
         self.timed.load(SeqCst)
     }
 
-    /// Sets how long the next accept(2) waits. The calling thread must have the turn. `false` if the server is closing.
+    /// Sets how long the next accept(2) waits. A caller with a time must have the turn. `false` if the server is closing.
     /// Also `false` for a caller with a time while the server is being served, because workers wait without a time.
-    pub(crate) fn set_wait(&self, listener: &socket2::Socket, until: Deadline) -> io::Result<bool> {
+    pub(crate) fn set_wait(&self, listener: &socket2::Socket, until: Deadline, has_turn: bool) -> io::Result<bool> {
         if until == Deadline::NEVER && !self.is_timed() {
             return Ok(true);
         }
@@ -157,17 +157,23 @@ impl Listener {
         if self.is_closing() || until != Deadline::NEVER && self.registry.gate.is_claimed() {
             return Ok(false);
         }
+        // A caller that has the turn may be about to call accept(2), in the mode that it has set. Until then this call
+        // may end early, and is made again.
+        if until == Deadline::NEVER && !has_turn && !self.turn.is_empty() {
+            return Ok(true);
+        }
         self.timed.store(true, SeqCst);
         let next = told.next(until);
         told.change(next, listener)?;
         Ok(true)
     }
 
-    /// Makes accept(2) wait without a limit, for workers. The server is claimed, so no caller changes that afterwards.
+    /// Makes accept(2) wait without a limit, for workers. The server is claimed, so no caller changes that afterwards. If
+    /// a caller has the turn, the workers do it later.
     pub(crate) fn wait_for_ever(&self) {
         if let Some(listener) = self.listener().filter(|_| self.is_timed()) {
             let mut told = lock(&self.told);
-            if !self.is_closing() {
+            if !self.is_closing() && self.turn.is_empty() {
                 // Fails only on a listener that no longer works. Accepting fails then too.
                 let _ = told.change(Told::default(), &listener);
             }
