@@ -186,11 +186,6 @@ impl Socket {
             if chunks.was_put_back() {
                 continue;
             }
-            if self.connection.is_paused() {
-                // It was read when the pause began. The next read gets it, on this thread or another.
-                chunks.put_back();
-                continue;
-            }
             if !self.connection.is_closed() {
                 f(self, SocketEvent::Data(chunks.last()))?;
             }

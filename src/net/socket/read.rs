@@ -32,8 +32,7 @@ impl Connection {
         if let Some(_turn) = self.reading.try_take().filter(is_plain) {
             match io::Read::read(&mut &*stream, buf) {
                 Ok(n) if n > 0 && !self.has(CLOSED | READ_ENDED) => {
-                    self.bytes_read.fetch_add(n as u64, Relaxed);
-                    return Ok(n);
+                    return self.received(n);
                 }
                 Err(error) if sys::is_passing(&error) => {}
                 result => return self.received(self.outcome(&stream, result)?),
@@ -393,13 +392,11 @@ impl<'a> Chunks<'a> {
                 back.resize(CHUNK, 0);
                 let n = connection.give_unread(back, true);
                 back.truncate(n);
-                if n > 0 {
-                    return Ok(n);
-                }
             }
-            let piece = reader.fill_buf()?;
+            let piece = if back.is_empty() { reader.fill_buf()? } else { &**back };
             if pauses && connection.is_paused() {
-                // Put back while this thread has the turn.
+                // Put back while this thread has the turn. Another thread may read after the pause has begun, and must
+                // not get later bytes first.
                 connection.put_back(piece);
                 *is_put_back = !piece.is_empty();
             }
@@ -415,10 +412,5 @@ impl<'a> Chunks<'a> {
     /// The last piece of `next`.
     pub(crate) fn last(&self) -> &[u8] {
         if self.back.is_empty() { self.reader.buffer() } else { &self.back }
-    }
-
-    /// Puts the last piece back.
-    pub(crate) fn put_back(&mut self) {
-        self.connection.unread(self.last());
     }
 }

@@ -602,3 +602,33 @@ fn an_interrupted_call_goes_on_with_the_time_that_is_left() {
         });
     });
 }
+
+/// Ensures that a byte extends the idle time of a blocked write, even if the read that got it began before the timeout
+/// was set.
+#[test]
+fn a_byte_of_a_read_that_began_before_the_timeout_was_set_counts() {
+    each_ip(|at| {
+        let early = some_round("the byte is sent in time", millis(500), |idle| {
+            let (_server, client, accepted) = pair(at);
+            let reader = accepted.clone();
+            let reading = blocked(move || reader.read(&mut [0]));
+            accepted.set_timeout(idle);
+            let writer = accepted.clone();
+            let writing = thread::spawn(move || {
+                let error = writer.write_all(vec![0; 64 << 20]).expect_err("the peer reads nothing");
+                (error, Instant::now())
+            });
+            pass(idle * 3 / 4);
+            let sent = Instant::now();
+            client.write_all("x").expect("it is connected");
+            let read = within("the byte arrives", || reading.join()).expect("nothing panicked");
+            let (error, failed) = within("the write fails", || writing.join()).expect("nothing panicked");
+            let is_in_time = read.is_ok() && failed > sent;
+            is_in_time.then(|| {
+                assert_eq!(error.kind(), ErrorKind::TimedOut, "the connection is idle then");
+                idle.saturating_sub(failed - sent)
+            })
+        });
+        assert_eq!(early, Duration::ZERO, "the idle time begins at the byte");
+    });
+}
