@@ -16,7 +16,7 @@ use crate::dgram::wake::{Draining, Waker, receive_timeout};
 use crate::error::Error;
 use crate::report::{Report, Reporter};
 use crate::sync::backoff::Backoff;
-use crate::sync::poison::{lock, read, write};
+use crate::sync::poison::{lock, read, try_lock, write};
 use crate::sys;
 
 pub(crate) struct Shared {
@@ -126,8 +126,8 @@ impl Shared {
 
     /// Counts the lost datagrams, because a closed socket has no count.
     fn count_losses(&self, open: &Open) {
-        // Another thread that is counting may find the descriptor closed, and then has no result. So this thread waits.
-        let mut losses = lock(&self.losses);
+        // If another thread is counting, its result is used. Waiting for it would keep the port in use.
+        let Some(mut losses) = try_lock(&self.losses) else { return };
         let most = if losses.asked { usize::MAX } else { ROWS_AT_CLOSE };
         let now = sys::inode(&open.socket).and_then(|inode| lost(inode, self.v6, most));
         losses.counted = now.map(|now| losses.before + now).or(losses.counted);

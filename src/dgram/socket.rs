@@ -98,7 +98,8 @@ impl Socket {
     /// systems, and if /proc cannot be read.
     ///
     /// [`close`](Socket::close) takes a last count, and `lost` returns that count afterwards. If the program has more
-    /// than 1,000 UDP sockets, `close` takes that count only if `lost` was called before.
+    /// than 1,000 UDP sockets, `close` takes that count only if `lost` was called before. `close` does not wait for a
+    /// `lost` of another thread, and takes no count while it runs.
     ///
     /// Datagrams that were lost on the network are not counted. Each call reads a table of all UDP sockets, so call it
     /// at most about once a second.

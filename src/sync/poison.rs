@@ -5,7 +5,7 @@
 //! Under a lock, it could call back into the library and wait for its own thread.
 
 use std::ops::{Deref, DerefMut};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockError};
 use std::time::Duration;
 
 /// A lock that is held.
@@ -20,6 +20,15 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> Guard<'_, T> {
     match mutex.lock() {
         Ok(guard) => Held::new(guard),
         Err(poisoned) => Held::new(poisoned.into_inner()),
+    }
+}
+
+/// The lock, unless a different thread holds it.
+pub(crate) fn try_lock<T>(mutex: &Mutex<T>) -> Option<Guard<'_, T>> {
+    match mutex.try_lock() {
+        Ok(guard) => Some(Held::new(guard)),
+        Err(TryLockError::Poisoned(guard)) => Some(Held::new(guard.into_inner())),
+        Err(TryLockError::WouldBlock) => None,
     }
 }
 
