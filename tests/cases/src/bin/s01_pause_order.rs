@@ -11,7 +11,7 @@ fn main() {
         let mut number = 0_u32;
         while client.write_all(number.to_be_bytes()).is_ok() {
             number += 1;
-            if number % 8 == 0 {
+            if number.is_multiple_of(8) {
                 thread::sleep(Duration::from_micros(50));
             }
         }
@@ -31,7 +31,7 @@ fn main() {
             wrong += u64::from(!is_in_order);
         }
         paused.resume();
-        if rounds % 3 == 0 {
+        if rounds.is_multiple_of(3) {
             thread::sleep(Duration::from_micros(rounds % 97));
         }
     }
