@@ -8,6 +8,7 @@
 //! - `data::relay_resets_the_other_side_when_one_direction_fails`
 //! - `destroy::a_closed_server_resets_its_connections_and_then_is_over`
 //! - `destroy::a_reset_by_the_server_is_an_error_for_the_client`
+//! - `destroy::a_reset_is_an_error_for_the_peer_and_none_for_us`
 //! - `destroy::a_reset_socket_can_be_destroyed_and_says_so_to_later_calls`
 //! - `destroy::a_reset_wakes_our_reader_and_is_still_a_reset`
 //! - `destroy::every_read_after_a_reset_says_so_again`
@@ -15,6 +16,7 @@
 //! - `ends_from_inside::each_call_returns_in_the_report_of_a_failure`
 //! - `ends_from_inside::each_call_returns_in_the_report_of_an_end`
 //! - `ends_from_inside::each_call_returns_in_the_report_of_the_last_end`
+//! - `events::a_reset_is_told_as_an_error_to_the_peer`
 //! - `events::each_returns_what_ended_the_connection`
 //! - `relay::a_half_that_fails_resets_the_peer`
 //! - `relay::a_shutdown_that_cuts_a_relay_resets_the_peer`
