@@ -77,7 +77,8 @@ fn let_in(server: &Listener, incoming: Incoming, hooks: &Hooks<'_>, until: Deadl
     }
 }
 
-/// Returns the first kept client that can be admitted now. The others stay kept. Never waits.
+/// Returns the first kept client that can be admitted now. The others stay kept. Waits only if other threads begin to
+/// serve in between, for the header of one client.
 fn kept_client(server: &Listener, hooks: &Hooks<'_>, caller: &Caller) -> Option<Socket> {
     if caller.takes_kept() {
         return None;

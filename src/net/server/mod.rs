@@ -208,11 +208,12 @@ impl Server {
     }
 
     /// Returns the next connection if a client is waiting, without blocking, like std's `try_recv`. Returns `None` once
-    /// the server is closed. Blocks only if a [filter](ServerOptions::filter) blocks. Otherwise it is like
+    /// the server is closed. Blocks only if a [filter](ServerOptions::filter) blocks, or as below. Otherwise it is like
     /// [`accept`](Server::accept).
     ///
     /// If the [PROXY header](ServerOptions::proxy_protocol) of a client has not arrived, the client is kept for the
-    /// next call. A kept client counts towards the limit, and the time for its header continues.
+    /// next call. A kept client counts towards the limit, and the time for its header continues. If another thread
+    /// begins to serve during this call, there is no next call. Then this call waits for the header of a kept client.
     ///
     /// ```
     /// use landline::net::{Server, Socket};
@@ -246,7 +247,8 @@ impl Server {
     /// No client is lost when the time expires. A client that was not accepted stays in the
     /// [backlog](ServerOptions::backlog). An accepted client is kept for the next call if its PROXY header is
     /// incomplete, or if the limit was just lowered below the number of connections. [`close`](Server::close) refuses
-    /// clients that are kept.
+    /// clients that are kept. If another thread begins to serve during the call, there is no next call. Then this call
+    /// waits for the header of a kept client, which may take longer than `time`.
     ///
     /// Several threads may wait, with or without a time. When any thread closes the server, blocked calls return
     /// `None`.

@@ -5,10 +5,11 @@ use std::fmt::Display;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::{Command, Stdio, exit};
-use std::sync::mpsc;
+use std::sync::{Arc, Barrier, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use landline::Running;
 use landline::dgram::{self, RemoteInfo};
 use landline::net::{Server, Socket};
 
@@ -168,4 +169,18 @@ pub fn limit_descriptors(to: u64) {
 /// Opens files until there is no descriptor left.
 pub fn all_descriptors() -> Vec<std::fs::File> {
     std::iter::from_fn(|| std::fs::File::open("/dev/null").ok()).collect()
+}
+
+/// Calls `try_accept` on another thread until it gives something else than `WouldBlock`, and begins to serve beside it,
+/// after so many turns of a loop. Both threads end when the server is closed.
+pub fn try_accept_and_serve(server: &Server, turns: u64) -> (JoinHandle<()>, Running) {
+    let (caller, ours) = (server.clone(), Arc::new(Barrier::new(2)));
+    let theirs = Arc::clone(&ours);
+    let trying = thread::spawn(move || {
+        theirs.wait();
+        while caller.try_accept().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {}
+    });
+    ours.wait();
+    (0..turns).for_each(|_| std::hint::spin_loop());
+    (trying, server.spawn(|socket| socket.write_end("hello")).unwrap())
 }

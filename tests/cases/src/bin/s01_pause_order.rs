@@ -12,6 +12,7 @@ fn main() {
         while client.write_all(number.to_be_bytes()).is_ok() {
             number += 1;
             if number.is_multiple_of(8) {
+                // The pace of the client.
                 thread::sleep(Duration::from_micros(50));
             }
         }
@@ -32,6 +33,7 @@ fn main() {
         }
         paused.resume();
         if rounds.is_multiple_of(3) {
+            // How long the loop reads between two pauses.
             thread::sleep(Duration::from_micros(rounds % 97));
         }
     }
