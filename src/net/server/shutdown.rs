@@ -398,16 +398,18 @@ impl Listener {
     fn call_acceptors_back(&self, is_shut: bool) {
         let gate = &self.registry.gate;
         let gone = |time| gate.wait(Deadline::after(time), &[], &|view| view.seats() == 0).seats() == 0;
-        // On a non-blocking listener, no thread stays in accept(2).
-        let are_woken = is_shut && sys::SHUTDOWN_WAKES_ACCEPT
-            || self.listener().is_some_and(|listener| sys::is_nonblocking(&listener).unwrap_or(false));
-        let first = if are_woken { Duration::from_millis(20) } else { Duration::ZERO };
-        if gate.view().seats() == 0 || gone(first) {
-            return;
-        }
-        if !self.is_called {
-            // These threads poll. One that does not return in time is still running.
-            gone(Duration::from_millis(1500));
+        // Where nothing wakes these threads, they poll. The giver of an adopted listener may have made it non-blocking, and
+        // then they poll too: a connection of ours would stay in the queue, and its next acceptor would get it.
+        let is_nonblocking = |listener: &socket2::Socket| sys::is_nonblocking(listener).unwrap_or(false);
+        let polled =
+            !self.is_called || self.adopted && self.listener().is_some_and(|listener| is_nonblocking(&listener));
+        let first = match polled {
+            true => Duration::from_millis(1500),
+            false if is_shut && sys::SHUTDOWN_WAKES_ACCEPT => Duration::from_millis(20),
+            false => Duration::ZERO,
+        };
+        // A thread that polls and does not return in time is still running.
+        if gate.view().seats() == 0 || gone(first) || !self.is_called {
             return;
         }
         for round in 0..ROUNDS {
