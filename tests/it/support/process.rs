@@ -48,12 +48,6 @@ impl Program {
         next(&self.out, "a line")
     }
 
-    /// The next line it prints, if one comes in that time.
-    pub(crate) fn line_within(&self, time: std::time::Duration) -> Option<String> {
-        // Not a bound: the caller handles a missing line.
-        self.out.recv_timeout(time).ok()
-    }
-
     /// The next line it prints that has `text` in it.
     #[track_caller]
     pub(crate) fn line_with(&self, text: &str) -> String {
