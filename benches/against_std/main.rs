@@ -44,7 +44,8 @@ fn compare(words: &[&str]) -> io::Result<()> {
     if run::network_of_its_own().is_empty() {
         println!("unshare not found or not permitted, so ports may run short (Debian: util-linux)");
     }
-    let is_blocking = |case: &&Case| !matches!(case.load, Load::EchoPolled { .. }) && !case.is_of_a_protocol();
+    let is_polled = |case: &Case| matches!(case.load, Load::EchoPolled { .. } | Load::Scale { .. });
+    let is_blocking = |case: &&Case| !is_polled(case) && !case.is_of_a_protocol();
     let names: Vec<_> = CASES.iter().filter(is_blocking).map(|case| case.name).collect();
     // A whole name means that case alone.
     let has = |word: &str, name: &str| if names.contains(&word) { name == word } else { name.contains(word) };

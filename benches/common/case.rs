@@ -21,6 +21,8 @@ pub(crate) enum Serve {
     Echo,
     /// The same for [`LIMIT`] clients at once; it closes those beyond.
     Limit,
+    /// The same for as many as the system allows.
+    Many,
     /// UDP: sends back what comes.
     Udp,
     /// UDP: counts what comes, and answers a datagram of one byte with the count.
@@ -54,6 +56,9 @@ pub(crate) enum Load {
     Refusals { clients: usize },
     /// Connections that have had one message each.
     Idle { connections: usize },
+    /// Messages of 64 bytes on connections that are all open: 10,000 a second, one a second on each, and as many as
+    /// it goes, by one thread that polls.
+    Scale { connections: usize },
     /// Datagrams of 64 bytes there and back, so many under way for each client.
     Window { clients: usize, window: usize },
     /// Datagrams of 64 bytes a second, for a second.
@@ -125,6 +130,24 @@ const MEMORY: &[Measure] = &[
     less("stack", "bytes of kernel stack"),
     less("threads_left", "threads after all closed"),
 ];
+// On a machine that has other work, many threads get more of it than few, so the cost ranks and not the rate.
+const SCALE: &[Measure] = &[
+    less("cost", "server us / message"),
+    more("rate", "messages/s"),
+    less("switches", "switches / message"),
+    less("threads", "threads"),
+    less("sum", "bytes a connection"),
+    less("records", "bytes of the kernel's records, both ends"),
+    less("mappings", "mappings a connection"),
+    less("paced-cost", "10,000/s: server us / message"),
+    less("paced-switches", "10,000/s: switches / message"),
+    less("paced-p50", "10,000/s: us, median"),
+    less("paced-p99", "10,000/s: us, 99 %"),
+    less("each-cost", "1/s each: server us / message"),
+    less("each-switches", "1/s each: switches / message"),
+    less("each-p50", "1/s each: us, median"),
+    less("each-p99", "1/s each: us, 99 %"),
+];
 
 const fn case(
     name: &'static str,
@@ -139,6 +162,10 @@ const fn case(
 
 const fn fresh(case: Case) -> Case {
     Case { fresh: true, ..case }
+}
+
+const fn scale(name: &'static str, title: &'static str, connections: usize) -> Case {
+    fresh(case(name, title, Serve::Many, Load::Scale { connections }, Pin::Free, SCALE))
 }
 
 pub(crate) const CASES: &[Case] = &[
@@ -225,6 +252,12 @@ pub(crate) const CASES: &[Case] = &[
         &[more("rate", "refusals/s"), less("p50", "us admitted, median"), less("p99", "us admitted, 99 %")],
     ),
     fresh(case("idle", "10,000 idle connections", Serve::Echo, Load::Idle { connections: 10_000 }, Pin::Free, MEMORY)),
+    scale("scale-100", "Scale: 100 connections", 100),
+    scale("scale-300", "Scale: 300 connections", 300),
+    scale("scale-1000", "Scale: 1,000 connections", 1000),
+    scale("scale-3000", "Scale: 3,000 connections", 3000),
+    scale("scale-10000", "Scale: 10,000 connections", 10_000),
+    scale("scale-15000", "Scale: 15,000 connections", 15_000),
     case("udp", "UDP ping-pong of 64 B", Serve::Udp, Load::Window { clients: 1, window: 1 }, Pin::Same, DATAGRAMS),
     case(
         "udp-window",
@@ -324,6 +357,7 @@ impl Serve {
         match self {
             Serve::Echo => "echo",
             Serve::Limit => "limit",
+            Serve::Many => "many",
             Serve::Udp => "udp",
             Serve::Sink => "sink",
             Serve::Proxy => "proxy",
@@ -351,6 +385,11 @@ impl Case {
         self.name.starts_with("ways-")
     }
 
+    /// Whether it is a point of the curve of scale.
+    pub(crate) fn is_of_scale(&self) -> bool {
+        matches!(self.load, Load::Scale { .. })
+    }
+
     /// Whether its servers speak a protocol, and its clients are programs of others.
     pub(crate) fn is_of_a_protocol(&self) -> bool {
         matches!(self.serve, Serve::Redis | Serve::Publish | Serve::Http | Serve::Dns)
@@ -365,7 +404,7 @@ impl Case {
     fn load_width(&self) -> f64 {
         let threads = match self.load {
             Load::Echo { connections, .. } => connections,
-            Load::EchoPolled { .. } | Load::Idle { .. } | Load::Flood { .. } => 1,
+            Load::EchoPolled { .. } | Load::Scale { .. } | Load::Idle { .. } | Load::Flood { .. } => 1,
             Load::RedisBenchmark { .. } | Load::Dnsperf { .. } => 1,
             Load::Wrk { .. } | Load::FanOut { .. } => 2,
             Load::Bulk { connections } | Load::Through { connections } => 2 * connections,

@@ -25,14 +25,16 @@ pub(crate) struct Target {
 }
 
 impl Target {
-    /// The processor time that the server has used so far.
-    pub(crate) fn cpu_time(&self) -> Option<Duration> {
+    /// The processor time that the server has used so far, and how often the system switched to it: 0 where that is not
+    /// known.
+    pub(crate) fn used(&self) -> Option<(Duration, u64)> {
         let exact = if self.keeps_threads { proc::threads_time(Some(self.process)) } else { None };
-        exact.or_else(|| proc::cpu_time(self.process))
+        exact.or_else(|| Some((proc::cpu_time(self.process)?, 0)))
     }
 }
 
-/// Figures by their keys. `client` and `server` are how many processors each end kept busy.
+/// Figures by their keys. `client` and `server` are how many processors each end kept busy. `server_switches` is how
+/// often a second the system switched to a thread of the server, or 0 where its threads do not last.
 pub(crate) type Outcome = Vec<(&'static str, f64)>;
 
 /// How long everything runs before it counts.
@@ -47,6 +49,7 @@ pub(crate) fn run(case: &Case, target: Target, time: Duration) -> io::Result<Out
     match case.load {
         Load::Echo { connections, size } => repeat(connections, target, time, || {}, |_| echo(at, size)),
         Load::EchoPolled { .. }
+        | Load::Scale { .. }
         | Load::FanOut { .. }
         | Load::RedisBenchmark { .. }
         | Load::Wrk { .. }
@@ -122,16 +125,21 @@ pub(crate) fn measure(
     time: Duration,
     mut count: impl FnMut() -> io::Result<u64>,
 ) -> io::Result<Outcome> {
-    let mut look = || io::Result::Ok((Instant::now(), count()?, proc::threads_time(clients), target.cpu_time()));
+    let mut look = || io::Result::Ok((Instant::now(), count()?, proc::threads_time(clients), target.used()));
     thread::sleep(WARM_UP);
     let before = look()?;
     thread::sleep(time);
     let after = look()?;
     let seconds = (after.0 - before.0).as_secs_f64();
-    let busy = |before: Option<Duration>, after: Option<Duration>| Some((after? - before?).as_secs_f64() / seconds);
+    let used = |before: Option<(Duration, u64)>, after: Option<(Duration, u64)>| {
+        let (before, after) = before.zip(after)?;
+        Some(((after.0 - before.0).as_secs_f64() / seconds, (after.1 - before.1) as f64 / seconds))
+    };
     let mut outcome = vec![("rate", (after.1 - before.1) as f64 / seconds)];
-    outcome.extend(busy(before.2, after.2).map(|busy| ("client", busy)));
-    outcome.extend(busy(before.3, after.3).map(|busy| ("server", busy)));
+    outcome.extend(used(before.2, after.2).map(|(busy, _)| ("client", busy)));
+    if let Some((busy, switches)) = used(before.3, after.3) {
+        outcome.extend([("server", busy), ("server_switches", switches)]);
+    }
     Ok(outcome)
 }
 
@@ -320,48 +328,53 @@ fn refusals(clients: usize, target: Target, time: Duration) -> io::Result<Outcom
             Ok(move || admitted.as_mut().map_or_else(refused, |step| step()))
         },
     )?;
-    let mut waits: Vec<f64> =
-        waits.into_iter().flat_map(|waits| waits.into_inner().expect("nobody panicked with it")).collect();
-    waits.sort_by(f64::total_cmp);
-    let share = |of: f64| waits.get((waits.len() as f64 * of) as usize).copied().unwrap_or(f64::NAN);
-    outcome.extend([("p50", share(0.5)), ("p99", share(0.99))]);
+    let waits = waits.into_iter().flat_map(|waits| waits.into_inner().expect("nobody panicked with it"));
+    let [median, most] = median_and_99(waits.collect());
+    outcome.extend([("p50", median), ("p99", most)]);
     Ok(outcome)
+}
+
+pub(crate) fn median_and_99(mut waits: Vec<f64>) -> [f64; 2] {
+    waits.sort_by(f64::total_cmp);
+    [0.5, 0.99].map(|of| waits.get((waits.len() as f64 * of) as usize).copied().unwrap_or(f64::NAN))
+}
+
+/// Bytes resident, of page tables and of kernel stacks, and threads. The stacks are those of the whole machine.
+pub(crate) fn memory(target: Target) -> io::Result<[f64; 4]> {
+    let status = |field| proc::status(target.process, field).ok_or(io::ErrorKind::Unsupported);
+    let stacks = proc::memory_of_all("KernelStack:").ok_or(io::ErrorKind::Unsupported)?;
+    Ok([status("VmRSS:")?, status("VmPTE:")?, stacks, status("Threads:")?])
+}
+
+/// What each of the connections costs that were opened between two looks at the memory.
+pub(crate) fn memory_each(before: [f64; 4], after: [f64; 4], connections: usize) -> Outcome {
+    let each = |i: usize| (after[i] - before[i]) / connections as f64;
+    let (resident, tables, stack) = (each(0), each(1), each(2));
+    let sum = resident + tables + stack;
+    vec![("resident", resident), ("tables", tables), ("stack", stack), ("sum", sum), ("threads", after[3])]
 }
 
 /// What each of many connections costs the server that has answered once on each and then waits.
 fn idle(connections: usize, target: Target) -> io::Result<Outcome> {
-    let look = || {
-        let status = |field| proc::status(target.process, field).ok_or(io::ErrorKind::Unsupported);
-        let stacks = proc::kernel_stacks().ok_or(io::ErrorKind::Unsupported)?;
-        io::Result::Ok([status("VmRSS:")?, status("VmPTE:")?, stacks, status("Threads:")?])
-    };
-    let before = look()?;
+    let before = memory(target)?;
     let mut streams = Vec::with_capacity(connections);
     for _ in 0..connections {
         let mut stream = connect(target.at)?;
         check(&mut stream, 64)?;
         streams.push(stream);
     }
-    let after = look()?;
+    let after = memory(target)?;
     drop(streams);
     // Until the server has seen all ends: it has fewer threads then, or it had none for them.
     let end = Instant::now() + Duration::from_secs(3);
-    let (mut now, mut quiet) = (look()?, 0);
+    let (mut now, mut quiet) = (memory(target)?, 0);
     while Instant::now() < end && quiet < 3 {
         thread::sleep(Duration::from_millis(100));
-        let next = look()?;
+        let next = memory(target)?;
         quiet = if next == now { quiet + 1 } else { 0 };
         now = next;
     }
-    let each = |i: usize| (after[i] - before[i]) / connections as f64;
-    let (resident, tables, stack) = (each(0), each(1), each(2));
-    Ok(vec![
-        ("resident", resident),
-        ("tables", tables),
-        ("stack", stack),
-        ("sum", resident + tables + stack),
-        ("threads", after[3]),
-        ("threads_left", now[3]),
-        ("resident_left", now[0] - before[0]),
-    ])
+    let mut outcome = memory_each(before, after, connections);
+    outcome.extend([("threads_left", now[3]), ("resident_left", now[0] - before[0])]);
+    Ok(outcome)
 }

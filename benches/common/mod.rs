@@ -22,7 +22,7 @@ pub(crate) fn servers() -> Vec<Server> {
         Server::own("std", &["serve", "std", "plain"], |case| !case.is_of_a_protocol()),
         Server::own("std, no-delay", &["serve", "std", "no-delay"], |case| case.name == "echo-64k"),
         Server::own("std, tuned", &["serve", "std", "tuned"], |case| {
-            is_of_bytes(case) && !matches!(case.name, "udp" | "udp-window")
+            is_of_bytes(case) && !case.is_of_scale() && !matches!(case.name, "udp" | "udp-window")
         }),
         Server::own("landline, read", &["serve", "landline", "read"], Case::is_about_ways),
         Server::own("landline, each", &["serve", "landline", "each"], Case::is_about_ways),

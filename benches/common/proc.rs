@@ -22,15 +22,17 @@ pub(crate) fn cpu_time(process: u32) -> Option<Duration> {
     Some(Duration::from_millis(10 * (user + system)))
 }
 
-/// Processor time of the threads that a process, or this one, has, which the scheduler counts in nanoseconds. Threads
-/// that have ended are missing.
-pub(crate) fn threads_time(process: Option<u32>) -> Option<Duration> {
+/// Processor time of the threads that a process, or this one, has, which the scheduler counts in nanoseconds, and how
+/// often it switched to one of them. Threads that have ended are missing.
+pub(crate) fn threads_time(process: Option<u32>) -> Option<(Duration, u64)> {
     let of = |task: io::Result<fs::DirEntry>| {
         let text = fs::read_to_string(task.ok()?.path().join("schedstat")).ok()?;
-        text.split_whitespace().next()?.parse::<u64>().ok()
+        let mut numbers = text.split_whitespace().map(str::parse::<u64>);
+        Some((numbers.next()?.ok()?, numbers.nth(1)?.ok()?))
     };
-    let sum: u64 = fs::read_dir(place(process, "task")).ok()?.filter_map(of).sum();
-    (sum > 0).then_some(Duration::from_nanos(sum))
+    let tasks = fs::read_dir(place(process, "task")).ok()?.filter_map(of);
+    let (time, switches) = tasks.fold((0, 0), |sum, task| (sum.0 + task.0, sum.1 + task.1));
+    (time > 0).then_some((Duration::from_nanos(time), switches))
 }
 
 /// A number of /proc/PID/status: in bytes where it has a unit.
@@ -38,9 +40,9 @@ pub(crate) fn status(process: u32, field: &str) -> Option<f64> {
     number(&read(process, "status")?, field)
 }
 
-/// The kernel's stacks of all threads of the machine, in bytes.
-pub(crate) fn kernel_stacks() -> Option<f64> {
-    number(&fs::read_to_string("/proc/meminfo").ok()?, "KernelStack:")
+/// A number of /proc/meminfo, of the whole machine, in bytes.
+pub(crate) fn memory_of_all(field: &str) -> Option<f64> {
+    number(&fs::read_to_string("/proc/meminfo").ok()?, field)
 }
 
 fn number(text: &str, field: &str) -> Option<f64> {

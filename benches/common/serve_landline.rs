@@ -12,6 +12,7 @@ use super::case::LIMIT;
 pub(crate) fn tcp(mode: &str, target: Option<SocketAddr>, way: &str) -> io::Result<()> {
     let server = match mode {
         "limit" => ServerOptions::new().max_connections(LIMIT).listen("127.0.0.1:0")?,
+        "many" => ServerOptions::new().max_connections(None).listen("127.0.0.1:0")?,
         _ => Server::listen("127.0.0.1:0")?,
     };
     println!("listening on {}", server.address().port());

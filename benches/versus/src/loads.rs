@@ -4,13 +4,15 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::common::case::{Case, Load};
 use crate::common::load::{self, Outcome, PATIENCE, Target};
 use crate::common::proc;
-use crate::{fan_out, polled};
+use crate::polled::{self, Clients};
+use crate::{fan_out, scale};
 
 pub(crate) fn run(case: &Case, target: Target, time: Duration) -> io::Result<Outcome> {
     if case.is_of_a_protocol() && !matches!(case.load, Load::Dnsperf { .. }) {
@@ -18,8 +20,10 @@ pub(crate) fn run(case: &Case, target: Target, time: Duration) -> io::Result<Out
     }
     let mut outcome = match case.load {
         Load::EchoPolled { connections, size } => {
-            load::repeat(1, target, time, || {}, |_| polled::echo(target.at, connections, size))
+            let clients = Mutex::new(Clients::open(target.at, connections, size)?);
+            load::repeat(1, target, time, || {}, |_| polled::echo(&clients))
         }
+        Load::Scale { connections } => scale::run(connections, target, time),
         Load::FanOut { subscribers, rate } => fan_out::run(subscribers, rate, target, time),
         Load::RedisBenchmark { clients, pipeline } => redis_benchmark(clients, pipeline, target, time),
         Load::Wrk { connections } => wrk(connections, target, time),
@@ -29,7 +33,8 @@ pub(crate) fn run(case: &Case, target: Target, time: Duration) -> io::Result<Out
     let of = |key| outcome.iter().find(|figure| figure.0 == key).map(|figure| figure.1);
     if case.measures.iter().any(|measure| measure.key == "cost") {
         let cost = of("server").zip(of("rate")).map(|(server, rate)| ("cost", 1e6 * server / rate));
-        outcome.extend(cost);
+        let switches = of("server_switches").zip(of("rate")).map(|(switches, rate)| ("switches", switches / rate));
+        outcome.extend(cost.into_iter().chain(switches));
     }
     Ok(outcome)
 }
@@ -100,17 +105,17 @@ fn whole_run(
     time: Duration,
     parse: impl Fn(&str) -> Option<(f64, f64)>,
 ) -> io::Result<Outcome> {
-    let before = target.cpu_time();
+    let before = target.used();
     let mut started = Started(command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?);
     let start = Instant::now();
     // It cannot be asked once it has ended.
     thread::sleep(time * 4 / 5);
     let client =
-        proc::threads_time(Some(started.0.id())).map(|used| used.as_secs_f64() / start.elapsed().as_secs_f64());
+        proc::threads_time(Some(started.0.id())).map(|(used, _)| used.as_secs_f64() / start.elapsed().as_secs_f64());
     let mut text = String::new();
     started.0.stdout.take().expect("it is piped").read_to_string(&mut text)?;
     started.0.wait()?;
-    let used = target.cpu_time().zip(before).map(|(after, before)| (after - before).as_secs_f64());
+    let used = target.used().zip(before).map(|(after, before)| (after.0 - before.0).as_secs_f64());
     let (count, seconds) = parse(&text).ok_or_else(|| wrong(format!("{command:?} says {text}")))?;
     let mut outcome = vec![("rate", count / seconds)];
     outcome.extend(client.map(|busy| ("client", busy)));

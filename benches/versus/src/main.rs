@@ -5,11 +5,11 @@
 //! cargo run --release --manifest-path benches/versus/Cargo.toml
 //! ```
 //!
-//! It says which of them it does not find, runs every case (some 30 minutes, on a machine that has nothing else to do),
+//! It says which of them it does not find, runs every case (some 40 minutes, on a machine that has nothing else to do),
 //! and writes docs/benchmarks/results.tsv, the charts beside it, and the tables in docs/benchmarks.md, whose prose it
 //! keeps. With names of cases, or parts of them, it runs those and only prints: `… -- churn-1 udp --rounds 3`;
-//! `… -- builds` alone also writes its table. `--rounds N` and `--millis N` change how often and how long, `--draw`
-//! writes the page and the charts anew from the figures that are there.
+//! `… -- builds` alone also writes its table, and so does `… -- scale`. `--rounds N` and `--millis N` change how often
+//! and how long, `--draw` writes the page and the charts anew from the figures that are there.
 
 #[path = "../../common/mod.rs"]
 mod common;
@@ -30,6 +30,7 @@ mod polled;
 mod programs;
 #[path = "../peers/redis/mod.rs"]
 mod redis;
+mod scale;
 #[path = "../peers/splice.rs"]
 mod splice;
 #[path = "../peers/tokio.rs"]
@@ -102,19 +103,19 @@ fn compare(words: &[&str]) -> io::Result<()> {
     }
     let mut figures = Figures::default();
     let mut machine = measure(&mut figures, effort, &names)?;
-    let is_builds = names == [builds::NAME];
-    if is_builds {
-        // What is counted in seconds of the processor needs no quiet machine, so it may be measured apart.
+    // A section of its own, whose ratios are all of the same minutes, may be measured apart.
+    let is_section = names == [builds::NAME] || names == scale::names();
+    if is_section {
         let measured = figures.0;
         (figures, machine) = recorded()?;
-        figures.0.retain(|figure| figure.case != builds::NAME);
+        figures.0.retain(|figure| !names.contains(&figure.case.as_str()));
         figures.0.extend(measured);
     }
-    if names.is_empty() || is_builds {
+    if names.is_empty() || is_section {
         write(&figures, &machine)?;
     }
     goals::lines(&figures).iter().for_each(|line| println!("{line}"));
-    if !names.is_empty() && !is_builds {
+    if !names.is_empty() && !is_section {
         println!("\nThat was a part, so docs/ is as it was.");
     }
     Ok(())
@@ -173,7 +174,8 @@ fn measure(figures: &mut Figures, effort: Effort, names: &[&str]) -> io::Result<
     let has_clients = |case: &Case| programs::client(case).is_none_or(|name| programs::path(name).is_some());
     for case in CASES.iter().filter(|case| is_asked_for(case.name) && has_clients(case)) {
         let began = Instant::now();
-        if let Err(error) = run::in_own_network(case, effort, |figure| figures.0.push(figure)) {
+        let rounds = if case.is_of_scale() { effort.rounds.min(3) } else { effort.rounds };
+        if let Err(error) = run::in_own_network(case, Effort { rounds, ..effort }, |figure| figures.0.push(figure)) {
             println!("{error}");
         }
         println!("\n{} ({:.0} s)", case.title, began.elapsed().as_secs_f64());

@@ -8,6 +8,7 @@ use crate::chart;
 use crate::common::case::{CASES, Case, Measure};
 use crate::common::figures::{Figures, Spread, number};
 use crate::goals;
+use crate::scale;
 
 pub(crate) fn write(docs: &Path, figures: &Figures, machine: &[String]) -> io::Result<()> {
     let file = docs.join("benchmarks.md");
@@ -16,10 +17,16 @@ pub(crate) fn write(docs: &Path, figures: &Figures, machine: &[String]) -> io::R
     page = replaced(&page, "machine", &list)?;
     page = replaced(&page, "goals", &(goals::lines(figures).join("\n") + "\n"))?;
     page = replaced(&page, "tokio", &beside_tokio(figures))?;
-    for case in CASES {
+    for case in CASES.iter().filter(|case| !case.is_of_scale()) {
         page = topic(docs, page, case.name, case.title, case.measures, Some(case), figures)?;
     }
     page = topic(docs, page, builds::NAME, builds::TITLE, builds::MEASURES, None, figures)?;
+    if !scale::servers(figures).is_empty() {
+        let (title, chart) = scale::chart(figures);
+        fs::write(docs.join(format!("benchmarks/{}.svg", scale::NAME)), chart)?;
+        let text = format!("{}\n![{title}](benchmarks/{}.svg)\n", scale::tables(figures), scale::NAME);
+        page = replaced(&page, scale::NAME, &text)?;
+    }
     fs::write(file, page)
 }
 

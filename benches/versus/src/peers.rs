@@ -94,9 +94,10 @@ pub(crate) fn said(program: impl AsRef<std::ffi::OsStr>, args: &[&str]) -> Optio
 pub(crate) fn servers(found: &[Peer]) -> Vec<Server> {
     let is_theirs = |case: &Case| !case.is_about_ways() && !case.is_of_a_protocol();
     let mut servers = crate::common::servers();
+    let is_without_scale = |case: &Case| !case.is_about_ways() && !case.is_of_a_protocol() && !case.is_of_scale();
     for peer in found {
         let command = peer.command.iter().map(|part| part.clone().into_os_string()).collect();
-        servers.push(Server { name: peer.name.into(), command, serves: is_theirs });
+        servers.push(Server { name: peer.name.into(), command, serves: is_without_scale });
     }
     servers.push(Server::own("tokio", &["serve", "tokio", "threads"], is_theirs));
     servers.push(Server::own("tokio, 1 thread", &["serve", "tokio", "one-thread"], is_theirs));
