@@ -55,6 +55,10 @@ pub(crate) const BUFFERED: u16 = 256;
 const ABORTED: u16 = 512;
 /// We have ended reading. Every read returns 0.
 pub(crate) const READ_ENDED: u16 = 1024;
+/// The queue of the outbox is made, or is being made.
+pub(crate) const QUEUES: u16 = 2048;
+/// The end of our direction was begun. A queue that is made after that takes nothing.
+pub(crate) const ENDS: u16 = 4096;
 
 #[derive(Debug)]
 pub(crate) struct Connection {
