@@ -288,6 +288,14 @@ impl Connection {
         self.has(PAUSED)
     }
 
+    /// For a loop that has come to the end of the stream or to a shutdown: whether more bytes may come. Another thread
+    /// may have bytes that it has read, and may put them back. It can do so during a pause, or has done so. Both flags
+    /// are read at once, so what was put back before a pause has ended is found.
+    pub(crate) fn may_read_more(&self) -> bool {
+        let flags = self.flags.load(SeqCst);
+        flags & PAUSED != 0 || flags & (UNREAD | READ_ENDED) == UNREAD
+    }
+
     /// Blocks until events may be delivered, or the connection is closed. Returns an error if a timer expires before.
     ///
     /// A shutdown of the server does not end this wait, because data that was received before the pause would be lost.
