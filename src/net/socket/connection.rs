@@ -412,6 +412,11 @@ impl Connection {
             tell_given_up();
         }
         if let Some(queue) = self.queue.get() {
+            // A queued end is not lost if the FIN was sent, or if this close sends it. The thread that has sent it may not
+            // have told the queue yet.
+            if before & WE_ENDED != 0 || matches!(mode, CloseMode::InOrder) {
+                queue.ended();
+            }
             queue.abandon();
         }
         self.drop_signals();
