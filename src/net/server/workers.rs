@@ -199,13 +199,14 @@ impl<'a> Workers<'a> {
     fn serve_one(&self, socket: &Socket, owner: &Registration) {
         let _frame = owner.frame();
         let connection = &socket.connection;
-        // What is queued is sent before the end.
+        // What is queued is sent before the end. Nothing is queued after that, because the connection may still wait for
+        // a place to linger before it ends.
         let work = || {
             let result = (self.handler)(socket);
             // If a handler ends because of a shutdown, its connection ends in order too.
             match result {
                 Err(error) if !Cause::ShuttingDown.is_behind(&error) => Err(error),
-                in_order => connection.turn().flush().map(|()| in_order),
+                in_order => connection.turn().flush_last().map(|()| in_order),
             }
         };
         let result = catch_unwind(AssertUnwindSafe(work));

@@ -55,6 +55,10 @@ pub(crate) const BUFFERED: u16 = 256;
 const ABORTED: u16 = 512;
 /// We have ended reading. Every read returns 0.
 pub(crate) const READ_ENDED: u16 = 1024;
+/// The queue of the outbox is made, or is being made.
+pub(crate) const QUEUES: u16 = 2048;
+/// The end of our direction was begun. A queue that is made after that takes nothing.
+pub(crate) const ENDS: u16 = 4096;
 
 #[derive(Debug)]
 pub(crate) struct Connection {
@@ -284,6 +288,14 @@ impl Connection {
         self.has(PAUSED)
     }
 
+    /// For a loop that has come to the end of the stream or to a shutdown: whether more bytes may come. Another thread
+    /// may have bytes that it has read, and may put them back. It can do so during a pause, or has done so. Both flags
+    /// are read at once, so what was put back before a pause has ended is found.
+    pub(crate) fn may_read_more(&self) -> bool {
+        let flags = self.flags.load(SeqCst);
+        flags & PAUSED != 0 || flags & (UNREAD | READ_ENDED) == UNREAD
+    }
+
     /// Blocks until events may be delivered, or the connection is closed. Returns an error if a timer expires before.
     ///
     /// A shutdown of the server does not end this wait, because data that was received before the pause would be lost.
@@ -400,6 +412,11 @@ impl Connection {
             tell_given_up();
         }
         if let Some(queue) = self.queue.get() {
+            // A queued end is not lost if the FIN was sent, or if this close sends it. The thread that has sent it may not
+            // have told the queue yet.
+            if before & WE_ENDED != 0 || matches!(mode, CloseMode::InOrder) {
+                queue.ended();
+            }
             queue.abandon();
         }
         self.drop_signals();

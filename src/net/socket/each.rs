@@ -128,7 +128,7 @@ impl Socket {
         let shut_down = result.as_ref().is_err_and(|error| Cause::ShuttingDown.is_of(error));
         if shut_down {
             // The connection ends in order: what is queued is sent first.
-            result = self.connection.turn().flush();
+            result = self.connection.turn().flush_last();
         }
         if self.connection.is_closed() && result.as_ref().is_err_and(|error| Cause::Destroyed.is_of(error)) {
             // The program destroyed it, so this is not an error of the connection.
@@ -165,19 +165,15 @@ impl Socket {
                 }
             }
             match chunks.next(&mut told) {
-                Ok(chunk) => {
-                    if chunk.is_empty() {
-                        break;
-                    }
-                }
+                Ok(chunk) if !chunk.is_empty() => {}
+                Ok(_) if self.connection.may_read_more() => continue,
+                Ok(_) => break,
                 Err(error) if Error::is_tick(&error) => {
                     f(self, SocketEvent::Timeout)?;
                     continue;
                 }
+                Err(error) if Cause::ShuttingDown.is_of(&error) && self.connection.may_read_more() => continue,
                 Err(error) if ends == Ends::ByReceiver && Cause::ShuttingDown.is_of(&error) => {
-                    if self.connection.is_paused() {
-                        self.hold(f, &mut told, Connection::wait_while_paused)?;
-                    }
                     f(self, SocketEvent::ShuttingDown)?;
                     return self.hold(f, &mut told, Connection::wait_for_our_end);
                 }
@@ -195,9 +191,6 @@ impl Socket {
         }
         drop(chunks);
         drop(stream);
-        if self.connection.is_paused() {
-            self.hold(f, &mut told, Connection::wait_while_paused)?;
-        }
         if self.connection.is_closed() {
             return Ok(());
         }
@@ -206,7 +199,7 @@ impl Socket {
             Ends::ByUs => self.hold(f, &mut told, Connection::wait_for_our_end_or_shutdown),
             Ends::ByReceiver => self.hold(f, &mut told, Connection::wait_for_our_end),
             // Closing an accepted connection waits until the peer has paused, so that the reply is not lost.
-            Ends::WithPeer if self.connection.has(READ_ENDED) => self.connection.turn().flush(),
+            Ends::WithPeer if self.connection.has(READ_ENDED) => self.connection.turn().flush_last(),
             Ends::WithPeer if self.connection.is_accepted => self.connection.turn().end_by_closing(),
             // A client's stream may have other descriptors. A close alone would not end the connection for them.
             Ends::WithPeer => self.end(),
@@ -233,7 +226,8 @@ impl Socket {
     /// block. Blocking reads on this socket still work, and get every byte in order.
     ///
     /// If `each` or a channel is blocked in a read when another thread calls `pause`, the data of that read is put
-    /// back, and the next read on any thread returns it.
+    /// back, and the next read on any thread returns it. Bytes that another thread puts back before `resume`, as a
+    /// failed [`read_exact`](Socket::read_exact) does, are delivered before `End`.
     ///
     /// If the server [shuts down](crate::net::Server::shutdown) during the pause, no event is lost. The events come
     /// after `resume`, if `resume` is called before the shutdown's `grace` has passed.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::address::Family;
 use crate::error::Error;
-use crate::net::socket::connection::{CLOSED, Connection, PEER_ENDED, TIMED, WE_ENDED};
+use crate::net::socket::connection::{CLOSED, Connection, ENDS, PEER_ENDED, QUEUES, TIMED, WE_ENDED};
 use crate::net::socket::outbox::message::Message;
 use crate::net::socket::outbox::queue::Queue;
 use crate::net::socket::stream::CHUNK;
@@ -29,9 +29,22 @@ impl Connection {
         Some(WriteGuard { connection: self, turn: self.writing.try_take()? })
     }
 
-    /// The queue of writes.
+    /// The queue of writes. If the end of our direction was begun before the queue is made, the queue takes nothing.
     pub(crate) fn queue(&self) -> &Queue {
-        self.queue.get_or_init(|| Box::new(Queue::new(self.queue_limit)))
+        self.queue.get_or_init(|| {
+            let queue = Box::new(Queue::new(self.queue_limit));
+            if self.flags.fetch_or(QUEUES, SeqCst) & ENDS != 0 {
+                queue.begin_end();
+            }
+            queue
+        })
+    }
+
+    /// Closes the queue to further messages. Returns the queue if there is one. Makes none, because that would cost
+    /// every connection an allocation. Either this finds `QUEUES`, or the thread that makes the queue finds `ENDS`.
+    fn begin_end(&self) -> Option<&Queue> {
+        let has_queue = self.flags.fetch_or(ENDS, SeqCst) & QUEUES != 0;
+        has_queue.then(|| self.queue()).inspect(|queue| queue.begin_end())
     }
 
     /// Composes a message, then writes it whole.
@@ -374,11 +387,12 @@ impl WriteGuard<'_> {
         Ok(())
     }
 
-    /// Closes the queue to further messages and writes what it holds, so that no queued message is lost when our
-    /// direction ends.
-    fn flush_last(&self) -> io::Result<()> {
-        let queue = self.connection.queue();
-        queue.begin_end();
+    /// Closes the queue to further messages and writes what it holds, so that no message is lost that was taken before
+    /// our direction ends. The end may come later: `end` and `close` of the connection send FIN.
+    pub(crate) fn flush_last(&self) -> io::Result<()> {
+        let Some(queue) = self.connection.begin_end() else {
+            return Ok(());
+        };
         self.flush().inspect_err(|_| queue.take_back_end())
     }
 

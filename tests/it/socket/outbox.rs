@@ -1,17 +1,17 @@
 //! Queued writes.
 
 use std::io::{self, ErrorKind};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use landline::net::{Message, Server, ServerOptions, Socket, SocketOptions};
 
 use crate::support::Whole;
-use crate::support::fixtures::{kernel, noise, pair_with};
+use crate::support::fixtures::{Served, kernel, noise, pair_with};
 use crate::support::{
-    blocked, descriptors, each_ip, eventually, has_proc, in_child, numbered, threads, until_asleep, within,
+    HANG, blocked, descriptors, each_ip, eventually, has_proc, in_child, numbered, threads, until_asleep, within,
 };
 
 const AT: &str = "127.0.0.1:0";
@@ -598,6 +598,62 @@ fn what_a_handler_has_queued_is_written_before_the_end() {
     server.close();
     within("serve returns", || running.join()).expect("all went well");
     assert_eq!(server.stats().ended, 1, "it ended in order");
+}
+
+/// Ensures that a message is refused from the moment at which its connection begins to end, though the connection still
+/// waits for a place to linger, and that what was taken before is written whole.
+#[test]
+fn a_connection_that_waits_for_a_place_to_linger_takes_no_message() {
+    let sent: Arc<[u8]> = noise(900_000, 10).into();
+    let (ends_by_itself, ends_in_each) = (b"h", b"e");
+    each_ip(|at| {
+        for (kind, queues) in [(ends_by_itself, false), (ends_by_itself, true), (ends_in_each, false)] {
+            let (tell, told) = mpsc::channel();
+            let (tell, message) = (Mutex::new(tell), queues.then(|| Arc::clone(&sent)));
+            let taken = if queues { &*sent } else { &[] };
+            // As many linger as may be connected.
+            let options = ServerOptions::new().max_connections(1).lingering_close(HANG);
+            let served = Served::start(at, &options, move |socket| {
+                narrow(socket);
+                let mut first = [0; 1];
+                socket.peek(&mut first)?;
+                if let Some(message) = &message {
+                    socket.outbox().try_send(Arc::clone(message))?;
+                }
+                tell.lock().expect("no panic").send(socket.clone()).expect("the test waits");
+                if &first == ends_by_itself {
+                    return Ok(());
+                }
+                socket.end_reading();
+                socket.each(|_, _| Ok(()))
+            });
+            let lingers = served.connect();
+            // The handler leaves the byte unread, so the connection is not closed to make room.
+            lingers.write_all(ends_by_itself).expect("it is connected");
+            told.recv_timeout(HANG).expect("it is served");
+            assert_eq!(all(&lingers).len(), taken.len(), "the premise: it has seen our end");
+
+            let waits = served.connect();
+            waits.write_all(kind).expect("it is connected");
+            let socket = told.recv_timeout(HANG).expect("the slot is free");
+            let reader = waits.clone();
+            let reading = thread::spawn(move || all(&reader));
+            let outbox = socket.outbox();
+            // An empty message makes no queue.
+            eventually("the connection begins to end", || outbox.try_send("").is_err());
+            for (call, error) in [("try_send", outbox.try_send("more")), ("send", outbox.send("more"))] {
+                let error = error.expect_err("nothing is taken any more");
+                assert_eq!(error.error().code(), "ERR_STREAM_WRITE_AFTER_END", "{call} is told so as after `end`");
+            }
+            assert!(!socket.is_destroyed(), "the premise: the connection waits for a place");
+            drop(lingers);
+            let came = within("the end comes", || reading.join()).expect("nothing panicked");
+            assert!(came == taken, "what was taken, and nothing else: {}", came.len());
+            outbox.flush().expect("nothing that was taken is lost");
+            drop((waits, socket));
+            served.stop();
+        }
+    });
 }
 
 /// Ensures that a writer thread lives only while something is queued, whatever ends that, and leaves no descriptor.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use landline::Encoding;
 #[cfg(feature = "channel")]
 use landline::net::ServerEvent;
-use landline::net::{ReadyState, Server, ServerOptions, Socket, SocketEvent, SocketOptions};
+use landline::net::{Buffered, ReadyState, Server, ServerOptions, Socket, SocketEvent, SocketOptions};
 
 use crate::support::Whole;
 use crate::support::fixtures::{pair, pair_with, record, watch, words};
@@ -246,4 +246,90 @@ fn blocking_reads_of_a_paused_connection_get_every_byte_in_order() {
         accepted.resume();
         assert_eq!(words(tape), ["end", "close false"], "none is told twice");
     });
+}
+
+/// Ensures that bytes that another thread puts back during a pause are delivered before the end of the stream, though the
+/// loop has come to that end before.
+#[test]
+fn bytes_put_back_during_a_pause_come_before_the_end() {
+    if !has_proc() {
+        return;
+    }
+    each_ip(|at| {
+        let (_server, client, accepted) = pair(at);
+        let buffered = holds_rest(&client, &accepted);
+        let socket = accepted.clone();
+        let (tell, told) = mpsc::channel();
+        let (tape, reader) = numbered(move || {
+            record(&socket, |_, event| match event {
+                SocketEvent::Data(bytes) => tell.send(bytes.to_vec()).map_err(std::io::Error::other),
+                _ => Ok(()),
+            })
+        });
+        until_asleep(reader.as_slice());
+        accepted.pause();
+        client.end().expect("it is connected");
+        eventually("the loop has read the end", || accepted.ready_state() == ReadyState::WriteOnly);
+        drop(buffered);
+        accepted.resume();
+        assert_eq!(words(tape), ["data", "end", "close false"], "the end comes last");
+        assert_eq!(told.recv(), Ok(b"rest".to_vec()), "every byte, in order");
+    });
+}
+
+/// Ensures that bytes that another thread puts back during a pause are delivered before a shutdown, though the loop was
+/// interrupted before, and that the connection is not closed during the pause.
+#[cfg(feature = "channel")]
+#[test]
+fn bytes_put_back_during_a_pause_come_before_the_shutdown() {
+    if !has_proc() {
+        return;
+    }
+    each_ip(|at| {
+        for by_channel in [false, true] {
+            let (server, client, accepted) = pair(at);
+            let buffered = holds_rest(&client, &accepted);
+            let (tell, told) = mpsc::channel();
+            let socket = accepted.clone();
+            let events = by_channel.then(|| accepted.events(8).expect("a thread can be started"));
+            let looping = (!by_channel).then(|| {
+                numbered(move || socket.each(|_, event| tell.send(event.into_owned()).map_err(std::io::Error::other)))
+            });
+            until_asleep(looping.and_then(|(_, reader)| reader).as_slice());
+            accepted.pause();
+            let shutdown = std::thread::spawn(move || server.shutdown(HANG));
+            // The loop has the turn to read until it is interrupted.
+            let reading = accepted.clone();
+            within("the read ends", move || reading.read(&mut [0])).expect_err("the server shuts down");
+            drop(buffered);
+            assert!(!accepted.is_destroyed(), "the connection stays open during the pause");
+            accepted.resume();
+            let next = || match &events {
+                Some(events) => events.recv_timeout(HANG).ok(),
+                None => told.recv_timeout(HANG).ok(),
+            };
+            let data = next();
+            assert!(matches!(&data, Some(SocketEvent::Data(bytes)) if bytes == b"rest"), "every byte first: {data:?}");
+            if by_channel {
+                let end = next();
+                assert!(matches!(end, Some(SocketEvent::ShuttingDown)), "then the shutdown: {end:?}");
+                accepted.outbox().end().expect("it is open");
+                client.end().expect("it is connected");
+            }
+            let close = next();
+            assert!(matches!(close, Some(SocketEvent::Close { had_error: false })), "the close comes last: {close:?}");
+            let report = within("shutdown returns", move || shutdown.join()).expect("nothing panicked");
+            assert_eq!(report.forced, 0, "nothing is cut off: {report:?}");
+        }
+    });
+}
+
+/// What holds the bytes "rest", which have arrived behind a line.
+fn holds_rest(client: &Socket, accepted: &Socket) -> Buffered {
+    client.write_all("line\nrest").expect("it is connected");
+    eventually("both arrive", || accepted.available().expect("it is connected") == Some(9));
+    let mut buffered = accepted.buffered().expect("it has none");
+    assert_eq!(buffered.next_line().expect("no error").as_deref(), Some("line"), "the premise: the line is read");
+    assert_eq!(buffered.buffer(), b"rest", "the premise: the rest is held");
+    buffered
 }

@@ -31,6 +31,9 @@ use crate::thread::spawn;
 /// whole, and sends many small messages with one system call. Blocking writes and [`end`](Socket::end) on the same
 /// socket wait until all earlier messages are written.
 ///
+/// When a handler or [`each`](Socket::each) ends the connection in order, what is queued is still written. From then on
+/// no message is taken, as after [`end`](Socket::end).
+///
 /// ```
 /// use landline::net::{Server, Socket};
 ///
@@ -200,7 +203,7 @@ impl Outbox {
         if messages.iter().all(|message| message.is_empty()) {
             // There is nothing to write, and nothing to keep.
             self.connection.check_writable()?;
-            let is_ending = self.connection.queue.get().is_some_and(|queue| queue.state().is_ending());
+            let is_ending = self.connection.queue().state().is_ending();
             return if is_ending { Err(written_after_end().into()) } else { Ok(()) };
         }
         let connection = &self.connection;
