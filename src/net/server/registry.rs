@@ -14,7 +14,7 @@ use crate::net::socket::connection::{Connection, Ended, Owner};
 use crate::net::socket::lingering::{Lingering, Place};
 use crate::numbered::Numbered;
 use crate::report::{ConnectionId, Outcome, RefusedBy, Report, Reporter};
-use crate::slots::{AddressSlot, Slot, Slots};
+use crate::slots::{Slot, Slots};
 use crate::sync::deadline::Deadline;
 use crate::sync::gate::{Gate, NoSeat, View};
 use crate::sync::poison::lock;
@@ -398,13 +398,13 @@ impl Drop for Presence {
 #[derive(Debug)]
 pub(crate) struct Registration {
     presence: Presence,
-    /// Given back when the connection ends: first the server's slot, then the slot of the address.
-    slots: Mutex<Option<(Option<AddressSlot>, Slot)>>,
+    /// Given back when the connection ends.
+    slots: Mutex<Option<Slot>>,
 }
 
 impl Registration {
-    pub(crate) fn new(presence: Presence, slots: (Slot, Option<AddressSlot>)) -> Arc<Registration> {
-        Arc::new(Registration { presence, slots: Mutex::new(Some((slots.1, slots.0))) })
+    pub(crate) fn new(presence: Presence, slots: Slot) -> Arc<Registration> {
+        Arc::new(Registration { presence, slots: Mutex::new(Some(slots)) })
     }
 }
 
