@@ -375,8 +375,9 @@ fn a_full_limit_takes_no_slot_of_an_address() {
 fn a_slot_of_an_address_comes_back_first() {
     let (slots, addresses) = (slots(1), Addresses::new(1));
     let only = slots.take_for(Some(&addresses), Some(IP)).expect("it is free");
-    both(move || drop(only), || {
+    let waits = || {
         slots.wait_for_room(Deadline::NEVER, || false);
         assert!(slots.take_for(Some(&addresses), Some(IP)).is_ok(), "the one slot of the address came back");
-    });
+    };
+    both(move || drop(only), waits);
 }
