@@ -67,7 +67,7 @@ pub(crate) struct Connection {
     pub(crate) is_accepted: bool,
     pub(crate) bytes_read: AtomicU64,
     pub(crate) bytes_written: AtomicU64,
-    /// The number of bytes written when the server began to shut down.
+    /// The number of bytes written when the server began to shut down. 0 if the program had ended reading before.
     written_at_interrupt: AtomicU64,
     pub(crate) timers: Timers,
     pub(crate) carried: Carried,
@@ -352,8 +352,9 @@ impl Connection {
     /// The server is shutting down. Wakes threads that wait for the peer.
     pub(crate) fn interrupt_reads(&self) {
         self.move_gate(&|| {
-            // If there are several shutdowns, the first counts. What was written after it may be a last answer.
-            if !self.has(INTERRUPTED) {
+            // The first that ends reading counts: a shutdown, or the program. What was written after it may be a last
+            // answer.
+            if !self.has(INTERRUPTED | READ_ENDED) {
                 self.written_at_interrupt.store(self.bytes_written.load(Relaxed), Relaxed);
             }
             self.flags.fetch_or(INTERRUPTED, SeqCst)
