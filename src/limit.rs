@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::report::RefusedBy;
-use crate::slots::{self, AddressSlot, Addresses, Denied, Slots};
+use crate::slots::{self, Addresses, Denied, Slots};
 
 /// A limit on how many connections may be open at once, in total and from each address. Several servers can share one
 /// limit. A program can also use it to count other things, such as the sessions of a datagram socket.
@@ -93,15 +93,10 @@ impl Limit {
     #[doc(alias = "try_take")]
     #[doc(alias = "acquire")]
     pub fn try_acquire(&self, from: impl Into<Option<IpAddr>>) -> Result<Slot, RefusedBy> {
-        let taken = match (&self.addresses, from.into()) {
-            (Some(addresses), Some(ip)) => {
-                let both = addresses.take_with(ip, || self.slots.take()).ok_or(RefusedBy::PerAddress)?;
-                both.map(|(in_all, of_address)| (in_all, Some(of_address)))
-            }
-            _ => self.slots.take().map(|in_all| (in_all, None)),
-        };
-        match taken {
-            Ok((in_all, of_address)) => Ok(Slot { _of_address: of_address, _in_all: in_all }),
+        match self.slots.take_for(self.addresses.as_ref(), from.into()) {
+            Ok(slot) => Ok(Slot { _slot: slot }),
+            Err(Denied::PerAddress) => Err(RefusedBy::PerAddress),
+            // A limit is never closed.
             Err(Denied::Full | Denied::Closed) => Err(RefusedBy::Full),
         }
     }
@@ -135,8 +130,7 @@ impl fmt::Debug for Limit {
 #[must_use = "dropping it gives the slot back"]
 #[doc(alias = "SemaphorePermit")]
 pub struct Slot {
-    _of_address: Option<AddressSlot>,
-    _in_all: slots::Slot,
+    _slot: slots::Slot,
 }
 
 impl fmt::Debug for Slot {

@@ -2,7 +2,6 @@
 //! admitted.
 
 use std::collections::BTreeMap;
-use std::convert::Infallible;
 use std::net::IpAddr;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::SeqCst;
@@ -38,6 +37,8 @@ pub(crate) struct Slots {
 pub(crate) enum Denied {
     Full,
     Closed,
+    /// The address has all of its slots.
+    PerAddress,
 }
 
 impl Slots {
@@ -67,12 +68,25 @@ impl Slots {
             shared.raise()?;
         }
         match self.raise() {
-            Ok(nth) => Ok(Slot { slots: Arc::clone(self), nth }),
+            Ok(nth) => Ok(Slot { slots: Arc::clone(self), nth, address: None }),
             Err(denied) => {
                 self.shared.iter().for_each(|shared| shared.lower());
                 Err(denied)
             }
         }
+    }
+
+    /// Takes a slot together with a slot of the address, if addresses have limits, or neither. So no client is refused
+    /// because of a slot of its address that another client was about to give back.
+    pub(crate) fn take_for(
+        self: &Arc<Slots>,
+        addresses: Option<&Arc<Addresses>>,
+        ip: Option<IpAddr>,
+    ) -> Result<Slot, Denied> {
+        let Some((addresses, ip)) = addresses.zip(ip) else { return self.take() };
+        let (mut slot, address) = addresses.take_with(ip, || self.take())?;
+        slot.address = Some(address);
+        Ok(slot)
     }
 
     /// Adds one to the count and returns it, unless the limit is reached or the slots are closed.
@@ -156,10 +170,14 @@ pub(crate) struct Slot {
     slots: Arc<Slots>,
     /// How many slots were taken when this one was, including this one.
     pub(crate) nth: usize,
+    /// The slot of the address, if it is counted. Returned first: a client that waits for room may come from the same
+    /// address.
+    pub(crate) address: Option<AddressSlot>,
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
+        drop(self.address.take());
         self.slots.lower();
         self.slots.shared.iter().for_each(|shared| shared.lower());
     }
@@ -178,31 +196,26 @@ impl Addresses {
         Arc::new(Addresses { limit, counts: Mutex::default() })
     }
 
-    /// Takes one of the address's slots together with what `take` takes, or neither. So no other client is refused
-    /// because of a slot that its neighbour was about to give back. `take` runs under the lock.
-    pub(crate) fn take_with<T, E>(
+    /// Takes one of the address's slots together with what `take` takes, or neither. `take` runs under the lock.
+    fn take_with<T>(
         self: &Arc<Addresses>,
         ip: IpAddr,
-        take: impl FnOnce() -> Result<T, E>,
-    ) -> Option<Result<(T, AddressSlot), E>> {
+        take: impl FnOnce() -> Result<T, Denied>,
+    ) -> Result<(T, AddressSlot), Denied> {
         let holder = holder(ip);
         let mut counts = lock(&self.counts);
         let count = counts.get(&holder).copied().unwrap_or(0);
         if count >= self.limit {
-            return None;
+            return Err(Denied::PerAddress);
         }
-        Some(take().map(|taken| {
-            counts.insert(holder, count + 1);
-            (taken, AddressSlot { addresses: Arc::clone(self), holder })
-        }))
+        let taken = take()?;
+        counts.insert(holder, count + 1);
+        Ok((taken, AddressSlot { addresses: Arc::clone(self), holder }))
     }
 
-    /// Takes one of the address's slots. `None` if its limit is reached.
-    pub(crate) fn take(self: &Arc<Addresses>, ip: IpAddr) -> Option<AddressSlot> {
-        match self.take_with(ip, || Ok::<_, Infallible>(()))? {
-            Ok(((), slot)) => Some(slot),
-            Err(never) => match never {},
-        }
+    /// Takes one of the address's slots, for a client that has a slot already.
+    pub(crate) fn take(self: &Arc<Addresses>, ip: IpAddr) -> Result<AddressSlot, Denied> {
+        self.take_with(ip, || Ok(())).map(|((), slot)| slot)
     }
 }
 
@@ -342,14 +355,15 @@ mod tests {
         let addresses = Addresses::new(2);
         let held: Vec<_> = (0..3).map(|_| addresses.take(ip("10.0.0.1"))).collect();
         assert_eq!(held.iter().flatten().count(), 2, "two of three are let in");
-        assert!(addresses.take(ip("10.0.0.2")).is_some(), "another address has slots of its own");
+        assert!(addresses.take(ip("10.0.0.2")).is_ok(), "another address has slots of its own");
         drop(held);
-        assert!(addresses.take(ip("10.0.0.1")).is_some(), "the slots came back");
+        assert!(addresses.take(ip("10.0.0.1")).is_ok(), "the slots came back");
 
         let many: Vec<_> = (0..10_000u32).map(|n| addresses.take(std::net::Ipv4Addr::from(n).into())).collect();
         assert_eq!(lock(&addresses.counts).len(), 10_000, "each address is counted by itself");
         drop(many);
         assert!(lock(&addresses.counts).is_empty(), "no address is kept that has no connection");
-        assert!(Addresses::new(0).take(ip("10.0.0.1")).is_none(), "0 lets no client in");
+        let none = Addresses::new(0).take(ip("10.0.0.1"));
+        assert_eq!(none.err(), Some(Denied::PerAddress), "0 lets no client in");
     }
 }

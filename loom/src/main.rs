@@ -7,6 +7,7 @@
 extern crate self as std;
 extern crate std as real;
 
+mod callbacks;
 mod gate;
 mod queue;
 mod slots;
@@ -65,6 +66,7 @@ fn main() {
         ("wait_queue", wait_queue::MODELS),
         ("turn", turn::MODELS),
         ("queue", queue::MODELS),
+        ("callbacks", callbacks::MODELS),
     ];
     let wanted: Vec<String> = real::env::args().skip(1).collect();
     let mut passed = 0;

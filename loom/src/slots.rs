@@ -6,12 +6,13 @@ mod library;
 
 use loom::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use loom::thread;
+use real::net::IpAddr;
 use real::time::Duration;
 
 use crate::deadline::Deadline;
 use crate::sync::Arc;
 use crate::{Count, Model, Note, both};
-use library::{Denied, Slots};
+use library::{Addresses, Denied, Slots};
 
 pub(crate) const MODELS: &[Model] = &[
     ("two threads never hold more than one slot, and it comes back", None, never_more_than_the_limit::<1>),
@@ -33,7 +34,11 @@ pub(crate) const MODELS: &[Model] = &[
     ("two that share a limit never hold more than it allows, and all comes back", None, a_shared_limit_holds),
     ("a slot that one gives back is free for another that shares the limit", None, a_shared_slot_comes_back),
     ("closing one that shares a limit is exact, and closes no other", None, closing_one_closes_no_other),
+    ("a client that gets no slot takes none of its address", None, a_full_limit_takes_no_slot_of_an_address),
+    ("a client that waits for room finds the slot of its address free", None, a_slot_of_an_address_comes_back_first),
 ];
+
+const IP: IpAddr = IpAddr::V4(real::net::Ipv4Addr::LOCALHOST);
 
 fn slots(limit: usize) -> Arc<Slots> {
     Arc::new(Slots::new(limit))
@@ -355,4 +360,24 @@ fn closing_one_closes_no_other() {
     assert_eq!(one.take().err(), Some(Denied::Closed), "it is closed");
     let both = [other.take(), other.take()];
     assert!(both.iter().all(Result::is_ok), "the other is not, and every slot came back");
+}
+
+fn a_full_limit_takes_no_slot_of_an_address() {
+    let (slots, addresses) = (slots(0), Addresses::new(1));
+    let ask = |slots: &Arc<Slots>, addresses: &Arc<Addresses>| {
+        let denied = slots.take_for(Some(addresses), Some(IP)).err();
+        assert_eq!(denied, Some(Denied::Full), "no connection of the address has a slot");
+    };
+    let (its, its_addresses) = (Arc::clone(&slots), Arc::clone(&addresses));
+    both(move || ask(&its, &its_addresses), || ask(&slots, &addresses));
+}
+
+fn a_slot_of_an_address_comes_back_first() {
+    let (slots, addresses) = (slots(1), Addresses::new(1));
+    let only = slots.take_for(Some(&addresses), Some(IP)).expect("it is free");
+    let waits = || {
+        slots.wait_for_room(Deadline::NEVER, || false);
+        assert!(slots.take_for(Some(&addresses), Some(IP)).is_ok(), "the one slot of the address came back");
+    };
+    both(move || drop(only), waits);
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod atomic_u64;
 pub(crate) mod backoff;
+pub(crate) mod callbacks;
 pub(crate) mod deadline;
 pub(crate) mod gate;
 pub(crate) mod poison;

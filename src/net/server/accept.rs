@@ -40,14 +40,6 @@ pub(crate) fn accept(server: &Listener, caller: &Caller) -> io::Result<Option<So
         };
         match let_in(server, incoming, &hooks, caller.until()) {
             Introduced::In(client) => return Ok(Some(client.register(server).0)),
-            // Other threads serve the server now, so no client is kept for a caller.
-            Introduced::NotYet(client) if server.registry.gate.is_claimed() => {
-                let incoming = client.with_slots(server, Deadline::NEVER, Phase::Listening);
-                let late = incoming.map(|incoming| let_in(server, incoming, &hooks, Deadline::NEVER));
-                if let Ok(Introduced::In(client)) = late {
-                    return Ok(Some(client.register(server).0));
-                }
-            }
             Introduced::NotYet(client) => {
                 let incoming = keep(server, client, &hooks, caller)?;
                 if let Introduced::In(client) = let_in(server, incoming, &hooks, Deadline::NEVER) {

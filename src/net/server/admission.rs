@@ -27,7 +27,7 @@ pub(crate) struct Client {
     pub(crate) stream: TcpStream,
     pub(crate) local: Address,
     pub(crate) remote: Address,
-    pub(crate) slots: (Slot, Option<AddressSlot>),
+    pub(crate) slots: Slot,
     pub(crate) presence: Presence,
     /// The addresses of the connection itself, if it came through a load balancer. In that case, the two fields above
     /// are the client's addresses.
@@ -75,7 +75,7 @@ impl Client {
                 let asked = server.ask_filter(&self.remote, &self.presence, &|call| call());
                 match asked.and_then(|()| server.take_address(&self.remote)) {
                     Ok(address) => {
-                        self.slots.1 = address;
+                        self.slots.address = address;
                         return Introduced::In(self);
                     }
                     Err(by) => by,
@@ -105,7 +105,7 @@ impl Client {
     /// Registers the client and makes a socket of it. The server does not stop before the returned registration is
     /// dropped.
     pub(crate) fn register(self, server: &Listener) -> (Socket, Arc<Registration>) {
-        let (registry, number, open) = (&server.registry, self.presence.number, self.slots.0.nth);
+        let (registry, number, open) = (&server.registry, self.presence.number, self.slots.nth);
         let registration = Registration::new(self.presence, self.slots);
         let owner: Arc<dyn Owner> = Arc::clone(&registration) as _;
         let addresses = (self.local, self.remote);
@@ -132,7 +132,7 @@ impl Listener {
         &self,
         stream: TcpStream,
         remote: Address,
-        slots: (Slot, Option<AddressSlot>),
+        slots: Slot,
         presence: Presence,
         header: Option<Box<Receiving>>,
     ) -> Client {
@@ -168,21 +168,17 @@ impl Listener {
 
     /// Takes a client's slot and the slot of its address. `None` if clients wait for slots and no slot is free until
     /// the time expires.
-    pub(crate) fn take_slots(
-        &self,
-        remote: &Address,
-        until: Deadline,
-    ) -> Result<Option<(Slot, Option<AddressSlot>)>, RefusedBy> {
-        let address = match &self.options.trusted {
-            // Checked before the slot is taken, because a client that is not admitted must never hold a slot.
-            None => self.take_address(remote)?,
-            // For a load balancer's client this comes later, because the client's address is not known yet.
-            Some(trusted) if trusted.check(remote, &self.address) => None,
-            Some(_) => return Err(RefusedBy::Untrusted),
-        };
+    pub(crate) fn take_slots(&self, remote: &Address, until: Deadline) -> Result<Option<Slot>, RefusedBy> {
+        // Checked before the slot is taken, because a client that is not admitted must never hold a slot.
+        if let Some(by) = self.shut_out(remote) {
+            return Err(by);
+        }
+        // For a load balancer's client this comes later, because the client's address is not known yet.
+        let ip = remote.ip().filter(|_| self.options.trusted.is_none());
         loop {
-            match self.registry.slots.take() {
-                Ok(slot) => return Ok(Some((slot, address))),
+            match self.registry.slots.take_for(self.addresses.as_ref(), ip) {
+                Ok(slots) => return Ok(Some(slots)),
+                Err(Denied::PerAddress) => return Err(RefusedBy::PerAddress),
                 Err(Denied::Closed) => return Err(RefusedBy::Closing),
                 Err(Denied::Full) if self.options.when_full != WhenFull::Wait => return Err(RefusedBy::Full),
                 Err(Denied::Full) if self.is_closing() => return Err(RefusedBy::Closing),
@@ -192,13 +188,13 @@ impl Listener {
         }
     }
 
-    /// Takes a slot of the client's address, if addresses have limits. Refuses a blocked address.
+    /// Takes a slot of the address that a load balancer passed on, if addresses have limits. Refuses a blocked address.
     pub(crate) fn take_address(&self, remote: &Address) -> Result<Option<AddressSlot>, RefusedBy> {
         if self.is_blocked(remote) {
             return Err(RefusedBy::Blocked);
         }
         match (&self.addresses, remote.ip()) {
-            (Some(addresses), Some(ip)) => addresses.take(ip).map(Some).ok_or(RefusedBy::PerAddress),
+            (Some(addresses), Some(ip)) => addresses.take(ip).map(Some).map_err(|_| RefusedBy::PerAddress),
             _ => Ok(None),
         }
     }
@@ -251,6 +247,33 @@ impl Listener {
         match &self.local {
             Some(local) => local.clone(),
             None => stream.local_addr().map_or_else(|_| self.address.clone(), Address::from),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+    use std::thread;
+
+    use super::*;
+    use crate::net::ServerOptions;
+
+    /// Ensures that a client that finds no slot is refused because the server is full, and not because of its address,
+    /// while another thread asks for the same address.
+    #[test]
+    fn a_client_without_a_slot_has_not_reached_the_limit_of_its_address() {
+        for ip in ["192.0.2.1", "2001:db8::1"] {
+            let options = ServerOptions::new().max_connections(0).max_connections_per_address(1);
+            let server = options.listen("127.0.0.1:0").expect("port 0 can be listened on");
+            let remote = Address::from(SocketAddr::new(ip.parse().expect("an address"), 1));
+            let ask = || server.inner.take_slots(&remote, Deadline::NEVER).expect_err("there is no slot");
+            let asking = || (0..100_000).filter(|_| ask() != RefusedBy::Full).count();
+            let wrong: usize = thread::scope(|scope| {
+                let threads = [(); 2].map(|()| scope.spawn(asking));
+                threads.into_iter().map(|thread| thread.join().expect("it does not panic")).sum()
+            });
+            assert_eq!(wrong, 0, "of 200,000 clients from {ip} none is refused for the limit of its address");
         }
     }
 }

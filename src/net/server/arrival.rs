@@ -6,7 +6,7 @@ use crate::address::Address;
 use crate::net::proxy::Receiving;
 use crate::net::server::registry::Presence;
 use crate::report::RefusedBy;
-use crate::slots::{AddressSlot, Slot};
+use crate::slots::Slot;
 
 /// An accepted client, which may have to wait for a slot or for its PROXY header.
 pub(crate) struct Accepted {
@@ -14,7 +14,7 @@ pub(crate) struct Accepted {
     pub(crate) remote: Address,
     pub(crate) presence: Presence,
     /// Set once the client has its slots.
-    pub(crate) slots: Option<(Slot, Option<AddressSlot>)>,
+    pub(crate) slots: Option<Slot>,
     /// Set once a part of the header was received.
     pub(crate) header: Option<Box<Receiving>>,
 }
@@ -24,7 +24,7 @@ pub(crate) struct Incoming {
     pub(crate) stream: TcpStream,
     pub(crate) remote: Address,
     /// The client's slots, or the cause for refusing it.
-    pub(crate) slots: Result<(Slot, Option<AddressSlot>), RefusedBy>,
+    pub(crate) slots: Result<Slot, RefusedBy>,
     pub(crate) presence: Presence,
     /// The part of its PROXY header that was received before.
     pub(crate) header: Option<Box<Receiving>>,

@@ -3,8 +3,8 @@
 
 use std::fmt;
 use std::net::{Shutdown, TcpStream};
-use std::sync::atomic::Ordering::{Relaxed, SeqCst};
-use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::Duration;
 
@@ -14,7 +14,8 @@ use crate::net::socket::connection::{Connection, Ended, Owner};
 use crate::net::socket::lingering::{Lingering, Place};
 use crate::numbered::Numbered;
 use crate::report::{ConnectionId, Outcome, RefusedBy, Report, Reporter};
-use crate::slots::{AddressSlot, Slot, Slots};
+use crate::slots::{Slot, Slots};
+use crate::sync::callbacks::{Callbacks, InHook};
 use crate::sync::deadline::Deadline;
 use crate::sync::gate::{Gate, NoSeat, View};
 use crate::sync::poison::lock;
@@ -122,9 +123,7 @@ pub(crate) struct Registry {
     /// The next number of a [`Presence`].
     last: AtomicUsize,
     /// Threads in callbacks that are not about a connection.
-    in_hooks: AtomicUsize,
-    /// Callbacks delay accepting, and that was reported. Reset when no callback runs any more.
-    is_held_up: AtomicBool,
+    pub(crate) in_hooks: Callbacks,
     state: Mutex<State>,
 }
 
@@ -161,8 +160,7 @@ impl Registry {
             lingering,
             behind: OnceLock::new(),
             last: AtomicUsize::new(0),
-            in_hooks: AtomicUsize::new(0),
-            is_held_up: AtomicBool::new(false),
+            in_hooks: Callbacks::default(),
             state: Mutex::default(),
         })
     }
@@ -201,7 +199,7 @@ impl Registry {
 
     pub(crate) fn stats(&self) -> Stats {
         let (lingering, cut_short) = self.lingering.counts();
-        let in_hooks = self.in_hooks.load(SeqCst) as u64;
+        let in_hooks = self.in_hooks.count() as u64;
         let state = lock(&self.state);
         Stats { open: state.open.len() as u64, lingering, cut_short, in_hooks, ..state.stats }
     }
@@ -249,13 +247,7 @@ impl Registry {
 
     /// Counts the thread as running callbacks, until the result is dropped.
     pub(crate) fn in_hook(&self) -> InHook<'_> {
-        self.in_hooks.fetch_add(1, SeqCst);
-        InHook(self)
-    }
-
-    /// Records that callbacks delay accepting. Returns whether to report it.
-    pub(crate) fn hold_up(&self) -> bool {
-        !self.is_held_up.swap(true, SeqCst)
+        self.in_hooks.enter()
     }
 
     /// Registers a stream whose PROXY header is awaited, until the result is dropped. After that, only the caller has
@@ -398,13 +390,13 @@ impl Drop for Presence {
 #[derive(Debug)]
 pub(crate) struct Registration {
     presence: Presence,
-    /// Given back when the connection ends: first the server's slot, then the slot of the address.
-    slots: Mutex<Option<(Option<AddressSlot>, Slot)>>,
+    /// Given back when the connection ends.
+    slots: Mutex<Option<Slot>>,
 }
 
 impl Registration {
-    pub(crate) fn new(presence: Presence, slots: (Slot, Option<AddressSlot>)) -> Arc<Registration> {
-        Arc::new(Registration { presence, slots: Mutex::new(Some((slots.1, slots.0))) })
+    pub(crate) fn new(presence: Presence, slots: Slot) -> Arc<Registration> {
+        Arc::new(Registration { presence, slots: Mutex::new(Some(slots)) })
     }
 }
 
@@ -422,17 +414,6 @@ impl Owner for Registration {
         self.presence.registry.remove(id, outcome);
         let slots = lock(&self.slots).take();
         drop(slots);
-    }
-}
-
-/// A thread that runs callbacks that are not about a connection.
-pub(crate) struct InHook<'a>(&'a Registry);
-
-impl Drop for InHook<'_> {
-    fn drop(&mut self) {
-        if self.0.in_hooks.fetch_sub(1, SeqCst) == 1 {
-            self.0.is_held_up.store(false, SeqCst);
-        }
     }
 }
 

@@ -155,6 +155,8 @@ impl<'a> Workers<'a> {
         match if was_last { self.relieve(scope) } else { Ok(true) } {
             Ok(true) => {}
             Ok(false) => {
+                // The `report` hook is a callback too.
+                let _in_hook = self.server.registry.in_hook();
                 let _frame = client.presence.frame();
                 self.tell_held_up();
             }
@@ -169,9 +171,9 @@ impl<'a> Workers<'a> {
         }
     }
 
-    /// Reports once that accepting waits for callbacks.
+    /// Reports once that accepting waits for callbacks. The calling thread is counted as running callbacks.
     fn tell_held_up(&self) {
-        if self.server.registry.hold_up() {
+        if self.server.registry.in_hooks.hold_up() {
             let address = self.server.address.clone();
             self.server.registry.reporter.tell(|| Report::AcceptHeldUp { address });
         }

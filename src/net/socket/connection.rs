@@ -71,7 +71,7 @@ pub(crate) struct Connection {
     pub(crate) is_accepted: bool,
     pub(crate) bytes_read: AtomicU64,
     pub(crate) bytes_written: AtomicU64,
-    /// The number of bytes written when the server began to shut down.
+    /// The number of bytes written when the server began to shut down. 0 if the program had ended reading before.
     written_at_interrupt: AtomicU64,
     pub(crate) timers: Timers,
     pub(crate) carried: Carried,
@@ -363,11 +363,14 @@ impl Connection {
 
     /// The server is shutting down. Wakes threads that wait for the peer.
     pub(crate) fn interrupt_reads(&self) {
-        // If there are several shutdowns, the first counts. What was written after it may be a last answer.
-        if !self.has(INTERRUPTED) {
-            self.written_at_interrupt.store(self.bytes_written.load(Relaxed), Relaxed);
-        }
-        self.set(INTERRUPTED);
+        self.move_gate(&|| {
+            // The first that ends reading counts: a shutdown, or the program. What was written after it may be a last
+            // answer.
+            if !self.has(INTERRUPTED | READ_ENDED) {
+                self.written_at_interrupt.store(self.bytes_written.load(Relaxed), Relaxed);
+            }
+            self.flags.fetch_or(INTERRUPTED, SeqCst)
+        });
         self.wake_reads();
     }
 
@@ -709,4 +712,42 @@ pub(crate) fn destroyed(call: &'static str) -> Error {
 
 pub(crate) fn shutting_down() -> Error {
     Error::of_cause(Cause::ShuttingDown, "server is shutting down")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::sync::mpsc;
+
+    use super::*;
+    use crate::net::Socket;
+
+    /// Ensures that what a shutdown notes as written is what was written when it interrupts, and that no other shutdown
+    /// notes it anew: both happen under the lock of the flags. What is written later may be a last answer.
+    #[test]
+    fn what_was_written_is_noted_once_and_in_the_step_that_interrupts() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("port 0 can be listened on");
+        let socket = Socket::connect(listener.local_addr().expect("it listens")).expect("the socket connects");
+        let connection = &socket.connection;
+        thread::scope(|scope| {
+            let gate = lock(&connection.gate);
+            for _ in 0..2 {
+                let (tell, told) = mpsc::channel();
+                scope.spawn(move || {
+                    tell.send(()).expect("the test waits");
+                    connection.interrupt_reads();
+                });
+                told.recv().expect("the thread runs");
+            }
+            // The threads go as far as they can.
+            (0..10_000).for_each(|_| thread::yield_now());
+            connection.bytes_written.fetch_add(7, Relaxed);
+            drop(gate);
+        });
+        let noted = || connection.written_at_interrupt.load(Relaxed);
+        assert_eq!(noted(), 7, "all that was written before the interruption is noted");
+        connection.bytes_written.fetch_add(1, Relaxed);
+        connection.interrupt_reads();
+        assert_eq!(noted(), 7, "what is written after it is not");
+    }
 }

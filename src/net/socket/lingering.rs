@@ -238,7 +238,11 @@ impl Lingering {
         drop(state);
         // No thread can be started. A refused client must not delay accepting.
         if leaving.place.kind == Kind::Connection {
-            while self.state().cuts == leaving.place.cuts && leaving.has_time(false) && leaving.look() {
+            let has_time = |leaving: &Leaving| {
+                let state = self.state();
+                state.cuts == leaving.place.cuts && leaving.has_time(state.is_closed)
+            };
+            while has_time(&leaving) && leaving.look() {
                 thread::sleep(leaving.pause.min(Duration::from_millis(10)));
             }
         }
@@ -299,7 +303,13 @@ impl Lingering {
         for Entry { number, leaving } in due {
             // If it is not found here, it was closed by `cut` during the check.
             match (state.list.binary_search_by_key(&number, |entry| entry.number), leaving) {
-                (Ok(at), Some(leaving)) => state.list[at].leaving = Some(leaving),
+                (Ok(at), Some(mut leaving)) => {
+                    // The listener was closed during the check, so `close` has not found it.
+                    if state.is_closed && !is_closed {
+                        leaving.hurry();
+                    }
+                    state.list[at].leaving = Some(leaving);
+                }
                 (Ok(at), None) => drop(state.list.remove(at)),
                 (Err(_), leaving) => cut.push(leaving),
             }
@@ -316,10 +326,7 @@ impl Lingering {
     pub(crate) fn close(&self) {
         let mut state = self.state();
         state.is_closed = true;
-        let soon = Instant::now() + SILENCE;
-        for leaving in state.list.iter_mut().filter_map(|entry| entry.leaving.as_mut()) {
-            leaving.next = leaving.next.min(soon);
-        }
+        state.list.iter_mut().filter_map(|entry| entry.leaving.as_mut()).for_each(Leaving::hurry);
         self.changed.notify_one();
     }
 
@@ -500,6 +507,11 @@ impl Leaving {
         self.next <= now + self.pause / 4
     }
 
+    /// The listener is closed, so silence is waited for no longer than [`SILENCE`].
+    fn hurry(&mut self) {
+        self.next = self.next.min(Instant::now() + SILENCE);
+    }
+
     /// Whether the connection still has time to linger.
     fn has_time(&self, is_closed: bool) -> bool {
         let is_silent = self.left == LINGERING_BYTES && self.began.elapsed() > SILENCE;
@@ -611,5 +623,56 @@ impl Drop for Leaving {
         if !(is_unread && sys::is_reset_now(&self.stream)) {
             let _ = self.stream.shutdown(Shutdown::Both);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    /// A connection that can linger, and its peer.
+    fn pair() -> (Arc<TcpStream>, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("port 0 can be listened on");
+        let peer = TcpStream::connect(listener.local_addr().expect("it listens")).expect("the peer connects");
+        let (stream, _) = listener.accept().expect("the peer is accepted");
+        (Arc::new(stream), peer)
+    }
+
+    /// Ensures that a connection that is being checked when the listener is closed is checked again as soon as the
+    /// others.
+    #[test]
+    fn a_connection_that_is_checked_as_the_listener_closes_does_not_linger_longer() {
+        let (stream, _peer) = pair();
+        let lingering = Lingering::new(Duration::from_secs(3600), "lingering".into(), None);
+        // The test is the thread.
+        lingering.state().runs = true;
+        let place = lingering.place(1, &|| false).expect("it is free");
+        place.begin(stream, Last::Nothing, Duration::MAX, Box::new(()));
+        let mut due = Vec::new();
+        for Entry { number, leaving } in &mut lingering.state().list {
+            leaving.as_mut().expect("no thread checks it").pause = LONGEST_PAUSE;
+            due.push(Entry { number: *number, leaving: leaving.take() });
+        }
+        lingering.close();
+        drop(lingering.look_after(due, false));
+        let next = lingering.state().list[0].leaving.as_ref().expect("its peer has not ended").next;
+        lingering.cut();
+        assert!(next <= Instant::now() + SILENCE, "the next check comes after the time for silence at the latest");
+    }
+
+    /// Ensures that a silent peer is not waited for once the listener is closed, where no thread can be started for that.
+    #[test]
+    fn a_thread_that_lingers_itself_does_not_wait_for_silence_once_the_listener_is_closed() {
+        const LONG: Duration = Duration::from_secs(30);
+        let (stream, _peer) = pair();
+        // More than a 64-bit address space has.
+        let lingering = Lingering::new(LONG, "lingering".into(), Some(usize::MAX / 4));
+        lingering.close();
+        let start = Instant::now();
+        let place = lingering.place(1, &|| false).expect("it is free");
+        place.begin(stream, Last::Nothing, Duration::MAX, Box::new(()));
+        assert!(start.elapsed() < LONG, "it ends before its time has passed");
     }
 }

@@ -143,6 +143,45 @@ fn a_goodbye_survives_a_second_shutdown() {
     });
 }
 
+/// Ensures that a shutdown does not make an answer forgotten that a handler has written since it ended reading: a client
+/// that sends again a moment later still reads the end behind it, and no reset.
+#[test]
+fn an_answer_after_end_reading_survives_a_shutdown() {
+    if !has_proc() {
+        return;
+    }
+    each_ip(|at| {
+        eventually("the client is never kept from sending", || {
+            let (tell, written) = mpsc::channel();
+            let (go_on, gone_on) = mpsc::channel::<()>();
+            let gone_on = std::sync::Mutex::new(gone_on);
+            let served = Served::start(at, &ServerOptions::new().lingering_close(HOUR), move |socket| {
+                socket.end_reading();
+                socket.write_all("answer")?;
+                tell.send(()).expect("the test waits");
+                gone_on.lock().expect("nobody panics").recv().expect("the test says so");
+                Ok(())
+            });
+            let client = client(served.server.address());
+            written.recv_timeout(HANG).expect("the handler was called");
+            let server = served.server.clone();
+            let (shutdown, id) = numbered(move || server.shutdown(HOUR));
+            // It nudges before it waits.
+            until_asleep(id.as_slice());
+            let start = Instant::now();
+            go_on.send(()).expect("the handler waits");
+            let (counts, said) = send_on(&client, start, |_| {});
+            let report = within("the shutdown ends", || shutdown.join()).expect("it does not panic");
+            assert_eq!((report.finished, report.forced, report.still_running), (1, 0, 0), "{report}");
+            served.stop();
+            if counts {
+                assert_eq!(said.expect("no write fails, and no reset comes"), "answer", "it arrives");
+            }
+            counts
+        });
+    });
+}
+
 /// Ensures that clients that say nothing do not hold a shutdown up, neither for the time they have to end nor for its
 /// own: an hour each.
 #[test]
