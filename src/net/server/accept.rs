@@ -75,8 +75,8 @@ fn kept_client(server: &Listener, hooks: &Hooks<'_>, caller: &Caller) -> Option<
     if caller.takes_kept() {
         return None;
     }
-    let now = Deadline::after(Duration::ZERO);
     for _ in 0..server.count_kept() {
+        let now = Deadline::after(Duration::ZERO);
         let client = match server.next_kept()?.with_slots(server, now, Phase::Listening) {
             Ok(incoming) => match let_in(server, incoming, hooks, now) {
                 Introduced::In(client) => return Some(client.register(server).0),
