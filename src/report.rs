@@ -262,8 +262,9 @@ pub enum Report {
         /// How long the first pause is.
         pause: Duration,
     },
-    /// Every thread that could accept is running a callback. The next client is accepted when one of the callbacks
-    /// returns. This is reported again only if, in between, no thread was in a callback.
+    /// Every thread that could accept is running a callback, or a handler whose connection is
+    /// [destroyed](crate::net::Socket::destroy). The next client is accepted when one of them returns. This is reported
+    /// again only if, in between, no thread was in a callback.
     #[non_exhaustive]
     AcceptHeldUp {
         /// The server.

@@ -169,7 +169,7 @@ impl ServerOptions {
     /// program was killed. If the listener already has a timeout, that timeout is kept.
     ///
     /// A non-blocking listener stays non-blocking, and one thread polls it every 2 to 16 ms. To avoid that, make it
-    /// blocking first.
+    /// blocking first. If it is made non-blocking while a thread is in accept(2), `close` takes 250 ms.
     ///
     /// # Errors
     /// - `listen EINVAL: invalid argument`: it is not a listening stream socket.

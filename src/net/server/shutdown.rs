@@ -398,17 +398,19 @@ impl Listener {
     fn call_acceptors_back(&self, is_shut: bool) {
         let gate = &self.registry.gate;
         let gone = |time| gate.wait(Deadline::after(time), &[], &|view| view.seats() == 0).seats() == 0;
-        // Where nothing wakes these threads, they poll. The giver of an adopted listener may have made it non-blocking, and
-        // then they poll too: a connection of ours would stay in the queue, and its next acceptor would get it.
+        // A connection is made only if nothing else brings these threads back. If a thread merely has to wait for a
+        // processor, the connection would stay in the queue of an adopted listener, and its giver would accept it. After
+        // shutdown(2) it would even reach another server, since the port is free.
         let is_nonblocking = |listener: &socket2::Socket| sys::is_nonblocking(listener).unwrap_or(false);
-        let polled =
-            !self.is_called || self.adopted && self.listener().is_some_and(|listener| is_nonblocking(&listener));
-        let first = match polled {
-            true => Duration::from_millis(1500),
-            false if is_shut && sys::SHUTDOWN_WAKES_ACCEPT => Duration::from_millis(20),
-            false => Duration::ZERO,
+        let first = if !self.is_called || is_shut && sys::SHUTDOWN_WAKES_ACCEPT {
+            Duration::from_millis(1500)
+        } else if self.adopted && self.listener().is_some_and(|listener| is_nonblocking(&listener)) {
+            // These threads poll, but for one that was in accept(2) before the listener was made non-blocking.
+            Duration::from_millis(250)
+        } else {
+            Duration::ZERO
         };
-        // A thread that polls and does not return in time is still running.
+        // Where it cannot be called, a thread that does not return in time is still running.
         if gate.view().seats() == 0 || gone(first) || !self.is_called {
             return;
         }

@@ -13,7 +13,8 @@ use landline::{RefusedBy, Report};
 use crate::support::clients::{ask, at, client, echo, is_turned_away, leave, measured, stop};
 use crate::support::time::once_below;
 use crate::support::{
-    HANG, PORTABLE, descriptors, each_ip, eventually, in_child, numbered, threads, threads_named, until_asleep, within,
+    HANG, PORTABLE, blocked, descriptors, each_ip, eventually, in_child, numbered, threads, threads_named,
+    until_asleep, within,
 };
 
 /// Clients that connect all the time, served or not, from an address of their own: one that shared the server's could be
@@ -195,6 +196,22 @@ fn close_from_inside_the_report_hook_ends_serving() {
 #[test]
 fn close_of_an_adopted_listener_wakes_accept() {
     in_child(this_test!(), &[], || adopted(Way::Thread));
+}
+
+/// Ensures that `close()` wakes a thread that was in accept(2) before the giver made the listener non-blocking.
+#[test]
+fn close_wakes_accept_though_its_listener_was_made_non_blocking_since() {
+    each_ip(|place| {
+        let listener = TcpListener::bind(place).expect("the listener listens");
+        let ours = listener.try_clone().expect("a descriptor is free");
+        let server = ServerOptions::new().adopt(ours).expect("a listener can be adopted");
+        let acceptor = server.clone();
+        let accepting = blocked(move || acceptor.accept());
+        listener.set_nonblocking(true).expect("the mode can be set");
+        within("it is closed", move || server.close());
+        let socket = within("accept() returns", move || accepting.join()).expect("no panic").expect("no error");
+        assert!(socket.is_none(), "a closed server has no client");
+    });
 }
 
 /// Ensures the same from inside a handler.
