@@ -31,6 +31,7 @@ pub(crate) const MODELS: &[Model] = &[
     ("what is queued is at most the limit", Some(3), at_most_the_limit),
     ("a queued end comes behind all messages", Some(3), a_queued_end),
     ("a queued end outlives another that fails", Some(3), an_end_that_fails),
+    ("a close that sends the end gives no queued end up", Some(3), an_end_and_a_close),
     ("a writer that cannot be started leaves nothing behind", None, no_writer),
 ];
 
@@ -162,7 +163,14 @@ impl Link {
 
     fn close(&self) {
         self.is_closed.store(1, SeqCst);
-        self.queue.abandon();
+        self.queue.abandon(false);
+    }
+
+    /// Sends the end by closing.
+    fn close_in_order(&self) {
+        self.is_closed.store(1, SeqCst);
+        self.queue.abandon(true);
+        self.end_now();
     }
 
     fn flush(&self) {
@@ -353,6 +361,19 @@ fn an_end_that_fails() {
     other.join().expect("no panic");
     link.all();
     assert_eq!(link.sent(), [1, 1, END], "it comes behind what was queued");
+}
+
+/// The end is queued, since another thread has the turn.
+fn an_end_and_a_close() {
+    let link = Link::new(1000, 0);
+    let blocked = link.turn.take();
+    let other = link.spawn(|link| link.end());
+    link.close_in_order();
+    other.join().expect("no panic");
+    drop(blocked);
+    assert_eq!(link.all(), [], "there was no message");
+    assert!(!link.queue.state().gave_up(), "nothing is lost");
+    assert_eq!(link.sent(), [END], "the end is sent, once");
 }
 
 fn no_writer() {

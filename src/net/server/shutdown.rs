@@ -77,6 +77,8 @@ impl Server {
     /// - a thread that a handler has started and joins, for instance with [`Running::join`](crate::Running::join),
     /// - a thread that receives the server's [`events`](Server::events). It should call
     ///   [`begin_shutdown`](Server::begin_shutdown) and keep receiving.
+    /// - a thread that drops such a channel, in a callback that this calls. The drop closes the server first, and ends
+    ///   the connections after that.
     ///
     /// # Errors
     /// `ERR_WOULD_DEADLOCK` if handlers are nested more than sixteen deep. A handler that runs a server itself adds one

@@ -415,12 +415,9 @@ impl Connection {
             tell_given_up();
         }
         if let Some(queue) = self.queue.get() {
-            // A queued end is not lost if the FIN was sent, or if this close sends it. The thread that has sent it may not
-            // have told the queue yet.
-            if before & WE_ENDED != 0 || matches!(mode, CloseMode::InOrder) {
-                queue.ended();
-            }
-            queue.abandon();
+            // The thread that has sent the FIN may not have told the queue yet. If our direction was ended by closing,
+            // this close sends it.
+            queue.abandon(before & WE_ENDED != 0 || matches!(mode, CloseMode::InOrder));
         }
         self.drop_signals();
         let file = self.detach();

@@ -227,7 +227,8 @@ impl Socket {
     ///
     /// If `each` or a channel is blocked in a read when another thread calls `pause`, the data of that read is put
     /// back, and the next read on any thread returns it. Bytes that another thread puts back before `resume`, as a
-    /// failed [`read_exact`](Socket::read_exact) does, are delivered before `End`.
+    /// failed [`read_exact`](Socket::read_exact) does, are delivered before `End`. An error in the blocked read is
+    /// delivered at once, as is the passing of its timer.
     ///
     /// If the server [shuts down](crate::net::Server::shutdown) during the pause, no event is lost. The events come
     /// after `resume`, if `resume` is called before the shutdown's `grace` has passed.

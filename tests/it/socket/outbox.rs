@@ -639,7 +639,7 @@ fn a_connection_that_waits_for_a_place_to_linger_takes_no_message() {
             let reader = waits.clone();
             let reading = thread::spawn(move || all(&reader));
             let outbox = socket.outbox();
-            // An empty message makes no queue.
+            // An empty message sends nothing.
             eventually("the connection begins to end", || outbox.try_send("").is_err());
             for (call, error) in [("try_send", outbox.try_send("more")), ("send", outbox.send("more"))] {
                 let error = error.expect_err("nothing is taken any more");

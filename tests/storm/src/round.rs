@@ -409,7 +409,8 @@ fn serve(round: &Arc<Round>, server: &Server, random: &mut Random) -> (Option<Ru
                     round.start("storm holder", move |_| {
                         let _phase = phase("drop of events");
                         thread::sleep(random.millis(20));
-                        drop(events);
+                        // It closes the server before it ends the connections, so hooks on this thread cannot wait.
+                        Round::without_waiting(|| drop(events));
                     });
                 }
             }

@@ -283,7 +283,7 @@ fn start_writer(connection: &Arc<Connection>) -> io::Result<()> {
                 Err(error) if Error::is_tick(&error) => {}
                 // The program has closed the socket or ended our direction. Messages that came after that are
                 // discarded, and nothing has failed.
-                Err(_) if connection.check_writable().is_err() => queue.abandon(),
+                Err(_) if connection.check_writable().is_err() => queue.abandon(false),
                 Err(error) => connection.fail(&error.into()),
                 Ok(()) => {}
             }

@@ -275,10 +275,14 @@ impl Queue {
         !state.has_writer
     }
 
-    /// The connection is closed, and nothing queued will be written.
-    pub(crate) fn abandon(&self) {
+    /// The connection is closed, and nothing queued will be written. `is_end_sent`: a queued end is not lost, because the
+    /// FIN was sent or the close sends it.
+    pub(crate) fn abandon(&self, is_end_sent: bool) {
         let mut state = self.state();
         let dropped = std::mem::take(&mut state.messages);
+        if is_end_sent {
+            state.end = End::Begun;
+        }
         if state.life != Life::GaveUp {
             let is_done = dropped.is_empty() && state.end != End::Queued;
             state.life = if is_done { Life::Closed } else { Life::GaveUp };
