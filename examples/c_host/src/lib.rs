@@ -47,11 +47,11 @@ pub extern "C" fn landline_echo_start(port: u16) -> i32 {
     port
 }
 
-/// Shuts the server down, within two seconds, and returns how many of its handlers have not returned.
+/// Shuts the server down, within ten seconds, and returns how many of its handlers have not returned.
 #[unsafe(no_mangle)]
 pub extern "C" fn landline_echo_stop() -> u32 {
     let Some((server, serving)) = SERVER.lock().unwrap_or_else(PoisonError::into_inner).take() else { return 0 };
-    let report = server.shutdown(Duration::from_secs(2));
+    let report = server.shutdown(Duration::from_secs(10));
     if report.still_running == 0 && serving.join().is_err() {
         return 1;
     }

@@ -545,25 +545,31 @@ fn a_file_that_cannot_be_removed_is_reported() {
 /// Ensures that a server whose file another program moves aside before the server listens, as one does that looks for a stale
 /// file, listens all the same, on a file made anew.
 #[test]
+#[cfg(target_os = "linux")]
 fn a_file_that_is_moved_before_its_server_listens_is_made_anew() {
-    eventually("the file is moved in time", || {
-        let (place, aside, over) = (Place::new(), Place::new(), AtomicBool::new(false));
-        let server = std::thread::scope(|scope| {
-            scope.spawn(|| {
-                while !over.load(SeqCst) && fs::rename(&place.0, &aside.0).is_err() {
-                    std::hint::spin_loop()
-                }
+    // Each call of listen(2) begins a second late, so that the file is moved in time.
+    let slow =
+        ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=listen", "-e", "inject=listen:delay_enter=1000000"];
+    in_child(this_test!(), &slow, || {
+        eventually("the file is moved in time", || {
+            let (place, aside, over) = (Place::new(), Place::new(), AtomicBool::new(false));
+            let server = std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    while !over.load(SeqCst) && fs::rename(&place.0, &aside.0).is_err() {
+                        std::thread::yield_now();
+                    }
+                });
+                let server = Server::listen(&place.0);
+                over.store(true, SeqCst);
+                server
             });
-            let server = Server::listen(&place.0);
-            over.store(true, SeqCst);
-            server
+            let _server = server.expect("no other program has the path");
+            let is_anew = aside.0.exists() && place.0.exists();
+            if is_anew {
+                Socket::connect(&place.0).expect("the server listens on it");
+            }
+            is_anew
         });
-        let _server = server.expect("no other program has the path");
-        let is_anew = aside.0.exists() && place.0.exists();
-        if is_anew {
-            Socket::connect(&place.0).expect("the server listens on it");
-        }
-        is_anew
     });
 }
 
