@@ -442,6 +442,22 @@ pub(crate) fn bind_to_any_name(_: &socket2::Socket) -> io::Result<Option<PathBuf
     Ok(None)
 }
 
+/// Opens a file without reading it, and returns a path that leads to it even if the file is moved or removed. `None` if
+/// the file is not there. Only Linux has such paths, and only with /proc.
+#[cfg(all(any(target_os = "linux", target_os = "android"), not(any(landline_portable, landline_windows))))]
+pub(crate) fn hold(path: &Path) -> Option<(std::fs::File, PathBuf)> {
+    use std::os::fd::AsRawFd;
+    use std::os::unix::fs::OpenOptionsExt;
+    const O_PATH: i32 = 0o10_000_000;
+    let file = std::fs::OpenOptions::new().read(true).custom_flags(O_PATH).open(path).ok()?;
+    let held = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
+    held.exists().then_some((file, held))
+}
+#[cfg(not(all(any(target_os = "linux", target_os = "android"), not(any(landline_portable, landline_windows)))))]
+pub(crate) fn hold(_: &Path) -> Option<(std::fs::File, PathBuf)> {
+    None
+}
+
 /// The device and the inode of a file.
 pub(crate) type FileIdentity = (u64, u64);
 

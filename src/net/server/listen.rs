@@ -1,5 +1,5 @@
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Condvar, Mutex, RwLock};
 use std::time::Duration;
@@ -162,11 +162,13 @@ impl ServerOptions {
     /// `close` may be unable to connect to these listeners:
     /// - a listener in a different network namespace,
     /// - a listener that is bound to a device, or to an address that this machine does not have,
-    /// - a Unix socket whose file was removed.
+    /// - a Unix socket whose file was removed before.
     ///
     /// Such a listener gets a receive timeout (SO_RCVTIMEO) of 500 ms, and `close` takes at most 1.5 s. All programs
     /// that have the listener share that timeout: their accept(2) sometimes fails with `EAGAIN`, even after this
-    /// program was killed. If the listener already has a timeout, that timeout is kept.
+    /// program was killed. If the listener already has a timeout, that timeout is kept. On Linux, `close` reaches a Unix
+    /// socket whose file is moved or removed later. On other systems, or without /proc, it then takes 5.4 s, and a thread
+    /// stays in accept(2).
     ///
     /// A non-blocking listener stays non-blocking, and one thread polls it every 2 to 16 ms. To avoid that, make it
     /// blocking first. If it is made non-blocking while a thread is in accept(2), `close` takes 250 ms.
@@ -206,6 +208,12 @@ impl ServerOptions {
             Some(shared) => (Slots::within(Arc::clone(&shared.slots)), shared.addresses.clone()),
             None => (Slots::new(limit), self.max_per_address.map(Addresses::new)),
         };
+        let held = address.path().filter(|_| adopted).and_then(sys::hold);
+        let (held, path) = match (held, address.path()) {
+            (Some((file, path)), _) => (Some(file), Some(path)),
+            (None, Some(path)) if !unix::is_abstract(path) => (None, Some(unix::absolute(path))),
+            (None, path) => (None, path.map(Path::to_owned)),
+        };
         let gives_linger = is_given && listener.linger().is_ok_and(|time| time.is_some());
         let inner = Arc::new(Listener {
             inherits: sys::ACCEPTED_INHERITS && !is_given,
@@ -214,7 +222,8 @@ impl ServerOptions {
             options: self.clone(),
             inode: sys::inode(&listener),
             listener: RwLock::new(Some(Arc::new(listener))),
-            path: address.path().map(|path| if unix::is_abstract(path) { path.into() } else { unix::absolute(path) }),
+            path,
+            held: Mutex::new(held),
             local: (!is_wildcard).then(|| address.clone()),
             address,
             adopted,

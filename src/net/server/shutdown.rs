@@ -323,6 +323,7 @@ impl Listener {
         self.call_acceptors_back(is_shut);
         let file = lock(&self.file).take().map_or(Ok(()), |mut file| file.remove());
         drop(lock(&self.spare).take());
+        drop(lock(&self.held).take());
         drop(lock(&self.attached).take());
         self.drop_listener();
         registry.lingering.close();

@@ -466,6 +466,30 @@ fn a_path_with_a_nul_is_an_error() {
     }
 }
 
+/// Ensures that `close()` wakes a thread at an adopted listener whose file was removed or moved since, and keeps nothing of
+/// the file.
+#[test]
+fn an_adopted_listener_whose_file_is_gone_is_woken() {
+    if differs("no path leads to a file that was moved or removed") || !has_proc() {
+        return;
+    }
+    in_child(this_test!(), &[], || {
+        let before = descriptors();
+        for is_moved in [true, false] {
+            let (place, aside) = (Place::new(), Place::new());
+            let listener = UnixListener::bind(&place.0).expect("the path is free");
+            let server = ServerOptions::new().adopt(listener).expect("it listens");
+            let acceptor = server.clone();
+            let accepting = blocked(move || acceptor.accept());
+            if is_moved { fs::rename(&place.0, &aside.0) } else { fs::remove_file(&place.0) }.expect("it is ours");
+            server.close();
+            let socket = within("accept() returns", move || accepting.join()).expect("no panic").expect("no error");
+            assert!(socket.is_none(), "a closed server has no client");
+            assert_eq!(descriptors(), before, "no descriptor is left, moved: {is_moved}");
+        }
+    });
+}
+
 /// Ensures that a server that was bound or adopted by a relative path is woken and removes its own file after the program has
 /// gone to another directory.
 #[test]
