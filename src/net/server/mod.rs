@@ -91,6 +91,8 @@ impl Server {
     /// [`shutdown_on_drop`](Server::shutdown_on_drop) there, so that the server is shut down in each case.
     ///
     /// When the handler returns `Ok`:
+    /// - What is queued in the connection's [outbox](crate::net::Socket::outbox) is written. Until then, the connection
+    ///   keeps its slot and its thread.
     /// - The connection no longer counts towards [`max_connections`](ServerOptions::max_connections), and our direction
     ///   ends: the peer reads the end of the stream.
     /// - The thread accepts the next client. A different thread discards what the peer still sends, for at most

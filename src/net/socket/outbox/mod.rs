@@ -31,8 +31,9 @@ use crate::thread::spawn;
 /// whole, and sends many small messages with one system call. Blocking writes and [`end`](Socket::end) on the same
 /// socket wait until all earlier messages are written.
 ///
-/// When a handler or [`each`](Socket::each) ends the connection in order, what is queued is still written. From then on
-/// no message is taken, as after [`end`](Socket::end).
+/// When a handler or [`each`](Socket::each) ends the connection in order, its thread first waits for its turn to write.
+/// From then on no message is taken, as after [`end`](Socket::end). Then it writes what is queued, and the connection
+/// ends.
 ///
 /// ```
 /// use landline::net::{Server, Socket};
