@@ -46,19 +46,21 @@
 //! `redis-benchmark -p 3000 -t set,get,incr -P 16 -q` counts how many requests it serves a second.
 //!
 //! Lesson: a client may send many requests before it reads an answer. A `Buffered` keeps the answers while there are
-//! requests to read, and sends them in one write before it waits. A message that one client publishes goes to the
-//! others by their outboxes, which never block. A client that does not read is dropped and delays no other. No answer
-//! is written while the store is locked.
+//! requests to read, and sends them in one write before it waits. So does `News` with the messages that a client
+//! publishes: they go to each subscriber together, by its outbox, which never blocks. A client that does not read is
+//! dropped and delays no other. No answer is written while the store is locked.
 
+mod news;
 mod resp;
 
 use std::collections::HashMap;
 use std::io::{self, Write};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use landline::net::{Buffered, Message, Server, Socket};
+use landline::net::{Buffered, Server, Socket};
 
-use crate::resp::{NULL, array, bulk, done, error, number, receive};
+use crate::news::News;
+use crate::resp::{NULL, array, bulk, done, error, number};
 
 type Map<T> = Mutex<HashMap<Vec<u8>, T>>;
 
@@ -75,9 +77,14 @@ fn main() -> io::Result<()> {
 }
 
 fn talk(socket: &Socket, values: &Map<Vec<u8>>, subscribers: &Map<Vec<Socket>>) -> io::Result<()> {
-    let (mut client, mut subscribed) = (socket.buffered()?, 0);
-    while let Some(request) = receive(&mut client)? {
+    let (mut client, mut subscribed, mut news) = (socket.buffered()?, 0, News::default());
+    while let Some(request) = news.request(&mut client, subscribers)? {
         let words: Vec<&[u8]> = request.iter().map(Vec::as_slice).collect();
+        if let [b"PUBLISH", channel, text] = *words {
+            news.publish(channel, text, &mut client, subscribers)?;
+            continue;
+        }
+        news.send(&mut client, subscribers)?; // its answers come first
         let answer = match *words {
             [b"PING"] => b"+PONG\r\n".into(),
             [b"PING" | b"ECHO", text] => bulk(text),
@@ -95,20 +102,11 @@ fn talk(socket: &Socket, values: &Map<Vec<u8>>, subscribers: &Map<Vec<Socket>>) 
                 all.entry(channel.into()).or_default().push(socket.clone());
                 continue;
             }
-            [b"PUBLISH", channel, text] => {
-                let message = Message::from(array(&[bulk(b"message"), bulk(channel), bulk(text)]));
-                let all = lock(subscribers);
-                number(all.get(channel).into_iter().flatten().filter(|client| tell(client, &message)).count())
-            }
             _ => error("unknown command"),
         };
         client.write_all(&answer)?;
     }
     Ok(())
-}
-
-fn tell(client: &Socket, message: &Message) -> bool {
-    client.outbox().try_send(message).inspect_err(|_| client.destroy()).is_ok()
 }
 
 fn increment(value: &mut Vec<u8>) -> Vec<u8> {

@@ -32,6 +32,20 @@ pub(crate) fn receive(client: &mut Buffered) -> io::Result<Option<Vec<Vec<u8>>>>
     Ok(Some(words))
 }
 
+/// Whether these bytes begin with a whole request, so that `receive` does not wait for more.
+pub(crate) fn is_whole(bytes: &[u8]) -> bool {
+    let line = |bytes: &[u8]| bytes.iter().position(|byte| *byte == b'\n').map(|end| end + 1);
+    let Some(mut at) = line(bytes) else { return false };
+    if !bytes.starts_with(b"*") {
+        return true;
+    }
+    for _ in 0..length(bytes[..at].trim_ascii_end(), b'*', LONGEST).unwrap_or(0) {
+        let Some(end) = bytes.get(at..).and_then(line) else { return false };
+        at += end + length(bytes[at..][..end].trim_ascii_end(), b'$', LONGEST).unwrap_or(0) + 2;
+    }
+    at <= bytes.len()
+}
+
 fn length(line: &[u8], kind: u8, most: usize) -> io::Result<usize> {
     let digits = line.strip_prefix(&[kind]).and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok());
     digits.filter(|length| *length <= most).ok_or(io::ErrorKind::InvalidData.into())

@@ -123,6 +123,31 @@ fn a_subscriber_that_never_reads_is_dropped_and_holds_up_no_other() {
     println!("measured: the subscriber that never reads was dropped at message {told} of 100 kB");
 }
 
+/// Ensures that what is published together comes to each subscriber in order, each channel's alone, and at once: a request
+/// that is not whole yet holds up none before it, and one that makes no sense neither.
+#[test]
+fn what_is_published_together_is_sent_before_the_server_waits() {
+    let server = Server::start("redis", &["127.0.0.1:0"]);
+    let (mut subscriber, mut publisher) = (connect(server.address), connect(server.address));
+    subscriber.write_all(request(&["SUBSCRIBE", "news"]).as_bytes()).expect("the server reads");
+    expect(&subscriber, "*3\r\n$9\r\nsubscribe\r\n$4\r\nnews\r\n:1\r\n", "the subscription is confirmed");
+    let publish = |channel, text| request(&["PUBLISH", channel, text]);
+    let message = |text: &str| format!("*3\r\n$7\r\nmessage\r\n$4\r\nnews\r\n$1\r\n{text}\r\n");
+    let last = publish("news", "e");
+    for cut in 1..last.len() {
+        let whole = [publish("news", "a"), publish("news", "b"), publish("old", "c"), "PING\r\n".into()].concat();
+        let sent = [&whole, &publish("news", "d"), &last[..cut]].concat();
+        publisher.write_all(sent.as_bytes()).expect("the server reads");
+        expect(&subscriber, &["a", "b", "d"].map(message).concat(), "what is whole comes, in order");
+        expect(&publisher, ":1\r\n:1\r\n:0\r\n+PONG\r\n:1\r\n", "it is answered, in order");
+        publisher.write_all(&last.as_bytes()[cut..]).expect("the server reads");
+        expect(&subscriber, &message("e"), "the rest makes the last whole");
+        expect(&publisher, ":1\r\n", "and it is answered");
+    }
+    publisher.write_all([publish("news", "f"), "*nonsense\r\n".into()].concat().as_bytes()).expect("the server reads");
+    expect(&subscriber, &message("f"), "what was whole before comes");
+}
+
 /// Ensures that redis-cli is answered, and redis-benchmark too, with requests one at a time and sixteen at once.
 #[test]
 fn redis_own_programs_are_answered() {
