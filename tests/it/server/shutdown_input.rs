@@ -115,7 +115,7 @@ fn a_goodbye_survives_a_second_shutdown() {
                 let error = socket.read_exact(&mut [0; 1024]).expect_err("the server shuts down");
                 socket.write_all("goodbye")?;
                 tell.send(()).expect("the test waits");
-                gone_on.lock().expect("nobody panics").recv().expect("the test says so");
+                gone_on.lock().expect("it is not poisoned").recv().expect("the test says so");
                 Err(error)
             });
             let client = client(served.server.address());
@@ -159,7 +159,7 @@ fn an_answer_after_end_reading_survives_a_shutdown() {
                 socket.end_reading();
                 socket.write_all("answer")?;
                 tell.send(()).expect("the test waits");
-                gone_on.lock().expect("nobody panics").recv().expect("the test says so");
+                gone_on.lock().expect("it is not poisoned").recv().expect("the test says so");
                 Ok(())
             });
             let client = client(served.server.address());
