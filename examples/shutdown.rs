@@ -26,7 +26,7 @@
 //! nc sees the end, and ends too at the next Enter.
 //!
 //! Lesson: a shutdown admits no more clients and wakes the handlers that wait for their client. Handlers that are busy
-//! have 5 s. A client that does not read its answers is disconnected then. Try `yes | nc 127.0.0.1 3000 | sleep 60`,
+//! have 20 s. A client that does not read its answers is disconnected then. Try `yes | nc 127.0.0.1 3000 | sleep 60`,
 //! and Enter.
 
 use std::time::Duration;
@@ -41,7 +41,7 @@ fn main() -> io::Result<()> {
     let serving = server.spawn(|socket| socket.pipe(socket))?;
 
     io::stdin().read_line(&mut String::new())?;
-    let report = server.shutdown(Duration::from_secs(5));
+    let report = server.shutdown(Duration::from_secs(20));
     println!("{report}");
     if report.still_running == 0 { serving.join() } else { Err(io::Error::other("a handler has not returned")) }
 }

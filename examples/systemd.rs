@@ -23,7 +23,7 @@
 //! > Ctrl+D
 //! ```
 //!
-//! Terminal 3, which ends the server before Ctrl+D in terminal 2. The server admits no more clients, waits at most 5 s
+//! Terminal 3, which ends the server before Ctrl+D in terminal 2. The server admits no more clients, waits at most 60 s
 //! for those that are connected, and says how many there were:
 //!
 //! ```text
@@ -58,8 +58,8 @@
 //!
 //! Lesson: the listening socket belongs to systemd, so clients that come during `systemctl restart` wait in its queue,
 //! and the next process serves them. `close` never shuts an adopted listener down. By SIGTERM alone the program would
-//! die with its clients, so `ExecStop=` asks it to end first. With `shutdown(5 s)` in place of `close`, a client with a
-//! request still on its way would get no answer.
+//! die with its clients, so `ExecStop=` asks it to end first. With `shutdown(60 s)` in place of `close`, a client with
+//! a request still on its way would get no answer.
 
 use std::{env, io, process};
 
@@ -94,7 +94,7 @@ fn main() -> Result<(), landline::Error> {
     thread::spawn({
         let server = server.clone();
         move || {
-            thread::sleep(Duration::from_secs(5));
+            thread::sleep(Duration::from_secs(60));
             eprintln!("{}", server.shutdown(Duration::ZERO));
         }
     });
