@@ -268,8 +268,8 @@ impl Connection {
             (is_busy, None) if self.peer_ended() || !is_busy || self.has_peer(stream) => return None,
             _ => {}
         }
-        // No call on the connection blocks any more. The call that got the error is about to store it.
-        let patience = Deadline::after(Duration::from_millis(100));
+        // No call on the connection blocks any more. The call that got the error stores it as soon as its thread runs.
+        let patience = Deadline::after(Duration::from_secs(60));
         loop {
             match look() {
                 (true, None) if !patience.is_over() => thread::sleep(Duration::from_micros(50)),

@@ -4,7 +4,8 @@ use std::io;
 
 use landline::net::{Server, Socket, SocketEvent};
 
-use crate::support::{eventually, within};
+use crate::support::fixtures::pair;
+use crate::support::{blocked, eventually, in_child, within};
 
 /// A connection that the peer has reset, and that has been told so by a write.
 fn told_by_a_write() -> io::Result<Socket> {
@@ -49,4 +50,27 @@ fn a_reset_that_a_write_met_is_no_end() -> io::Result<()> {
     });
     assert_eq!(events, ["read ECONNRESET", "close(true)"]);
     Ok(())
+}
+
+/// Ensures that a read does not take the peer for ended in order while a write, which the system has told of the reset, has
+/// not returned yet, however long that takes.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_reset_that_a_write_is_about_to_return_fails_a_read_beside_it() {
+    // Each send returns half a second late.
+    let slow =
+        ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=sendto", "-e", "inject=sendto:delay_exit=500000"];
+    in_child(this_test!(), &slow, || {
+        for round in 0..3 {
+            let (_server, client, accepted) = pair("127.0.0.1:0");
+            let writer = accepted.clone();
+            let writing = blocked(move || writer.write_all(vec![0; 64 << 20]));
+            client.reset_and_destroy().expect("it is connected");
+            // The call that was blocked returns what it has sent. The next one is told of the reset.
+            eventually("the reset arrives", || accepted.bytes_written() > 0);
+            let error = accepted.read(&mut [0; 10]).expect_err("a reset is no end");
+            assert_eq!(error.to_string(), "read ECONNRESET", "round {round}: the read is told of the reset too");
+            within("the write returns", || writing.join()).expect("no panic").expect_err("the connection is reset");
+        }
+    });
 }
