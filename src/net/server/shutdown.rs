@@ -23,9 +23,11 @@ use crate::sync::poison::{lock, wait};
 use crate::sys;
 use crate::thread::spawn;
 
-/// How many connects are made to wake an acceptor, after the first. The pauses between them grow from 20 to 500 ms.
-/// That is about eight seconds in all.
+/// How many times each acceptor is called, at most. The pauses between two calls grow from 20 to 320 ms. That is 5.4
+/// seconds in all.
 const ROUNDS: u32 = 20;
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+const LONGEST_PAUSE: Duration = Duration::from_millis(320);
 
 /// How often a shutdown checks a connection that `pipe` or `relay` uses. A connection that moved no bytes between two
 /// checks is interrupted.
@@ -401,25 +403,25 @@ impl Listener {
     fn call_acceptors_back(&self, is_shut: bool) {
         let gate = &self.registry.gate;
         let gone = |time| gate.wait(Deadline::after(time), &[], &|view| view.seats() == 0).seats() == 0;
+        if is_shut && sys::SHUTDOWN_WAKES_ACCEPT {
+            // All of them are awake, and return as soon as they run. A connection would not reach this listener any
+            // more, but maybe another server, since the port is free.
+            gone(Duration::from_secs(60));
+            return;
+        }
         // A connection is made only if nothing else brings these threads back. If a thread merely has to wait for a
-        // processor, the connection would stay in the queue of an adopted listener, and its giver would accept it. After
-        // shutdown(2) it would even reach another server, since the port is free.
-        let is_nonblocking = |listener: &socket2::Socket| sys::is_nonblocking(listener).unwrap_or(false);
-        let first = if !self.is_called || is_shut && sys::SHUTDOWN_WAKES_ACCEPT {
-            Duration::from_millis(1500)
-        } else if self.adopted && self.listener().is_some_and(|listener| is_nonblocking(&listener)) {
-            // These threads poll, but for one that was in accept(2) before the listener was made non-blocking.
-            Duration::from_millis(250)
-        } else {
-            Duration::ZERO
-        };
+        // processor, the connection would stay in the queue of an adopted listener, and its giver would accept it.
+        // Threads at a non-blocking listener poll, but for one that was in accept(2) before it was made so.
+        let polls = |listener: Arc<socket2::Socket>| sys::is_nonblocking(&listener).unwrap_or(false);
+        let returns = !self.is_called || self.adopted && self.listener().is_some_and(polls);
+        let first = if returns { Duration::from_millis(1500) } else { Duration::ZERO };
         // Where it cannot be called, a thread that does not return in time is still running.
         if gate.view().seats() == 0 || gone(first) || !self.is_called {
             return;
         }
         for round in 0..ROUNDS {
             self.call();
-            if gone(Duration::from_millis(20 << round.min(4)).min(Duration::from_millis(500))) {
+            if gone(LONGEST_PAUSE.min(FIRST_PAUSE * (1 << round.min(8)))) {
                 return;
             }
         }

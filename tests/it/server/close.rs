@@ -1,6 +1,6 @@
 //! `close()` from everywhere: nobody stays blocked, nothing is left, and nobody else is harmed.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Barrier, Mutex, OnceLock, mpsc};
@@ -214,6 +214,33 @@ fn close_wakes_accept_though_its_listener_was_made_non_blocking_since() {
     });
 }
 
+/// Ensures that `close()` lets a thread return by itself that polls an adopted listener, and leaves no call in its queue, unless
+/// that takes longer than 1.5 s.
+#[test]
+fn close_leaves_no_call_at_a_listener_that_does_not_block() {
+    // Each accept4(2) returns half a second late.
+    let slow =
+        ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=accept4", "-e", "inject=accept4:delay_exit=500000"];
+    in_child(this_test!(), &slow, || {
+        eventually("the thread returns in time", || {
+            let listener = TcpListener::bind("127.0.0.1:0").expect("the listener listens");
+            listener.set_nonblocking(true).expect("the mode can be set");
+            let ours = listener.try_clone().expect("a descriptor is free");
+            let server = ServerOptions::new().adopt(ours).expect("a listener can be adopted");
+            let serving = server.spawn(|socket| socket.pipe(socket)).expect("a thread can be started");
+            leave(client(server.address()));
+            eventually("a client is accepted, and a thread waits for the next", || server.stats().accepted == 1);
+            let start = Instant::now();
+            server.close();
+            let is_in_time = start.elapsed() < Duration::from_millis(1500);
+            within("serving ends", || serving.join()).expect("closing is no error");
+            let nothing = listener.accept().map(drop).map_err(|error| error.kind());
+            assert!(!is_in_time || nothing == Err(ErrorKind::WouldBlock), "no call of ours is left: {nothing:?}");
+            is_in_time
+        });
+    });
+}
+
 /// Ensures the same from inside a handler.
 #[test]
 fn close_of_an_adopted_listener_from_inside_a_handler_ends_serving() {
@@ -301,6 +328,31 @@ fn close_wakes_acceptors_before_its_first_pause() {
             acceptors.into_iter().for_each(|acceptor| acceptor.join().expect("accept() does not panic"));
             took < Duration::from_millis(20)
         });
+    });
+}
+
+/// Ensures that `close()` of a listener of its own only waits for threads that shutdown(2) has woken, however long they take
+/// to return: another server at the port gets no client that no program has made.
+#[test]
+fn close_waits_for_woken_acceptors_and_calls_no_other_server() {
+    if PORTABLE || !cfg!(target_os = "linux") {
+        println!("skipped: shutdown(2) wakes no thread here, so close() calls them");
+        return;
+    }
+    // Each accept4(2) returns four seconds late.
+    let slow =
+        ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=accept4", "-e", "inject=accept4:delay_exit=4000000"];
+    in_child(this_test!(), &slow, || {
+        let options = ServerOptions::new().reuse_port(true);
+        let server = options.listen("127.0.0.1:0").expect("port 0 is free");
+        let accepting = server.clone();
+        let accepting = blocked(move || accepting.accept().map(|socket| socket.is_none()));
+        let other = options.listen(server.address()).expect("both have asked for it");
+        within("close() returns", move || server.close());
+        let is_closed = within("accept() returns", move || accepting.join()).expect("no panic").expect("no error");
+        assert!(is_closed, "a closed server has no client");
+        let nothing = other.try_accept().map(|socket| socket.is_some()).expect_err("no call reaches another server");
+        assert_eq!(nothing.kind(), ErrorKind::WouldBlock, "no call reaches another server");
     });
 }
 
