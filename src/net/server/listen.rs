@@ -1,5 +1,5 @@
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Condvar, Mutex, RwLock};
 use std::time::Duration;
@@ -210,12 +210,6 @@ impl ServerOptions {
             Some(shared) => (Slots::within(Arc::clone(&shared.slots)), shared.addresses.clone()),
             None => (Slots::new(limit), self.max_per_address.map(Addresses::new)),
         };
-        let held = address.path().filter(|_| adopted).and_then(sys::hold);
-        let (held, path) = match (held, address.path()) {
-            (Some((file, path)), _) => (Some(file), Some(path)),
-            (None, Some(path)) if !unix::is_abstract(path) => (None, Some(unix::absolute(path))),
-            (None, path) => (None, path.map(Path::to_owned)),
-        };
         let gives_linger = is_given && listener.linger().is_ok_and(|time| time.is_some());
         let inner = Arc::new(Listener {
             inherits: sys::ACCEPTED_INHERITS && !is_given,
@@ -224,8 +218,8 @@ impl ServerOptions {
             options: self.clone(),
             inode: sys::inode(&listener),
             listener: RwLock::new(Some(Arc::new(listener))),
-            path,
-            held: Mutex::new(held),
+            path: address.path().map(|path| if unix::is_abstract(path) { path.into() } else { unix::absolute(path) }),
+            held: Mutex::new(address.path().filter(|_| adopted).and_then(sys::hold)),
             local: (!is_wildcard).then(|| address.clone()),
             address,
             adopted,

@@ -28,10 +28,10 @@ pub(crate) struct Listener {
     /// The number of the listening socket in the system's tables, if there are any.
     pub(crate) inode: Option<u64>,
     pub(crate) address: Address,
-    /// The path by which `close` connects to a Unix socket, from any current directory.
+    /// The path of a Unix socket, made absolute, so that `close` can connect to it from any current directory.
     pub(crate) path: Option<PathBuf>,
-    /// The file of an adopted Unix socket, if `path` leads to it by this descriptor.
-    pub(crate) held: Mutex<Option<File>>,
+    /// The file of an adopted Unix socket, and a path that leads to it wherever it is.
+    pub(crate) held: Mutex<Option<(File, PathBuf)>>,
     /// The address that clients connect to, if it is the same for all. `None` on a wildcard address.
     pub(crate) local: Option<Address>,
     /// Other programs may use the listener too. It is never shut down, and its settings are not changed.

@@ -452,7 +452,13 @@ impl Listener {
     /// connection.
     fn call_once(&self) -> io::Result<Option<Address>> {
         if let Some(path) = &self.path {
-            return unix::call(path);
+            let held = lock(&self.held);
+            return match held.as_ref().map(|(_, held)| unix::call(held)) {
+                // There is no /proc any more. In all other cases, the path may lead to another server.
+                Some(Err(error)) if error.kind() == io::ErrorKind::NotFound => unix::call(path),
+                Some(call) => call,
+                None => unix::call(path),
+            };
         }
         let Some(at) = self.address.socket_addr().map(reachable) else {
             return Ok(None);

@@ -466,6 +466,18 @@ fn a_path_with_a_nul_is_an_error() {
     }
 }
 
+/// Adopts a listener, closes the server after `before`, and checks that no thread stays in accept(2).
+fn adopt_and_close(listener: UnixListener, before: impl FnOnce()) {
+    let server = ServerOptions::new().adopt(listener).expect("it listens");
+    let acceptor = server.clone();
+    let accepting = blocked(move || acceptor.accept());
+    before();
+    server.close();
+    let socket = within("accept() returns", move || accepting.join()).expect("no panic").expect("no error");
+    assert!(socket.is_none(), "a closed server has no client");
+    assert!(server.wait_timeout(HANG).expect("no handler waits"), "the server has stopped");
+}
+
 /// Ensures that `close()` wakes a thread at an adopted listener whose file was removed or moved since, and keeps nothing of
 /// the file.
 #[test]
@@ -478,15 +490,28 @@ fn an_adopted_listener_whose_file_is_gone_is_woken() {
         for is_moved in [true, false] {
             let (place, aside) = (Place::new(), Place::new());
             let listener = UnixListener::bind(&place.0).expect("the path is free");
-            let server = ServerOptions::new().adopt(listener).expect("it listens");
-            let acceptor = server.clone();
-            let accepting = blocked(move || acceptor.accept());
-            if is_moved { fs::rename(&place.0, &aside.0) } else { fs::remove_file(&place.0) }.expect("it is ours");
-            server.close();
-            let socket = within("accept() returns", move || accepting.join()).expect("no panic").expect("no error");
-            assert!(socket.is_none(), "a closed server has no client");
+            adopt_and_close(listener, || {
+                if is_moved { fs::rename(&place.0, &aside.0) } else { fs::remove_file(&place.0) }.expect("it is ours");
+            });
             assert_eq!(descriptors(), before, "no descriptor is left, moved: {is_moved}");
         }
+    });
+}
+
+/// Ensures that `close()` wakes a thread at an adopted listener after /proc has gone, as its file is in place.
+#[test]
+#[cfg(target_os = "linux")]
+fn an_adopted_listener_is_woken_after_proc_has_gone() {
+    if differs("the call that wakes a thread is taken for a client") || !has_proc() {
+        return;
+    }
+    in_surroundings(this_test!(), "true", || {
+        let place = Place::new();
+        let listener = UnixListener::bind(&place.0).expect("the path is free");
+        adopt_and_close(listener, || {
+            let mounted = process::Command::new("mount").args(["-t", "tmpfs", "tmpfs", "/proc"]).status();
+            assert!(mounted.expect("mount starts").success(), "/proc can be hidden");
+        });
     });
 }
 
