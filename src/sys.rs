@@ -484,6 +484,20 @@ pub(crate) fn socket_file(_: &Path) -> Option<(FileIdentity, std::time::SystemTi
     None
 }
 
+/// Whether a path leads to a socket to which this user may write, as connect(2) requires. open(2) never opens a socket.
+/// Only Linux first checks whether it may be written to.
+#[cfg(unix)]
+pub(crate) fn is_writable_socket(path: &Path) -> bool {
+    use std::os::unix::fs::FileTypeExt;
+    let is_denied = |error: io::Error| error.kind() == io::ErrorKind::PermissionDenied;
+    std::fs::metadata(path).is_ok_and(|file| file.file_type().is_socket())
+        && !std::fs::OpenOptions::new().write(true).open(path).is_err_and(is_denied)
+}
+#[cfg(not(unix))]
+pub(crate) fn is_writable_socket(_: &Path) -> bool {
+    false
+}
+
 /// Lets all users read or write a file.
 #[cfg(unix)]
 pub(crate) fn open_to_all(path: &Path, readable: bool, writable: bool) -> io::Result<()> {
@@ -637,15 +651,29 @@ pub(crate) fn inode<T>(_: &T) -> Option<u64> {
 /// first `most`. The row is found by inode, because other sockets may have the same address and port. Reading a long
 /// table takes long, so the caller should hold neither the socket nor a lock.
 pub(crate) fn table_row(inode: u64, table: &str, most: usize) -> Option<String> {
-    let inode = inode.to_string();
+    let (inode, column) = (inode.to_string(), if table == "unix" { 6 } else { 9 });
     let table = std::fs::File::open(format!("/proc/thread-self/net/{table}")).ok()?;
-    for row in io::BufRead::lines(io::BufReader::with_capacity(32 << 10, table)).take(most) {
+    // The path of another Unix socket need not be UTF-8.
+    for row in io::BufRead::split(io::BufReader::with_capacity(32 << 10, table), b'\n').take(most) {
         let row = row.ok()?;
-        if row.split_whitespace().nth(9) == Some(&inode) {
-            return Some(row);
+        let row = String::from_utf8_lossy(&row);
+        if row.split_whitespace().nth(column) == Some(&inode) {
+            return Some(row.into_owned());
         }
     }
     None
+}
+
+/// Whether a different Unix socket than the one with this inode listens on the path, as far as the tables say. The file
+/// there may be that socket's.
+pub(crate) fn is_listened_on_by_another(path: &Path, inode: Option<u64>) -> bool {
+    const LISTENS: &str = "00010000";
+    let (Some(inode), Ok(table)) = (inode, std::fs::read("/proc/thread-self/net/unix")) else { return false };
+    let (inode, end) = (inode.to_string(), format!(" {}", path.to_string_lossy()));
+    String::from_utf8_lossy(&table).lines().any(|row| {
+        let mut columns = row.split_whitespace().skip(3);
+        columns.next() == Some(LISTENS) && columns.nth(2) != Some(&inode) && row.ends_with(&end)
+    })
 }
 
 /// Joins or leaves an IPv4 group on the interface with a number.

@@ -162,13 +162,15 @@ impl ServerOptions {
     /// `close` may be unable to connect to these listeners:
     /// - a listener in a different network namespace,
     /// - a listener that is bound to a device, or to an address that this machine does not have,
-    /// - a Unix socket whose file was removed before.
+    /// - a Unix socket whose file was removed before, or at whose path another socket listens,
+    /// - a Unix socket whose file this user may not write to.
     ///
     /// Such a listener gets a receive timeout (SO_RCVTIMEO) of 500 ms, and `close` takes at most 1.5 s. All programs
     /// that have the listener share that timeout: their accept(2) sometimes fails with `EAGAIN`, even after this
     /// program was killed. If the listener already has a timeout, that timeout is kept. On Linux, `close` reaches a Unix
-    /// socket whose file is moved or removed later. On other systems, or without /proc, it then takes 5.4 s, and a thread
-    /// stays in accept(2).
+    /// socket whose file is moved or removed later. On other systems, or without /proc or a free descriptor, it then
+    /// takes 5.4 s, and a thread stays in accept(2). The same happens if this user may no longer write to the file. Only
+    /// on Linux does `adopt` notice that another socket listens at the path, or that the file may not be written to.
     ///
     /// A non-blocking listener stays non-blocking, and one thread polls it every 2 to 16 ms. To avoid that, make it
     /// blocking first. If it is made non-blocking while a thread is in accept(2), `close` takes 1.5 s. The same holds
@@ -353,8 +355,12 @@ const LOOK_AROUND: Duration = Duration::from_millis(500);
 
 /// Whether a connect to a listener's address is expected to reach it from here.
 fn is_call_expected(listener: &socket2::Socket, address: &Address) -> bool {
+    let inode = sys::inode(listener);
     if let Some(path) = address.path() {
-        return unix::is_abstract(path) || sys::file_identity(path).is_ok();
+        return match unix::is_abstract(path) {
+            true => sys::is_of_this_network(inode, "unix"),
+            false => sys::is_writable_socket(path) && !sys::is_listened_on_by_another(path, inode),
+        };
     }
     let Some(at) = address.socket_addr() else { return false };
     let table = if at.is_ipv6() { "tcp6" } else { "tcp" };
@@ -367,6 +373,6 @@ fn is_call_expected(listener: &socket2::Socket, address: &Address) -> bool {
     };
     let by_ipv4 = at.ip() == Ipv6Addr::UNSPECIFIED;
     !sys::is_bound_to_device(&SockRef::from(listener))
-        && sys::is_of_this_network(sys::inode(listener), table)
+        && sys::is_of_this_network(inode, table)
         && (has_way(reachable(at)) || by_ipv4 && has_way((Ipv4Addr::LOCALHOST, at.port()).into()))
 }

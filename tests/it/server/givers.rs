@@ -4,6 +4,7 @@
 
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -68,6 +69,20 @@ fn unlinked() -> Given {
     Given { kind: "of a path that is gone", listener, ask: Box::new(ask), is_reached: false, is_foreign: false }
 }
 
+/// A listener with an abstract name, which is of one network.
+fn named(kind: &'static str, is_foreign: bool) -> Given {
+    // The system's table has it as it is, and it need not be UTF-8.
+    let name = [format!("landline {kind} {}", std::process::id()).as_bytes(), b"\xFF"].concat();
+    let name = std::os::unix::net::SocketAddr::from_abstract_name(name).unwrap();
+    let listener = OwnedFd::from(UnixListener::bind_addr(&name).unwrap()).into();
+    let ask = move || {
+        let stream = UnixStream::connect_addr(&name)?;
+        stream.set_read_timeout(Some(HANG))?;
+        io::read_to_string(stream)
+    };
+    Given { kind, listener, ask: Box::new(ask), is_reached: !is_foreign, is_foreign }
+}
+
 /// Each kind of listener. The network is one of this process's own.
 fn kinds() -> Vec<Given> {
     run("ip link set lo up");
@@ -87,6 +102,8 @@ fn kinds() -> Vec<Given> {
         freebound,
         tcp("behind a device", "127.0.0.1:0", false, |socket| socket.bind_device(Some(b"lo")).unwrap()),
         Given { is_foreign: true, ..tcp("of another network", "127.0.0.1:0", false, |_| {}) },
+        named("with a name", false),
+        named("with a name of another network", true),
         unlinked(),
     ]
 }

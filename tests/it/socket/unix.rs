@@ -228,8 +228,8 @@ fn a_path_in_a_missing_folder_is_an_error_that_names_it() {
     assert_eq!(error.told().address().and_then(Address::path), Some(path.as_path()), "with the path");
 }
 
-/// Runs a test again as a user without rights, and with this in its environment.
-fn as_another_user(test: &str, variable: &str) {
+/// Runs a test again as a user without rights, and with these in its environment.
+fn as_another_user(test: &str, variables: &[&str]) {
     const USER: [&str; 3] = ["setpriv", "--reuid=65534", "--clear-groups"];
     let this = this_program();
     if tool(USER[0]).is_none() {
@@ -240,7 +240,7 @@ fn as_another_user(test: &str, variable: &str) {
         println!("skipped: another user may not run this program");
         return;
     }
-    in_child(test, &[&USER[..], &["env", variable]].concat(), || {});
+    in_child(test, &[&USER[..], &["env"], variables].concat(), || {});
 }
 
 /// Ensures that connecting to a regular file is refused, to nothing is not found, and to a file one may not write is denied.
@@ -268,7 +268,7 @@ fn connecting_to_what_is_no_socket_is_an_error() {
     match Socket::connect(&place.0) {
         Err(error) => assert_eq!(error.told().code(), "EACCES", "its owner may not write it either: {error}"),
         // root may write everything, so another user has to try.
-        Ok(_) => as_another_user(NAME, &format!("{PATH}={}", place.0.display())),
+        Ok(_) => as_another_user(NAME, &[&format!("{PATH}={}", place.0.display())]),
     }
     drop(server);
 }
@@ -496,6 +496,38 @@ fn an_adopted_listener_whose_file_is_gone_is_woken() {
             assert_eq!(descriptors(), before, "no descriptor is left, moved: {is_moved}");
         }
     });
+}
+
+/// Ensures that `close()` wakes a thread at an adopted listener to whose file this user may not write.
+#[test]
+fn an_adopted_listener_that_may_not_be_connected_to_is_woken() {
+    if differs("open(2) of a socket does not say who may write to it") {
+        return;
+    }
+    let place = Place::new();
+    let listener = UnixListener::bind(&place.0).expect("the path is free");
+    fs::set_permissions(&place.0, fs::Permissions::from_mode(0o0)).expect("it is ours");
+    match UnixStream::connect(&place.0) {
+        Err(_) => adopt_and_close(listener, || {}),
+        // root may write everything, so another user has to try.
+        Ok(_) => as_another_user(this_test!(), &[]),
+    }
+}
+
+/// Ensures that `close()` wakes a thread at an adopted listener whose path another server has taken before, and that this
+/// server gets no client of it.
+#[test]
+fn an_adopted_listener_whose_path_another_server_has_is_woken() {
+    if differs("no table says who listens on a path") || !has_proc() {
+        return;
+    }
+    let place = Place::new();
+    let listener = UnixListener::bind(&place.0).expect("the path is free");
+    fs::remove_file(&place.0).expect("it is ours");
+    let other = UnixListener::bind(&place.0).expect("the path is free again");
+    adopt_and_close(listener, || {});
+    other.set_nonblocking(true).expect("it is a socket");
+    assert_eq!(other.accept().expect_err("no client").kind(), ErrorKind::WouldBlock, "the other server is not called");
 }
 
 /// Ensures that `close()` wakes a thread at an adopted listener after /proc has gone, as its file is in place.
