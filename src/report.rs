@@ -228,7 +228,8 @@ pub enum Report {
         after: Duration,
         /// Bytes read from it.
         read: u64,
-        /// Bytes written to it.
+        /// Bytes written to it. If another thread was writing when the connection was closed, what its last system call
+        /// wrote may be missing.
         written: u64,
         /// How it ended.
         outcome: Outcome,

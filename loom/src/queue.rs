@@ -26,12 +26,16 @@ pub(crate) const MODELS: &[Model] = &[
     ("a writer that has left is followed by another", Some(3), a_writer_leaves),
     ("senders that wait for room are woken by each message that is out", Some(3), senders_wait_for_room),
     ("closing wakes threads that wait, and says what was given up", Some(3), closing_wakes),
+    ("a close beside a write gives up what is not out, and nothing else", Some(3), a_close_beside_a_write),
+    ("a close gives up a message whose write has stopped, and waits for none", Some(3), a_write_that_stops),
     ("clearing wakes a thread that waits for room", Some(3), clearing_wakes),
+    ("clearing tears no message of which part left at once", Some(3), clearing_tears_nothing),
     ("a higher limit wakes a thread that waits for room", Some(3), a_limit_wakes),
     ("what is queued is at most the limit", Some(3), at_most_the_limit),
     ("a queued end comes behind all messages", Some(3), a_queued_end),
     ("a queued end outlives another that fails", Some(3), an_end_that_fails),
     ("a close that sends the end gives no queued end up", Some(3), an_end_and_a_close),
+    ("a close beside a write gives up a queued end that is not sent", Some(3), a_lost_end),
     ("a writer that cannot be started leaves nothing behind", None, no_writer),
 ];
 
@@ -104,9 +108,14 @@ impl Link {
             loop {
                 let turn = link.turn.take();
                 let mut all = usize::MAX;
-                link.write_batch(&mut all);
-                link.send_end();
+                let result = link.write_batch(&mut all);
+                if result.is_ok() {
+                    link.send_end();
+                }
                 turn.hand_over();
+                if result.is_err() {
+                    link.queue.abandon(false);
+                }
                 if link.queue.leave() {
                     break;
                 }
@@ -116,17 +125,23 @@ impl Link {
         Ok(())
     }
 
-    fn write_batch(&self, left: &mut usize) -> bool {
+    fn write_batch(&self, left: &mut usize) -> Result<bool, Refused> {
         let (batch, offset) = self.queue.begin(left);
-        // One byte after the other, so that others look at the queue meanwhile.
+        if batch.is_empty() {
+            return Ok(false);
+        }
+        let mut n = 0;
         for byte in batch.iter().flat_map(|message| message.iter()).skip(offset) {
+            // A close cuts the write off. Loom lets other threads run before each look at the queue.
+            drop(self.queue.state());
             if self.is_closed.load(SeqCst) > 0 {
-                return false;
+                break;
             }
             self.sent.lock().unwrap().push(*byte);
-            self.queue.wrote(1);
+            n += 1;
         }
-        !batch.is_empty()
+        self.queue.wrote(n);
+        if self.is_closed.load(SeqCst) > 0 { Err(Refused::Closed) } else { Ok(true) }
     }
 
     fn send_end(&self) {
@@ -147,7 +162,7 @@ impl Link {
     fn write_all(&self, byte: u8) {
         let _turn = self.turn.take();
         let mut left = self.queue.state().len();
-        while left > 0 && self.write_batch(&mut left) {}
+        while left > 0 && self.write_batch(&mut left).expect("it is open") {}
         self.send_end();
         self.sent.lock().unwrap().extend([byte; 2]);
     }
@@ -173,11 +188,13 @@ impl Link {
         self.end_now();
     }
 
-    fn flush(&self) {
+    /// Returns whether everything was written.
+    fn flush(&self) -> bool {
         let mut state = self.queue.state();
-        while state.has_work() {
+        while !state.is_settled() {
             state = self.queue.wait(state, None);
         }
+        !state.gave_up()
     }
 
     fn sent(&self) -> Vec<u8> {
@@ -190,7 +207,7 @@ impl Link {
             let Some(writer) = self.writers.lock().unwrap().pop() else { break };
             writer.join().expect("no panic");
         }
-        assert!(!self.queue.state().has_work(), "nothing is queued");
+        assert!(self.queue.state().is_settled(), "nothing is queued or being written");
         assert_eq!(self.queue.state().bytes(), 0, "and nothing counts");
         let sent = self.sent();
         let (pairs, _) = sent.as_chunks::<2>();
@@ -289,8 +306,7 @@ fn closing_wakes() {
     link.send(1);
     let sender = link.spawn(|link| link.push(&[2], true));
     let flusher = link.spawn(|link| {
-        link.flush();
-        assert!(link.queue.state().gave_up(), "the message is not out");
+        assert!(!link.flush(), "the message is not out");
     });
     link.close();
     drop(blocked);
@@ -298,6 +314,33 @@ fn closing_wakes() {
     assert!(matches!(refused, NotTaken::Whole(Refused::Closed)), "since it is closed");
     flusher.join().expect("no panic");
     assert_eq!(link.all(), [], "nothing is sent");
+}
+
+/// The first byte leaves at once.
+fn a_close_beside_a_write() {
+    let link = Link::new(1000, 1);
+    link.send(1);
+    link.send(2);
+    let other = link.spawn(|link| link.close());
+    let is_written = link.flush();
+    other.join().expect("no panic");
+    link.all();
+    assert_eq!(is_written, link.sent() == [1, 1, 2, 2], "a flush says whether everything is out: {:?}", link.sent());
+}
+
+/// As by a timeout. The thread keeps the turn, so no other thread begins a write.
+fn a_write_that_stops() {
+    let link = Link::new(1000, 0);
+    let blocked = link.turn.take();
+    link.send(1);
+    let mut all = usize::MAX;
+    link.queue.begin(&mut all);
+    link.queue.wrote(1);
+    let other = link.spawn(|link| link.close());
+    assert!(!link.flush(), "the second byte is not out");
+    other.join().expect("no panic");
+    drop(blocked);
+    assert_eq!(link.all(), [], "it is not sent any more");
 }
 
 fn clearing_wakes() {
@@ -309,6 +352,13 @@ fn clearing_wakes() {
     sender.join().expect("no panic");
     drop(blocked);
     assert_eq!(link.all(), [2], "what was cleared is not sent");
+}
+
+fn clearing_tears_nothing() {
+    let link = Link::new(1000, 1);
+    link.send(1);
+    link.queue.clear();
+    assert_eq!(link.all(), [1], "the rest of it follows");
 }
 
 fn a_limit_wakes() {
@@ -374,6 +424,17 @@ fn an_end_and_a_close() {
     assert_eq!(link.all(), [], "there was no message");
     assert!(!link.queue.state().gave_up(), "nothing is lost");
     assert_eq!(link.sent(), [END], "the end is sent, once");
+}
+
+fn a_lost_end() {
+    let link = Link::new(1000, 0);
+    link.send(1);
+    link.end();
+    let other = link.spawn(|link| link.close());
+    let is_written = link.flush();
+    other.join().expect("no panic");
+    link.all();
+    assert!(!is_written || link.sent() == [1, 1, END], "a flush says that it is lost: {:?}", link.sent());
 }
 
 fn no_writer() {

@@ -130,19 +130,25 @@ impl Outbox {
         }
     }
 
-    /// Blocks until nothing is queued, and until an [`end`](Self::end) that was queued is done. Does not wait for a
-    /// blocking write of another thread, unless queued messages must wait for that write.
+    /// Blocks until nothing is queued, and until an [`end`](Self::end) that was queued is done. Then everything is
+    /// written: the kernel has taken it, and the peer may not have read it yet. Does not wait for a blocking write of
+    /// another thread, unless queued messages must wait for that write. If the connection is closed while queued
+    /// messages are being written, blocks until that system call has returned, which the close cuts off.
+    ///
+    /// After an `end`, FIN may be sent only later, by a close that is in progress, or never, if the connection is reset
+    /// at the same moment. The kernel has taken every byte all the same.
     ///
     /// # Errors
     /// - `TimedOut` as in [`Socket::write_all`]. The call uses the timeouts and the deadline as they were when it
     ///   began. The messages stay queued.
     /// - The system's error, such as `ConnectionReset`, or else `NotConnected`: the connection was closed before
-    ///   everything was written.
+    ///   everything was written and a queued `end` was done.
     #[doc(alias = "drain")]
     pub fn flush(&self) -> io::Result<()> {
         let (queue, mut limits) = (self.connection.queue(), self.connection.timers.begin(Direction::Write));
         let mut state = queue.state();
-        while state.has_work() {
+        // A close does not know what a thread has written that is inside the system call. That thread says it.
+        while !state.is_settled() {
             let time = limits.left(&mut None)?;
             state = queue.wait(state, time);
         }

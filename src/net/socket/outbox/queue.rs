@@ -34,7 +34,7 @@ pub(crate) struct State {
     messages: VecDeque<Queued>,
     /// How many bytes of the first message are written.
     offset: usize,
-    /// How many messages are begun: a thread is writing them, or has written a part.
+    /// How many messages a thread is writing. The thread has the turn.
     begun: usize,
     /// How many bytes the messages count, without the bytes already written.
     bytes: usize,
@@ -66,8 +66,11 @@ enum End {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Life {
     Open,
-    /// Closed, and nothing was queued.
+    /// Closed, and nothing was discarded.
     Closed,
+    /// Closed while a thread was writing all that was queued: so many bytes. The kernel may have taken them already.
+    /// The thread will say how many it took.
+    Unclear(usize),
     /// Closed, and messages or the end of our direction were discarded.
     GaveUp,
 }
@@ -149,10 +152,7 @@ impl Queue {
             state.bytes += size(message.len());
             state.messages.push_back(Queued { message: message.clone(), follows: nth > 0 });
         }
-        if written > 0 {
-            state.begun = 1;
-            state.advance(written);
-        }
+        state.advance(written);
         Ok(())
     }
 
@@ -193,10 +193,11 @@ impl Queue {
         self.tell_moved(&state);
     }
 
-    /// Discards messages that are not begun and were not given together with a message that is. A queued end stays.
+    /// Discards messages that no thread is writing or has written a part of, and that were not given together with one
+    /// that is. A queued end stays.
     pub(crate) fn clear(&self) {
         let mut state = self.state();
-        let mut kept = state.begun;
+        let mut kept = state.begun.max(usize::from(state.offset > 0));
         while state.messages.get(kept).is_some_and(|queued| queued.follows) {
             kept += 1;
         }
@@ -212,7 +213,8 @@ impl Queue {
     // ---- for the thread that has the turn
 
     /// Returns the next messages to write, and how many bytes of the first are already written. `left` is how many
-    /// messages the thread writes in all. Those returned are subtracted.
+    /// messages the thread writes in all. Those returned are subtracted. If there are any, the thread must call
+    /// `wrote`.
     pub(crate) fn begin(&self, left: &mut usize) -> (Vec<Message>, usize) {
         let mut state = self.state();
         // If the queue was cleared and others were queued, `left` may end inside messages that were given together.
@@ -232,9 +234,13 @@ impl Queue {
         (batch, state.offset)
     }
 
-    /// Removes `bytes` that were written.
+    /// Removes `bytes` that were written. Called once for each `begin`, also if nothing was written.
     pub(crate) fn wrote(&self, bytes: usize) {
         let mut state = self.state();
+        state.begun = 0;
+        if let Life::Unclear(all) = state.life {
+            state.life = if bytes == all { Life::Closed } else { Life::GaveUp };
+        }
         state.advance(bytes);
         self.tell_moved(&state);
     }
@@ -283,9 +289,14 @@ impl Queue {
         if is_end_sent {
             state.end = End::Begun;
         }
-        if state.life != Life::GaveUp {
-            let is_done = dropped.is_empty() && state.end != End::Queued;
-            state.life = if is_done { Life::Closed } else { Life::GaveUp };
+        if state.life == Life::Open {
+            let length: usize = dropped.iter().map(|queued| queued.message.len()).sum();
+            state.life = match length - state.offset {
+                _ if state.end == End::Queued => Life::GaveUp,
+                0 => Life::Closed,
+                left if state.begun > 0 => Life::Unclear(left),
+                _ => Life::GaveUp,
+            };
         }
         (state.bytes, state.offset, state.begun) = (0, 0, 0);
         self.tell_moved(&state);
@@ -324,6 +335,11 @@ impl State {
         self.life == Life::GaveUp
     }
 
+    /// Whether there is no work, and it is known what was written.
+    pub(crate) fn is_settled(&self) -> bool {
+        !self.has_work() && !matches!(self.life, Life::Unclear(_))
+    }
+
     pub(crate) fn has_work(&self) -> bool {
         self.life == Life::Open && (!self.messages.is_empty() || self.end == End::Queued)
     }
@@ -346,7 +362,6 @@ impl State {
             // The writing thread has a clone, which it drops without the lock.
             self.messages.pop_front();
             self.offset = 0;
-            self.begun -= 1;
             if bytes == 0 {
                 break;
             }
