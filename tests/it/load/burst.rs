@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use landline::net::Server;
+use landline::net::{Server, ServerOptions};
 
 use crate::support::clients::{at, echo, stop};
 use crate::support::{HANG, in_child, network_of_its_own};
@@ -67,7 +67,8 @@ fn with_std() -> Duration {
 }
 
 fn with_landline() -> Duration {
-    let server = Server::listen("127.0.0.1:0").expect("the server listens");
+    // The default limit follows the limit of descriptors. That is taken for 1,024 without /proc, whatever it is.
+    let server = ServerOptions::new().max_connections(CLIENTS).listen("127.0.0.1:0").expect("the server listens");
     let serving = server.spawn(echo).expect("a thread can be started");
     let took = burst(at(&server));
     stop(&server, serving);
