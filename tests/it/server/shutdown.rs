@@ -2,7 +2,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, OnceLock, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -339,13 +339,22 @@ fn a_shutdown_with_a_full_backlog_returns() {
     }
 }
 
+/// What a client has seen of a relay that was shut down.
+struct Relayed {
+    report: ShutdownReport,
+    read: Vec<u8>,
+    end: std::io::Result<()>,
+    /// The longest time between two of its reads. The last one is that of its end or error.
+    longest: Duration,
+}
+
 /// Serves a proxy by `relay` to a backend whose handler is `answer`; gives what its client reads while a shutdown of `grace`
 /// runs, which begins when the client has read a byte.
 fn relayed(
     at: &str,
     grace: Duration,
     answer: impl Fn(&Socket) -> std::io::Result<()> + Send + Sync + 'static,
-) -> (ShutdownReport, Vec<u8>, std::io::Result<()>) {
+) -> Relayed {
     let backend = Served::start(at, &ServerOptions::new(), answer);
     let to = backend.server.address().clone();
     let proxy = Server::listen(at).expect("port 0 can be listened on");
@@ -354,84 +363,90 @@ fn relayed(
     client.write_all("?").expect("it is connected");
     let mut read = vec![0; 1];
     client.read_exact(&mut read).expect("the answer begins");
+    let (mut last, mut longest) = (Instant::now(), Duration::ZERO);
     let reading = thread::spawn(move || {
         let mut buffer = vec![0; 1 << 16];
         loop {
-            match client.read(&mut buffer) {
-                Ok(0) => return (read, Ok(())),
+            let result = client.read(&mut buffer);
+            longest = longest.max(last.elapsed());
+            last = Instant::now();
+            match result {
+                Ok(0) => return (read, Ok(()), longest),
                 Ok(n) => read.extend(&buffer[..n]),
-                Err(error) => return (read, Err(error)),
+                Err(error) => return (read, Err(error), longest),
             }
         }
     });
     let report = shut_down(&proxy, grace);
-    let (read, end) = within("the client comes to an end", move || reading.join()).expect("it does not panic");
+    let reading = within("the client comes to an end", move || reading.join());
+    let (read, end, longest) = reading.expect("it does not panic");
     within("serving ends", move || serving.join()).expect("in order");
     backend.stop();
-    (report, read, end)
+    Relayed { report, read, end, longest }
 }
 
-/// Writes so many pieces of 1,000 bytes, or pieces without end, and keeps the longest time between two, in milliseconds.
-fn paced(longest: &AtomicU64, pace: Duration, count: Option<usize>, socket: &Socket) -> std::io::Result<()> {
-    let mut last = Instant::now();
-    for _ in 0..count.unwrap_or(usize::MAX) {
+/// Writes so many pieces of 1,000 bytes.
+fn paced(pace: Duration, count: usize, socket: &Socket) -> std::io::Result<()> {
+    for _ in 0..count {
         socket.write_all([b'x'; 1000])?;
         // Not a bound: the pace of the download.
         thread::sleep(pace);
-        longest.fetch_max(last.elapsed().as_millis() as u64, SeqCst);
-        last = Instant::now();
     }
     Ok(())
 }
 
-/// Repeats a round until one had no pause that a shutdown may take for an idle relay's; then what it gives must hold.
-fn unless_late<Check: FnOnce()>(what: &str, mut round: impl FnMut(Arc<AtomicU64>) -> Check) {
+/// Repeats a round until its claim holds. In a round in which it does not, the machine must have been late. A shutdown
+/// takes a relay for idle when no byte has passed for 45 ms. The backend, a thread of the relay or the client may have
+/// been late; in each case the client has waited for long. Had it waited less than 15 ms each time, the last two of its
+/// reads before the end would have had bytes that passed in those 45 ms.
+fn unless_late(mut round: impl FnMut() -> Relayed, holds: impl Fn(&Relayed) -> bool) {
     for _ in 0..50 {
-        let longest = Arc::new(AtomicU64::new(0));
-        let check = round(Arc::clone(&longest));
-        if longest.load(SeqCst) < 25 {
-            return check();
+        let seen = round();
+        if holds(&seen) {
+            return;
         }
+        let (report, end, longest) = (seen.report, &seen.end, seen.longest);
+        let said = format!("{} bytes, then {end:?} in {longest:?} at most: {report}", seen.read.len());
+        assert!(longest >= Duration::from_millis(15), "nothing was late, and it does not hold: {said}");
+        println!("late: {said}");
     }
-    panic!("{what}: in none of 50 rounds");
+    panic!("it holds in none of 50 rounds");
 }
 
 /// Ensures that a shutdown lets a relay run while bytes pass in one direction, although none pass in the other.
 #[test]
 fn a_shutdown_lets_a_download_by_relay_run_to_its_end() {
     each_ip(|at| {
-        unless_late("a backend is in time", |longest| {
-            let (report, read, end) =
-                relayed(at, HANG, move |socket| paced(&longest, Duration::from_millis(5), Some(40), socket));
-            move || {
-                end.expect("the end is the backend's own");
-                assert_eq!((read.len(), report.forced), (40_000, 0), "all of it came: {report}");
-            }
-        });
+        unless_late(
+            || relayed(at, HANG, |socket| paced(Duration::from_millis(5), 40, socket)),
+            // All of it came, and the end is the backend's own.
+            |seen| seen.end.is_ok() && (seen.read.len(), seen.report.forced) == (40_000, 0),
+        );
     });
 }
 
 /// Ensures that a relay that a shutdown cuts, in the middle or for want of bytes, ends by a reset: half is no whole.
 #[test]
 fn a_relay_that_a_shutdown_cuts_ends_by_a_reset() {
+    let is_reset = |seen: &Relayed| seen.end.as_ref().is_err_and(|error| error.kind() == ErrorKind::ConnectionReset);
     each_ip(|at| {
-        unless_late("a backend is in time", |longest| {
-            let (report, _, end) = relayed(at, Duration::from_millis(200), move |socket| {
-                paced(&longest, Duration::from_millis(1), None, socket)
-            });
-            move || {
-                assert_eq!(report.forced, 1, "it does not end by itself: {report}");
-                assert_eq!(end.expect_err("half an answer").kind(), ErrorKind::ConnectionReset, "cut in the middle");
-            }
-        });
+        unless_late(
+            || relayed(at, Duration::from_millis(200), |socket| paced(Duration::from_millis(1), usize::MAX, socket)),
+            |seen| {
+                assert!(is_reset(seen), "half an answer, in the middle or because it was late: {:?}", seen.end);
+                // It does not end by itself.
+                seen.report.forced == 1
+            },
+        );
 
-        let (report, read, end) = relayed(at, HANG, |socket| {
+        let seen = relayed(at, HANG, |socket| {
             socket.write_all("x")?;
             // Until the relay has gone.
             socket.read_all().map(drop)
         });
-        assert_eq!((read.len(), report.forced), (1, 0), "it is idle, and does not take the whole time: {report}");
-        assert_eq!(end.expect_err("half an answer").kind(), ErrorKind::ConnectionReset, "cut for want of bytes");
+        let report = seen.report;
+        assert_eq!((seen.read.len(), report.forced), (1, 0), "it is idle, and does not take the whole time: {report}");
+        assert!(is_reset(&seen), "cut for want of bytes: {:?}", seen.end);
     });
 }
 
