@@ -134,12 +134,15 @@ pub(crate) fn test_of(inner: &'static str) -> &'static str {
 }
 
 /// The path of the test program, or of a script that runs it in an emulator, as tools/xrun-linux says. Without /proc it
-/// is the one it was started by, which Cargo gives in full.
+/// is the one it was started by, which is in full from Cargo, and from the current folder otherwise.
 pub(crate) fn this_program() -> PathBuf {
     if let Some(script) = std::env::var_os("LANDLINE_TEST_PROGRAM") {
         return script.into();
     }
-    std::env::current_exe().unwrap_or_else(|_| std::env::args_os().next().expect("a program has a name").into())
+    std::env::current_exe().unwrap_or_else(|_| {
+        let started_by = std::env::args_os().next().expect("a program has a name");
+        std::path::absolute(started_by).expect("there is a current folder")
+    })
 }
 
 /// The path of the one test that a child runs.
