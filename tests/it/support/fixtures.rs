@@ -1,9 +1,9 @@
 //! Fixtures of connections: a connected pair, a running server, a port that refuses, a record of events.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::sync::atomic::{AtomicU16, Ordering};
-use std::sync::mpsc;
+use std::sync::{Mutex, mpsc};
 use std::thread::{self, JoinHandle};
 
 use landline::net::{Server, ServerOptions, Socket, SocketEvent, SocketOptions};
@@ -177,13 +177,17 @@ pub(crate) fn noise(length: usize, seed: u64) -> Vec<u8> {
 }
 
 /// A port that is free at this moment on every address, and that the system does not give to clients. Thousands of
-/// closed connections may hold those for a minute. Another program may still take it first.
+/// closed connections may hold those for a minute. No other test of this network gets it while this process runs, also
+/// when it is free again: a UDP socket with the same number claims it. Another program may still take it first.
 pub(crate) fn port_of_no_client() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
+    static CLAIMS: Mutex<Vec<UdpSocket>> = Mutex::new(Vec::new());
     let start = (std::process::id() % 10_000) as u16;
     loop {
         let port = 20_000 + (start + NEXT.fetch_add(1, Ordering::Relaxed)) % 10_000;
-        if std::net::TcpListener::bind(("0.0.0.0", port)).is_ok() && std::net::TcpListener::bind(("::", port)).is_ok() {
+        let is_free = |ip: &str| TcpListener::bind((ip, port)).is_ok();
+        if let Some(claim) = UdpSocket::bind(("127.0.0.1", port)).ok().filter(|_| is_free("0.0.0.0") && is_free("::")) {
+            CLAIMS.lock().expect("nothing panics here").push(claim);
             return port;
         }
         assert!(NEXT.load(Ordering::Relaxed) < 10_000, "one port of ten thousand is free");
