@@ -8,7 +8,7 @@ use std::{env, thread};
 
 use landline::dgram::{RemoteInfo, Socket, SocketEvent};
 
-use super::{HANG, is_child, run_child};
+use super::{HANG, WHOLE, is_child, run_child};
 
 /// The next datagram, which has to arrive soon.
 pub(crate) fn receive(socket: &Socket) -> (Vec<u8>, RemoteInfo) {
@@ -43,7 +43,7 @@ pub(crate) fn in_own_network(test: &str, body: impl FnOnce()) {
     for wrapper in [&["unshare", "-n"][..], &["unshare", "-rn"]] {
         let tried = Command::new(wrapper[0]).args(&wrapper[1..]).args(["ip", "link"]).output();
         if tried.is_ok_and(|output| output.status.success()) {
-            return run_child(2 * HANG, test, wrapper);
+            return run_child(WHOLE, test, wrapper);
         }
     }
     println!("skipped: no network namespace may be made here, or ip is not found");

@@ -16,8 +16,8 @@ use std::io::{self, BufRead, BufReader, Lines, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Stdio};
-use std::sync::{OnceLock, mpsc};
-use std::thread;
+use std::sync::{Arc, Mutex, OnceLock, mpsc};
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 pub(crate) use fixtures::Whole;
@@ -25,6 +25,10 @@ pub(crate) use proc::{blocked, descriptors, has_proc, numbered, status, threads,
 
 /// The bound on every wait. Only a hang reaches it.
 pub(crate) const HANG: Duration = Duration::from_secs(60);
+
+/// The bound on a child process that runs a whole test. Each of its waits has [`HANG`], so only a hang elsewhere reaches
+/// it. A test of some hundred steps takes minutes on a machine that is loaded fifty times over.
+const WHOLE: Duration = Duration::from_secs(600);
 
 /// Whether the code for systems other than Linux runs. That is on such a system, or on Linux by `--cfg
 /// landline_portable` (macOS and the BSDs) or `--cfg landline_windows`. A test asserts what differs by design, or says
@@ -70,22 +74,16 @@ pub(crate) fn differs_on_windows(why: &str) -> bool {
 /// Runs `work` on a thread of its own and returns its result. Fails if it hangs.
 #[track_caller]
 pub(crate) fn within<T: Send + 'static>(what: &str, work: impl FnOnce() -> T + Send + 'static) -> T {
-    within_time(HANG, what, work)
-}
-
-/// As [`within`], for what may take longer than [`HANG`], such as a child process that runs a whole test.
-#[track_caller]
-fn within_time<T: Send + 'static>(time: Duration, what: &str, work: impl FnOnce() -> T + Send + 'static) -> T {
     let (done, result) = mpsc::channel();
     let worker = thread::spawn(move || {
         let _ = done.send(work());
     });
-    match result.recv_timeout(time) {
+    match result.recv_timeout(HANG) {
         Ok(value) => {
             worker.join().expect("the thread has given its result");
             value
         }
-        Err(mpsc::RecvTimeoutError::Timeout) => panic!("{what} within {time:?}"),
+        Err(mpsc::RecvTimeoutError::Timeout) => panic!("{what} within {HANG:?}"),
         Err(mpsc::RecvTimeoutError::Disconnected) => match worker.join() {
             Err(panic) => std::panic::resume_unwind(panic),
             Ok(()) => unreachable!("the thread gives its result or panics"),
@@ -155,7 +153,7 @@ const CHILD: &str = "LANDLINE_TEST_CHILD";
 /// its first word is not a program of this machine, the test is skipped.
 #[track_caller]
 pub(crate) fn in_child(test: &str, wrapper: &[&str], body: impl FnOnce()) {
-    in_child_for(2 * HANG, test, wrapper, body);
+    in_child_for(WHOLE, test, wrapper, body);
 }
 
 /// As [`in_child`], for a body that may take long.
@@ -179,7 +177,7 @@ pub(crate) fn is_child(test: &str) -> bool {
 pub(crate) fn run_child(time: Duration, test: &str, wrapper: &[&str]) {
     let mut command: Vec<_> = wrapper.iter().map(std::ffi::OsString::from).collect();
     command.push(this_program().into());
-    let child = Command::new(&command[0])
+    let mut child = Command::new(&command[0])
         .args(&command[1..])
         .args([test, "--exact", "--include-ignored", "--nocapture", "--test-threads=1"])
         .env(CHILD, test)
@@ -188,15 +186,58 @@ pub(crate) fn run_child(time: Duration, test: &str, wrapper: &[&str]) {
         .stderr(Stdio::piped())
         .spawn()
         .expect("the test program starts again");
-    let output = within_time(time, "the child process ends", move || child.wait_with_output());
-    let output = output.expect("the child's output can be read");
-    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "in a process of its own: {}\n{out}{err}", output.status);
+    let out = Printed::by(child.stdout.take().expect("it is piped"));
+    let err = Printed::by(child.stderr.take().expect("it is piped"));
+    let end = Instant::now() + time;
+    let status = loop {
+        match child.try_wait().expect("a child can be waited for") {
+            Some(status) => break status,
+            None if Instant::now() < end => thread::park_timeout(Duration::from_millis(5)),
+            None => {
+                let _ = child.kill();
+                let _ = child.wait();
+                panic!("the child process ends within {time:?}\n{}{}", out.so_far(), err.so_far());
+            }
+        }
+    };
+    let (out, err) = (out.whole(), err.whole());
+    assert!(status.success(), "in a process of its own: {status}\n{out}{err}");
     assert!(out.contains("1 passed"), "the child ran the test {test}\n{out}{err}");
     // The child's own output, such as figures. Its first line follows the name of the test.
     let lines = out.lines().map(|line| line.split_once(" ... ").map_or(line, |(_, said)| said));
     for line in lines.filter(|line| ["skipped", "measured", "differs"].iter().any(|word| line.starts_with(word))) {
         println!("{line}");
+    }
+}
+
+/// What a child process prints.
+struct Printed {
+    text: Arc<Mutex<Vec<u8>>>,
+    reading: JoinHandle<()>,
+}
+
+impl Printed {
+    fn by(mut pipe: impl io::Read + Send + 'static) -> Printed {
+        let text = Arc::new(Mutex::new(Vec::new()));
+        let all = Arc::clone(&text);
+        let reading = thread::spawn(move || {
+            let mut part = [0; 4096];
+            while let Ok(n @ 1..) = pipe.read(&mut part) {
+                all.lock().expect("nothing panics here").extend(&part[..n]);
+            }
+        });
+        Printed { text, reading }
+    }
+
+    fn so_far(&self) -> String {
+        String::from_utf8_lossy(&self.text.lock().expect("nothing panics here")).into_owned()
+    }
+
+    /// All of it, once the child has ended.
+    fn whole(self) -> String {
+        let Printed { text, reading } = self;
+        within("the child's output ends", move || reading.join()).expect("the reading thread does not panic");
+        String::from_utf8_lossy(&text.lock().expect("nothing panics here")).into_owned()
     }
 }
 
@@ -230,7 +271,7 @@ pub(crate) fn in_surroundings(test: &str, script: &str, body: impl FnOnce()) {
     }
     let tried = Command::new(wrapper[0]).args(&wrapper[1..]).arg("true").output().expect("unshare starts");
     match tried.status.success() {
-        true => run_child(2 * HANG, test, &wrapper),
+        true => run_child(WHOLE, test, &wrapper),
         false => println!("skipped: surroundings: {}", String::from_utf8_lossy(&tried.stderr).trim()),
     }
 }
