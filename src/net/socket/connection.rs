@@ -240,14 +240,17 @@ impl Connection {
     }
 
     /// Whether any of the flags is set, without ordering. A call that begins after a flag was set sees it.
+    #[inline]
     pub(crate) fn may_have(&self, flags: u16) -> bool {
         self.flags.load(Relaxed) & flags != 0
     }
 
+    #[inline]
     pub(crate) fn has(&self, flag: u16) -> bool {
         self.flags.load(SeqCst) & flag != 0
     }
 
+    #[inline]
     pub(crate) fn is_closed(&self) -> bool {
         self.has(CLOSED)
     }
