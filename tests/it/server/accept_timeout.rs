@@ -252,7 +252,11 @@ fn no_client_is_lost_when_the_time_is_over_as_it_comes() {
                     }
                 });
             }
-            eventually("each is accepted", || seen.lock().expect("no panic").len() as u32 == CLIENTS);
+            // Two thousand clients in all may take a slow machine longer than a hang.
+            for hundreds in 1..=CLIENTS / 100 {
+                let count = || seen.lock().expect("no panic").len() as u32;
+                eventually("a hundred more are accepted", || count() >= 100 * hundreds);
+            }
             all_came.store(true, SeqCst);
             let ticks: Vec<u32> = acceptors.into_iter().map(|one| one.join().expect("no panic")).collect();
             println!("\nmeasured {CLIENTS} clients: {ticks:?} calls without one");
