@@ -1,4 +1,4 @@
-//! Sends one message and prints the reply, for which it waits 2 seconds.
+//! Sends one message and prints the reply, for which it waits 5 seconds.
 //!
 //! Terminal 1:
 //!
@@ -45,7 +45,7 @@ fn main() -> Result<(), landline::Error> {
     socket.send(message)?;
 
     let mut buffer = [0; 65_535];
-    match socket.recv_timeout(&mut buffer, Duration::from_secs(2)) {
+    match socket.recv_timeout(&mut buffer, Duration::from_secs(5)) {
         Ok(Some((reply, _))) => {
             let mut out = io::stdout().lock();
             writeln!(out, "{}", String::from_utf8_lossy(reply).trim_end())?;
@@ -53,7 +53,7 @@ fn main() -> Result<(), landline::Error> {
         }
         Ok(None) => {}
         Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-            return Err(io::Error::new(error.kind(), format!("no reply from {server} in 2 s")).into());
+            return Err(io::Error::new(error.kind(), format!("no reply from {server} in 5 s")).into());
         }
         Err(error) => return Err(error.into()),
     }

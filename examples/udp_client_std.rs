@@ -16,7 +16,7 @@
 //! ```
 //!
 //! Lesson: for one datagram and its answer std is enough. A timeout is `WouldBlock` on one system and `TimedOut` on
-//! another, and a signal's handler can end the wait. A second answer would have to share the 2 s by hand. The family of
+//! another, and a signal's handler can end the wait. A second answer would have to share the 5 s by hand. The family of
 //! the socket has to be chosen before the name is looked up, so names mean IPv4 here.
 
 use std::net::{SocketAddr, UdpSocket};
@@ -36,14 +36,14 @@ fn main() -> io::Result<()> {
     let is_v6 = server.parse::<SocketAddr>().is_ok_and(|address| address.is_ipv6());
     let socket = UdpSocket::bind(if is_v6 { "[::]:0" } else { "0.0.0.0:0" })?;
     socket.connect(server)?;
-    socket.set_read_timeout(Some(Duration::from_secs(2)))?;
+    socket.set_read_timeout(Some(Duration::from_secs(5)))?;
     socket.send(message.as_bytes())?;
 
     let mut buffer = [0; 65_535];
     match socket.recv(&mut buffer) {
         Ok(n) => println!("{}", String::from_utf8_lossy(&buffer[..n]).trim_end()),
         Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
-            return Err(io::Error::new(io::ErrorKind::TimedOut, format!("no reply from {server} in 2 s")));
+            return Err(io::Error::new(io::ErrorKind::TimedOut, format!("no reply from {server} in 5 s")));
         }
         Err(error) => return Err(error),
     }
