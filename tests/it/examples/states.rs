@@ -15,7 +15,7 @@ use crate::lessons::built;
 use crate::support::fixtures::port_of_no_client;
 use crate::support::pages::{blocks, read};
 use crate::support::process::{Program, example, run};
-use crate::support::{each_ip, has_proc};
+use crate::support::{each_ip, has_proc, in_child};
 
 /// Starts `states` and waits until it watches.
 fn watch(port: u16) -> Program {
@@ -94,27 +94,30 @@ fn lesson_4_shows_the_states_of_its_own_program() {
     if !has_proc() {
         return;
     }
-    let page = read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/lessons/04-who-says-goodbye.md"));
-    let block = blocks(&page).into_iter().find(|block| block.text.starts_with("$ cargo run --example states"));
-    let session = block.expect("the lesson shows a session with `states`").text;
-    let expected: Vec<String> = session.lines().skip(2).map(str::to_owned).collect();
+    // In a network of its own, where no connection of another test is in TIME_WAIT at the same port.
+    in_child(this_test!(), &[], || {
+        let page = read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/lessons/04-who-says-goodbye.md"));
+        let block = blocks(&page).into_iter().find(|block| block.text.starts_with("$ cargo run --example states"));
+        let session = block.expect("the lesson shows a session with `states`").text;
+        let expected: Vec<String> = session.lines().skip(2).map(str::to_owned).collect();
 
-    // On a machine that is busy enough, `states` looks too seldom to see each state. What it sees is in the lesson, in the
-    // lesson's order, in every run, and in all runs together it is all of it. Runs are counted, since a run takes as long
-    // as the machine is busy.
-    let expected = courses(&expected);
-    let mut missing = expected.clone();
-    let is_all_seen = (0..30).any(|_| {
-        let seen = courses(&lines_of_the_program());
-        for (end, states) in &seen {
-            let mut shown = expected.get(end).into_iter().flatten();
-            let is_in_order = states.iter().all(|state| shown.any(|other| other == state));
-            assert!(is_in_order, "the lesson shows what {end} goes through: {states:?}");
-            missing.entry(end.clone()).or_default().retain(|state| !states.contains(state));
-        }
-        missing.values().all(Vec::is_empty)
+        // On a machine that is busy enough, `states` looks too seldom to see each state. What it sees is in the lesson, in the
+        // lesson's order, in every run, and in all runs together it is all of it. Runs are counted, since a run takes as long
+        // as the machine is busy.
+        let expected = courses(&expected);
+        let mut missing = expected.clone();
+        let is_all_seen = (0..30).any(|_| {
+            let seen = courses(&lines_of_the_program());
+            for (end, states) in &seen {
+                let mut shown = expected.get(end).into_iter().flatten();
+                let is_in_order = states.iter().all(|state| shown.any(|other| other == state));
+                assert!(is_in_order, "the lesson shows what {end} goes through: {states:?}");
+                missing.entry(end.clone()).or_default().retain(|state| !states.contains(state));
+            }
+            missing.values().all(Vec::is_empty)
+        });
+        assert!(is_all_seen, "each state of the lesson is seen in one of 30 runs: {missing:?}");
     });
-    assert!(is_all_seen, "each state of the lesson is seen in one of 30 runs: {missing:?}");
 }
 
 /// What `states` shows while lesson 4's first program runs.
