@@ -51,18 +51,16 @@ pub(crate) const ACCEPTED_INHERITS: bool = LINUX && cfg!(target_os = "linux");
 /// it also lets two programs listen on one port.
 pub(crate) const REUSE_ADDRESS_IS_SAFE: bool = cfg!(unix);
 
-/// Whether shutdown(2) on a listener wakes every thread in accept(2) on it, and every later one.
-pub(crate) const SHUTDOWN_WAKES_ACCEPT: bool = LINUX;
-
 /// Whether accept(2) waits at most for the receive timeout that the listener has when the call begins.
 pub(crate) const ACCEPT_TAKES_TIME: bool = LINUX;
 
-/// Calls shutdown(2) on a listener. On Linux this wakes every thread that accepts on it, now or later. On other systems
-/// it wakes one thread or none, or fails.
-pub(crate) fn shut_listener(listener: &socket2::Socket) {
-    if !PORTABLE {
-        let _ = listener.shutdown(std::net::Shutdown::Both);
-    }
+/// Whether shutdown(2) on a listener wakes every thread in accept(2) on it, and every later one.
+pub(crate) const SHUTDOWN_WAKES_ACCEPT: bool = LINUX;
+
+/// Calls shutdown(2) on a listener. Returns whether this wakes every thread that accepts on it, now or later. On systems
+/// other than Linux it wakes one thread or none, or fails. On Linux it fails if a filter forbids the call.
+pub(crate) fn shut_listener(listener: &socket2::Socket) -> bool {
+    !PORTABLE && listener.shutdown(std::net::Shutdown::Both).is_ok() && SHUTDOWN_WAKES_ACCEPT
 }
 
 /// Lets several sockets share one port, SO_REUSEPORT.

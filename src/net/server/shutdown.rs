@@ -50,8 +50,8 @@ impl Server {
     /// has finished.
     ///
     /// To wake the accepting threads, `close` shuts the listener down with shutdown(2). On systems where that does not
-    /// wake them, and for an [adopted](crate::net::ServerOptions::adopt) listener, `close` connects to the server's own
-    /// address.
+    /// wake them or fails, and for an [adopted](crate::net::ServerOptions::adopt) listener, `close` connects to the
+    /// server's own address.
     ///
     /// After fork(2), `close` in the process that listened ends the listener for its children too. In a child, `close`
     /// closes only the child's descriptor, as for an adopted listener. In every process, dropping the last handle only
@@ -311,18 +311,17 @@ impl Listener {
         if !self.adopted {
             registry.slots.close();
         }
+        let mut are_awake = false;
         if is_shut {
             if self.options.answer_queued {
                 turned_away.append(&mut self.answer(&presence));
             }
             // Needed even if no thread accepts, because a forked child would keep the port with its copy of the
             // descriptor.
-            if let Some(listener) = self.listener() {
-                sys::shut_listener(&listener);
-            }
+            are_awake = self.listener().is_some_and(|listener| sys::shut_listener(&listener));
         }
         // On an adopted listener, an acceptor that gets a client instead of our connection still serves it.
-        self.call_acceptors_back(is_shut);
+        self.call_acceptors_back(are_awake);
         let file = lock(&self.file).take().map_or(Ok(()), |mut file| file.remove());
         drop(lock(&self.spare).take());
         drop(lock(&self.held).take());
@@ -400,12 +399,14 @@ impl Listener {
     ///
     /// An acceptor counts itself before it checks whether the server is closing. So either it is counted here, or it
     /// never enters accept(2).
-    fn call_acceptors_back(&self, is_shut: bool) {
+    ///
+    /// `are_awake`: shutdown(2) has woken all acceptors.
+    fn call_acceptors_back(&self, are_awake: bool) {
         let gate = &self.registry.gate;
         let gone = |time| gate.wait(Deadline::after(time), &[], &|view| view.seats() == 0).seats() == 0;
-        if is_shut && sys::SHUTDOWN_WAKES_ACCEPT {
-            // All of them are awake, and return as soon as they run. A connection would not reach this listener any
-            // more, but maybe another server, since the port is free.
+        if are_awake {
+            // They return as soon as they run. A connection would not reach this listener any more, but maybe another
+            // server, since the port is free.
             gone(Duration::from_secs(60));
             return;
         }

@@ -356,6 +356,26 @@ fn close_waits_for_woken_acceptors_and_calls_no_other_server() {
     });
 }
 
+/// Ensures that `close()` wakes a thread in accept(2), and frees the port, also where the system refuses shutdown(2).
+#[test]
+fn close_wakes_accept_where_shutdown_is_refused() {
+    let refused =
+        ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=shutdown", "-e", "inject=shutdown:error=EPERM"];
+    in_child(this_test!(), &refused, || {
+        each_ip(|place| {
+            let options = ServerOptions::new().reuse_address(false);
+            let server = options.listen(place).expect("port 0 is free");
+            let accepting = server.clone();
+            let accepting = blocked(move || accepting.accept().map(|socket| socket.is_none()));
+            let closing = server.clone();
+            within("close() returns", move || closing.close());
+            let is_closed = within("accept() returns", move || accepting.join()).expect("no panic").expect("no error");
+            assert!(is_closed, "a closed server has no client");
+            assert!(options.listen(server.address()).is_ok(), "the port is free when close() has returned");
+        });
+    });
+}
+
 /// Ensures that `close()` returns and frees the port while another thread asks how many clients are queued, however long
 /// the system takes to tell: here it takes three seconds to open a table of sockets.
 #[test]
