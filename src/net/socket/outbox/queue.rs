@@ -294,7 +294,7 @@ impl Queue {
             state.life = match length - state.offset {
                 _ if state.end == End::Queued => Life::GaveUp,
                 0 => Life::Closed,
-                left if state.begun > 0 => Life::Unclear(left),
+                left if state.begun == dropped.len() => Life::Unclear(left),
                 _ => Life::GaveUp,
             };
         }
