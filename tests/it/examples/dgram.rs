@@ -61,7 +61,7 @@ fn client_without_a_reply_fails_and_says_so() {
         let says_so = format!("no reply from {} in 5 s", silent.address());
         assert!(output.err.contains(&says_so), "it says so: {}", output.err);
     };
-    // Both families at once, for it waits for 2 s.
+    // Both families at once, for it waits for 5 s.
     thread::scope(|scope| families().into_iter().for_each(|at| drop(scope.spawn(move || fails(at)))));
 }
 
