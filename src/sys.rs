@@ -441,8 +441,12 @@ pub(crate) fn bind_to_any_name(_: &socket2::Socket) -> io::Result<Option<PathBuf
 }
 
 /// Opens a file without reading it, and returns a path that leads to it even if the file is moved or removed. `None` if
-/// the file is not there. Only Linux has such paths, and only with /proc.
-#[cfg(all(any(target_os = "linux", target_os = "android"), not(any(landline_portable, landline_windows))))]
+/// the file is not there. Only Linux has such paths, and only with /proc. With
+/// musl, std does not pass O_PATH on, because musl counts it among the access modes.
+#[cfg(all(
+    any(target_os = "linux", target_os = "android"),
+    not(any(target_env = "musl", landline_portable, landline_windows))
+))]
 pub(crate) fn hold(path: &Path) -> Option<(std::fs::File, PathBuf)> {
     use std::os::fd::AsRawFd;
     use std::os::unix::fs::OpenOptionsExt;
@@ -451,7 +455,10 @@ pub(crate) fn hold(path: &Path) -> Option<(std::fs::File, PathBuf)> {
     let held = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
     held.exists().then_some((file, held))
 }
-#[cfg(not(all(any(target_os = "linux", target_os = "android"), not(any(landline_portable, landline_windows)))))]
+#[cfg(not(all(
+    any(target_os = "linux", target_os = "android"),
+    not(any(target_env = "musl", landline_portable, landline_windows))
+)))]
 pub(crate) fn hold(_: &Path) -> Option<(std::fs::File, PathBuf)> {
     None
 }

@@ -1220,6 +1220,6 @@ fn one_address_costs_what_std_costs() {
         println!("measured:   landline to the same calls {like:.3}, without no-delay to a bare connect {least:.3}");
         println!("measured:   landline to a bare connect {over:.3}, with accept and reset {in_all:.3}");
         let fastest = ratio_at(0, 2, 1);
-        assert!(fastest < 1.5, "connecting costs what its system calls cost: {fastest:.3} of the fastest");
+        assert!(fastest < 2.0, "connecting costs what its system calls cost: {fastest:.3} of the fastest");
     });
 }
