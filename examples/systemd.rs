@@ -24,7 +24,7 @@
 //! ```
 //!
 //! Terminal 3, which ends the server before Ctrl+D in terminal 2. The server admits no more clients, waits at most 60 s
-//! for those that are connected, and says how many there were:
+//! for those that are connected, and says how many it has accepted in all:
 //!
 //! ```text
 //! $ target/release/examples/systemd target/control stop
@@ -42,8 +42,8 @@
 //! WantedBy=sockets.target
 //! ```
 //!
-//! Then `echo.service`. It gets the listening socket as its standard input, since `Accept=` is off, and not one for
-//! each client:
+//! Then `echo.service`, where `echo_service` is a copy of target/release/examples/systemd. `Accept=` is off by default,
+//! so the service gets the listening socket as its standard input, and not one connection for each client:
 //!
 //! ```ini
 //! [Service]
@@ -70,11 +70,11 @@ fn main() -> Result<(), landline::Error> {
     use std::thread;
     use std::time::Duration;
 
-    use landline::net::{Server, ServerOptions, Socket};
+    use landline::net::{ServerOptions, Socket};
 
     let mut args = env::args_os().skip(1);
     let control = match (args.next(), args.next()) {
-        (Some(path), None) => Server::listen(PathBuf::from(path))?,
+        (Some(path), None) => ServerOptions::new().remove_stale(true).listen(PathBuf::from(path))?,
         (Some(path), Some(word)) if word == "stop" => {
             eprint!("{}", io::read_to_string(Socket::connect(PathBuf::from(path))?)?);
             return Ok(());

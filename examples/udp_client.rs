@@ -1,4 +1,4 @@
-//! Sends one message and prints the reply, for which it waits 5 seconds.
+//! Sends one message and prints the reply, for which it waits 5 seconds at most.
 //!
 //! Terminal 1:
 //!
@@ -17,11 +17,11 @@
 //! Error: recvmsg ECONNREFUSED
 //! ```
 //!
-//! The address to send to may stand before the message. A name with an IPv4 address is reached by that. A server on
-//! `::1` is reached by its address.
+//! The address to send to may stand before the message. A name that has an IPv4 address is reached over IPv4. A server
+//! on `::1` alone is reached as `[::1]:3000`.
 //!
 //! Lesson: a sender does not learn whether a datagram has arrived, so waiting for an answer needs a timeout. A
-//! connected socket gets one more error, if no program listens there, which is the one above.
+//! connected socket also learns that no program listens there, by the error above.
 
 use std::io::{self, Write};
 use std::process;

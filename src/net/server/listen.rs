@@ -167,14 +167,17 @@ impl ServerOptions {
     ///
     /// Such a listener gets a receive timeout (SO_RCVTIMEO) of 500 ms, and `close` takes at most 1.5 s. All programs
     /// that have the listener share that timeout: their accept(2) sometimes fails with `EAGAIN`, even after this
-    /// program was killed. If the listener already has a timeout, that timeout is kept. On Linux, but not with musl, `close`
-    /// reaches a Unix socket whose file is moved or removed later. Elsewhere, or without /proc or a free descriptor, it
-    /// then takes 5.4 s, and a thread stays in accept(2). The same happens if this user may no longer write to the file.
-    /// Only on Linux does `adopt` notice that another socket listens at the path, or that the file may not be written to.
+    /// program was killed. If the listener already has a timeout, that timeout is kept. If it is longer than 1.5 s,
+    /// `close` may return while a thread is still in accept(2).
+    ///
+    /// On Linux, but not with musl, `close` reaches a Unix socket whose file is moved or removed later. Elsewhere, or
+    /// without /proc or a free descriptor, it then takes 5.4 s, and a thread stays in accept(2). The same happens if
+    /// this user may no longer write to the file. Only on Linux does `adopt` notice that another socket listens at the
+    /// path, or that the file may not be written to.
     ///
     /// A non-blocking listener stays non-blocking, and one thread polls it every 2 to 16 ms. To avoid that, make it
     /// blocking first. If it is made non-blocking while a thread is in accept(2), `close` takes 1.5 s. The same holds
-    /// if the machine is so busy that the polling thread does not return before. Then a connection that `close` has
+    /// if the machine is so busy that the polling thread does not return within that time. Then a connection that `close` has
     /// made may stay in the queue.
     ///
     /// # Errors

@@ -43,15 +43,17 @@ impl Server {
     ///   header](crate::net::ServerOptions::proxy_protocol).
     /// - If [`accept_timeout`](Server::accept_timeout) or [`try_accept`](Server::try_accept) has accepted a client
     ///   without returning it, and keeps it for the next call, that client is refused.
+    /// - Of an [adopted](crate::net::ServerOptions::adopt) listener only our descriptor is closed. The port and the
+    ///   clients in the backlog stay with the other programs. In rare cases, which `adopt` lists, a thread stays in
+    ///   accept(2).
     ///
     /// `close` may be called on any thread, in a handler and in a callback, but not in a signal handler. It blocks
     /// until every accepting thread has stopped and, if `answer_queued` is set, until the clients in the backlog are
     /// refused. On Linux, stopping the threads takes well below a millisecond. A second call only waits until the first
     /// has finished.
     ///
-    /// To wake the accepting threads, `close` shuts the listener down with shutdown(2). On systems where that does not
-    /// wake them or fails, and for an [adopted](crate::net::ServerOptions::adopt) listener, `close` connects to the
-    /// server's own address.
+    /// To wake the accepting threads, `close` shuts the listener down with shutdown(2). Where that fails or does not
+    /// wake them, and for an adopted listener, `close` connects to the server's own address.
     ///
     /// After fork(2), `close` in the process that listened ends the listener for its children too. In a child, `close`
     /// closes only the child's descriptor, as for an adopted listener. In every process, dropping the last handle only

@@ -132,8 +132,9 @@ impl Outbox {
 
     /// Blocks until nothing is queued, and until an [`end`](Self::end) that was queued is done. Then everything is
     /// written: the kernel has taken it, and the peer may not have read it yet. Does not wait for a blocking write of
-    /// another thread, unless queued messages must wait for that write. If the connection is closed while queued
-    /// messages are being written, blocks until that system call has returned, which the close cuts off.
+    /// another thread, unless queued messages must wait for that write. If the connection is closed while a thread
+    /// writes all that is queued, `flush` waits until that write has returned. The close ends the write, so this is
+    /// soon.
     ///
     /// After an `end`, FIN may be sent only later, by a close that is in progress, or never, if the connection is reset
     /// at the same moment. The kernel has taken every byte all the same.
@@ -142,7 +143,7 @@ impl Outbox {
     /// - `TimedOut` as in [`Socket::write_all`]. The call uses the timeouts and the deadline as they were when it
     ///   began. The messages stay queued.
     /// - The system's error, such as `ConnectionReset`, or else `NotConnected`: the connection was closed before
-    ///   everything was written and a queued `end` was done.
+    ///   everything was written, or before a queued `end` was done.
     #[doc(alias = "drain")]
     pub fn flush(&self) -> io::Result<()> {
         let (queue, mut limits) = (self.connection.queue(), self.connection.timers.begin(Direction::Write));
