@@ -51,14 +51,14 @@ pub(crate) const ACCEPTED_INHERITS: bool = LINUX && cfg!(target_os = "linux");
 /// it also lets two programs listen on one port.
 pub(crate) const REUSE_ADDRESS_IS_SAFE: bool = cfg!(unix);
 
-/// Whether accept(2) waits at most for the receive timeout that the listener has when the call begins.
-pub(crate) const ACCEPT_TAKES_TIME: bool = LINUX;
-
 /// Whether shutdown(2) on a listener wakes every thread in accept(2) on it, and every later one.
 pub(crate) const SHUTDOWN_WAKES_ACCEPT: bool = LINUX;
 
-/// Calls shutdown(2) on a listener. Returns whether this wakes every thread that accepts on it, now or later. On systems
-/// other than Linux it wakes one thread or none, or fails. On Linux it fails if a filter forbids the call.
+/// Whether accept(2) waits at most for the receive timeout that the listener has when the call begins.
+pub(crate) const ACCEPT_TAKES_TIME: bool = LINUX;
+
+/// Calls shutdown(2) on a listener. Returns whether this wakes every thread that accepts on it, now or later. On Linux
+/// it fails if a filter forbids the call. On other systems it wakes one thread or none, or fails.
 pub(crate) fn shut_listener(listener: &socket2::Socket) -> bool {
     !PORTABLE && listener.shutdown(std::net::Shutdown::Both).is_ok() && SHUTDOWN_WAKES_ACCEPT
 }
@@ -441,8 +441,8 @@ pub(crate) fn bind_to_any_name(_: &socket2::Socket) -> io::Result<Option<PathBuf
 }
 
 /// Opens a file without reading it, and returns a path that leads to it even if the file is moved or removed. `None` if
-/// the file is not there. Only Linux has such paths, and only with /proc. With
-/// musl, std does not pass O_PATH on, because musl counts it among the access modes.
+/// the file is not there. Only Linux has such paths, and only with /proc. With musl, std does not pass O_PATH on,
+/// because musl counts it among the access modes.
 #[cfg(all(
     any(target_os = "linux", target_os = "android"),
     not(any(target_env = "musl", landline_portable, landline_windows))

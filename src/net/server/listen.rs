@@ -177,8 +177,8 @@ impl ServerOptions {
     ///
     /// A non-blocking listener stays non-blocking, and one thread polls it every 2 to 16 ms. To avoid that, make it
     /// blocking first. If it is made non-blocking while a thread is in accept(2), `close` takes 1.5 s. The same holds
-    /// if the machine is so busy that the polling thread does not return within that time. Then a connection that `close` has
-    /// made may stay in the queue.
+    /// if the machine is so busy that the polling thread does not return within that time. Then a connection that
+    /// `close` has made may stay in the queue.
     ///
     /// # Errors
     /// - `listen EINVAL: invalid argument`: it is not a listening stream socket.

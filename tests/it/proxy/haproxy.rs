@@ -34,7 +34,7 @@ impl HaProxy {
         let folder = std::env::temp_dir().join(name);
         fs::create_dir(&folder).expect("a temporary folder can be made");
         let file = folder.join("haproxy.cfg");
-        // By default two of them share a port, and the clients are divided.
+        // With `noreuseport`, since two HAProxies share a port by default, and the clients are divided between them.
         // It binds all its ports before it answers on one. None of the tests' own is tried: that would be a client.
         let ready = port_of_no_client();
         let common = format!(

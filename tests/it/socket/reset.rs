@@ -52,7 +52,7 @@ fn a_reset_that_a_write_met_is_no_end() -> io::Result<()> {
     Ok(())
 }
 
-/// Ensures that a read does not take the peer for ended in order while a write, which the system has told of the reset, has
+/// Ensures that a read does not take a reset for the end of the stream while a write beside it has received the error and
 /// not returned yet, however long that takes.
 #[test]
 #[cfg(target_os = "linux")]
@@ -66,11 +66,11 @@ fn a_reset_that_a_write_is_about_to_return_fails_a_read_beside_it() {
             let writer = accepted.clone();
             let writing = blocked(move || writer.write_all(vec![0; 64 << 20]));
             client.reset_and_destroy().expect("it is connected");
-            // The call that was blocked returns what it has sent, and the next one the error. Without /proc, the first may
-            // not have been blocked.
+            // The call that was blocked returns what it has sent, and the next one the error. Without /proc, the first
+            // may not have been blocked.
             eventually("the reset arrives", || accepted.bytes_written() > 0 || writing.is_finished());
             let error = accepted.read(&mut [0; 10]).expect_err("a reset is no end");
-            assert_eq!(error.to_string(), "read ECONNRESET", "round {round}: the read is told of the reset too");
+            assert_eq!(error.to_string(), "read ECONNRESET", "round {round}: the read returns the reset too");
             within("the write returns", || writing.join()).expect("no panic").expect_err("the connection is reset");
         }
     });
