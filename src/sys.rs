@@ -578,9 +578,9 @@ pub(crate) fn share_address(socket: &socket2::Socket, share: bool) -> io::Result
     socket.set_reuse_address(share)
 }
 
-/// Whether a receive would return at once. It peeks without blocking, and takes a pending error from the socket.
+/// Whether a receive would return at once, or may. It peeks without blocking, and takes a pending error from the socket.
 #[cfg(not(any(windows, landline_windows)))]
-pub(crate) fn is_readable(socket: &UdpSocket) -> io::Result<bool> {
+pub(crate) fn is_readable(socket: &UdpSocket, _adopted: bool) -> io::Result<bool> {
     let peeked = SockRef::from(socket).recv_with_flags(&mut [std::mem::MaybeUninit::uninit()], MSG_PEEK | MSG_DONTWAIT);
     match peeked {
         Ok(_) => Ok(true),
@@ -589,7 +589,11 @@ pub(crate) fn is_readable(socket: &UdpSocket) -> io::Result<bool> {
     }
 }
 #[cfg(any(windows, landline_windows))]
-pub(crate) fn is_readable(socket: &UdpSocket) -> io::Result<bool> {
+pub(crate) fn is_readable(socket: &UdpSocket, adopted: bool) -> io::Result<bool> {
+    if adopted {
+        // Its mode is another owner's. The receive itself finds out, with a timeout of 1 ms.
+        return Ok(true);
+    }
     match without_blocking(&SockRef::from(socket), |_| peek_datagram(socket)) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
@@ -718,7 +722,8 @@ pub(crate) fn multicast_interface_v4(index: u32, name: Option<&str>) -> Option<I
         let table = std::fs::read_to_string("/proc/thread-self/net/igmp").ok()?;
         table.lines().find_map(|line| {
             let mut fields = line.split_whitespace();
-            (fields.next()?.parse() == Ok(index)).then(|| fields.next().map(String::from))?
+            // A colon follows the name, without a space if the name has 10 bytes or more.
+            (fields.next()?.parse() == Ok(index)).then(|| Some(fields.next()?.trim_end_matches(':').to_owned()))?
         })
     };
     let name = name.map(String::from).or_else(|| name_of(index));
@@ -750,7 +755,7 @@ pub(crate) fn interface_of(address: Ipv6Addr) -> Option<u32> {
     if PORTABLE {
         return None;
     }
-    let table = std::fs::read_to_string("/proc/net/if_inet6").ok()?;
+    let table = std::fs::read_to_string("/proc/thread-self/net/if_inet6").ok()?;
     let wanted = format!("{:032x}", u128::from(address));
     let row = rest_of_line(&table, &wanted)?;
     u32::from_str_radix(row.split_whitespace().next()?, 16).ok()

@@ -1,6 +1,7 @@
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
+use std::time::Instant;
 
 use socket2::SockRef;
 
@@ -12,7 +13,6 @@ use crate::dgram::send::{is_connected, not_connected};
 use crate::dgram::shared::{CarriedOver, Open, Origin, Setup, not_running};
 use crate::dgram::socket::Socket;
 use crate::dgram::udp::lost;
-use crate::dgram::wake::Draining;
 use crate::endpoint::Endpoint;
 use crate::error::{Error, Result};
 use crate::report::Report;
@@ -68,7 +68,9 @@ impl Socket {
     /// stay blocked.
     ///
     /// Safe Rust has no call that removes a peer. So landline replaces the socket with a new one, within some
-    /// microseconds. The new socket has the same address, settings and groups. Datagrams that had already arrived are
+    /// microseconds. Then `disconnect` waits until no other thread holds the old socket, at most 2 s. Other calls use
+    /// the new socket by then. On systems where two sockets cannot briefly have the same address, other calls wait for
+    /// `disconnect`. The new socket has the same address, settings and groups. Datagrams that had already arrived are
     /// kept and are received first, in order. If the socket has a new peer when they would be received, those from
     /// other addresses are dropped. The kept datagrams have as much room as the receive buffer. If the socket connects
     /// and disconnects several times without receiving, that room may not be enough. The datagrams that do not fit are
@@ -133,7 +135,7 @@ impl Socket {
     fn replace(&self, prepared: Result<UdpSocket>, not_rejoined: &mut Vec<Error>) -> std::result::Result<(), Failed> {
         let inner = &*self.0;
         let setup = lock(&inner.setup);
-        // Held until the function returns. Sends and receives that begin now wait for the new socket.
+        // Sends and receives that begin now wait for the new socket.
         let mut slot = write(&inner.slot);
         let old = slot.open.clone().ok_or_else(|| Failed::AsBefore(not_running()))?;
         if !old.peer.exists() {
@@ -163,15 +165,18 @@ impl Socket {
         lock(&inner.losses).before +=
             thrown_away + inode.and_then(|inode| lost(inode, setup.v6, usize::MAX)).unwrap_or(0);
         slot.open = None;
-        let draining = Draining::new(&old);
+        let draining = slot.drain(&old);
         drop(old);
-        draining.wait();
-
         if beside.is_err() {
+            // The address is free once the old socket is closed.
+            draining.wait(Instant::now());
             setup.options.bind_prepared(&socket, setup.local).map_err(Failed::Closed)?;
         }
         *not_rejoined = rejoin(&socket, &setup);
         slot.open = Some(Arc::new(Open::new(socket, setup.local, Origin::Made)));
+        // A thread may hold the old socket as long as it likes, in `with_raw`. Others use the new one.
+        drop((slot, setup));
+        draining.wait(Instant::now());
         Ok(())
     }
 }
@@ -230,7 +235,7 @@ mod tests {
     use std::sync::atomic::Ordering::SeqCst;
     use std::sync::mpsc;
     use std::thread;
-    use std::time::{Duration, Instant};
+    use std::time::Duration;
 
     use super::*;
 
@@ -246,7 +251,7 @@ mod tests {
             let (socket, has_ended) = (Arc::clone(&socket), Arc::clone(&has_ended));
             thread::spawn(move || {
                 while !has_ended.load(SeqCst) {
-                    assert!(!sys::is_readable(&socket).expect("it is open"), "nothing was sent");
+                    assert!(!sys::is_readable(&socket, false).expect("it is open"), "nothing was sent");
                 }
             })
         });

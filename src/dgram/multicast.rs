@@ -3,6 +3,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 
 use socket2::SockRef;
 
+use crate::address::Family;
 use crate::dgram::interface::{Interface, Membership, NoInterface};
 use crate::dgram::shared::Setup;
 use crate::dgram::socket::Socket;
@@ -32,7 +33,7 @@ impl Socket {
     /// ```
     ///
     /// # Errors
-    /// - `EINVAL` if the address is not a group, or is of the other family
+    /// - `EINVAL` if the address is not a group, or is of a family that the socket does not reach
     /// - `ENODEV` if there is no such interface
     /// - `EADDRINUSE` if the socket has already joined the group
     /// - `ERR_INVALID_IP_ADDRESS` for a text that is not an IP address
@@ -59,8 +60,9 @@ impl Socket {
     /// The system call identifies the interface by its IPv4 address. If the interface has none, the error is `ENODEV`.
     ///
     /// # Errors
-    /// `ENOTSUP` for IPv6. `ENOTSUP` also on OpenBSD, NetBSD and DragonFly BSD, where safe Rust has no call for it.
-    /// Also the errors of [`join_multicast`](Socket::join_multicast).
+    /// - `ENOTSUP` for IPv6, and on OpenBSD, NetBSD and DragonFly BSD, where safe Rust has no call for it
+    /// - `EADDRNOTAVAIL` if the socket has already joined the group for this source
+    /// - The other errors of [`join_multicast`](Socket::join_multicast)
     #[doc(alias = "addSourceSpecificMembership", alias = "join_ssm_v4")]
     pub fn join_multicast_source(
         &self,
@@ -98,8 +100,8 @@ impl Socket {
     /// address, as in [`join_multicast_source`](Socket::join_multicast_source).
     ///
     /// # Errors
-    /// - `EADDRNOTAVAIL` if no interface has the address
-    /// - `ENODEV` if no interface has the name or number, or if for IPv4 the interface has no IPv4 address
+    /// - `EADDRNOTAVAIL` if no interface has the IPv4 address
+    /// - `ENODEV` if no interface has the name, number or IPv6 address, or if for IPv4 the interface has no IPv4 address
     /// - `EINVAL` for an address of the other family
     /// - `ERR_SOCKET_DGRAM_NOT_RUNNING` once the socket is closed
     #[doc(alias = "setMulticastInterface", alias = "set_multicast_if_v4", alias = "set_multicast_if_v6")]
@@ -117,13 +119,13 @@ impl Socket {
     fn change_membership(&self, call: &'static str, join: bool, membership: Membership) -> io::Result<()> {
         let (mut setup, open) = self.change()?;
         if join {
-            change(&open.socket, setup.v6, call, true, &membership)?;
+            change(&open.socket, setup.only, call, true, &membership)?;
             setup.memberships.push(membership);
             return Ok(());
         }
         // Determined while the socket is still a member, so that routers see no change.
         let left = left_by(&setup, &membership);
-        change(&open.socket, setup.v6, call, false, &membership)?;
+        change(&open.socket, setup.only, call, false, &membership)?;
         let mut left = left.into_iter();
         setup.memberships.retain(|_| left.next() != Some(true));
         Ok(())
@@ -135,16 +137,24 @@ pub(crate) fn rejoin(socket: &UdpSocket, setup: &Setup) -> Vec<Error> {
     let by = setup.interface.iter().map(|interface| send_by(socket, setup, interface));
     let joined = setup.memberships.iter().map(|membership| {
         let call = if membership.source.is_some() { "addSourceSpecificMembership" } else { "addMembership" };
-        change(socket, setup.v6, call, true, membership)
+        change(socket, setup.only, call, true, membership)
     });
     by.chain(joined).filter_map(Result::err).collect()
 }
 
-fn change(socket: &UdpSocket, v6: bool, call: &'static str, join: bool, membership: &Membership) -> Result<()> {
+/// `only`: the family that the socket reaches, if it reaches only one.
+fn change(
+    socket: &UdpSocket,
+    only: Option<Family>,
+    call: &'static str,
+    join: bool,
+    membership: &Membership,
+) -> Result<()> {
     let options = SockRef::from(socket);
+    let is_reached = only.is_none_or(|only| (only == Family::Ipv6) == membership.group.is_ipv6());
     let no_interface = |none: NoInterface| none.error(call);
     let changed = match (membership.group, membership.source) {
-        (group, _) if !group.is_multicast() => return Err(NoInterface::Invalid.error(call)),
+        (group, _) if !group.is_multicast() || !is_reached => return Err(NoInterface::Invalid.error(call)),
         (IpAddr::V4(group), None) => match membership.interface.number().map_err(no_interface)? {
             Some(index) => sys::change_membership_v4(&options, group, index, join),
             None => {
@@ -160,7 +170,7 @@ fn change(socket: &UdpSocket, v6: bool, call: &'static str, join: bool, membersh
             let interface = membership.interface.v4().map_err(no_interface)?;
             sys::join_source_v4(socket, [source, group, interface], join)
         }
-        (IpAddr::V6(group), None) if v6 => {
+        (IpAddr::V6(group), None) => {
             let interface = membership.interface.v6().map_err(no_interface)?;
             if join {
                 options.join_multicast_v6(&group, interface)
@@ -168,7 +178,7 @@ fn change(socket: &UdpSocket, v6: bool, call: &'static str, join: bool, membersh
                 options.leave_multicast_v6(&group, interface)
             }
         }
-        (IpAddr::V6(_), Some(IpAddr::V6(_))) if v6 => Err(io::ErrorKind::Unsupported.into()),
+        (IpAddr::V6(_), Some(IpAddr::V6(_))) => Err(io::ErrorKind::Unsupported.into()),
         _ => return Err(NoInterface::Invalid.error(call)),
     };
     changed.map_err(|error| Error::call(call, &error))
@@ -186,7 +196,7 @@ fn left_by(setup: &Setup, leaving: &Membership) -> Vec<bool> {
         }
         let any: IpAddr = if setup.v6 { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
         let Ok(probe) = UdpSocket::bind((any, 0)) else { return false };
-        let tried = |join, membership| change(&probe, setup.v6, "", join, membership).is_ok();
+        let tried = |join, membership| change(&probe, setup.only, "", join, membership).is_ok();
         tried(true, member) && tried(false, leaving)
     };
     let mut left: Vec<bool> = setup.memberships.iter().map(is_one).collect();
@@ -212,11 +222,11 @@ fn send_by(socket: &UdpSocket, setup: &Setup, interface: &Interface) -> Result<(
     let options = SockRef::from(socket);
     let unknown = |none: NoInterface| none.error(CALL);
     let failed = |error: io::Error| Error::call(CALL, &error);
-    if !setup.v6 {
+    if setup.only == Some(Family::Ipv4) {
         return options.set_multicast_if_v4(&interface.v4().map_err(unknown)?).map_err(failed);
     }
     let v6 = interface.v6().map_err(unknown)?;
-    if !setup.dual {
+    if setup.only.is_some() {
         return options.set_multicast_if_v6(v6).map_err(failed);
     }
     let before = options.multicast_if_v4().map_err(failed)?;

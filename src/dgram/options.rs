@@ -155,8 +155,8 @@ impl SocketOptions {
     /// [`disconnect`](crate::dgram::Socket::disconnect) makes a new socket and calls the hook again.
     ///
     /// If the hook returns an error, `bind` fails with that error. If that error comes from a system call, its text
-    /// begins with `before_bind` and the system's code, as in `before_bind EINVAL`. Any other error is returned
-    /// unchanged.
+    /// begins with `before_bind` and the system's code, as in `before_bind EINVAL`. Any other error keeps its kind and
+    /// text, and is the [`source`](std::error::Error::source) of the error returned.
     ///
     /// The hook runs on the thread that calls `bind`, without a lock. The descriptor stays open while the hook runs.
     /// The hook must not bind or connect the socket, nor make it non-blocking. If the hook panics, the socket is closed

@@ -285,7 +285,9 @@ impl Shared {
     fn failed<T>(&self, error: &io::Error, until: &Until) -> io::Result<Option<T>> {
         let error = Error::call("recvmsg", error);
         self.reporter.tell(|| Report::Failed { connection: None, error: error.clone(), udp: true });
-        self.pause(lock(&self.backoff).after_error(Instant::now()), until);
+        // Other receivers fail too while this one pauses, so the lock is released first.
+        let time = lock(&self.backoff).after_error(Instant::now());
+        self.pause(time, until);
         if self.is_closed() { Ok(None) } else { Err(error.into()) }
     }
 
@@ -319,7 +321,7 @@ impl Open {
 
     #[inline(never)]
     fn receive_until(&self, buffer: &mut [u8], until: Instant, now: Instant) -> io::Result<(usize, SocketAddr)> {
-        if until <= now && !sys::is_readable(&self.socket)? {
+        if until <= now && !sys::is_readable(&self.socket, self.adopted)? {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         lock(&self.timeouts).enter(&self.socket, until, now)?;

@@ -163,9 +163,9 @@ impl Socket {
         };
         self.check_blocked(at)?;
         match canonical(reachable(at)) {
-            SocketAddr::V4(at) if self.0.dual => Ok((at.ip().to_ipv6_mapped(), port).into()),
-            at if at.is_ipv6() == self.0.v6 => Ok(at),
-            _ => Err(Error::coded(call, io::ErrorKind::InvalidInput, "EINVAL").at(at)),
+            at if !self.reaches(&at) => Err(Error::coded(call, io::ErrorKind::InvalidInput, "EINVAL").at(at)),
+            SocketAddr::V4(at) if self.0.v6 => Ok((at.ip().to_ipv6_mapped(), port).into()),
+            at => Ok(at),
         }
     }
 
@@ -180,11 +180,16 @@ impl Socket {
         }
     }
 
+    /// Whether the address is of a family that the socket reaches.
+    fn reaches(&self, at: &SocketAddr) -> bool {
+        self.0.only.is_none_or(|only| (only == Family::Ipv6) == at.is_ipv6())
+    }
+
     /// The address that a bare port or the wildcard means. If this machine has no IPv6 address, a socket that reaches
     /// both families uses IPv4.
     fn this_machine(&self) -> IpAddr {
-        if !self.0.dual {
-            return loopback(if self.0.v6 { Family::Ipv6 } else { Family::Ipv4 });
+        if let Some(only) = self.0.only {
+            return loopback(only);
         }
         *self.0.this_machine.get_or_init(|| {
             let v6 = loopback(Family::Ipv6);
@@ -194,9 +199,9 @@ impl Socket {
 
     /// The first address of a list that the socket can send to. If there is none, the first of the list.
     fn first_in_reach(&self, list: &[SocketAddr]) -> SocketAddr {
-        let is_in_reach = |at: &&SocketAddr| match self.0.dual {
-            true => can_be_sent_to(**at),
-            false => at.is_ipv6() == self.0.v6,
+        let is_in_reach = |at: &&SocketAddr| match self.0.only {
+            Some(_) => self.reaches(at),
+            None => can_be_sent_to(**at),
         };
         *list.iter().find(is_in_reach).unwrap_or(&list[0])
     }
@@ -204,15 +209,11 @@ impl Socket {
     /// The first address of a name that the socket can send to. A socket that reaches both families first tries the
     /// addresses of the family that it prefers.
     fn look_up(&self, host: &str, port: u16) -> Result<SocketAddr> {
-        let family = match (self.0.v6, self.0.dual) {
-            (false, _) => Some(Family::Ipv4),
-            (true, false) => Some(Family::Ipv6),
-            (true, true) => None,
-        };
-        let found = resolve(host, port, family)?;
+        let found = resolve(host, port, self.0.only)?;
         let in_reach = |v4| found.iter().find(|at| at.is_ipv4() == v4 && can_be_sent_to(**at));
         let prefers_v4 = self.0.prefers_v4;
-        let chosen = if self.0.dual { in_reach(prefers_v4).or_else(|| in_reach(!prefers_v4)) } else { None };
+        let in_reach = || in_reach(prefers_v4).or_else(|| in_reach(!prefers_v4));
+        let chosen = if self.0.only.is_none() { in_reach() } else { None };
         chosen.or(found.first()).copied().ok_or_else(|| Error::not_found(host))
     }
 }

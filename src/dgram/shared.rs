@@ -4,8 +4,10 @@ use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, RwLock};
+use std::time::Instant;
 use std::{io, process};
 
+use crate::address::Family;
 use crate::block_list::BlockList;
 use crate::cancel::{Attached, Cancel, FiredOnDrop};
 use crate::dgram::interface::{Interface, Membership};
@@ -22,8 +24,8 @@ use crate::sys;
 pub(crate) struct Shared {
     pub(crate) address: SocketAddr,
     pub(crate) v6: bool,
-    /// Whether it is an IPv6 socket that also reaches IPv4.
-    pub(crate) dual: bool,
+    /// The family that it reaches, if it reaches only one.
+    pub(crate) only: Option<Family>,
     /// Whether a socket that reaches both families prefers IPv4 for sending.
     pub(crate) prefers_v4: bool,
     pub(crate) slot: RwLock<Slot>,
@@ -64,8 +66,22 @@ const ROWS_AT_CLOSE: usize = 1000;
 pub(crate) struct Slot {
     /// `None` once the socket is closed.
     pub(crate) open: Option<Arc<Open>>,
-    /// The socket that `close` removed, while receivers may still hold it.
-    pub(crate) draining: Option<Draining>,
+    /// The sockets that `close` and `disconnect` removed, while other threads may still hold them.
+    pub(crate) draining: Vec<Draining>,
+}
+
+impl Slot {
+    pub(crate) fn new(open: Open) -> Slot {
+        Slot { open: Some(Arc::new(open)), draining: Vec::new() }
+    }
+
+    /// Notes that `open` was removed.
+    pub(crate) fn drain(&mut self, open: &Arc<Open>) -> Draining {
+        let draining = Draining::new(open);
+        self.draining.retain(|earlier| !earlier.is_over());
+        self.draining.push(draining.clone());
+        draining
+    }
 }
 
 /// What is needed to make the socket again.
@@ -73,7 +89,7 @@ pub(crate) struct Setup {
     /// The address it was bound to, with the port it got.
     pub(crate) local: SocketAddr,
     pub(crate) v6: bool,
-    pub(crate) dual: bool,
+    pub(crate) only: Option<Family>,
     pub(crate) options: SocketOptions,
     pub(crate) interface: Option<Interface>,
     pub(crate) memberships: Vec<Membership>,
@@ -105,7 +121,7 @@ impl Shared {
             let mut slot = write(&self.slot);
             let open = slot.open.take();
             if let Some(open) = &open {
-                slot.draining = Some(Draining::new(open));
+                slot.drain(open);
             }
             (open, slot.draining.clone())
         };
@@ -114,7 +130,8 @@ impl Shared {
                 self.count_losses(&open);
             }
         }
-        let gone = draining.is_none_or(|draining| draining.wait());
+        let begun = Instant::now();
+        let gone = draining.iter().filter(|draining| !draining.wait(begun)).count() == 0;
         if first {
             self.carried_over.clear();
             self.reporter.tell(|| match gone {
@@ -190,7 +207,7 @@ impl Open {
                 waker.get_or_init(|| expected);
             }
         }
-        let look = receive_timeout(local, adopted, waker.get().is_some());
+        let look = receive_timeout(&socket, local, adopted, waker.get().is_some());
         Open {
             timeouts: Mutex::new(Timeouts::new(&socket, look, adopted)),
             socket,

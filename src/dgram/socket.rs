@@ -75,9 +75,10 @@ impl Socket {
     /// To wake the receivers, `close` sends the socket an empty datagram, which takes some microseconds. Before that,
     /// it connects the socket to the sender of this datagram, so that no other socket on the same port gets it. Waking
     /// takes longer in these cases:
-    /// - up to 10 ms for a socket that is bound to a group
-    /// - up to 1 s if loopback is down, if no descriptor is left to send from, or if another process made the socket
-    ///   before fork(2)
+    /// - up to 10 ms for a socket that is bound to a group, or by [`before_bind`](SocketOptions::before_bind) to a
+    ///   device
+    /// - up to 1 s if loopback is down, if this machine does not have the socket's address, if no descriptor is left to
+    ///   send from, or if another process made the socket before fork(2)
     /// - up to 0.5 s for an [adopted](SocketOptions::adopt) socket that the datagram cannot reach
     ///
     /// After 2 s, or 1.25 s for an adopted socket, `close` returns even if receivers are still blocked. The descriptor
@@ -134,6 +135,7 @@ impl Socket {
     /// - [`recv_timeout`](Self::recv_timeout) itself sets `SO_RCVTIMEO`. Receivers that `close` cannot wake depend on
     ///   that timeout to notice `close`.
     /// - landline does not notice a connect(2), bind(2) or shutdown(2) that `f` calls.
+    /// - If `f` binds the socket to a device, `close` takes up to 1 s.
     /// - [`disconnect`](Self::disconnect) opens a new socket. The new socket has the settings made by landline's own
     ///   calls and by [`before_bind`](SocketOptions::before_bind). It does not have the settings made by `f`.
     ///
@@ -159,16 +161,19 @@ impl Socket {
 
     /// `local` is the socket's address.
     pub(crate) fn new(socket: UdpSocket, local: SocketAddr, options: SocketOptions, origin: Origin) -> Socket {
-        let reaches_v4 = local.ip().is_unspecified() || local.ip().to_canonical().is_ipv4();
-        let dual = is_dual_stack(&socket) && reaches_v4;
+        let only = match local.ip() {
+            ip if ip.to_canonical().is_ipv4() => Some(Family::Ipv4),
+            ip if ip.is_unspecified() && is_dual_stack(&socket) => None,
+            _ => Some(Family::Ipv6),
+        };
         let open = Open::new(socket, local, origin);
         let cancel = options.cancel.clone();
         let socket = Socket(Arc::new(Shared {
             address: canonical(local),
             v6: local.is_ipv6(),
-            dual,
+            only,
             prefers_v4: options.family == Some(Family::Ipv4),
-            slot: RwLock::new(Slot { open: Some(Arc::new(open)), draining: None }),
+            slot: RwLock::new(Slot::new(open)),
             closed: AtomicBool::new(false),
             closing: Cancel::new(),
             carried_over: CarriedOver::default(),
@@ -180,7 +185,7 @@ impl Socket {
             setup: Mutex::new(Setup {
                 local,
                 v6: local.is_ipv6(),
-                dual,
+                only,
                 options,
                 interface: None,
                 memberships: Vec::new(),

@@ -35,15 +35,10 @@ impl Timeouts {
     }
 
     pub(crate) fn enter(&mut self, socket: &UdpSocket, until: Instant, now: Instant) -> io::Result<()> {
-        let first = self.deadlines.iter().copied().min().map_or(until, |first| first.min(until));
-        // Whole milliseconds, so that an equal timeout is an equal number and costs no system call. Zero means no
-        // timeout.
-        let wait = first.saturating_duration_since(now).saturating_add(Duration::from_nanos(999_999));
-        let millis = wait.as_millis().clamp(1, u32::MAX.into());
-        let needed = Duration::from_millis(millis as u64).min(self.most.unwrap_or(Duration::MAX));
+        let first = self.first().map_or(until, |first| first.min(until));
+        let needed = self.needed(first, now);
         if self.adopted || self.set != Some(needed) {
-            socket.set_read_timeout(Some(needed))?;
-            self.set = Some(needed);
+            self.change(socket, Some(needed))?;
         }
         self.deadlines.push(until);
         Ok(())
@@ -58,12 +53,30 @@ impl Timeouts {
         }
     }
 
-    /// Removes the timeout that receives without a timeout do not need, unless another receive needs it.
+    /// Sets the timeout that the receives with a timeout need, or that receives without one have.
     pub(crate) fn lift(&mut self, socket: &UdpSocket) -> io::Result<()> {
-        if self.deadlines.is_empty() && self.set != self.most {
-            socket.set_read_timeout(self.most)?;
-            self.set = self.most;
-        }
+        let needed = match self.first() {
+            Some(first) => Some(self.needed(first, Instant::now())),
+            None => self.most,
+        };
+        if self.set != needed { self.change(socket, needed) } else { Ok(()) }
+    }
+
+    fn first(&self) -> Option<Instant> {
+        self.deadlines.iter().copied().min()
+    }
+
+    /// The timeout for a receive until `first`. It is whole milliseconds, so that an equal timeout is an equal number
+    /// and costs no system call. Zero means no timeout.
+    fn needed(&self, first: Instant, now: Instant) -> Duration {
+        let wait = first.saturating_duration_since(now).saturating_add(Duration::from_nanos(999_999));
+        let millis = wait.as_millis().clamp(1, u32::MAX.into());
+        Duration::from_millis(millis as u64).min(self.most.unwrap_or(Duration::MAX))
+    }
+
+    fn change(&mut self, socket: &UdpSocket, timeout: Option<Duration>) -> io::Result<()> {
+        socket.set_read_timeout(timeout)?;
+        self.set = timeout;
         Ok(())
     }
 }

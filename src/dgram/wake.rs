@@ -11,7 +11,8 @@
 //!   `close` may have no descriptor for it. If the datagram is not expected to arrive, the receivers check twice a
 //!   second. They do so with a timeout of the socket, which other owners see.
 //! - Nothing is sent to a socket that is bound to a group, because the datagram might leave the machine and would reach
-//!   other members. The receivers check every 10 ms, those of an adopted socket twice a second.
+//!   other members. Nothing reaches a socket that is bound to a device. The receivers check every 10 ms, those of an
+//!   adopted socket twice a second.
 //! - After fork(2), only the process that made the socket sends the datagram. From the other process, it would wake the
 //!   first process's receivers, or leave the first process's socket connected to the waker.
 //!
@@ -52,11 +53,16 @@ const PATIENCE_ADOPTED: Duration = Duration::from_millis(1250);
 
 /// How often the receivers of a socket check for `close`. `expected` says whether a datagram is expected to reach an
 /// adopted socket.
-pub(crate) fn receive_timeout(local: SocketAddr, adopted: bool, expected: bool) -> Option<Duration> {
+pub(crate) fn receive_timeout(
+    socket: &UdpSocket,
+    local: SocketAddr,
+    adopted: bool,
+    expected: bool,
+) -> Option<Duration> {
     match (adopted, expected) {
         (true, true) => None,
         (true, false) => Some(LOOK),
-        (false, _) if is_group(local) => Some(SLICE),
+        (false, _) if is_group(local) || sys::is_bound_to_device(&SockRef::from(socket)) => Some(SLICE),
         (false, _) => Some(BACKSTOP),
     }
 }
@@ -165,9 +171,14 @@ impl Draining {
         Draining { gone: open.gone.0.clone(), open: Arc::downgrade(open), patience }
     }
 
-    /// Wakes the receivers and waits until the descriptor is closed. Returns `false` if this takes too long.
-    pub(crate) fn wait(&self) -> bool {
-        let until = Instant::now() + self.patience;
+    /// Whether the descriptor is closed.
+    pub(crate) fn is_over(&self) -> bool {
+        self.gone.is_cancelled()
+    }
+
+    /// Wakes the receivers and waits until the descriptor is closed. Returns `false` if this is not done in time.
+    pub(crate) fn wait(&self, begun: Instant) -> bool {
+        let until = begun + self.patience;
         let mut pause = Duration::from_millis(1);
         loop {
             // If it fails, the loop tries again.

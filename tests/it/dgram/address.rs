@@ -4,6 +4,7 @@ use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 use std::time::Duration;
 
+use landline::Endpoint;
 use landline::dgram::{Socket, SocketOptions};
 
 use crate::support::dgram::{receive, receiving};
@@ -353,4 +354,23 @@ fn dropping_the_last_handle_closes() {
     drop(clone);
     // A program that another test starts has a copy of the socket until it runs.
     eventually("the port is free when the last handle is gone", || Socket::bind(address).is_ok());
+}
+
+/// Ensures that a socket of IPv6 that is bound to an address of IPv4 reaches IPv4 alone.
+#[test]
+fn a_socket_of_ipv6_at_an_address_of_ipv4_reaches_ipv4_alone() {
+    let Ok(socket) = SocketOptions::udp6().bind("[::ffff:127.0.0.1]:0") else {
+        return println!("skipped: no IPv6 that reaches IPv4");
+    };
+    let receiver = Socket::bind("127.0.0.1:0").unwrap();
+    let port = receiver.address().port();
+    for to in [Endpoint::from(port), ("::", port).into(), ("localhost", port).into()] {
+        socket.send_to(b"x", to.clone()).unwrap_or_else(|error| panic!("{to}: {error}"));
+        assert_eq!(receive(&receiver).0, b"x", "{to} is this machine's address of IPv4");
+    }
+    let list = [SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, 1], port)), ([127, 0, 0, 1], port).into()];
+    socket.send_to(b"y", list).expect("the list has an address of IPv4");
+    assert_eq!(receive(&receiver).0, b"y", "the address that can be reached is used");
+    let error = socket.send_to(b"x", ("::1", port)).unwrap_err();
+    assert_eq!(error.told().code(), "EINVAL", "no address of IPv6 is reached: {error}");
 }

@@ -324,3 +324,46 @@ fn adopted_socket_connects_and_disconnects_from_its_own_peer_alone() {
         within("the loop ends", || running.join().unwrap().unwrap());
     }
 }
+
+/// Ensures that a thread that holds the socket in `with_raw` holds up `disconnect` alone, and that `close` waits for a
+/// socket that `disconnect` has replaced.
+#[test]
+fn other_calls_do_not_wait_for_a_disconnect() {
+    within("all calls return", || {
+        let peer = Socket::bind("127.0.0.1:0").unwrap();
+        let round = |_: usize| {
+            let (tell, told) = mpsc::channel();
+            let options = SocketOptions::udp4().report(move |report| _ = tell.send(report.to_string()));
+            let socket = options.bind("127.0.0.1:0").unwrap();
+            socket.connect(peer.address()).unwrap();
+            let (holds, held) = mpsc::channel();
+            let (release, released) = mpsc::channel::<()>();
+            let holding = socket.clone();
+            let holding = thread::spawn(move || {
+                holding.with_raw(|_| {
+                    holds.send(()).unwrap();
+                    let _ = released.recv();
+                })
+            });
+            held.recv().unwrap();
+            let leaving = socket.clone();
+            let leaving = thread::spawn(move || leaving.disconnect());
+            // It waits for the thread that holds the old socket, for 2 s.
+            eventually("the peer is gone", || socket.remote_address().is_err());
+            peer.send_to(b"x", socket.address()).unwrap();
+            assert_eq!(receive(&socket).0, b"x", "the new socket receives");
+            let is_soon = !leaving.is_finished();
+            socket.close();
+            let told: Vec<_> = told.try_iter().collect();
+            let failed = format!("udp failed: close ETIMEDOUT {}", socket.address());
+            assert_eq!(told.last(), Some(&failed), "the old socket still has the port");
+            drop(release);
+            holding.join().unwrap().unwrap();
+            leaving.join().unwrap().unwrap();
+            drop(UdpSocket::bind(socket.address()).expect("the port is free"));
+            is_soon
+        };
+        // A round counts unless the machine pauses for as long as `disconnect` waits.
+        assert!((0..5).any(round), "a receive does not wait for the disconnect of another thread");
+    });
+}

@@ -408,3 +408,47 @@ fn the_interface_to_send_by_is_set_for_both_families_or_none() {
         only.set_multicast_interface("va").expect("a socket of IPv6 alone needs no address of IPv4");
     });
 }
+
+/// Ensures that an interface is found by its number, however long its name is.
+#[cfg(target_os = "linux")]
+#[test]
+fn an_interface_with_a_long_name_is_found_by_its_number() {
+    if !has_proc() {
+        return;
+    }
+    use crate::support::dgram::{in_own_network, run};
+    in_own_network(this_test!(), || {
+        run("ip link set lo up");
+        for (n, name) in ["nine45678", "ten4567890", "fourteen901234", "fifteen89012345"].into_iter().enumerate() {
+            let index = 100 + n as u32;
+            run(&format!("ip link add {name} index {index} type veth peer name peer{n}"));
+            run(&format!("ip address add 10.7.{n}.1/24 dev {name}"));
+            run(&format!("ip link set {name} up"));
+            run(&format!("ip link set peer{n} up"));
+            let socket = SocketOptions::udp4().bind(0).unwrap();
+            let found = |result: std::io::Result<()>| result.unwrap_or_else(|error| panic!("{name}: {error}"));
+            found(socket.set_multicast_interface(index));
+            let by = socket.with_raw(|fd| socket2::SockRef::from(&fd).multicast_if_v4()).unwrap().unwrap();
+            assert_eq!(by, Ipv4Addr::new(10, 7, n as u8, 1), "{name}: its address is used");
+            found(socket.join_multicast_source("10.7.0.9", "232.1.1.1", index));
+            found(socket.leave_multicast_source("10.7.0.9", "232.1.1.1", index));
+        }
+    });
+}
+
+/// Ensures that no socket joins a group of a family that it does not reach.
+#[test]
+fn a_group_of_the_other_family_cannot_be_joined() {
+    if families().len() < 2 {
+        return println!("skipped: no IPv6");
+    }
+    for at in ["[::]:0", "[::1]:0"] {
+        let socket = SocketOptions::udp6().ipv6_only(true).bind(at).unwrap();
+        let error = socket.join_multicast(group(7), LOOPBACK).unwrap_err();
+        assert_eq!(error.to_string(), "addMembership EINVAL", "{at} never receives from a group of IPv4");
+        if cfg!(target_os = "linux") {
+            let error = socket.join_multicast_source("127.0.0.1", "232.255.13.7", LOOPBACK).unwrap_err();
+            assert_eq!(error.to_string(), "addSourceSpecificMembership EINVAL", "nor from one of its sources");
+        }
+    }
+}

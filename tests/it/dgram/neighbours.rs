@@ -227,6 +227,29 @@ mod networks {
         });
     }
 
+    /// Ensures that a socket that landline has bound to a device is closed soon, though no datagram of ours reaches it.
+    #[test]
+    fn a_socket_behind_a_device_closes_soon() {
+        in_own_network(this_test!(), || {
+            run("ip link set lo up");
+            run("ip link add va type veth peer name vb");
+            run("ip address add 10.7.1.1/24 dev va");
+            run("ip link set va up");
+            run("ip link set vb up");
+            let options = SocketOptions::udp4().before_bind(|fd| socket2::SockRef::from(&fd).bind_device(Some(b"va")));
+            nearly_all_below("closing", WOKEN, || {
+                let socket = options.bind(0).unwrap();
+                let running = socket.clone();
+                let running = blocked(move || running.each(|_, _| Ok(())));
+                let begun = Instant::now();
+                socket.close();
+                let took = begun.elapsed();
+                within("the loop ends", || running.join().unwrap()).unwrap();
+                took
+            });
+        });
+    }
+
     /// Ensures that a close that cannot wake its receiver says so, does not say that the socket is closed, and that nothing is
     /// received after it.
     #[test]

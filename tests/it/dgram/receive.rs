@@ -11,7 +11,9 @@ use std::time::{Duration, Instant};
 use landline::dgram::{Socket, SocketOptions};
 
 use crate::support::dgram::{Running, receive};
-use crate::support::{HANG, Told, blocked, eventually, families, in_child, tool, within};
+use crate::support::proc::until_asleep;
+use crate::support::time::once_below;
+use crate::support::{HANG, Told, blocked, eventually, families, in_child, numbered, tool, within};
 
 /// Ensures that a buffer that is too small is filled, that the rest is told of, and that the next datagram is whole.
 #[test]
@@ -324,5 +326,54 @@ fn receives_keep_their_time_while_what_comes_is_thrown_away() {
                 matches!(socket.try_recv(&mut [0; 100]), Ok(Some((b"for the program", _))))
             });
         }
+    });
+}
+
+/// Ensures that a receiver that pauses because its calls fail holds up no other receiver of the socket.
+#[test]
+fn a_receiver_that_pauses_after_errors_holds_up_no_other() {
+    const LONG: Duration = Duration::from_millis(500);
+    let gone = Socket::bind("127.0.0.1:0").unwrap();
+    gone.close();
+    let (tell, told) = mpsc::channel();
+    let options = SocketOptions::udp4().report(move |_| _ = tell.send((thread::current().id(), Instant::now())));
+    let socket = options.bind("127.0.0.1:0").unwrap();
+    socket.connect(gone.address()).unwrap();
+    let running = AtomicBool::new(true);
+    within("no call waits for a pause of another", move || {
+        thread::scope(|scope| {
+            let failing = socket.clone();
+            let (failing, id) = numbered(move || while failing.recv(&mut [0]).is_err() {});
+            // Each send is refused, and one of the next calls is told.
+            scope.spawn(|| {
+                while running.load(Relaxed) {
+                    let _ = socket.send(b"x");
+                    thread::yield_now();
+                }
+            });
+            let failed = || loop {
+                let (by, at) = told.recv_timeout(HANG).expect("calls fail");
+                if by == failing.thread().id() {
+                    return at;
+                }
+            };
+            let round = || {
+                loop {
+                    while told.try_recv().is_ok() {}
+                    let at = failed();
+                    until_asleep(id.as_slice());
+                    let begun = Instant::now();
+                    while !socket.try_recv(&mut [0]).is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused) {}
+                    let took = begun.elapsed();
+                    if failed() - at >= LONG {
+                        return took;
+                    }
+                }
+            };
+            once_below("a call that does not block, while another pauses for longer", LONG / 2, round);
+            running.store(false, Relaxed);
+            socket.close();
+            failing.join().unwrap();
+        })
     });
 }
