@@ -405,7 +405,7 @@ impl SocketOptions {
     ///   the system's, in the language of the program's locale.
     /// - `ERR_INVALID_ARG_VALUE`: the name is not ASCII. Pass its encoded form, `xn--…`.
     /// - `ERR_INVALID_ADDRESS_FAMILY`: a list, or the answer of [`lookup`](Self::lookup), has no address of the
-    ///   requested family.
+    ///   requested family. Or the endpoint is a port, and the requested family is that of Unix sockets.
     /// - `ERR_IP_BLOCKED`: the address is on the [`block_list`](Self::block_list).
     /// - `connect ENOENT /path`: there is no such Unix socket.
     /// - `connect ECONNREFUSED /path`: the file is not a socket, or no program listens on it.
@@ -437,7 +437,10 @@ impl SocketOptions {
         match target {
             Target::Port(port) => match family {
                 None => self.connect_here(port, [Family::Ipv4, Family::Ipv6], local, limits),
-                Some(family) => self.connect_to((loopback(family), port).into(), local, limits),
+                Some(_) => {
+                    let here = [Family::Ipv4, Family::Ipv6].map(|family| (loopback(family), port).into());
+                    self.connect_to(of_family(&here, family)?[0], local, limits)
+                }
             },
             Target::Ip(at) => match canonical(at) {
                 // `::` means every address of this machine, in both families.
@@ -641,7 +644,7 @@ impl SocketOptions {
                 let attempted = if addresses.len() > 1 { &addresses[..outcome.attempted] } else { &[] };
                 self.socket(socket.into(), at, attempted)
             }
-            End::Failed(mut causes) | End::TimedOut(mut causes) if addresses.len() == 1 => {
+            End::Failed(mut causes) | End::TimedOut(mut causes) if addresses.len() == 1 || causes.is_empty() => {
                 Err(with_local(causes.pop().unwrap_or_else(|| timed_out(addresses[0]))))
             }
             End::Failed(causes) => Err(Error::aggregate(to, causes)),
@@ -734,7 +737,7 @@ impl SocketOptions {
             || Error::invalid("ERR_INVALID_IP_ADDRESS", format!("Invalid IP address: {text} (local_address)"));
         let at = match text.parse::<IpAddr>() {
             Ok(ip) => SocketAddr::from((ip, 0)),
-            Err(_) if has_zone(text) => match resolve(text, 0, None) {
+            Err(_) if has_zone(text) && !text.contains(char::is_control) => match resolve(text, 0, None) {
                 Ok(found) => found[0],
                 // There is no such interface.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(invalid()),
@@ -852,7 +855,8 @@ impl Socket {
         SocketOptions::new().connect(to)
     }
 
-    /// The addresses that were tried, in order, up to the address that answered. Empty if there was only one address.
+    /// The addresses that were tried, in order. The address that answered may come before the last, because a further
+    /// attempt may have begun before the answer. Empty if there was only one address.
     #[doc(alias = "autoSelectFamilyAttemptedAddresses")]
     pub fn attempted_addresses(&self) -> &[Address] {
         self.connection.origin.get().map_or(&[], |origin| &origin.attempted)

@@ -326,6 +326,13 @@ fn a_family_asked_for_is_used() {
         let error = SocketOptions::new().family(Family::Unix).connect(("localhost", 1)).map(drop);
         let error = error.expect_err("a name has no address of that family");
         assert_eq!(error.to_string(), "getaddrinfo ENOTFOUND localhost", "as of a name without any");
+        let error = SocketOptions::new().family(Family::Unix).connect(1).map(drop);
+        let error = error.expect_err("a port is on no Unix socket");
+        assert_eq!(
+            error.told().code(),
+            "ERR_INVALID_ADDRESS_FAMILY",
+            "as for a list without an address of it: {error}"
+        );
     });
 }
 

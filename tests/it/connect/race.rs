@@ -314,6 +314,16 @@ fn one_black_hole_ends_at_the_deadline() {
     }
 }
 
+/// Ensures that a connect whose time is over before it has tried an address names the first.
+#[test]
+fn a_time_that_is_over_at_once_names_the_first_address() {
+    // Not a bound: the timer that is tested.
+    let options = SocketOptions::new().connect_timeout(Duration::from_nanos(1));
+    let error = options.connect(9).map(drop).expect_err("no address was tried");
+    assert_eq!(error.to_string(), "connect ETIMEDOUT 127.0.0.1:9", "it names an address, although none was tried");
+    assert!(error.told().address().is_some(), "it has the address too");
+}
+
 /// Ensures that a deadline or a handle that is never used changes nothing.
 #[test]
 fn a_limit_that_is_not_reached_changes_nothing() {
