@@ -183,7 +183,8 @@ pub(crate) fn next_client<'a>(
             Ok((stream, remote)) => {
                 let (presence, view) = taken.rise();
                 let remote = Address::of(&remote).unwrap_or_else(|| PathBuf::new().into());
-                let client = Accepted { stream: stream.into(), remote, presence, slots: None, header: None };
+                let stream = server.stream_of(stream);
+                let client = Accepted { stream, remote, presence, slots: None, header: None };
                 // A client of an adopted listener is admitted while the server closes, because no other process can get
                 // this client.
                 let phase = view.phase();

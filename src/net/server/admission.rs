@@ -138,9 +138,6 @@ impl Listener {
     ) -> Client {
         if !self.inherits {
             stream::plain(&stream);
-            if self.gives_linger {
-                let _ = SockRef::from(&stream).set_linger(None);
-            }
             // Fails only on a dead connection, whose reads fail too.
             if self.address.path().is_none() {
                 let _ = stream::apply(&SockRef::from(&stream), self.options.connection.settings);

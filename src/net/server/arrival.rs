@@ -4,6 +4,7 @@ use std::net::TcpStream;
 
 use crate::address::Address;
 use crate::net::proxy::Receiving;
+use crate::net::server::listener::Listener;
 use crate::net::server::registry::Presence;
 use crate::report::RefusedBy;
 use crate::slots::Slot;
@@ -28,4 +29,15 @@ pub(crate) struct Incoming {
     pub(crate) presence: Presence,
     /// The part of its PROXY header that was received before.
     pub(crate) header: Option<Box<Receiving>>,
+}
+
+impl Listener {
+    /// The stream of a client that accept(2) has returned. Clears the SO_LINGER of an owned or adopted listener, because
+    /// the server may close the stream at any moment from here on.
+    pub(crate) fn stream_of(&self, accepted: socket2::Socket) -> TcpStream {
+        if self.gives_linger {
+            let _ = accepted.set_linger(None);
+        }
+        accepted.into()
+    }
 }

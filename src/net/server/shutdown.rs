@@ -382,7 +382,7 @@ impl Listener {
                     let remote = Address::of(&remote).unwrap_or_else(|| PathBuf::new().into());
                     // Clients on a block list get no goodbye here either.
                     let by = self.shut_out(&remote).unwrap_or(RefusedBy::Closing);
-                    let stream = TcpStream::from(socket);
+                    let stream = self.stream_of(socket);
                     if self.registry.reporter.is_on() {
                         let local = self.local_of(&stream);
                         turned_away.push(Refused { local, remote, by });

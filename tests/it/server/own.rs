@@ -10,6 +10,7 @@ use landline::Error;
 use landline::net::{Server, ServerOptions, Socket, WhenFull};
 use socket2::SockRef;
 
+use crate::support::clients::stop;
 use crate::support::fixtures::{accept, kernel};
 use crate::support::{blocked, differs, each_ip, within};
 
@@ -110,6 +111,34 @@ fn clients_in_the_queue_are_answered() {
             assert_eq!(goodbye.expect("an orderly end"), "closing down\n", "each client in the queue is told");
         }
         within("wait returns", move || server.wait()).expect("in order");
+    });
+}
+
+/// Ensures that a refused client reads the end and no reset, although the listener was left with an SO_LINGER of zero: a
+/// client of a full server, and a client in the queue of a server that closes.
+#[test]
+fn a_refused_client_reads_the_end_whatever_linger_time_the_listener_has() {
+    let reads_the_end = |client: Socket, what: &str| {
+        let end = within("the end arrives", move || io::read_to_string(&client));
+        assert_eq!(end.expect("it is not reset"), "", "{what} reads the end of the stream");
+    };
+    each_ip(|at| {
+        let listener = || {
+            let listener = TcpListener::bind(at).expect("port 0 can be listened on");
+            SockRef::from(&listener).set_linger(Some(Duration::ZERO)).expect("it is a socket");
+            listener
+        };
+        let full = ServerOptions::new().max_connections(0).answer_queued(true);
+        for server in [full.own(listener()), full.adopt(listener())] {
+            let server = server.expect("it listens");
+            let serving = server.spawn(|_| Ok(())).expect("a thread can be started");
+            reads_the_end(Socket::connect(server.address()).expect("it listens"), "a client of a full server");
+            stop(&server, serving);
+        }
+        let server = full.own(listener()).expect("it listens");
+        let queued = Socket::connect(server.address()).expect("it listens");
+        within("close returns", move || server.close());
+        reads_the_end(queued, "a client in the queue");
     });
 }
 
