@@ -135,7 +135,7 @@ pub(crate) fn next_client<'a>(
     crew: &dyn Crew,
 ) -> io::Result<Option<Incoming>> {
     let until = crew.until();
-    let (mut turn, mut in_a_row) = (None, 0);
+    let (mut turn, mut in_a_row) = (None, InARow::default());
     loop {
         crew.may_accept(server)?;
         if let Some(client) = crew.takes_kept().then(|| server.next_kept()).flatten() {
@@ -211,6 +211,7 @@ pub(crate) fn next_client<'a>(
         let pauses = match verdict(&error, began.elapsed()) {
             Verdict::Again if until.is_over() => return Err(crew.time_is_over()),
             Verdict::Again => {
+                in_a_row = InARow::default();
                 seat = Some(taken);
                 continue;
             }
@@ -223,11 +224,10 @@ pub(crate) fn next_client<'a>(
             }
             Verdict::Pause(pauses) => pauses,
         };
-        in_a_row += 1;
         if pauses.are_told {
             server.registry.accept_failed();
         }
-        let Some(pause) = pauses.after(in_a_row) else {
+        let Some(pause) = in_a_row.pause(pauses) else {
             seat = Some(taken);
             continue;
         };
@@ -276,6 +276,23 @@ const CLIENT_GONE: Pauses = Pauses { at_once: 16, ..SHORTAGE };
 /// The listener is non-blocking. Another process may have set that, so it is kept, and the listener is polled.
 const DOES_NOT_BLOCK: Pauses =
     Pauses { at_once: 0, first: Duration::from_millis(2), longest: Duration::from_millis(16), are_told: false };
+
+/// The errors of one kind that came in a row. A poll that finds no client is a kind of its own. It shows that accepting
+/// works, so the errors before it and after it are not in a row.
+#[derive(Default)]
+struct InARow {
+    kind: Option<&'static Pauses>,
+    count: u32,
+}
+
+impl InARow {
+    /// Counts an error, and returns the pause after it.
+    fn pause(&mut self, pauses: &'static Pauses) -> Option<Duration> {
+        let before = if self.kind == Some(pauses) { self.count } else { 0 };
+        *self = InARow { kind: Some(pauses), count: before.saturating_add(1) };
+        pauses.after(self.count)
+    }
+}
 
 /// A call that took longer than this has waited.
 const AT_ONCE: Duration = Duration::from_millis(1);
@@ -417,5 +434,19 @@ mod tests {
         assert_eq!(pauses, [2, 4, 8, 16, 16], "a listener that does not block is looked at every 2 to 16 ms");
         assert_eq!(CLIENT_GONE.after(16), None, "sixteen clients that are gone again cost no pause");
         assert_eq!(CLIENT_GONE.after(17), Some(FIRST_PAUSE), "the next in a row does");
+    }
+
+    /// Ensures that an error's pause depends on the errors of its kind alone, and that a poll that finds no client begins
+    /// the count anew.
+    #[test]
+    fn each_kind_of_error_is_counted_by_itself() {
+        let mut in_a_row = InARow::default();
+        let mut last = |pauses, count| (0..count).map(|_| in_a_row.pause(pauses)).last().flatten();
+        assert_eq!(last(&DOES_NOT_BLOCK, 100), Some(Duration::from_millis(16)), "the premise: polls pause");
+        assert_eq!(last(&CLIENT_GONE, 16), None, "after polls, sixteen clients that are gone again cost no pause");
+        assert_eq!(last(&DOES_NOT_BLOCK, 1), Some(Duration::from_millis(2)), "the polls begin anew");
+        assert_eq!(last(&SHORTAGE, 1), Some(FIRST_PAUSE), "after polls, the first pause of a shortage is the shortest");
+        assert_eq!(last(&CLIENT_GONE, 16), None, "a shortage does not count as a client that is gone again");
+        assert_eq!(last(&CLIENT_GONE, 1), Some(FIRST_PAUSE), "the seventeenth in a row pauses");
     }
 }

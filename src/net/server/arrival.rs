@@ -32,8 +32,8 @@ pub(crate) struct Incoming {
 }
 
 impl Listener {
-    /// The stream of a client that accept(2) has returned. Clears the SO_LINGER of an owned or adopted listener, because
-    /// the server may close the stream at any moment from here on.
+    /// The stream of a client that accept(2) has returned. Clears the SO_LINGER of an owned or adopted listener,
+    /// because the server may close the stream at any moment from here on.
     pub(crate) fn stream_of(&self, accepted: socket2::Socket) -> TcpStream {
         if self.gives_linger {
             let _ = accepted.set_linger(None);

@@ -319,6 +319,28 @@ fn econnaborted_is_survived_without_a_pause() {
     survives(this_test!(), "ECONNABORTED", false);
 }
 
+/// Ensures that a client that is gone before it is accepted costs nothing on a listener that is polled either, however
+/// often that was polled before without a client.
+#[test]
+fn econnaborted_is_survived_without_a_pause_after_many_polls() {
+    let test = this_test!();
+    let inject = "inject=accept4:error=ECONNABORTED:when=60";
+    in_child(test, &["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=accept4", "-e", inject], || {
+        let (options, told) = telling();
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("the listener listens");
+        listener.set_nonblocking(true).expect("it is a socket");
+        let server = options.adopt(listener).expect("a listener can be adopted");
+        let serving = server.spawn(echo).expect("a thread can be started");
+        eventually("the sixtieth accept fails", || server.stats().accept_errors > 0);
+        let one = client(server.address());
+        ask(&one).expect("the client is served");
+        leave(one);
+        stop(&server, serving);
+        let told: Vec<_> = told.try_iter().collect();
+        assert!(told.is_empty(), "polls that find no client count for no pause: {told:?}");
+    });
+}
+
 /// Ensures that a shortage of descriptors in the process is survived.
 #[test]
 fn emfile_is_survived() {
