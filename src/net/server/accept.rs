@@ -217,10 +217,16 @@ pub(crate) fn next_client<'a>(
             }
             Verdict::Stop => {
                 server.registry.accept_failed();
-                // `close` waits for the seat.
-                drop((taken, turn));
-                server.close();
-                return Err(Error::call("accept", &error).into());
+                // `close` waits for the seat. While the presence exists, the server has not ended.
+                let (presence, _) = taken.rise();
+                let _frame = presence.frame();
+                drop(turn);
+                let error = Error::call("accept", &error);
+                if server.close() && crew.reports_the_end() {
+                    let _in_hook = server.registry.in_hook();
+                    server.registry.reporter.tell_failed(&error);
+                }
+                return Err(error.into());
             }
             Verdict::Pause(pauses) => pauses,
         };

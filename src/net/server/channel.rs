@@ -11,7 +11,7 @@ use crate::net::server::refuse::Refused;
 use crate::net::socket::Socket;
 use crate::net::socket::channel::feed_from;
 use crate::net::socket::each::SocketEvent;
-use crate::report::{Outcome, Report};
+use crate::report::Outcome;
 use crate::thread::{ThreadOptions, spawn_scoped};
 
 /// An event of a [`Server`] that sends its events [through a channel](Server::events).
@@ -121,7 +121,8 @@ impl Server {
     /// refused as in `accept`, and reported only to the [report](crate::net::ServerOptions::report) hook.
     ///
     /// After the server is [closed](Server::close), the channel is disconnected as soon as the last connection was
-    /// received. The connections stay open.
+    /// received. The connections stay open. The same happens if the listening socket no longer works, as in
+    /// [`serve`](Server::serve). The error is then [reported](crate::Report::Failed) once.
     ///
     /// To shut down, the receiving thread calls [`begin_shutdown`](Server::begin_shutdown) and keeps receiving. The
     /// shutdown also ends the connections that are still in the channel. [`wait`](Server::wait), on a thread that holds
@@ -156,17 +157,7 @@ impl Server {
     fn feed_incoming(&self, feed: Feed<Socket>) -> io::Result<Source> {
         self.claim()?;
         let server = self.clone();
-        let running = self.start(move || {
-            server.accept_for(&feed).map_err(|error| {
-                let error = Error::from(error);
-                server.inner.registry.reporter.tell(|| Report::Failed {
-                    connection: None,
-                    error: error.clone(),
-                    udp: false,
-                });
-                error.into()
-            })
-        })?;
+        let running = self.start(move || server.accept_for(&feed))?;
         let server = self.clone();
         let close = move || {
             server.close();

@@ -42,6 +42,11 @@ pub(crate) trait Crew {
     /// Whether the thread waits for its turn before it accepts.
     fn takes_turns(&self, server: &Listener) -> bool;
 
+    /// Whether the error that ends accepting is reported, because no caller gets it.
+    fn reports_the_end(&self) -> bool {
+        false
+    }
+
     /// Whether the thread may take clients.
     ///
     /// # Errors
@@ -130,6 +135,10 @@ impl Crew for Caller {
     }
 
     fn takes_kept(&self) -> bool {
+        self.serves
+    }
+
+    fn reports_the_end(&self) -> bool {
         self.serves
     }
 

@@ -293,18 +293,18 @@ impl Server {
 
 impl Listener {
     /// Closes the server. No callback of the program is called until the listener is closed. So another thread that
-    /// closes the server never waits for a callback.
-    pub(crate) fn close(&self) {
-        self.end(!self.adopted && self.made_by == process::id());
+    /// closes the server never waits for a callback. Returns whether the caller is the first to close.
+    pub(crate) fn close(&self) -> bool {
+        self.end(!self.adopted && self.made_by == process::id())
     }
 
     /// `is_shut`: whether queued clients are answered and the listener is shut down, for every process that has it.
     /// Otherwise only our descriptor is closed.
-    fn end(&self, is_shut: bool) {
+    fn end(&self, is_shut: bool) -> bool {
         let registry = &self.registry;
         if !registry.gate.begin_close() {
             registry.gate.wait(Deadline::NEVER, &[], &|view| view.phase() >= Phase::Closed);
-            return;
+            return false;
         }
         let presence = Arc::new(Presence::counted(registry));
         registry.slots.wake();
@@ -339,6 +339,7 @@ impl Listener {
         for refused in turned_away {
             self.tell_refused(refused);
         }
+        true
     }
 
     /// Waits for the reports of the shutdowns that were begun. They are ready soon, because the caller has seen the

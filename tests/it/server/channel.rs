@@ -12,7 +12,7 @@ use landline::{Error, Events, RefusedBy, Report};
 use crate::support::Whole;
 use crate::support::clients::client;
 use crate::support::fixtures::{noise, pair, pair_with};
-use crate::support::{HANG, blocked, descriptors, each_ip, eventually, in_child, threads, within};
+use crate::support::{HANG, blocked, descriptors, differs_on_windows, each_ip, eventually, in_child, threads, within};
 
 const AT: &str = "127.0.0.1:0";
 
@@ -641,4 +641,32 @@ fn a_late_header_holds_up_no_other_connection_of_a_channel() {
         assert_eq!(server.stats().refused(RefusedBy::Closing), 1, "the late one is refused");
         drop(late);
     });
+}
+
+/// Ensures that the error that ends accepting for a channel of connections is reported once, and before the server is
+/// reported closed, whichever of the accepting threads meets it.
+#[test]
+fn the_error_that_ends_a_channel_of_connections_is_reported_once_and_before_closed() {
+    if differs_on_windows("a listener cannot be shut down by those who have it too") {
+        return;
+    }
+    let balancers = landline::BlockList::new();
+    for options in [ServerOptions::new(), ServerOptions::new().proxy_protocol(&balancers)] {
+        for _ in 0..20 {
+            let (tell, told) = mpsc::channel();
+            let options = options.clone().report(move |report| drop(tell.send(report.to_string())));
+            let listener = std::net::TcpListener::bind(AT).expect("port 0 can be listened on");
+            let giver = listener.try_clone().expect("a descriptor is free");
+            let server = options.adopt(listener).expect("it listens");
+            let incoming = server.incoming(1).expect("threads can be started");
+            socket2::SockRef::from(&giver).shutdown(std::net::Shutdown::Both).expect("its giver shuts it down");
+            assert!(incoming.recv_timeout(HANG).is_err_and(|error| error.is_disconnected()), "the channel ends");
+            let waiting = server.clone();
+            within("the server is over", move || waiting.wait()).expect("it ends");
+            let told: Vec<_> = told.try_iter().collect();
+            let address = server.address();
+            let expected = [format!("{address} closing"), "failed: accept EINVAL".into(), format!("{address} closed")];
+            assert_eq!(told, expected, "the error is reported once, and Closed is the last report");
+        }
+    }
 }
