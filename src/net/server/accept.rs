@@ -9,6 +9,7 @@ use crate::callback::guarded;
 use crate::error::Error;
 use crate::net::server::admission::Introduced;
 use crate::net::server::arrival::{Accepted, Incoming};
+use crate::net::server::kept::InHand;
 use crate::net::server::listener::Listener;
 use crate::net::server::patience::{Caller, Crew};
 use crate::net::server::refuse::{Hooks, refuse};
@@ -31,8 +32,7 @@ pub(crate) fn accept(server: &Listener, caller: &Caller) -> io::Result<Option<So
         if let Some(client) = kept_client(server, &hooks, caller) {
             return Ok(Some(client));
         }
-        let now = caller.until_next_look(server);
-        let incoming = match next_client(server, None, &hooks, &now) {
+        let (incoming, _in_hand) = match next_client(server, None, &hooks, caller) {
             Ok(Some(incoming)) => incoming,
             Ok(None) => return Ok(None),
             Err(error) if Error::is_tick(&error) && !caller.until().is_over() => continue,
@@ -72,10 +72,9 @@ fn let_in(server: &Listener, incoming: Incoming, hooks: &Hooks<'_>, until: Deadl
 /// Returns the first kept client that can be admitted now. The others stay kept. Waits only if other threads begin to
 /// serve in between, for the header of one client.
 fn kept_client(server: &Listener, hooks: &Hooks<'_>, caller: &Caller) -> Option<Socket> {
-    if caller.takes_kept() {
-        return None;
-    }
-    for _ in 0..server.count_kept() {
+    let count = if caller.takes_kept() { 0 } else { server.count_kept() };
+    let _in_hand = (count > 0).then(|| InHand::new(server));
+    for _ in 0..count {
         let now = Deadline::after(Duration::ZERO);
         let client = match server.next_kept()?.with_slots(server, now, Phase::Listening) {
             Ok(incoming) => match let_in(server, incoming, hooks, now) {
@@ -122,7 +121,7 @@ pub(crate) fn sit(server: &Listener, until: Deadline) -> Option<Seat<'_>> {
 }
 
 /// Blocks until a client comes, usually in accept(2). `None` once the server is closing, or if the thread may end
-/// instead of pausing.
+/// instead of pausing. With the client comes an [`InHand`] if the caller may keep the client.
 ///
 /// # Errors
 /// - The thread's time has expired.
@@ -133,15 +132,15 @@ pub(crate) fn next_client<'a>(
     mut seat: Option<Seat<'a>>,
     hooks: &Hooks<'_>,
     crew: &dyn Crew,
-) -> io::Result<Option<Incoming>> {
-    let until = crew.until();
+) -> io::Result<Option<(Incoming, Option<InHand<'a>>)>> {
+    let mut until = crew.until_next_look(server, crew.until());
     let (mut turn, mut in_a_row) = (None, InARow::default());
     loop {
         crew.may_accept(server)?;
         if let Some(client) = crew.takes_kept().then(|| server.next_kept()).flatten() {
             return match client.with_slots(server, until, Phase::Listening) {
-                Ok(incoming) => Ok(Some(incoming)),
-                Err(client) => keep(server, *client, hooks, crew).map(Some),
+                Ok(incoming) => Ok(Some((incoming, None))),
+                Err(client) => keep(server, *client, hooks, crew).map(|incoming| Some((incoming, None))),
             };
         }
         if crew.takes_turns(server) {
@@ -154,7 +153,10 @@ pub(crate) fn next_client<'a>(
                     _ if server.is_closing() => return Ok(None),
                     None => return Err(crew.time_is_over()),
                     // Since the last check, the server may have been claimed, or a client may have been kept.
-                    Some(_) => continue,
+                    Some(_) => {
+                        until = crew.until_next_look(server, until);
+                        continue;
+                    }
                 }
             }
             let has_room = server.wait_for_room(until);
@@ -185,6 +187,7 @@ pub(crate) fn next_client<'a>(
                 let remote = Address::of(&remote).unwrap_or_else(|| PathBuf::new().into());
                 let stream = server.stream_of(stream);
                 let client = Accepted { stream, remote, presence, slots: None, header: None };
+                let in_hand = (until != Deadline::NEVER && server.may_keep()).then(|| InHand::new(server));
                 // A client of an adopted listener is admitted while the server closes, because no other process can get
                 // this client.
                 let phase = view.phase();
@@ -197,11 +200,11 @@ pub(crate) fn next_client<'a>(
                 };
                 let incoming = match incoming {
                     Ok(incoming) => incoming,
-                    Err(client) => return keep(server, *client, hooks, crew).map(Some),
+                    Err(client) => return keep(server, *client, hooks, crew).map(|incoming| Some((incoming, in_hand))),
                 };
                 drop(turn);
                 server.accepting_works(&incoming.presence, hooks, crew);
-                return Ok(Some(incoming));
+                return Ok(Some((incoming, in_hand)));
             }
             Err(error) => error,
         };

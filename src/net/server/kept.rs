@@ -2,9 +2,12 @@
 //! client had a complete PROXY header, or a slot. A slot can be missing if the limit was lowered just before.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::SeqCst;
 
 use crate::net::server::arrival::{Accepted, Incoming};
 use crate::net::server::listener::Listener;
+use crate::net::server::options::WhenFull;
 use crate::net::server::patience::Crew;
 use crate::net::server::refuse::Refused;
 use crate::report::RefusedBy;
@@ -53,7 +56,36 @@ impl Accepted {
     }
 }
 
+/// A client in the hands of a caller that may keep it. It is counted before the caller returns its turn, and until the
+/// caller has returned, refused or kept the client. So a thread that has the turn knows of each client that is kept, or
+/// that may be kept while the thread is in accept(2).
+pub(crate) struct InHand<'a>(&'a AtomicUsize);
+
+impl<'a> InHand<'a> {
+    pub(crate) fn new(server: &'a Listener) -> InHand<'a> {
+        server.in_hand.fetch_add(1, SeqCst);
+        InHand(&server.in_hand)
+    }
+}
+
+impl Drop for InHand<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, SeqCst);
+    }
+}
+
 impl Listener {
+    /// Whether callers may keep clients.
+    pub(crate) fn may_keep(&self) -> bool {
+        self.is_timed() && (self.options.trusted.is_some() || self.options.when_full == WhenFull::Wait)
+    }
+
+    /// Whether clients are kept, or may soon be.
+    pub(crate) fn has_kept(&self) -> bool {
+        // In this order, because a client is counted as in hand until it is kept.
+        self.may_keep() && (self.in_hand.load(SeqCst) > 0 || self.count_kept() > 0)
+    }
+
     /// Keeps a client for the next call. If the server is closing, returns the client, and the caller refuses it.
     pub(crate) fn keep(&self, client: Accepted) -> Result<(), Box<Accepted>> {
         let mut kept = lock(&self.kept);

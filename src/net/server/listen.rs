@@ -1,6 +1,6 @@
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::PathBuf;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, Condvar, Mutex, RwLock};
 use std::time::Duration;
 use std::{io, process};
@@ -238,6 +238,7 @@ impl ServerOptions {
             timed: AtomicBool::new(false),
             told: Mutex::default(),
             kept: Mutex::default(),
+            in_hand: AtomicUsize::new(0),
             addresses,
             goodbye,
             shutdowns: Mutex::default(),

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::path::PathBuf;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, Condvar, Mutex, RwLock};
 
 use crate::address::Address;
@@ -62,6 +62,8 @@ pub(crate) struct Listener {
     pub(crate) told: Mutex<Told>,
     /// Clients that were accepted for callers whose time expired.
     pub(crate) kept: Mutex<VecDeque<Accepted>>,
+    /// How many clients callers have in hand that may keep them.
+    pub(crate) in_hand: AtomicUsize,
     /// The limits of single addresses, if there are any.
     pub(crate) addresses: Option<Arc<Addresses>>,
     /// The goodbye, if refused clients get one.

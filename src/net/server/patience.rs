@@ -31,6 +31,12 @@ pub(crate) trait Crew {
     /// How long the thread waits for a client.
     fn until(&self) -> Deadline;
 
+    /// The same time, but only until the next check of the kept clients, if there are any or may soon be any. Asked
+    /// again once the thread has its turn, because a client may have been accepted in between.
+    fn until_next_look(&self, _: &Listener, until: Deadline) -> Deadline {
+        until
+    }
+
     /// The error when that time has expired.
     fn time_is_over(&self) -> io::Error;
 
@@ -90,16 +96,6 @@ impl Caller {
         Caller { patience: Patience::None, ..Caller::with_time(Duration::ZERO) }
     }
 
-    /// The same caller, but only until the next check of the kept clients, if there are any.
-    pub(crate) fn until_next_look(&self, server: &Listener) -> Caller {
-        if self.serves || server.count_kept() == 0 {
-            return Caller { ..*self };
-        }
-        let until = self.until.or_after(LOOK);
-        let patience = if self.patience == Patience::Endless { Patience::Limited } else { self.patience };
-        Caller { until, patience, serves: false }
-    }
-
     /// Rejects a time on an adopted listener, because the program that passed the listener shares its settings.
     pub(crate) fn check(&self, server: &Listener) -> io::Result<()> {
         if self.patience != Patience::Endless && server.adopted {
@@ -121,6 +117,10 @@ impl Crew for Caller {
 
     fn until(&self) -> Deadline {
         self.until
+    }
+
+    fn until_next_look(&self, server: &Listener, until: Deadline) -> Deadline {
+        if self.serves || !server.has_kept() { until } else { until.or_after(LOOK) }
     }
 
     fn time_is_over(&self) -> io::Error {

@@ -73,7 +73,7 @@ impl<'a> Workers<'a> {
         let mut next = Some(seat);
         while let Some(seat) = next {
             match next_client(self.server, Some(seat), self.hooks, &crew) {
-                Ok(Some(incoming)) => {
+                Ok(Some((incoming, _))) => {
                     if let Some((socket, owner)) = self.admit(scope, incoming) {
                         self.serve_one(&socket, &owner);
                     }

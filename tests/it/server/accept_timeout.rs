@@ -424,6 +424,42 @@ fn the_time_holds_for_a_proxy_header() {
     });
 }
 
+/// Ensures that a client that is kept when a call's time ends is returned by a call that was waiting for its turn before
+/// the client connected, whether that call has a time or not.
+#[test]
+fn a_kept_client_is_returned_by_a_call_that_waited_for_its_turn() {
+    let calls: [Call; 2] = [|server| server.accept_timeout(HOUR), |server| server.accept()];
+    each_ip(|at| {
+        let balancers = BlockList::new();
+        let options = ServerOptions::new().proxy_protocol(&balancers).proxy_timeout(None);
+        for call in calls {
+            some_round("the first call accepts the client", Duration::from_millis(50), |time| {
+                let server = options.listen(at).expect("port 0 can be listened on");
+                balancers.add_address(server.address().ip().expect("it is TCP"));
+                let (first, second) = (server.clone(), server.clone());
+                let (first, id) = numbered(move || first.accept_timeout(time));
+                until_asleep(id.as_slice());
+                let (second, id) = numbered(move || call(&second));
+                until_asleep(id.as_slice());
+                let mut balancer = client(server.address());
+                eventually("the client is accepted", || server.connections() == 1);
+                let is_in_time = !first.is_finished();
+                let result = within("the first call's time ends", || first.join()).expect("no panic");
+                assert_eq!(failure(result), timed_out(), "the header has not come");
+                balancer.write_all(b"PROXY TCP4 192.0.2.7 192.0.2.1 56324 443\r\n").expect("it is connected");
+                let result = within("the second call returns the client", || second.join()).expect("no panic");
+                let socket = result.expect("accepting works").expect("the server is open");
+                assert_eq!(
+                    socket.remote_address().to_string(),
+                    "192.0.2.7:56324",
+                    "the second call returns the client"
+                );
+                is_in_time.then_some(())
+            });
+        }
+    });
+}
+
 /// Ensures that a Unix socket's server has the same calls.
 #[cfg(unix)]
 #[test]
