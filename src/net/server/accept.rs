@@ -221,7 +221,7 @@ pub(crate) fn next_client<'a>(
             Verdict::Stop => {
                 server.registry.accept_failed();
                 // `close` waits for the seat. While the presence exists, the server has not ended.
-                let (presence, _) = taken.rise();
+                let (presence, _) = taken.rise_alone();
                 let _frame = presence.frame();
                 drop(turn);
                 let error = Error::call("accept", &error);
@@ -341,7 +341,7 @@ impl Listener {
     /// already reserved a descriptor, so they get the next client. This thread found no free descriptor, so it would
     /// only wait as well.
     fn accepting_fails(&self, seat: Seat<'_>, error: io::Error, hooks: &Hooks<'_>, crew: &dyn Crew) {
-        let (presence, view) = seat.rise();
+        let (presence, view) = seat.rise_alone();
         let is_short = view.seats() == 0;
         if is_short && !self.shortage.is_on() {
             self.tell_shortage(Some(Error::call("accept", &error)), &presence, hooks, crew);

@@ -120,8 +120,10 @@ pub(crate) struct Registry {
     /// The connections and servers that the caller of `serve` acts for, such as the connection whose handler it runs.
     /// They wait for this server. So a thread that acts for a connection of this server acts for them too.
     behind: OnceLock<Vec<ActsFor>>,
-    /// The next number of a [`Presence`].
-    last: AtomicUsize,
+    /// The last number of a client's [`Presence`], which is how many clients have come.
+    clients: AtomicUsize,
+    /// The last number of the presence of a thread without a client. These numbers begin behind those of clients.
+    threads: AtomicUsize,
     /// Threads in callbacks that are not about a connection.
     pub(crate) in_hooks: Callbacks,
     state: Mutex<State>,
@@ -159,7 +161,8 @@ impl Registry {
             address,
             lingering,
             behind: OnceLock::new(),
-            last: AtomicUsize::new(0),
+            clients: AtomicUsize::new(0),
+            threads: AtomicUsize::new(usize::MAX / 2),
             in_hooks: Callbacks::default(),
             state: Mutex::default(),
         })
@@ -224,10 +227,9 @@ impl Registry {
         others
     }
 
-    /// How many clients, and threads that close the server, have come so far. A client that has a presence but is not
-    /// counted here has just been accepted.
+    /// How many clients have come so far. A client that has a presence but is not counted here has just been accepted.
     pub(crate) fn arrivals(&self) -> usize {
-        self.last.load(Relaxed)
+        self.clients.load(Relaxed)
     }
 
     /// The number by which threads name the server they act for.
@@ -340,10 +342,19 @@ impl<'a> Seat<'a> {
     /// Leaves the seat with a client, which counts as present from here on. Also returns the gate's state at that
     /// moment.
     pub(crate) fn rise(self) -> (Presence, View) {
+        self.rise_as(Presence::of_client)
+    }
+
+    /// Leaves the seat without a client. The thread counts as present instead, because it calls the program's code.
+    pub(crate) fn rise_alone(self) -> (Presence, View) {
+        self.rise_as(Presence::of_thread)
+    }
+
+    fn rise_as(self, presence: fn(&Arc<Registry>) -> Presence) -> (Presence, View) {
         let registry = self.0;
         let view = registry.gate.rise();
         std::mem::forget(self);
-        (Presence::counted(registry), view)
+        (presence(registry), view)
     }
 }
 
@@ -355,8 +366,8 @@ impl Drop for Seat<'_> {
     }
 }
 
-/// Counts a client, or a thread that closes the server, as present. The server has not stopped while anything is
-/// present.
+/// Counts a client as present, or a thread that closes the server or reports that accepting fails. The server has not
+/// stopped while anything is present.
 #[derive(Debug)]
 pub(crate) struct Presence {
     pub(crate) registry: Arc<Registry>,
@@ -364,11 +375,19 @@ pub(crate) struct Presence {
 }
 
 impl Presence {
-    /// Makes a presence for a client or a thread that the gate has counted already.
-    pub(crate) fn counted(registry: &Arc<Registry>) -> Presence {
+    /// Makes a presence for a client that the gate has counted already.
+    fn of_client(registry: &Arc<Registry>) -> Presence {
         // Numbers begin with 1. The thread that reports that the server has stopped uses 0.
-        let number = registry.last.fetch_add(1, Relaxed) + 1;
-        Presence { registry: Arc::clone(registry), number }
+        Presence::after(&registry.clients, registry)
+    }
+
+    /// Makes a presence for a thread that the gate has counted already.
+    pub(crate) fn of_thread(registry: &Arc<Registry>) -> Presence {
+        Presence::after(&registry.threads, registry)
+    }
+
+    fn after(last: &AtomicUsize, registry: &Arc<Registry>) -> Presence {
+        Presence { registry: Arc::clone(registry), number: last.fetch_add(1, Relaxed) + 1 }
     }
 
     /// Makes the thread act for this presence until the result is dropped: `wait` on this thread then does not wait for

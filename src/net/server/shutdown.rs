@@ -306,7 +306,7 @@ impl Listener {
             registry.gate.wait(Deadline::NEVER, &[], &|view| view.phase() >= Phase::Closed);
             return false;
         }
-        let presence = Arc::new(Presence::counted(registry));
+        let presence = Arc::new(Presence::of_thread(registry));
         registry.slots.wake();
         self.turn.wake_all();
         let mut turned_away = self.turn_kept_away();

@@ -8,7 +8,7 @@ use landline::net::{Server, ServerOptions};
 
 use crate::support::clients::{ask, client, echo, is_turned_away, leave, stop};
 use crate::support::time::some_round;
-use crate::support::{HANG, blocked, each_ip, eventually, within};
+use crate::support::{HANG, blocked, each_ip, eventually, in_child, within};
 
 /// Ensures that a server without clients is idle after the time and not before, whether it is served or not, and at once where
 /// the time is zero.
@@ -80,6 +80,24 @@ fn each_client_begins_the_time_anew() {
         });
         stop(&server, serving);
     }
+}
+
+/// Ensures that failures of accept(2) do not restart the time, because no client came: a server at the limit of descriptors
+/// becomes idle.
+#[test]
+fn failures_to_accept_do_not_restart_the_time() {
+    in_child(this_test!(), &["prlimit", "--nofile=64"], || {
+        let server = Server::listen("127.0.0.1:0").expect("the server listens");
+        let spare: Vec<_> = std::iter::from_fn(|| std::fs::File::open("/dev/null").ok()).collect();
+        let serving = server.spawn(echo).expect("a thread can be started");
+        let waits = server.clone();
+        // Longer than the longest pause between two failures.
+        let idle = within("the server is idle", move || waits.wait_idle(Duration::from_secs(2)));
+        assert!(idle.expect("that thread acts for nothing"), "a server that no client has reached is idle");
+        assert!(server.stats().accept_errors > 1, "the premise: accepting failed during the time");
+        drop(spare);
+        stop(&server, serving);
+    });
 }
 
 /// Ensures that closing ends the wait, with clients and without.
