@@ -168,7 +168,8 @@ pub enum Report {
     Accepted {
         /// The connection.
         connection: ConnectionInfo,
-        /// How many connections were open when it was admitted, including this one.
+        /// How many connections were open when it was admitted, including this one. Clients whose PROXY header has not
+        /// arrived yet count too, as in [`connections`](crate::net::Server::connections).
         open: usize,
     },
     /// A connecting client has looked up a name. There is no such report for an IP address, which needs no look-up.

@@ -105,7 +105,9 @@ impl Client {
     /// Registers the client and makes a socket of it. The server does not stop before the returned registration is
     /// dropped.
     pub(crate) fn register(self, server: &Listener) -> (Socket, Arc<Registration>) {
-        let (registry, number, open) = (&server.registry, self.presence.number, self.slots.nth);
+        let (registry, number) = (&server.registry, self.presence.number);
+        // A load balancer's client took its slot long before, when its header had not come.
+        let open = if server.options.trusted.is_some() { registry.slots.taken() } else { self.slots.nth };
         let registration = Registration::new(self.presence, self.slots);
         let owner: Arc<dyn Owner> = Arc::clone(&registration) as _;
         let addresses = (self.local, self.remote);

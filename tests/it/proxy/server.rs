@@ -300,6 +300,33 @@ fn accept_reads_the_header_too() {
     });
 }
 
+/// Ensures that the report of a connection counts those that are open when its header has come, and not those that were
+/// open when it connected.
+#[test]
+fn the_open_connections_are_counted_when_the_header_has_come() {
+    let (tell, told) = mpsc::channel();
+    let options = behind().report(move |report| {
+        if let Report::Accepted { open, .. } = report {
+            let _ = tell.send(*open);
+        }
+    });
+    let served = Served::start("127.0.0.1:0", &options, |socket| socket.read_all().map(drop));
+    let mut first = balancer(&served.server);
+    eventually("it takes a slot", || served.server.connections() == 1);
+    let mut opened = Vec::new();
+    let mut others = Vec::new();
+    for client in ["192.0.2.1", "192.0.2.2"] {
+        others.push(passed_on(&served.server, &line(client)));
+        opened.push(told.recv_timeout(HANG).expect("it is reported"));
+    }
+    first.write_all(&line("192.0.2.3")).expect("it is connected");
+    opened.push(told.recv_timeout(HANG).expect("it is reported"));
+    assert_eq!(opened, [2, 3, 3], "the first to connect is the last to be admitted, and all three are open then");
+    drop((first, others));
+    assert_balanced(&served.server, 3);
+    served.stop();
+}
+
 /// Ensures that the events of a server come as they do without a load balancer: a connection, or a refusal with its
 /// cause.
 #[cfg(feature = "channel")]
