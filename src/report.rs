@@ -245,7 +245,8 @@ pub enum Report {
         /// Whether the error is about a datagram socket.
         udp: bool,
     },
-    /// A handler panicked.
+    /// A handler panicked. This ends its connection, and comes before `Ended`. If the connection has ended before, for
+    /// instance because the handler destroyed it, this comes after `Ended`.
     #[non_exhaustive]
     Panicked {
         /// The handler's connection.

@@ -36,7 +36,8 @@ fn about(report: &Report) -> Option<ConnectionId> {
 }
 
 /// Ensures that of each connection the first report is that it was accepted, the last that it has ended, each once,
-/// however it ends; that a failure or a panic is told between; and that the counters and the cause are right.
+/// however it ends; that a failure or a panic is told between; that a panic after the end is told after it; and that the
+/// counters and the cause are right.
 #[test]
 fn accepted_is_the_first_report_and_ended_the_last() {
     within("every connection is reported", || {
@@ -58,17 +59,22 @@ fn accepted_is_the_first_report_and_ended_the_last() {
                         socket.destroy();
                         socket.write_all("too late")
                     }
+                    b"cutp" => {
+                        socket.destroy();
+                        panic!("after the end")
+                    }
                     b"rset" => Ok(socket.reset_and_destroy()?),
                     _ => socket.read_all().map(drop),
                 }
             });
-            let cases: [(&str, u64, Outcome, Option<&str>); 8] = [
+            let cases: [(&str, u64, Outcome, Option<&str>); 9] = [
                 ("done", 3, Outcome::Finished, None),
                 ("fail", 0, Outcome::Failed, Some("failed: as asked")),
                 ("each", 0, Outcome::Failed, Some("failed: in each")),
                 ("boom", 0, Outcome::Panicked, Some("panicked: on purpose")),
                 ("cut ", 0, Outcome::Destroyed, None),
                 ("cutw", 0, Outcome::Destroyed, None),
+                ("cutp", 0, Outcome::Destroyed, None),
                 ("rset", 0, Outcome::Reset, None),
                 ("rest", 0, Outcome::Finished, None),
             ];
@@ -100,10 +106,14 @@ fn accepted_is_the_first_report_and_ended_the_last() {
                 assert_eq!(middle, expected, "{word}: between the two");
                 let ids: Vec<_> = reports.iter().map(about).collect();
                 assert!(ids.iter().all(|id| *id == Some(connection.id)), "{word}: all about this connection");
+                if word == "cutp" {
+                    let panicked = told.recv_timeout(HANG).expect("the panic is reported").to_string();
+                    assert_eq!(panicked, format!("{name} panicked: after the end"), "a panic after the end comes last");
+                }
             }
             let address = served.server.address().clone();
             let stats = served.server.stats();
-            assert_eq!((stats.accepted, stats.ended, stats.failed, stats.panicked), (8, 5, 2, 1), "the accounts agree");
+            assert_eq!((stats.accepted, stats.ended, stats.failed, stats.panicked), (9, 6, 2, 1), "the accounts agree");
             served.stop();
             let rest: Vec<_> = told.try_iter().map(|report| report.to_string()).collect();
             assert_eq!(rest, [format!("{address} closing"), format!("{address} closed")], "then the server's end");
