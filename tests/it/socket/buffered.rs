@@ -450,7 +450,7 @@ fn dropping_reports_a_failure_and_is_silent_in_a_panic() {
         each_ip(|at| {
             let (reports, reported) = mpsc::channel();
             let options = ServerOptions::new().report(move |report| {
-                if let Report::Failed { error, .. } = report {
+                if let Report::Failed { connection: Some(_), error, .. } = report {
                     let _ = reports.send(error.to_string());
                 }
             });
@@ -462,6 +462,7 @@ fn dropping_reports_a_failure_and_is_silent_in_a_panic() {
             accepted.end().expect("it is connected");
             drop(served);
             assert_eq!(reported.try_iter().count(), 1, "what could not be written is reported");
+            assert_eq!(server.connections(), 1, "and the connection stays open");
 
             let socket = client.clone();
             let panicked = thread::spawn(move || {
