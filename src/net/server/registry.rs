@@ -294,15 +294,16 @@ impl Registry {
     }
 
     fn cut_awaiting_header(&self) {
-        for stream in std::mem::take(&mut lock(&self.state).awaiting_header) {
-            if let Some(stream) = stream.upgrade() {
-                let _ = stream.shutdown(Shutdown::Both);
-            }
+        // The lock is held while this thread has a stream. `Registered` takes it too, so after that its owner is alone.
+        let mut state = lock(&self.state);
+        for stream in state.awaiting_header.drain(..).filter_map(|stream| stream.upgrade()) {
+            let _ = stream.shutdown(Shutdown::Both);
         }
     }
 
     /// From here on, reads of new connections are interrupted, and clients whose header has not arrived are refused.
     pub(crate) fn interrupt_newcomers(&self) {
+        // Locked throughout, as above.
         let mut state = lock(&self.state);
         state.interrupting = true;
         for stream in state.awaiting_header.iter().filter_map(Weak::upgrade) {
