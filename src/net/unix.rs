@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
@@ -45,20 +45,35 @@ pub(crate) fn listen(
     let at = address(path).map_err(failed)?;
     // One thread of this process at a time takes over a stale file.
     static TAKES_OVER: Mutex<()> = Mutex::new(());
+    let mut held_up = 0;
     loop {
         let socket = unix_socket().map_err(failed)?;
+        let bind = || {
+            let began = Instant::now();
+            socket.bind(&at).map(|()| began)
+        };
         before_bind.run(&socket).map_err(|error| error.at(path.to_path_buf()))?;
         let _turn = remove_stale.then(|| lock(&TAKES_OVER));
-        match socket.bind(&at) {
+        let began = match bind() {
             Err(error) if remove_stale && error.kind() == io::ErrorKind::AddrInUse && !is_abstract(path) => {
                 if !remove_if_stale(path, &at).map_err(failed)? {
                     return Err(failed(error));
                 }
-                socket.bind(&at).map_err(failed)?;
+                bind().map_err(failed)?
             }
             bound => bound.map_err(failed)?,
+        };
+        let mut file = SocketFile::of(path);
+        let is_late = began.elapsed() >= TIME_TO_LISTEN && held_up < HELD_UP_AT_MOST;
+        if let Some(file) = file.as_mut().filter(|_| is_late) {
+            // Another program may have taken our file for stale, and this may be the file of that program. So ours is
+            // removed as any stale file is, and made anew.
+            file.made = None;
+            held_up += 1;
+            drop(socket);
+            remove_if_stale(path, &at).map_err(failed)?;
+            continue;
         }
-        let file = SocketFile::of(path);
         let opened = if readable || writable { sys::open_to_all(path, readable, writable) } else { Ok(()) };
         socket.listen(backlog.try_into().unwrap_or(i32::MAX)).map_err(failed)?;
         let Some(file) = file else { return Ok((socket, None)) };
@@ -82,6 +97,9 @@ pub(crate) fn absolute(path: &Path) -> PathBuf {
 
 /// How long after bind(2) a program has to call listen(2) before its file counts as stale.
 const TIME_TO_LISTEN: Duration = Duration::from_millis(20);
+/// How often a file is made anew because bind(2) took that long. The next one is kept, because on a slow file system
+/// each may take that long.
+const HELD_UP_AT_MOST: u32 = 3;
 
 /// Removes the file of a socket on which no program listens. Returns whether the file was removed.
 ///

@@ -257,6 +257,7 @@ fn the_page_of_defaults_is_right_about_what_no_option_changes() {
                     "LINGERING_AT_MOST",
                     "REFUSED_AT_MOST",
                     "HEADERS_AT_ONCE",
+                    "HELD_UP_AT_MOST",
                 ]
                 .contains(&name)
                 {

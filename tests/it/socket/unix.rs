@@ -657,6 +657,62 @@ fn a_file_that_is_moved_before_its_server_listens_is_made_anew() {
     });
 }
 
+/// Ensures that of a server that is held up after bind(2) and a server that takes its file over, one listens: the other
+/// fails, and leaves the file that is there.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_server_whose_file_was_taken_over_does_not_listen() {
+    // The first call of bind(2) of each thread returns a second late, so that the file is taken over in time.
+    let slow = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=bind", "-e"];
+    in_child(this_test!(), &[&slow[..], &["inject=bind:delay_exit=1000000:when=1"]].concat(), || {
+        eventually("the file is taken over in time", || {
+            let (place, ready) = (Place::new(), std::sync::Barrier::new(2));
+            let [held_up, other] = std::thread::scope(|scope| {
+                let held_up = scope.spawn(|| {
+                    ready.wait();
+                    Server::listen(&place.0)
+                });
+                let other = scope.spawn(|| {
+                    std::net::UdpSocket::bind("127.0.0.1:0").expect("the first bind of this thread");
+                    ready.wait();
+                    while !place.0.exists() {
+                        std::thread::yield_now();
+                    }
+                    ServerOptions::new().remove_stale(true).listen(&place.0)
+                });
+                [held_up, other].map(|thread| thread.join().expect("no panic"))
+            });
+            let is_in_time = other.is_ok();
+            let mut servers = Vec::new();
+            for result in [held_up, other] {
+                match result {
+                    Ok(server) => servers.push(server),
+                    Err(error) => assert_eq!(error.told().code(), "EADDRINUSE", "another server has the path"),
+                }
+            }
+            assert_eq!(servers.len(), 1, "one of the two listens");
+            Socket::connect(&place.0).expect("its file is there");
+            servers.iter().for_each(Server::close);
+            assert!(!place.0.exists(), "its file is its own");
+            is_in_time
+        });
+    });
+}
+
+/// Ensures that a server listens although each call of bind(2) is slow, as on a slow file system.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_server_listens_although_bind_is_slow() {
+    let slow = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=bind", "-e", "inject=bind:delay_exit=50000"];
+    in_child(this_test!(), &slow, || {
+        let place = Place::new();
+        let server = Server::listen(&place.0).expect("no other program has the path");
+        Socket::connect(&place.0).expect("the server listens on it");
+        server.close();
+        assert!(!place.0.exists(), "its file is its own");
+    });
+}
+
 /// Ensures that a path that is too long is an error and not another path.
 #[test]
 fn a_path_that_is_too_long_is_an_error() {
