@@ -9,7 +9,7 @@ use std::mem::{self, MaybeUninit};
 use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::AtomicU16;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
-use std::sync::{Arc, Condvar, Mutex, OnceLock, RwLock};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, RwLock, Weak};
 use std::time::{Duration, Instant};
 use std::{fmt, io, thread};
 
@@ -78,6 +78,8 @@ pub(crate) struct Connection {
     pub(crate) flags: AtomicU16,
     /// Taken out by `close`.
     pub(crate) stream: RwLock<Option<Arc<TcpStream>>>,
+    /// The stream of a closed connection that lingers while other threads have it. Set in the step that takes it out.
+    lingers: OnceLock<Weak<TcpStream>>,
     /// The turn to read. It is held during a system call. So the next reader finds what was put back, and all readers
     /// find an error of the connection.
     pub(crate) reading: Turn,
@@ -190,6 +192,7 @@ impl Connection {
             carried: Carried::default(),
             flags: AtomicU16::new(flags),
             stream: RwLock::new(Some(Arc::new(stream))),
+            lingers: OnceLock::new(),
             reading: Turn::default(),
             writing: Turn::default(),
             queue: OnceLock::new(),
@@ -396,6 +399,30 @@ impl Connection {
         is_closed_here
     }
 
+    /// Like `close`, for the program. If the connection is closed and lingers, this ends reads of other threads.
+    pub(crate) fn destroy(&self, outcome: Outcome, mode: CloseMode) -> bool {
+        let is_closed_here = self.close(outcome, mode);
+        if !is_closed_here && sys::SHUTDOWN_WAKES_READ {
+            self.wake_reads_left();
+        }
+        is_closed_here
+    }
+
+    /// Wakes threads that still read the closed connection. If there are none, does nothing, because the system answers
+    /// everything that arrives after this with RST.
+    fn wake_reads_left(&self) {
+        let stream = read(&self.stream);
+        // Fails only if the connection is already gone.
+        match (&*stream, self.lingers.get()) {
+            // The thread that closes the connection has not taken it out yet.
+            (Some(stream), _) if Arc::strong_count(stream) > 1 => _ = stream.shutdown(Shutdown::Read),
+            (None, Some(stream)) if stream.strong_count() > 1 => {
+                _ = stream.upgrade().map(|stream| stream.shutdown(Shutdown::Read));
+            }
+            _ => {}
+        }
+    }
+
     /// Closes the connection if it is open: gives the slot back, counts the connection as ended, and closes the
     /// descriptor, in this order. Runs no code of the program. The caller must report the close.
     ///
@@ -428,7 +455,13 @@ impl Connection {
         if let Some(owner) = &owner {
             owner.ends(self.id, outcome);
         }
-        let stream = write(&self.stream).take();
+        let stream = {
+            let mut stream = write(&self.stream);
+            if let Some(stream) = stream.as_ref().filter(|stream| lingers.is_some() && Arc::strong_count(stream) > 1) {
+                let _ = self.lingers.set(Arc::downgrade(stream));
+            }
+            stream.take()
+        };
         if let Some(stream) = stream {
             match (lingers, &owner) {
                 (Some(place), Some(owner)) => {

@@ -328,6 +328,10 @@ impl Socket {
     /// `NotConnected`. When this returns, the connection no longer counts towards the server's limit. Never blocks. A
     /// second call does nothing.
     ///
+    /// If the connection is closed already, but [lingers](crate::net::ServerOptions::lingering_close) because its
+    /// handler has returned, `destroy` only ends the reads of other threads that are still blocked. After that, the
+    /// kernel answers what the peer sends with RST.
+    ///
     /// Data that was written is still sent, followed by FIN. Data that was received but not read is lost. If there was
     /// unread data, or if the peer sends more, the kernel sends RST. The peer then gets `ConnectionReset`, either in
     /// place of the end of the stream or soon after it.
@@ -336,7 +340,7 @@ impl Socket {
     /// Dropping the last handle only calls close(2), so the connection stays open while such a copy exists.
     #[doc(alias = "close")]
     pub fn destroy(&self) {
-        self.connection.close(Outcome::Destroyed, CloseMode::Cut);
+        self.connection.destroy(Outcome::Destroyed, CloseMode::Cut);
     }
 
     /// Closes the connection now and sends RST. The peer's next call fails with `ConnectionReset`, and data that was
@@ -359,7 +363,7 @@ impl Socket {
             let text = "This handle type cannot be sent";
             return Err(Error::invalid("ERR_INVALID_HANDLE_TYPE", text).into());
         }
-        if self.connection.close(Outcome::Reset, CloseMode::Reset(RESET_PATIENCE)) {
+        if self.connection.destroy(Outcome::Reset, CloseMode::Reset(RESET_PATIENCE)) {
             return Ok(());
         }
         Err(Error::fixed(io::ErrorKind::NotConnected, "ERR_SOCKET_CLOSED", "Socket is closed").into())

@@ -15,6 +15,7 @@ mod data;
 mod destroy;
 mod ends;
 mod events;
+mod lingering;
 
 mod options;
 mod outbox;

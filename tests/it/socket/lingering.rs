@@ -1,0 +1,106 @@
+//! Connections that linger: what their handlers and other threads wait for.
+
+use std::io::ErrorKind;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use landline::net::ServerOptions;
+
+use crate::support::Whole;
+use crate::support::fixtures::Served;
+use crate::support::time::once_below;
+use crate::support::{HANG, blocked, differs_on_windows, each_ip, eventually, within};
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// For how long a peer must have been silent, after which a read of another thread is ended.
+const SILENCE: Duration = Duration::from_millis(100);
+
+/// Ensures that a read on another thread ends once the handler has returned, though the peer stays connected, sends
+/// nothing and would be waited for much longer.
+#[test]
+fn a_read_of_another_thread_does_not_outlast_the_handler() {
+    each_ip(|at| {
+        let (tell, told) = mpsc::channel();
+        let served = Served::start(at, &ServerOptions::new().lingering_close(HOUR), move |socket| {
+            let reader = socket.clone();
+            tell.send(blocked(move || reader.read(&mut [0; 8]))).expect("the test waits");
+            socket.write_all("reply")
+        });
+        let client = served.connect();
+        let reading = told.recv_timeout(HANG).expect("the client is served");
+        let reader = client.clone();
+        let reply = within("our end arrives", move || reader.read_text()).expect("no reset");
+        assert_eq!(reply, "reply", "the peer gets all that was written, then the end");
+        let error = within("the read ends", || reading.join()).expect("no panic").expect_err("it is closed");
+        assert_eq!(error.kind(), ErrorKind::NotConnected, "a read ends when another thread closes its socket");
+        drop(client);
+        served.stop();
+    });
+}
+
+/// Ensures that `destroy` on a connection that lingers ends a read of another thread at once, and not only after the
+/// peer's silence.
+#[test]
+fn destroy_ends_a_read_of_a_connection_that_lingers() {
+    if differs_on_windows("looks twice a second whether the connection is closed") {
+        return;
+    }
+    each_ip(|at| {
+        let (tell, told) = mpsc::channel();
+        let served = Served::start(at, &ServerOptions::new().lingering_close(HOUR), move |socket| {
+            let reader = socket.clone();
+            let reading = blocked(move || reader.read(&mut [0; 8]));
+            tell.send((socket.clone(), reading, Instant::now())).expect("the test waits");
+            Ok(())
+        });
+        once_below("a destroyed connection's read ends", SILENCE, || {
+            let client = served.connect();
+            let (socket, reading, start) = told.recv_timeout(HANG).expect("the client is served");
+            eventually("the handler's end closes the connection", || socket.is_destroyed());
+            socket.destroy();
+            let error = within("the read ends", || reading.join()).expect("no panic").expect_err("it is closed");
+            let took = start.elapsed();
+            assert_eq!(error.kind(), ErrorKind::NotConnected, "a read ends when another thread closes its socket");
+            drop(client);
+            took
+        });
+        served.stop();
+    });
+}
+
+/// Ensures that dropping the events of a connection that lingers does not wait for its peer.
+#[cfg(feature = "channel")]
+#[test]
+fn dropping_events_does_not_wait_for_the_peer_of_a_connection_that_lingers() {
+    use landline::net::SocketEvent;
+
+    use crate::support::{in_child, threads_named, until_asleep};
+
+    if differs_on_windows("looks twice a second whether the connection is closed") {
+        return;
+    }
+    in_child(this_test!(), &[], || {
+        each_ip(|at| {
+            let (tell, told) = mpsc::channel();
+            let served = Served::start(at, &ServerOptions::new().lingering_close(HOUR), move |socket| {
+                let events = socket.events(8)?;
+                assert!(matches!(events.recv_timeout(HANG), Ok(SocketEvent::Data(_))), "the thread reads");
+                until_asleep(&threads_named("landline socket"));
+                tell.send((events, socket.clone(), Instant::now())).expect("the test waits");
+                Ok(())
+            });
+            once_below("events are dropped", SILENCE, || {
+                let client = served.connect();
+                client.write_all("x").expect("it is connected");
+                let (events, socket, start) = told.recv_timeout(HANG).expect("the client is served");
+                eventually("the handler's end closes the connection", || socket.is_destroyed());
+                within("the drop returns", move || drop(events));
+                let took = start.elapsed();
+                drop(client);
+                took
+            });
+            served.stop();
+        });
+    });
+}
