@@ -9,6 +9,10 @@ pub(crate) struct Deadline(Option<Instant>);
 impl Deadline {
     pub(crate) const NEVER: Deadline = Deadline(None);
 
+    pub(crate) fn at(end: Option<Instant>) -> Deadline {
+        Deadline(end)
+    }
+
     pub(crate) fn after(time: Duration) -> Deadline {
         Deadline(Instant::now().checked_add(time))
     }

@@ -465,8 +465,8 @@ impl ServerOptions {
     /// whole process, lingering connections use at most an eighth of the limit of descriptors. Above these bounds, one
     /// of them is closed: the oldest whose peer has sent nothing since our direction ended. Its data is still sent,
     /// unless the peer sends something first. If all peers have sent something, a handler that returns waits until one
-    /// of the lingering connections closes. While it waits, its connection keeps its slot and its thread, and its
-    /// [outbox](crate::net::Socket::outbox) takes no message.
+    /// of the lingering connections closes, or until its own connection's [deadline](Self::deadline). While it waits,
+    /// its connection keeps its slot and its thread, and its [outbox](crate::net::Socket::outbox) takes no message.
     ///
     /// During a [shutdown](crate::net::Server::shutdown), the end of the peer's direction cannot be seen. So the server
     /// discards input until none has arrived for 100 ms, and only then ends our direction. If there is no input and the

@@ -425,9 +425,9 @@ impl Owner for Registration {
         self.presence.frame()
     }
 
-    fn place_to_linger(&self, given_up: &dyn Fn() -> bool) -> Option<Place> {
+    fn place_to_linger(&self, deadline: Deadline, given_up: &dyn Fn() -> bool) -> Option<Place> {
         let registry = &self.presence.registry;
-        registry.lingering.place(registry.slots.limit(), given_up)
+        registry.lingering.place(registry.slots.limit(), deadline, given_up)
     }
 
     fn ends(&self, id: ConnectionId, outcome: Outcome) {

@@ -139,9 +139,9 @@ pub(crate) trait Owner: fmt::Debug + Send + Sync {
     /// The thread acts for the connection until the result is dropped.
     fn frame(&self) -> Frame;
 
-    /// Returns a place to linger. Blocks until there is one, or until `given_up`. Called while the connection has its
-    /// slot.
-    fn place_to_linger(&self, given_up: &dyn Fn() -> bool) -> Option<Place>;
+    /// Returns a place to linger. Blocks until there is one, until `given_up`, or until the deadline. Called while the
+    /// connection has its slot.
+    fn place_to_linger(&self, deadline: Deadline, given_up: &dyn Fn() -> bool) -> Option<Place>;
 
     /// Called when the connection ends with this outcome, before the peer can see that. So if a client sees the close
     /// and connects again, its old slot is free.
@@ -426,12 +426,13 @@ impl Connection {
     /// Closes the connection if it is open: gives the slot back, counts the connection as ended, and closes the
     /// descriptor, in this order. Runs no code of the program. The caller must report the close.
     ///
-    /// Blocks if as many connections linger as may, and all their peers keep sending.
+    /// Blocks if as many connections linger as may, and all their peers keep sending, until the deadline at the latest.
     pub(crate) fn end(&self, outcome: Outcome, mode: CloseMode) -> Option<Ended> {
         let lingers = match mode {
             CloseMode::InOrder if !self.peer_ended() => {
                 self.flags.fetch_or(WAITS_TO_LINGER, SeqCst);
-                self.owner().and_then(|owner| owner.place_to_linger(&|| self.is_closed()))
+                let deadline = Deadline::at(self.timers.deadline());
+                self.owner().and_then(|owner| owner.place_to_linger(deadline, &|| self.is_closed()))
             }
             _ => None,
         };

@@ -136,10 +136,15 @@ impl Lingering {
         (taken as u64, self.cut_short.load(SeqCst))
     }
 
-    /// Returns a place once fewer than `most` are taken. Blocks until then, or until `given_up` returns true, which is
-    /// checked after each [`tell_given_up`]. Returns `None` in that case, and if the time for peers is zero. Called
-    /// while the connection is open and has its slot.
-    pub(crate) fn place(self: &Arc<Lingering>, most: usize, given_up: &dyn Fn() -> bool) -> Option<Place> {
+    /// Returns a place once fewer than `most` are taken. Blocks until then, until the deadline, or until `given_up`
+    /// returns true, which is checked after each [`tell_given_up`]. Returns `None` in the last two cases, and if the
+    /// time for peers is zero. Called while the connection is open and has its slot.
+    pub(crate) fn place(
+        self: &Arc<Lingering>,
+        most: usize,
+        deadline: Deadline,
+        given_up: &dyn Fn() -> bool,
+    ) -> Option<Place> {
         while !self.time.is_zero() && !given_up() {
             let NoPlace { seen, is_share_full } = match self.take_place(Kind::Connection, most) {
                 Ok(place) => return Some(place),
@@ -151,7 +156,10 @@ impl Lingering {
             if is_share_full {
                 PLACES.let_another_server_give_one_up(self);
             }
-            PLACES.wait_for_change(seen, given_up);
+            if deadline.is_over() {
+                return None;
+            }
+            PLACES.wait_for_change(seen, deadline, given_up);
         }
         None
     }
@@ -397,12 +405,12 @@ impl Places {
         }
     }
 
-    /// Blocks until something has changed since `seen`.
-    fn wait_for_change(&self, seen: u64, given_up: &dyn Fn() -> bool) {
+    /// Blocks until something has changed since `seen`, or until the deadline.
+    fn wait_for_change(&self, seen: u64, deadline: Deadline, given_up: &dyn Fn() -> bool) {
         let mut state = lock(&self.state);
         state.waiting += 1;
-        while state.changes == seen && !given_up() {
-            state = wait(&self.changed, state, None);
+        while state.changes == seen && !given_up() && !deadline.is_over() {
+            state = wait(&self.changed, state, deadline.left());
         }
         state.waiting -= 1;
     }
@@ -659,7 +667,7 @@ mod tests {
         let lingering = Lingering::new(Duration::from_secs(3600), "lingering".into(), None);
         // The test is the thread.
         lingering.state().runs = true;
-        let place = lingering.place(1, &|| false).expect("it is free");
+        let place = lingering.place(1, Deadline::NEVER, &|| false).expect("it is free");
         place.begin(stream, Last::Nothing, Duration::MAX, Box::new(()));
         let mut due = Vec::new();
         for Entry { number, leaving } in &mut lingering.state().list {
@@ -682,7 +690,7 @@ mod tests {
         }
         let (stream, mut peer) = pair();
         let lingering = Lingering::new(Duration::from_secs(3600), "lingering".into(), None);
-        let place = lingering.place(1, &|| false).expect("it is free");
+        let place = lingering.place(1, Deadline::NEVER, &|| false).expect("it is free");
         peer.write_all(b"x").expect("it is connected");
         stream.peek(&mut [0; 1]).expect("it arrives");
         place.begin(Arc::clone(&stream), Last::Nothing, Duration::MAX, Box::new(()));
@@ -701,7 +709,7 @@ mod tests {
         let lingering = Lingering::new(LONG, "lingering".into(), Some(usize::MAX / 4));
         lingering.close();
         let start = Instant::now();
-        let place = lingering.place(1, &|| false).expect("it is free");
+        let place = lingering.place(1, Deadline::NEVER, &|| false).expect("it is free");
         place.begin(stream, Last::Nothing, Duration::MAX, Box::new(()));
         assert!(start.elapsed() < LONG, "it ends before its time has passed");
     }

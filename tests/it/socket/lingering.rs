@@ -104,3 +104,38 @@ fn dropping_events_does_not_wait_for_the_peer_of_a_connection_that_lingers() {
         });
     });
 }
+
+/// Ensures that a connection which waits for a place to linger is closed at its deadline, though no place is free.
+#[test]
+fn a_wait_for_a_place_to_linger_ends_at_the_deadline() {
+    each_ip(|at| {
+        let (tell, told) = mpsc::channel();
+        // As many linger as may be connected.
+        let options = ServerOptions::new().max_connections(1).lingering_close(HOUR);
+        let served = Served::start(at, &options, move |socket| {
+            let mut first = [0; 1];
+            socket.peek(&mut first)?;
+            let deadline = Instant::now() + Duration::from_millis(100);
+            if &first == b"d" {
+                socket.set_deadline(deadline);
+            }
+            tell.send((socket.clone(), deadline)).expect("the test waits");
+            Ok(())
+        });
+        let lingers = served.connect();
+        // The handler leaves the byte unread, so the connection is not closed to make room.
+        lingers.write_all("x").expect("it is connected");
+        let (socket, _) = told.recv_timeout(HANG).expect("it is served");
+        eventually("the first connection lingers", || socket.is_destroyed());
+
+        let waits = served.connect();
+        waits.write_all("d").expect("it is connected");
+        let (socket, deadline) = told.recv_timeout(HANG).expect("the slot is free");
+        eventually("a connection lasts no longer than its deadline", || socket.is_destroyed());
+        assert!(Instant::now() >= deadline, "the premise: until then it waits for a place");
+        assert_eq!(served.server.connections(), 0, "its slot is free");
+        assert_eq!(served.server.stats().lingering, 1, "the first still has the only place");
+        drop((lingers, waits));
+        served.stop();
+    });
+}
