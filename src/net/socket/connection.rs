@@ -43,7 +43,7 @@ pub(crate) const CLOSED: u16 = 4;
 pub(crate) const TIMED: u16 = 8;
 /// Loops that deliver events are paused.
 const PAUSED: u16 = 16;
-/// A thread waits for a place to linger.
+/// A thread waits for a place to linger, or has waited.
 const WAITS_TO_LINGER: u16 = 64;
 /// The server is shutting down. A read of 0 bytes may be the interruption instead of the end of the stream.
 pub(crate) const INTERRUPTED: u16 = 32;
@@ -429,10 +429,11 @@ impl Connection {
     /// Blocks if as many connections linger as may, and all their peers keep sending, until the deadline at the latest.
     pub(crate) fn end(&self, outcome: Outcome, mode: CloseMode) -> Option<Ended> {
         let lingers = match mode {
-            CloseMode::InOrder if !self.peer_ended() => {
-                self.flags.fetch_or(WAITS_TO_LINGER, SeqCst);
+            CloseMode::InOrder if !self.has(PEER_ENDED | CLOSED) => {
                 let deadline = Deadline::at(self.timers.deadline());
-                self.owner().and_then(|owner| owner.place_to_linger(deadline, &|| self.is_closed()))
+                // Either this finds `CLOSED`, or the thread that closes the connection finds that a thread waits.
+                let given_up = || self.flags.fetch_or(WAITS_TO_LINGER, SeqCst) & CLOSED != 0;
+                self.owner().and_then(|owner| owner.place_to_linger(deadline, &given_up))
             }
             _ => None,
         };
@@ -442,7 +443,7 @@ impl Connection {
         if before & CLOSED != 0 {
             return None;
         }
-        if before & WAITS_TO_LINGER != 0 && lingers.is_none() {
+        if before & WAITS_TO_LINGER != 0 {
             tell_given_up();
         }
         if let Some(queue) = self.queue.get() {

@@ -137,15 +137,18 @@ impl Lingering {
     }
 
     /// Returns a place once fewer than `most` are taken. Blocks until then, until the deadline, or until `given_up`
-    /// returns true, which is checked after each [`tell_given_up`]. Returns `None` in the last two cases, and if the
-    /// time for peers is zero. Called while the connection is open and has its slot.
+    /// returns true, which is checked before waiting and after each [`tell_given_up`]. Returns `None` in the last two
+    /// cases, and if the time for peers is zero. Called while the connection is open and has its slot.
     pub(crate) fn place(
         self: &Arc<Lingering>,
         most: usize,
         deadline: Deadline,
         given_up: &dyn Fn() -> bool,
     ) -> Option<Place> {
-        while !self.time.is_zero() && !given_up() {
+        if self.time.is_zero() {
+            return None;
+        }
+        loop {
             let NoPlace { seen, is_share_full } = match self.take_place(Kind::Connection, most) {
                 Ok(place) => return Some(place),
                 Err(none) => none,
@@ -156,12 +159,10 @@ impl Lingering {
             if is_share_full {
                 PLACES.let_another_server_give_one_up(self);
             }
-            if deadline.is_over() {
+            if !PLACES.wait_for_change(seen, deadline, given_up) {
                 return None;
             }
-            PLACES.wait_for_change(seen, deadline, given_up);
         }
-        None
     }
 
     /// Returns a place for a refused client, if one is free.
@@ -405,14 +406,22 @@ impl Places {
         }
     }
 
-    /// Blocks until something has changed since `seen`, or until the deadline.
-    fn wait_for_change(&self, seen: u64, deadline: Deadline, given_up: &dyn Fn() -> bool) {
+    /// Blocks until something has changed since `seen`. Returns `false` if the wait was given up, or the deadline has
+    /// passed.
+    fn wait_for_change(&self, seen: u64, deadline: Deadline, given_up: &dyn Fn() -> bool) -> bool {
         let mut state = lock(&self.state);
         state.waiting += 1;
-        while state.changes == seen && !given_up() && !deadline.is_over() {
+        let has_changed = loop {
+            if given_up() || deadline.is_over() {
+                break false;
+            }
+            if state.changes != seen {
+                break true;
+            }
             state = wait(&self.changed, state, deadline.left());
-        }
+        };
         state.waiting -= 1;
+        has_changed
     }
 
     fn tell_change(&self) {
@@ -424,7 +433,7 @@ impl Places {
     }
 }
 
-/// Called when a connection that may wait for a place is closed for a different reason.
+/// Called when a connection is closed for which a thread has waited for a place. Another thread may still wait.
 pub(crate) fn tell_given_up() {
     PLACES.tell_change();
 }
@@ -648,8 +657,17 @@ impl Drop for Leaving {
 mod tests {
     use std::io::{Read, Write};
     use std::net::TcpListener;
+    use std::sync::{PoisonError, mpsc};
 
     use super::*;
+    use crate::callback::Frame;
+    use crate::net::Socket;
+    use crate::net::socket::connection::{CloseMode, Owner};
+    use crate::net::socket::stream::Options;
+    use crate::report::{ConnectionId, Outcome, Reporter};
+
+    /// The places are those of the process. So no two of these tests run at once.
+    static TURN: Mutex<()> = Mutex::new(());
 
     /// A connection that can linger, and its peer.
     fn pair() -> (Arc<TcpStream>, TcpStream) {
@@ -663,6 +681,7 @@ mod tests {
     /// others.
     #[test]
     fn a_connection_that_is_checked_as_the_listener_closes_does_not_linger_longer() {
+        let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let (stream, _peer) = pair();
         let lingering = Lingering::new(Duration::from_secs(3600), "lingering".into(), None);
         // The test is the thread.
@@ -685,6 +704,7 @@ mod tests {
     /// which was discarded and did not end the read.
     #[test]
     fn a_stream_in_a_read_is_closed_when_its_peer_falls_silent() {
+        let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         if !sys::SHUTDOWN_WAKES_READ {
             return;
         }
@@ -703,6 +723,7 @@ mod tests {
     /// Ensures that a silent peer is not waited for once the listener is closed, where no thread can be started for that.
     #[test]
     fn a_thread_that_lingers_itself_does_not_wait_for_silence_once_the_listener_is_closed() {
+        let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         const LONG: Duration = Duration::from_secs(30);
         let (stream, _peer) = pair();
         // More than a 64-bit address space has.
@@ -712,5 +733,81 @@ mod tests {
         let place = lingering.place(1, Deadline::NEVER, &|| false).expect("it is free");
         place.begin(stream, Last::Nothing, Duration::MAX, Box::new(()));
         assert!(start.elapsed() < LONG, "it ends before its time has passed");
+    }
+
+    /// A server whose connections share one place. A thread that gets it holds it until another, which waited too, has
+    /// looked and waits again.
+    struct OnePlace {
+        lingering: Arc<Lingering>,
+        /// How often each waiting thread has asked whether the wait was given up.
+        asked: Mutex<Vec<Arc<AtomicUsize>>>,
+    }
+
+    impl std::fmt::Debug for OnePlace {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("OnePlace")
+        }
+    }
+
+    impl Owner for OnePlace {
+        fn frame(&self) -> Frame {
+            Frame::of(&[])
+        }
+
+        fn place_to_linger(&self, deadline: Deadline, given_up: &dyn Fn() -> bool) -> Option<Place> {
+            let asked = Arc::new(AtomicUsize::new(0));
+            lock(&self.asked).push(Arc::clone(&asked));
+            let place = self.lingering.place(1, deadline, &|| {
+                asked.fetch_add(1, SeqCst);
+                given_up()
+            })?;
+            let all = lock(&self.asked).clone();
+            let other = all.iter().find(|other| !Arc::ptr_eq(other, &asked)).expect("two threads wait");
+            // Each asks once before it sleeps.
+            until(|| other.load(SeqCst) > 1 && waiting() == 1);
+            Some(place)
+        }
+
+        fn ends(&self, _: ConnectionId, _: Outcome) {}
+    }
+
+    /// How many threads wait for a place.
+    fn waiting() -> usize {
+        lock(&PLACES.state).waiting
+    }
+
+    fn until(condition: impl Fn() -> bool) {
+        let end = Instant::now() + Duration::from_secs(60);
+        while !condition() {
+            assert!(Instant::now() < end, "it takes no minute");
+            thread::park_timeout(Duration::from_millis(1));
+        }
+    }
+
+    /// Ensures that of two threads that end one connection and wait for a place, the second returns when the first has a
+    /// place and closes the connection, also where no thread can be started that looks at lingering connections.
+    #[test]
+    fn a_second_thread_does_not_wait_for_a_place_for_a_closed_connection() {
+        let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        // More than a 64-bit address space has.
+        let lingering = Lingering::new(Duration::from_secs(3600), "lingering".into(), Some(usize::MAX / 4));
+        let taken = lingering.place(1, Deadline::NEVER, &|| false).expect("it is free");
+        let (stream, peer) = pair();
+        let ends = (stream.local_addr().expect("it is bound").into(), peer.local_addr().expect("it is bound").into());
+        let stream = Arc::into_inner(stream).expect("no other thread has it");
+        let owner = Arc::new(OnePlace { lingering: Arc::clone(&lingering), asked: Mutex::default() });
+        let socket = Socket::new(stream, ends, Options::default(), Reporter::default(), Some(owner));
+        let (tell, told) = mpsc::channel();
+        for _ in 0..2 {
+            let (socket, tell) = (socket.clone(), tell.clone());
+            thread::spawn(move || tell.send(socket.connection.close(Outcome::Finished, CloseMode::InOrder)));
+        }
+        until(|| waiting() == 2);
+        drop(taken);
+        let second = told.recv_timeout(Duration::from_secs(60));
+        lingering.cut();
+        let first = told.recv_timeout(Duration::from_secs(60));
+        assert_eq!(second, Ok(false), "the second returns while the first lets the connection linger");
+        assert_eq!(first, Ok(true), "the first has closed it");
     }
 }
