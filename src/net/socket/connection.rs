@@ -328,7 +328,7 @@ impl Connection {
     }
 
     /// Changes the flags, then wakes threads that wait for them.
-    fn move_gate(&self, change: &dyn Fn() -> u16) -> u16 {
+    pub(crate) fn move_gate(&self, change: &dyn Fn() -> u16) -> u16 {
         let waiting = lock(&self.gate);
         let before = change();
         if *waiting > 0 {
@@ -784,5 +784,34 @@ mod tests {
         connection.bytes_written.fetch_add(1, Relaxed);
         connection.interrupt_reads();
         assert_eq!(noted(), 7, "what is written after it is not");
+    }
+
+    /// Ensures that sending FIN and noting it is one step under the lock of the flags. So a thread that closes the
+    /// connection does not take a queued end for lost that the peer has seen.
+    #[test]
+    fn our_end_is_sent_and_noted_in_one_step() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("port 0 can be listened on");
+        let socket = Socket::connect(listener.local_addr().expect("it listens")).expect("the socket connects");
+        let (peer, _) = listener.accept().expect("the socket is accepted");
+        let connection = &socket.connection;
+        thread::scope(|scope| {
+            let gate = lock(&connection.gate);
+            let (tell, told) = mpsc::channel();
+            scope.spawn(move || {
+                tell.send(()).expect("the test waits");
+                connection.turn().end_now().expect("it is connected");
+            });
+            told.recv().expect("the thread runs");
+            // The thread goes as far as it can.
+            (0..10_000).for_each(|_| thread::yield_now());
+            peer.set_nonblocking(true).expect("it is open");
+            let seen = peer.peek(&mut [0; 1]).map_err(|error| error.kind());
+            assert_eq!((seen, connection.we_ended()), (Err(io::ErrorKind::WouldBlock), false), "neither is done");
+            drop(gate);
+        });
+        peer.set_nonblocking(false).expect("it is open");
+        peer.set_read_timeout(Some(Duration::from_secs(60))).expect("it is open");
+        let seen = peer.peek(&mut [0; 1]).map_err(|error| error.kind());
+        assert_eq!((seen, connection.we_ended()), (Ok(0), true), "both are done");
     }
 }
