@@ -39,6 +39,13 @@ mod locked {
             before
         }
 
+        pub(crate) fn fetch_max(&self, value: u64, _: Ordering) -> u64 {
+            let mut counter = lock(&self.0);
+            let before = *counter;
+            *counter = before.max(value);
+            before
+        }
+
         pub(crate) fn fetch_sub(&self, value: u64, order: Ordering) -> u64 {
             self.fetch_add(value.wrapping_neg(), order)
         }
@@ -67,5 +74,7 @@ mod tests {
         counter.store(0, Relaxed);
         assert_eq!([counter.fetch_sub(1, Relaxed), counter.fetch_add(2, Relaxed)], [0, u64::MAX], "the value before");
         assert_eq!(counter.load(Relaxed), 1, "it wraps around");
+        assert_eq!([counter.fetch_max(5, Relaxed), counter.fetch_max(3, Relaxed)], [1, 5], "the value before");
+        assert_eq!(counter.load(Relaxed), 5, "it does not go back");
     }
 }

@@ -25,8 +25,8 @@ pub(crate) struct Timers {
     since: Instant,
     /// How many calls have begun and not returned. Each may ask for `active`.
     calls: AtomicUsize,
-    /// When a byte was last read or written, or earlier if no call had begun by then. It differs after each. Kept only
-    /// while a timer is set.
+    /// When a byte was last read or written, or earlier if no call had begun by then. It rises after each, unless a
+    /// later one has been stored before. Kept only while a timer is set.
     active: AtomicU64,
     /// The timers as set, by [`Timer`]. 0 is none.
     times: [AtomicU64; 3],
@@ -166,10 +166,11 @@ impl Timers {
     ///
     /// A call that begins later counts from its own beginning. If none has begun, the clock is not read.
     pub(crate) fn moved(&self) {
-        match self.calls.load(SeqCst) {
-            0 => _ = self.active.fetch_add(1, Relaxed),
-            _ => self.active.store(self.now(), Relaxed),
-        }
+        let _ = match self.calls.load(SeqCst) {
+            0 => self.active.fetch_add(1, Relaxed),
+            // Another thread may have stored a later time since this one has read the clock.
+            _ => self.active.fetch_max(self.now(), Relaxed),
+        };
     }
 
     fn now(&self) -> u64 {
@@ -414,5 +415,17 @@ mod tests {
         timers.moved();
         let next = timers.begin(Direction::Read);
         next.until(&mut told, timers.now() + hour, true).expect_err("bytes have moved since");
+    }
+
+    /// Ensures that a thread which reads the clock, and stores it only after others have stored a later time, does not
+    /// make the connection look idle for longer than it is.
+    #[test]
+    fn the_last_activity_never_goes_back() {
+        let timers = Timers::new(Some(Duration::from_secs(3600)), None);
+        let _begun = timers.begin(Direction::Read);
+        let later = timers.now() + 3600 * 1000 * MS;
+        timers.active.store(later, Relaxed);
+        timers.moved();
+        assert!(timers.active.load(Relaxed) >= later, "the later time stays");
     }
 }
