@@ -102,6 +102,7 @@ impl Outbox {
     ///
     /// # Errors
     /// - `WouldBlock` if the queue is full or the writer thread cannot be started. Try again.
+    /// - `WouldBlock` on 32 bits, if the messages have 4 GiB or more together. Send fewer.
     /// - `BrokenPipe` or `NotConnected` if nothing can be written any more.
     #[doc(alias = "writev")]
     pub fn try_send_all(&self, messages: &[Message]) -> io::Result<()> {
@@ -264,7 +265,7 @@ impl Outbox {
 }
 
 fn full(messages: &[Message], state: &State) -> io::Error {
-    let length: usize = messages.iter().map(|message| message.len()).sum();
+    let length = messages.iter().fold(0, |sum: usize, message| sum.saturating_add(message.len()));
     let text = format!("{length} bytes do not fit: {} of {} are queued", state.bytes(), state.limit());
     Error::of_cause(Cause::Full, text).into()
 }

@@ -115,7 +115,7 @@ impl Queue {
         write_now: impl FnOnce() -> Result<usize, E>,
         start: impl FnOnce() -> Result<(), E>,
     ) -> Result<(), NotTaken<E>> {
-        let needed = messages.iter().map(|message| size(message.len())).sum();
+        let needed = size_of_all(messages.iter().map(|message| message.len()));
         let mut state = self.state();
         loop {
             let has_room = state.has_room(needed);
@@ -344,9 +344,10 @@ impl State {
         self.life == Life::Open && (!self.messages.is_empty() || self.end == End::Queued)
     }
 
-    /// An empty queue has room for any message.
-    fn has_room(&self, size: usize) -> bool {
-        self.messages.is_empty() || self.bytes.saturating_add(size) <= self.limit
+    /// An empty queue has room for any message. No queue has room for what cannot be counted.
+    fn has_room(&self, size: Option<usize>) -> bool {
+        let bytes = size.and_then(|size| self.bytes.checked_add(size));
+        bytes.is_some_and(|bytes| self.messages.is_empty() || bytes <= self.limit)
     }
 
     fn advance(&mut self, mut bytes: usize) {
@@ -377,8 +378,34 @@ fn size(length: usize) -> usize {
     length.max(LEAST)
 }
 
+/// What messages of these lengths count together. `None` if no number can say it.
+fn size_of_all(lengths: impl Iterator<Item = usize>) -> Option<usize> {
+    lengths.map(size).try_fold(0, usize::checked_add)
+}
+
 impl fmt::Debug for Queue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Queue").field("bytes", &self.state().bytes).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Ensures that messages have no room if their bytes cannot be counted. On 32 bits these may be five clones of a
+    /// message of 1 GiB.
+    #[test]
+    fn what_cannot_be_counted_has_no_room() {
+        const HALF: usize = usize::MAX / 2 + 1;
+        assert_eq!(size_of_all([1, HALF].into_iter()), Some(LEAST + HALF), "what can be counted is");
+        assert_eq!(size_of_all([HALF, HALF].into_iter()), None, "what cannot is no number");
+
+        let queue = Queue::new(usize::MAX);
+        assert!(queue.state().has_room(Some(usize::MAX)), "an empty queue has room for any message");
+        assert!(!queue.state().has_room(None), "but not for what cannot be counted");
+        queue.push(&["queued".into()], |_, _| Ok::<_, ()>(None), || Ok(0), || Ok(())).expect("there is room");
+        assert!(queue.state().has_room(Some(usize::MAX - LEAST)), "as much as the limit has room");
+        assert!(!queue.state().has_room(Some(usize::MAX)), "but not what cannot be counted with what is queued");
     }
 }
