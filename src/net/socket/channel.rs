@@ -83,6 +83,7 @@ pub(crate) fn feed_from(socket: &Socket, send: &dyn Fn(SocketEvent, Option<&Over
     };
     if !is_close_told {
         // The connection was closed before the first event.
+        let result = result.clone().and_then(|()| socket.connection.failure().map_or(Ok(()), Err));
         let had_error = result.is_err();
         let error = result.as_ref().err().map(|error| send(SocketEvent::Error(error.clone()), None));
         if error.is_none_or(|sent| sent.is_ok()) {

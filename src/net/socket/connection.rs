@@ -59,6 +59,8 @@ pub(crate) const READ_ENDED: u16 = 1024;
 pub(crate) const QUEUES: u16 = 2048;
 /// The end of our direction was begun. A queue that is made after that takes nothing.
 pub(crate) const ENDS: u16 = 4096;
+/// Closed because of the error in `failed_by`. Set together with `CLOSED`.
+const FAILED: u16 = 8192;
 
 #[derive(Debug)]
 pub(crate) struct Connection {
@@ -93,6 +95,8 @@ pub(crate) struct Connection {
     /// The first error of the connection, as an error of reading. The system reports an error to only one call. After
     /// that, reads would return 0, as at the end of the stream.
     pub(crate) broken: Mutex<Option<Error>>,
+    /// The error with which the outbox closes the connection. It counts once `FAILED` is set.
+    failed_by: OnceLock<Error>,
     /// Bytes that were read and put back.
     pub(crate) unread: Mutex<Unread>,
     /// The settings last made.
@@ -199,6 +203,7 @@ impl Connection {
             queue_limit: options.outbox_limit,
             scratch: Mutex::default(),
             broken: Mutex::default(),
+            failed_by: OnceLock::new(),
             unread: Mutex::default(),
             settings: Mutex::new(options.settings),
             gate: Mutex::new(0),
@@ -234,12 +239,17 @@ impl Connection {
 
     /// The error of a call on the closed connection.
     pub(crate) fn gone(&self, call: &'static str) -> Error {
-        if self.is_aborted() { Cancel::error() } else { destroyed(call) }
+        if self.has(ABORTED) { Cancel::error() } else { destroyed(call) }
     }
 
-    /// Whether a `Cancel` has closed it.
-    pub(crate) fn is_aborted(&self) -> bool {
-        self.has(ABORTED)
+    /// The error that has closed the connection, if it is of a `Cancel` or of the outbox. Other errors are returned to
+    /// the program, which then knows them.
+    pub(crate) fn failure(&self) -> Option<Error> {
+        match self.flags.load(SeqCst) {
+            flags if flags & ABORTED != 0 => Some(Cancel::error()),
+            flags if flags & FAILED != 0 => self.failed_by.get().cloned(),
+            _ => None,
+        }
     }
 
     /// Whether any of the flags is set, without ordering. A call that begins after a flag was set sees it.
@@ -437,7 +447,11 @@ impl Connection {
             }
             _ => None,
         };
-        let flags = if matches!(mode, CloseMode::Abort) { CLOSED | ABORTED } else { CLOSED };
+        let flags = match mode {
+            CloseMode::Abort => CLOSED | ABORTED,
+            _ if outcome == Outcome::Failed && self.failed_by.get().is_some() => CLOSED | FAILED,
+            _ => CLOSED,
+        };
         let close = |before| (before & CLOSED == 0).then_some(before | flags);
         let before = self.move_gate(&|| self.flags.fetch_update(SeqCst, SeqCst, close).unwrap_or_else(|before| before));
         if before & CLOSED != 0 {
@@ -596,6 +610,13 @@ impl Connection {
     pub(crate) fn fail(&self, error: &Error) {
         let ended = self.end(Outcome::Failed, CloseMode::Cut);
         self.tell_end_by(error, ended);
+    }
+
+    /// Like `end`, after an error of the outbox. The thread that delivers events gets the error by `failure`. The
+    /// caller must report the error too.
+    pub(crate) fn end_by(&self, error: &Error) -> Option<Ended> {
+        let _ = self.failed_by.set(error.clone());
+        self.end(Outcome::Failed, CloseMode::Cut)
     }
 
     /// Like `fail`, but closes with RST, so that the peer does not take a part of the data for the whole. A Unix socket

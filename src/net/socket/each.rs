@@ -4,7 +4,6 @@ use std::io;
 use std::net::TcpStream;
 use std::sync::Arc;
 
-use crate::cancel::Cancel;
 use crate::error::{Cause, Error};
 use crate::net::socket::Socket;
 use crate::net::socket::connection::{CloseMode, Connection, READ_ENDED};
@@ -86,7 +85,8 @@ impl Socket {
     ///   [`end`](Socket::end) or [`destroy`](Socket::destroy).
     /// - If `f` returns an error, the connection is destroyed. The events `Error`, with that error, and `Close` follow,
     ///   and `each` returns the error.
-    /// - After `destroy()` on any thread, only `Close` follows. A [`Cancel`](crate::Cancel) is delivered as an `Error`.
+    /// - After `destroy()` on any thread, only `Close` follows. A [`Cancel`](crate::Cancel) is delivered as an `Error`,
+    ///   and so is an error of the outbox, which writes on a thread of its own.
     /// - When the server [shuts down](crate::net::Server::shutdown), our direction is ended, the connection is closed,
     ///   and `Close` follows.
     /// - While `f` runs, nothing is read. This slows down a peer that sends too fast.
@@ -134,21 +134,17 @@ impl Socket {
             // The program destroyed it, so this is not an error of the connection.
             result = Ok(());
         }
-        if self.connection.is_aborted() && result.is_ok() {
-            result = Err(Cancel::error().into());
+        if result.is_ok() {
+            self.connection.close(Outcome::Finished, CloseMode::InOrder);
+            // Another thread may have closed it before, because of an error.
+            result = self.connection.failure().map_or(Ok(()), |error| Err(error.into()));
         }
-        let result = match result {
-            Ok(()) => {
-                self.connection.close(Outcome::Finished, CloseMode::InOrder);
-                Ok(())
-            }
-            Err(error) => {
-                let error = Error::from(error);
-                let _ = f(self, SocketEvent::Error(error.clone()));
-                self.connection.fail(&error);
-                Err(error.into())
-            }
-        };
+        let result = result.map_err(|error| {
+            let error = Error::from(error);
+            let _ = f(self, SocketEvent::Error(error.clone()));
+            self.connection.fail(&error);
+            io::Error::from(error)
+        });
         let closed = f(self, SocketEvent::Close { had_error: result.is_err() });
         result.and(closed)
     }

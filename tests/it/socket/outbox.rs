@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use landline::net::{Message, Server, ServerOptions, Socket, SocketOptions};
+use landline::net::{Message, Server, ServerOptions, Socket, SocketEvent, SocketOptions};
 
 use crate::support::Whole;
-use crate::support::fixtures::{Served, kernel, noise, pair_with};
+use crate::support::fixtures::{Served, kernel, noise, pair_with, watch, words};
 use crate::support::{
     HANG, blocked, descriptors, each_ip, eventually, has_proc, in_child, numbered, threads, until_asleep, within,
 };
@@ -524,6 +524,74 @@ fn flush_says_what_became_of_the_queue() {
         eventually(&format!("{what}: nothing is queued"), || accepted.outbox().pending() == 0);
         accepted.destroy();
     }
+}
+
+/// Ensures that when the outbox's thread finds that the connection has failed, `each` ends with that error, although it
+/// reads nothing at that moment: it is paused, or its closure runs. A `destroy` after a failed write is no error.
+#[test]
+fn each_ends_with_an_error_that_the_outboxs_thread_has_found() {
+    type Fail = fn(&Socket, &Socket);
+    let queued: Fail = |ours, peer| {
+        ours.outbox().try_send(vec![1; MUCH]).expect("the limit is far");
+        peer.reset_and_destroy().expect("it is open");
+    };
+    let destroyed: Fail = |ours, peer| {
+        peer.reset_and_destroy().expect("it is open");
+        eventually("a write fails", || ours.write_all("x").is_err());
+        ours.destroy();
+    };
+    for (what, fail, pauses, failed) in [
+        ("paused", queued, true, 1),
+        ("in its closure", queued, false, 1),
+        ("paused, destroyed", destroyed, true, 0),
+        ("in its closure, destroyed", destroyed, false, 0),
+    ] {
+        let (server, client, accepted) = narrow_pair(AT);
+        let (tell, told) = mpsc::channel();
+        let watched = watch(&accepted, move |socket, event| {
+            if let SocketEvent::Data(_) = event {
+                tell.send(()).expect("the test waits");
+                match pauses {
+                    true => socket.pause(),
+                    false => eventually("the connection is closed", || socket.is_destroyed()),
+                }
+            }
+            Ok(())
+        });
+        client.write_all("x").expect("it is connected");
+        told.recv_timeout(HANG).expect("the byte arrives");
+        fail(&accepted, &client);
+        let words = words(watched);
+        match failed {
+            0 => assert_eq!(words, ["data", "close false"], "{what}: the close alone"),
+            _ => assert!(
+                matches!(&words[..], [_, error, close] if error.starts_with("error write E") && close == "close true"),
+                "{what}: the error of the write, then the close: {words:?}"
+            ),
+        }
+        let stats = server.stats();
+        assert_eq!((stats.failed, stats.ended), (failed, 1 - failed), "{what}: the server counts the same");
+    }
+}
+
+/// Ensures that a channel gets the error that the outbox's thread has found, although the thread that reads waits for
+/// room in the channel.
+#[cfg(feature = "channel")]
+#[test]
+fn a_channel_gets_an_error_that_the_outboxs_thread_has_found() {
+    let (_server, client, accepted) = narrow_pair(AT);
+    let events = accepted.events(0).expect("a thread can be started");
+    client.write_all("x").expect("it is connected");
+    eventually("the byte is read", || accepted.bytes_read() == 1);
+    accepted.outbox().try_send(vec![1; MUCH]).expect("the limit is far");
+    client.reset_and_destroy().expect("it is open");
+    eventually("the failure closes the connection", || accepted.is_destroyed());
+    let events: Vec<_> = std::iter::from_fn(|| events.recv_timeout(HANG).ok()).collect();
+    assert!(
+        matches!(&events[..], [.., SocketEvent::Error(error), SocketEvent::Close { had_error: true }]
+            if error.syscall() == Some("write")),
+        "the error of the write, then the close: {events:?}"
+    );
 }
 
 /// Ensures that `clear` drops what no thread has begun to write, and tears nothing.

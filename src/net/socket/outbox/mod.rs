@@ -13,13 +13,12 @@ use std::{fmt, io, slice};
 
 use crate::error::{Cause, Error};
 use crate::net::socket::Socket;
-use crate::net::socket::connection::{CloseMode, Connection};
+use crate::net::socket::connection::Connection;
 use crate::net::socket::outbox::error::SendError;
 use crate::net::socket::outbox::message::Message;
 use crate::net::socket::outbox::queue::{NotTaken, State};
 use crate::net::socket::timers::Direction;
 use crate::net::socket::write::written_after_end;
-use crate::report::Outcome;
 use crate::sync::poison::lock;
 use crate::thread::spawn;
 
@@ -246,7 +245,7 @@ impl Outbox {
                 // The call cannot be tried again, because part of the message is sent. So the connection is closed.
                 let text = format!("part of a message was sent, and the rest cannot be written: {error}");
                 let error = Error::of_cause(Cause::Destroyed, text);
-                let ended = connection.end(Outcome::Failed, CloseMode::Cut);
+                let ended = connection.end_by(&error);
                 drop(turn);
                 connection.tell_end_by(&error, ended);
                 Err(error)
@@ -293,7 +292,10 @@ fn start_writer(connection: &Arc<Connection>) -> io::Result<()> {
                 // The program has closed the socket or ended our direction. Messages that came after that are
                 // discarded, and nothing has failed.
                 Err(_) if connection.check_writable().is_err() => queue.abandon(false),
-                Err(error) => connection.fail(&error.into()),
+                Err(error) => {
+                    let error = error.into();
+                    connection.tell_end_by(&error, connection.end_by(&error));
+                }
                 Ok(()) => {}
             }
             if queue.leave() {
