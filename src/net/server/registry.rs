@@ -430,6 +430,10 @@ impl Owner for Registration {
         registry.lingering.place(registry.slots.limit(), deadline, given_up)
     }
 
+    fn is_shutting_down(&self) -> bool {
+        self.presence.registry.is_interrupting()
+    }
+
     fn ends(&self, id: ConnectionId, outcome: Outcome) {
         self.presence.registry.remove(id, outcome);
         let slots = lock(&self.slots).take();

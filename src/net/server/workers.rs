@@ -205,9 +205,9 @@ impl<'a> Workers<'a> {
         // a place to linger before it ends.
         let work = || {
             let result = (self.handler)(socket);
-            // If a handler ends because of a shutdown, its connection ends in order too.
+            // If a handler ends because of a shutdown of this server, its connection ends in order too.
             match result {
-                Err(error) if !Cause::ShuttingDown.is_behind(&error) => Err(error),
+                Err(error) if !(Cause::ShuttingDown.is_behind(&error) && owner.is_shutting_down()) => Err(error),
                 in_order => connection.turn().flush_last().map(|()| in_order),
             }
         };

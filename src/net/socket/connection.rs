@@ -147,6 +147,9 @@ pub(crate) trait Owner: fmt::Debug + Send + Sync {
     /// connection has its slot.
     fn place_to_linger(&self, deadline: Deadline, given_up: &dyn Fn() -> bool) -> Option<Place>;
 
+    /// Whether a shutdown of the server has begun. It begins before the server's connections are interrupted.
+    fn is_shutting_down(&self) -> bool;
+
     /// Called when the connection ends with this outcome, before the peer can see that. So if a client sees the close
     /// and connects again, its old slot is free.
     fn ends(&self, id: ConnectionId, outcome: Outcome);
@@ -505,6 +508,13 @@ impl Connection {
         let is_left =
             file.err().map(|error| Box::new(Report::Failed { connection: Some(self.name()), error, udp: false }));
         Some(Ended { reporter: self.reporter.clone(), is_left, report, owner })
+    }
+
+    /// Whether its own server shuts down. An error of another server's shutdown is an error here. A shutdown interrupts
+    /// one connection after another, so an error of another connection of this server may come before this one is
+    /// interrupted.
+    pub(crate) fn is_shutting_down(&self) -> bool {
+        self.has(INTERRUPTED) || self.owner().is_some_and(|owner| owner.is_shutting_down())
     }
 
     /// Detaches the connection from its `Cancel`, and removes its file.

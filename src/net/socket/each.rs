@@ -125,8 +125,8 @@ impl Socket {
     pub(crate) fn each_until(&self, ends: Ends, f: OnEvent<'_>) -> io::Result<()> {
         let stream = self.connection.stream("read")?;
         let mut result = self.read_events(stream, ends, f);
-        let shut_down = result.as_ref().is_err_and(|error| Cause::ShuttingDown.is_of(error));
-        if shut_down {
+        let is_interrupted = result.as_ref().is_err_and(|error| Cause::ShuttingDown.is_of(error));
+        if is_interrupted && self.connection.is_shutting_down() {
             // The connection ends in order: what is queued is sent first.
             result = self.connection.turn().flush_last();
         }

@@ -7,12 +7,12 @@ use std::sync::{Arc, Mutex, OnceLock, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use landline::net::{Server, ServerOptions, ShutdownReport, Socket, relay};
+use landline::net::{Server, ServerOptions, ShutdownReport, Socket, SocketEvent, relay};
 use landline::{Outcome, Report};
 
 use crate::support::Whole;
 use crate::support::clients::{ask, client, echo, is_turned_away};
-use crate::support::fixtures::Served;
+use crate::support::fixtures::{Served, accept};
 use crate::support::process;
 use crate::support::time::some_round;
 use crate::support::{HANG, descriptors, each_ip, eventually, in_child, threads, within};
@@ -526,6 +526,90 @@ fn an_interrupted_read_is_in_order_also_as_the_source_of_an_error() {
     assert_eq!(counts(report), (1, 0, 0), "it ends in order");
     within("serving ends", move || serving.join()).expect("in order");
     assert_eq!((server.stats().ended, server.stats().failed), (1, 0), "and is no failure");
+}
+
+/// A handler that calls `work` with its socket: at once, or in the closure of `each`.
+fn calls(
+    in_each: bool,
+    work: impl Fn(&Socket) -> std::io::Result<()> + Send + Sync + 'static,
+) -> impl Fn(&Socket) -> std::io::Result<()> + Send + Sync {
+    move |socket| match in_each {
+        false => work(socket),
+        true => socket.each(|socket, event| match event {
+            SocketEvent::Data(_) => work(socket),
+            _ => Ok(()),
+        }),
+    }
+}
+
+/// Ensures that the shutdown of one server does not make the handler of another end in order: a handler that returns
+/// the error of a socket of the first has failed, and the error is reported.
+#[test]
+fn the_shutdown_of_another_server_is_an_error_here() {
+    for in_each in [false, true] {
+        let other = Server::listen("127.0.0.1:0").expect("port 0 can be listened on");
+        let _its_client = Socket::connect(other.address()).expect("it listens");
+        let its_socket = accept(&other);
+        let (tell, told) = mpsc::channel();
+        let options = ServerOptions::new().report(move |report| {
+            if let Report::Failed { error, .. } = report {
+                let _ = tell.send(error.code().to_owned());
+            }
+        });
+        let read = its_socket.clone();
+        let served = Served::start("127.0.0.1:0", &options, calls(in_each, move |_| read.read(&mut [0]).map(drop)));
+        let client = served.connect();
+        client.write_all("x").expect("it is connected");
+        eventually("it is served", || served.server.connections() == 1);
+        other.begin_shutdown(HANG).expect("a thread can be started");
+        eventually("the handler has ended", || served.server.connections() == 0);
+        let stats = served.server.stats();
+        assert_eq!((stats.failed, stats.ended), (1, 0), "in each: {in_each}: another server's shutdown is a failure");
+        let code = told.recv_timeout(HANG).expect("it is reported");
+        assert_eq!(code, "ERR_SERVER_SHUTTING_DOWN", "in each: {in_each}: the report has the error");
+        served.stop();
+        its_socket.destroy();
+        within("the other server ends", move || other.wait()).expect("it was shut down");
+    }
+}
+
+/// Ensures that a handler ends in order if it returns the error of another connection of its server that a shutdown has
+/// interrupted, although its own is not interrupted: a shutdown leaves out the connection whose handler calls it.
+#[test]
+fn the_shutdown_is_in_order_by_the_error_of_another_connection() {
+    for in_each in [false, true] {
+        let (server, first) = (Arc::new(OnceLock::<Server>::new()), Arc::new(OnceLock::<Socket>::new()));
+        let (its_server, other) = (server.clone(), first.clone());
+        let (tell, told) = mpsc::channel();
+        let told = Mutex::new(told);
+        let work = move |socket: &Socket| {
+            if other.set(socket.clone()).is_ok() {
+                told.lock().expect("nothing panicked").recv_timeout(HANG).expect("the read returns");
+                return Ok(());
+            }
+            let other = other.get().expect("it is set");
+            thread::scope(|scope| {
+                let reading = scope.spawn(|| {
+                    let result = other.read_exact(&mut [0; 2]);
+                    tell.send(()).expect("the other handler waits");
+                    result
+                });
+                let report = its_server.get().expect("the test gives it").shutdown(HANG);
+                assert_eq!(counts(report), (1, 0, 0), "the other one ends in order");
+                reading.join().expect("it does not panic")
+            })
+        };
+        let served = Served::start("127.0.0.1:0", &ServerOptions::new(), calls(in_each, work));
+        let _ = server.set(served.server.clone());
+        let clients = [served.connect(), served.connect()];
+        clients[0].write_all("x").expect("it is connected");
+        eventually("the first is served", || first.get().is_some());
+        clients[1].write_all("x").expect("it is connected");
+        let ends = || (served.server.stats().failed, served.server.stats().ended);
+        eventually("both have ended", || ends().0 + ends().1 == 2);
+        assert_eq!(ends(), (0, 2), "in each: {in_each}: the own server's shutdown is no failure");
+        served.stop();
+    }
 }
 
 /// Ensures that handlers that shut their server down at the same time do not cut each other off when the time is up.
