@@ -173,6 +173,7 @@ impl Registry {
         let mut state = lock(&self.state);
         // Either the shutdown finds the connection registered, or the connection finds that the shutdown has begun.
         if state.interrupting {
+            // No other thread has the connection yet. A thread that ends it locks its gate first, then the state.
             connection.interrupt_reads();
         }
         state.open.insert(connection.id.0, Open { connection: Arc::downgrade(connection), presence });

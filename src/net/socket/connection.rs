@@ -151,7 +151,7 @@ pub(crate) trait Owner: fmt::Debug + Send + Sync {
     fn is_shutting_down(&self) -> bool;
 
     /// Called when the connection ends with this outcome, before the peer can see that. So if a client sees the close
-    /// and connects again, its old slot is free.
+    /// and connects again, its old slot is free. The connection's gate is locked during the call.
     fn ends(&self, id: ConnectionId, outcome: Outcome);
 }
 
@@ -271,6 +271,15 @@ impl Connection {
         self.has(CLOSED)
     }
 
+    /// Whether it is closed, and no longer counts as open. The thread that closes it has the lock until both are so.
+    pub(crate) fn has_ended(&self) -> bool {
+        let is_closed = self.is_closed();
+        if is_closed {
+            drop(lock(&self.gate));
+        }
+        is_closed
+    }
+
     pub(crate) fn we_ended(&self) -> bool {
         self.has(WE_ENDED)
     }
@@ -300,7 +309,7 @@ impl Connection {
     }
 
     pub(crate) fn resume(&self) {
-        self.move_gate(&|| self.flags.fetch_and(!PAUSED, SeqCst));
+        self.move_gate(&mut || self.flags.fetch_and(!PAUSED, SeqCst));
     }
 
     pub(crate) fn is_paused(&self) -> bool {
@@ -341,7 +350,7 @@ impl Connection {
     }
 
     /// Changes the flags, then wakes threads that wait for them.
-    pub(crate) fn move_gate(&self, change: &dyn Fn() -> u16) -> u16 {
+    pub(crate) fn move_gate(&self, change: &mut dyn FnMut() -> u16) -> u16 {
         let waiting = lock(&self.gate);
         let before = change();
         if *waiting > 0 {
@@ -352,7 +361,7 @@ impl Connection {
 
     /// Sets a flag that a thread may wait for. Returns the flags before.
     pub(crate) fn set(&self, flag: u16) -> u16 {
-        self.move_gate(&|| self.flags.fetch_or(flag, SeqCst))
+        self.move_gate(&mut || self.flags.fetch_or(flag, SeqCst))
     }
 
     /// How many bytes have passed, in both directions.
@@ -382,7 +391,7 @@ impl Connection {
 
     /// The server is shutting down. Wakes threads that wait for the peer.
     pub(crate) fn interrupt_reads(&self) {
-        self.move_gate(&|| {
+        self.move_gate(&mut || {
             // The first that ends reading counts: a shutdown, or the program. What was written after it may be a last
             // answer.
             if !self.has(INTERRUPTED | READ_ENDED) {
@@ -437,7 +446,8 @@ impl Connection {
     }
 
     /// Closes the connection if it is open: gives the slot back, counts the connection as ended, and closes the
-    /// descriptor, in this order. Runs no code of the program. The caller must report the close.
+    /// descriptor, in this order. Runs no code of the program. The caller must report the close. If another thread
+    /// closes the connection, the slot is back when this returns.
     ///
     /// Blocks if as many connections linger as may, and all their peers keep sending, until the deadline at the latest.
     pub(crate) fn end(&self, outcome: Outcome, mode: CloseMode) -> Option<Ended> {
@@ -456,7 +466,18 @@ impl Connection {
             _ => CLOSED,
         };
         let close = |before| (before & CLOSED == 0).then_some(before | flags);
-        let before = self.move_gate(&|| self.flags.fetch_update(SeqCst, SeqCst, close).unwrap_or_else(|before| before));
+        let mut owner = None;
+        let before = self.move_gate(&mut || match self.flags.fetch_update(SeqCst, SeqCst, close) {
+            Ok(before) => {
+                // Under the lock, so that no thread finds the connection closed and still counted. See `has_ended`.
+                owner = lock(&self.owner).take();
+                if let Some(owner) = &owner {
+                    owner.ends(self.id, outcome);
+                }
+                before
+            }
+            Err(before) => before,
+        });
         if before & CLOSED != 0 {
             return None;
         }
@@ -470,10 +491,6 @@ impl Connection {
         }
         self.drop_signals();
         let file = self.detach();
-        let owner = lock(&self.owner).take();
-        if let Some(owner) = &owner {
-            owner.ends(self.id, outcome);
-        }
         let stream = {
             let mut stream = write(&self.stream);
             if let Some(stream) = stream.as_ref().filter(|stream| lingers.is_some() && Arc::strong_count(stream) > 1) {
@@ -786,7 +803,7 @@ mod tests {
     use std::sync::mpsc;
 
     use super::*;
-    use crate::net::Socket;
+    use crate::net::{Server, Socket, SocketEvent};
 
     /// Ensures that what a shutdown notes as written is what was written when it interrupts, and that no other shutdown
     /// notes it anew: both happen under the lock of the flags. What is written later may be a last answer.
@@ -844,5 +861,47 @@ mod tests {
         peer.set_read_timeout(Some(Duration::from_secs(60))).expect("it is open");
         let seen = peer.peek(&mut [0; 1]).map_err(|error| error.kind());
         assert_eq!((seen, connection.we_ended()), (Ok(0), true), "both are done");
+    }
+
+    /// Ensures that a destroyed connection no longer counts, however a thread finds that it is destroyed: by
+    /// `is_destroyed`, by the event `Close`, or by its own `destroy`. The thread that has destroyed it may still be
+    /// busy. Here it waits for the queue of the outbox.
+    #[test]
+    fn a_destroyed_connection_does_not_count() {
+        const HANG: Duration = Duration::from_secs(60);
+        let server = Server::listen("127.0.0.1:0").expect("port 0 can be listened on");
+        let client = Socket::connect(server.address()).expect("it listens");
+        let socket = server.accept().expect("accepting works").expect("the server is open");
+        thread::scope(|scope| {
+            let (tell, told) = mpsc::channel();
+            let (server, socket, its) = (&server, &socket, tell.clone());
+            scope.spawn(move || {
+                socket.each(|socket, event| {
+                    if let SocketEvent::Data(_) = event {
+                        socket.pause();
+                    }
+                    its.send((format!("{event:?}"), server.connections())).map_err(io::Error::other)
+                })
+            });
+            client.write_all("x").expect("it is connected");
+            told.recv_timeout(HANG).expect("each has the byte");
+            let busy = socket.connection.queue().state();
+            scope.spawn(|| socket.destroy());
+            let end = Instant::now() + HANG;
+            while !socket.is_destroyed() && Instant::now() < end {
+                thread::yield_now();
+            }
+            let found = (socket.is_destroyed(), server.connections());
+            scope.spawn(move || {
+                socket.destroy();
+                tell.send(("destroy".into(), server.connections())).expect("the test waits");
+            });
+            let mut counts = [told.recv_timeout(HANG), told.recv_timeout(HANG)].map(Result::unwrap_or_default);
+            drop(busy);
+            counts.sort();
+            assert_eq!(found, (true, 0), "a connection that is destroyed does not count");
+            let none = ["Close { had_error: false }", "destroy"].map(|what| (what.to_owned(), 0));
+            assert_eq!(counts, none, "nor in the event, nor when another call to destroy it returns");
+        });
     }
 }

@@ -768,6 +768,10 @@ mod tests {
             Some(place)
         }
 
+        fn is_shutting_down(&self) -> bool {
+            false
+        }
+
         fn ends(&self, _: ConnectionId, _: Outcome) {}
     }
 

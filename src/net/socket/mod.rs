@@ -409,7 +409,7 @@ impl Socket {
     #[doc(alias = "closed")]
     #[doc(alias = "is_closed")]
     pub fn is_destroyed(&self) -> bool {
-        self.connection.is_closed()
+        self.connection.has_ended()
     }
 }
 

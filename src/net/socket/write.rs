@@ -1,6 +1,5 @@
 //! Writing to a connection, one thread at a time. Written bytes are counted here only.
 
-use std::cell::Cell;
 use std::io::{self, IoSlice, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
@@ -399,17 +398,17 @@ impl WriteGuard<'_> {
 
     pub(crate) fn end_now(&self) -> io::Result<()> {
         // One step for a thread that closes the connection. It knows by the flag whether the FIN was sent.
-        let result = Cell::new(Ok(()));
-        self.connection.move_gate(&|| {
+        let mut result = Ok(());
+        self.connection.move_gate(&mut || {
             if self.connection.has(WE_ENDED | CLOSED) {
                 return 0;
             }
             if let Some(stream) = &*read(&self.connection.stream) {
-                result.set(stream.shutdown(Shutdown::Write));
+                result = stream.shutdown(Shutdown::Write);
             }
             self.connection.flags.fetch_or(WE_ENDED, SeqCst)
         });
-        match result.into_inner() {
+        match result {
             // The peer has reset the connection, so there is nothing left to end.
             Err(error) if error.kind() != io::ErrorKind::NotConnected => Err(Error::call("shutdown", &error).into()),
             _ => Ok(()),
