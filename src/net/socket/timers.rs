@@ -226,11 +226,17 @@ impl Limits<'_> {
         let millis = until.millis(now, before);
         if millis != before {
             let time = (millis > 0).then(|| Duration::from_millis(millis));
-            match self.direction {
-                Direction::Read => stream.set_read_timeout(time)?,
-                Direction::Write => stream.set_write_timeout(time)?,
+            let set = match self.direction {
+                Direction::Read => stream.set_read_timeout(time),
+                Direction::Write => stream.set_write_timeout(time),
+            };
+            match set {
+                Ok(()) => kernel.store(millis, Relaxed),
+                // macOS refuses this once neither direction is open. No call on the socket blocks then. If one did, the
+                // time that was set before might end it.
+                Err(error) if error.kind() == io::ErrorKind::InvalidInput => return Ok(true),
+                Err(error) => return Err(error),
             }
-            kernel.store(millis, Relaxed);
         }
         Ok(millis > 0)
     }

@@ -501,6 +501,40 @@ fn a_write_ends_by_the_deadline_and_tells_how_far_it_came() {
     });
 }
 
+/// Ensures that timers fail no read where the system refuses to set them, as macOS does once neither direction is open:
+/// what has arrived is read, then the end. If the call does block, it still ends by its timer.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_read_works_where_its_timer_is_refused() {
+    // strace counts for each thread by itself.
+    let refuse = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=setsockopt"];
+    let wrapper = [&refuse[..], &["-e", "inject=setsockopt:error=EINVAL:when=200+"]].concat();
+    in_child(this_test!(), &wrapper, || {
+        let (_server, client, accepted) = pair(AT);
+        let (_other_server, _other_client, quiet) = pair(AT);
+        client.write_end("reply").expect("it is connected");
+        accepted.end().expect("it is connected");
+        within("the reads return", move || {
+            // Not a bound: the timers are what is tested.
+            quiet.set_read_timeout(millis(10)).expect("it is open");
+            quiet.read(&mut [0]).expect_err("nothing arrives");
+            let set = || accepted.with_raw(|fd| socket2::SockRef::from(&fd).set_recv_buffer_size(100_000));
+            let refused = std::iter::repeat_with(|| set().expect("it is open")).take(300).any(|result| result.is_err());
+            assert!(refused, "the premise: settings are refused from here on");
+
+            accepted.set_read_timeout(HANG).expect("it is open");
+            assert_eq!(accepted.read_text().expect("an end"), "reply", "what has arrived is read, then the end");
+
+            let (timer, start) = (millis(100), Instant::now());
+            // Not a bound: as above.
+            quiet.set_read_timeout(timer).expect("it is open");
+            let error = quiet.read(&mut [0]).expect_err("nothing arrives");
+            assert!(landline::Error::is_tick(&error), "the call ends by its timer: {error}");
+            assert!(start.elapsed() >= timer, "and not before");
+        });
+    });
+}
+
 /// Ensures that with both, whichever of timeout and deadline is over first counts.
 #[test]
 fn the_first_of_timeout_and_deadline_counts() {
