@@ -238,8 +238,8 @@ pub enum Report {
     /// An error of a connection, a client, a server or a datagram socket.
     ///
     /// With a `connection`, usually the error has ended it. But if a [`Buffered`](crate::net::Buffered) is dropped and
-    /// cannot write its data, the connection stays open. If the file of a connection's local path cannot be removed, the
-    /// connection ends for a different cause.
+    /// cannot write its data, the connection stays open. If the file of a connection's local path cannot be removed,
+    /// the connection ends for a different cause.
     #[non_exhaustive]
     Failed {
         /// The connection, if the error is about one.

@@ -445,8 +445,8 @@ mod tests {
         assert_eq!(CLIENT_GONE.after(17), Some(FIRST_PAUSE), "the next in a row does");
     }
 
-    /// Ensures that an error's pause depends on the errors of its kind alone, and that a poll that finds no client begins
-    /// the count anew.
+    /// Ensures that an error's pause depends on the errors of its kind alone, and that a poll that finds no client
+    /// begins the count anew.
     #[test]
     fn each_kind_of_error_is_counted_by_itself() {
         let mut in_a_row = InARow::default();

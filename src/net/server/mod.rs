@@ -250,9 +250,9 @@ impl Server {
     /// [backlog](ServerOptions::backlog). An accepted client is kept for the next call if its PROXY header is
     /// incomplete, or if the limit was just lowered below the number of connections. A call that is waiting at that
     /// moment may return the kept client too, but not a call of `accept` that has blocked since before the first call
-    /// with a time. [`close`](Server::close) refuses clients that are kept. If another thread begins to serve during the
-    /// call, there is no next call. Then this call waits for the header of a kept client, which may take longer than
-    /// `time`.
+    /// with a time. [`close`](Server::close) refuses clients that are kept. If another thread begins to serve during
+    /// the call, there is no next call. Then this call waits for the header of a kept client, which may take longer
+    /// than `time`.
     ///
     /// Several threads may wait, with or without a time. When any thread closes the server, blocked calls return
     /// `None`.

@@ -424,8 +424,8 @@ fn the_time_holds_for_a_proxy_header() {
     });
 }
 
-/// Ensures that a client that is kept when a call's time ends is returned by a call that was waiting for its turn before
-/// the client connected, whether that call has a time or not.
+/// Ensures that a client that is kept when a call's time ends is returned by a call that was waiting for its turn
+/// before the client connected, whether that call has a time or not.
 #[test]
 fn a_kept_client_is_returned_by_a_call_that_waited_for_its_turn() {
     let calls: [Call; 2] = [|server| server.accept_timeout(HOUR), |server| server.accept()];

@@ -82,8 +82,8 @@ fn each_client_begins_the_time_anew() {
     }
 }
 
-/// Ensures that failures of accept(2) do not restart the time, because no client came: a server at the limit of descriptors
-/// becomes idle.
+/// Ensures that failures of accept(2) do not restart the time, because no client came: a server at the limit of
+/// descriptors becomes idle.
 #[test]
 fn failures_to_accept_do_not_restart_the_time() {
     in_child(this_test!(), &["prlimit", "--nofile=64"], || {

@@ -114,8 +114,8 @@ fn clients_in_the_queue_are_answered() {
     });
 }
 
-/// Ensures that a refused client reads the end and no reset, although the listener was left with an SO_LINGER of zero: a
-/// client of a full server, and a client in the queue of a server that closes.
+/// Ensures that a refused client reads the end and no reset, although the listener was left with an SO_LINGER of zero:
+/// a client of a full server, and a client in the queue of a server that closes.
 #[test]
 fn a_refused_client_reads_the_end_whatever_linger_time_the_listener_has() {
     let reads_the_end = |client: Socket, what: &str| {

@@ -36,8 +36,8 @@ fn about(report: &Report) -> Option<ConnectionId> {
 }
 
 /// Ensures that of each connection the first report is that it was accepted, the last that it has ended, each once,
-/// however it ends; that a failure or a panic is told between; that a panic after the end is told after it; and that the
-/// counters and the cause are right.
+/// however it ends; that a failure or a panic is told between; that a panic after the end is told after it; and that
+/// the counters and the cause are right.
 #[test]
 fn accepted_is_the_first_report_and_ended_the_last() {
     within("every connection is reported", || {
