@@ -166,11 +166,16 @@ impl Timers {
     ///
     /// A call that begins later counts from its own beginning. If none has begun, the clock is not read.
     pub(crate) fn moved(&self) {
-        let _ = match self.calls.load(SeqCst) {
-            0 => self.active.fetch_add(1, Relaxed),
-            // Another thread may have stored a later time since this one has read the clock.
-            _ => self.active.fetch_max(self.now(), Relaxed),
-        };
+        match self.calls.load(SeqCst) {
+            0 => _ = self.active.fetch_add(1, Relaxed),
+            _ => self.moved_now(),
+        }
+    }
+
+    #[cold]
+    fn moved_now(&self) {
+        // Another thread may have stored a later time since this one has read the clock.
+        self.active.fetch_max(self.now(), Relaxed);
     }
 
     fn now(&self) -> u64 {

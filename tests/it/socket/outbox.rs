@@ -294,6 +294,24 @@ fn messages_given_together_stay_together() {
     });
 }
 
+/// Ensures that messages with more bytes than can be counted are refused whole. Clones share the bytes of a message, so
+/// memory has room for them.
+#[test]
+#[cfg(target_pointer_width = "32")]
+fn more_bytes_than_can_be_counted_are_refused() {
+    let (_server, _client, accepted) = narrow_pair(AT);
+    let outbox = accepted.outbox();
+    outbox.set_limit(usize::MAX);
+    let clones = vec![Message::from(vec![0; 64 << 20]); 64];
+    let error = outbox.try_send_all(&clones).expect_err("4 GiB are no number of 32 bits");
+    assert_eq!(error.kind(), ErrorKind::WouldBlock, "they have no room: {error}");
+    assert_eq!((accepted.bytes_written(), outbox.pending()), (0, 0), "none of them is taken");
+    outbox.try_send_all(&clones[..2]).expect("nothing is queued");
+    let error = outbox.try_send_all(&clones[1..]).expect_err("it would be more than 4 GiB");
+    assert_eq!(error.kind(), ErrorKind::WouldBlock, "nor have they room beside what is queued: {error}");
+    accepted.destroy();
+}
+
 /// Ensures that a blocking write does not come between messages that were given together, when the queue was cleared
 /// after the write had counted the messages before it.
 #[test]

@@ -16,7 +16,7 @@ use crate::net::socket::Socket;
 use crate::net::socket::connection::Connection;
 use crate::net::socket::outbox::error::SendError;
 use crate::net::socket::outbox::message::Message;
-use crate::net::socket::outbox::queue::{NotTaken, State};
+use crate::net::socket::outbox::queue::{NotTaken, State, can_be_counted};
 use crate::net::socket::timers::Direction;
 use crate::net::socket::write::written_after_end;
 use crate::sync::poison::lock;
@@ -105,6 +105,9 @@ impl Outbox {
     /// - `BrokenPipe` or `NotConnected` if nothing can be written any more.
     #[doc(alias = "writev")]
     pub fn try_send_all(&self, messages: &[Message]) -> io::Result<()> {
+        if !can_be_counted(messages) {
+            return Err(full(messages, &self.connection.queue().state()));
+        }
         if messages.iter().all(|message| !message.is_empty()) {
             return Ok(self.push(messages, false)?);
         }
@@ -264,7 +267,7 @@ impl Outbox {
 }
 
 fn full(messages: &[Message], state: &State) -> io::Error {
-    let length = messages.iter().fold(0, |sum: usize, message| sum.saturating_add(message.len()));
+    let length: u64 = messages.iter().map(|message| message.len() as u64).sum();
     let text = format!("{length} bytes do not fit: {} of {} are queued", state.bytes(), state.limit());
     Error::of_cause(Cause::Full, text).into()
 }

@@ -104,7 +104,7 @@ impl Queue {
 
     // ---- for threads that send
 
-    /// Takes all the messages or none of them. No message is empty.
+    /// Takes all the messages or none of them. No message is empty, and their bytes can be counted.
     ///
     /// `ask` gets the state and whether there is room. It returns how long to wait for room, or an error. `write_now`
     /// is called if nothing is queued, and returns how many bytes it has written. `start` starts a writer.
@@ -115,7 +115,7 @@ impl Queue {
         write_now: impl FnOnce() -> Result<usize, E>,
         start: impl FnOnce() -> Result<(), E>,
     ) -> Result<(), NotTaken<E>> {
-        let needed = size_of_all(messages.iter().map(|message| message.len()));
+        let needed = messages.iter().map(|message| size(message.len())).sum();
         let mut state = self.state();
         loop {
             let has_room = state.has_room(needed);
@@ -344,10 +344,9 @@ impl State {
         self.life == Life::Open && (!self.messages.is_empty() || self.end == End::Queued)
     }
 
-    /// An empty queue has room for any message. No queue has room for what cannot be counted.
-    fn has_room(&self, size: Option<usize>) -> bool {
-        let bytes = size.and_then(|size| self.bytes.checked_add(size));
-        bytes.is_some_and(|bytes| self.messages.is_empty() || bytes <= self.limit)
+    /// An empty queue has room for any message.
+    fn has_room(&self, size: usize) -> bool {
+        self.messages.is_empty() || self.bytes.checked_add(size).is_some_and(|bytes| bytes <= self.limit)
     }
 
     fn advance(&mut self, mut bytes: usize) {
@@ -373,39 +372,19 @@ impl State {
     }
 }
 
+/// Whether the bytes of all these messages can be counted. On 32 bits, those of several clones of a long message may be
+/// too many.
+pub(crate) fn can_be_counted(messages: &[Message]) -> bool {
+    messages.iter().try_fold(0, |sum: usize, message| sum.checked_add(size(message.len()))).is_some()
+}
+
 /// What a message of this length counts.
 fn size(length: usize) -> usize {
     length.max(LEAST)
 }
 
-/// What messages of these lengths count together. `None` if no number can say it.
-fn size_of_all(lengths: impl Iterator<Item = usize>) -> Option<usize> {
-    lengths.map(size).try_fold(0, usize::checked_add)
-}
-
 impl fmt::Debug for Queue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Queue").field("bytes", &self.state().bytes).finish_non_exhaustive()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Ensures that messages have no room if their bytes cannot be counted. On 32 bits these may be five clones of a
-    /// message of 1 GiB.
-    #[test]
-    fn what_cannot_be_counted_has_no_room() {
-        const HALF: usize = usize::MAX / 2 + 1;
-        assert_eq!(size_of_all([1, HALF].into_iter()), Some(LEAST + HALF), "what can be counted is");
-        assert_eq!(size_of_all([HALF, HALF].into_iter()), None, "what cannot is no number");
-
-        let queue = Queue::new(usize::MAX);
-        assert!(queue.state().has_room(Some(usize::MAX)), "an empty queue has room for any message");
-        assert!(!queue.state().has_room(None), "but not for what cannot be counted");
-        queue.push(&["queued".into()], |_, _| Ok::<_, ()>(None), || Ok(0), || Ok(())).expect("there is room");
-        assert!(queue.state().has_room(Some(usize::MAX - LEAST)), "as much as the limit has room");
-        assert!(!queue.state().has_room(Some(usize::MAX)), "but not what cannot be counted with what is queued");
     }
 }
