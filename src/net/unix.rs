@@ -64,7 +64,7 @@ pub(crate) fn listen(
             bound => bound.map_err(failed)?,
         };
         let mut file = SocketFile::of(path);
-        let is_late = began.elapsed() >= TIME_TO_LISTEN && held_up < HELD_UP_AT_MOST;
+        let is_late = remove_stale && began.elapsed() >= TIME_TO_LISTEN && held_up < HELD_UP_AT_MOST;
         if let Some(file) = file.as_mut().filter(|_| is_late) {
             // Another program may have taken our file for stale, and this may be the file of that program. So ours is
             // removed as any stale file is, and made anew.

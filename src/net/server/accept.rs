@@ -200,8 +200,10 @@ pub(crate) fn next_client<'a>(
                 };
                 let incoming = match incoming {
                     Ok(incoming) => incoming,
-                    Err(client) => return keep(server, *client, hooks, crew).map(|incoming| Some((incoming, in_hand))),
+                    Err(client) => return keep(server, *client, hooks, crew).map(|incoming| Some((incoming, None))),
                 };
+                // A caller without a time keeps no client any more.
+                let in_hand = in_hand.filter(|_| crew.until() != Deadline::NEVER);
                 drop(turn);
                 server.accepting_works(&incoming.presence, hooks, crew);
                 return Ok(Some((incoming, in_hand)));

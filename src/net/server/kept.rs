@@ -82,8 +82,11 @@ impl Listener {
 
     /// Whether clients are kept, or may soon be.
     pub(crate) fn has_kept(&self) -> bool {
-        // In this order, because a client is counted as in hand until it is kept.
-        self.may_keep() && (self.in_hand.load(SeqCst) > 0 || self.count_kept() > 0)
+        self.may_keep() && {
+            // A client is in hand before it is taken from here, and until it is here again.
+            let kept = lock(&self.kept);
+            !kept.is_empty() || self.in_hand.load(SeqCst) > 0
+        }
     }
 
     /// Keeps a client for the next call. If the server is closing, returns the client, and the caller refuses it.

@@ -433,15 +433,16 @@ impl Connection {
     /// Wakes threads that still read the closed connection. If there are none, does nothing, because the system answers
     /// everything that arrives after this with RST.
     fn wake_reads_left(&self) {
+        if !self.reading.is_taken() {
+            return;
+        }
         let stream = read(&self.stream);
         // Fails only if the connection is already gone.
         match (&*stream, self.lingers.get()) {
             // The thread that closes the connection has not taken it out yet.
-            (Some(stream), _) if Arc::strong_count(stream) > 1 => _ = stream.shutdown(Shutdown::Read),
-            (None, Some(stream)) if stream.strong_count() > 1 => {
-                _ = stream.upgrade().map(|stream| stream.shutdown(Shutdown::Read));
-            }
-            _ => {}
+            (Some(stream), _) => _ = stream.shutdown(Shutdown::Read),
+            (None, Some(stream)) => _ = stream.upgrade().map(|stream| stream.shutdown(Shutdown::Read)),
+            (None, None) => {}
         }
     }
 

@@ -46,8 +46,7 @@ pub(crate) fn share() -> usize {
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
 const LONGEST_PAUSE: Duration = Duration::from_millis(400);
 
-/// How long a peer must have been silent before a read that another thread is in is ended. Once the server is closed,
-/// how long to wait for a peer that has sent nothing since our FIN.
+/// Once the server is closed, how long to wait for a peer that has sent nothing since our FIN.
 const SILENCE: Duration = Duration::from_millis(100);
 
 /// How long the thread waits for a next connection. Starting a thread for each connection would cost more than the
@@ -470,7 +469,7 @@ impl Place {
             peer_ended: false,
             quiet: 0,
             left: LINGERING_BYTES,
-            heard: now,
+            began: now,
             until: Deadline::after(of.time.min(most)),
             next: now,
             pause: FIRST_PAUSE / 2,
@@ -511,8 +510,7 @@ pub(crate) struct Leaving {
     quiet: u32,
     /// How much more input is discarded.
     left: usize,
-    /// When input was last discarded, or lingering began.
-    heard: Instant,
+    began: Instant,
     until: Deadline,
     next: Instant,
     pause: Duration,
@@ -533,11 +531,8 @@ impl Leaving {
 
     /// Whether the connection still has time to linger.
     fn has_time(&self, is_closed: bool) -> bool {
-        // Only the end of the reading side wakes a thread that is still in a read. After that, the system answers what
-        // the peer sends with RST. So the peer must be silent first.
-        let is_held = sys::SHUTDOWN_WAKES_READ && self.we_ended && Arc::strong_count(&self.stream) > 1;
-        let is_over = is_held || is_closed && self.left == LINGERING_BYTES;
-        !(self.until.is_over() || is_over && self.heard.elapsed() > SILENCE)
+        let is_silent = self.left == LINGERING_BYTES && self.began.elapsed() > SILENCE;
+        !(self.until.is_over() || is_closed && is_silent)
     }
 
     /// Does what is possible without waiting. Returns whether there is more to do.
@@ -565,13 +560,8 @@ impl Leaving {
                 Err(error) => break error.kind() == ErrorKind::WouldBlock,
             }
         };
-        let now = Instant::now();
-        if self.left < before {
-            (self.pause, self.heard) = (FIRST_PAUSE, now);
-        } else {
-            self.pause = (self.pause * 2).min(LONGEST_PAUSE);
-        }
-        self.next = now + self.pause;
+        self.pause = if self.left < before { FIRST_PAUSE } else { (self.pause * 2).min(LONGEST_PAUSE) };
+        self.next = Instant::now() + self.pause;
         goes_on
     }
 
@@ -655,7 +645,6 @@ impl Drop for Leaving {
 
 #[cfg(test)]
 mod tests {
-    use std::io::{Read, Write};
     use std::net::TcpListener;
     use std::sync::{PoisonError, mpsc};
 
@@ -698,26 +687,6 @@ mod tests {
         let next = lingering.state().list[0].leaving.as_ref().expect("its peer has not ended").next;
         lingering.cut();
         assert!(next <= Instant::now() + SILENCE, "the next check comes after the time for silence at the latest");
-    }
-
-    /// Ensures that a read of another thread ends once the peer is silent, also if the peer has sent something before
-    /// which was discarded and did not end the read.
-    #[test]
-    fn a_stream_in_a_read_is_closed_when_its_peer_falls_silent() {
-        let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-        if !sys::SHUTDOWN_WAKES_READ {
-            return;
-        }
-        let (stream, mut peer) = pair();
-        let lingering = Lingering::new(Duration::from_secs(3600), "lingering".into(), None);
-        let place = lingering.place(1, Deadline::NEVER, &|| false).expect("it is free");
-        peer.write_all(b"x").expect("it is connected");
-        stream.peek(&mut [0; 1]).expect("it arrives");
-        place.begin(Arc::clone(&stream), Last::Nothing, Duration::MAX, Box::new(()));
-        stream.set_read_timeout(Some(Duration::from_secs(60))).expect("it is open");
-        assert_eq!((&*stream).read(&mut [0; 1]).expect("it ends in time"), 0, "the peer's silence ends the read");
-        lingering.close();
-        lingering.join();
     }
 
     /// Ensures that a silent peer is not waited for once the listener is closed, where no thread can be started for that.

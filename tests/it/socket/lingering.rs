@@ -1,10 +1,11 @@
 //! Connections that linger: what their handlers and other threads wait for.
 
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Read, Write};
 use std::sync::mpsc;
+use std::thread;
 use std::time::{Duration, Instant};
 
-use landline::net::ServerOptions;
+use landline::net::{ServerOptions, SocketEvent};
 
 use crate::support::Whole;
 use crate::support::fixtures::Served;
@@ -13,16 +14,18 @@ use crate::support::{HANG, blocked, differs_on_windows, each_ip, eventually, wit
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// For how long a peer must have been silent, after which a read of another thread is ended.
-const SILENCE: Duration = Duration::from_millis(100);
+/// Less than the first second of lingering, after which a blocked read would still wait.
+const SOON: Duration = Duration::from_secs(1);
 
-/// Ensures that a read on another thread ends once the handler has returned, though the peer stays connected, sends
-/// nothing and would be waited for much longer.
+/// Ensures that a read on another thread ends once its handler has returned and the connection no longer lingers, though
+/// the peer stays connected and sends nothing.
 #[test]
 fn a_read_of_another_thread_does_not_outlast_the_handler() {
     each_ip(|at| {
         let (tell, told) = mpsc::channel();
-        let served = Served::start(at, &ServerOptions::new().lingering_close(HOUR), move |socket| {
+        // Not a bound: the time that is over in the end.
+        let options = ServerOptions::new().lingering_close(Duration::from_millis(50));
+        let served = Served::start(at, &options, move |socket| {
             let reader = socket.clone();
             tell.send(blocked(move || reader.read(&mut [0; 8]))).expect("the test waits");
             socket.write_all("reply")
@@ -39,8 +42,7 @@ fn a_read_of_another_thread_does_not_outlast_the_handler() {
     });
 }
 
-/// Ensures that `destroy` on a connection that lingers ends a read of another thread at once, and not only after the
-/// peer's silence.
+/// Ensures that `destroy` on a connection that lingers ends a read of another thread at once.
 #[test]
 fn destroy_ends_a_read_of_a_connection_that_lingers() {
     if differs_on_windows("looks twice a second whether the connection is closed") {
@@ -54,7 +56,7 @@ fn destroy_ends_a_read_of_a_connection_that_lingers() {
             tell.send((socket.clone(), reading, Instant::now())).expect("the test waits");
             Ok(())
         });
-        once_below("a destroyed connection's read ends", SILENCE, || {
+        once_below("a destroyed connection's read ends", SOON, || {
             let client = served.connect();
             let (socket, reading, start) = told.recv_timeout(HANG).expect("the client is served");
             eventually("the handler's end closes the connection", || socket.is_destroyed());
@@ -73,8 +75,6 @@ fn destroy_ends_a_read_of_a_connection_that_lingers() {
 #[cfg(feature = "channel")]
 #[test]
 fn dropping_events_does_not_wait_for_the_peer_of_a_connection_that_lingers() {
-    use landline::net::SocketEvent;
-
     use crate::support::{in_child, threads_named, until_asleep};
 
     if differs_on_windows("looks twice a second whether the connection is closed") {
@@ -90,7 +90,7 @@ fn dropping_events_does_not_wait_for_the_peer_of_a_connection_that_lingers() {
                 tell.send((events, socket.clone(), Instant::now())).expect("the test waits");
                 Ok(())
             });
-            once_below("events are dropped", SILENCE, || {
+            once_below("events are dropped", SOON, || {
                 let client = served.connect();
                 client.write_all("x").expect("it is connected");
                 let (events, socket, start) = told.recv_timeout(HANG).expect("the client is served");
@@ -102,6 +102,52 @@ fn dropping_events_does_not_wait_for_the_peer_of_a_connection_that_lingers() {
             });
             served.stop();
         });
+    });
+}
+
+/// Ensures that `destroy` cuts no reply short if no thread is in a read: the peer may send something while the reply of a
+/// connection that lingers is on its way.
+#[test]
+fn destroy_does_not_cut_a_reply_short_if_no_thread_reads() {
+    const REPLY: usize = 700_000;
+    each_ip(|at| {
+        let (tell, told) = mpsc::channel();
+        let options = ServerOptions::new().lingering_close(HOUR).send_buffer_size(2 * REPLY);
+        let served = Served::start(at, &options, move |socket| {
+            let (begin, begun) = mpsc::channel();
+            let other = socket.clone();
+            let other = thread::spawn(move || {
+                other.each(|socket, event| {
+                    if let SocketEvent::Data(_) = event {
+                        begin.send(()).expect("the handler waits");
+                        eventually("the handler's end closes the connection", || socket.is_destroyed());
+                        socket.destroy();
+                    }
+                    Ok(())
+                })
+            });
+            begun.recv_timeout(HANG).expect("the request arrives");
+            socket.write_all(vec![b'r'; REPLY])?;
+            tell.send(other).expect("the test waits");
+            Ok(())
+        });
+        let address = served.server.address().socket_addr().expect("it is TCP");
+        let client = socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::STREAM, None);
+        let client = client.expect("a socket can be made");
+        // The reply is on its way for as long as the client does not read.
+        client.set_recv_buffer_size(16 * 1024).expect("the size is possible");
+        client.connect(&address.into()).expect("it listens");
+        let mut client = std::net::TcpStream::from(client);
+        client.write_all(b"request").expect("it is connected");
+        let other = told.recv_timeout(HANG).expect("it is served");
+        within("the callback returns", || other.join()).expect("no panic").expect("it ends in order");
+        client.write_all(b"more").expect("it is connected");
+        client.set_read_timeout(Some(HANG)).expect("a time can be set");
+        let mut reply = Vec::new();
+        client.read_to_end(&mut reply).expect("no reset");
+        assert_eq!(reply.len(), REPLY, "the reply arrives whole");
+        drop(client);
+        served.stop();
     });
 }
 

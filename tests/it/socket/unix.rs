@@ -657,8 +657,8 @@ fn a_file_that_is_moved_before_its_server_listens_is_made_anew() {
     });
 }
 
-/// Ensures that of a server that is held up after bind(2) and a server that takes its file over, one listens: the other
-/// fails, and leaves the file that is there.
+/// Ensures that a server whose file another program takes over while it is held up after bind(2) fails, and leaves the file
+/// that is there.
 #[test]
 #[cfg(target_os = "linux")]
 fn a_server_whose_file_was_taken_over_does_not_listen() {
@@ -667,34 +667,26 @@ fn a_server_whose_file_was_taken_over_does_not_listen() {
     in_child(this_test!(), &[&slow[..], &["inject=bind:delay_exit=1000000:when=1"]].concat(), || {
         eventually("the file is taken over in time", || {
             let (place, ready) = (Place::new(), std::sync::Barrier::new(2));
-            let [held_up, other] = std::thread::scope(|scope| {
+            let (held_up, other) = std::thread::scope(|scope| {
                 let held_up = scope.spawn(|| {
                     ready.wait();
-                    Server::listen(&place.0)
-                });
-                let other = scope.spawn(|| {
-                    std::net::UdpSocket::bind("127.0.0.1:0").expect("the first bind of this thread");
-                    ready.wait();
-                    while !place.0.exists() {
-                        std::thread::yield_now();
-                    }
                     ServerOptions::new().remove_stale(true).listen(&place.0)
                 });
-                [held_up, other].map(|thread| thread.join().expect("no panic"))
-            });
-            let is_in_time = other.is_ok();
-            let mut servers = Vec::new();
-            for result in [held_up, other] {
-                match result {
-                    Ok(server) => servers.push(server),
-                    Err(error) => assert_eq!(error.told().code(), "EADDRINUSE", "another server has the path"),
+                std::net::UdpSocket::bind("127.0.0.1:0").expect("the first bind of this thread");
+                ready.wait();
+                while !place.0.exists() {
+                    std::thread::yield_now();
                 }
-            }
-            assert_eq!(servers.len(), 1, "one of the two listens");
-            Socket::connect(&place.0).expect("its file is there");
-            servers.iter().for_each(Server::close);
-            assert!(!place.0.exists(), "its file is its own");
-            is_in_time
+                std::fs::remove_file(&place.0).expect("it is there");
+                let other = std::os::unix::net::UnixListener::bind(&place.0);
+                (held_up.join().expect("no panic"), other)
+            });
+            let Ok(other) = other else { return false };
+            let error = held_up.expect_err("the other program has the path");
+            assert_eq!(error.told().code(), "EADDRINUSE", "it says so: {error}");
+            Socket::connect(&place.0).expect("the file of the other program is there");
+            drop(other);
+            true
         });
     });
 }
@@ -706,7 +698,8 @@ fn a_server_listens_although_bind_is_slow() {
     let slow = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=bind", "-e", "inject=bind:delay_exit=50000"];
     in_child(this_test!(), &slow, || {
         let place = Place::new();
-        let server = Server::listen(&place.0).expect("no other program has the path");
+        let options = ServerOptions::new().remove_stale(true);
+        let server = options.listen(&place.0).expect("no other program has the path");
         Socket::connect(&place.0).expect("the server listens on it");
         server.close();
         assert!(!place.0.exists(), "its file is its own");
