@@ -718,20 +718,22 @@ impl Connection {
         };
     }
 
-    /// Changes a setting if the value differs from the last one that was set.
+    /// Changes a setting if the value differs from the last one that was set. If that fails, the setting counts as
+    /// `failed`.
     pub(crate) fn change<T: PartialEq>(
         &self,
         field: impl FnOnce(&mut Settings) -> &mut T,
-        value: T,
+        (value, failed): (T, T),
         call: &'static str,
-        apply: impl FnOnce(&SockRef<'_>, &T) -> io::Result<()>,
+        apply: impl FnOnce(&SockRef<'_>) -> io::Result<()>,
     ) -> io::Result<()> {
         let stream = read(&self.stream).clone().ok_or_else(|| self.gone(call))?;
         let mut settings = lock(&self.settings);
         let field = field(&mut settings);
         if *field != value {
-            apply(&SockRef::from(&*stream), &value).map_err(|error| Error::call(call, &error))?;
-            *field = value;
+            let result = apply(&SockRef::from(&*stream));
+            *field = if result.is_ok() { value } else { failed };
+            result.map_err(|error| Error::call(call, &error))?;
         }
         Ok(())
     }

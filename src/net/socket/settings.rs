@@ -27,7 +27,7 @@ impl Socket {
         if self.connection.family() == Family::Unix {
             return Ok(());
         }
-        self.connection.change(|s| &mut s.no_delay, on, "setNoDelay", |socket, on| socket.set_tcp_nodelay(*on))
+        self.connection.change(|s| &mut s.no_delay, (on, !on), "setNoDelay", |socket| socket.set_tcp_nodelay(on))
     }
 
     /// Whether each write is sent at once.
@@ -41,20 +41,18 @@ impl Socket {
     ///
     /// # Errors
     /// `setKeepAlive` with the system's code, such as `EINVAL` for a time that the system does not support (on Linux
-    /// more than 32,767 s). `NotConnected` once the socket is closed.
+    /// more than 32,767 s). The system may have taken a part of the setting before the error. The next call sets all of
+    /// it. `NotConnected` once the socket is closed.
     #[doc(alias = "keepalive")]
     #[doc(alias = "setKeepAlive")]
     pub fn set_keep_alive(&self, keep_alive: impl Into<KeepAlive>) -> io::Result<()> {
         if self.connection.family() == Family::Unix {
             return Ok(());
         }
-        let keep_alive = Some(keep_alive.into());
-        self.connection.change(
-            |s| &mut s.keep_alive,
-            keep_alive,
-            "setKeepAlive",
-            |socket, keep_alive| keep_alive.map_or(Ok(()), |keep_alive| keep_alive.apply(socket)),
-        )
+        let keep_alive = keep_alive.into();
+        // It takes several system calls. If one fails, those before it have changed the kernel's values.
+        let values = (Some(keep_alive), None);
+        self.connection.change(|s| &mut s.keep_alive, values, "setKeepAlive", |socket| keep_alive.apply(socket))
     }
 
     /// Sets how long written data may stay unacknowledged, or unsent because the peer's receive buffer is full:
@@ -83,11 +81,12 @@ impl Socket {
         if self.connection.family() == Family::Unix {
             return Ok(());
         }
+        let values = (Some(time), None);
         self.connection.change(
             |s| &mut s.user_timeout,
-            Some(time),
+            values,
             "setUserTimeout",
-            |socket, time| sys::set_user_timeout(socket, time.unwrap_or_default()),
+            |socket| sys::set_user_timeout(socket, time),
         )
     }
 

@@ -165,6 +165,27 @@ fn set_keep_alive_leaves_the_numbers_node_leaves() {
     assert_eq!(keep_alive(&client), numbers(5, 1, 10), "the next one is");
 }
 
+/// Ensures that keep-alive can be set back after a call that failed half-way, when the system had switched it on already.
+#[test]
+fn keep_alive_can_be_set_back_after_a_call_that_failed() {
+    if differs_on_windows("it takes any delay") {
+        return;
+    }
+    each_ip(|at| {
+        let (_server, client, _accepted) = pair(at);
+        let half = KeepAlive::new().delay(Duration::from_secs(7)).interval(Duration::from_secs(40_000));
+        client.set_keep_alive(Duration::from_secs(5)).expect("it is connected");
+        client.set_keep_alive(half).expect_err("Linux takes 32,767 s at most");
+        client.set_keep_alive(Duration::from_secs(5)).expect("it is connected");
+        assert_eq!(keep_alive(&client), numbers(5, 1, 10), "the same numbers are set again");
+        client.set_keep_alive(false).expect("it is connected");
+        client.set_keep_alive(half).expect_err("Linux takes 32,767 s at most");
+        assert!(keep_alive(&client).0, "the premise: the call that failed has switched it on");
+        client.set_keep_alive(false).expect("it is connected");
+        assert!(!keep_alive(&client).0, "it is switched off again");
+    });
+}
+
 /// Ensures that keep-alive numbers that no kernel takes are an error that names the option, from `listen` and `connect`.
 #[test]
 fn keep_alive_out_of_range_is_an_error_that_names_it() {
