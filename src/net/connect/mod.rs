@@ -692,7 +692,7 @@ impl SocketOptions {
         if local.port() == at.port() && is_to_itself(&SockRef::from(&stream), at.port()) {
             return Err(failed(io::ErrorKind::ConnectionRefused.into()));
         }
-        apply(&SockRef::from(&stream), self.connection.settings).map_err(failed)?;
+        apply(&SockRef::from(&stream), self.connection.settings, true).map_err(failed)?;
         self.made(stream, (local.into(), at.into()), attempted, None)
     }
 

@@ -142,7 +142,7 @@ impl Listener {
             stream::plain(&stream);
             // Fails only on a dead connection, whose reads fail too.
             if self.address.path().is_none() {
-                let _ = stream::apply(&SockRef::from(&stream), self.options.connection.settings);
+                let _ = stream::apply(&SockRef::from(&stream), self.options.connection.settings, false);
                 let _ = self.options.connection.buffers.apply(&SockRef::from(&stream));
             }
         } else if self.is_timed() {

@@ -103,7 +103,9 @@ impl ServerOptions {
     ///
     /// The listener is made blocking and close-on-exec, and its timeout is removed. Its backlog and address stay.
     /// Options for binding, such as [`before_bind`](Self::before_bind) and [`remove_stale`](Self::remove_stale), are
-    /// ignored. Options for connections apply. The file of a Unix socket remains after the server is closed, as in std.
+    /// ignored. Options for connections apply, also those that are off. On systems where an accepted socket inherits
+    /// settings of its listener, such as Linux, an option that was not given leaves the inherited setting. No-delay
+    /// counts as given. The file of a Unix socket remains after the server is closed, as in std.
     ///
     /// [`Server::from`] does the same with the default options, and cannot fail.
     ///
@@ -151,8 +153,8 @@ impl ServerOptions {
     /// systemd can pass its listener as standard input (`StandardInput=socket`). Adopt a duplicate of standard input,
     /// as the example `systemd` does. For several listeners, as in `LISTEN_FDS`, use the crate `listenfd`.
     ///
-    /// Backlog and address of the listener stay. Options for listening are ignored. Options for connections apply. Our
-    /// descriptor is made close-on-exec.
+    /// Backlog and address of the listener stay. Options for listening are ignored. Options for connections apply as
+    /// with [`own`](Self::own), also those that are off. Our descriptor is made close-on-exec.
     ///
     /// [`close`](Server::close) closes only our descriptor. It wakes our accepting threads by connecting to the
     /// listener. A client that is accepted at that moment is served. If clients connect at that moment, a connection
@@ -301,7 +303,7 @@ impl ServerOptions {
             sys::reuse_port(&socket)?;
         }
         if sys::ACCEPTED_INHERITS {
-            stream::apply(&SockRef::from(&socket), self.connection.settings)?;
+            stream::apply(&SockRef::from(&socket), self.connection.settings, true)?;
         }
         self.connection.buffers.apply(&SockRef::from(&socket))?;
         Ok(socket)

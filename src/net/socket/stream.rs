@@ -110,15 +110,16 @@ pub(crate) fn plain(stream: &TcpStream) {
     let _ = stream.set_write_timeout(None);
 }
 
-/// Applies the settings of a new socket that it does not have already.
-pub(crate) fn apply(socket: &SockRef<'_>, settings: Settings) -> io::Result<()> {
-    if settings.no_delay {
-        socket.set_tcp_nodelay(true)?;
+/// Applies the settings of a socket. If it `is_new`, it has the system's values, and a setting that is off takes no
+/// call. An accepted socket may have inherited others from its listener.
+pub(crate) fn apply(socket: &SockRef<'_>, settings: Settings, is_new: bool) -> io::Result<()> {
+    if settings.no_delay || !is_new {
+        socket.set_tcp_nodelay(settings.no_delay)?;
     }
-    if let Some(keep_alive) = settings.keep_alive.filter(|keep_alive| keep_alive.is_on()) {
+    if let Some(keep_alive) = settings.keep_alive.filter(|keep_alive| keep_alive.is_on() || !is_new) {
         keep_alive.apply(socket)?;
     }
-    if let Some(time) = settings.user_timeout.filter(|time| !time.is_zero()) {
+    if let Some(time) = settings.user_timeout.filter(|time| !time.is_zero() || !is_new) {
         sys::set_user_timeout(socket, time)?;
     }
     if let Some(value) = settings.type_of_service {

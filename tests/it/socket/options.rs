@@ -9,7 +9,7 @@ use landline::net::{KeepAlive, Server, ServerOptions, Socket, SocketOptions};
 
 use crate::support::Whole;
 use crate::support::fixtures::{Served, accept, is_nonblocking, kernel, pair, pair_with, port_of_no_client};
-use crate::support::{Told, differs_on_windows, each_ip, has_proc, in_child, tool, within};
+use crate::support::{PORTABLE, Told, differs_on_windows, each_ip, has_proc, in_child, tool, within};
 
 fn no_delay(socket: &Socket) -> bool {
     kernel(socket, |raw| raw.tcp_nodelay())
@@ -399,6 +399,49 @@ fn sockets_of_an_adopted_listener_have_the_options_asked_for() {
             let error = ServerOptions::new().adopt(TcpStream::connect(at_of(&listener)).expect("it listens"));
             let error = error.expect_err("a connection is no listener");
             assert_eq!(error.to_string(), "listen EINVAL: invalid argument", "Node's text");
+        });
+    });
+}
+
+/// Ensures that an option that is off is off on the connections of a listener that had it on, which an accepted socket of
+/// Linux inherits, and that an option that was not given leaves what the listener had.
+#[test]
+fn options_that_are_off_are_off_on_connections_of_a_given_listener() {
+    within("the clients are accepted", || {
+        each_ip(|at| {
+            for is_owned in [true, false] {
+                let give = |options: ServerOptions| {
+                    let listener = TcpListener::bind(at).expect("port 0 can be listened on");
+                    let raw = socket2::SockRef::from(&listener);
+                    raw.set_tcp_nodelay(true).expect("it is TCP");
+                    raw.set_keepalive(true).expect("it is a socket");
+                    #[cfg(target_os = "linux")]
+                    raw.set_tcp_user_timeout(Some(Duration::from_secs(7))).expect("it is TCP");
+                    let given = if is_owned { options.own(listener) } else { options.adopt(listener) };
+                    let server = given.expect("it listens");
+                    let client = Socket::connect(server.address()).expect("it listens");
+                    (accept(&server), client, server)
+                };
+                let off = ServerOptions::new().no_delay(false).keep_alive(false).user_timeout(Duration::ZERO);
+                let (socket, _client, _server) = give(off);
+                assert!(!no_delay(&socket), "no-delay is off, owned: {is_owned}");
+                assert!(!socket.no_delay(), "and the socket says so");
+                assert!(!keep_alive(&socket).0, "keep-alive is off, owned: {is_owned}");
+                #[cfg(target_os = "linux")]
+                if !PORTABLE {
+                    let time = kernel(&socket, |raw| raw.tcp_user_timeout());
+                    assert_eq!(time, None, "the user timeout is off, owned: {is_owned}");
+                }
+
+                let (socket, _client, _server) = give(ServerOptions::new());
+                assert!(no_delay(&socket), "no-delay is on by default");
+                #[cfg(target_os = "linux")]
+                {
+                    let left = kernel(&socket, |raw| Ok((raw.keepalive()?, raw.tcp_user_timeout()?)));
+                    let had = (true, Some(Duration::from_secs(7)));
+                    assert_eq!(left, had, "an option that was not given leaves the listener's");
+                }
+            }
         });
     });
 }
