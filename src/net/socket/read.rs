@@ -47,12 +47,13 @@ impl Connection {
     /// Like `read`, into several buffers that are not all empty.
     pub(crate) fn read_vectored(&self, bufs: &mut [io::IoSliceMut<'_>]) -> io::Result<usize> {
         let stream = self.stream("read")?;
+        // The system takes only so many buffers in one call. If all of these are empty, it returns 0, which would look
+        // like the end of the stream.
+        let empty = bufs.iter().take_while(|buf| buf.is_empty()).count();
+        let bufs = &mut bufs[empty..];
         self.receive(&stream, &mut None, &mut |mut stream| {
-            let first = bufs.iter_mut().find(|buf| !buf.is_empty());
-            match first.map_or(0, |buf| self.give_unread(buf, true)) {
-                0 => io::Read::read_vectored(&mut stream, bufs),
-                n => Ok(n),
-            }
+            let unread = bufs.first_mut().map_or(0, |buf| self.give_unread(buf, true));
+            if unread > 0 { Ok(unread) } else { io::Read::read_vectored(&mut stream, bufs) }
         })
     }
 

@@ -1,12 +1,12 @@
 //! Bytes: that they arrive, all of them and unchanged, and that both sides count them alike.
 
-use std::io::{self, Read};
+use std::io::{self, IoSliceMut, Read};
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use landline::RefusedBy;
-use landline::net::{ServerOptions, Socket, SocketEvent, relay};
+use landline::net::{ReadyState, ServerOptions, Socket, SocketEvent, relay};
 
 use crate::support::Whole;
 use crate::support::fixtures::{Served, accept, noise, pair};
@@ -180,6 +180,25 @@ fn a_vectored_write_counts_bytes() {
             assert_eq!(accepted.read_text().expect("no reset"), "onetwøthree", "in order");
             client.destroy();
             assert_eq!((client.bytes_written(), accepted.bytes_read()), (12, 12), "both sides count alike, also after");
+        });
+    });
+}
+
+/// Ensures that a vectored read finds the first buffer with room, behind more empty ones than one system call takes.
+#[test]
+fn a_vectored_read_passes_over_empty_buffers() {
+    within("the text arrives", || {
+        each_ip(|at| {
+            let (_server, client, accepted) = pair(at);
+            for empty in [1024, 3000] {
+                client.write_all("four").expect("it is connected");
+                let mut text = [0; 4];
+                let mut buffers: Vec<_> = (0..empty).map(|_| IoSliceMut::new(&mut [])).collect();
+                buffers.push(IoSliceMut::new(&mut text));
+                let n = (&accepted).read_vectored(&mut buffers).expect("no reset");
+                assert_eq!((n, &text), (4, b"four"), "what has arrived is read behind {empty} empty buffers");
+                assert_eq!(accepted.ready_state(), ReadyState::Open, "and is not taken for the end of the stream");
+            }
         });
     });
 }
