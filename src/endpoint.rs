@@ -117,6 +117,8 @@ impl Target {
             {
                 Target::bad_host(host)
             }
+            // It has a port, or is no IPv6 address. No name contains a colon.
+            Err(_) if host.contains(':') && !has_zone(host) => Target::bad_host(host),
             // A literal with a zone, such as `fe80::1%eth0`, goes to the resolver, which knows the interfaces.
             Err(_) => Target::Name { host: host.into(), port },
         }

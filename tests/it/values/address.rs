@@ -294,7 +294,8 @@ fn what_is_no_endpoint_is_an_error_that_names_it() {
         let error = Server::listen(path).expect_err("a path is no text").to_string();
         assert!(error.contains(path) && error.ends_with("given as a Path"), "it says how a path is given: {error}");
     }
-    for host in ["", "two words", "a/b", "[::1]", "nul\0byte"] {
+    let with_port = ["localhost:80", "127.0.0.1:80", "::1:http", "localhost%1:80", "fe80::1%"];
+    for host in ["", "two words", "a/b", "[::1]", "nul\0byte"].into_iter().chain(with_port) {
         let error = Server::listen((host, 80)).expect_err("that is no host");
         assert_eq!(error.told().code(), "ERR_INVALID_ARG_VALUE", "{host:?}: {error}");
         assert_eq!(error.to_string(), format!("The host {host:?} is invalid: expected a name or an IP address"));
