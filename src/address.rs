@@ -35,7 +35,7 @@ impl fmt::Display for Family {
 /// `::ffff:127.0.0.1`. So one peer has one name in logs, maps and lists.
 ///
 /// The zone of an IPv6 address is part of the address, as in `[fe80::1%2]:3000`. A zone is the number of a network
-/// interface.
+/// interface. The flow label is not part of it.
 ///
 /// An IP address prints as `127.0.0.1:3000` or `[::1]:3000`. The same text, with or without the port,
 /// [parses](str::parse) as an address. A path prints as one line: control characters are escaped, such as `\n`, and the
@@ -204,9 +204,13 @@ impl fmt::Debug for Address {
 }
 
 impl From<SocketAddr> for Address {
-    /// Converts an IPv4-mapped IPv6 address to IPv4.
+    /// Converts an IPv4-mapped IPv6 address to IPv4, and removes the flow label of an IPv6 address.
     fn from(at: SocketAddr) -> Address {
-        Address(Repr::Ip(canonical(at)))
+        let mut at = canonical(at);
+        if let SocketAddr::V6(v6) = &mut at {
+            v6.set_flowinfo(0);
+        }
+        Address(Repr::Ip(at))
     }
 }
 

@@ -77,6 +77,20 @@ fn a_mapped_address_is_its_ipv4_address() {
     assert_eq!(Some(mapped), "127.0.0.1:3000".parse().ok(), "and equal");
 }
 
+/// Ensures that the flow label of an IPv6 address is no part of it, since it is not printed: one peer has one name.
+#[test]
+fn addresses_that_print_alike_are_equal() {
+    for (text, zone) in [("[2001:db8::1]:80", 0), ("[fe80::1%7]:80", 7)] {
+        let parsed: Address = text.parse().expect("it is an address");
+        let ip = parsed.ip().expect("it is an IP address");
+        let IpAddr::V6(ip) = ip else { panic!("{text} is IPv6") };
+        let labelled = Address::from(SocketAddrV6::new(ip, 80, 7, zone));
+        assert_eq!(labelled.to_string(), text, "the premise: the label is not printed");
+        assert_eq!(labelled, parsed, "with a label it is the same address");
+        assert_eq!(HashSet::from([labelled, parsed]).len(), 1, "both hash alike");
+    }
+}
+
 /// Ensures that an address is the same as std's type of its family, abstract names and clients without a name too, and
 /// that the type of the other family is an error that names it.
 #[test]
