@@ -295,13 +295,17 @@ impl Buffered {
 
     /// Writes the kept data and `more` with one call. Returns how many bytes of `more` were written.
     fn write_out_with(&mut self, more: &[IoSlice<'_>]) -> io::Result<usize> {
-        let (mut buffers, mut count) = ([IoSlice::new(&[]); 64], 1);
-        buffers[0] = IoSlice::new(&self.output);
-        for buffer in more.iter().filter(|buffer| !buffer.is_empty()).take(buffers.len() - 1) {
-            buffers[count] = *buffer;
-            count += 1;
-        }
-        let (n, result) = self.socket.connection.turn().write(Data::Many(&buffers[..count], 0));
+        let kept = [IoSlice::new(&self.output)];
+        let buffers = kept.iter().chain(more).filter(|buffer| !buffer.is_empty()).copied();
+        let (mut few, mut many) = ([IoSlice::new(&[]); 64], Vec::new());
+        let all = if buffers.clone().count() > few.len() {
+            many.extend(buffers);
+            &many[..]
+        } else {
+            let count = few.iter_mut().zip(buffers).map(|(place, buffer)| *place = buffer).count();
+            &few[..count]
+        };
+        let (n, result) = self.socket.connection.turn().write(Data::Many(all, 0));
         self.written(n, result)
     }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use landline::net::{Buffered, Server, ServerOptions, Socket};
 use landline::{Error, Report};
 
-use crate::support::fixtures::pair;
+use crate::support::fixtures::{noise, pair};
 use crate::support::{Whole, each_ip, within};
 
 fn buffered(socket: &Socket) -> Buffered {
@@ -473,6 +473,30 @@ fn dropping_reports_a_failure_and_is_silent_in_a_panic() {
             panicked.join().expect_err("it panicked");
             client.write_end("whole").expect("it is connected");
             assert_eq!(accepted.read_text().expect("no reset"), "whole", "half an answer is none");
+        });
+    });
+}
+
+/// Ensures that a vectored write writes everything, behind kept data too, and of more buffers than one system call takes.
+#[test]
+fn a_vectored_write_writes_everything() {
+    within("everything arrives", || {
+        each_ip(|at| {
+            for kept in [&b""[..], b"kept"] {
+                for count in [63, 64, 100, 3000] {
+                    let (_server, client, accepted) = pair(at);
+                    let reading = thread::spawn(move || accepted.read_all());
+                    let bytes = noise(200 * count, 5);
+                    let buffers: Vec<_> = bytes.chunks(200).flat_map(|piece| [piece, &[]]).map(IoSlice::new).collect();
+                    let mut writer = buffered(&client);
+                    writer.write_all(kept).expect("it is kept");
+                    let n = writer.write_vectored(&buffers).expect("the peer reads");
+                    assert_eq!(n, bytes.len(), "all of {count} buffers is written, behind {} bytes", kept.len());
+                    writer.end().expect("it is connected");
+                    let all = reading.join().expect("no panic").expect("no reset");
+                    assert!(all == [kept, &bytes].concat(), "{count} buffers arrive in order");
+                }
+            }
         });
     });
 }
