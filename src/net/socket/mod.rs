@@ -312,7 +312,8 @@ impl Socket {
         self.connection.end_reading();
     }
 
-    /// Writes `data`, then ends our direction. No bytes of other threads come between the two. Blocks as
+    /// Writes `data`, then ends our direction. No write of another thread comes between the two, except messages that
+    /// an [outbox](Self::outbox) takes while `data` is written. They come after `data` and before the end. Blocks as
     /// [`write_all`](Self::write_all) does.
     ///
     /// # Errors

@@ -399,6 +399,32 @@ fn a_flush_behind_a_blocked_write_honours_the_deadline() {
     });
 }
 
+/// Ensures that a message that the outbox takes during a `write_end` arrives, after its data and before the end.
+#[test]
+fn a_message_taken_during_a_write_end_comes_before_the_end() {
+    each_ip(|at| {
+        let (_server, client, accepted) = narrow_pair(at);
+        let (data, writer) = (noise(8 << 20, 6), accepted.clone());
+        let its = data.clone();
+        let writing = thread::spawn(move || writer.write_end(its));
+        let (outbox, mut expected) = (accepted.outbox(), Vec::new());
+        eventually("the writer has the turn", || {
+            outbox.try_send(*b"message").expect("there is room");
+            let is_queued = outbox.pending() > 0;
+            if !is_queued {
+                expected.extend(b"message");
+            }
+            is_queued
+        });
+        expected.extend([&data[..], b"message"].concat());
+        let came = all(&client);
+        within("write_end returns", || writing.join()).expect("nothing panicked").expect("the peer reads");
+        assert!(came == expected, "the data, the message, the end: {} of {}", came.len(), expected.len());
+        let late = outbox.try_send("late").expect_err("our direction has ended");
+        assert_eq!(late.error().code(), "ERR_STREAM_WRITE_AFTER_END", "nothing comes behind the end: {late}");
+    });
+}
+
 /// Ensures that a blocking write is not held up for good by a queue that threads keep filling.
 #[test]
 fn a_blocking_write_is_not_starved_by_the_queue() {
