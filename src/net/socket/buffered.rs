@@ -229,8 +229,8 @@ impl Buffered {
         self.socket.end()
     }
 
-    /// Returns how many bytes a read would return now, as [`Socket::available`] does. Data in the
-    /// [buffer](Self::buffer) counts. Flushes nothing, and never blocks.
+    /// Returns how much can be read without blocking: the length of the [buffer](Self::buffer), or if that is empty,
+    /// what [`Socket::available`] returns. Flushes nothing, and never blocks.
     ///
     /// # Errors
     /// Those of `Socket::available`.

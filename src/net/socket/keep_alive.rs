@@ -32,13 +32,14 @@ pub struct KeepAlive {
 }
 
 impl KeepAlive {
-    /// Switches keep-alive on, with the system's own delay, interval and count.
+    /// Switches keep-alive on, and leaves delay, interval and count as they are. They are the system's, unless an
+    /// earlier call has set them.
     pub fn new() -> KeepAlive {
         KeepAlive { on: true, delay: Duration::ZERO, interval: Duration::from_secs(1), count: 10 }
     }
 
     /// Sets how long a connection is silent before the first probe: TCP_KEEPIDLE. The time is rounded down to whole
-    /// seconds, and is at most 32,767 s. Less than one second leaves delay, interval and count to the system, as in
+    /// seconds, and is at most 32,767 s. Less than one second leaves delay, interval and count as they are, as in
     /// Node. Default: the system's, 7,200 s on Linux.
     #[doc(alias = "keepAliveInitialDelay")]
     pub fn delay(self, delay: Duration) -> KeepAlive {

@@ -254,10 +254,13 @@ impl Socket {
     /// Ends our direction: sends FIN, with shutdown(2). The peer reads everything that was written before, then the end
     /// of the stream. Reading is not affected.
     ///
-    /// Blocks while another thread writes, so that its write stays whole. A second call does nothing.
+    /// Blocks while another thread writes, so that its write stays whole, and until everything that the
+    /// [outbox](Self::outbox) has queued is written. A second call does nothing.
     ///
     /// # Errors
-    /// The error of shutdown(2). If the peer is already gone, `end` succeeds.
+    /// - Those listed above, under "Writing", if the queued messages cannot be written. Our direction then stays open.
+    ///   After a timeout, call `end` again.
+    /// - The error of shutdown(2). If the peer is already gone and nothing is queued, `end` succeeds.
     #[doc(alias = "shutdown")]
     #[doc(alias = "SHUT_WR")]
     pub fn end(&self) -> io::Result<()> {
@@ -591,7 +594,8 @@ macro_rules! read_and_write {
 
         impl Write for $socket {
             /// Writes all of `data` and returns its length. Returns a smaller number only if an error occurred after
-            /// that many bytes. The next call returns that error.
+            /// that many bytes. The next call tries again. If the connection has failed, it fails too, possibly with
+            /// `EPIPE`.
             fn write(&mut self, data: &[u8]) -> io::Result<usize> {
                 written(self.connection.turn().write(Data::One(data)))
             }

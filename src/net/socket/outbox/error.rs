@@ -6,7 +6,8 @@ use crate::error::Error;
 use crate::net::socket::outbox::message::Message;
 
 /// The error of [`Outbox::try_send`](crate::net::Outbox::try_send) and [`send`](crate::net::Outbox::send). It contains
-/// the message, of which no part was queued or sent.
+/// the message. While the connection stays usable, no part of the message was queued or sent. If the connection failed
+/// or was closed during the call, the kernel may have taken a part.
 ///
 /// `?` converts it into an [`io::Error`], which does not keep the message.
 #[derive(Clone)]
