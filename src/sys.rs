@@ -103,14 +103,21 @@ pub(crate) fn is_udp(_: &socket2::Socket) -> bool {
     true
 }
 
+/// Whether other sockets may bind the port of a socket because of SO_REUSEPORT, which [`reuse_port`] sets. `true` if the
+/// system cannot say.
+#[cfg(all(unix, not(any(target_os = "solaris", target_os = "illumos"))))]
+pub(crate) fn may_share_port(socket: &SockRef<'_>) -> bool {
+    socket.reuse_port().unwrap_or(true)
+}
+#[cfg(not(all(unix, not(any(target_os = "solaris", target_os = "illumos")))))]
+pub(crate) fn may_share_port(_: &SockRef<'_>) -> bool {
+    false
+}
+
 /// Whether other sockets may bind the address of a datagram socket, because of SO_REUSEADDR or SO_REUSEPORT. `true` if
 /// the system cannot say.
 pub(crate) fn may_share_address(socket: &SockRef<'_>) -> bool {
-    #[cfg(all(unix, not(any(target_os = "solaris", target_os = "illumos"))))]
-    if socket.reuse_port().unwrap_or(true) {
-        return true;
-    }
-    socket.reuse_address().unwrap_or(true)
+    may_share_port(socket) || socket.reuse_address().unwrap_or(true)
 }
 
 /// Whether a socket is bound to one network device, SO_BINDTODEVICE.

@@ -164,6 +164,7 @@ impl ServerOptions {
     /// `close` may be unable to connect to these listeners:
     /// - a listener in a different network namespace,
     /// - a listener that is bound to a device, or to an address that this machine does not have,
+    /// - a TCP listener with SO_REUSEPORT, because the connection may reach another listener on the port,
     /// - a Unix socket whose file was removed before, or at whose path another socket listens,
     /// - a Unix socket whose file this user may not write to.
     ///
@@ -359,7 +360,9 @@ fn is_link_local(at: &SocketAddr) -> bool {
 /// How often an accepting thread checks whether an adopted listener is closing, if connecting to it does not reach it.
 const LOOK_AROUND: Duration = Duration::from_millis(500);
 
-/// Whether a connect to a listener's address is expected to reach it from here.
+/// Whether a connect to a listener's address is expected to reach it from here. With SO_REUSEPORT it may reach a
+/// different listener. Where accept(2) ignores the receive timeout, it is made all the same, because nothing else may
+/// wake the threads.
 fn is_call_expected(listener: &socket2::Socket, address: &Address) -> bool {
     let inode = sys::inode(listener);
     if let Some(path) = address.path() {
@@ -378,7 +381,10 @@ fn is_call_expected(listener: &socket2::Socket, address: &Address) -> bool {
         UdpSocket::bind(from).and_then(|probe| probe.connect(to)).is_ok()
     };
     let by_ipv4 = at.ip() == Ipv6Addr::UNSPECIFIED;
-    !sys::is_bound_to_device(&SockRef::from(listener))
+    let listener = SockRef::from(listener);
+    let may_reach_another = sys::ACCEPT_TAKES_TIME && sys::may_share_port(&listener);
+    !may_reach_another
+        && !sys::is_bound_to_device(&listener)
         && sys::is_of_this_network(inode, table)
         && (has_way(reachable(at)) || by_ipv4 && has_way((Ipv4Addr::LOCALHOST, at.port()).into()))
 }

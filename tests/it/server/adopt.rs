@@ -304,3 +304,42 @@ fn a_listener_that_no_call_reaches_is_closed() {
     within("serving ends", move || serving.join()).expect("in order");
     within("wait returns", move || server.wait()).expect("in order");
 }
+
+/// Ensures that the close of an adopted listener whose address another listener shares by SO_REUSEPORT returns, that
+/// serving ends, and that no connection of ours comes to the other listener, which gets the clients of loopback.
+#[test]
+#[cfg(unix)]
+fn a_listener_that_shares_its_port_is_closed_without_a_call() {
+    use crate::support::blocked;
+    use std::net::SocketAddr;
+    if differs("nothing but a call wakes its accept") {
+        return;
+    }
+    each_ip(|at| {
+        let shared = |at: SocketAddr| {
+            let listener = socket2::Socket::new(socket2::Domain::for_address(at), socket2::Type::STREAM, None);
+            let listener = listener.expect("one can be had");
+            listener.set_reuse_port(true).expect("it is a new socket");
+            listener.bind(&at.into()).expect("the port is shared");
+            listener.listen(64).expect("it is bound");
+            listener
+        };
+        let loopback: SocketAddr = at.parse().expect("an address");
+        let mut everywhere = loopback;
+        everywhere.set_ip(if at.starts_with('[') { [0; 16].into() } else { [0; 4].into() });
+        let ours = shared(everywhere);
+        let port = ours.local_addr().ok().and_then(|bound| bound.as_socket()).expect("it is bound").port();
+        let other = shared((loopback.ip(), port).into());
+        let server = ServerOptions::new().adopt(TcpListener::from(ours)).expect("it listens");
+        let accepting = blocked({
+            let server = server.clone();
+            move || server.accept().map(|socket| socket.is_some())
+        });
+        within("close returns", move || server.close());
+        let is_client = within("accept returns", move || accepting.join()).expect("it does not panic");
+        assert!(!is_client.expect("closing is no error"), "accept returns `None` once the server is closed");
+        other.set_nonblocking(true).expect("it is a socket");
+        let error = other.accept().expect_err("no connection of ours comes to another program's listener");
+        assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock, "the other listener's queue is empty");
+    });
+}

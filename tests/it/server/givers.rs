@@ -100,6 +100,7 @@ fn kinds() -> Vec<Given> {
         tcp("that is reached", "127.0.0.1:0", true, |_| {}),
         tcp("that does not block", "127.0.0.1:0", true, |socket| socket.set_nonblocking(true).unwrap()),
         freebound,
+        tcp("that shares its port", "127.0.0.1:0", false, |socket| socket.set_reuse_port(true).unwrap()),
         tcp("behind a device", "127.0.0.1:0", false, |socket| socket.bind_device(Some(b"lo")).unwrap()),
         Given { is_foreign: true, ..tcp("of another network", "127.0.0.1:0", false, |_| {}) },
         named("with a name", false),
