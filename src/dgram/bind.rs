@@ -154,7 +154,7 @@ impl SocketOptions {
             // Set explicitly, because the default differs between systems. OpenBSD has only one behaviour and rejects
             // the option.
             match socket.set_only_v6(self.ipv6_only) {
-                Err(error) if self.ipv6_only => return Err(failed(error)),
+                Err(error) if self.ipv6_only && !socket.only_v6().unwrap_or(false) => return Err(failed(error)),
                 _ => {}
             }
         }

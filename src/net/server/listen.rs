@@ -294,8 +294,13 @@ impl ServerOptions {
     fn prepare(&self, at: SocketAddr) -> io::Result<socket2::Socket> {
         let socket = socket2::Socket::new(Domain::for_address(at), Type::STREAM, Some(Protocol::TCP))?;
         if at.is_ipv6() {
-            // Set to yes or no in any case, because the systems' defaults differ.
-            socket.set_only_v6(self.ipv6_only)?;
+            // Set to yes or no in any case, because the systems' defaults differ. OpenBSD has only one behaviour and
+            // rejects the option. The option matters only for a wildcard: no IPv4 client reaches an IPv6 address.
+            let is_as_asked = || self.ipv6_only && socket.only_v6().unwrap_or(false);
+            match socket.set_only_v6(self.ipv6_only) {
+                Err(error) if at.ip().is_unspecified() && !is_as_asked() => return Err(error),
+                _ => {}
+            }
         }
         if self.reuse_address && sys::REUSE_ADDRESS_IS_SAFE {
             socket.set_reuse_address(true)?;

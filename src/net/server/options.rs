@@ -258,7 +258,8 @@ impl ServerOptions {
     }
 
     /// Sets whether a server on an IPv6 address accepts only IPv6 clients: IPV6_V6ONLY. Default: no. So a server on
-    /// `::` also accepts IPv4 clients.
+    /// `::` also accepts IPv4 clients. OpenBSD has no such sockets: a server on a bare port accepts only IPv4 clients
+    /// there, and `::` needs this option.
     pub fn ipv6_only(self, only: bool) -> ServerOptions {
         ServerOptions { ipv6_only: only, ..self }
     }

@@ -228,6 +228,35 @@ fn a_server_without_clients_counts_none() {
     assert_eq!(server.connections(), 0, "a closed server can be asked too");
 }
 
+/// Ensures that a system on which IPV6_V6ONLY cannot be changed, as OpenBSD, has servers on IPv6 addresses, and a server
+/// over IPv4 on a bare port, where an IPv6 socket would not accept IPv4 clients.
+#[test]
+fn a_system_that_refuses_ipv6_only_has_servers() {
+    if std::net::UdpSocket::bind("[::1]:0").is_err() {
+        return println!("skipped: no IPv6");
+    }
+    // The first call of each thread. It is the one with IPV6_V6ONLY.
+    let strace = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=setsockopt"];
+    in_child(this_test!(), &[&strace[..], &["-e", "inject=setsockopt:error=EINVAL:when=1"]].concat(), || {
+        let listen = |at: &'static str, only: bool| {
+            within("listen returns", move || ServerOptions::new().ipv6_only(only).listen(at))
+        };
+        let server = listen("[::1]:0", false).expect("an IPv6 address is listened on");
+        assert_eq!(server.address().family(), Family::Ipv6, "the server is on the IPv6 address");
+        let running = server.spawn(|socket| socket.write_end("hello")).expect("a thread can be started");
+        let client = std::net::TcpStream::connect(server.address().socket_addr().expect("an address"));
+        let text = std::io::read_to_string(client.expect("it listens")).expect("an orderly end");
+        assert_eq!(text, "hello", "clients are served");
+        server.close();
+        within("serve returns", || running.join()).expect("it was closed in order");
+
+        let server = within("listen returns", || Server::listen(0)).expect("a bare port can be listened on");
+        assert_eq!(server.address().family(), Family::Ipv4, "a bare port is served over IPv4");
+        let error = listen("[::]:0", true).expect_err("the socket would accept IPv4 clients");
+        assert_eq!(error.told().code(), "EINVAL", "a server accepts no clients that its options exclude");
+    });
+}
+
 /// Ensures that options which cannot be right are errors that name them, and that no socket has existed then.
 #[test]
 fn a_wrong_option_is_an_error_that_names_it_before_any_socket_exists() {
