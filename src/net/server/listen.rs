@@ -30,7 +30,7 @@ enum Origin {
     Made(Option<SocketFile>),
     /// Made elsewhere, and no other program has it.
     Owned,
-    /// Other programs have it too. `is_called`: whether a connect to its address reaches it.
+    /// Other programs have it too. `is_called`: whether `close` connects to its address.
     Adopted { is_called: bool },
 }
 
@@ -168,10 +168,13 @@ impl ServerOptions {
     /// - a Unix socket whose file was removed before, or at whose path another socket listens,
     /// - a Unix socket whose file this user may not write to.
     ///
-    /// Such a listener gets a receive timeout (SO_RCVTIMEO) of 500 ms, and `close` takes at most 1.5 s. All programs
-    /// that have the listener share that timeout: their accept(2) sometimes fails with `EAGAIN`, even after this
-    /// program was killed. If the listener already has a timeout, that timeout is kept. If it is longer than 1.5 s,
-    /// `close` may return while a thread is still in accept(2).
+    /// On Linux, such a listener gets a receive timeout (SO_RCVTIMEO) of 500 ms, and `close` takes at most 1.5 s. All
+    /// programs that have the listener share that timeout: their accept(2) sometimes fails with `EAGAIN`, even after
+    /// this program was killed. If the listener already has a timeout, that timeout is kept. If it is longer than
+    /// 1.5 s, `close` may return while a thread is still in accept(2).
+    ///
+    /// On other systems accept(2) ignores such a timeout, so none is set, and `close` tries to connect. If that fails,
+    /// `close` takes 5.4 s, and a thread stays in accept(2).
     ///
     /// On Linux, but not with musl, `close` reaches a Unix socket whose file is moved or removed later. Elsewhere, or
     /// without /proc or a free descriptor, it then takes 5.4 s, and a thread stays in accept(2). The same happens if
@@ -191,7 +194,8 @@ impl ServerOptions {
         let (socket, bound) = given(listener.into())?;
         let failed = |error| Error::call("listen", &error);
         sys::close_on_exec(&socket).map_err(failed)?;
-        let is_called = is_call_expected(&socket, &bound);
+        // Where accept(2) ignores the receive timeout, nothing else may wake the threads, so they are called anyway.
+        let is_called = !sys::ACCEPT_TAKES_TIME || is_call_expected(&socket, &bound);
         if !is_called && socket.read_timeout().map_err(failed)?.is_none() {
             socket.set_read_timeout(Some(LOOK_AROUND)).map_err(failed)?;
         }
@@ -366,8 +370,7 @@ fn is_link_local(at: &SocketAddr) -> bool {
 const LOOK_AROUND: Duration = Duration::from_millis(500);
 
 /// Whether a connect to a listener's address is expected to reach it from here. With SO_REUSEPORT it may reach a
-/// different listener. Where accept(2) ignores the receive timeout, it is made all the same, because nothing else may
-/// wake the threads.
+/// different listener.
 fn is_call_expected(listener: &socket2::Socket, address: &Address) -> bool {
     let inode = sys::inode(listener);
     if let Some(path) = address.path() {
@@ -387,8 +390,7 @@ fn is_call_expected(listener: &socket2::Socket, address: &Address) -> bool {
     };
     let by_ipv4 = at.ip() == Ipv6Addr::UNSPECIFIED;
     let listener = SockRef::from(listener);
-    let may_reach_another = sys::ACCEPT_TAKES_TIME && sys::may_share_port(&listener);
-    !may_reach_another
+    !sys::may_share_port(&listener)
         && !sys::is_bound_to_device(&listener)
         && sys::is_of_this_network(inode, table)
         && (has_way(reachable(at)) || by_ipv4 && has_way((Ipv4Addr::LOCALHOST, at.port()).into()))

@@ -44,7 +44,7 @@ pub(crate) struct Listener {
     /// The listener came with SO_LINGER, which connections inherit. With it, closing a connection would block or send
     /// RST.
     pub(crate) gives_linger: bool,
-    /// Whether a connect to the listener's own address reaches it. If not, the listener has a receive timeout.
+    /// Whether `close` may connect to the listener's own address. If not, the listener has a receive timeout.
     pub(crate) is_called: bool,
     /// The local addresses of the connections that `close` makes to wake acceptors.
     pub(crate) wakers: Mutex<Vec<Address>>,

@@ -343,3 +343,28 @@ fn a_listener_that_shares_its_port_is_closed_without_a_call() {
         assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock, "the other listener's queue is empty");
     });
 }
+
+/// Ensures that the close of an adopted Unix listener returns, and that serving ends, if no connection could reach the
+/// listener when it was adopted, but one does now. Where accept(2) knows no timeout, nothing else wakes it.
+#[test]
+#[cfg(unix)]
+fn a_listener_that_is_reached_again_is_closed() {
+    let name = |end: &str| std::env::temp_dir().join(format!("landline-adopt-back-{}.{end}", std::process::id()));
+    let (path, moved) = (name("sock"), name("moved"));
+    let listener = std::os::unix::net::UnixListener::bind(&path).expect("the path is free");
+    let giver = socket2::Socket::from(std::os::fd::OwnedFd::from(listener.try_clone().expect("a descriptor is free")));
+    if differs("the timeout of an hour stands for an accept(2) that knows none") {
+        // Not a bound: what the giver has set.
+        giver.set_read_timeout(Some(HANG * 60)).expect("it is a socket");
+    }
+    std::fs::rename(&path, &moved).expect("it is there");
+    let server = ServerOptions::new().adopt(listener).expect("it listens");
+    std::fs::rename(&moved, &path).expect("it is there");
+    let serving = crate::support::blocked({
+        let server = server.clone();
+        move || server.serve(|_| Ok(()))
+    });
+    within("close returns", move || server.close());
+    within("serving ends", move || serving.join()).expect("it does not panic").expect("in order");
+    std::fs::remove_file(&path).expect("it stays with its owner");
+}
