@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, TcpStream};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use std::{io, mem, process};
+use std::{io, mem, process, thread};
 
 use socket2::SockAddr;
 
@@ -21,7 +21,7 @@ use crate::sync::deadline::Deadline;
 use crate::sync::gate::{Phase, View};
 use crate::sync::poison::{lock, wait};
 use crate::sys;
-use crate::thread::spawn;
+use crate::thread::{Thread, spawn};
 
 /// How many times each acceptor is called, at most. The pauses between two calls grow from 20 to 320 ms. That is 5.4
 /// seconds in all.
@@ -349,9 +349,12 @@ impl Listener {
         while shutdowns.under_way > 0 {
             shutdowns = wait(&self.reported, shutdowns, None);
         }
-        let threads = mem::take(&mut shutdowns.threads);
+        // The caller is one of these threads if this runs in the `Drop` of a thread-local there.
+        let is_own = |thread: &Thread| thread.thread().id() == thread::current().id();
+        let (own, others) = mem::take(&mut shutdowns.threads).into_iter().partition(is_own);
+        shutdowns.threads = own;
         drop(shutdowns);
-        for thread in threads {
+        for thread in others {
             // No code on that thread panics.
             let _ = thread.join();
         }

@@ -47,6 +47,44 @@ fn the_report_of_a_begun_shutdown_is_there_when_serve_returns() {
     });
 }
 
+/// Ensures that `wait` returns on the thread of a begun shutdown, in the `Drop` of a thread-local that a report has left
+/// there.
+#[test]
+fn the_thread_of_a_begun_shutdown_waits_for_no_end_of_its_own() {
+    struct Waits(Server, mpsc::Sender<()>);
+    impl Drop for Waits {
+        fn drop(&mut self) {
+            self.0.wait().expect("it is in no handler");
+            let _ = self.1.send(());
+        }
+    }
+    thread_local!(static LEFT: std::cell::RefCell<Option<Waits>> = const { std::cell::RefCell::new(None) });
+    if cfg!(windows) {
+        return println!("differs by design: a destructor may wait for no thread");
+    }
+    // A panic there would end the process.
+    in_child(this_test!(), &[], || {
+        let (tell, told) = mpsc::channel();
+        let known = Arc::new(OnceLock::<Server>::new());
+        let (of_hook, tell) = (Arc::clone(&known), Mutex::new(Some(tell)));
+        let options = ServerOptions::new().report(move |report| {
+            if let (Report::Closing { .. }, Some(server)) = (report, of_hook.get()) {
+                let tell = tell.lock().expect("no panic").take().expect("a server closes once");
+                LEFT.set(Some(Waits(server.clone(), tell)));
+            }
+        });
+        let server = options.listen("127.0.0.1:0").expect("port 0 can be listened on");
+        known.set(server.clone()).expect("it is set once");
+        let client = Socket::connect(server.address()).expect("it listens");
+        // The shutdown ends after this socket, so `begin_shutdown` has returned by then.
+        let socket = accept(&server);
+        server.begin_shutdown(HANG).expect("a thread can be started");
+        drop((socket, client));
+        told.recv_timeout(HANG).expect("`wait` returns on the thread of the shutdown");
+        within("wait returns", move || server.wait()).expect("in order");
+    });
+}
+
 /// Ensures that a shutdown over 200 clients of every kind returns in its time, and that its report is what happened: who
 /// waits for its peer ends at once, who writes to a slow one ends when that has read it all, who writes to one that does not
 /// read is cut off, and who computes is told of as still running.
