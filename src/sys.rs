@@ -103,8 +103,8 @@ pub(crate) fn is_udp(_: &socket2::Socket) -> bool {
     true
 }
 
-/// Whether other sockets may bind the port of a socket because of SO_REUSEPORT, which [`reuse_port`] sets. `true` if the
-/// system cannot say.
+/// Whether other sockets may bind the port of a socket because of SO_REUSEPORT, which [`reuse_port`] sets. `true` if
+/// the system cannot say.
 #[cfg(all(unix, not(any(target_os = "solaris", target_os = "illumos"))))]
 pub(crate) fn may_share_port(socket: &SockRef<'_>) -> bool {
     socket.reuse_port().unwrap_or(true)
@@ -890,7 +890,8 @@ pub(crate) fn code(error: &io::Error) -> Cow<'static, str> {
     let Some(number) = error.raw_os_error() else {
         return code_of_kind(error.kind()).into();
     };
-    match CODES.iter().find(|(known, _)| *known == number) {
+    let of_unix = if cfg!(windows) { &[] } else { OF_UNIX };
+    match OF_SYSTEM.iter().chain(of_unix).find(|(known, _)| *known == number) {
         Some((_, name)) => (*name).into(),
         None => match code_of_kind(error.kind()) {
             "UNKNOWN" => format!("UNKNOWN ({number})").into(),
@@ -995,22 +996,40 @@ fn code_of_kind(kind: io::ErrorKind) -> &'static str {
     }
 }
 
-#[cfg(any(target_os = "linux", target_os = "android"))]
+/// The numbers of every Unix. Those of Haiku are negative.
 #[rustfmt::skip]
-const CODES: &[(i32, &str)] = &[
-    (1, "EPERM"), (2, "ENOENT"), (4, "EINTR"), (5, "EIO"), (9, "EBADF"), (11, "EAGAIN"), (12, "ENOMEM"),
-    (13, "EACCES"), (14, "EFAULT"), (17, "EEXIST"), (19, "ENODEV"), (20, "ENOTDIR"), (21, "EISDIR"), (22, "EINVAL"),
-    (23, "ENFILE"), (24, "EMFILE"), (28, "ENOSPC"), (30, "EROFS"), (32, "EPIPE"), (36, "ENAMETOOLONG"),
-    (40, "ELOOP"), (71, "EPROTO"), (88, "ENOTSOCK"), (89, "EDESTADDRREQ"), (90, "EMSGSIZE"), (91, "EPROTOTYPE"),
-    (92, "ENOPROTOOPT"), (93, "EPROTONOSUPPORT"), (95, "EOPNOTSUPP"), (97, "EAFNOSUPPORT"), (98, "EADDRINUSE"),
-    (99, "EADDRNOTAVAIL"), (100, "ENETDOWN"), (101, "ENETUNREACH"), (102, "ENETRESET"), (103, "ECONNABORTED"),
-    (104, "ECONNRESET"), (105, "ENOBUFS"), (106, "EISCONN"), (107, "ENOTCONN"), (110, "ETIMEDOUT"),
-    (111, "ECONNREFUSED"), (112, "EHOSTDOWN"), (113, "EHOSTUNREACH"), (114, "EALREADY"), (115, "EINPROGRESS"),
+const OF_UNIX: &[(i32, &str)] = &[
+    (1, "EPERM"), (2, "ENOENT"), (4, "EINTR"), (5, "EIO"), (9, "EBADF"), (12, "ENOMEM"), (13, "EACCES"),
+    (14, "EFAULT"), (17, "EEXIST"), (19, "ENODEV"), (20, "ENOTDIR"), (21, "EISDIR"), (22, "EINVAL"), (23, "ENFILE"),
+    (24, "EMFILE"), (28, "ENOSPC"), (30, "EROFS"), (32, "EPIPE"),
 ];
 
-#[cfg(windows)]
+/// The numbers of this system alone.
+const OF_SYSTEM: &[(i32, &str)] = match () {
+    () if cfg!(windows) => OF_WINDOWS,
+    () if cfg!(any(target_vendor = "apple", target_os = "freebsd", target_os = "dragonfly")) => OF_BSD,
+    () if cfg!(any(target_os = "netbsd", target_os = "openbsd")) => OF_BSD,
+    // Linux has other numbers there.
+    () if cfg!(any(target_arch = "mips", target_arch = "mips64", target_arch = "sparc", target_arch = "sparc64")) => {
+        &[]
+    }
+    () if cfg!(any(target_arch = "mips32r6", target_arch = "mips64r6")) => &[],
+    () if cfg!(any(target_os = "linux", target_os = "android")) => OF_LINUX,
+    () => &[],
+};
+
 #[rustfmt::skip]
-const CODES: &[(i32, &str)] = &[
+const OF_LINUX: &[(i32, &str)] = &[
+    (11, "EAGAIN"), (36, "ENAMETOOLONG"), (40, "ELOOP"), (71, "EPROTO"), (88, "ENOTSOCK"), (89, "EDESTADDRREQ"),
+    (90, "EMSGSIZE"), (91, "EPROTOTYPE"), (92, "ENOPROTOOPT"), (93, "EPROTONOSUPPORT"), (95, "EOPNOTSUPP"),
+    (97, "EAFNOSUPPORT"), (98, "EADDRINUSE"), (99, "EADDRNOTAVAIL"), (100, "ENETDOWN"), (101, "ENETUNREACH"),
+    (102, "ENETRESET"), (103, "ECONNABORTED"), (104, "ECONNRESET"), (105, "ENOBUFS"), (106, "EISCONN"),
+    (107, "ENOTCONN"), (110, "ETIMEDOUT"), (111, "ECONNREFUSED"), (112, "EHOSTDOWN"), (113, "EHOSTUNREACH"),
+    (114, "EALREADY"), (115, "EINPROGRESS"),
+];
+
+#[rustfmt::skip]
+const OF_WINDOWS: &[(i32, &str)] = &[
     (10004, "EINTR"), (10009, "EBADF"), (10013, "EACCES"), (10014, "EFAULT"), (10022, "EINVAL"), (10024, "EMFILE"),
     (10035, "EAGAIN"), (10036, "EINPROGRESS"), (10037, "EALREADY"), (10038, "ENOTSOCK"), (10039, "EDESTADDRREQ"),
     (10040, "EMSGSIZE"), (10041, "EPROTOTYPE"), (10042, "ENOPROTOOPT"), (10043, "EPROTONOSUPPORT"),
@@ -1020,18 +1039,16 @@ const CODES: &[(i32, &str)] = &[
     (10060, "ETIMEDOUT"), (10061, "ECONNREFUSED"), (10064, "EHOSTDOWN"), (10065, "EHOSTUNREACH"),
 ];
 
-/// macOS and the BSDs agree on these.
-#[cfg(not(any(target_os = "linux", target_os = "android", windows)))]
+/// macOS and the BSDs agree on these, except for 45. Only macOS has 102.
 #[rustfmt::skip]
-const CODES: &[(i32, &str)] = &[
-    (1, "EPERM"), (2, "ENOENT"), (4, "EINTR"), (5, "EIO"), (9, "EBADF"), (12, "ENOMEM"), (13, "EACCES"),
-    (14, "EFAULT"), (17, "EEXIST"), (19, "ENODEV"), (20, "ENOTDIR"), (21, "EISDIR"), (22, "EINVAL"), (23, "ENFILE"),
-    (24, "EMFILE"), (28, "ENOSPC"), (30, "EROFS"), (32, "EPIPE"), (35, "EAGAIN"), (36, "EINPROGRESS"),
-    (37, "EALREADY"), (38, "ENOTSOCK"), (39, "EDESTADDRREQ"), (40, "EMSGSIZE"), (41, "EPROTOTYPE"),
-    (42, "ENOPROTOOPT"), (43, "EPROTONOSUPPORT"), (45, "EOPNOTSUPP"), (47, "EAFNOSUPPORT"), (48, "EADDRINUSE"),
-    (49, "EADDRNOTAVAIL"), (50, "ENETDOWN"), (51, "ENETUNREACH"), (52, "ENETRESET"), (53, "ECONNABORTED"),
-    (54, "ECONNRESET"), (55, "ENOBUFS"), (56, "EISCONN"), (57, "ENOTCONN"), (60, "ETIMEDOUT"),
+const OF_BSD: &[(i32, &str)] = &[
+    (35, "EAGAIN"), (36, "EINPROGRESS"), (37, "EALREADY"), (38, "ENOTSOCK"), (39, "EDESTADDRREQ"), (40, "EMSGSIZE"),
+    (41, "EPROTOTYPE"), (42, "ENOPROTOOPT"), (43, "EPROTONOSUPPORT"),
+    (45, if cfg!(target_vendor = "apple") { "ENOTSUP" } else { "EOPNOTSUPP" }), (47, "EAFNOSUPPORT"),
+    (48, "EADDRINUSE"), (49, "EADDRNOTAVAIL"), (50, "ENETDOWN"), (51, "ENETUNREACH"), (52, "ENETRESET"),
+    (53, "ECONNABORTED"), (54, "ECONNRESET"), (55, "ENOBUFS"), (56, "EISCONN"), (57, "ENOTCONN"), (60, "ETIMEDOUT"),
     (61, "ECONNREFUSED"), (62, "ELOOP"), (63, "ENAMETOOLONG"), (64, "EHOSTDOWN"), (65, "EHOSTUNREACH"),
+    (102, "EOPNOTSUPP"),
 ];
 
 #[cfg(test)]
