@@ -308,8 +308,9 @@ impl Server {
     }
 
     /// Sets how many connections may be open at once, from the next client on. Lowering the limit closes no connection.
-    /// With 0, every client is refused. `None` allows as many connections as the system has threads for. A number
-    /// larger than that has the same effect. Default: 10,000, or what
+    /// With 0, every client is refused. With [`WhenFull::Wait`](crate::net::WhenFull::Wait), clients wait until the
+    /// limit is raised or the server is closed. `None` allows as many connections as the system has threads for. A
+    /// number larger than that has the same effect. Default: 10,000, or what
     /// [`max_connections`](super::ServerOptions::max_connections) says.
     ///
     /// If the limit is [shared](ServerOptions::shared_limit), it changes for all its users, as with

@@ -102,8 +102,8 @@ impl ServerOptions {
     }
 
     /// Sets how many connections may be open at once. Each open connection takes up one place, called its slot. With 0,
-    /// every client is refused. `None` allows as many as the system has threads for. Default: 10,000, or a lower number
-    /// if the limit of descriptors is too low for that.
+    /// every client is refused, or waits if [`WhenFull::Wait`] is set. `None` allows as many as the system has threads
+    /// for. Default: 10,000, or a lower number if the limit of descriptors is too low for that.
     ///
     /// The lower number is seven eighths of the limit of descriptors, less 64. The other eighth is for connections that
     /// [linger](ServerOptions::lingering_close). The limit of descriptors is `ulimit -n`, or 1,024 on Linux without
