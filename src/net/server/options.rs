@@ -272,8 +272,9 @@ impl ServerOptions {
     }
 
     /// Sets whether several servers may listen on the same port, if all of them set this option: SO_REUSEPORT. The
-    /// servers may be in different processes. The kernel distributes the clients among them. When one server closes,
-    /// the clients in its backlog are reset. Not supported on Windows. Default: no.
+    /// servers may be in different processes. Linux distributes the clients among them. macOS and FreeBSD do not. When
+    /// one server closes, the clients in its backlog are reset. On systems other than Linux, a thread of that server
+    /// may then stay in accept(2), see [`close`](crate::net::Server::close). Not supported on Windows. Default: no.
     pub fn reuse_port(self, reuse: bool) -> ServerOptions {
         ServerOptions { reuse_port: reuse, ..self }
     }
@@ -292,8 +293,9 @@ impl ServerOptions {
     /// Sets whether [`listen`](Self::listen) removes the file of a Unix socket that a crashed program has left at the
     /// path. The file is removed only if it is a socket (not a link to one) and refuses two connects, 20 ms apart. Any
     /// other file stays, and `listen` fails with `listen EADDRINUSE`, as without this option. If a server is listening
-    /// on the socket, that server gets one client that disconnects at once. If several programs listen with this option
-    /// at the same time, one of them succeeds. Default: no.
+    /// on the socket, that server gets one client that disconnects at once. On macOS and the BSDs, a server refuses
+    /// connects while its backlog is full, so its file may be removed. If several programs listen with this option at
+    /// the same time, one of them succeeds. Default: no.
     ///
     /// ```
     /// # #[cfg(unix)] {

@@ -55,6 +55,15 @@ impl Server {
     /// To wake the accepting threads, `close` shuts the listener down with shutdown(2). Where that fails or does not
     /// wake them, and for an adopted listener, `close` connects to the server's own address.
     ///
+    /// On systems other than Linux, that connection may reach a socket of another program, or fail:
+    /// - The other program listens on the same port at a more specific address, such as 127.0.0.1 if the server is on
+    ///   0.0.0.0. On Windows this is possible for every server, and on other systems with `SO_REUSEADDR`, which
+    ///   [`reuse_address`](crate::net::ServerOptions::reuse_address) sets by default.
+    /// - The other program shares the port by [`reuse_port`](crate::net::ServerOptions::reuse_port).
+    /// - The file of a Unix socket was removed or replaced.
+    ///
+    /// `close` then takes 5.4 s, and a thread stays in accept(2) until the next client connects.
+    ///
     /// After fork(2), `close` in the process that listened ends the listener for its children too. In a child, `close`
     /// closes only the child's descriptor, as for an adopted listener. In every process, dropping the last handle only
     /// closes the descriptor, and refuses no client in the backlog.
