@@ -1009,14 +1009,25 @@ const OF_SYSTEM: &[(i32, &str)] = match () {
     () if cfg!(windows) => OF_WINDOWS,
     () if cfg!(any(target_vendor = "apple", target_os = "freebsd", target_os = "dragonfly")) => OF_BSD,
     () if cfg!(any(target_os = "netbsd", target_os = "openbsd")) => OF_BSD,
+    () if cfg!(any(target_os = "solaris", target_os = "illumos")) => OF_SVR4,
     // Linux has other numbers there.
-    () if cfg!(any(target_arch = "mips", target_arch = "mips64", target_arch = "sparc", target_arch = "sparc64")) => {
-        &[]
-    }
-    () if cfg!(any(target_arch = "mips32r6", target_arch = "mips64r6")) => &[],
+    () if cfg!(any(target_arch = "mips", target_arch = "mips64")) => OF_SVR4,
+    () if cfg!(any(target_arch = "mips32r6", target_arch = "mips64r6")) => OF_SVR4,
+    () if cfg!(any(target_arch = "sparc", target_arch = "sparc64")) => &[],
     () if cfg!(any(target_os = "linux", target_os = "android")) => OF_LINUX,
     () => &[],
 };
+
+/// Solaris, illumos, and Linux on MIPS agree on these.
+#[rustfmt::skip]
+const OF_SVR4: &[(i32, &str)] = &[
+    (11, "EAGAIN"), (71, "EPROTO"), (78, "ENAMETOOLONG"), (90, "ELOOP"), (95, "ENOTSOCK"), (96, "EDESTADDRREQ"),
+    (97, "EMSGSIZE"), (98, "EPROTOTYPE"), (99, "ENOPROTOOPT"), (120, "EPROTONOSUPPORT"), (122, "EOPNOTSUPP"),
+    (124, "EAFNOSUPPORT"), (125, "EADDRINUSE"), (126, "EADDRNOTAVAIL"), (127, "ENETDOWN"), (128, "ENETUNREACH"),
+    (129, "ENETRESET"), (130, "ECONNABORTED"), (131, "ECONNRESET"), (132, "ENOBUFS"), (133, "EISCONN"),
+    (134, "ENOTCONN"), (145, "ETIMEDOUT"), (146, "ECONNREFUSED"), (147, "EHOSTDOWN"), (148, "EHOSTUNREACH"),
+    (149, "EALREADY"), (150, "EINPROGRESS"),
+];
 
 #[rustfmt::skip]
 const OF_LINUX: &[(i32, &str)] = &[

@@ -170,8 +170,9 @@ impl ServerOptions {
     ///
     /// On Linux, such a listener gets a receive timeout (SO_RCVTIMEO) of 500 ms, and `close` takes at most 1.5 s. All
     /// programs that have the listener share that timeout: their accept(2) sometimes fails with `EAGAIN`, even after
-    /// this program was killed. If the listener already has a timeout, that timeout is kept. If it is longer than
-    /// 1.5 s, `close` may return while a thread is still in accept(2).
+    /// this program was killed. The TCP connections that they accept inherit the timeout, so they must remove it from
+    /// those. If the listener already has a timeout, that timeout is kept. If it is longer than 1.5 s, `close` may
+    /// return while a thread is still in accept(2).
     ///
     /// On other systems accept(2) ignores such a timeout, so none is set, and `close` tries to connect. If that fails,
     /// `close` takes 5.4 s, and a thread stays in accept(2).

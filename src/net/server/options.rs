@@ -460,9 +460,8 @@ impl ServerOptions {
     /// all of them. At most 1 MiB is discarded for each connection. `None` or zero closes at once. Default: 1 s. Once
     /// the server is closed, the time is 100 ms if the peer has sent nothing since our direction ended.
     ///
-    /// If another thread is in a read of the connection when the handler returns, the read ends when the peer sends
-    /// something, or when the connection no longer lingers. [`destroy`](crate::net::Socket::destroy) ends the read at
-    /// once.
+    /// If another thread is in a read of the connection when the handler returns, the read ends with the lingering at
+    /// the latest. [`destroy`](crate::net::Socket::destroy) ends it at once.
     ///
     /// At most as many connections linger as [may be open](ServerOptions::max_connections), and at most 1,024. In the
     /// whole process, lingering connections use at most an eighth of the limit of descriptors. Above these bounds, one

@@ -21,7 +21,7 @@ use crate::sync::deadline::Deadline;
 use crate::sync::gate::{Phase, View};
 use crate::sync::poison::{lock, wait};
 use crate::sys;
-use crate::thread::{Thread, spawn};
+use crate::thread::spawn;
 
 /// How many times each acceptor is called, at most. The pauses between two calls grow from 20 to 320 ms. That is 5.4
 /// seconds in all.
@@ -55,7 +55,8 @@ impl Server {
     /// To wake the accepting threads, `close` shuts the listener down with shutdown(2). Where that fails or does not
     /// wake them, and for an adopted listener, `close` connects to the server's own address.
     ///
-    /// On systems other than Linux, that connection may reach a socket of another program, or fail:
+    /// On systems other than Linux, and in a child after fork(2), that connection may reach a socket of another program,
+    /// or fail:
     /// - The other program listens on the same port at a more specific address, such as 127.0.0.1 if the server is on
     ///   0.0.0.0. On Windows this is possible for every server, and on other systems with `SO_REUSEADDR`, which
     ///   [`reuse_address`](crate::net::ServerOptions::reuse_address) sets by default.
@@ -358,12 +359,14 @@ impl Listener {
         while shutdowns.under_way > 0 {
             shutdowns = wait(&self.reported, shutdowns, None);
         }
-        // The caller is one of these threads if this runs in the `Drop` of a thread-local there.
-        let is_own = |thread: &Thread| thread.thread().id() == thread::current().id();
-        let (own, others) = mem::take(&mut shutdowns.threads).into_iter().partition(is_own);
-        shutdowns.threads = own;
+        // The caller is one of these threads if this runs in the `Drop` of a thread-local there. It waits for no other,
+        // because the other may wait for it.
+        if shutdowns.threads.iter().any(|thread| thread.thread().id() == thread::current().id()) {
+            return;
+        }
+        let threads = mem::take(&mut shutdowns.threads);
         drop(shutdowns);
-        for thread in others {
+        for thread in threads {
             // No code on that thread panics.
             let _ = thread.join();
         }

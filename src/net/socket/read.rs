@@ -112,6 +112,10 @@ impl Connection {
         let Some(turn) = self.reading.try_take() else {
             return self.look_in_time(stream, told, call);
         };
+        // Either this finds `CLOSED`, or a `destroy` after the close finds the turn taken, and ends the call.
+        if self.is_closed() {
+            return Err(self.gone("read").into());
+        }
         match call(stream) {
             Ok(n) if n > 0 && !self.has(CLOSED | READ_ENDED) => Ok(n),
             Err(error) if sys::is_passing(&error) && !self.is_closed() => {
