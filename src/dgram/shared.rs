@@ -131,7 +131,10 @@ impl Shared {
             }
         }
         let begun = Instant::now();
-        let gone = draining.iter().filter(|draining| !draining.wait(begun)).count() == 0;
+        let mut gone = true;
+        for draining in draining {
+            gone &= draining.wait(begun);
+        }
         if first {
             self.carried_over.clear();
             self.reporter.tell(|| match gone {

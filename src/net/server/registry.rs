@@ -297,8 +297,10 @@ impl Registry {
     fn cut_awaiting_header(&self) {
         // The lock is held while this thread has a stream. `Registered` takes it too, so after that its owner is alone.
         let mut state = lock(&self.state);
-        for stream in state.awaiting_header.drain(..).filter_map(|stream| stream.upgrade()) {
-            let _ = stream.shutdown(Shutdown::Both);
+        for stream in std::mem::take(&mut state.awaiting_header) {
+            if let Some(stream) = stream.upgrade() {
+                let _ = stream.shutdown(Shutdown::Both);
+            }
         }
     }
 

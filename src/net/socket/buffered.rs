@@ -295,17 +295,22 @@ impl Buffered {
 
     /// Writes the kept data and `more` with one call. Returns how many bytes of `more` were written.
     fn write_out_with(&mut self, more: &[IoSlice<'_>]) -> io::Result<usize> {
-        let kept = [IoSlice::new(&self.output)];
-        let buffers = kept.iter().chain(more).filter(|buffer| !buffer.is_empty()).copied();
         let (mut few, mut many) = ([IoSlice::new(&[]); 64], Vec::new());
-        let all = if buffers.clone().count() > few.len() {
-            many.extend(buffers);
-            &many[..]
+        let buffers = if more.len() < few.len() {
+            &mut few[..]
         } else {
-            let count = few.iter_mut().zip(buffers).map(|(place, buffer)| *place = buffer).count();
-            &few[..count]
+            many.resize(more.len() + 1, IoSlice::new(&[]));
+            &mut many[..]
         };
-        let (n, result) = self.socket.connection.turn().write(Data::Many(all, 0));
+        buffers[0] = IoSlice::new(&self.output);
+        let mut count = 1;
+        for buffer in more {
+            if !buffer.is_empty() {
+                buffers[count] = *buffer;
+                count += 1;
+            }
+        }
+        let (n, result) = self.socket.connection.turn().write(Data::Many(&buffers[..count], 0));
         self.written(n, result)
     }
 

@@ -49,10 +49,13 @@ impl Connection {
         let stream = self.stream("read")?;
         // The system takes only so many buffers in one call. If all of these are empty, it returns 0, which would look
         // like the end of the stream.
-        let empty = bufs.iter().take_while(|buf| buf.is_empty()).count();
-        let bufs = &mut bufs[empty..];
+        let mut first = 0;
+        while bufs[first].is_empty() {
+            first += 1;
+        }
+        let bufs = &mut bufs[first..];
         self.receive(&stream, &mut None, &mut |mut stream| {
-            let unread = bufs.first_mut().map_or(0, |buf| self.give_unread(buf, true));
+            let unread = self.give_unread(&mut bufs[0], true);
             if unread > 0 { Ok(unread) } else { io::Read::read_vectored(&mut stream, bufs) }
         })
     }
