@@ -398,10 +398,11 @@ fn relayed(
     let proxy = Server::listen(at).expect("port 0 can be listened on");
     let serving = proxy.spawn(move |client| relay(client, &Socket::connect(&to)?)).expect("a thread");
     let client = Socket::connect(proxy.address()).expect("it listens");
+    // From here on, since the answer may be late before the shutdown begins.
+    let (mut last, mut longest) = (Instant::now(), Duration::ZERO);
     client.write_all("?").expect("it is connected");
     let mut read = vec![0; 1];
     client.read_exact(&mut read).expect("the answer begins");
-    let (mut last, mut longest) = (Instant::now(), Duration::ZERO);
     let reading = thread::spawn(move || {
         let mut buffer = vec![0; 1 << 16];
         loop {
