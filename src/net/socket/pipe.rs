@@ -88,6 +88,10 @@ impl Socket {
 ///   continued after a timeout, so first remove any read timeout, such as one that was set to read a header.
 /// - The system's error if the thread cannot be started. In that case nothing was changed.
 pub fn relay(a: &Socket, b: &Socket) -> io::Result<()> {
+    // Both directions count from here on. One may pass bytes before the other has begun. A shutdown in between would
+    // take the reads of the other for those of a handler, and end them.
+    let _there = Carrying::begin(&a.connection, &b.connection);
+    let _back = Carrying::begin(&b.connection, &a.connection);
     both_ways(b, || carry(a, b), || carry(b, a))
 }
 
@@ -145,6 +149,8 @@ impl Socket {
     #[doc(alias = "copy_bidirectional")]
     pub fn relay(&self, reader: impl Read + Send, writer: impl Write) -> io::Result<()> {
         let is_written = AtomicBool::new(false);
+        // As in the function `relay`.
+        let _there = Carrying::begin(&self.connection, &self.connection);
         let there = || {
             let result = or_reset(&[self], || self.pipe_into(writer));
             is_written.store(true, SeqCst);

@@ -464,6 +464,41 @@ fn a_shutdown_lets_a_download_by_relay_run_to_its_end() {
     });
 }
 
+/// Ensures that a shutdown lets a relay run of which one direction passes bytes and the other has yet to begin.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_shutdown_lets_a_relay_run_that_has_just_begun() {
+    // Each start of a thread returns late, so the thread's direction passes bytes before the other has begun.
+    let slow = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=clone,clone3"];
+    let slow = [&slow[..], &["-e", "inject=clone,clone3:delay_exit=300000"]].concat();
+    in_child(this_test!(), &slow, || {
+        let round = |_| {
+            let backend = TcpListener::bind("127.0.0.1:0").expect("port 0 is free");
+            let to = backend.local_addr().expect("it is bound");
+            // It answers without starting a thread first.
+            let answering = thread::spawn(move || paced(Duration::from_millis(5), 200, &backend.accept()?.0.into()));
+            let proxy = Server::listen("127.0.0.1:0").expect("port 0 can be listened on");
+            let serving = proxy.spawn(move |client| relay(client, &Socket::connect(to)?)).expect("a thread");
+            let (tell, told) = mpsc::channel();
+            let at = proxy.address().clone();
+            let reading = thread::spawn(move || {
+                let client = Socket::connect(at)?;
+                client.read_exact(&mut [0])?;
+                tell.send(()).expect("the test waits");
+                client.read_all()
+            });
+            told.recv_timeout(HANG).expect("the answer begins");
+            let report = proxy.shutdown(HANG);
+            let read = within("the client comes to an end", move || reading.join()).expect("no panic");
+            within("serving ends", move || serving.join()).expect("in order");
+            let _ = within("the backend ends", move || answering.join());
+            read.is_ok_and(|read| read.len() == 199_999) && report.forced == 0
+        };
+        // A round counts unless the machine pauses so long that the relay is idle.
+        assert!((0..10).any(round), "a relay that passes bytes is left to its end");
+    });
+}
+
 /// Ensures that a relay that a shutdown cuts, in the middle or for want of bytes, ends by a reset: half is no whole.
 #[test]
 fn a_relay_that_a_shutdown_cuts_ends_by_a_reset() {
