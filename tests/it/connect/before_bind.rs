@@ -12,7 +12,7 @@ use landline::{Cancel, Error};
 use socket2::SockRef;
 
 use crate::support::fixtures::{accept, kernel};
-use crate::support::{HANG, Told, descriptors, each_ip, in_child};
+use crate::support::{Folder, HANG, Told, descriptors, each_ip, in_child};
 
 /// A hook that counts its calls, and sees that the socket is new: neither bound nor connected.
 fn counting(calls: &Arc<AtomicUsize>) -> impl Fn(BorrowedFd<'_>) -> io::Result<()> + Send + Sync + 'static {
@@ -153,7 +153,8 @@ fn buffers_are_as_large_as_asked_for() {
 /// Ensures that the hook runs on Unix sockets too, of both sides.
 #[test]
 fn the_hook_runs_on_unix_sockets() {
-    let path = std::env::temp_dir().join(format!("landline-hook-{}.sock", std::process::id()));
+    let folder = Folder::new();
+    let path = folder.file("socket");
     let calls = Arc::new(AtomicUsize::new(0));
     let server = ServerOptions::new().before_bind(counting(&calls)).listen(path.as_path()).expect("the path is free");
     let client = SocketOptions::new().before_bind(counting(&calls)).connect(path.as_path()).expect("it listens");

@@ -335,13 +335,13 @@ mod networks {
                 run("ip link set lo up");
                 std::fs::write(FIRST_FREE, "0").unwrap();
                 // Any user may run a copy in the folder of temporary files.
-                let copy = std::env::temp_dir().join(format!("landline-rights-{}", std::process::id()));
+                let folder = crate::support::Folder::new();
+                let copy = folder.file("copy");
                 std::fs::copy(crate::support::this_program(), &copy).unwrap();
                 let mut command = Command::new(&copy);
                 command.args([this_test!(), "--exact", "--nocapture", "--test-threads=1"]).uid(65_534);
                 command.env("LANDLINE_TEST_ANOTHER", "1").stdin(Stdio::piped()).stdout(Stdio::piped());
                 let Ok(mut child) = command.spawn() else {
-                    std::fs::remove_file(copy).unwrap();
                     return println!("skipped: no program can be started as another user here");
                 };
                 let mut lines = std::io::BufRead::lines(std::io::BufReader::new(child.stdout.take().unwrap()));
@@ -350,7 +350,6 @@ mod networks {
                 drop(child.stdin.take());
                 let rest: Vec<_> = lines.map_while(Result::ok).collect();
                 let ended = child.wait().unwrap();
-                std::fs::remove_file(copy).unwrap();
                 assert!(bound.is_some() && ended.success(), "without the right to the port: {rest:?}");
                 return;
             }

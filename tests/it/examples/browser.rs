@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use landline::Encoding;
 
-use crate::support::{HANG, eventually};
+use crate::support::{Folder, HANG, eventually};
 
 /// A browser with one page. It ends with its handle.
 pub(crate) struct Browser {
@@ -21,24 +21,23 @@ pub(crate) struct Browser {
     last: u32,
     /// What names the page in messages; empty before there is one.
     session: String,
-    folder: PathBuf,
+    folder: Folder,
 }
 
 impl Browser {
     /// Starts it and opens the page.
     #[track_caller]
     pub(crate) fn open(chromium: PathBuf, url: &str) -> Browser {
-        let folder = std::env::temp_dir().join(format!("landline-browser-{}", std::process::id()));
-        fs::create_dir_all(&folder).expect("a folder for temporary files can be written");
+        let folder = Folder::new();
         // It reads messages from descriptor 3 and writes them to 4. Its own sandbox needs rights that containers lack.
         let mut child = Command::new("sh")
             .args(["-c", "exec \"$0\" \"$@\" 3<&0 4>&1 >/dev/null 2>&1"])
             .arg(chromium)
             .args(["--headless", "--remote-debugging-pipe", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"])
             .args(["--disable-breakpad", "--no-first-run", "--hide-scrollbars", "--window-size=940,720"])
-            .arg(format!("--user-data-dir={}", folder.display()))
-            .env("HOME", &folder)
-            .env("TMPDIR", &folder)
+            .arg(format!("--user-data-dir={}", folder.path().display()))
+            .env("HOME", folder.path())
+            .env("TMPDIR", folder.path())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -105,7 +104,7 @@ impl Drop for Browser {
         let _ = self.child.wait();
         // A process that is just ending may still write a file.
         let end = Instant::now() + HANG;
-        while self.folder.exists() && fs::remove_dir_all(&self.folder).is_err() && Instant::now() < end {
+        while self.folder.path().exists() && fs::remove_dir_all(self.folder.path()).is_err() && Instant::now() < end {
             // Not a bound: a pause between two looks.
             thread::park_timeout(Duration::from_millis(1));
         }

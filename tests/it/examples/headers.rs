@@ -279,7 +279,7 @@ fn play_alone(name: &str, tools: &[&str]) {
             return;
         };
         let terminals = ports.put_into(terminals);
-        let played = Play::new(name, &terminals, &ports.numbers()).run();
+        let played = Play::new(&terminals, &ports.numbers()).run();
         played.unwrap_or_else(|error| panic!("the header of {name} is played: {error}"));
     });
 }

@@ -7,7 +7,7 @@ use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::os::unix::fs::symlink;
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::OnceLock;
 use std::thread;
@@ -15,9 +15,9 @@ use std::time::{Duration, Instant};
 
 use crate::headers::{Step, is_same, nested_target};
 use crate::processes::are_at_rest;
-use crate::support::HANG;
 use crate::support::pages::root;
 use crate::support::process::example;
+use crate::support::{Folder, HANG};
 
 /// A header that is being played.
 pub(crate) struct Play<'a> {
@@ -41,7 +41,7 @@ struct Terminal<'a> {
 }
 
 impl<'a> Play<'a> {
-    pub(crate) fn new(name: &str, terminals: &'a [Vec<Step>], ports: &'a [u16]) -> Play<'a> {
+    pub(crate) fn new(terminals: &'a [Vec<Step>], ports: &'a [u16]) -> Play<'a> {
         let open = |steps: &'a Vec<Step>| Terminal {
             steps,
             skips: false,
@@ -51,7 +51,7 @@ impl<'a> Play<'a> {
             partial: Vec::new(),
         };
         let terminals = terminals.iter().map(open).collect();
-        Play { terminals, chosen: BTreeMap::new(), ports, folder: Folder::new(name) }
+        Play { terminals, chosen: BTreeMap::new(), ports, folder: checkout() }
     }
 
     pub(crate) fn run(mut self) -> Result<(), String> {
@@ -115,7 +115,7 @@ impl<'a> Play<'a> {
                 if terminal.program.as_mut().is_some_and(|program| !program.is_over()) {
                     continue;
                 }
-                terminal.program = Some(Shell::start(command, &self.folder.0));
+                terminal.program = Some(Shell::start(command, self.folder.path()));
                 terminal.steps = &terminal.steps[1..];
                 return Ok(true);
             }
@@ -176,26 +176,16 @@ impl Terminal<'_> {
     }
 }
 
-/// Where the commands of a header run, and may leave files: not in the checkout, which may be read-only.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Folder {
-        let path = std::env::temp_dir().join(format!("landline-{name}-{}", std::process::id()));
-        // What the headers name of a checkout.
-        let built = example("echo").with_file_name("");
-        let made = fs::create_dir_all(path.join("target/release"))
-            .and_then(|()| symlink(built, path.join("target/release/examples")))
-            .and_then(|()| symlink(root().join("examples"), path.join("examples")));
-        made.expect("a folder for temporary files can be written");
-        Folder(path)
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
+/// Where the commands of a header run, and may leave files: not in the checkout, which may be read-only. It has what the
+/// headers name of a checkout.
+fn checkout() -> Folder {
+    let folder = Folder::new();
+    let built = example("echo").with_file_name("");
+    let made = fs::create_dir_all(folder.file("target/release"))
+        .and_then(|()| symlink(built, folder.file("target/release/examples")))
+        .and_then(|()| symlink(root().join("examples"), folder.file("examples")));
+    made.expect("a temporary folder can be written");
+    folder
 }
 
 /// A command under way, the leader of a process group, as in a terminal; the group is ended with it.

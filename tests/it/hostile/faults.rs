@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::panic::resume_unwind;
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, mpsc};
@@ -17,7 +17,7 @@ use landline::{RefusedBy, Report};
 use crate::support::clients::{ask, at, client, echo, is_turned_away, leave, stop};
 use crate::support::process::{Program, example};
 use crate::support::{
-    HANG, descriptors, differs_on_windows, eventually, has_proc, in_child, is_child, threads, tool, within,
+    Folder, HANG, descriptors, differs_on_windows, eventually, has_proc, in_child, is_child, threads, tool, within,
 };
 
 /// What panics once more when it is dropped.
@@ -536,23 +536,13 @@ __attribute__((constructor)) static void map(void) {
 }
 ";
 
-/// A library that maps so many pages into the program that loads it. Dropping it removes the file.
-struct MappingLibrary(PathBuf);
-
-impl Drop for MappingLibrary {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.0);
-    }
-}
-
-fn mapping_library(mappings: usize) -> MappingLibrary {
-    let path = std::env::temp_dir().join(format!("landline-mappings-{}.so", std::process::id()));
+/// Writes a library that maps so many pages into the program that loads it.
+fn write_mapping_library(path: &Path, mappings: usize) {
     let mut cc = Command::new("cc");
-    cc.args(["-shared", "-fPIC", &format!("-DMAPPINGS={mappings}"), "-x", "c", "-", "-o"]).arg(&path);
+    cc.args(["-shared", "-fPIC", &format!("-DMAPPINGS={mappings}"), "-x", "c", "-", "-o"]).arg(path);
     let mut cc = cc.stdin(Stdio::piped()).spawn().expect("cc starts");
     cc.stdin.take().expect("it is piped").write_all(MAPPED.as_bytes()).expect("it is read");
     assert!(cc.wait().expect("cc ends").success(), "the library is built");
-    MappingLibrary(path)
 }
 
 /// Ensures that in a program that has mapped nearly as much memory as it may, as a database that maps its files, clients
@@ -569,20 +559,21 @@ fn threads_leave_room_beside_the_programs_own_mappings() {
         return;
     };
     let mut wrapper = Vec::new();
-    let mut library = None;
+    let folder = Folder::new();
     if !is_child(test) {
         if tool("cc").is_none() {
             return;
         }
-        let path = library.insert(mapping_library(most - LEFT));
+        let library = folder.file("mappings.so");
+        write_mapping_library(&library, most - LEFT);
         // A static program, as of musl, loads none.
-        let loads = Command::new(crate::support::this_program()).arg("--list").env("LD_PRELOAD", &path.0).output();
+        let loads = Command::new(crate::support::this_program()).arg("--list").env("LD_PRELOAD", &library).output();
         let said = String::from_utf8_lossy(&loads.expect("the test program starts again").stderr).into_owned();
         if cfg!(target_feature = "crt-static") || said.contains("cannot be preloaded") {
             println!("skipped: cc does not compile for this program's kind of system {}", said.trim());
             return;
         }
-        wrapper = vec!["env".to_owned(), format!("LD_PRELOAD={}", path.0.display())];
+        wrapper = vec!["env".to_owned(), format!("LD_PRELOAD={}", library.display())];
     }
     in_child(test, &wrapper.iter().map(String::as_str).collect::<Vec<_>>(), || {
         assert!(mappings() >= most - LEFT, "the premise: the program has mapped much");
@@ -604,7 +595,6 @@ fn threads_leave_room_beside_the_programs_own_mappings() {
         eventually("when threads have ended, clients are served again", || ask(&client(server.address())).is_ok());
         stop(&server, serving);
     });
-    drop(library);
 }
 
 /// Ensures that a thread that cannot be started refuses one client and harms nobody else.

@@ -3,7 +3,6 @@
 use std::io::{self, IoSlice, Write};
 use std::net::{Shutdown, UdpSocket};
 use std::path::PathBuf;
-use std::process;
 use std::thread;
 
 use landline::net::{ServerOptions, Socket, WhenFull, relay};
@@ -11,7 +10,7 @@ use landline::{Endpoint, RefusedBy, dgram};
 
 use crate::support::Whole;
 use crate::support::fixtures::{Served, pair};
-use crate::support::{Told, eventually, has_proc, in_child, within};
+use crate::support::{Folder, Told, eventually, has_proc, in_child, within};
 
 /// std's start of every Rust program ignores the signal. Here it is kept from doing that: its call is answered by strace
 /// and never made.
@@ -71,9 +70,8 @@ const WAYS: [(&str, Way); 15] = [
 ];
 
 /// Where to listen: TCP, and a Unix socket.
-fn places() -> [String; 2] {
-    let path = std::env::temp_dir().join(format!("landline-sigpipe-{}", process::id()));
-    ["127.0.0.1:0".into(), path.display().to_string()]
+fn places(folder: &Folder) -> [String; 2] {
+    ["127.0.0.1:0".into(), folder.file("socket").display().to_string()]
 }
 
 fn connected(place: &str) -> (landline::net::Server, Socket, Socket) {
@@ -97,7 +95,7 @@ fn no_write_raises_sigpipe() {
         assert_default();
         let before = masks();
         within("every write returns", || {
-            for place in places() {
+            for place in places(&Folder::new()) {
                 for (name, way) in WAYS {
                     let (_server, client, accepted) = connected(&place);
                     // The peer is gone, and the kernel knows. Of TCP: a reset came, and the read met it.
@@ -141,7 +139,7 @@ fn no_write_that_is_cut_raises_sigpipe() {
     in_child(this_test!(), &WRAPPER, move || {
         assert_default();
         let data = vec![0; 32 << 20];
-        for place in places() {
+        for place in places(&Folder::new()) {
             for (name, way) in ways {
                 let (_server, client, unread) = connected(&place);
                 let (writer, data) = (client.clone(), data.clone());
@@ -200,7 +198,7 @@ fn no_goodbye_raises_sigpipe() {
         assert_default();
         let reply = WhenFull::RefuseWith(vec![b'x'; 64 * 1024]);
         let options = ServerOptions::new().max_connections(0).when_full(reply);
-        for place in places() {
+        for place in places(&Folder::new()) {
             let at = if place.starts_with('/') { PathBuf::from(&place).into() } else { Endpoint::from(&place) };
             let full = Served::start(at, &options, |_| Ok(()));
             for n in 1..=100 {

@@ -3,8 +3,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -17,23 +16,21 @@ use crate::header::behind;
 use crate::support::Whole;
 use crate::support::fixtures::{Served, port_of_no_client};
 use crate::support::process::{Program, Server};
-use crate::support::{HANG, eventually, in_child, tool};
+use crate::support::{Folder, HANG, eventually, in_child, tool};
 
 /// A HAProxy with a configuration of its own, stopped with the test.
 struct HaProxy {
     _program: Program,
-    folder: PathBuf,
+    /// Removed after the program has ended.
+    _folder: Folder,
 }
 
 impl HaProxy {
     /// Starts it with what every configuration here begins with, and waits until it answers. `None` if this machine has none.
     fn start(config: &str) -> Option<HaProxy> {
-        static LAST: AtomicUsize = AtomicUsize::new(0);
         let haproxy = tool("haproxy")?;
-        let name = format!("landline-haproxy-{}-{}", std::process::id(), LAST.fetch_add(1, SeqCst));
-        let folder = std::env::temp_dir().join(name);
-        fs::create_dir(&folder).expect("a temporary folder can be made");
-        let file = folder.join("haproxy.cfg");
+        let folder = Folder::new();
+        let file = folder.file("haproxy.cfg");
         // With `noreuseport`, since two HAProxies share a port by default, and the clients are divided between them.
         // It binds all its ports before it answers on one. None of the tests' own is tried: that would be a client.
         let ready = port_of_no_client();
@@ -44,7 +41,7 @@ impl HaProxy {
         );
         fs::write(&file, format!("{common}{config}")).expect("it can be written");
         let program = Program::start(haproxy, &["-db", "-f", &file.to_string_lossy()]);
-        let this = HaProxy { _program: program, folder };
+        let this = HaProxy { _program: program, _folder: folder };
         eventually("HAProxy listens", || {
             // It closes what it accepts.
             TcpStream::connect(("127.0.0.1", ready)).is_ok_and(|mut stream| {
@@ -53,13 +50,6 @@ impl HaProxy {
             })
         });
         Some(this)
-    }
-}
-
-impl Drop for HaProxy {
-    fn drop(&mut self) {
-        // What is left of it is a file in the temporary folder.
-        let _ = fs::remove_dir_all(&self.folder);
     }
 }
 

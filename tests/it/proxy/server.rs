@@ -18,7 +18,7 @@ use crate::header::{
 use crate::support::Whole;
 use crate::support::fixtures::{Served, accept, kernel};
 use crate::support::time::some_round;
-use crate::support::{HANG, Told, descriptors, each_ip, eventually, in_child, threads, within};
+use crate::support::{Folder, HANG, Told, descriptors, each_ip, eventually, in_child, threads, within};
 
 /// Ensures that load balancers that send nothing, or half a header, hold up nobody, but take slots; and that each is
 /// counted once when it is over.
@@ -405,7 +405,8 @@ fn settings_go_by_the_socket_and_not_by_its_header() {
 fn on_a_unix_socket_the_rights_of_the_file_are_the_list() {
     use std::os::unix::net::UnixStream;
 
-    let path = std::env::temp_dir().join(format!("landline-proxied-{}", std::process::id()));
+    let folder = Folder::new();
+    let path = folder.file("socket");
     let served = Served::start(path.as_path(), &behind(), |socket| {
         socket.set_no_delay(false)?;
         let error = socket.reset_and_destroy().expect_err("a Unix socket has no reset");

@@ -16,7 +16,7 @@ use crate::support::Whole;
 use crate::support::clients::{Closes, client, is_turned_away, stop};
 use crate::support::fixtures::{is_nonblocking, kernel};
 use crate::support::time::some_round;
-use crate::support::{HANG, each_ip, eventually, has_proc, numbered, until_asleep, within};
+use crate::support::{Folder, HANG, each_ip, eventually, has_proc, numbered, until_asleep, within};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -464,7 +464,8 @@ fn a_kept_client_is_returned_by_a_call_that_waited_for_its_turn() {
 #[cfg(unix)]
 #[test]
 fn a_unix_socket_takes_a_time_too() {
-    let path = std::env::temp_dir().join(format!("landline-accept-{}", std::process::id()));
+    let folder = Folder::new();
+    let path = folder.file("socket");
     let server = Server::listen(path.as_path()).expect("the path is free");
     assert_eq!(failure(limited(&server, Duration::from_millis(5))), timed_out(), "no client came");
     assert_eq!(failure(tried(&server)), would_block(), "none waits");

@@ -9,7 +9,7 @@ use landline::net::{ServerOptions, Socket, SocketOptions};
 
 use crate::support::Whole;
 use crate::support::fixtures::{accept, kernel, pair, pair_with};
-use crate::support::{HANG, Told, differs, differs_on_windows, each_ip, eventually, within};
+use crate::support::{Folder, HANG, Told, differs, differs_on_windows, each_ip, eventually, within};
 
 /// Ensures that the type of service is what was set, that its lowest two bits may be the kernel's, and that a closed socket
 /// says so. Mirrors what Node's documentation says of setTypeOfService.
@@ -249,7 +249,8 @@ fn the_type_of_service_is_an_option() {
     if differs_on_windows("there are no Unix sockets") {
         return;
     }
-    let path = std::env::temp_dir().join(format!("landline-tos-{}", std::process::id()));
+    let folder = Folder::new();
+    let path = folder.file("socket");
     let server = ServerOptions::new().type_of_service(1).listen(path.as_path()).expect("a path can be listened on");
     SocketOptions::new().type_of_service(1).connect(server.address()).expect("on a Unix socket it does nothing");
 }
@@ -290,7 +291,8 @@ fn a_listener_that_no_call_reaches_is_closed() {
     if differs("nothing but a call wakes its accept") {
         return;
     }
-    let path = std::env::temp_dir().join(format!("landline-adopt-gone-{}.sock", std::process::id()));
+    let folder = Folder::new();
+    let path = folder.file("socket");
     let listener = std::os::unix::net::UnixListener::bind(&path).expect("the path is free");
     std::fs::remove_file(&path).expect("it is there");
     let server = ServerOptions::new().adopt(listener).expect("it listens");
@@ -349,8 +351,8 @@ fn a_listener_that_shares_its_port_is_closed_without_a_call() {
 #[test]
 #[cfg(unix)]
 fn a_listener_that_is_reached_again_is_closed() {
-    let name = |end: &str| std::env::temp_dir().join(format!("landline-adopt-back-{}.{end}", std::process::id()));
-    let (path, moved) = (name("sock"), name("moved"));
+    let folder = Folder::new();
+    let (path, moved) = (folder.file("socket"), folder.file("moved"));
     let listener = std::os::unix::net::UnixListener::bind(&path).expect("the path is free");
     let giver = socket2::Socket::from(std::os::fd::OwnedFd::from(listener.try_clone().expect("a descriptor is free")));
     if differs("the timeout of an hour stands for an accept(2) that knows none") {
@@ -366,5 +368,5 @@ fn a_listener_that_is_reached_again_is_closed() {
     });
     within("close returns", move || server.close());
     within("serving ends", move || serving.join()).expect("it does not panic").expect("in order");
-    std::fs::remove_file(&path).expect("it stays with its owner");
+    assert!(path.exists(), "the file stays with its owner");
 }

@@ -11,7 +11,7 @@ use landline::Endpoint;
 use landline::net::{Server, ServerOptions, Socket};
 use socket2::SockRef;
 
-use crate::support::{Told, descriptors, each_ip, in_child};
+use crate::support::{Folder, Told, descriptors, each_ip, in_child};
 
 /// Ensures that the hook runs once, on the listener, before it is bound.
 #[test]
@@ -55,7 +55,8 @@ fn an_error_of_the_hook_is_that_of_listen() {
 #[test]
 fn the_programs_own_error_comes_out_of_listen() {
     let options = ServerOptions::new().before_bind(|_| Err(io::Error::other("no such mark")));
-    let path = std::env::temp_dir().join(format!("landline-own-error-{}.sock", std::process::id()));
+    let folder = Folder::new();
+    let path = folder.file("socket");
     for at in [Endpoint::from("127.0.0.1:0"), "[::1]:0".into(), 0.into(), path.as_path().into()] {
         let error = options.listen(at.clone()).expect_err("the hook fails");
         assert_eq!(error.to_string(), "no such mark", "the text is the program's: {at}");

@@ -596,8 +596,8 @@ fn clients_in_the_backlog_of_a_closing_server_are_not_asked_about() {
 fn the_filter_sees_the_path_of_a_client_of_a_unix_socket() {
     use landline::net::SocketOptions;
 
-    let name = |end: &str| std::env::temp_dir().join(format!("filter-{}-{end}.sock", std::process::id()));
-    let (at, from) = (name("server"), name("client"));
+    let folder = crate::support::Folder::new();
+    let (at, from) = (folder.file("server"), folder.file("client"));
     let (filter, calls) = noting(true);
     let served = Served::start(at.as_path(), &ServerOptions::new().filter(filter), hello);
     for options in [SocketOptions::new(), SocketOptions::new().local_path(&from)] {

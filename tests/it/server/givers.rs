@@ -6,7 +6,6 @@ use std::net::{SocketAddr, TcpStream};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use std::{env, fs, io};
@@ -16,7 +15,7 @@ use socket2::SockRef;
 
 use crate::support::dgram::{in_own_network, run};
 use crate::support::process::Program;
-use crate::support::{HANG, blocked, differs, proc, this_program, within};
+use crate::support::{Folder, HANG, blocked, differs, proc, this_program, within};
 
 /// Set in a service that a test starts, whose standard input is the listener: what it does with it.
 const SERVICE: &str = "LANDLINE_TEST_SERVICE";
@@ -54,14 +53,13 @@ fn tcp(kind: &'static str, at: &str, is_reached: bool, prepare: impl FnOnce(&soc
 
 /// A listener on a path that is gone, to which clients come by another name of it.
 fn unlinked() -> Given {
-    let name = |end: &str| env::temp_dir().join(format!("landline-givers-{}.{end}", std::process::id()));
-    let (path, other): (PathBuf, PathBuf) = (name("sock"), name("link"));
+    let folder = Folder::new();
+    let path = folder.file("socket");
     let listener = UnixListener::bind(&path).unwrap();
-    let _ = fs::remove_file(&other);
-    fs::hard_link(&path, &other).unwrap();
+    fs::hard_link(&path, folder.file("link")).unwrap();
     fs::remove_file(&path).unwrap();
     let ask = move || {
-        let stream = UnixStream::connect(&other)?;
+        let stream = UnixStream::connect(folder.file("link"))?;
         stream.set_read_timeout(Some(HANG))?;
         io::read_to_string(stream)
     };

@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use landline::dgram;
 use landline::net::{Server, ServerOptions, Socket, SocketOptions};
 
-use crate::support::{eventually, has_proc, in_child, tool};
+use crate::support::{Folder, eventually, has_proc, in_child, tool};
 
 /// A program that does nothing, for a minute at most; ended when dropped.
 struct Idle(Child);
@@ -60,12 +60,12 @@ fn no_socket_is_inherited() {
     in_child(this_test!(), &[], || {
         let given = inheritable(TcpListener::bind("127.0.0.1:0").expect("port 0 is free"));
         assert_eq!(Idle::start(&sleep).sockets().len(), 1, "the premise: a socket that is not closed on exec is seen");
-        let path = std::env::temp_dir().join(format!("landline-inherit-{}", std::process::id()));
+        let folder = Folder::new();
 
         let server = Server::listen("127.0.0.1:0").expect("port 0 is free");
         let serving = server.spawn(|socket| socket.pipe(socket)).expect("a thread starts");
         let adopted = ServerOptions::new().adopt(given).expect("it listens");
-        let on_path = Server::listen(path).expect("the path is free");
+        let on_path = Server::listen(folder.file("socket")).expect("the path is free");
         let mut open = Vec::new();
         for server in [&server, &adopted, &on_path] {
             // The second way to connect: with a deadline, racing on threads.

@@ -12,7 +12,7 @@ use socket2::SockRef;
 
 use crate::support::clients::stop;
 use crate::support::fixtures::{accept, kernel};
-use crate::support::{blocked, differs, each_ip, within};
+use crate::support::{Folder, blocked, differs, each_ip, within};
 
 type Own = fn(TcpListener) -> Server;
 
@@ -160,7 +160,8 @@ fn a_unix_listener_is_served_and_its_file_stays() {
         if is_gone && differs("nothing but a call wakes its accept") {
             continue;
         }
-        let path = std::env::temp_dir().join(format!("landline-own-{}-{is_gone}.sock", std::process::id()));
+        let folder = Folder::new();
+        let path = folder.file("socket");
         let server = Server::from(UnixListener::bind(&path).expect("the path is free"));
         let serving = server.spawn(|socket| socket.write_end("hello")).expect("a thread can be started");
         let client = Socket::connect(path.as_path()).expect("it listens");
@@ -172,7 +173,6 @@ fn a_unix_listener_is_served_and_its_file_stays() {
         within("close returns", move || server.close());
         within("serving ends", move || serving.join()).expect("in order");
         assert_eq!(path.exists(), !is_gone, "the file is its giver's");
-        let _ = std::fs::remove_file(&path);
     }
 }
 

@@ -15,7 +15,7 @@ use landline::{Address, Cancel, Endpoint, Error, Limit, Running, dgram};
 use crate::support::clients::{ask, client, echo, is_turned_away, leave};
 use crate::support::fixtures::pair;
 use crate::support::time::some_round;
-use crate::support::{HANG, each_ip, eventually, families, within};
+use crate::support::{Folder, HANG, each_ip, eventually, families, within};
 
 /// Ends a server for its next version: no new clients, the idle ones at once, the others within `grace`; and says how it went, and
 /// whether all its code has ended.
@@ -210,10 +210,10 @@ fn end(servers: &[Server], grace: Duration) -> io::Result<()> {
 /// Ensures that a service at several addresses, a path among them, counts its clients together and ends at once.
 #[test]
 fn a_service_at_several_addresses_has_one_limit_and_one_end() {
-    let path = std::env::temp_dir().join(format!("landline-service-{}.sock", std::process::id()));
+    let folder = Folder::new();
     let mut places: Vec<_> = families().into_iter().map(Endpoint::from).collect();
     if cfg!(unix) {
-        places.push(path.into());
+        places.push(folder.file("socket").into());
     }
     let limit = Limit::new(2);
     let service = start(places, &ServerOptions::new().shared_limit(&limit)).expect("all of it listens");

@@ -18,33 +18,10 @@ use socket2::SockRef;
 use crate::support::fixtures::port_of_no_client;
 use crate::support::process::{Program, example, run};
 use crate::support::time::once_below;
-use crate::support::{HANG, eventually, in_child, tool, within};
+use crate::support::{Folder, HANG, eventually, in_child, tool, within};
 
 /// How long the example waits for those who are connected when it is told to stop.
 const DRAIN: Duration = Duration::from_secs(5);
-
-/// A folder of this test's own; removed when dropped.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new() -> Folder {
-        static LAST: AtomicUsize = AtomicUsize::new(0);
-        let name = format!("landline-restarts-{}-{}", process::id(), LAST.fetch_add(1, SeqCst));
-        let path = env::temp_dir().join(name);
-        fs::create_dir_all(&path).expect("a folder can be made");
-        Folder(path)
-    }
-
-    fn file(&self, name: &str) -> PathBuf {
-        self.0.join(name)
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
 
 /// Where a service tells how it is doing, as systemd would listen for it.
 struct Notified {

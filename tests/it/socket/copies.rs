@@ -10,7 +10,7 @@ use std::sync::mpsc;
 use landline::net::{Server, ServerOptions, Socket};
 
 use crate::support::fixtures::{Served, accept, pair};
-use crate::support::{HANG, Whole, blocked, differs, each_ip, within};
+use crate::support::{Folder, HANG, Whole, blocked, differs, each_ip, within};
 
 /// What another process would have.
 fn copy(socket: &Socket) -> OwnedFd {
@@ -43,7 +43,8 @@ fn destroy_reaches_the_peer_of_a_copied_connection() {
             assert_eq!(read(&peer), expected, "the peer hears of it; bytes unread: {is_unread}");
         }
     });
-    let path = std::env::temp_dir().join(format!("landline-copies-{}.sock", std::process::id()));
+    let folder = Folder::new();
+    let path = folder.file("socket");
     let server = Server::listen(path.as_path()).expect("the path is free");
     let peer = Socket::connect(server.address()).expect("it listens");
     let socket = accept(&server);

@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::{env, fs, process};
 
 #[cfg(feature = "channel")]
@@ -16,26 +16,17 @@ use landline::{Address, Cancel, Family};
 use crate::support::Whole;
 use crate::support::fixtures::{Served, accept, noise};
 use crate::support::{
-    HANG, Told, blocked, descriptors, differs, each_ip, eventually, has_proc, in_child, in_surroundings, this_program,
-    threads, tool, within,
+    Folder, HANG, Told, blocked, descriptors, differs, each_ip, eventually, has_proc, in_child, in_surroundings,
+    this_program, threads, tool, within,
 };
 
-/// A path that nothing else uses; removed when dropped.
-struct Place(PathBuf);
+/// A path in a folder of its own; what is there is removed when dropped.
+struct Place(PathBuf, Folder);
 
 impl Place {
     fn new() -> Place {
-        static LAST: AtomicUsize = AtomicUsize::new(0);
-        let name = format!("landline-unix-{}-{}", process::id(), LAST.fetch_add(1, SeqCst));
-        // Not in the target folder, whose path may be too long for a socket's.
-        Place(env::temp_dir().join(name))
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        // Mostly it is gone already.
-        let _ = fs::remove_file(&self.0);
+        let folder = Folder::new();
+        Place(folder.file("socket"), folder)
     }
 }
 
@@ -240,7 +231,16 @@ fn as_another_user(test: &str, variables: &[&str]) {
         println!("skipped: another user may not run this program");
         return;
     }
-    in_child(test, &[&USER[..], &["env"], variables].concat(), || {});
+    // For what the test makes as this user.
+    let folder = Folder::new();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).expect("it is ours");
+    let enters = process::Command::new(USER[0]).args(&USER[1..]).args(["test", "-w"]).arg(folder.path()).status();
+    if !enters.is_ok_and(|status| status.success()) {
+        println!("skipped: another user may not enter the folder for temporary files");
+        return;
+    }
+    let folder = format!("TMPDIR={}", folder.path().display());
+    in_child(test, &[&USER[..], &["env", &folder], variables].concat(), || {});
 }
 
 /// Ensures that connecting to a regular file is refused, to nothing is not found, and to a file one may not write is denied.
@@ -369,12 +369,7 @@ fn only_a_stale_socket_is_taken_over() {
         server.close();
         assert!(!place.0.exists(), "its file is its own");
     }
-    let folder = place.0.parent().expect("it has a folder");
-    let beside = || {
-        let name = place.0.file_name().expect("it has a name").to_string_lossy().into_owned();
-        let files = fs::read_dir(folder).expect("it can be read").flatten();
-        files.filter(|file| file.file_name().to_string_lossy().starts_with(&name)).count()
-    };
+    let beside = || fs::read_dir(place.1.path()).expect("it can be read").count();
     assert_eq!(beside(), 0, "no file is left beside it");
 
     // A backlog without room: a connect would wait.
@@ -596,8 +591,7 @@ fn a_file_that_cannot_be_removed_is_reported() {
     in_surroundings(this_test!(), &script, || {
         // The folder of the parent process, whose number is another.
         let rows = fs::read_to_string("/proc/self/mounts").expect("/proc is there");
-        let folder =
-            rows.lines().rev().find_map(|row| row.split(' ').nth(1).filter(|at| at.contains("landline-unix-")));
+        let folder = rows.lines().rev().find_map(|row| row.split(' ').nth(1).filter(|at| at.contains("/landline-")));
         let folder = PathBuf::from(folder.expect("it is mounted"));
         let (path, own) = (folder.join("socket"), folder.join("own"));
         let (tell, told) = std::sync::mpsc::channel();
@@ -623,7 +617,6 @@ fn a_file_that_cannot_be_removed_is_reported() {
         assert!(lines.iter().any(|line| line.ends_with(&end)), "a client's is, with its connection{end}: {lines:?}");
         assert!(path.exists() && own.exists(), "the files are still there: the premise");
     });
-    fs::remove_dir(&place.0).ok();
 }
 
 /// Ensures that a server whose file another program moves aside before the server listens, as one does that looks for a stale

@@ -10,7 +10,9 @@ use landline::net::{KeepAlive, ServerOptions, Socket, SocketOptions};
 
 use crate::support::fixtures::{accept, pair, pair_with};
 use crate::support::time::some_round;
-use crate::support::{Told, differs, each_ip, eventually, has_proc, in_child, network_of_its_own, tool, within};
+use crate::support::{
+    Folder, Told, differs, each_ip, eventually, has_proc, in_child, network_of_its_own, tool, within,
+};
 
 const AT: &str = "127.0.0.1:0";
 
@@ -312,7 +314,8 @@ fn a_user_timeout_can_be_set_and_read_back() {
         assert_eq!(client.set_user_timeout(ms(5)).expect_err("it is closed").kind(), ErrorKind::NotConnected, "closed");
         assert_eq!(client.user_timeout().expect_err("it is closed").kind(), ErrorKind::NotConnected, "closed");
     });
-    let path = std::env::temp_dir().join(format!("landline-user-timeout-{}", std::process::id()));
+    let folder = Folder::new();
+    let path = folder.file("socket");
     let server = ServerOptions::new().user_timeout(ms(100)).listen(path.as_path()).expect("a path can be listened on");
     let client = SocketOptions::new().user_timeout(ms(100)).connect(path.as_path()).expect("the server listens");
     client.set_user_timeout(ms(50)).expect("on a Unix socket it does nothing");

@@ -7,6 +7,7 @@
 pub(crate) mod clients;
 pub(crate) mod dgram;
 pub(crate) mod fixtures;
+pub(crate) mod folder;
 pub(crate) mod pages;
 pub(crate) mod proc;
 pub(crate) mod process;
@@ -21,6 +22,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 pub(crate) use fixtures::Whole;
+pub(crate) use folder::Folder;
 pub(crate) use proc::{blocked, descriptors, has_proc, numbered, status, threads, threads_named, until_asleep};
 
 /// The bound on every wait. Only a hang reaches it.
