@@ -17,7 +17,7 @@ use crate::support::Whole;
 use crate::support::dgram::receiving;
 use crate::support::fixtures::{Refusing, Served, pair};
 use crate::support::{
-    HANG, Told, descriptors, eventually, has_proc, in_child, in_child_for, this_program, threads, within,
+    Folder, HANG, Told, descriptors, eventually, has_proc, in_child, in_surroundings, this_program, threads, within,
 };
 
 /// A client that is turned away, or cut off: it sees the end, or a reset.
@@ -301,20 +301,22 @@ fn threads_are_named_as_asked_for() {
 }
 
 /// Ensures that what the library keeps for the whole process comes back to nothing: the seats of its threads, of which there
-/// are so many that they end when none comes back, and the places of look-ups, of which there are 16.
+/// are so many that they end when none comes back, and the places of look-ups, of which there are 16. The process is told
+/// that it may map little memory, so that it has few seats.
 #[cfg(feature = "channel")]
 #[test]
 fn what_is_kept_for_the_process_comes_back() {
+    const MAPPINGS: usize = 5_200;
+    const FILE: &str = "/proc/sys/vm/max_map_count";
     if !has_proc() {
         return;
     }
-    in_child_for(20 * HANG, this_test!(), &[], || {
-        let limit = fs::read_to_string("/proc/sys/vm/max_map_count").expect("this is Linux");
-        let seats = limit.trim().parse::<usize>().expect("it is a number") / 4 - 1000;
-        if seats >= 50_000 {
-            println!("skipped: with vm.max_map_count {} the seats are too many to be used up", limit.trim());
-            return;
-        }
+    let folder = Folder::new();
+    let told = folder.file("mappings");
+    fs::write(&told, MAPPINGS.to_string()).expect("it is a file of ours");
+    in_surroundings(this_test!(), &format!("mount --bind {} {FILE}", told.display()), || {
+        assert_eq!(fs::read_to_string(FILE).expect("this is Linux"), MAPPINGS.to_string(), "the premise: few seats");
+        let seats = MAPPINGS / 4 - 1000;
         let started = Instant::now();
         let (threads_before, descriptors_before) = (threads(), descriptors());
 
