@@ -9,7 +9,7 @@ use crate::callback::guarded;
 use crate::error::Error;
 use crate::net::server::listener::Listener;
 use crate::net::server::registry::Presence;
-use crate::net::socket::lingering::Last;
+use crate::net::socket::lingering::leaving::Last;
 use crate::report::{ConnectionInfo, RefusedBy, Report};
 use crate::sys;
 

@@ -9,15 +9,16 @@
 //! data, unless the peer sends something before it has read everything. If all peers have sent something, the next
 //! connection that should linger waits for a place, and keeps its thread and its slot.
 
-use std::io::{self, ErrorKind};
-use std::mem::MaybeUninit;
-use std::net::{Shutdown, TcpStream};
+pub(crate) mod leaving;
+
+use std::net::TcpStream;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, Condvar, Mutex, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::net::socket::lingering::leaving::{Last, Leaving};
 use crate::sync::atomic_u64::AtomicU64;
 use crate::sync::deadline::Deadline;
 use crate::sync::poison::{Guard, lock, wait};
@@ -26,12 +27,6 @@ use crate::thread::{Thread, spawn};
 
 /// How long a connection lingers by default.
 pub(crate) const LINGERING_CLOSE: Duration = Duration::from_secs(1);
-
-/// The most input that is discarded while a connection lingers.
-pub(crate) const LINGERING_BYTES: usize = 1024 * 1024;
-
-/// The most input that one check discards, so that one peer does not delay the others.
-const BYTES_A_LOOK: usize = 256 * 1024;
 
 /// How many connections of a server linger at most, and how many clients get the goodbye.
 pub(crate) const LINGERING_AT_MOST: usize = 1024;
@@ -42,21 +37,9 @@ pub(crate) fn share() -> usize {
     sys::descriptor_limit().map_or(LINGERING_AT_MOST, |limit| (limit / 8).clamp(1, 8 * LINGERING_AT_MOST))
 }
 
-/// The pauses between checks of one connection. Each is twice the one before.
-const FIRST_PAUSE: Duration = Duration::from_millis(1);
-const LONGEST_PAUSE: Duration = Duration::from_millis(400);
-
-/// Once the server is closed, how long to wait for a peer that has sent nothing since our FIN.
-const SILENCE: Duration = Duration::from_millis(100);
-
 /// How long the thread waits for a next connection. Starting a thread for each connection would cost more than the
 /// connection.
 const IDLE: Duration = Duration::from_secs(1);
-
-/// If reads were interrupted, a peer that has ended its direction and a silent peer look the same. The peer counts as
-/// paused after this number of silent checks in a row. Checks are counted instead of time, because a busy machine may
-/// keep both sides from running.
-const QUIET_LOOKS: u32 = 8;
 
 /// The lingering connections of one server.
 pub(crate) struct Lingering {
@@ -181,15 +164,7 @@ impl Lingering {
     fn take_place(self: &Arc<Lingering>, kind: Kind, most: usize) -> Result<Place, NoPlace> {
         // Read before the place is taken, so that a later `cut` includes this place.
         let cuts = self.state().cuts;
-        let mut places = lock(&PLACES.state);
-        let own = &self.taken[kind as usize];
-        let is_own_full = own.load(SeqCst) >= most.clamp(1, LINGERING_AT_MOST);
-        if is_own_full || places.taken >= self.share {
-            return Err(NoPlace { seen: places.changes, is_share_full: !is_own_full });
-        }
-        places.taken += 1;
-        own.fetch_add(1, SeqCst);
-        Ok(Place { of: Arc::clone(self), kind, cuts })
+        PLACES.take(self, kind, most, cuts)
     }
 
     /// Lets this server's thread close the oldest connection whose peer has sent nothing since our FIN. Returns whether
@@ -226,7 +201,7 @@ impl Lingering {
 
     /// Ends our direction, and checks once, without waiting, whether the peer has ended its direction too. If not, the
     /// thread keeps checking.
-    pub(crate) fn begin(self: &Arc<Lingering>, mut leaving: Leaving) {
+    fn begin(self: &Arc<Lingering>, mut leaving: Leaving) {
         if !leaving.look() {
             return;
         }
@@ -366,6 +341,34 @@ impl Lingering {
     }
 }
 
+/// A place among the lingering connections. Dropping it gives the place back.
+pub(crate) struct Place {
+    of: Arc<Lingering>,
+    kind: Kind,
+    /// How often all lingering connections were closed before.
+    cuts: u64,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        {
+            let mut places = lock(&PLACES.state);
+            places.taken -= 1;
+            self.of.taken[self.kind as usize].fetch_sub(1, SeqCst);
+        }
+        PLACES.tell_change();
+    }
+}
+
+impl Place {
+    /// Lets the connection linger, for at most `most`.
+    pub(crate) fn begin(self, stream: Arc<TcpStream>, last: Last, most: Duration, presence: Box<dyn Send>) {
+        let of = Arc::clone(&self.of);
+        let until = Deadline::after(of.time.min(most));
+        of.begin(Leaving::new(stream, last, until, self, presence));
+    }
+}
+
 /// Why there is no place.
 struct NoPlace {
     /// How often a place has become free so far.
@@ -395,6 +398,20 @@ struct Taken {
 }
 
 impl Places {
+    /// Takes a place for a connection of this server, of which at most `most` may linger. `cuts` says how often all of
+    /// them were closed before.
+    fn take(&self, of: &Arc<Lingering>, kind: Kind, most: usize, cuts: u64) -> Result<Place, NoPlace> {
+        let mut places = lock(&self.state);
+        let own = &of.taken[kind as usize];
+        let is_own_full = own.load(SeqCst) >= most.clamp(1, LINGERING_AT_MOST);
+        if is_own_full || places.taken >= of.share {
+            return Err(NoPlace { seen: places.changes, is_share_full: !is_own_full });
+        }
+        places.taken += 1;
+        own.fetch_add(1, SeqCst);
+        Ok(Place { of: Arc::clone(of), kind, cuts })
+    }
+
     /// Asks a different server to close one of its lingering connections, because the places belong to the process.
     fn let_another_server_give_one_up(&self, caller: &Arc<Lingering>) {
         let servers = lock(&self.state).servers.clone();
@@ -437,212 +454,6 @@ pub(crate) fn tell_given_up() {
     PLACES.tell_change();
 }
 
-/// A place among the lingering connections. Dropping it gives the place back.
-pub(crate) struct Place {
-    of: Arc<Lingering>,
-    kind: Kind,
-    /// How often all lingering connections were closed before.
-    cuts: u64,
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        {
-            let mut places = lock(&PLACES.state);
-            places.taken -= 1;
-            self.of.taken[self.kind as usize].fetch_sub(1, SeqCst);
-        }
-        PLACES.tell_change();
-    }
-}
-
-impl Place {
-    /// Lets the connection linger, for at most `most`.
-    pub(crate) fn begin(self, stream: Arc<TcpStream>, last: Last, most: Duration, presence: Box<dyn Send>) {
-        let of = Arc::clone(&self.of);
-        let now = Instant::now();
-        of.begin(Leaving {
-            stream,
-            last,
-            written: 0,
-            we_ended: false,
-            peer_ended: false,
-            quiet: 0,
-            left: LINGERING_BYTES,
-            began: now,
-            until: Deadline::after(of.time.min(most)),
-            next: now,
-            pause: FIRST_PAUSE / 2,
-            place: self,
-            _presence: presence,
-        });
-    }
-}
-
-/// What is done before our FIN is sent.
-pub(crate) enum Last {
-    Nothing,
-    /// Write this message.
-    Message(Arc<[u8]>),
-    /// Wait until the peer has paused: it was silent for this number of checks in a row. Used if reads were interrupted
-    /// with shutdown(2). After that, reads on Linux never block, and the system answers everything that arrives after
-    /// our FIN with RST.
-    Quiet(u32),
-}
-
-impl Last {
-    /// For an interrupted connection. If nothing was sent that could be lost, one silent check is enough.
-    pub(crate) fn quiet(was_told: bool) -> Last {
-        Last::Quiet(if was_told { QUIET_LOOKS } else { 1 })
-    }
-}
-
-/// A connection that is ending. Dropping it closes the descriptor, and then drops its presence.
-pub(crate) struct Leaving {
-    stream: Arc<TcpStream>,
-    last: Last,
-    /// How much of the message was written.
-    written: usize,
-    we_ended: bool,
-    /// The peer's FIN was read.
-    peer_ended: bool,
-    /// How often in a row the peer was silent.
-    quiet: u32,
-    /// How much more input is discarded.
-    left: usize,
-    began: Instant,
-    until: Deadline,
-    next: Instant,
-    pause: Duration,
-    place: Place,
-    _presence: Box<dyn Send>,
-}
-
-impl Leaving {
-    /// Whether a check is due, or nearly so, so that one round checks several.
-    fn is_due(&self, now: Instant) -> bool {
-        self.next <= now + self.pause / 4
-    }
-
-    /// The listener is closed, so silence is waited for no longer than [`SILENCE`].
-    fn hurry(&mut self) {
-        self.next = self.next.min(Instant::now() + SILENCE);
-    }
-
-    /// Whether the connection still has time to linger.
-    fn has_time(&self, is_closed: bool) -> bool {
-        let is_silent = self.left == LINGERING_BYTES && self.began.elapsed() > SILENCE;
-        !(self.until.is_over() || is_closed && is_silent)
-    }
-
-    /// Does what is possible without waiting. Returns whether there is more to do.
-    fn look(&mut self) -> bool {
-        match self.write_last() {
-            Ok(()) => {}
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-            Err(_) => return false,
-        }
-        let before = self.left;
-        let goes_on = loop {
-            match self.discard() {
-                Ok(0) => break self.was_silent(),
-                Ok(n) if n > self.left => return false,
-                Ok(n) => {
-                    (self.left, self.quiet) = (self.left - n, 0);
-                    if let Last::Quiet(looks) = &mut self.last {
-                        *looks = QUIET_LOOKS;
-                    }
-                    if before - self.left >= BYTES_A_LOOK {
-                        break true;
-                    }
-                }
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => break error.kind() == ErrorKind::WouldBlock,
-            }
-        };
-        self.pause = if self.left < before { FIRST_PAUSE } else { (self.pause * 2).min(LONGEST_PAUSE) };
-        self.next = Instant::now() + self.pause;
-        goes_on
-    }
-
-    /// Writes the rest of the message, then ends our direction.
-    fn write_last(&mut self) -> io::Result<()> {
-        match &self.last {
-            _ if self.we_ended => return Ok(()),
-            Last::Nothing => {}
-            Last::Quiet(_) => return Ok(()),
-            Last::Message(message) => {
-                while self.written < message.len() {
-                    match sys::write_now(&self.stream, &message[self.written..]) {
-                        Ok(n) => self.written += n,
-                        Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                        Err(error) => return Err(error),
-                    }
-                }
-            }
-        }
-        self.we_ended = true;
-        self.stream.shutdown(Shutdown::Write)
-    }
-
-    /// Called when a read returned 0: the peer has sent FIN, or reads were interrupted. Returns whether there is more
-    /// to do.
-    fn was_silent(&mut self) -> bool {
-        let Last::Quiet(looks) = self.last else {
-            self.peer_ended = true;
-            // While the message is not written, the peer's FIN is no reason to close, because the peer may still read.
-            return !self.we_ended;
-        };
-        self.quiet += 1;
-        // A write of nothing fails if the connection is gone, which reading does not show.
-        let is_gone = sys::write_now(&self.stream, &[]).is_err_and(|error| error.kind() != ErrorKind::WouldBlock);
-        if !is_gone && self.quiet >= looks {
-            self.we_ended = true;
-            let _ = self.stream.shutdown(Shutdown::Write);
-        }
-        !is_gone && self.quiet < looks
-    }
-
-    /// Whether the connection can be closed early, and is not about to be closed anyway.
-    fn may_be_let_go(&mut self) -> bool {
-        !self.until.is_over() && self.is_silent()
-    }
-
-    /// Whether closing the connection now sends no RST.
-    fn is_silent(&mut self) -> bool {
-        if self.left < LINGERING_BYTES || !self.we_ended {
-            return false;
-        }
-        if let Ok(n) = self.discard() {
-            self.left = self.left.saturating_sub(n);
-        }
-        self.left == LINGERING_BYTES
-    }
-
-    fn discard(&self) -> io::Result<usize> {
-        sys::discard_now(&self.stream, &mut [const { MaybeUninit::uninit() }; 16 * 1024])
-    }
-}
-
-impl Drop for Leaving {
-    /// close(2) alone is enough only if both directions have ended. Otherwise a thread may be in a read or write, or a
-    /// different process may have a copy of the descriptor. Such a copy would keep our FIN back, or keep a peer that
-    /// sends more waiting forever.
-    fn drop(&mut self) {
-        let are_others = Arc::strong_count(&self.stream) > 1;
-        if self.we_ended && self.peer_ended && !are_others {
-            return;
-        }
-        let is_unread = self.we_ended
-            && !self.peer_ended
-            && sys::peek_now(&self.stream, &mut [MaybeUninit::uninit()]).is_ok_and(|length| length > 0);
-        // With unread input, this sends RST, as close(2) would.
-        if !(is_unread && sys::is_reset_now(&self.stream)) {
-            let _ = self.stream.shutdown(Shutdown::Both);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::net::TcpListener;
@@ -652,6 +463,7 @@ mod tests {
     use crate::callback::Frame;
     use crate::net::Socket;
     use crate::net::socket::connection::{CloseMode, Owner};
+    use crate::net::socket::lingering::leaving::{LONGEST_PAUSE, SILENCE};
     use crate::net::socket::stream::Options;
     use crate::report::{ConnectionId, Outcome, Reporter};
 
