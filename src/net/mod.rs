@@ -15,7 +15,7 @@ mod server;
 mod socket;
 mod unix;
 
-pub use connect::SocketOptions;
+pub use connect::options::SocketOptions;
 pub use server::Server;
 pub use server::callbacks::ServerCallbacks;
 #[cfg(feature = "channel")]
