@@ -219,6 +219,17 @@ fn a_path_in_a_missing_folder_is_an_error_that_names_it() {
     assert_eq!(error.told().address().and_then(Address::path), Some(path.as_path()), "with the path");
 }
 
+/// Ensures that a path through a link to itself is ELOOP, in Node's text.
+#[test]
+fn a_path_through_a_link_to_itself_is_an_error_in_nodes_text() {
+    let place = Place::new();
+    std::os::unix::fs::symlink(&place.0, &place.0).expect("the path is free");
+    let path = place.0.join("socket");
+    let error = Server::listen(&path).expect_err("the link leads nowhere");
+    let text = format!("listen ELOOP: too many symbolic links encountered {}", path.display());
+    assert_eq!(error.to_string(), text, "in Node's text");
+}
+
 /// Runs a test again as a user without rights, and with these in its environment.
 fn as_another_user(test: &str, variables: &[&str]) {
     const USER: [&str; 3] = ["setpriv", "--reuid=65534", "--clear-groups"];
