@@ -1,3 +1,4 @@
+use std::ffi::OsString;
 use std::fmt::{self, Write};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
@@ -37,6 +38,8 @@ impl fmt::Display for Family {
 /// The zone of an IPv6 address is part of the address, as in `[fe80::1%2]:3000`. A zone is the number of a network
 /// interface. The flow label is not part of it.
 ///
+/// Paths are compared as they are written, because an abstract name is no path: `/tmp/a` and `/tmp//a` differ.
+///
 /// An IP address prints as `127.0.0.1:3000` or `[::1]:3000`. The same text, with or without the port,
 /// [parses](str::parse) as an address. A path prints as one line: control characters are escaped, such as `\n`, and the
 /// NUL of a Linux abstract name prints as `@`.
@@ -57,7 +60,8 @@ pub struct Address(pub(crate) Repr);
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Repr {
     Ip(SocketAddr),
-    Path(PathBuf),
+    /// Not as a path: std compares the parts of paths, and takes `a//b` for `a/b`.
+    Path(OsString),
 }
 
 impl Address {
@@ -95,7 +99,7 @@ impl Address {
     pub fn path(&self) -> Option<&Path> {
         match &self.0 {
             Repr::Ip(_) => None,
-            Repr::Path(path) => Some(path),
+            Repr::Path(path) => Some(Path::new(path)),
         }
     }
 
@@ -128,7 +132,7 @@ impl Address {
         match &self.0 {
             Repr::Ip(at) if at.port() == 0 => zoned(at),
             Repr::Ip(at) => format!("{}:{}", zoned(at), at.port()),
-            Repr::Path(path) => printed(path),
+            Repr::Path(path) => printed(Path::new(path)),
         }
     }
 }
@@ -180,6 +184,11 @@ fn json_string(text: &str) -> String {
                 json.push('\\');
                 json.push(c);
             }
+            '\u{8}' => json.push_str("\\b"),
+            '\t' => json.push_str("\\t"),
+            '\n' => json.push_str("\\n"),
+            '\u{c}' => json.push_str("\\f"),
+            '\r' => json.push_str("\\r"),
             c if c < ' ' => json.push_str(&format!("\\u{:04x}", c as u32)),
             c => json.push(c),
         }
@@ -192,7 +201,7 @@ impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
             Repr::Ip(at) => at.fmt(f),
-            Repr::Path(path) => f.pad(&printed(path)),
+            Repr::Path(path) => f.pad(&printed(Path::new(path))),
         }
     }
 }
@@ -244,7 +253,7 @@ address_from! {
 
 impl From<PathBuf> for Address {
     fn from(path: PathBuf) -> Address {
-        Address(Repr::Path(path))
+        Address(Repr::Path(path.into_os_string()))
     }
 }
 

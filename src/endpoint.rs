@@ -263,7 +263,7 @@ impl From<Address> for Endpoint {
     fn from(address: Address) -> Endpoint {
         Endpoint(match address.0 {
             Repr::Ip(at) => Target::Ip(at),
-            Repr::Path(path) => Target::Path(path),
+            Repr::Path(path) => Target::Path(path.into()),
         })
     }
 }

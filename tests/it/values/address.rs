@@ -123,6 +123,26 @@ fn an_address_is_one_of_stds_types() {
     assert!(unix(&"a".repeat(200)).is_err(), "a path too long for the system is an error");
 }
 
+/// Ensures that the JSON of a path escapes each character as `JSON.stringify` does.
+#[test]
+fn a_path_in_json_is_escaped_as_node_does() {
+    let escaped = |c: char| match c {
+        '\u{8}' => r"\b".into(),
+        '\t' => r"\t".into(),
+        '\n' => r"\n".into(),
+        '\u{c}' => r"\f".into(),
+        '\r' => r"\r".into(),
+        '"' => "\\\"".into(),
+        '\\' => r"\\".into(),
+        ..' ' => format!(r"\u{:04x}", u32::from(c)),
+        c => c.to_string(),
+    };
+    for c in ('\0'..='\u{100}').chain(['\u{2028}', '\u{2029}', '\u{1F600}']) {
+        let json = Address::from(PathBuf::from(format!("/{c}"))).to_json();
+        assert_eq!(json, format!("\"/{}\"", escaped(c)), "{c:?}");
+    }
+}
+
 /// Ensures that addresses can be compared, ordered, hashed, and written into JSON as a path.
 #[test]
 fn addresses_are_values() {
@@ -131,9 +151,11 @@ fn addresses_are_values() {
     assert_eq!(HashSet::from([a.clone(), a.clone(), b.clone()]).len(), 2, "equal ones hash alike");
     assert_eq!(BTreeSet::from([b.clone(), a.clone()]).first(), Some(&a), "ordered");
     let path = Address::from(PathBuf::from("/tmp/a \"b\"\n"));
-    assert_eq!(path.to_json(), r#""/tmp/a \"b\"\u000a""#, "a path is a JSON string");
+    assert_eq!(path.to_json(), r#""/tmp/a \"b\"\n""#, "a path is a JSON string");
     assert_eq!((path.family(), path.port(), path.ip()), (Family::Unix, 0, None), "a path has no port and no IP");
     assert_eq!(path.path(), Some(Path::new("/tmp/a \"b\"\n")), "but itself");
+    let written = ["/a/b", "/a//b", "/a/./b", "/a/b/"].map(|path| Address::from(PathBuf::from(path)));
+    assert_eq!(HashSet::from(written).len(), 4, "a path is what was written, as an abstract name is");
     let families = [Family::Ipv4, Family::Ipv6, Family::Unix].map(|family| format!("{family:>5}"));
     assert_eq!(families, [" IPv4", " IPv6", " Unix"], "families print in Node's words, padded if asked");
 }
