@@ -96,7 +96,12 @@ impl Leaving {
 
     /// Whether a check is due, or nearly so, so that one round checks several.
     pub(super) fn is_due(&self, now: Instant) -> bool {
-        self.next <= now + self.pause / 4
+        self.next <= now + self.pause / 4 || self.wakes_at() <= now
+    }
+
+    /// When the thread checks it again. Once its time is over, that is the last check.
+    pub(super) fn wakes_at(&self) -> Instant {
+        self.until.instant().map_or(self.next, |until| until.min(self.next))
     }
 
     /// The listener is closed, so silence is waited for no longer than [`SILENCE`].

@@ -212,7 +212,7 @@ impl Lingering {
         }
         if state.runs || self.start(&mut state) {
             state.last += 1;
-            let (number, next) = (state.last, leaving.next);
+            let (number, next) = (state.last, leaving.wakes_at());
             state.list.push(Entry { number, leaving: Some(leaving) });
             if state.wakes_at.is_none_or(|at| next < at) {
                 self.changed.notify_one();
@@ -257,7 +257,7 @@ impl Lingering {
                     Some(leaving) if leaving.is_due(now) => {
                         due.push(Entry { number: entry.number, leaving: entry.leaving.take() });
                     }
-                    Some(leaving) => next = next.min(leaving.next),
+                    Some(leaving) => next = next.min(leaving.wakes_at()),
                     None => {}
                 }
             }
@@ -499,6 +499,27 @@ mod tests {
         let next = lingering.state().list[0].leaving.as_ref().expect("its peer has not ended").next;
         lingering.cut();
         assert!(next <= Instant::now() + SILENCE, "the next check comes after the time for silence at the latest");
+    }
+
+    /// Ensures that a connection whose time is over before its next check is closed at that time, and not checked before.
+    #[test]
+    fn a_connection_lingers_no_longer_than_its_time() {
+        let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let (stream, _peer) = pair();
+        let lingering = Lingering::new(Duration::from_secs(3600), "lingering".into(), None);
+        // The test is the thread.
+        lingering.state().runs = true;
+        let place = lingering.place(1, Deadline::NEVER, &|| false).expect("it is free");
+        place.begin(stream, Last::Nothing, Duration::MAX, Box::new(()));
+        let mut leaving = lingering.state().list[0].leaving.take().expect("no thread checks it");
+        let now = Instant::now();
+        let end = now + LONGEST_PAUSE / 8;
+        (leaving.pause, leaving.next, leaving.until) = (LONGEST_PAUSE, now + LONGEST_PAUSE, Deadline::at(Some(end)));
+        assert_eq!(leaving.wakes_at(), end, "the thread wakes when the time is over");
+        assert!(!leaving.is_due(now), "it is not checked before");
+        assert!(leaving.is_due(end), "it is checked then");
+        drop(leaving);
+        lingering.cut();
     }
 
     /// Ensures that a silent peer is not waited for once the listener is closed, where no thread can be started for that.
