@@ -289,7 +289,7 @@ impl Buffered {
 
     /// Writes the kept data. After a timeout the rest is kept. After any other error it is discarded.
     fn write_out(&mut self) -> io::Result<()> {
-        let (n, result) = self.socket.connection.turn().write(Data::One(&self.output));
+        let (n, result) = self.socket.connection.write(Data::One(&self.output));
         self.written(n, result).map(drop)
     }
 
@@ -310,7 +310,7 @@ impl Buffered {
                 count += 1;
             }
         }
-        let (n, result) = self.socket.connection.turn().write(Data::Many(&buffers[..count], 0));
+        let (n, result) = self.socket.connection.write(Data::Many(&buffers[..count], 0));
         self.written(n, result)
     }
 

@@ -233,7 +233,7 @@ impl Socket {
     pub fn write_all(&self, data: impl AsRef<[u8]>) -> io::Result<()> {
         // `as_ref` is the program's code, so it runs before a lock is taken.
         let data = data.as_ref();
-        self.connection.turn().write_all(data)
+        self.connection.write(Data::One(data)).1
     }
 
     /// Formats the text, then writes it in one piece. `write!(socket, …)` and `writeln!` call it. Blocks as
@@ -260,11 +260,16 @@ impl Socket {
     /// # Errors
     /// - Those listed above, under "Writing", if the queued messages cannot be written. Our direction then stays open.
     ///   After a timeout, call `end` again.
+    /// - The error of the close, such as `NotConnected` after [`destroy`](Self::destroy), if the connection is closed
+    ///   while `end` waits, and queued messages are lost by that.
     /// - The error of shutdown(2). If the peer is already gone and nothing is queued, `end` succeeds.
     #[doc(alias = "shutdown")]
     #[doc(alias = "SHUT_WR")]
     pub fn end(&self) -> io::Result<()> {
-        self.connection.turn().end()
+        let was_closed = self.connection.is_closed();
+        self.connection.turn_in_time()?.end()?;
+        // The connection was closed while this call waited, and what was queued may be lost.
+        if !was_closed && self.connection.is_closed() { self.outbox().flush() } else { Ok(()) }
     }
 
     /// Ends reading, but not writing: shutdown(2) with SHUT_RD. The peer is not notified. Use it when you will only
@@ -323,7 +328,7 @@ impl Socket {
     /// Those of [`write_all`](Self::write_all) and [`end`](Self::end).
     pub fn write_end(&self, data: impl AsRef<[u8]>) -> io::Result<()> {
         let data = data.as_ref();
-        let turn = self.connection.turn();
+        let turn = self.connection.turn_in_time()?;
         turn.write_all(data)?;
         turn.end()
     }
@@ -597,13 +602,13 @@ macro_rules! read_and_write {
             /// that many bytes. The next call tries again. If the connection has failed, it fails too, possibly with
             /// `EPIPE`.
             fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-                written(self.connection.turn().write(Data::One(data)))
+                written(self.connection.write(Data::One(data)))
             }
 
             /// Writes all of several buffers in one piece, with one system call, except on Windows. Returns what
             /// `write` returns.
             fn write_vectored(&mut self, data: &[IoSlice<'_>]) -> io::Result<usize> {
-                written(self.connection.turn().write(Data::Many(data, 0)))
+                written(self.connection.write(Data::Many(data, 0)))
             }
 
             fn write_all(&mut self, data: &[u8]) -> io::Result<()> {

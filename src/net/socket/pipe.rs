@@ -62,7 +62,7 @@ impl Socket {
             if chunk.is_empty() {
                 return to.end();
             }
-            let (n, written) = carrying.writing(|| to.connection.turn().write(Data::One(chunk)));
+            let (n, written) = carrying.writing(|| to.connection.write(Data::One(chunk)));
             if written.is_err() {
                 self.connection.unread(&chunk[n..]);
             }

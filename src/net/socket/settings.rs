@@ -165,6 +165,10 @@ impl Socket {
     /// write, the timeout is late by at most an eighth of the time, plus another eighth each time the kernel took a
     /// further part.
     ///
+    /// A write begins after the writes of other threads and of the outbox. The wait for them fails in the same way if
+    /// the peer takes nothing during the whole time, and the write then has the whole time again. If a write of another
+    /// thread began while no timer was set, what it has written is known only when it returns.
+    ///
     /// The thread that writes an [outbox](Self::outbox) ignores this timeout.
     /// [`Outbox::send`](crate::net::Outbox::send), which waits for room in the outbox, obeys it.
     ///

@@ -18,13 +18,49 @@ use crate::sync::turn::Taken;
 use crate::sys;
 
 impl Connection {
+    /// Waits for the turn, and writes what was queued before, then `data`. Returns how many bytes of `data` were written.
+    #[inline]
+    pub(crate) fn write(&self, data: Data<'_>) -> (usize, io::Result<()>) {
+        match self.try_turn() {
+            Some(turn) => turn.write(data),
+            None => self.write_later(data),
+        }
+    }
+
+    #[cold]
+    fn write_later(&self, data: Data<'_>) -> (usize, io::Result<()>) {
+        match self.turn_in_time() {
+            Ok(turn) => turn.write(data),
+            Err(error) => (0, Err(error)),
+        }
+    }
+
     /// Waits for the turn to write.
     #[inline]
     pub(crate) fn turn(&self) -> WriteGuard<'_> {
         WriteGuard { connection: self, turn: self.writing.take() }
     }
 
+    /// Waits for the turn to write, under the timers. Like a write, the wait has the whole write timeout again after each
+    /// byte that the peer has taken.
+    pub(crate) fn turn_in_time(&self) -> io::Result<WriteGuard<'_>> {
+        if let Some(turn) = self.try_turn() {
+            return Ok(turn);
+        }
+        let mut limits = self.timers.begin(Direction::Write);
+        let written = || self.bytes_written.load(Relaxed);
+        let mut before = written();
+        let turn = self.writing.wait(&mut || {
+            if std::mem::replace(&mut before, written()) != before {
+                limits.go_on(true);
+            }
+            limits.left(&mut None)
+        })?;
+        Ok(WriteGuard { connection: self, turn })
+    }
+
     /// Returns the turn to write, unless another thread has it.
+    #[inline]
     pub(crate) fn try_turn(&self) -> Option<WriteGuard<'_>> {
         Some(WriteGuard { connection: self, turn: self.writing.try_take()? })
     }
@@ -51,7 +87,7 @@ impl Connection {
     pub(crate) fn compose(&self, compose: impl FnOnce(&mut Vec<u8>) -> io::Result<()>) -> io::Result<()> {
         let mut message = std::mem::take(&mut *lock(&self.scratch));
         message.clear();
-        let result = compose(&mut message).and_then(|()| self.turn().write_all(&message));
+        let result = compose(&mut message).and_then(|()| self.write(Data::One(&message)).1);
         if message.capacity() <= CHUNK {
             *lock(&self.scratch) = message;
         }
@@ -287,6 +323,7 @@ impl WriteGuard<'_> {
     }
 
     /// Writes as much of several messages as the kernel takes without blocking.
+    #[inline]
     pub(crate) fn write_now(&self, messages: &[Message]) -> io::Result<usize> {
         // The close may have cut off a write of the thread that had the turn before, and the stream may still be there.
         if self.connection.is_closed() {

@@ -840,6 +840,31 @@ fn try_send_never_blocks() {
     drop(client);
 }
 
+/// Ensures that an `end` which waits until the queue is written does not say that it is, when the connection was closed before
+/// that, whoever closed it.
+#[test]
+fn an_end_that_waits_for_the_queue_tells_that_it_was_lost() {
+    type Close = fn(&Socket, Socket);
+    let closes: [(Close, ErrorKind); 3] = [
+        (|ours, _| ours.destroy(), ErrorKind::NotConnected),
+        (|ours, _| ours.reset_and_destroy().expect("it is open"), ErrorKind::NotConnected),
+        (|_, theirs| theirs.reset_and_destroy().expect("it is open"), ErrorKind::ConnectionReset),
+    ];
+    each_ip(|at| {
+        for (close, kind) in closes {
+            let (_server, ours, theirs) = narrow_pair(at);
+            ours.outbox().send(vec![0; MUCH]).expect("there is room");
+            theirs.peek(&mut [0]).expect("the writer has begun");
+            let ending = ours.clone();
+            let ending = blocked(move || ending.end());
+            close(&ours, theirs);
+            let error = within("end returns", || ending.join()).expect("no panic").expect_err("the queue is lost");
+            assert_eq!(error.kind(), kind, "it is the error of the close: {error}");
+            ours.end().expect("once it is closed, there is nothing to end");
+        }
+    });
+}
+
 /// Ensures that `flush` does not say that all is out when the connection was closed before it was, whoever closed it, and says
 /// so when it was.
 #[test]

@@ -1,6 +1,6 @@
 //! The idle timeout and the deadline.
 
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, IoSlice, Write};
 use std::process::Command;
 use std::sync::mpsc;
 use std::thread;
@@ -11,7 +11,7 @@ use landline::net::{ReadyState, ServerOptions, Socket, SocketEvent, SocketOption
 use crate::support::Whole;
 use crate::support::fixtures::{kernel, pair, pair_with, record, watch, watch_only, words};
 use crate::support::time::some_round;
-use crate::support::{HANG, blocked, differs_on_windows, each_ip, eventually, in_child, within};
+use crate::support::{HANG, Told, blocked, differs_on_windows, each_ip, eventually, in_child, within};
 
 const AT: &str = "127.0.0.1:0";
 
@@ -255,6 +255,80 @@ fn a_blocked_write_does_not_time_out_while_bytes_arrive() {
         let time = ended.saturating_duration_since(pauses.last);
         assert!(time >= timer, "a whole time after the last byte that arrived, and not {time:?} of {timer:?}");
         assert_eq!(told, ["data", "timeout", "close false"], "once");
+        Some(())
+    });
+}
+
+/// Ensures that a write which waits for the write of another thread obeys each timer, also where that write began before any
+/// timer was set, so that it ends by none.
+#[test]
+fn a_write_that_waits_for_another_obeys_the_timers() {
+    type Way = fn(&Socket) -> io::Result<()>;
+    let ways: [(&str, Way); 6] = [
+        ("write_all", |socket| socket.write_all("x")),
+        ("write_end", |socket| socket.write_end("x")),
+        ("write_fmt", |socket| socket.write_fmt(format_args!("{}", 1))),
+        ("write_vectored", |mut socket| socket.write_vectored(&[IoSlice::new(b"x")]).map(drop)),
+        ("Buffered::flush", |socket| {
+            let mut buffered = socket.buffered()?;
+            buffered.write_all(b"x").and_then(|()| buffered.flush())
+        }),
+        ("end", Socket::end),
+    ];
+    type Set = fn(&Socket);
+    let timers: [(Set, &str); 3] = [
+        // Not a bound: the timer under test.
+        (|socket| socket.set_write_timeout(millis(20)).expect("it is open"), "ERR_SOCKET_TIMEOUT"),
+        (|socket| socket.set_timeout(millis(20)), "ERR_SOCKET_TIMEOUT"),
+        (|socket| socket.set_deadline(Instant::now() + millis(20)), "ERR_SOCKET_DEADLINE"),
+    ];
+    each_ip(|at| {
+        for (set, code) in timers {
+            let (_server, client, accepted) = pair(at);
+            let first = client.clone();
+            let writing = thread::spawn(move || first.write_all(vec![0; 64 << 20]));
+            accepted.peek(&mut [0]).expect("the write is under way");
+            set(&client);
+            for (way, call) in ways {
+                let socket = client.clone();
+                let error = within("the wait ends", move || call(&socket)).expect_err("the peer reads nothing");
+                assert_eq!(error.told().code(), code, "{way} ends by the timer that was set: {error}");
+            }
+            client.destroy();
+            writing.join().expect("no panic").expect_err("it was cut");
+        }
+    });
+}
+
+/// Ensures that a write which waits for the write of another thread does not time out while the peer takes bytes of that one.
+#[test]
+fn a_write_that_waits_for_another_does_not_time_out_while_bytes_are_taken() {
+    const PIECE: usize = 256 * 1024;
+    const PIECES: usize = 12;
+    some_round("the peer takes bytes in each timeout", millis(100), |timer| {
+        let (_server, client, accepted) = pair(AT);
+        for end in [&client, &accepted] {
+            kernel(end, |raw| raw.set_send_buffer_size(32_768).and_then(|()| raw.set_recv_buffer_size(32_768)));
+        }
+        // Not a bound: the timer under test.
+        client.set_write_timeout(timer).expect("it is open");
+        let (first, second) = (client.clone(), client.clone());
+        let mut pauses = Pauses::begin();
+        let writing = thread::spawn(move || first.write_all(vec![0; PIECE * PIECES]));
+        accepted.peek(&mut [0]).expect("the write is under way");
+        let waiting = thread::spawn(move || second.write_all("x"));
+        let mut piece = vec![0; PIECE];
+        for _ in 0..PIECES {
+            pass(timer / 4);
+            pauses.act(|| accepted.read_exact(&mut piece).unwrap_or_default());
+        }
+        let first = within("the first write ends", || writing.join()).expect("no panic");
+        let second = within("the second write ends", || waiting.join()).expect("no panic");
+        if pauses.longest >= timer / 2 {
+            return None;
+        }
+        first.expect("the peer has taken all of it");
+        second.expect("the peer has taken bytes in each timeout");
         Some(())
     });
 }
