@@ -268,9 +268,10 @@ impl Socket {
     /// after the last handle is dropped, but not after a `destroy`.
     ///
     /// The caller is responsible for what `f` changes:
-    /// - `O_NONBLOCK`: reads and writes that would block fail with `WouldBlock`.
+    /// - `O_NONBLOCK`: reads and writes that would block fail with `WouldBlock`. If a queued message of the
+    ///   [outbox](Self::outbox) would block, the connection is closed with that error.
     /// - `SO_RCVTIMEO`, `SO_SNDTIMEO`: landline sets and removes both for its own timeouts. If a value set by `f`
-    ///   expires, the read or write fails with `WouldBlock`.
+    ///   expires, the read or write fails with `WouldBlock`. It may have tried again before, each time with this value.
     /// - `SO_LINGER`: closing the connection may then block, or send RST.
     /// - `shutdown(2)`: [`ready_state`](Self::ready_state) shows it only after the next read or write.
     /// - Settings that landline has a call for, such as [`no_delay`](Self::no_delay): landline still returns the value
