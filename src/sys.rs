@@ -611,6 +611,9 @@ pub(crate) fn is_readable(socket: &UdpSocket, adopted: bool) -> io::Result<bool>
 /// Whether a receive makes its socket non-blocking for a moment, which another thread's send may meet.
 pub(crate) const RECEIVES_CHANGE_THE_MODE: bool = WINDOWS;
 
+/// Whether shutdown(2) of the sending side of a UDP socket ends every send that waits for room, even without a peer.
+pub(crate) const SHUTDOWN_ENDS_SENDS: bool = LINUX;
+
 /// Receives one datagram.
 ///
 /// On Windows a receive that times out may lose a datagram. There a peek waits, and the receive behind it does not. If

@@ -169,14 +169,14 @@ impl Socket {
         drop(old);
         if beside.is_err() {
             // The address is free once the old socket is closed.
-            draining.wait(Instant::now());
+            draining.wait(Instant::now(), false);
             setup.options.bind_prepared(&socket, setup.local).map_err(Failed::Closed)?;
         }
         *not_rejoined = rejoin(&socket, &setup);
         slot.open = Some(Arc::new(Open::new(socket, setup.local, Origin::Made)));
         // A thread may hold the old socket as long as it likes, in `with_raw`. Others use the new one.
         drop((slot, setup));
-        draining.wait(Instant::now());
+        draining.wait(Instant::now(), false);
         Ok(())
     }
 }

@@ -32,8 +32,9 @@ impl Socket {
     /// - The wildcard `::` means `::1` if this machine has that address.
     /// - Of a list, the first address that this machine has a route to is used.
     ///
-    /// `send_to` hardly ever blocks. `Ok` means neither that the datagram arrived nor that a program listens at the
-    /// address.
+    /// `send_to` hardly ever blocks. It does while the send buffer is full, for example because the next machine on the
+    /// way does not answer. On Linux, [`close`](Socket::close) ends a blocked send. `Ok` means neither that the
+    /// datagram arrived nor that a program listens at the address.
     ///
     /// ```
     /// use landline::dgram::Socket;
@@ -119,7 +120,8 @@ impl Socket {
         data.send(&open, by_address).map_err(|error| self.failed_to_send(&error, peer).into())
     }
 
-    /// `close` connects the socket to its waker. A send in progress may get an error from that.
+    /// `close` connects the socket to its waker, and shuts it down for sending. A send in progress may get an error
+    /// from that.
     #[cold]
     fn failed_to_send(&self, error: &io::Error, to: SocketAddr) -> Error {
         if self.0.is_closed() { not_running() } else { Error::call("send", error).at(to) }

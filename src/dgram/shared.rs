@@ -133,7 +133,7 @@ impl Shared {
         let begun = Instant::now();
         let mut gone = true;
         for draining in draining {
-            gone &= draining.wait(begun);
+            gone &= draining.wait(begun, true);
         }
         if first {
             self.carried_over.clear();

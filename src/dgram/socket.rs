@@ -68,9 +68,10 @@ impl Socket {
     /// begun, or if its datagram was received before. [`events`](Socket::events) keeps the datagrams that are in its
     /// channel.
     ///
-    /// `close` wakes the receivers and waits until they have returned. So when it returns, the descriptor is closed and
-    /// the port is free. There is one exception: a program that is being started at that moment has a copy of every
-    /// descriptor until it runs.
+    /// `close` wakes the receivers and waits until all calls of other threads have returned. A send that waits for room
+    /// in the send buffer fails with `ERR_SOCKET_DGRAM_NOT_RUNNING`, on Linux and if the socket is not
+    /// [adopted](SocketOptions::adopt). So when `close` returns, the descriptor is closed and the port is free. There
+    /// is one exception: a program that is being started at that moment has a copy of every descriptor until it runs.
     ///
     /// To wake the receivers, `close` sends the socket an empty datagram, which takes some microseconds. Before that,
     /// it connects the socket to the sender of this datagram, so that no other socket on the same port gets it. Waking
@@ -81,14 +82,13 @@ impl Socket {
     ///   send from, or if another process made the socket before fork(2)
     /// - up to 0.5 s for an [adopted](SocketOptions::adopt) socket that the datagram cannot reach
     ///
-    /// After 2 s, or 1.25 s for an adopted socket, `close` returns even if receivers are still blocked. The descriptor
-    /// then stays open until they return, and they receive nothing. The hook gets
-    /// [`Report::Failed`](crate::Report::Failed) with `close ETIMEDOUT` instead of
-    /// [`Report::Closed`](crate::Report::Closed).
+    /// After 2 s, or 1.25 s for an adopted socket, `close` returns even if calls are still blocked. The descriptor then
+    /// stays open until they return, and they receive nothing. The hook gets [`Report::Failed`](crate::Report::Failed)
+    /// with `close ETIMEDOUT` instead of [`Report::Closed`](crate::Report::Closed).
     ///
     /// `close` may be called on any thread, in callbacks, and more than once. Dropping the last handle only closes the
-    /// descriptor. After fork(2), `close` in one process also stops the other process's socket from receiving. If you
-    /// do not want that, drop the handle instead.
+    /// descriptor. After fork(2), `close` in one process also stops the other process's socket from receiving, and
+    /// possibly from sending. If you do not want that, drop the handle instead.
     #[doc(alias = "asyncDispose")]
     pub fn close(&self) {
         self.0.close();

@@ -16,12 +16,16 @@
 //! - After fork(2), only the process that made the socket sends the datagram. From the other process, it would wake the
 //!   first process's receivers, or leave the first process's socket connected to the waker.
 //!
-//! shutdown(2) would wake all receivers on Linux, but is not used. After it, a receive returns without a sender, and
-//! std's `recv_from` reads the address from memory that was never written. std panics if that memory looks like part of
-//! an address.
+//! shutdown(2) of the receiving side would wake all receivers on Linux, but is not used. After it, a receive returns
+//! without a sender, and std's `recv_from` reads the address from memory that was never written. std panics if that
+//! memory looks like part of an address.
+//!
+//! A send blocks while the send buffer is full. On Linux, `close` ends such a send by shutdown(2) of the sending side,
+//! which receivers do not notice. It does so only if a call has not returned after a millisecond, and only for a socket
+//! of this process alone.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, UdpSocket};
 use std::process;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -177,7 +181,8 @@ impl Draining {
     }
 
     /// Wakes the receivers and waits until the descriptor is closed. Returns `false` if this is not done in time.
-    pub(crate) fn wait(&self, begun: Instant) -> bool {
+    /// `ends_sends` says whether blocked sends should fail.
+    pub(crate) fn wait(&self, begun: Instant, ends_sends: bool) -> bool {
         let until = begun + self.patience;
         let mut pause = Duration::from_millis(1);
         loop {
@@ -185,6 +190,9 @@ impl Draining {
             let _ = self.send_datagrams();
             if self.gone.wait_timeout(pause) {
                 return true;
+            }
+            if ends_sends {
+                self.end_sends();
             }
             if Instant::now() >= until {
                 return false;
@@ -205,6 +213,15 @@ impl Draining {
             waker.socket.send_to(&[], waker.to)?;
         }
         Ok(())
+    }
+
+    /// Ends the sends that wait for room in the send buffer, on systems that can.
+    fn end_sends(&self) {
+        let Some(open) = self.open.upgrade() else { return };
+        if sys::SHUTDOWN_ENDS_SENDS && !open.adopted && open.made_by == process::id() {
+            // Without a peer it returns ENOTCONN, although it takes effect.
+            let _ = SockRef::from(&open.socket).shutdown(Shutdown::Write);
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use landline::dgram::{Interface, Socket, SocketOptions};
 
 use crate::support::dgram::receiving;
-use crate::support::time::nearly_all_below;
+use crate::support::time::{nearly_all_below, once_below};
 use crate::support::{Told, has_proc, in_child, within};
 
 /// Less than the time after which a receiver of our own looks around by itself.
@@ -247,6 +247,53 @@ mod networks {
                 within("the loop ends", || running.join().unwrap()).unwrap();
                 took
             });
+        });
+    }
+
+    /// Ensures that a send that waits for room in the send buffer, because its neighbour does not answer, fails when the
+    /// socket is closed, and that the port is then free.
+    #[test]
+    fn close_ends_a_send_that_waits_for_room() {
+        in_own_network(this_test!(), || {
+            if !has_proc() || differs("no call ends a send of another thread") {
+                return;
+            }
+            run("ip link set lo up");
+            run("ip link add va type veth peer name vb");
+            run("ip link set va up");
+            run("ip link set vb up");
+            run("ip address add 10.7.1.1/24 dev va");
+            let mut ends = vec![("10.7.1.1:0", "10.7.1.60:9")];
+            if crate::support::families().len() > 1 {
+                run("ip address add fd00:7::1/64 dev va nodad");
+                ends.push(("[fd00:7::1]:0", "[fd00:7::60]:9"));
+            }
+            for (at, to) in ends {
+                // The number of questions, one a second, after which the system drops the datagrams. It is 3 where this
+                // process may not set it. The send then blocks again.
+                let version = if at.starts_with('[') { "ipv6" } else { "ipv4" };
+                let _ = std::fs::write(format!("/proc/sys/net/{version}/neigh/va/mcast_solicit"), "1000");
+                once_below("closing beside a send", WOKEN, || {
+                    let socket = SocketOptions::new().send_buffer_size(1).bind(at).unwrap();
+                    let [sending, receiving] = [(); 2].map(|()| socket.clone());
+                    let sending = blocked(move || {
+                        loop {
+                            if let Err(error) = sending.send_to([0; 1000], to) {
+                                return error;
+                            }
+                        }
+                    });
+                    let receiving = blocked(move || receiving.recv(&mut [0; 10]).unwrap().is_none());
+                    let begun = Instant::now();
+                    socket.close();
+                    let took = begun.elapsed();
+                    let error = within("the send returns", || sending.join().unwrap());
+                    assert_eq!(error.told().code(), "ERR_SOCKET_DGRAM_NOT_RUNNING", "the send says why it failed");
+                    assert!(within("the receive returns", || receiving.join().unwrap()), "a receiver is woken as ever");
+                    Socket::bind(socket.address()).expect("the port is free");
+                    took
+                });
+            }
         });
     }
 
