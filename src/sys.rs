@@ -131,6 +131,9 @@ pub(crate) fn is_bound_to_device(socket: &SockRef<'_>) -> bool {
     }
 }
 
+/// Whether threads of one process can be in different network namespaces.
+pub(crate) const HAS_NETWORK_NAMESPACES: bool = LINUX;
+
 /// Whether the socket with this inode is in a table of the calling thread's network namespace, such as `udp6`. If not,
 /// a different namespace may have made the socket. `false` without /proc.
 pub(crate) fn is_of_this_network(inode: Option<u64>, table: &str) -> bool {

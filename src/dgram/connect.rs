@@ -12,7 +12,7 @@ use crate::dgram::receive::MAX_DATAGRAM;
 use crate::dgram::send::{is_connected, not_connected};
 use crate::dgram::shared::{CarriedOver, Open, Origin, Setup, not_running};
 use crate::dgram::socket::Socket;
-use crate::dgram::udp::lost;
+use crate::dgram::udp::{is_of_this_network, lost};
 use crate::endpoint::Endpoint;
 use crate::error::{Error, Result};
 use crate::report::Report;
@@ -89,6 +89,8 @@ impl Socket {
     /// - `ENOTSUP` for an [adopted](super::SocketOptions::adopt) socket that already had a peer. Its other owners would
     ///   stay connected and would get what is sent to this socket.
     /// - `ENOTSUP` for an [owned](super::SocketOptions::own) socket, because its original settings are not known
+    /// - `ENOTSUP` on Linux if the calling thread is in a different network namespace than the socket. The socket keeps
+    ///   its peer. Call it on a thread of the socket's namespace.
     /// - `EACCES` if the right to bind a reserved port was given up after [`connect`](Socket::connect). The socket
     ///   keeps its peer. Give up the right before `connect`, or bind a new socket.
     /// - `ERR_SOCKET_DGRAM_NOT_RUNNING` once the socket is closed
@@ -97,13 +99,14 @@ impl Socket {
     ///   the port. In that case the socket is closed.
     pub fn disconnect(&self) -> io::Result<()> {
         let mut not_rejoined = Vec::new();
-        let is_replaced = {
-            let open = self.open()?;
-            open.peer.is_connected() && !open.given
-        };
-        let (options, local) = {
-            let setup = self.setup();
-            (setup.options.clone(), setup.local)
+        let (is_replaced, options, local) = {
+            let (setup, open) = self.change()?;
+            let is_replaced = open.peer.is_connected() && !open.given;
+            let failed = |error: io::Error| Error::call("bind", &error).at(setup.local);
+            if is_replaced && !is_of_this_network(&open.socket).map_err(failed)? {
+                return Err(in_another_network().into());
+            }
+            (is_replaced, setup.options.clone(), setup.local)
         };
         // It calls the program's hook, so it comes before any lock.
         let prepared = if is_replaced { options.prepare(local) } else { Err(not_connected()) };
@@ -185,6 +188,12 @@ impl Socket {
 /// given up the right to bind a reserved port. The address is in use, so this check binds no socket.
 fn may_bind_again(local: SocketAddr) -> bool {
     !UdpSocket::bind(local).is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
+}
+
+/// The new socket would be made in the calling thread's network namespace, where nothing would reach it.
+fn in_another_network() -> Error {
+    let text = "disconnect ENOTSUP: the socket belongs to a different network namespace than this thread";
+    Error::fixed(io::ErrorKind::Unsupported, "ENOTSUP", text)
 }
 
 /// The state of the socket after a failure.

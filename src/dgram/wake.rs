@@ -4,7 +4,8 @@
 //!
 //! - A socket made by landline is first connected to the waker. It no longer needs a peer, and no other socket on the
 //!   same port gets the datagram. If no datagram can arrive, because loopback is down or no descriptor is left, the
-//!   receivers check once a second.
+//!   receivers check once a second. Nothing is sent if `close` is called in a different network namespace than the
+//!   socket's, because the datagram would reach a socket there.
 //! - An adopted socket is never connected, because other owners use it. It gets the datagram only if the datagram is
 //!   expected to reach no other socket. For that the socket must have no peer, share its port with no other socket, be
 //!   bound to no device, and belong to this network namespace. Its waker is made when the socket is taken over, because
@@ -34,7 +35,7 @@ use socket2::SockRef;
 
 use crate::cancel::Cancel;
 use crate::dgram::shared::Open;
-use crate::dgram::udp::{is_dual_stack, source_for};
+use crate::dgram::udp::{is_dual_stack, is_of_this_network, source_for};
 use crate::endpoint::reachable;
 use crate::sys;
 
@@ -141,6 +142,10 @@ impl Open {
             Some(waker) => waker,
             None => {
                 let made = Waker::new(&self.socket, self.socket.local_addr()?)?;
+                // From a different network namespace, the datagrams would reach a socket there.
+                if !is_of_this_network(&self.socket)? {
+                    return Err(unavailable());
+                }
                 self.waker.get_or_init(|| made)
             }
         };

@@ -227,6 +227,51 @@ mod networks {
         });
     }
 
+    /// Ensures that closing a socket of another network sends nothing to the socket that has its address in this one, be its
+    /// port shared or not.
+    #[test]
+    fn close_in_another_network_sends_nothing_to_a_stranger() {
+        const INNER: &str = "LANDLINE_TEST_INNER";
+        in_own_network(this_test!(), || {
+            if differs("there are no network namespaces") {
+                return;
+            }
+            run("ip link set lo up");
+            if let Ok(shares) = std::env::var(INNER) {
+                // In a network of its own again; the socket on the standard input is of the one outside.
+                let theirs: OwnedFd = std::io::stdin().as_fd().try_clone_to_owned().unwrap();
+                let socket = SocketOptions::new().own(theirs).unwrap();
+                let at = socket.address().to_string();
+                let stranger = given(&at, |stranger| stranger.set_reuse_port(shares == "true").unwrap());
+                let running = socket.clone();
+                let running = blocked(move || running.recv(&mut [0; 10]).unwrap().is_none());
+                let begun = Instant::now();
+                socket.close();
+                println!("measured: closing a socket of another network takes {:?}", begun.elapsed());
+                assert!(within("the receiver returns", || running.join().unwrap()), "it is closed");
+                stranger.set_nonblocking(true).unwrap();
+                assert!(stranger.recv_from(&mut [0; 10]).is_err(), "{at}: a stranger gets nothing");
+                return;
+            }
+            for at in crate::support::families() {
+                // Without /proc the network of a socket that shares its port is not known.
+                for shares in if has_proc() { &[false, true][..] } else { &[false] } {
+                    let socket: OwnedFd = given(at, |socket| socket.set_reuse_port(*shares).unwrap()).into();
+                    let inner = Command::new("unshare")
+                        .arg("-n")
+                        .arg(crate::support::this_program())
+                        .args([this_test!(), "--exact", "--nocapture", "--test-threads=1"])
+                        .env(INNER, shares.to_string())
+                        .stdin(Stdio::from(socket))
+                        .output();
+                    let inner = inner.unwrap();
+                    let said = String::from_utf8_lossy(&inner.stdout).into_owned();
+                    assert!(inner.status.success() && said.contains("1 passed"), "in another network: {said}");
+                }
+            }
+        });
+    }
+
     /// Ensures that a socket that landline has bound to a device is closed soon, though no datagram of ours reaches it.
     #[test]
     fn a_socket_behind_a_device_closes_soon() {
