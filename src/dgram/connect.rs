@@ -1,7 +1,8 @@
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
-use std::time::Instant;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use socket2::SockRef;
 
@@ -10,7 +11,7 @@ use crate::dgram::multicast::rejoin;
 use crate::dgram::options::RECV_BUFFER;
 use crate::dgram::receive::MAX_DATAGRAM;
 use crate::dgram::send::{is_connected, not_connected};
-use crate::dgram::shared::{CarriedOver, Open, Origin, Setup, not_running};
+use crate::dgram::shared::{CarriedOver, Open, Origin, Receiving, Setup, not_running};
 use crate::dgram::socket::Socket;
 use crate::dgram::udp::{is_of_this_network, lost};
 use crate::endpoint::Endpoint;
@@ -71,10 +72,10 @@ impl Socket {
     /// microseconds. Then `disconnect` waits until no other thread holds the old socket, at most 2 s. Other calls use
     /// the new socket by then. On systems where two sockets cannot briefly have the same address, other calls wait for
     /// `disconnect`. The new socket has the same address, settings and groups. Datagrams that had already arrived are
-    /// kept and are received first, in order. If the socket has a new peer when they would be received, those from
-    /// other addresses are dropped. The kept datagrams have as much room as the receive buffer. If the socket connects
-    /// and disconnects several times without receiving, that room may not be enough. The datagrams that do not fit are
-    /// dropped and counted as [`lost`](Socket::lost).
+    /// kept and are received first, in order, also by a thread that is in a receive during the call. If the socket has
+    /// a new peer when they would be received, those from other addresses are dropped. The kept datagrams have as much
+    /// room as the receive buffer. If the socket connects and disconnects several times without receiving, that room
+    /// may not be enough. The datagrams that do not fit are dropped and counted as [`lost`](Socket::lost).
     ///
     /// These datagrams may be lost without being counted:
     /// - multicast that arrives during the replacement
@@ -140,7 +141,8 @@ impl Socket {
         let setup = lock(&inner.setup);
         // Sends and receives that begin now wait for the new socket.
         let mut slot = write(&inner.slot);
-        let old = slot.open.clone().ok_or_else(|| Failed::AsBefore(not_running()))?;
+        let receiving = slot.open.clone().ok_or_else(|| Failed::AsBefore(not_running()))?;
+        let old = &receiving.open;
         if !old.peer.exists() {
             return Err(Failed::AsBefore(not_connected()));
         }
@@ -163,20 +165,21 @@ impl Socket {
         if old.waker().is_err() {
             let _ = old.socket.local_addr().and_then(|own| old.socket.connect(own));
         }
+        await_receives(&receiving);
         let thrown_away = drain(&old.socket, &inner.carried_over);
         let inode = sys::inode(&old.socket);
         lock(&inner.losses).before +=
             thrown_away + inode.and_then(|inode| lost(inode, setup.v6, usize::MAX)).unwrap_or(0);
         slot.open = None;
-        let draining = slot.drain(&old);
-        drop(old);
+        let draining = slot.drain(&receiving);
+        drop(receiving);
         if beside.is_err() {
             // The address is free once the old socket is closed.
             draining.wait(Instant::now(), false);
             setup.options.bind_prepared(&socket, setup.local).map_err(Failed::Closed)?;
         }
         *not_rejoined = rejoin(&socket, &setup);
-        slot.open = Some(Arc::new(Open::new(socket, setup.local, Origin::Made)));
+        slot.open = Some(Receiving::new(Open::new(socket, setup.local, Origin::Made)));
         // A thread may hold the old socket as long as it likes, in `with_raw`. Others use the new one.
         drop((slot, setup));
         draining.wait(Instant::now(), false);
@@ -221,6 +224,25 @@ fn bind_beside(old: &UdpSocket, new: &UdpSocket, setup: &Setup) -> Result<()> {
     bound
 }
 
+/// How long `disconnect` waits at most for receives that have a datagram to take.
+const TAKING: Duration = Duration::from_secs(1);
+
+/// Waits until no receive in progress can take a datagram between two that `drain` takes, which would put it before
+/// earlier ones. Each receive takes one and then waits for the new socket. If nothing has arrived, receives stay
+/// blocked, and are not waited for.
+fn await_receives(receiving: &Arc<Receiving>) {
+    let until = Instant::now() + TAKING;
+    // One is held by the slot, and one by the caller.
+    while Arc::strong_count(receiving) > 2 && has_arrived(&receiving.open.socket) && Instant::now() < until {
+        thread::sleep(Duration::from_micros(50));
+    }
+}
+
+/// Whether a datagram has arrived. There may be datagrams behind a pending error.
+fn has_arrived(socket: &UdpSocket) -> bool {
+    sys::is_readable(socket, false).unwrap_or(true)
+}
+
 /// Takes out the datagrams that have arrived. Returns how many did not fit.
 fn drain(socket: &UdpSocket, carried_over: &CarriedOver) -> u64 {
     let mut thrown_away = 0;
@@ -243,8 +265,6 @@ mod tests {
     use std::sync::atomic::AtomicBool;
     use std::sync::atomic::Ordering::SeqCst;
     use std::sync::mpsc;
-    use std::thread;
-    use std::time::Duration;
 
     use super::*;
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::address::canonical;
-use crate::dgram::shared::{Open, Shared};
+use crate::dgram::shared::{Open, Receiving, Shared};
 use crate::dgram::socket::Socket;
 use crate::dgram::wake::is_same;
 use crate::endpoint::Endpoint;
@@ -204,10 +204,11 @@ impl Shared {
         loop {
             // Take the socket before the datagrams kept from the replaced socket. A thread that gets the new socket
             // then finds all of them.
-            let Some(open) = self.open() else { return Ok(None) };
+            let Some(receiving) = self.receiving() else { return Ok(None) };
+            let open = &*receiving.open;
             if let Some((bytes, from)) = self.carried_over.pop() {
                 // The peer may have changed since then.
-                if self.is_for_program(&open, bytes.len(), from) {
+                if self.is_for_program(open, bytes.len(), from) {
                     buffer[..bytes.len()].copy_from_slice(&bytes);
                     return Ok(Some((bytes.len(), from)));
                 }
@@ -221,13 +222,13 @@ impl Shared {
                 Ok((size, from)) => {
                     // For nearly every datagram nothing else needs checking.
                     let is_plain = size != 0 && !open.peer.exists() && self.receive_block_list.is_none();
-                    if is_plain || self.is_for_program(&open, size, from) {
+                    if is_plain || self.is_for_program(open, size, from) {
                         return Ok(Some((size, from)));
                     }
                     waiting.goes_on(until)?;
                 }
                 Err(error) => {
-                    if let Some(error) = self.after_error(open, error, until, &mut waiting)? {
+                    if let Some(error) = self.after_error(receiving, error, until, &mut waiting)? {
                         return self.failed(&error, until);
                     }
                 }
@@ -248,11 +249,12 @@ impl Shared {
     #[cold]
     fn after_error(
         &self,
-        open: Arc<Open>,
+        receiving: Arc<Receiving>,
         error: io::Error,
         until: &Until,
         waiting: &mut Waiting,
     ) -> io::Result<Option<io::Error>> {
+        let open = &*receiving.open;
         let error = match until {
             // The timeout belonged to another thread's receive, which may have returned already.
             Until::Forever if is_timeout(&error) => lock(&open.timeouts).lift(&open.socket).err().unwrap_or(error),
@@ -265,7 +267,7 @@ impl Shared {
                 Until::At { at, .. } if *at <= Instant::now() => return Err(timed_out()),
                 // Another owner has made the socket non-blocking. Only that owner should change the mode.
                 _ if sys::did_not_wait(&open.socket, &error) => {
-                    drop(open);
+                    drop(receiving);
                     self.pause(MOST_PAUSE.min(LEAST_PAUSE * (1 << waiting.pauses)), until);
                     waiting.pauses = (waiting.pauses + 1).min(3);
                 }

@@ -65,18 +65,18 @@ const ROWS_AT_CLOSE: usize = 1000;
 /// Every call takes the socket from here, and `close` removes it. So a forgotten handle keeps no descriptor open.
 pub(crate) struct Slot {
     /// `None` once the socket is closed.
-    pub(crate) open: Option<Arc<Open>>,
+    pub(crate) open: Option<Arc<Receiving>>,
     /// The sockets that `close` and `disconnect` removed, while other threads may still hold them.
     pub(crate) draining: Vec<Draining>,
 }
 
 impl Slot {
     pub(crate) fn new(open: Open) -> Slot {
-        Slot { open: Some(Arc::new(open)), draining: Vec::new() }
+        Slot { open: Some(Receiving::new(open)), draining: Vec::new() }
     }
 
     /// Notes that `open` was removed.
-    pub(crate) fn drain(&mut self, open: &Arc<Open>) -> Draining {
+    pub(crate) fn drain(&mut self, open: &Arc<Receiving>) -> Draining {
         let draining = Draining::new(open);
         self.draining.retain(|earlier| !earlier.is_over());
         self.draining.push(draining.clone());
@@ -97,6 +97,12 @@ pub(crate) struct Setup {
 
 impl Shared {
     pub(crate) fn open(&self) -> Option<Arc<Open>> {
+        read(&self.slot).open.as_ref().map(|receiving| Arc::clone(&receiving.open))
+    }
+
+    /// The socket for one receive.
+    #[inline]
+    pub(crate) fn receiving(&self) -> Option<Arc<Receiving>> {
         read(&self.slot).open.clone()
     }
 
@@ -127,7 +133,7 @@ impl Shared {
         };
         if let Some(open) = open {
             if called {
-                self.count_losses(&open);
+                self.count_losses(&open.open);
             }
         }
         let begun = Instant::now();
@@ -175,6 +181,18 @@ pub(crate) enum Origin {
     Owned,
     /// The program passed it in, and others may use it.
     Adopted,
+}
+
+/// The open socket as receives hold it. Its count says how many receives are in progress. A count of their own would
+/// cost each receive two atomic operations.
+pub(crate) struct Receiving {
+    pub(crate) open: Arc<Open>,
+}
+
+impl Receiving {
+    pub(crate) fn new(open: Open) -> Arc<Receiving> {
+        Arc::new(Receiving { open: Arc::new(open) })
+    }
 }
 
 /// An open socket. A thread holds it during one call. The last thread that releases it closes the descriptor.

@@ -34,7 +34,7 @@ use std::time::{Duration, Instant};
 use socket2::SockRef;
 
 use crate::cancel::Cancel;
-use crate::dgram::shared::Open;
+use crate::dgram::shared::{Open, Receiving};
 use crate::dgram::udp::{is_dual_stack, is_of_this_network, source_for};
 use crate::endpoint::reachable;
 use crate::sys;
@@ -169,15 +169,22 @@ pub(crate) fn is_same(one: SocketAddr, other: SocketAddr) -> bool {
 /// A removed socket. Receivers may still hold it.
 #[derive(Clone)]
 pub(crate) struct Draining {
+    receiving: Weak<Receiving>,
     open: Weak<Open>,
     gone: Cancel,
     patience: Duration,
 }
 
 impl Draining {
-    pub(crate) fn new(open: &Arc<Open>) -> Draining {
+    pub(crate) fn new(receiving: &Arc<Receiving>) -> Draining {
+        let open = &receiving.open;
         let patience = if open.adopted { PATIENCE_ADOPTED } else { PATIENCE };
-        Draining { gone: open.gone.0.clone(), open: Arc::downgrade(open), patience }
+        Draining {
+            receiving: Arc::downgrade(receiving),
+            gone: open.gone.0.clone(),
+            open: Arc::downgrade(open),
+            patience,
+        }
     }
 
     /// Whether the descriptor is closed.
@@ -213,6 +220,8 @@ impl Draining {
         if holders == 0 {
             return Ok(());
         }
+        // All receives together hold the socket once.
+        let holders = holders + self.receiving.strong_count().saturating_sub(1);
         let waker = open.waker()?;
         for _ in 0..holders {
             waker.socket.send_to(&[], waker.to)?;

@@ -10,7 +10,7 @@ use landline::Error;
 use landline::dgram::{Socket, SocketEvent, SocketOptions};
 
 use crate::support::dgram::{receive, receiving};
-use crate::support::{HANG, PORTABLE, Told, eventually, families, proc, within};
+use crate::support::{HANG, PORTABLE, Told, eventually, families, in_child, proc, within};
 
 /// Ensures the life of a connection: once, not twice, gone once, not twice, and again.
 #[test]
@@ -144,6 +144,37 @@ fn disconnect_keeps_what_has_arrived_and_the_port_and_the_settings() {
             assert_eq!(sharing.bind(address).unwrap_err().told().code(), "EADDRINUSE", "and no other may share it");
         }
     }
+}
+
+/// Ensures that what had arrived stays in order when one thread disconnects while another receives. The second call of
+/// each thread that takes a datagram is slow here, so the thread that receives is in one while the other disconnects.
+#[test]
+fn disconnect_keeps_the_order_beside_a_receive() {
+    const SENT: u8 = 10;
+    let strace = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=recvfrom"];
+    in_child(this_test!(), &[&strace[..], &["-e", "inject=recvfrom:delay_enter=20000:when=2+2"]].concat(), || {
+        for at in families() {
+            for _ in 0..5 {
+                let (peer, socket) = (Socket::bind(at).unwrap(), Socket::bind(at).unwrap());
+                socket.connect(peer.address()).unwrap();
+                for i in 0..SENT {
+                    peer.send_to([i], socket.address()).unwrap();
+                }
+                let (tell, told) = mpsc::channel();
+                let [receiver, leaving] = [(); 2].map(|()| socket.clone());
+                let receiver = thread::spawn(move || {
+                    for _ in 0..SENT {
+                        tell.send(receive(&receiver).0[0]).unwrap();
+                    }
+                });
+                let mut received = vec![told.recv_timeout(HANG).expect("the first arrives")];
+                within("disconnect returns", move || leaving.disconnect()).unwrap();
+                received.extend((1..SENT).map_while(|_| told.recv_timeout(HANG).ok()));
+                assert!(received.iter().copied().eq(0..SENT), "in the order in which it arrived: {received:?}");
+                receiver.join().unwrap();
+            }
+        }
+    });
 }
 
 /// Ensures that a wildcard is a wildcard again after disconnecting.
