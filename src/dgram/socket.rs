@@ -76,11 +76,11 @@ impl Socket {
     /// To wake the receivers, `close` sends the socket an empty datagram, which takes some microseconds. Before that,
     /// it connects the socket to the sender of this datagram, so that no other socket on the same port gets it. Waking
     /// takes longer in these cases:
-    /// - up to 10 ms for a socket that is bound to a group, or by [`before_bind`](SocketOptions::before_bind) to a
-    ///   device
-    /// - up to 1 s if loopback is down, if this machine does not have the socket's address, if no descriptor is left to
-    ///   send from, if another process made the socket before fork(2), or if the calling thread is in a different
-    ///   network namespace than the socket
+    /// - up to 10 ms for a socket that is bound to a group or to 255.255.255.255, or by
+    ///   [`before_bind`](SocketOptions::before_bind) to a device
+    /// - up to 1 s if loopback is down, if this machine does not have the socket's address, if the socket is bound to
+    ///   the broadcast address of one network, if no descriptor is left to send from, if another process made the
+    ///   socket before fork(2), or if the calling thread is in a different network namespace than the socket
     /// - up to 0.5 s for an [adopted](SocketOptions::adopt) socket that the datagram cannot reach
     ///
     /// After 2 s, or 1.25 s for an adopted socket, `close` returns even if calls are still blocked. The descriptor then

@@ -14,6 +14,9 @@
 //! - Nothing is sent to a socket that is bound to a group, because the datagram might leave the machine and would reach
 //!   other members. Nothing reaches a socket that is bound to a device. The receivers check every 10 ms, those of an
 //!   adopted socket twice a second.
+//! - Nothing is sent either to a socket that is bound to the broadcast address of one network, such as 10.9.0.255. The
+//!   system refuses to send there from a socket without `SO_BROADCAST`. The receivers check once a second, because
+//!   recognising such an address would cost every socket a look-up when it is made.
 //! - After fork(2), only the process that made the socket sends the datagram. From the other process, it would wake the
 //!   first process's receivers, or leave the first process's socket connected to the waker.
 //!

@@ -227,6 +227,32 @@ mod networks {
         });
     }
 
+    /// Ensures that closing a socket that is bound to the broadcast address of one network ends its receiver, and sends
+    /// nothing to a neighbour on the same port.
+    #[test]
+    fn close_sends_nothing_to_a_broadcast_address() {
+        in_own_network(this_test!(), || {
+            run("ip link set lo up");
+            run("ip link add va type veth peer name vb");
+            run("ip address add 10.7.1.1/24 dev va");
+            run("ip link set va up");
+            run("ip link set vb up");
+            for at in ["10.7.1.255:0", "127.255.255.255:0", "255.255.255.255:0"] {
+                let socket = SocketOptions::new().reuse_address(true).bind(at).unwrap();
+                let everywhere = format!("0.0.0.0:{}", socket.address().port());
+                let neighbour = given(&everywhere, |socket| socket.set_reuse_address(true).unwrap());
+                let running = socket.clone();
+                let running = blocked(move || running.recv(&mut [0; 10]).unwrap().is_none());
+                let begun = Instant::now();
+                socket.close();
+                println!("measured: closing a socket bound to {at} takes {:?}", begun.elapsed());
+                assert!(within("the receiver returns", || running.join().unwrap()), "it is closed");
+                neighbour.set_nonblocking(true).unwrap();
+                assert!(neighbour.recv_from(&mut [0; 10]).is_err(), "{at}: a neighbour gets nothing");
+            }
+        });
+    }
+
     /// Ensures that closing a socket of another network sends nothing to the socket that has its address in this one, be its
     /// port shared or not.
     #[test]
