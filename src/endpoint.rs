@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::address::{Address, Family, Repr, canonical, printed};
 use crate::error::{Error, Result};
+use crate::zone;
 
 /// Where to listen, connect or send: a port, an address, or a name that is still to be looked up.
 ///
@@ -118,8 +119,8 @@ impl Target {
                 Target::bad_host(host)
             }
             // It has a port, or is no IPv6 address. No name contains a colon.
-            Err(_) if host.contains(':') && !has_zone(host) => Target::bad_host(host),
-            // A literal with a zone, such as `fe80::1%eth0`, goes to the resolver, which knows the interfaces.
+            Err(_) if host.contains(':') && !zone::has_zone(host) => Target::bad_host(host),
+            // A literal with a zone, such as `fe80::1%eth0`, may have the name of an interface in it.
             Err(_) => Target::Name { host: host.into(), port },
         }
     }
@@ -132,15 +133,11 @@ impl Target {
     }
 }
 
-/// Whether a host is an IPv6 address with a zone, such as `fe80::1%eth0`. The system resolves it without a name server.
-pub(crate) fn has_zone(host: &str) -> bool {
-    host.split_once('%').is_some_and(|(ip, zone)| !zone.is_empty() && ip.parse::<Ipv6Addr>().is_ok())
-}
-
 /// Asks the system's resolver, getaddrinfo(3), and keeps the order of its answer. The call blocks as long as the
-/// resolver does. That time cannot be limited, and the call cannot be cancelled.
+/// resolver does. That time cannot be limited, and the call cannot be cancelled. Of an address with a zone, only the
+/// zone is looked up.
 pub(crate) fn resolve(host: &str, port: u16, family: Option<Family>) -> Result<Vec<SocketAddr>> {
-    if !host.is_ascii() && !has_zone(host) {
+    if !host.is_ascii() && !zone::has_zone(host) {
         // Some resolvers encode such a name and others send its bytes unchanged, so one name could mean two hosts.
         let text = format!(
             "The host {host:?} is invalid: a name is ASCII. Give its encoded form (IDNA), in which a part that is not \
@@ -148,8 +145,14 @@ pub(crate) fn resolve(host: &str, port: u16, family: Option<Family>) -> Result<V
         );
         return Err(Error::invalid("ERR_INVALID_ARG_VALUE", text).of_host(host));
     }
+    let answers = match zone::split(host) {
+        Some((ip, zone)) => {
+            zone::index_of(zone).map(|index| vec![SocketAddrV6::new(ip, port, 0, index).into()].into_iter())
+        }
+        None => (host, port).to_socket_addrs(),
+    };
     let mut found: Vec<SocketAddr> = Vec::new();
-    for at in (host, port).to_socket_addrs().map_err(|error| Error::lookup(host, error))?.map(canonical) {
+    for at in answers.map_err(|error| Error::lookup(host, error))?.map(canonical) {
         let wanted = family.is_none_or(|family| Address::from(at).family() == family);
         if wanted && !found.contains(&at) {
             found.push(at);

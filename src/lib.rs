@@ -139,6 +139,7 @@ mod slots;
 mod sync;
 mod sys;
 mod thread;
+mod zone;
 
 pub mod dgram;
 #[cfg(all(doc, not(doctest)))]

@@ -10,9 +10,10 @@ use crate::dgram::options::{RECV_BUFFER, SEND_BUFFER, SocketOptions};
 use crate::dgram::shared::Origin;
 use crate::dgram::socket::Socket;
 use crate::dgram::udp;
-use crate::endpoint::{Endpoint, Target, first_of, has_no_dual_stack, has_zone, resolve};
+use crate::endpoint::{Endpoint, Target, first_of, has_no_dual_stack, resolve};
 use crate::error::{Error, Result};
 use crate::sys;
+use crate::zone::has_zone;
 
 impl SocketOptions {
     /// Makes the socket and binds it, bind(2). For port 0 the system chooses a free port. A bare port is bound on every

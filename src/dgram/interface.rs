@@ -1,10 +1,10 @@
 //! Network interfaces, identified by address, number or name.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::error::{Error, Result};
-use crate::sys;
+use crate::{sys, zone};
 
 /// The network interface of a multicast call, given as one of its addresses, its number or its name.
 ///
@@ -102,14 +102,8 @@ impl Interface {
     }
 }
 
-/// The resolver knows the numbers of interfaces, because an address's zone contains one.
 fn index_of(name: &str) -> Result<u32, NoInterface> {
-    let found = (&*format!("fe80::1%{name}"), 0).to_socket_addrs().map_err(|_| NoInterface::Unknown)?;
-    let mut zones = found.filter_map(|at| match at {
-        SocketAddr::V6(at) => Some(at.scope_id()),
-        SocketAddr::V4(_) => None,
-    });
-    zones.next().filter(|index| *index != 0).ok_or(NoInterface::Unknown)
+    zone::index_of(name).ok().filter(|index| *index != 0).ok_or(NoInterface::Unknown)
 }
 
 pub(crate) enum NoInterface {

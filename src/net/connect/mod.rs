@@ -13,7 +13,7 @@ use socket2::{Domain, Protocol, SockRef, Type};
 
 use crate::address::{Address, Family, canonical, printed};
 use crate::cancel::{Cancel, Limits};
-use crate::endpoint::{Endpoint, Target, has_zone, loopback, reachable, resolve};
+use crate::endpoint::{Endpoint, Target, loopback, reachable, resolve};
 use crate::error::{Error, Result};
 use crate::net::connect::lookup::Question;
 use crate::net::connect::options::SocketOptions;
@@ -25,6 +25,7 @@ use crate::net::unix::{self, SocketFile};
 use crate::report::{Report, Reporter};
 use crate::sync::deadline::Deadline;
 use crate::sys;
+use crate::zone::has_zone;
 
 impl SocketOptions {
     /// Connects to a server: connect(2).
