@@ -71,7 +71,9 @@ impl Socket {
     /// Safe Rust has no call that removes a peer. So landline replaces the socket with a new one, within some
     /// microseconds. Then `disconnect` waits until no other thread holds the old socket, at most 2 s. Other calls use
     /// the new socket by then. On systems where two sockets cannot briefly have the same address, other calls wait for
-    /// `disconnect`. The new socket has the same address, settings and groups. Datagrams that had already arrived are
+    /// `disconnect`. The new socket has the same address, settings and groups. If a group cannot be joined again, or
+    /// its interface for sending multicast cannot be set, for example because the interface is gone, this is
+    /// [reported](crate::Report::Failed) once, and the socket no longer has it. Datagrams that had already arrived are
     /// kept and are received first, in order, also by a thread that is in a receive during the call. If the socket has
     /// a new peer when they would be received, those from other addresses are dropped. The kept datagrams have as much
     /// room as the receive buffer. If the socket connects and disconnects several times without receiving, that room
@@ -138,7 +140,7 @@ impl Socket {
     /// Replaces the socket with `prepared`, a new socket that is not bound yet.
     fn replace(&self, prepared: Result<UdpSocket>, not_rejoined: &mut Vec<Error>) -> std::result::Result<(), Failed> {
         let inner = &*self.0;
-        let setup = lock(&inner.setup);
+        let mut setup = lock(&inner.setup);
         // Sends and receives that begin now wait for the new socket.
         let mut slot = write(&inner.slot);
         let receiving = slot.open.clone().ok_or_else(|| Failed::AsBefore(not_running()))?;
@@ -178,7 +180,7 @@ impl Socket {
             draining.wait(Instant::now(), false);
             setup.options.bind_prepared(&socket, setup.local).map_err(Failed::Closed)?;
         }
-        *not_rejoined = rejoin(&socket, &setup);
+        *not_rejoined = rejoin(&socket, &mut setup);
         slot.open = Some(Receiving::new(Open::new(socket, setup.local, Origin::Made)));
         // A thread may hold the old socket as long as it likes, in `with_raw`. Others use the new one.
         drop((slot, setup));

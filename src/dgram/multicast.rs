@@ -44,11 +44,13 @@ impl Socket {
     }
 
     /// Leaves a group, `IP_DROP_MEMBERSHIP` or `IPV6_LEAVE_GROUP`. The interface may be named in a different form than
-    /// in the join.
+    /// in the join. The group is left for all sources.
     ///
     /// # Errors
-    /// `EADDRNOTAVAIL` if the socket has not joined the group. Also the errors of
-    /// [`join_multicast`](Socket::join_multicast).
+    /// - `EADDRNOTAVAIL` if the socket has not joined the group
+    /// - `ENODEV` if there is no such interface. If the interface was removed after the join, the socket receives
+    ///   nothing from it, and [`disconnect`](Socket::disconnect) does not join the group again.
+    /// - The other errors of [`join_multicast`](Socket::join_multicast)
     #[doc(alias = "dropMembership", alias = "leave_multicast_v4", alias = "leave_multicast_v6")]
     pub fn leave_multicast(&self, group: impl ToString, interface: impl Into<Interface>) -> io::Result<()> {
         self.change_membership("dropMembership", false, Membership::new(&group.to_string(), None, interface.into())?)
@@ -58,6 +60,9 @@ impl Socket {
     /// sources, join once for each source.
     ///
     /// The system call identifies the interface by its IPv4 address. If the interface has none, the error is `ENODEV`.
+    ///
+    /// If the socket has joined the group for all sources on the same interface, Linux replaces that join. When the
+    /// socket has then left the group for its last source, it has left the group.
     ///
     /// # Errors
     /// - `ENOTSUP` for IPv6, and on OpenBSD, NetBSD and DragonFly BSD, where safe Rust has no call for it
@@ -102,7 +107,7 @@ impl Socket {
     /// # Errors
     /// - `EADDRNOTAVAIL` if no interface has the IPv4 address
     /// - `ENODEV` if no interface has the name, number or IPv6 address, or if for IPv4 the interface has no IPv4 address
-    /// - `EINVAL` for an address of the other family
+    /// - `EINVAL` for an address of the other family.
     /// - `ERR_SOCKET_DGRAM_NOT_RUNNING` once the socket is closed
     #[doc(alias = "setMulticastInterface", alias = "set_multicast_if_v4", alias = "set_multicast_if_v6")]
     pub fn set_multicast_interface(&self, interface: impl Into<Interface>) -> io::Result<()> {
@@ -118,28 +123,45 @@ impl Socket {
 
     fn change_membership(&self, call: &'static str, join: bool, membership: Membership) -> io::Result<()> {
         let (mut setup, open) = self.change()?;
-        if join {
-            change(&open.socket, setup.only, call, true, &membership)?;
-            setup.memberships.push(membership);
-            return Ok(());
-        }
         // Determined while the socket is still a member, so that routers see no change.
-        let left = left_by(&setup, &membership);
-        change(&open.socket, setup.only, call, false, &membership)?;
-        let mut left = left.into_iter();
-        setup.memberships.retain(|_| left.next() != Some(true));
-        Ok(())
+        let ended = if join { replaced_by(&setup, &membership) } else { left_by(&setup, &membership) };
+        let mut ended = ended.map_err(|error| Error::call(call, &error))?.into_iter();
+        match change(&open.socket, setup.only, call, join, &membership) {
+            Ok(()) => {
+                setup.memberships.retain(|_| ended.next() != Some(true));
+                if join {
+                    setup.memberships.push(membership);
+                }
+                Ok(())
+            }
+            Err(error) => {
+                // The interface is gone, and so is the membership.
+                if !join && error.code() == "ENODEV" {
+                    setup.memberships.retain(|member| *member != membership);
+                }
+                Err(error.into())
+            }
+        }
     }
 }
 
-/// Joins the groups that the replaced socket had joined. Returns the errors.
-pub(crate) fn rejoin(socket: &UdpSocket, setup: &Setup) -> Vec<Error> {
-    let by = setup.interface.iter().map(|interface| send_by(socket, setup, interface));
-    let joined = setup.memberships.iter().map(|membership| {
+/// Joins the groups that the replaced socket had joined. Returns the errors. What fails is forgotten, because the socket
+/// does not have it, so the next replacement does not report it again.
+pub(crate) fn rejoin(socket: &UdpSocket, setup: &mut Setup) -> Vec<Error> {
+    let mut errors = Vec::new();
+    if let Some(Err(error)) = setup.interface.as_ref().map(|interface| send_by(socket, setup, interface)) {
+        setup.interface = None;
+        errors.push(error);
+    }
+    let only = setup.only;
+    setup.memberships.retain(|membership| {
         let call = if membership.source.is_some() { "addSourceSpecificMembership" } else { "addMembership" };
-        change(socket, setup.only, call, true, membership)
+        let joined = change(socket, only, call, true, membership);
+        let is_member = joined.is_ok();
+        errors.extend(joined.err());
+        is_member
     });
-    by.chain(joined).filter_map(Result::err).collect()
+    errors
 }
 
 /// `only`: the family that the socket reaches, if it reaches only one.
@@ -184,36 +206,47 @@ fn change(
     changed.map_err(|error| Error::call(call, &error))
 }
 
-/// Which memberships end when the socket leaves this one. The interface may have been given in a different form, so a
-/// probe socket joins in one form and leaves in the other.
-fn left_by(setup: &Setup, leaving: &Membership) -> Vec<bool> {
-    let is_one = |member: &Membership| {
-        if member.group != leaving.group || (leaving.source.is_some() && leaving.source != member.source) {
-            return false;
-        }
-        if member.interface == leaving.interface {
-            return true;
-        }
-        let any: IpAddr = if setup.v6 { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
-        let Ok(probe) = UdpSocket::bind((any, 0)) else { return false };
-        let tried = |join, membership| change(&probe, setup.only, "", join, membership).is_ok();
-        tried(true, member) && tried(false, leaving)
+/// Which memberships end when the socket joins this one. On Linux a join for one source replaces the join of the same
+/// group for all sources.
+fn replaced_by(setup: &Setup, joining: &Membership) -> io::Result<Vec<bool>> {
+    let for_all = Membership { group: joining.group, source: None, interface: joining.interface.clone() };
+    let mut replaced = Vec::with_capacity(setup.memberships.len());
+    for member in &setup.memberships {
+        let is_of_group = member.group == joining.group && member.source.is_none() && joining.source.is_some();
+        replaced.push(is_of_group && is_on_same_interface(setup, member, &for_all)?);
+    }
+    Ok(replaced)
+}
+
+/// Which memberships end when the socket leaves this one.
+fn left_by(setup: &Setup, leaving: &Membership) -> io::Result<Vec<bool>> {
+    let is_of_group = |member: &Membership| {
+        member.group == leaving.group && (leaving.source.is_none() || member.source == leaving.source)
     };
-    let mut left: Vec<bool> = setup.memberships.iter().map(is_one).collect();
+    // If a group was joined only once, that membership ends, even if the interface has been renamed.
+    let is_only_one = setup.memberships.iter().filter(|member| is_of_group(member)).count() == 1;
+    let mut left = Vec::with_capacity(setup.memberships.len());
+    for member in &setup.memberships {
+        left.push(is_of_group(member) && (is_only_one || is_on_same_interface(setup, member, leaving)?));
+    }
     if leaving.group.is_ipv6() && leaving.interface == Interface::ANY {
         // Without an interface, the system leaves the group that was joined last.
         let last = left.iter().rposition(|left| *left);
         left.iter_mut().enumerate().for_each(|(i, left)| *left = Some(i) == last);
     }
-    // If a group was joined only once, that membership ends, even if the interface has been renamed.
-    let mut same = (0..left.len()).filter(|i| {
-        let member = &setup.memberships[*i];
-        member.group == leaving.group && (leaving.source.is_none() || member.source == leaving.source)
-    });
-    if let (Some(only), None) = (same.next(), same.next()) {
-        left[only] = true;
+    Ok(left)
+}
+
+/// Whether `other` is on the interface of a membership of the same group. The interface may be given in a different
+/// form, so a probe socket joins in one form and leaves in the other.
+fn is_on_same_interface(setup: &Setup, member: &Membership, other: &Membership) -> io::Result<bool> {
+    if member.interface == other.interface {
+        return Ok(true);
     }
-    left
+    let any: IpAddr = if setup.v6 { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
+    let probe = UdpSocket::bind((any, 0))?;
+    let tried = |join, membership| change(&probe, setup.only, "", join, membership).is_ok();
+    Ok(tried(true, member) && tried(false, other))
 }
 
 /// Sets the interface for each family that the socket sends with. If one fails, it is set for none.

@@ -452,3 +452,72 @@ fn a_group_of_the_other_family_cannot_be_joined() {
         }
     }
 }
+
+/// Ensures that a group joined for all sources, then for one, and left for that one, is left: on Linux the second join
+/// replaces the first. Disconnecting does not join it again.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_group_left_for_its_last_source_is_not_joined_again() {
+    for (all, one) in [(Interface::from(LOOPBACK), Interface::from(LOOPBACK)), ("lo".into(), LOOPBACK.into())] {
+        let socket = member(0);
+        socket.join_multicast(group(14), all).unwrap();
+        socket.join_multicast_source("127.0.0.1", group(14), one).unwrap();
+        socket.leave_multicast_source("127.0.0.1", group(14), LOOPBACK).unwrap();
+        for after in ["by the leave", "after disconnecting too"] {
+            let error = socket.leave_multicast(group(14), LOOPBACK).unwrap_err();
+            assert_eq!(error.told().code(), "EADDRNOTAVAIL", "the group is left, {after}");
+            socket.connect("127.0.0.1:9").unwrap();
+            socket.disconnect().unwrap();
+        }
+    }
+}
+
+/// Ensures, in a network of its own, that what belonged to an interface that is gone is reported once by `disconnect` and is
+/// then forgotten, that what was left is not reported, and that groups on other interfaces are kept.
+#[cfg(target_os = "linux")]
+#[test]
+fn an_interface_that_is_gone_is_reported_once() {
+    use crate::support::dgram::{in_own_network, run};
+    use landline::Report;
+    use std::sync::mpsc::channel;
+    in_own_network(this_test!(), || {
+        run("ip link set lo up");
+        run("ip link add va type veth peer name vb");
+        run("ip address add 10.7.1.1/24 dev va");
+        run("ip link set va up");
+        let (send, reports) = channel();
+        let options = SocketOptions::udp4().report(move |report: &Report| {
+            if report.is_failure() {
+                send.send(report.to_string()).expect("the test waits");
+            }
+        });
+        let socket = options.bind(0).unwrap();
+        let reconnect = || {
+            socket.connect("127.0.0.1:9").unwrap();
+            socket.disconnect().expect("the socket itself is replaced");
+            reports.try_iter().collect::<Vec<_>>()
+        };
+        // A source on one interface ends no membership on another.
+        socket.join_multicast(group(15), "va").unwrap();
+        socket.join_multicast_source("127.0.0.1", group(15), "lo").unwrap();
+        socket.leave_multicast_source("127.0.0.1", group(15), "lo").unwrap();
+        assert_eq!(reconnect(), Vec::<String>::new(), "all interfaces are there");
+        socket.leave_multicast(group(15), "va").expect("it was still joined");
+
+        socket.join_multicast(group(16), "va").unwrap();
+        socket.join_multicast(group(17), "va").unwrap();
+        socket.join_multicast(group(18), LOOPBACK).unwrap();
+        socket.set_multicast_interface("va").unwrap();
+        run("ip link delete va");
+        let error = socket.leave_multicast(group(17), "va").unwrap_err();
+        assert_eq!(error.to_string(), "dropMembership ENODEV", "there is no such interface");
+        let told = reconnect();
+        assert_eq!(told.len(), 2, "the interface to send by, and one group: {told:?}");
+        assert!(
+            told[0].contains("setMulticastInterface ENODEV") && told[1].contains("addMembership ENODEV"),
+            "{told:?}"
+        );
+        assert_eq!(reconnect(), Vec::<String>::new(), "each is reported once");
+        socket.leave_multicast(group(18), LOOPBACK).expect("the other interface is there, and so is its group");
+    });
+}
