@@ -798,6 +798,13 @@ pub(crate) fn join_source_v4(_: &UdpSocket, _: [Ipv4Addr; 3], _: bool) -> io::Re
     Err(io::ErrorKind::Unsupported.into())
 }
 
+/// The system's error if no more descriptors can be opened. Some calls do not return it: without a descriptor, glibc's
+/// resolver says that a name or an interface does not exist. A shortage that has ended since then is not noticed.
+pub(crate) fn shortage() -> Option<io::Error> {
+    let probe = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::DGRAM, None);
+    probe.err().filter(|error| matches!(&*code(error), "EMFILE" | "ENFILE"))
+}
+
 /// How many descriptors this process may have, if the system says so. Linux without /proc does not say, so its default
 /// is used.
 pub(crate) fn descriptor_limit() -> Option<usize> {

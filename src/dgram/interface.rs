@@ -107,6 +107,7 @@ fn index_of(name: &str) -> Result<u32, NoInterface> {
 }
 
 pub(crate) enum NoInterface {
+    /// It does not exist, or a descriptor to find it was missing.
     Unknown,
     /// It is of the other family.
     Invalid,
@@ -115,7 +116,10 @@ pub(crate) enum NoInterface {
 impl NoInterface {
     pub(crate) fn error(self, call: &'static str) -> Error {
         match self {
-            NoInterface::Unknown => Error::coded(call, io::ErrorKind::NotFound, "ENODEV"),
+            NoInterface::Unknown => match sys::shortage() {
+                Some(shortage) => Error::call(call, &shortage),
+                None => Error::coded(call, io::ErrorKind::NotFound, "ENODEV"),
+            },
             NoInterface::Invalid => Error::coded(call, io::ErrorKind::InvalidInput, "EINVAL"),
         }
     }

@@ -36,6 +36,7 @@ impl Socket {
     /// - `EINVAL` if the address is not a group, or is of a family that the socket does not reach
     /// - `ENODEV` if there is no such interface
     /// - `EADDRINUSE` if the socket has already joined the group
+    /// - `EMFILE` or `ENFILE` if no descriptor is left. Finding an interface by its name takes one.
     /// - `ERR_INVALID_IP_ADDRESS` for a text that is not an IP address
     /// - `ERR_SOCKET_DGRAM_NOT_RUNNING` once the socket is closed
     #[doc(alias = "addMembership", alias = "join_multicast_v4", alias = "join_multicast_v6")]
@@ -108,6 +109,7 @@ impl Socket {
     /// - `EADDRNOTAVAIL` if no interface has the IPv4 address
     /// - `ENODEV` if no interface has the name, number or IPv6 address, or if for IPv4 the interface has no IPv4 address
     /// - `EINVAL` for an address of the other family.
+    /// - `EMFILE` or `ENFILE` if no descriptor is left. Finding an interface takes one.
     /// - `ERR_SOCKET_DGRAM_NOT_RUNNING` once the socket is closed
     #[doc(alias = "setMulticastInterface", alias = "set_multicast_if_v4", alias = "set_multicast_if_v6")]
     pub fn set_multicast_interface(&self, interface: impl Into<Interface>) -> io::Result<()> {

@@ -453,6 +453,41 @@ fn a_group_of_the_other_family_cannot_be_joined() {
     }
 }
 
+/// Ensures that an interface that cannot be found for want of a descriptor is not called unknown, and that a leave that needs
+/// a descriptor to know what it leaves fails before it leaves anything.
+#[cfg(target_os = "linux")]
+#[test]
+fn an_interface_is_not_unknown_for_want_of_a_descriptor() {
+    use crate::support::in_child;
+    in_child(this_test!(), &["prlimit", "--nofile=64"], || {
+        let (socket, of_source) = (member(0), "232.255.13.12");
+        socket.join_multicast_source("127.0.0.1", of_source, "lo").unwrap();
+        socket.join_multicast_source("127.0.0.2", of_source, "lo").unwrap();
+        let mut held = Vec::new();
+        while let Ok(file) = std::fs::File::open("/dev/null") {
+            held.push(file);
+        }
+        let results = [
+            ("addMembership", socket.join_multicast(group(12), "lo")),
+            ("setMulticastInterface", socket.set_multicast_interface("lo")),
+            ("setMulticastInterface", socket.set_multicast_interface(1)),
+            ("addSourceSpecificMembership", socket.join_multicast_source("127.0.0.1", "232.255.13.13", 1)),
+            ("dropMembership", socket.leave_multicast(of_source, LOOPBACK)),
+        ];
+        drop(held);
+        for (call, result) in results {
+            let error = result.expect_err("no descriptor is left");
+            assert_eq!(error.to_string(), format!("{call} EMFILE"), "it is not said that there is no such interface");
+        }
+        socket.join_multicast(group(12), "lo").expect("the interface is found again");
+        socket.leave_multicast(of_source, LOOPBACK).expect("the group was not left before");
+        socket.connect("127.0.0.1:9").unwrap();
+        socket.disconnect().unwrap();
+        let error = socket.leave_multicast(of_source, LOOPBACK).unwrap_err();
+        assert_eq!(error.told().code(), "EADDRNOTAVAIL", "what it had left it has left");
+    });
+}
+
 /// Ensures that a group joined for all sources, then for one, and left for that one, is left: on Linux the second join
 /// replaces the first. Disconnecting does not join it again.
 #[cfg(target_os = "linux")]
