@@ -46,8 +46,8 @@ impl KeepAlive {
         KeepAlive { delay, ..self }
     }
 
-    /// Sets the time between probes: TCP_KEEPINTVL. The time is rounded down to whole seconds, at least 1 s. It applies
-    /// only if a delay is set. Default: 1 s.
+    /// Sets the time between probes: TCP_KEEPINTVL. The time is rounded down to whole seconds, and is at least 1 s
+    /// and at most 32,767 s. It applies only if a delay is set. Default: 1 s.
     pub fn interval(self, interval: Duration) -> KeepAlive {
         KeepAlive { interval, ..self }
     }
@@ -60,11 +60,12 @@ impl KeepAlive {
 
     /// Rejects values that no system supports. The error names the option.
     pub(crate) fn check(self) -> Result<()> {
-        let longest = Duration::from_secs(32_767);
-        if self.on && self.delay > longest {
+        // The system gets whole seconds.
+        let is_too_long = |time: Duration| time.as_secs() > Duration::from_secs(32_767).as_secs();
+        if self.on && is_too_long(self.delay) {
             return Err(Error::option("keep_alive delay", "<= 32767 s", format!("{:?}", self.delay)));
         }
-        if self.on && self.interval > longest {
+        if self.on && is_too_long(self.interval) {
             return Err(Error::option("keep_alive interval", "<= 32767 s", format!("{:?}", self.interval)));
         }
         if self.on && self.count > 127 {

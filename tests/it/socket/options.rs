@@ -101,6 +101,17 @@ fn keep_alive_on_connect_is_what_was_asked_for() {
         }
         let all = KeepAlive::new().delay(Duration::from_secs(5)).interval(Duration::from_secs(2)).count(3);
         assert_eq!(keep_alive(&client(SocketOptions::new().keep_alive(all))), numbers(5, 2, 3), "all three numbers");
+        // Rounded down to whole seconds, the longest that Linux takes.
+        let longest = Duration::from_millis(32_767_999);
+        let all = KeepAlive::new().delay(longest).interval(longest).count(3);
+        assert_eq!(
+            keep_alive(&client(SocketOptions::new().keep_alive(all))),
+            numbers(32_767, 32_767, 3),
+            "the longest"
+        );
+        let longer = KeepAlive::new().delay(longest + Duration::from_millis(1));
+        let error = SocketOptions::new().keep_alive(longer).connect(9).map(drop).expect_err("one second too many");
+        assert_eq!(error.told().code(), "ERR_OUT_OF_RANGE", "{error}");
         let without = KeepAlive::new().interval(Duration::from_secs(2)).count(3);
         let socket = client(SocketOptions::new().keep_alive(without));
         assert_eq!(keep_alive(&socket), system(true), "interval and count count with a delay only");
