@@ -28,6 +28,8 @@ impl SocketOptions {
     /// - `ENOTFOUND` for an unknown name
     /// - `ERR_OUT_OF_RANGE`, `ERR_INVALID_ARG_VALUE` and `ERR_SOCKET_BAD_BUFFER_SIZE` for an invalid option, which the
     ///   error names
+    /// - `ERR_SOCKET_BUFFER_SIZE` if the system rejects the size of a buffer
+    /// - `ERR_INVALID_ARG_VALUE` also for a path
     pub fn bind(&self, at: impl Into<Endpoint>) -> io::Result<Socket> {
         self.check()?;
         match at.into().target()? {

@@ -46,6 +46,7 @@ impl Socket {
     /// - `EINVAL` for an address of the other family
     /// - `ENOTFOUND` for an unknown name
     /// - `ENETUNREACH` if there is no route
+    /// - `EACCES` for a broadcast address, unless [`broadcast`](super::SocketOptions::broadcast) is set
     /// - `ERR_IP_BLOCKED` for an address on the [block list](super::SocketOptions::send_block_list)
     /// - `ERR_SOCKET_DGRAM_NOT_RUNNING` once the socket is closed
     #[doc(alias = "connectSync")]

@@ -36,6 +36,8 @@ impl Socket {
     /// - `EINVAL` if the address is not a group, or is of a family that the socket does not reach
     /// - `ENODEV` if there is no such interface
     /// - `EADDRINUSE` if the socket has already joined the group
+    /// - `ENOBUFS` if the socket has joined too many groups. Linux allows 20 IPv4 groups,
+    ///   `net.ipv4.igmp_max_memberships`.
     /// - `EMFILE` or `ENFILE` if no descriptor is left. Finding an interface by its name takes one.
     /// - `ERR_INVALID_IP_ADDRESS` for a text that is not an IP address
     /// - `ERR_SOCKET_DGRAM_NOT_RUNNING` once the socket is closed
@@ -68,6 +70,7 @@ impl Socket {
     /// # Errors
     /// - `ENOTSUP` for IPv6, and on OpenBSD, NetBSD and DragonFly BSD, where safe Rust has no call for it
     /// - `EADDRNOTAVAIL` if the socket has already joined the group for this source
+    /// - `ENOBUFS` also for too many sources. Linux allows 10 for each group, `net.ipv4.igmp_max_msf`.
     /// - The other errors of [`join_multicast`](Socket::join_multicast)
     #[doc(alias = "addSourceSpecificMembership", alias = "join_ssm_v4")]
     pub fn join_multicast_source(
@@ -108,7 +111,8 @@ impl Socket {
     /// # Errors
     /// - `EADDRNOTAVAIL` if no interface has the IPv4 address
     /// - `ENODEV` if no interface has the name, number or IPv6 address, or if for IPv4 the interface has no IPv4 address
-    /// - `EINVAL` for an address of the other family.
+    /// - `EINVAL` for an address of the other family. For a socket that reaches both families, it is an IPv4 address:
+    ///   give the name, the number or an IPv6 address of the interface.
     /// - `EMFILE` or `ENFILE` if no descriptor is left. Finding an interface takes one.
     /// - `ERR_SOCKET_DGRAM_NOT_RUNNING` once the socket is closed
     #[doc(alias = "setMulticastInterface", alias = "set_multicast_if_v4", alias = "set_multicast_if_v6")]

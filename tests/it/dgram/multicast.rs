@@ -80,8 +80,11 @@ fn interface_is_named_by_address_index_or_name() {
         for interface in ["::%lo", "lo", "::1", "::"].into_iter().filter(|name| *name != "::1" || by_address) {
             v6.set_multicast_interface(interface).unwrap_or_else(|error| panic!("{interface}: {error}"));
         }
-        let error = v6.set_multicast_interface("127.0.0.1").unwrap_err();
-        assert_eq!(error.told().code(), "EINVAL", "IPv6 has no interface by an address of IPv4");
+        let both = Socket::bind(0).unwrap();
+        for socket in [&v6, &both].into_iter().filter(|socket| socket.address().is_ipv6()) {
+            let error = socket.set_multicast_interface("127.0.0.1").unwrap_err();
+            assert_eq!(error.told().code(), "EINVAL", "IPv6 has no interface by an address of IPv4");
+        }
     }
 }
 
@@ -450,6 +453,21 @@ fn a_group_of_the_other_family_cannot_be_joined() {
             let error = socket.join_multicast_source("127.0.0.1", "232.255.13.7", LOOPBACK).unwrap_err();
             assert_eq!(error.to_string(), "addSourceSpecificMembership EINVAL", "nor from one of its sources");
         }
+    }
+}
+
+/// Ensures that more groups than the system allows are refused as Node has it, and that the others stay.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_group_too_many_is_enobufs() {
+    let socket = member(0);
+    let group = |n: usize| Ipv4Addr::new(239, 254, (n / 256) as u8, (n % 256) as u8);
+    // Far more than anywhere is allowed.
+    let refused = (0..65_536).find_map(|n| socket.join_multicast(group(n), LOOPBACK).err().map(|error| (n, error)));
+    let (allowed, error) = refused.expect("there is a limit");
+    assert_eq!(error.to_string(), "addMembership ENOBUFS", "after {allowed} groups");
+    for n in 0..allowed {
+        socket.leave_multicast(group(n), LOOPBACK).unwrap_or_else(|error| panic!("{n} of {allowed}: {error}"));
     }
 }
 

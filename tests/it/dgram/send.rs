@@ -249,6 +249,10 @@ fn broadcast_is_eacces_until_it_is_allowed() {
     let sender = Socket::bind("127.0.0.1:0").unwrap();
     let error = sender.send_to(b"all", to).unwrap_err();
     assert_eq!(error.to_string(), format!("send EACCES 127.255.255.255:{}", to.1), "it is forbidden at first");
+    if cfg!(target_os = "linux") {
+        let error = sender.connect(to).unwrap_err();
+        assert_eq!(error.to_string(), format!("connect EACCES 127.255.255.255:{}", to.1), "as a peer too");
+    }
     sender.set_broadcast(true).unwrap();
     for _ in 0..4 {
         sender.send_to(b"all", to).unwrap();
