@@ -60,8 +60,9 @@ impl KeepAlive {
 
     /// Rejects values that no system supports. The error names the option.
     pub(crate) fn check(self) -> Result<()> {
+        let longest = Duration::from_secs(32_767);
         // The system gets whole seconds.
-        let is_too_long = |time: Duration| time.as_secs() > Duration::from_secs(32_767).as_secs();
+        let is_too_long = |time: Duration| time.as_secs() > longest.as_secs();
         if self.on && is_too_long(self.delay) {
             return Err(Error::option("keep_alive delay", "<= 32767 s", format!("{:?}", self.delay)));
         }
