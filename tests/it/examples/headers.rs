@@ -279,8 +279,11 @@ fn play_alone(name: &str, tools: &[&str]) {
             return;
         };
         let terminals = ports.put_into(terminals);
-        let played = Play::new(&terminals, &ports.numbers()).run();
-        played.unwrap_or_else(|error| panic!("the header of {name} is played: {error}"));
+        let played = (0..20).any(|_| {
+            let played = Play::new(&terminals, &ports.numbers()).run();
+            played.unwrap_or_else(|error| panic!("the header of {name} is played: {error}"))
+        });
+        assert!(played, "in one of twenty plays of {name} the machine is faster than the clocks of the programs");
     });
 }
 

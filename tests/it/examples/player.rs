@@ -36,6 +36,8 @@ struct Terminal<'a> {
     is_never_at_rest: bool,
     has_printed: bool,
     program: Option<Shell>,
+    /// When something was last done in it.
+    acted: Instant,
     /// A line that has not come to its end.
     partial: Vec<u8>,
 }
@@ -48,13 +50,22 @@ impl<'a> Play<'a> {
             is_never_at_rest: false,
             has_printed: false,
             program: None,
+            acted: Instant::now(),
             partial: Vec::new(),
         };
         let terminals = terminals.iter().map(open).collect();
         Play { terminals, chosen: BTreeMap::new(), ports, folder: checkout() }
     }
 
-    pub(crate) fn run(mut self) -> Result<(), String> {
+    /// Returns `false` if the machine was too slow: a program with a clock of its own ended before anything was typed.
+    pub(crate) fn run(mut self) -> Result<bool, String> {
+        match self.play() {
+            Err(_) if self.terminals.iter().any(Terminal::is_late) => Ok(false),
+            played => played.map(|()| true),
+        }
+    }
+
+    fn play(&mut self) -> Result<(), String> {
         let mut since = Instant::now();
         loop {
             if self.listen()? {
@@ -116,7 +127,7 @@ impl<'a> Play<'a> {
                     continue;
                 }
                 terminal.program = Some(Shell::start(command, self.folder.path()));
-                terminal.steps = &terminal.steps[1..];
+                (terminal.steps, terminal.acted) = (&terminal.steps[1..], Instant::now());
                 return Ok(true);
             }
             if !terminal.has_printed && matches!(terminal.steps.first(), Some(Step::Line(_))) {
@@ -130,7 +141,7 @@ impl<'a> Play<'a> {
                 continue;
             };
             terminal.program.as_mut().ok_or("something is typed before there is a program")?.act(step)?;
-            terminal.steps = rest;
+            (terminal.steps, terminal.acted) = (rest, Instant::now());
             return Ok(true);
         }
         Ok(false)
@@ -146,6 +157,12 @@ impl<'a> Play<'a> {
 }
 
 impl Terminal<'_> {
+    /// Whether something should have been typed long ago. The clocks of programs count seconds.
+    fn is_late(&self) -> bool {
+        let is_typed = matches!(self.steps.first(), Some(Step::Type(_) | Step::EndInput | Step::Interrupt));
+        is_typed && self.acted.elapsed() >= Duration::from_secs(1)
+    }
+
     fn next_line(&mut self) -> Option<String> {
         let program = self.program.as_mut()?;
         program.output.read_to_end(&mut self.partial).expect("a file can be read");

@@ -24,7 +24,7 @@ use crate::support::{
 };
 
 /// Bounds a whole test in its process.
-const LONG: Duration = Duration::from_secs(300);
+const LONG: Duration = Duration::from_secs(1000);
 const SHORT: Duration = Duration::from_secs(1);
 const FULL: Duration = Duration::from_secs(10);
 
