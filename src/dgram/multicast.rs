@@ -52,7 +52,7 @@ impl Socket {
     /// # Errors
     /// - `EADDRNOTAVAIL` if the socket has not joined the group
     /// - `ENODEV` if there is no such interface. If the interface was removed after the join, the socket receives
-    ///   nothing from it, and [`disconnect`](Socket::disconnect) does not join the group again.
+    ///   nothing from it, and the next [`disconnect`](Socket::disconnect) reports that it cannot join the group again.
     /// - The other errors of [`join_multicast`](Socket::join_multicast)
     #[doc(alias = "dropMembership", alias = "leave_multicast_v4", alias = "leave_multicast_v6")]
     pub fn leave_multicast(&self, group: impl ToString, interface: impl Into<Interface>) -> io::Result<()> {
@@ -132,22 +132,12 @@ impl Socket {
         // Determined while the socket is still a member, so that routers see no change.
         let ended = if join { replaced_by(&setup, &membership) } else { left_by(&setup, &membership) };
         let mut ended = ended.map_err(|error| Error::call(call, &error))?.into_iter();
-        match change(&open.socket, setup.only, call, join, &membership) {
-            Ok(()) => {
-                setup.memberships.retain(|_| ended.next() != Some(true));
-                if join {
-                    setup.memberships.push(membership);
-                }
-                Ok(())
-            }
-            Err(error) => {
-                // The interface is gone, and so is the membership.
-                if !join && error.code() == "ENODEV" {
-                    setup.memberships.retain(|member| *member != membership);
-                }
-                Err(error.into())
-            }
+        change(&open.socket, setup.only, call, join, &membership)?;
+        setup.memberships.retain(|_| ended.next() != Some(true));
+        if join {
+            setup.memberships.push(membership);
         }
+        Ok(())
     }
 }
 
@@ -251,8 +241,13 @@ fn is_on_same_interface(setup: &Setup, member: &Membership, other: &Membership) 
     }
     let any: IpAddr = if setup.v6 { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
     let probe = UdpSocket::bind((any, 0))?;
-    let tried = |join, membership| change(&probe, setup.only, "", join, membership).is_ok();
-    Ok(tried(true, member) && tried(false, other))
+    for (join, membership) in [(true, member), (false, other)] {
+        if let Err(error) = change(&probe, setup.only, "", join, membership) {
+            // Without a descriptor it is not known.
+            return if ["EMFILE", "ENFILE"].contains(&error.code()) { Err(error.into()) } else { Ok(false) };
+        }
+    }
+    Ok(true)
 }
 
 /// Sets the interface for each family that the socket sends with. If one fails, it is set for none.

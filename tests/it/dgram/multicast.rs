@@ -526,7 +526,7 @@ fn a_group_left_for_its_last_source_is_not_joined_again() {
 }
 
 /// Ensures, in a network of its own, that what belonged to an interface that is gone is reported once by `disconnect` and is
-/// then forgotten, that what was left is not reported, and that groups on other interfaces are kept.
+/// then forgotten, and that groups on other interfaces are kept.
 #[cfg(target_os = "linux")]
 #[test]
 fn an_interface_that_is_gone_is_reported_once() {
@@ -565,11 +565,9 @@ fn an_interface_that_is_gone_is_reported_once() {
         let error = socket.leave_multicast(group(17), "va").unwrap_err();
         assert_eq!(error.to_string(), "dropMembership ENODEV", "there is no such interface");
         let told = reconnect();
-        assert_eq!(told.len(), 2, "the interface to send by, and one group: {told:?}");
-        assert!(
-            told[0].contains("setMulticastInterface ENODEV") && told[1].contains("addMembership ENODEV"),
-            "{told:?}"
-        );
+        assert_eq!(told.len(), 3, "the interface to send by, and two groups: {told:?}");
+        assert!(told[0].contains("setMulticastInterface ENODEV"), "{told:?}");
+        assert!(told[1..].iter().all(|told| told.contains("addMembership ENODEV")), "{told:?}");
         assert_eq!(reconnect(), Vec::<String>::new(), "each is reported once");
         socket.leave_multicast(group(18), LOOPBACK).expect("the other interface is there, and so is its group");
     });
