@@ -131,8 +131,16 @@ pub(crate) fn is_bound_to_device(socket: &SockRef<'_>) -> bool {
     }
 }
 
-/// Whether threads of one process can be in different network namespaces.
-pub(crate) const HAS_NETWORK_NAMESPACES: bool = LINUX;
+/// The number of the calling thread's network namespace. `None` without /proc, and on systems that have none.
+pub(crate) fn network() -> Option<u64> {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    if LINUX {
+        use std::os::unix::fs::MetadataExt;
+
+        return std::fs::metadata("/proc/thread-self/ns/net").ok().map(|network| network.ino());
+    }
+    None
+}
 
 /// Whether the socket with this inode is in a table of the calling thread's network namespace, such as `udp6`. If not,
 /// a different namespace may have made the socket. `false` without /proc.

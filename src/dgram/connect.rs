@@ -13,7 +13,7 @@ use crate::dgram::receive::MAX_DATAGRAM;
 use crate::dgram::send::{is_connected, not_connected};
 use crate::dgram::shared::{CarriedOver, Open, Origin, Receiving, Setup, not_running};
 use crate::dgram::socket::Socket;
-use crate::dgram::udp::{is_of_this_network, lost};
+use crate::dgram::udp::lost;
 use crate::endpoint::Endpoint;
 use crate::error::{Error, Result};
 use crate::report::Report;
@@ -70,10 +70,11 @@ impl Socket {
     /// stay blocked.
     ///
     /// Safe Rust has no call that removes a peer. So landline replaces the socket with a new one, within some
-    /// microseconds. Then `disconnect` waits until no other thread holds the old socket, at most 2 s. Other calls use
-    /// the new socket by then. On systems where two sockets cannot briefly have the same address, other calls wait for
-    /// `disconnect`. The new socket has the same address, settings and groups. If a group cannot be joined again, or
-    /// its interface for sending multicast cannot be set, for example because the interface is gone, this is
+    /// microseconds, or within 1 s if receives are in progress that have yet to take a datagram. Then `disconnect`
+    /// waits until no other thread holds the old socket, at most 2 s. Other calls use the new socket by then. On
+    /// systems where two sockets cannot briefly have the same address, other calls wait for `disconnect`. The new
+    /// socket has the same address, settings and groups. If a group cannot be joined again, or its interface for
+    /// sending multicast cannot be set, for example because the interface is gone, this is
     /// [reported](crate::Report::Failed) once, and the socket no longer has it. Datagrams that had already arrived are
     /// kept and are received first, in order, also by a thread that is in a receive during the call. If the socket has
     /// a new peer when they would be received, those from other addresses are dropped. The kept datagrams have as much
@@ -106,8 +107,7 @@ impl Socket {
         let (is_replaced, options, local) = {
             let (setup, open) = self.change()?;
             let is_replaced = open.peer.is_connected() && !open.given;
-            let failed = |error: io::Error| Error::call("bind", &error).at(setup.local);
-            if is_replaced && !is_of_this_network(&open.socket).map_err(failed)? {
+            if is_replaced && open.is_of_another_network() {
                 return Err(in_another_network().into());
             }
             (is_replaced, setup.options.clone(), setup.local)

@@ -13,7 +13,7 @@ use crate::cancel::{Attached, Cancel, FiredOnDrop};
 use crate::dgram::interface::{Interface, Membership};
 use crate::dgram::options::SocketOptions;
 use crate::dgram::timeouts::Timeouts;
-use crate::dgram::udp::lost;
+use crate::dgram::udp::{is_listed, lost};
 use crate::dgram::wake::{Draining, Waker, receive_timeout};
 use crate::error::Error;
 use crate::report::{Report, Reporter};
@@ -145,7 +145,7 @@ impl Shared {
             self.carried_over.clear();
             self.reporter.tell(|| match gone {
                 true => Report::Closed { address: self.address.into(), udp: true },
-                false => Report::Failed { connection: None, error: still_receiving(self.address), udp: true },
+                false => Report::Failed { connection: None, error: still_in_use(self.address), udp: true },
             });
         }
     }
@@ -160,9 +160,8 @@ impl Shared {
     }
 }
 
-/// The error that the receivers could not be woken in time. The descriptor stays open and the port in use until they
-/// return.
-fn still_receiving(address: SocketAddr) -> Error {
+/// The error that some calls did not return in time. The descriptor stays open and the port in use until they do.
+fn still_in_use(address: SocketAddr) -> Error {
     Error::coded("close", io::ErrorKind::TimedOut, "ETIMEDOUT").at(address)
 }
 
@@ -206,6 +205,8 @@ pub(crate) struct Open {
     pub(crate) given: bool,
     /// The process that made it. After fork(2) another process may have it too.
     pub(crate) made_by: u32,
+    /// The network namespace that it belongs to.
+    pub(crate) network: Option<u64>,
     /// Its peer, if it has one.
     pub(crate) peer: Peer,
     pub(crate) timeouts: Mutex<Timeouts>,
@@ -228,6 +229,9 @@ impl Open {
                 waker.get_or_init(|| expected);
             }
         }
+        // Other code may have made it elsewhere. No namespace has the number 0.
+        let is_elsewhere = given && !adopted && !is_listed(&socket, local);
+        let network = if is_elsewhere { Some(0) } else { sys::network() };
         let look = receive_timeout(&socket, local, adopted, waker.get().is_some());
         Open {
             timeouts: Mutex::new(Timeouts::new(&socket, look, adopted)),
@@ -236,6 +240,7 @@ impl Open {
             adopted,
             given,
             made_by: process::id(),
+            network,
             peer,
             waker,
             gone: FiredOnDrop::default(),

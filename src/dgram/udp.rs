@@ -3,7 +3,7 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
-use socket2::{Domain, SockRef, Type};
+use socket2::SockRef;
 
 use crate::error::{Error, Result};
 use crate::sys;
@@ -93,46 +93,9 @@ pub(crate) fn is_dual_stack(socket: &UdpSocket) -> bool {
     SockRef::from(socket).only_v6().is_ok_and(|only| !only)
 }
 
-/// Whether a socket that no other code uses belongs to the calling thread's network namespace. Nothing is sent.
-///
-/// A probe is bound to the socket's address, first while the socket does not share that address, then while it does. In
-/// the socket's own namespace the first attempt fails and the second succeeds. In a different namespace the first
-/// succeeds, or another socket has the address there and both fail. This is certain, needs no /proc, and costs the same
-/// however many sockets there are.
-///
-/// If the socket already shares its address, or the process may not bind it again, the table of sockets decides. If
-/// /proc cannot be read either, the socket is assumed to belong to this namespace.
-///
-/// # Errors
-/// The probe cannot be made, usually because no descriptor is left.
-pub(crate) fn is_of_this_network(socket: &UdpSocket) -> io::Result<bool> {
-    if !sys::HAS_NETWORK_NAMESPACES {
-        return Ok(true);
-    }
-    let local = socket.local_addr()?;
-    let is_listed = || {
-        let inode = sys::inode(socket);
-        inode.is_none() || sys::is_of_this_network(inode, if local.is_ipv6() { "udp6" } else { "udp" })
-    };
-    let options = SockRef::from(socket);
-    if sys::may_share_address(&options) {
-        return Ok(is_listed());
-    }
-    let probe = socket2::Socket::new(Domain::for_address(local), Type::DGRAM, None)?;
-    if local.is_ipv6() {
-        probe.set_only_v6(!is_dual_stack(socket))?;
-    }
-    sys::share_address(&probe, true)?;
-    match probe.bind(&local.into()) {
-        Ok(()) => Ok(false),
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-            sys::share_address(&options, true)?;
-            let bound = probe.bind(&local.into());
-            sys::share_address(&options, false)?;
-            Ok(bound.is_ok())
-        }
-        Err(_) => Ok(is_listed()),
-    }
+/// Whether the calling thread's network namespace lists the socket, which is bound to `local`. `false` without /proc.
+pub(crate) fn is_listed(socket: &UdpSocket, local: SocketAddr) -> bool {
+    sys::is_of_this_network(sys::inode(socket), if local.is_ipv6() { "udp6" } else { "udp" })
 }
 
 /// How many datagrams the socket with this inode has lost, if it is among the first `most` rows of the table.

@@ -38,7 +38,7 @@ use socket2::SockRef;
 
 use crate::cancel::Cancel;
 use crate::dgram::shared::{Open, Receiving};
-use crate::dgram::udp::{is_dual_stack, is_of_this_network, source_for};
+use crate::dgram::udp::{is_dual_stack, is_listed, source_for};
 use crate::endpoint::reachable;
 use crate::sys;
 
@@ -119,7 +119,7 @@ impl Waker {
         let unexpected = is_group(local)
             || sys::may_share_address(&options)
             || sys::is_bound_to_device(&options)
-            || !sys::is_of_this_network(sys::inode(woken), if local.is_ipv6() { "udp6" } else { "udp" });
+            || !is_listed(woken, local);
         let waker = if unexpected { None } else { Waker::new(woken, local).ok() };
         // Without an interface that is up, there is no route to the address.
         waker.filter(|waker| source_for(waker.to).is_ok())
@@ -130,6 +130,12 @@ impl Open {
     /// Whether a datagram is the waker's empty datagram.
     pub(crate) fn is_wake_up(&self, size: usize, from: SocketAddr) -> bool {
         size == 0 && self.waker.get().is_some_and(|waker| is_same(waker.from, from))
+    }
+
+    /// Whether the calling thread is in a different network namespace. Without /proc it counts as being in the same.
+    pub(crate) fn is_of_another_network(&self) -> bool {
+        let here = sys::network();
+        self.network.is_some() && here.is_some() && self.network != here
     }
 
     /// The waker, made if there is none yet.
@@ -144,11 +150,11 @@ impl Open {
         let waker = match self.waker.get() {
             Some(waker) => waker,
             None => {
-                let made = Waker::new(&self.socket, self.socket.local_addr()?)?;
                 // From a different network namespace, the datagrams would reach a socket there.
-                if !is_of_this_network(&self.socket)? {
+                if self.is_of_another_network() {
                     return Err(unavailable());
                 }
+                let made = Waker::new(&self.socket, self.socket.local_addr()?)?;
                 self.waker.get_or_init(|| made)
             }
         };
@@ -169,7 +175,7 @@ pub(crate) fn is_same(one: SocketAddr, other: SocketAddr) -> bool {
         && (zones.0 == zones.1 || zones.0 == 0 || zones.1 == 0)
 }
 
-/// A removed socket. Receivers may still hold it.
+/// A removed socket. Calls may still hold it.
 #[derive(Clone)]
 pub(crate) struct Draining {
     receiving: Weak<Receiving>,
