@@ -208,7 +208,7 @@ impl<'a> Workers<'a> {
             // If a handler ends because of a shutdown of this server, its connection ends in order too.
             match result {
                 Err(error) if !(Cause::ShuttingDown.is_behind(&error) && owner.is_shutting_down()) => Err(error),
-                in_order => connection.turn_in_time().and_then(|turn| turn.flush_last()).map(|()| in_order),
+                in_order => connection.turn().flush_last().map(|()| in_order),
             }
         };
         let result = catch_unwind(AssertUnwindSafe(work));

@@ -128,7 +128,7 @@ impl Socket {
         let is_interrupted = result.as_ref().is_err_and(|error| Cause::ShuttingDown.is_of(error));
         if is_interrupted && self.connection.is_shutting_down() {
             // The connection ends in order: what is queued is sent first.
-            result = self.connection.turn_in_time().and_then(|turn| turn.flush_last());
+            result = self.connection.turn().flush_last();
         }
         if self.connection.is_closed() && result.as_ref().is_err_and(|error| Cause::Destroyed.is_of(error)) {
             // The program destroyed it, so this is not an error of the connection.
@@ -195,12 +195,10 @@ impl Socket {
             Ends::ByUs => self.hold(f, &mut told, Connection::wait_for_our_end_or_shutdown),
             Ends::ByReceiver => self.hold(f, &mut told, Connection::wait_for_our_end),
             // Closing an accepted connection waits until the peer has paused, so that the reply is not lost.
-            Ends::WithPeer if self.connection.has(READ_ENDED) => {
-                self.connection.turn_in_time().and_then(|turn| turn.flush_last())
-            }
-            Ends::WithPeer if self.connection.is_accepted => self.connection.turn_in_time()?.end_by_closing(),
+            Ends::WithPeer if self.connection.has(READ_ENDED) => self.connection.turn().flush_last(),
+            Ends::WithPeer if self.connection.is_accepted => self.connection.turn().end_by_closing(),
             // A client's stream may have other descriptors. A close alone would not end the connection for them.
-            Ends::WithPeer => self.end(),
+            Ends::WithPeer => self.connection.turn().end(),
         }
     }
 

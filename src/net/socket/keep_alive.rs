@@ -52,8 +52,8 @@ impl KeepAlive {
         KeepAlive { interval, ..self }
     }
 
-    /// Sets how many unanswered probes in a row end the connection: TCP_KEEPCNT. The number applies only if a delay is
-    /// set. Default: 10.
+    /// Sets how many unanswered probes in a row end the connection: TCP_KEEPCNT, from 1 to 127. The number applies only
+    /// if a delay is set. Default: 10.
     pub fn count(self, count: u32) -> KeepAlive {
         KeepAlive { count, ..self }
     }

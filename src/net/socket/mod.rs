@@ -30,7 +30,7 @@ use crate::address::{Address, Family};
 use crate::error::Error;
 use crate::net::socket::connection::{CloseMode, Connection, Owner, RESET_PATIENCE};
 use crate::net::socket::stream::{Options, Settings, plain};
-use crate::net::socket::write::Data;
+use crate::net::socket::write::{Data, WriteGuard};
 use crate::report::{ConnectionId, Outcome, Reporter};
 use crate::sys;
 
@@ -267,9 +267,15 @@ impl Socket {
     #[doc(alias = "SHUT_WR")]
     pub fn end(&self) -> io::Result<()> {
         let was_closed = self.connection.is_closed();
-        self.connection.turn_in_time()?.end()?;
-        // The connection was closed while this call waited, and what was queued may be lost.
-        if !was_closed && self.connection.is_closed() { self.outbox().flush() } else { Ok(()) }
+        let turn = self.connection.turn_in_time()?;
+        if was_closed { Ok(()) } else { self.end_in(turn) }
+    }
+
+    fn end_in(&self, turn: WriteGuard<'_>) -> io::Result<()> {
+        turn.end()?;
+        drop(turn);
+        // The connection was closed during this call, and what was queued may be lost.
+        if self.connection.is_closed() { self.outbox().flush() } else { Ok(()) }
     }
 
     /// Ends reading, but not writing: shutdown(2) with SHUT_RD. The peer is not notified. Use it when you will only
@@ -330,7 +336,7 @@ impl Socket {
         let data = data.as_ref();
         let turn = self.connection.turn_in_time()?;
         turn.write_all(data)?;
-        turn.end()
+        self.end_in(turn)
     }
 
     /// Closes the connection now, in both directions. Calls that are blocked on the connection, on any thread, return

@@ -166,8 +166,9 @@ impl Socket {
     /// further part.
     ///
     /// A write begins after the writes of other threads and of the outbox. The wait for them fails in the same way if
-    /// the peer takes nothing during the whole time, and the write then has the whole time again. If a write of another
-    /// thread began while no timer was set, what it has written is known only when it returns.
+    /// the peer takes nothing during the whole time, and the write then has the whole time again. What another
+    /// thread writes counts after each eighth of the time, if the same timers were set when its write began. Otherwise
+    /// it may count only when that write returns.
     ///
     /// The thread that writes an [outbox](Self::outbox) ignores this timeout.
     /// [`Outbox::send`](crate::net::Outbox::send), which waits for room in the outbox, obeys it.

@@ -259,6 +259,30 @@ impl Limits<'_> {
         Ok((until.at != NEVER).then(|| Duration::from_nanos(until.at.saturating_sub(now))))
     }
 
+    /// Like `left`, for a call that waits while another thread writes. `has_moved`: whether bytes of that write were
+    /// counted since the last call. They are counted after each part of the time, so the call looks as often, and waits
+    /// for one part more.
+    pub(crate) fn left_beside_write(&mut self, has_moved: bool) -> io::Result<Option<Duration>> {
+        let part = self.eighth();
+        if has_moved {
+            self.began = self.timers.now();
+        }
+        if has_moved || mem::take(&mut self.is_new) {
+            self.began += if part == NEVER { 0 } else { part };
+        }
+        let left = self.left(&mut None)?;
+        Ok(left.map(|left| left.min(Duration::from_nanos(part))))
+    }
+
+    /// An eighth of the shorter of the two timeouts.
+    fn eighth(&self) -> u64 {
+        let mut part = NEVER;
+        for time in [self.own, self.idle] {
+            part = if time > 0 { part.min(time / 8) } else { part };
+        }
+        part
+    }
+
     /// When the first timer expires, or the error of a timer that has expired. A call tries at least once, except after
     /// the deadline. If an idle timeout is in `told`, it is ignored until bytes have moved. If one is reported here, it
     /// is stored in `told`.
@@ -304,9 +328,7 @@ impl Limits<'_> {
     fn in_slices(&self, until: Until, now: u64) -> Until {
         let mut slice = sys::SLICE.map_or(NEVER, nanoseconds);
         if self.direction == Direction::Write {
-            for time in [self.own, self.idle] {
-                slice = if time > 0 { slice.min(time / 8) } else { slice };
-            }
+            slice = slice.min(self.eighth());
         }
         let at = now.saturating_add(slice);
         if at < until.at { Until { at, is_exact: true } } else { until }

@@ -41,8 +41,8 @@ impl Connection {
         WriteGuard { connection: self, turn: self.writing.take() }
     }
 
-    /// Waits for the turn to write, under the timers. Like a write, the wait has the whole write timeout again after each
-    /// byte that the peer has taken.
+    /// Waits for the turn to write, under the timers. The wait has the whole write timeout again after each byte that the
+    /// peer has taken.
     pub(crate) fn turn_in_time(&self) -> io::Result<WriteGuard<'_>> {
         if let Some(turn) = self.try_turn() {
             return Ok(turn);
@@ -51,10 +51,8 @@ impl Connection {
         let written = || self.bytes_written.load(Relaxed);
         let mut before = written();
         let turn = self.writing.wait(&mut || {
-            if std::mem::replace(&mut before, written()) != before {
-                limits.go_on(true);
-            }
-            limits.left(&mut None)
+            let has_moved = std::mem::replace(&mut before, written()) != before;
+            limits.left_beside_write(has_moved)
         })?;
         Ok(WriteGuard { connection: self, turn })
     }
