@@ -35,6 +35,10 @@ fn send_on(mut client: &TcpStream, start: Instant, sent: impl Fn(usize)) -> (boo
             longest = longest.max(last.elapsed());
             last = before;
             sent(piece);
+            // It does not count any more, and on such a machine the rest may take a minute.
+            if longest >= PAUSE && piece > 3 {
+                break;
+            }
             // Not a bound: the pace of the client.
             thread::park_timeout(millis(5));
         }
@@ -54,8 +58,11 @@ fn a_client_that_still_sends_gets_the_goodbye_without_a_reset() {
         eventually("a client is never kept from sending", || {
             let served = Served::start(at, &ServerOptions::new().lingering_close(HOUR), |socket| {
                 let error = loop {
-                    if let Err(error) = socket.read(&mut [0; 1024]) {
-                        break error;
+                    match socket.read(&mut [0; 1024]) {
+                        // The machine let it send all before the shutdown.
+                        Ok(0) => return Ok(()),
+                        Ok(_) => {}
+                        Err(error) => break error,
                     }
                 };
                 socket.write_all("goodbye")?;
@@ -84,7 +91,7 @@ fn a_client_that_still_sends_gets_the_goodbye_without_a_reset() {
             let server = served.server.clone();
             let report = within("the shutdown ends", move || server.shutdown(HOUR));
             println!("measured: shutdown over 5 clients that go on sending for 0.2 s: {report}");
-            assert_eq!((report.finished, report.forced, report.still_running), (5, 0, 0), "all in order: {report}");
+            assert_eq!((report.forced, report.still_running), (0, 0), "all in order: {report}");
             let mut judged = 0;
             for (client, _) in clients {
                 let (counts, said) = within("the client ends", || client.join()).expect("it does not panic");
@@ -94,6 +101,7 @@ fn a_client_that_still_sends_gets_the_goodbye_without_a_reset() {
                 }
             }
             served.stop();
+            assert!((judged..=5).contains(&report.finished), "what was open is finished: {report}");
             judged > 0
         });
     });
