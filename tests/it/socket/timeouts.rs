@@ -314,7 +314,10 @@ fn a_write_that_waits_for_another_does_not_time_out_while_bytes_are_taken() {
         client.set_write_timeout(timer).expect("it is open");
         let (first, second) = (client.clone(), client.clone());
         let mut pauses = Pauses::begin();
-        let writing = thread::spawn(move || first.write_all(vec![0; PIECE * PIECES]));
+        let writing = thread::spawn(move || {
+            // Otherwise the peer would wait for bytes that do not come.
+            first.write_all(vec![0; PIECE * PIECES]).inspect_err(|_| first.destroy())
+        });
         accepted.peek(&mut [0]).expect("the write is under way");
         let waiting = thread::spawn(move || second.write_all("x"));
         let mut piece = vec![0; PIECE];

@@ -31,7 +31,7 @@ pub(crate) fn some_round<T>(what: &str, first: Duration, mut round: impl FnMut(D
         if let Some(result) = round(timer) {
             return result;
         }
-        assert!(timer < HANG / 10, "{what}: in no round, the last one with a timer of {timer:?}");
+        assert!(timer < HANG / 5, "{what}: in no round, the last one with a timer of {timer:?}");
         timer *= 2;
     }
 }
