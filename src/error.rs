@@ -330,15 +330,12 @@ impl Error {
         Error::invalid("ERR_SOCKET_BAD_PORT", text)
     }
 
-    /// A look-up failed. The kind is `NotFound` only if the resolver's answer certainly means that the name does not
-    /// exist, and the resolver could open the files and sockets that it needs.
+    /// A look-up failed. The kind is `NotFound` only if the resolver's answer means that the name does not exist. Without
+    /// a free descriptor, glibc may answer that too.
     pub(crate) fn lookup(host: &str, error: io::Error) -> Error {
         let code = sys::lookup_code(&error);
         if code == "ENOTFOUND" {
-            return match sys::shortage() {
-                Some(shortage) => Error::lookup(host, shortage),
-                None => Error::not_found(host).with_source(error),
-            };
+            return Error::not_found(host).with_source(error);
         }
         let text = format!("getaddrinfo {code} {host}: {}", sys::lookup_text(&error));
         let mut this = Error::new(io::ErrorKind::Other, code).of_host(host).with_source(error);

@@ -58,7 +58,7 @@ impl SocketOptions {
     /// - `ETIMEDOUT`, of kind `TimedOut`: the time for connecting has expired.
     /// - `ABORT_ERR`: the connect was cancelled.
     /// - `getaddrinfo ENOTFOUND host`, of kind `NotFound`: the name has no address, or no address of the requested
-    ///   family.
+    ///   family. If no descriptor is left, glibc may answer this too.
     /// - `getaddrinfo EAI_AGAIN host: …`: the resolver did not answer, or too many look-ups are stuck. Try again later.
     ///   Every failure that is not known to be permanent has this code. Its kind is `WouldBlock` if too many look-ups
     ///   are stuck, and `Other` in all other cases.
