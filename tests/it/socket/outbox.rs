@@ -841,7 +841,7 @@ fn try_send_never_blocks() {
 }
 
 /// Ensures that an `end` which waits until the queue is written does not say that it is, when the connection was closed before
-/// that, whoever closed it.
+/// that, by either end.
 #[test]
 fn an_end_that_waits_for_the_queue_tells_that_it_was_lost() {
     type Close = fn(&Socket, Socket);
@@ -865,7 +865,7 @@ fn an_end_that_waits_for_the_queue_tells_that_it_was_lost() {
     });
 }
 
-/// Ensures that `flush` does not say that all is out when the connection was closed before it was, whoever closed it, and says
+/// Ensures that `flush` does not say that all is out when the connection was closed before it was, by either end, and says
 /// so when it was.
 #[test]
 fn a_flush_after_the_close_tells_whether_all_was_out() {
