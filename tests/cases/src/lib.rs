@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
 use std::process::{Command, Stdio, exit};
 use std::sync::{Arc, Barrier, mpsc};
 use std::thread::{self, JoinHandle};
@@ -142,6 +143,29 @@ pub fn load(time: Duration) -> f64 {
 
 pub fn threads() -> usize {
     std::fs::read_dir("/proc/self/task").map_or(0, |tasks| tasks.count())
+}
+
+/// Waits until all other threads of this process sleep: two looks find none that runs, and none has been on a processor
+/// between them.
+pub fn until_others_sleep() {
+    let own = std::fs::read_link("/proc/thread-self").expect("proc");
+    let look = || {
+        let tasks = std::fs::read_dir("/proc/self/task").expect("proc").flatten().map(|task| task.path());
+        let others = tasks.filter(|task| task.file_name() != own.file_name());
+        // A thread that has ended in between has no file.
+        let read = |task: &PathBuf, file| std::fs::read_to_string(task.join(file)).unwrap_or_default();
+        let runs = |stat: &str| stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('R'));
+        others.map(|task| (runs(&read(&task, "stat")), read(&task, "schedstat"))).collect::<Vec<_>>()
+    };
+    let mut before = look();
+    loop {
+        thread::sleep(Duration::from_millis(1));
+        let now = look();
+        if now == before && !now.iter().any(|(runs, _)| *runs) {
+            return;
+        }
+        before = now;
+    }
 }
 
 /// The names of this process's threads.

@@ -1,7 +1,6 @@
 //! An adopted socket that shares its port (systemd's ReusePort=yes, or SO_REUSEADDR), or that is bound to a device, is
 //! not reached by its wake-up. `close` gives up after 2 s, and the receiver, the descriptor and the port stay.
 use std::net::{SocketAddr, UdpSocket};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use landline::dgram::SocketOptions;
@@ -22,7 +21,7 @@ fn main() {
         let _theirs = shared(ours.local_addr().unwrap());
         let socket = SocketOptions::new().adopt(ours).unwrap();
         let running = cases::receiving(&socket, |_, _| {});
-        thread::sleep(Duration::from_millis(50));
+        cases::until_others_sleep();
         let begun = Instant::now();
         socket.close();
         longest = longest.max(begun.elapsed());

@@ -20,7 +20,7 @@ fn main() {
                 counting.fetch_add(1, SeqCst);
             });
             let of_a = cases::receiving(&a, |_, _| {});
-            thread::sleep(Duration::from_millis(100));
+            cases::until_others_sleep();
             let begun = Instant::now();
             a.close();
             longest = longest.max(begun.elapsed());

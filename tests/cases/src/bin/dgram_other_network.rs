@@ -31,7 +31,7 @@ fn close() {
     let stranger = UdpSocket::bind(socket.address()).unwrap();
     stranger.set_nonblocking(true).unwrap();
     let running = cases::receiving(&socket, |_, _| {});
-    thread::sleep(Duration::from_millis(50));
+    cases::until_others_sleep();
     socket.close();
     let ended = cases::within(Duration::from_secs(3), move || running.join()).is_some();
     let strays = std::iter::from_fn(|| stranger.recv_from(&mut [0; 10]).ok()).count();
