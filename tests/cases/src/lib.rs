@@ -145,8 +145,8 @@ pub fn threads() -> usize {
     std::fs::read_dir("/proc/self/task").map_or(0, |tasks| tasks.count())
 }
 
-/// Waits until all other threads of this process sleep: two looks find none that runs, and none has been on a processor
-/// between them.
+/// Waits until all other threads of this process sleep: two looks find none that runs or is about to, and none has been
+/// on a processor between them.
 pub fn until_others_sleep() {
     let own = std::fs::read_link("/proc/thread-self").expect("proc");
     let look = || {
@@ -154,11 +154,12 @@ pub fn until_others_sleep() {
         let others = tasks.filter(|task| task.file_name() != own.file_name());
         // A thread that has ended in between has no file.
         let read = |task: &PathBuf, file| std::fs::read_to_string(task.join(file)).unwrap_or_default();
-        let runs = |stat: &str| stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('R'));
+        let runs = |stat: &str| stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with(['R', 'D']));
         others.map(|task| (runs(&read(&task, "stat")), read(&task, "schedstat"))).collect::<Vec<_>>()
     };
-    let mut before = look();
+    let (mut before, start) = (look(), Instant::now());
     loop {
+        assert!(start.elapsed() < Duration::from_secs(60), "the other threads sleep: {before:?}");
         thread::sleep(Duration::from_millis(1));
         let now = look();
         if now == before && !now.iter().any(|(runs, _)| *runs) {

@@ -3,7 +3,6 @@
 //! be another program, gets some 70 empty datagrams for each waiting thread, and `close` takes up to a second.
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use landline::dgram::SocketOptions;
@@ -25,7 +24,7 @@ fn main() {
             a.close();
             longest = longest.max(begun.elapsed());
             of_a.join().unwrap().unwrap();
-            thread::sleep(Duration::from_millis(50));
+            cases::until_others_sleep();
             b.close();
             of_b.join().unwrap().unwrap();
             strays += count.load(SeqCst);
