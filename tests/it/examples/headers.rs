@@ -44,7 +44,7 @@ use crate::ports::Ports;
 use crate::processes::can_be_seen;
 use crate::support::pages::{code_lines, root, sources};
 use crate::support::process::target;
-use crate::support::{in_child, tool};
+use crate::support::{has_proc, in_child, tool};
 
 /// Makes a test for each example.
 macro_rules! played {
@@ -303,6 +303,10 @@ pub(crate) fn building_nested(command: &mut Command) -> &mut Command {
 pub(crate) fn is_built(name: &str) -> bool {
     if std::env::var_os("LANDLINE_TEST_CHILD").is_some() {
         return true;
+    }
+    // Cargo needs it.
+    if !has_proc() {
+        return false;
     }
     let manifest = root().join("examples").join(name).join("Cargo.toml");
     let target = nested_target();
