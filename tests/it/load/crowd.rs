@@ -4,15 +4,16 @@ use std::env;
 use std::io::Read;
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
+use std::time::Duration;
 
 use landline::net::{ServerOptions, Socket};
 
 use crate::support::clients::at;
 use crate::support::fixtures::kernel;
-use crate::support::{
-    HANG, descriptors, eventually, has_proc, in_child_for, other_side, start_other_side, status, threads,
-};
+use crate::support::{descriptors, eventually, has_proc, in_child_for, other_side, start_other_side, status, threads};
 
+/// Bounds a whole test in its process.
+const LONG: Duration = Duration::from_secs(1000);
 const COUNT: &str = "LANDLINE_TEST_COUNT";
 const TEST: &str = "crowd::five_hundred_clients_with_a_queued_write_each";
 /// What each client is sent.
@@ -45,7 +46,7 @@ fn queue_for_each(wrapper: &[&str]) {
     if let Some(at) = other_side() {
         return clients(at, count);
     }
-    in_child_for(5 * HANG, TEST, wrapper, || {
+    in_child_for(LONG, TEST, wrapper, || {
         let server = ServerOptions::new().max_connections(count).listen("127.0.0.1:0").expect("port 0 is free");
         let before = (threads(), descriptors(), status("VmRSS:"));
         let mut crowd = start_other_side(TEST, at(&server));

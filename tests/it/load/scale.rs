@@ -19,7 +19,7 @@ const TALKERS: usize = 100;
 /// How often each of them asks.
 const ROUNDS: usize = 25;
 /// Long enough for a slow machine.
-const LONG: Duration = Duration::from_secs(500);
+const LONG: Duration = Duration::from_secs(1000);
 
 fn count(usual: usize) -> usize {
     env::var(COUNT).map_or(usual, |count| count.parse().expect("a number"))

@@ -22,6 +22,8 @@ use crate::support::{
 /// How many clients, and for how many seconds, where it is not as in every run.
 const CLIENTS: &str = "LANDLINE_TEST_CLIENTS";
 const SECONDS: &str = "LANDLINE_TEST_SECONDS";
+/// Bounds a whole test in its process, beside the time that the clients come.
+const LONG: Duration = Duration::from_secs(1000);
 
 fn number(name: &str, usual: usize) -> usize {
     env::var(name).map_or(usual, |number| number.parse().expect("a number"))
@@ -264,7 +266,7 @@ fn stampede(test: &str, wrapper: &[&str], (usual, seconds): (usize, usize), limi
     if let Some(to) = other_side() {
         return clients(to, count);
     }
-    in_child_for(length + Duration::from_secs(250), test, wrapper, || {
+    in_child_for(length + LONG, test, wrapper, || {
         let limit = limit(count);
         let server = ServerOptions::new().max_connections(limit).listen("127.0.0.1:0").expect("port 0 is free");
         let victims = Arc::new(Victims::default());
