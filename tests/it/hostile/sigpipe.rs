@@ -94,28 +94,27 @@ fn no_write_raises_sigpipe() {
     in_child(this_test!(), &WRAPPER, || {
         assert_default();
         let before = masks();
-        within("every write returns", || {
-            for place in places(&Folder::new()) {
-                for (name, way) in WAYS {
-                    let (_server, client, accepted) = connected(&place);
-                    // The peer is gone, and the kernel knows. Of TCP: a reset came, and the read met it.
-                    let is_path = place.starts_with('/');
-                    if is_path {
-                        accepted.destroy();
-                    } else {
-                        accepted.reset_and_destroy().expect("it is connected");
-                    }
-                    let told = client.read(&mut [0; 1]).map_err(|error| error.kind());
-                    let gone = if is_path { Ok(0) } else { Err(io::ErrorKind::ConnectionReset) };
-                    assert_eq!(told, gone, "{name}: the premise");
-                    let error = way(&client).expect_err("the peer is gone");
-                    // The other direction of a relay reads, which says the reset again: the first error of the two is given.
-                    let told_first = name == "relay" && error.kind() == io::ErrorKind::ConnectionReset;
-                    let is_epipe = error.kind() == io::ErrorKind::BrokenPipe;
-                    assert!(is_epipe || told_first, "{name}: EPIPE, without its signal: {error}");
+        for place in places(&Folder::new()) {
+            for (name, way) in WAYS {
+                let (_server, client, accepted) = connected(&place);
+                // The peer is gone, and the kernel knows. Of TCP: a reset came, and the read met it.
+                let is_path = place.starts_with('/');
+                if is_path {
+                    accepted.destroy();
+                } else {
+                    accepted.reset_and_destroy().expect("it is connected");
                 }
+                let told = client.read(&mut [0; 1]).map_err(|error| error.kind());
+                let gone = if is_path { Ok(0) } else { Err(io::ErrorKind::ConnectionReset) };
+                assert_eq!(told, gone, "{name}: the premise");
+                let error = way(&client).expect_err("the peer is gone");
+                // The other direction of a relay reads, which says the reset again: the first error of the two is
+                // given.
+                let told_first = name == "relay" && error.kind() == io::ErrorKind::ConnectionReset;
+                let is_epipe = error.kind() == io::ErrorKind::BrokenPipe;
+                assert!(is_epipe || told_first, "{name}: EPIPE, without its signal: {error}");
             }
-        });
+        }
         assert_eq!(masks(), before, "the library leaves all signals as they were");
     });
 }
