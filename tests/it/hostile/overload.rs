@@ -322,7 +322,7 @@ fn a_storm_leaves_nothing_behind() {
                 "{when_full:?}: each refusal is told once"
             );
             assert_eq!((server.connections(), stats.open), (0, 0), "{when_full:?}: every slot came back");
-            eventually("no thread is left", || threads() <= before.0 + 1);
+            eventually("no thread is left", || threads() <= before.0);
             eventually("no descriptor is left", || descriptors() == before.1);
         }
     });
