@@ -80,7 +80,7 @@ fn the_time_for_connecting_holds_for_a_path() {
     assert_eq!((error.kind(), error.told().code()), (std::io::ErrorKind::TimedOut, "ETIMEDOUT"), "{error}");
 }
 
-/// Ensures that a connect to a path can be called off while it waits, and that nothing is left of it.
+/// Ensures that a connect to a path can be called off while it waits.
 #[cfg(target_os = "linux")]
 #[test]
 fn cancelling_ends_a_connect_to_a_path() {
@@ -118,7 +118,7 @@ fn a_family_is_asked_of_names_alone() {
     assert_eq!(error.told().code(), "ERR_INVALID_ADDRESS_FAMILY");
 }
 
-/// Ensures that a resolver and a report may cancel the very connect they serve.
+/// Ensures that a resolver may cancel the very connect it serves.
 #[test]
 fn a_resolver_may_cancel_its_connect() {
     let cancel = Cancel::new();

@@ -377,8 +377,8 @@ fn eperm_is_survived() {
     survives(this_test!(), "EPERM", true);
 }
 
-/// Ensures that a shortage is told once, however many failures and however many acceptors it meets, but not before it has met
-/// all of them, and that its end is told when the first of them succeeds.
+/// Ensures that a shortage is told once, however many failures and however many acceptors it meets, and that its end is
+/// told when the first of them succeeds.
 #[test]
 fn a_shortage_that_many_acceptors_meet_is_told_once_and_so_is_its_end() {
     let test = this_test!();
@@ -658,30 +658,35 @@ fn a_thread_that_cannot_be_started_refuses_its_client_only() {
 /// Ensures that a first thread that cannot be started is the error of `spawn` itself, and leaves the server as it was.
 #[test]
 fn a_first_thread_that_cannot_be_started_is_spawns_own_error() {
-    let server =
-        ServerOptions::new().stack_size(crate::support::NO_STACK).listen("127.0.0.1:0").expect("the server listens");
-    let error = server.spawn(echo).expect_err("no stack is that large");
-    // Windows has a number for it that std has no kind for.
-    assert!(cfg!(windows) || error.kind() == io::ErrorKind::WouldBlock, "it is the system's error: {error:?}");
-    server.on().connection(echo).spawn().expect_err("no stack is that large");
-    assert!(server.is_listening(), "the server is as it was");
+    in_child(this_test!(), &[], || {
+        let server = ServerOptions::new()
+            .stack_size(crate::support::NO_STACK)
+            .listen("127.0.0.1:0")
+            .expect("the server listens");
+        let error = server.spawn(echo).expect_err("no stack is that large");
+        // Windows has a number for it that std has no kind for.
+        assert!(cfg!(windows) || error.kind() == io::ErrorKind::WouldBlock, "it is the system's error: {error:?}");
+        server.on().connection(echo).spawn().expect_err("no stack is that large");
+        assert!(server.is_listening(), "the server is as it was");
 
-    // Served on this thread, it has nobody to accept after the first client: that one is refused, and each after it.
-    thread::scope(|scope| {
-        let serving = scope.spawn(|| server.serve(echo));
-        for _ in 0..3 {
-            assert!(is_turned_away(&client(server.address())), "there is no thread to accept after this client");
-        }
-        server.close();
-        serving.join().expect("serving does not panic").expect("serving ends without an error");
+        // Served on this thread, it has no other to accept after the first client: that one is refused, and each after
+        // it.
+        thread::scope(|scope| {
+            let serving = scope.spawn(|| server.serve(echo));
+            for _ in 0..3 {
+                assert!(is_turned_away(&client(server.address())), "there is no thread to accept after this client");
+            }
+            server.close();
+            serving.join().expect("serving does not panic").expect("serving ends without an error");
+        });
+        let stats = server.stats();
+        assert_eq!(
+            (stats.refused(RefusedBy::NoThread), stats.accepted, stats.open),
+            (3, 0, 0),
+            "all are counted: {stats:?}"
+        );
+        TcpStream::connect(at(&server)).expect_err("the server is closed");
     });
-    let stats = server.stats();
-    assert_eq!(
-        (stats.refused(RefusedBy::NoThread), stats.accepted, stats.open),
-        (3, 0, 0),
-        "all are counted: {stats:?}"
-    );
-    TcpStream::connect(at(&server)).expect_err("the server is closed");
 }
 
 /// Ensures that threads that find no descriptor to set aside are no shortage while others wait for clients with one: a server
