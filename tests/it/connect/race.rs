@@ -9,7 +9,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Arc, Barrier, Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -370,7 +370,8 @@ fn an_end_at_once_is_no_failure_to_connect() {
     });
 }
 
-/// Ensures that a server which resets each client at once is told as that, if connecting is not over by then.
+/// Ensures that a server which resets each client at once is told as that: by the connect, or by the first read if
+/// connecting was over by then.
 #[test]
 fn a_reset_at_once_is_told_as_one() {
     const CLIENTS: usize = 200;
@@ -384,7 +385,12 @@ fn a_reset_at_once_is_told_as_one() {
             }
         });
         let options = SocketOptions::new().connect_timeout(HANG);
-        for error in (0..CLIENTS).filter_map(|_| options.connect(to).err()) {
+        for _ in 0..CLIENTS {
+            let read = options.connect(to).and_then(|socket| {
+                socket.set_read_timeout(HANG)?;
+                socket.read(&mut [0])
+            });
+            let error = read.expect_err("the server ends no connection in order");
             assert_eq!(error.told().code(), "ECONNRESET", "the connection was reset: {error}");
         }
         within("each client was served", move || serving.join()).expect("no panic");
@@ -868,22 +874,25 @@ fn at_most_sixteen_lookups_are_stuck() {
 /// Ensures that more look-ups than places wait for each other and all succeed.
 #[test]
 fn lookups_beyond_sixteen_wait_their_turn() {
-    let server = Server::listen("127.0.0.1:0").expect("port 0 can be listened on");
-    let port = server.address().port();
-    let (inside, most) = (AtomicUsize::new(0), Arc::new(AtomicUsize::new(0)));
-    let seen = most.clone();
-    let options = SocketOptions::new().connect_timeout(HANG).lookup(move |_, _| {
-        seen.fetch_max(inside.fetch_add(1, SeqCst) + 1, SeqCst);
-        thread::yield_now();
-        inside.fetch_sub(1, SeqCst);
-        Ok([[127, 0, 0, 1]])
+    in_child(this_test!(), &[], || {
+        let server = Server::listen("127.0.0.1:0").expect("port 0 can be listened on");
+        let port = server.address().port();
+        let (inside, most) = (AtomicUsize::new(0), Arc::new(AtomicUsize::new(0)));
+        let (seen, sixteen) = (most.clone(), Barrier::new(16));
+        let options = SocketOptions::new().connect_timeout(HANG).lookup(move |_, _| {
+            seen.fetch_max(inside.fetch_add(1, SeqCst) + 1, SeqCst);
+            // Four times sixteen meet here, so that each waits for others.
+            sixteen.wait();
+            inside.fetch_sub(1, SeqCst);
+            Ok([[127, 0, 0, 1]])
+        });
+        thread::scope(|scope| {
+            for _ in 0..64 {
+                scope.spawn(|| options.connect(("name", port)).expect("a look-up that must wait is no error"));
+            }
+        });
+        assert_eq!(most.load(SeqCst), 16, "sixteen at once, and never more");
     });
-    thread::scope(|scope| {
-        for _ in 0..64 {
-            scope.spawn(|| options.connect(("name", port)).expect("a look-up that must wait is no error"));
-        }
-    });
-    assert!(most.load(SeqCst) <= 16, "never more than 16 at once");
 }
 
 /// Ensures that IP addresses, in whatever form and with a zone too, never reach the resolver.
@@ -1164,9 +1173,9 @@ fn the_local_port_is_what_the_server_sees() {
 
 // ---- cost
 
-/// Ensures that connecting to one address costs less than half as much again as std's calls for the same: connect,
-/// no-delay, the local address. The fastest of each is compared. The medians, and what the last two calls cost beside a
-/// bare connect, are printed too.
+/// Ensures that connecting to one address costs less than twice what std's calls for the same cost: connect, no-delay,
+/// the local address. The fastest of each is compared. The medians, and what the last two calls cost beside a bare
+/// connect, are printed too.
 #[test]
 fn one_address_costs_what_std_costs() {
     const ROUNDS: usize = 1000;
