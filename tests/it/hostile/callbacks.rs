@@ -5,13 +5,13 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, OnceLock, mpsc};
 use std::time::Duration;
 
+use landline::Report;
 use landline::net::{Server, ServerOptions, Socket, SocketOptions};
-use landline::{Cancel, Report};
 
 use crate::support::Whole;
 use crate::support::fixtures::{Served, kernel, noise, pair, pair_with};
 use crate::support::time::fastest;
-use crate::support::{HANG, Told, blocked, eventually, has_proc, in_child, within};
+use crate::support::{HANG, blocked, eventually, has_proc, in_child, within};
 
 const AT: &str = "127.0.0.1:0";
 /// More than the kernel takes of a connection with small buffers.
@@ -153,39 +153,6 @@ fn a_shutdown_loses_nothing_that_was_queued() {
         assert_eq!((report.finished, report.forced, report.still_running), (1, 0, 0), "{report}");
         served.stop();
     }
-}
-
-/// Ensures that connecting to a Unix socket whose backlog is full ends at its deadline and when it is cancelled.
-#[cfg(target_os = "linux")]
-#[test]
-fn a_connect_to_a_full_unix_socket_has_its_limits() {
-    let path = std::path::PathBuf::from(format!("\0landline attacks {}", std::process::id()));
-    let listener = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None).expect("a socket");
-    listener.bind(&socket2::SockAddr::unix(&path).expect("a name")).expect("it is free");
-    listener.listen(0).expect("it can listen");
-    let _filler = Socket::connect(&path).expect("there is room for one");
-
-    let to = path.clone();
-    // Not a bound: the timer that is tested.
-    let limited = SocketOptions::new().connect_timeout(Duration::from_millis(50));
-    let error = within("connect gives up", move || limited.connect(&to)).expect_err("nobody accepts");
-    assert_eq!((error.kind(), error.told().code()), (ErrorKind::TimedOut, "ETIMEDOUT"), "{error}");
-    assert_eq!(error.told().syscall(), Some("connect"), "it says what was waited for");
-
-    let cancel = Cancel::new();
-    let cancelled = SocketOptions::new().cancel(&cancel);
-    let to = path.clone();
-    let connecting = blocked(move || cancelled.connect(&to));
-    cancel.cancel();
-    let error = within("connect is called off", move || connecting.join()).expect("no panic");
-    assert_eq!(error.expect_err("it was cancelled").told().code(), "ABORT_ERR");
-
-    let patient = SocketOptions::new().connect_timeout(HANG);
-    let to = path.clone();
-    let connecting = blocked(move || patient.connect(&to));
-    let _first = listener.accept().expect("one waits");
-    let socket = within("connect goes on", move || connecting.join()).expect("no panic").expect("there is room");
-    assert_eq!(kernel(&socket, |raw| raw.write_timeout()), None, "no limit is left behind");
 }
 
 /// Ensures that signals do not count as failures of accepting, however many come.

@@ -78,6 +78,7 @@ fn the_time_for_connecting_holds_for_a_path() {
     let error = within("the connect ends", move || options.connect(path)).unwrap_err();
     assert!(begun.elapsed() >= time, "it took {:?}", begun.elapsed());
     assert_eq!((error.kind(), error.told().code()), (std::io::ErrorKind::TimedOut, "ETIMEDOUT"), "{error}");
+    assert_eq!(error.told().syscall(), Some("connect"), "it says what was waited for");
 }
 
 /// Ensures that a connect to a path can be called off while it waits.
