@@ -8,7 +8,7 @@ use landline::net::{ReadyState, Server, ServerOptions, Socket, SocketEvent};
 
 use crate::support::Whole;
 use crate::support::fixtures::Served;
-use crate::support::{differs, each_ip, eventually, in_surroundings, within};
+use crate::support::{WHOLE, differs, each_ip, eventually, in_surroundings, within, within_for};
 
 /// Whether the connection is over, in one of the two ways a refused client may see it.
 fn is_over(client: &Socket) -> bool {
@@ -174,7 +174,7 @@ fn limits_that_are_not_told_are_the_usual_ones() {
 #[test]
 fn a_thousand_pings_are_answered() {
     const PINGS: usize = 1001;
-    within("every ping is answered", || {
+    within_for(WHOLE, "every ping is answered", || {
         for to in ["default", "127.0.0.1", "::1"] {
             if to == "::1" && std::net::TcpListener::bind("[::1]:0").is_err() {
                 println!("skipped for IPv6");

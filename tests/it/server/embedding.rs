@@ -17,7 +17,8 @@ use crate::support::Whole;
 use crate::support::dgram::receiving;
 use crate::support::fixtures::{Refusing, Served, pair};
 use crate::support::{
-    Folder, HANG, Told, descriptors, eventually, has_proc, in_child, in_surroundings, this_program, threads, within,
+    Folder, HANG, Told, WHOLE, descriptors, ended, eventually, has_proc, in_child, in_surroundings, this_program,
+    threads, within,
 };
 
 /// A client that is turned away, or cut off: it sees the end, or a reset.
@@ -137,14 +138,11 @@ fn nothing_is_printed_whatever_happens() {
         let mut command = Command::new(this_program());
         command.args([TEST, "--exact", "--nocapture", "--test-threads=1"]).env(MARK, hook).env("RUST_BACKTRACE", "0");
         let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
-        let child = child.expect("the test program starts again");
-        let output = within("everything has gone wrong", move || child.wait_with_output());
-        let output = output.expect("its output can be read");
-        let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        assert!(output.status.success(), "{out}{err}");
+        let (status, out, err) = ended(WHOLE, child.expect("the test program starts again"));
+        assert!(status.success(), "{out}{err}");
         assert!(out.contains(&format!("\ntest {TEST} ... ok\n")), "the test program says this, and nobody else: {out}");
         assert_eq!(out.lines().filter(|line| !line.is_empty()).count(), 3, "nor more than this: {out}");
-        err.into_owned()
+        err
     };
     assert_eq!(run("silent"), "", "nothing but panics comes on standard error");
     let said = run("std's");

@@ -12,7 +12,7 @@ use landline::{ConnectionId, Outcome, Report, dgram};
 use crate::support::Whole;
 use crate::support::clients::{client, stop};
 use crate::support::fixtures::{Served, accept};
-use crate::support::{HANG, each_ip, eventually, within};
+use crate::support::{HANG, WHOLE, each_ip, eventually, within, within_for};
 
 /// Options that tell everything to the test.
 fn reporting() -> (ServerOptions, Receiver<Report>) {
@@ -126,7 +126,7 @@ fn accepted_is_the_first_report_and_ended_the_last() {
 #[test]
 fn a_connection_that_is_destroyed_at_once_was_accepted_first() {
     const CLIENTS: usize = 50;
-    within("every connection is reported", || {
+    within_for(WHOLE, "every connection is reported", || {
         let (tell, told) = mpsc::channel();
         let options = ServerOptions::new().report(move |report| {
             let word = match report {

@@ -16,7 +16,7 @@ pub(crate) mod time;
 use std::io::{self, BufRead, BufReader, Lines, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, OnceLock, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -28,9 +28,10 @@ pub(crate) use proc::{blocked, descriptors, has_proc, numbered, status, threads,
 /// The bound on every wait. Only a hang reaches it.
 pub(crate) const HANG: Duration = Duration::from_secs(60);
 
-/// The bound on a child process that runs a whole test. Each of its waits has [`HANG`], so only a hang elsewhere reaches
-/// it. A test of some hundred steps takes minutes on a machine that is loaded fifty times over.
-const WHOLE: Duration = Duration::from_secs(600);
+/// The bound on a child process that runs a whole test, and on a thread that does as much. Each of its waits has
+/// [`HANG`], so only a hang elsewhere reaches it. A test of some hundred steps takes minutes on a machine that is
+/// loaded fifty times over.
+pub(crate) const WHOLE: Duration = Duration::from_secs(600);
 
 /// Whether the code for systems other than Linux runs. That is on such a system, or on Linux by `--cfg
 /// landline_portable` (macOS and the BSDs) or `--cfg landline_windows`. A test asserts what differs by design, or says
@@ -76,16 +77,26 @@ pub(crate) fn differs_on_windows(why: &str) -> bool {
 /// Runs `work` on a thread of its own and returns its result. Fails if it hangs.
 #[track_caller]
 pub(crate) fn within<T: Send + 'static>(what: &str, work: impl FnOnce() -> T + Send + 'static) -> T {
+    within_for(HANG, what, work)
+}
+
+/// As [`within`], for work with another bound, such as [`WHOLE`] for work of hundreds of steps.
+#[track_caller]
+pub(crate) fn within_for<T: Send + 'static>(
+    time: Duration,
+    what: &str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> T {
     let (done, result) = mpsc::channel();
     let worker = thread::spawn(move || {
         let _ = done.send(work());
     });
-    match result.recv_timeout(HANG) {
+    match result.recv_timeout(time) {
         Ok(value) => {
             worker.join().expect("the thread has given its result");
             value
         }
-        Err(mpsc::RecvTimeoutError::Timeout) => panic!("{what} within {HANG:?}"),
+        Err(mpsc::RecvTimeoutError::Timeout) => panic!("{what} within {time:?}"),
         Err(mpsc::RecvTimeoutError::Disconnected) => match worker.join() {
             Err(panic) => std::panic::resume_unwind(panic),
             Ok(()) => unreachable!("the thread gives its result or panics"),
@@ -179,7 +190,7 @@ pub(crate) fn is_child(test: &str) -> bool {
 pub(crate) fn run_child(time: Duration, test: &str, wrapper: &[&str]) {
     let mut command: Vec<_> = wrapper.iter().map(std::ffi::OsString::from).collect();
     command.push(this_program().into());
-    let mut child = Command::new(&command[0])
+    let child = Command::new(&command[0])
         .args(&command[1..])
         .args([test, "--exact", "--include-ignored", "--nocapture", "--test-threads=1"])
         .env(CHILD, test)
@@ -188,6 +199,19 @@ pub(crate) fn run_child(time: Duration, test: &str, wrapper: &[&str]) {
         .stderr(Stdio::piped())
         .spawn()
         .expect("the test program starts again");
+    let (status, out, err) = ended(time, child);
+    assert!(status.success(), "in a process of its own: {status}\n{out}{err}");
+    assert!(out.contains("1 passed"), "the child ran the test {test}\n{out}{err}");
+    // The child's own output, such as figures. Its first line follows the name of the test.
+    let lines = out.lines().map(|line| line.split_once(" ... ").map_or(line, |(_, said)| said));
+    for line in lines.filter(|line| ["skipped", "measured", "differs"].iter().any(|word| line.starts_with(word))) {
+        println!("{line}");
+    }
+}
+
+/// How a child ended whose output is piped, and what it printed. One that does not end is killed, and the test fails.
+#[track_caller]
+pub(crate) fn ended(time: Duration, mut child: Child) -> (ExitStatus, String, String) {
     let out = Printed::by(child.stdout.take().expect("it is piped"));
     let err = Printed::by(child.stderr.take().expect("it is piped"));
     let end = Instant::now() + time;
@@ -202,14 +226,7 @@ pub(crate) fn run_child(time: Duration, test: &str, wrapper: &[&str]) {
             }
         }
     };
-    let (out, err) = (out.whole(), err.whole());
-    assert!(status.success(), "in a process of its own: {status}\n{out}{err}");
-    assert!(out.contains("1 passed"), "the child ran the test {test}\n{out}{err}");
-    // The child's own output, such as figures. Its first line follows the name of the test.
-    let lines = out.lines().map(|line| line.split_once(" ... ").map_or(line, |(_, said)| said));
-    for line in lines.filter(|line| ["skipped", "measured", "differs"].iter().any(|word| line.starts_with(word))) {
-        println!("{line}");
-    }
+    (status, out.whole(), err.whole())
 }
 
 /// What a child process prints.
