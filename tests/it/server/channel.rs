@@ -4,7 +4,7 @@ use std::io::{self, ErrorKind, Write};
 use std::net::TcpStream;
 use std::sync::{Arc, OnceLock, mpsc};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use landline::net::{Server, ServerEvent, ServerOptions, Socket, SocketEvent, SocketOptions};
 use landline::{Error, Events, RefusedBy, Report};
@@ -12,6 +12,7 @@ use landline::{Error, Events, RefusedBy, Report};
 use crate::support::Whole;
 use crate::support::clients::client;
 use crate::support::fixtures::{noise, pair, pair_with};
+use crate::support::time::some_round;
 use crate::support::{HANG, blocked, descriptors, differs_on_windows, each_ip, eventually, in_child, threads, within};
 
 const AT: &str = "127.0.0.1:0";
@@ -289,21 +290,29 @@ fn dropping_a_sockets_events_destroys_it() {
 #[test]
 fn a_shutdown_that_the_receiver_begins_is_reported_when_the_channel_is_over() {
     for n in [0, 1, 4] {
-        let server = Server::listen(AT).expect("port 0 can be listened on");
-        let ended = server.clone();
-        let flooding = flood(&server, 4);
-        within("the channel is over", move || {
-            let events = ended.events(n).expect("a thread can be started");
-            next(&events);
-            eventually("all are connected", || ended.connections() == 4);
-            ended.begin_shutdown(Duration::from_millis(100)).expect("a thread can be started");
-            assert_eq!(ended.report(), None, "n = {n}: clients flood it still");
-            let last = events.iter().last().expect("there are events");
-            assert!(matches!(last, ServerEvent::Close), "n = {n}: the close comes last: {last:?}");
-            let report = ended.report().expect("it is there before the channel is over");
-            assert_eq!((report.forced, ended.connections()), (4, 0), "n = {n}: clients that flood are cut: {report}");
+        some_round("the report is asked for within the grace", Duration::from_millis(100), |grace| {
+            let server = Server::listen(AT).expect("port 0 can be listened on");
+            let ended = server.clone();
+            let flooding = flood(&server, 4);
+            let was_in_time = within("the channel is over", move || {
+                let events = ended.events(n).expect("a thread can be started");
+                next(&events);
+                eventually("all are connected", || ended.connections() == 4);
+                let began = Instant::now();
+                ended.begin_shutdown(grace).expect("a thread can be started");
+                let early = ended.report();
+                let was_in_time = began.elapsed() < grace;
+                assert!(early.is_none() || !was_in_time, "n = {n}: no report while clients flood it: {early:?}");
+                let last = events.iter().last().expect("there are events");
+                assert!(matches!(last, ServerEvent::Close), "n = {n}: the close comes last: {last:?}");
+                let report = ended.report().expect("it is there before the channel is over");
+                let cut = (report.forced, ended.connections());
+                assert_eq!(cut, (4, 0), "n = {n}: clients that flood are cut: {report}");
+                was_in_time
+            });
+            join_all(flooding);
+            was_in_time.then_some(())
         });
-        join_all(flooding);
     }
 }
 
