@@ -13,7 +13,7 @@ use landline::{BlockList, Error, RefusedBy};
 use socket2::SockRef;
 
 use crate::support::Whole;
-use crate::support::clients::{Closes, client, is_turned_away, stop};
+use crate::support::clients::{Closes, Over, client, is_turned_away, stop};
 use crate::support::fixtures::{is_nonblocking, kernel};
 use crate::support::time::some_round;
 use crate::support::{Folder, HANG, each_ip, eventually, has_proc, numbered, until_asleep, within};
@@ -296,20 +296,23 @@ fn a_refused_client_does_not_begin_the_time_anew() {
         let server = ServerOptions::new().block_list(&list).listen(at).expect("port 0 can be listened on");
         let ip = server.address().ip().expect("it is TCP");
         list.add_address(ip);
-        let stop = AtomicBool::new(false);
+        let over = AtomicBool::new(false);
         thread::scope(|scope| {
-            scope.spawn(|| {
-                while !stop.load(SeqCst) {
+            let coming = scope.spawn(|| {
+                while !over.load(SeqCst) {
                     is_turned_away(&client(server.address()));
                 }
             });
+            let is_over = Over(&over);
             let accepting = server.clone();
             let result = within("the time is over", move || accepting.accept_timeout(Duration::from_millis(100)));
-            stop.store(true, SeqCst);
+            drop(is_over);
             assert_eq!(failure(result), timed_out(), "each is refused");
-            // So that the last one, which waits for its end, sees it.
-            server.set_max_connections(0);
-            let _ = server.accept_timeout(Duration::from_millis(100));
+            // The last one may be about to connect.
+            eventually("the last one sees its end", || {
+                let _ = server.accept_timeout(Duration::from_millis(1));
+                coming.is_finished()
+            });
         });
         assert!(server.stats().refused(RefusedBy::Blocked) > 0, "the premise: clients were refused");
     });

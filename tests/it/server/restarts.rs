@@ -15,6 +15,7 @@ use std::{env, fs, io, process, thread};
 use landline::net::{ServerOptions, Socket};
 use socket2::SockRef;
 
+use crate::support::clients::Over;
 use crate::support::fixtures::port_of_no_client;
 use crate::support::process::{Program, example, run};
 use crate::support::time::once_below;
@@ -155,13 +156,6 @@ fn with_clients(place: SocketAddr, work: impl FnOnce(&dyn Fn())) -> Fared {
             fared
         };
         let clients: Vec<_> = (0..CLIENTS).map(|_| scope.spawn(come_on_and_on)).collect();
-        /// Lets the clients go, however the work ends.
-        struct Over<'a>(&'a AtomicBool);
-        impl Drop for Over<'_> {
-            fn drop(&mut self) {
-                self.0.store(true, SeqCst);
-            }
-        }
         let is_over = Over(&over);
         work(&|| {
             let before = answers.load(SeqCst);

@@ -2,6 +2,7 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::Duration;
 
 use landline::net::{Server, Socket};
@@ -88,5 +89,14 @@ pub(crate) struct Closes<'a>(pub(crate) &'a Server);
 impl Drop for Closes<'_> {
     fn drop(&mut self) {
         self.0.close();
+    }
+}
+
+/// Tells the clients of a scope that the test is over when dropped, so that a test that fails does not hang.
+pub(crate) struct Over<'a>(pub(crate) &'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, SeqCst);
     }
 }
