@@ -326,10 +326,10 @@ fn a_listen_error_comes_back_out_of_an_io_error() {
     let io = Server::listen(server.address()).expect_err("the address is taken");
     let text = io.to_string();
     assert_eq!(io.kind(), std::io::ErrorKind::AddrInUse, "the kind is kept");
-    assert_eq!(io.to_string(), text, "the text is kept");
     assert!(format!("{io:?}").contains(&text), "Debug shows the text, as main would");
     let back = Error::of(&io).expect("a landline error is inside");
     assert_eq!((back.code(), back.address()), ("EADDRINUSE", Some(server.address())), "nothing was lost");
+    assert_eq!(back.to_string(), text, "the text is kept");
 }
 
 /// Ensures that of a list the first address that can be listened on is, in its order, and that the others are left alone.
