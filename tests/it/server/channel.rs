@@ -280,6 +280,7 @@ fn dropping_a_sockets_events_destroys_it() {
     let (_server, client, accepted) = pair(AT);
     let events = accepted.events(0).expect("a thread can be started");
     client.write_all("x").expect("it is connected");
+    eventually("its byte is read", || accepted.bytes_read() == 1);
     within("the drop returns", move || drop(events));
     assert_eq!(accepted.read(&mut [0]).expect_err("it is closed").kind(), ErrorKind::NotConnected, "closed");
     assert_eq!(client.read(&mut [0]).unwrap_or(0), 0, "the peer sees it");
