@@ -8,10 +8,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use landline::net::{Server, ServerOptions, ShutdownReport, Socket, SocketEvent, relay};
-use landline::{Outcome, Report};
+use landline::{Outcome, RefusedBy, Report};
 
 use crate::support::Whole;
-use crate::support::clients::{ask, client, echo, is_turned_away};
+use crate::support::clients::{ask, at, client, echo, is_turned_away};
 use crate::support::fixtures::{Served, accept};
 use crate::support::process;
 use crate::support::time::some_round;
@@ -315,14 +315,25 @@ fn a_shutdown_before_serving_has_begun_ends_it_all_the_same() {
 /// Ensures that a shutdown at the limit, with refused clients coming all the time, ends those who are connected.
 #[test]
 fn a_shutdown_at_the_limit_returns() {
-    each_ip(|place| {
-        let served = Served::start(place, &ServerOptions::new().max_connections(3), echo);
-        let inside: Vec<_> = (0..3).map(|_| client(served.server.address())).collect();
-        inside.iter().for_each(|one| ask(one).expect("there is room for three"));
-        assert!(is_turned_away(&client(served.server.address())), "the limit is reached");
-        let report = shut_down(&served.server, HANG);
-        assert_eq!(counts(report), (3, 0, 0), "all three end by themselves");
-        served.stop();
+    // The clients come until the port is free, so that no other test may get it.
+    in_child(this_test!(), &[], || {
+        each_ip(|place| {
+            let served = Served::start(place, &ServerOptions::new().max_connections(3), echo);
+            let inside: Vec<_> = (0..3).map(|_| client(served.server.address())).collect();
+            inside.iter().for_each(|one| ask(one).expect("there is room for three"));
+            let to = at(&served.server);
+            let coming = thread::spawn(move || {
+                while let Ok(one) = TcpStream::connect_timeout(&to, HANG) {
+                    one.set_read_timeout(Some(HANG)).expect("a timeout can be set");
+                    assert!(is_turned_away(&one), "the limit is reached");
+                }
+            });
+            eventually("clients are refused", || served.server.stats().refused(RefusedBy::Full) > 0);
+            let report = shut_down(&served.server, HANG);
+            assert_eq!(counts(report), (3, 0, 0), "all three end by themselves");
+            within("no client comes any more", move || coming.join()).expect("each is turned away");
+            served.stop();
+        });
     });
 }
 
