@@ -1,7 +1,6 @@
 //! Waiting until no client has been connected for a time.
 
 use std::io::{Read, Write, read_to_string};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use landline::net::{Server, ServerOptions};
@@ -46,7 +45,7 @@ fn the_time_runs_from_the_end_of_the_last_connection() {
         let [one, other] = [(); 2].map(|()| client(server.address()));
         ask(&one).and(ask(&other)).expect("the server is served");
         let waits = server.clone();
-        let waiting = thread::spawn(move || (waits.wait_idle(time), Instant::now()));
+        let waiting = blocked(move || (waits.wait_idle(time), Instant::now()));
         leave(one);
         let control = Server::listen(place).expect("the server listens");
         assert!(control.wait_idle(time * 3).expect("this thread acts for nothing"), "the premise: the time is up");
