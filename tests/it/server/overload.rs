@@ -93,8 +93,7 @@ fn every_refused_client_reads_the_goodbye() {
             );
             drop(inside);
             served.stop();
-            eventually("no thread is left", || threads() <= before.0 + 1);
-            assert_eq!(descriptors(), before.1, "no descriptor is left");
+            eventually("no thread and no descriptor is left", || threads() <= before.0 && descriptors() == before.1);
         });
     });
 }

@@ -171,8 +171,9 @@ fn a_shutdown_of_200_clients_returns_in_time_with_a_true_report() {
                 assert_eq!(counts(last), (0, 0, 0), "they have returned, and nothing runs any more");
                 drop((idle, unread, computed));
                 served.stop();
-                eventually("no thread is left", || threads() <= before.0 + 1);
-                eventually("no descriptor is left", || descriptors() == before.1);
+                eventually("no thread and no descriptor is left", || {
+                    threads() <= before.0 && descriptors() == before.1
+                });
                 in_time.then_some(())
             });
         });
