@@ -651,16 +651,18 @@ fn serving_a_closed_server_returns_at_once() {
 /// Ensures that dropping the last handle closes the server: the port is free and waiting clients see the end.
 #[test]
 fn dropping_the_last_handle_closes_the_server() {
-    let server = Server::listen("127.0.0.1:0").expect("the server listens");
-    let place = at(&server);
-    let other = server.clone();
-    let waiting = client(server.address());
-    drop(server);
-    assert!(other.is_listening(), "a server lives as long as one of its handles");
-    drop(other);
-    assert!(is_turned_away(&waiting), "a client nobody has accepted is reset");
-    TcpStream::connect(place).expect_err("nobody listens any more");
-    Server::listen(place).expect("the port is free at once");
+    in_child(this_test!(), &[], || {
+        let server = Server::listen("127.0.0.1:0").expect("the server listens");
+        let place = at(&server);
+        let other = server.clone();
+        let waiting = client(server.address());
+        drop(server);
+        assert!(other.is_listening(), "a server lives as long as one of its handles");
+        drop(other);
+        assert!(is_turned_away(&waiting), "a client nobody has accepted is reset");
+        TcpStream::connect(place).expect_err("nobody listens any more");
+        Server::listen(place).expect("the port is free at once");
+    });
 }
 
 /// Ensures that a handler can close the server and wait for the other connections, its own left out.

@@ -75,17 +75,20 @@ fn a_bare_port_takes_both_families() {
 /// (sequential/net-server-bind.js).
 #[test]
 fn port_0_is_the_systems_choice_and_a_port_is_kept() {
-    each_ip(|at| {
-        let first = Server::listen(at).expect("port 0 can be listened on");
-        let port = first.address().port();
-        assert!(port > 100, "the system chooses no port of the first hundred, but chose {port}");
-        let address = first.address().clone();
-        first.close();
-        let again = ServerOptions::new().backlog(127).listen(&address).expect("a closed server's port is free at once");
-        assert_eq!(*again.address(), address, "the port asked for is the one told");
+    in_child(this_test!(), &[], || {
+        each_ip(|at| {
+            let first = Server::listen(at).expect("port 0 can be listened on");
+            let port = first.address().port();
+            assert!(port > 100, "the system chooses no port of the first hundred, but chose {port}");
+            let address = first.address().clone();
+            first.close();
+            let again =
+                ServerOptions::new().backlog(127).listen(&address).expect("a closed server's port is free at once");
+            assert_eq!(*again.address(), address, "the port asked for is the one told");
+        });
+        let bare = ServerOptions::new().backlog(127).listen(0).expect("a backlog goes with a bare port too");
+        assert!(bare.address().port() > 100, "port 0 is the system's choice");
     });
-    let bare = ServerOptions::new().backlog(127).listen(0).expect("a backlog goes with a bare port too");
-    assert!(bare.address().port() > 100, "port 0 is the system's choice");
 }
 
 /// Ensures that every form of no port is the system's choice, and that a port outside the range is an error before
@@ -335,23 +338,29 @@ fn a_listen_error_comes_back_out_of_an_io_error() {
 /// Ensures that of a list the first address that can be listened on is, in its order, and that the others are left alone.
 #[test]
 fn a_list_listens_on_the_first_address_that_can_be_had() {
-    each_ip(|at| {
-        let first = Server::listen(at).expect("port 0 can be listened on");
-        let taken = first.address().socket_addr().expect("it is an IP address");
-        let free: std::net::SocketAddr = at.parse().expect("it is an address");
-        let second = Server::listen([taken, free]).expect("port 0 can be listened on");
-        assert_ne!(second.address(), first.address(), "the first is taken, so it is the second");
-        first.close();
-        let third = Server::listen([taken, free]).expect("it is free again");
-        assert_eq!(third.address(), first.address(), "the first is free, so it is the first");
+    in_child(this_test!(), &[], || {
+        each_ip(|at| {
+            let first = Server::listen(at).expect("port 0 can be listened on");
+            let taken = first.address().socket_addr().expect("it is an IP address");
+            let free: std::net::SocketAddr = at.parse().expect("it is an address");
+            let second = Server::listen([taken, free]).expect("port 0 can be listened on");
+            assert_ne!(second.address(), first.address(), "the first is taken, so it is the second");
+            first.close();
+            let third = Server::listen([taken, free]).expect("it is free again");
+            assert_eq!(third.address(), first.address(), "the first is free, so it is the first");
 
-        let others = [taken, second.address().socket_addr().expect("it is an IP address")];
-        let error = Server::listen(others.to_vec()).map(drop).expect_err("both are taken");
-        assert_eq!((error.told().code(), error.kind()), ("EADDRINUSE", std::io::ErrorKind::AddrInUse), "the first's");
-        let text = format!("listen EADDRINUSE 2 addresses ({} EADDRINUSE, {} EADDRINUSE)", others[0], others[1]);
-        assert_eq!(error.to_string(), text, "it says what was tried");
-        assert_eq!(error.told().causes().len(), 2, "it has the error of each");
-        let error = Server::listen([taken]).map(drop).expect_err("it is taken");
-        assert_eq!(error.to_string(), Server::listen(taken).map(drop).expect_err("as alone").to_string(), "of one");
+            let others = [taken, second.address().socket_addr().expect("it is an IP address")];
+            let error = Server::listen(others.to_vec()).map(drop).expect_err("both are taken");
+            assert_eq!(
+                (error.told().code(), error.kind()),
+                ("EADDRINUSE", std::io::ErrorKind::AddrInUse),
+                "the first's"
+            );
+            let text = format!("listen EADDRINUSE 2 addresses ({} EADDRINUSE, {} EADDRINUSE)", others[0], others[1]);
+            assert_eq!(error.to_string(), text, "it says what was tried");
+            assert_eq!(error.told().causes().len(), 2, "it has the error of each");
+            let error = Server::listen([taken]).map(drop).expect_err("it is taken");
+            assert_eq!(error.to_string(), Server::listen(taken).map(drop).expect_err("as alone").to_string(), "of one");
+        });
     });
 }

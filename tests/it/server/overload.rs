@@ -375,27 +375,30 @@ fn an_address_has_a_limit_of_its_own() {
 /// Ensures that clients that are in the backlog when the server closes are told so if it is asked for, and reset if not.
 #[test]
 fn who_is_queued_when_the_server_closes_gets_an_answer_if_asked_for() {
-    each_ip(|place| {
-        let options = ServerOptions::new().when_full(WhenFull::RefuseWith("closing down\n".into())).answer_queued(true);
-        let server = options.listen(place).expect("the server listens");
-        let queued: Vec<_> = (0..50).map(|_| client(server.address())).collect();
-        queued.iter().for_each(|mut one| one.write_all(b"let me in").expect("the kernel takes it"));
-        server.close();
-        for mut one in queued {
-            let mut said = String::new();
-            one.read_to_string(&mut said).expect("the goodbye comes, and then the end");
-            assert_eq!(said, "closing down\n", "the goodbye is whole");
-        }
-        let refused = TcpStream::connect(at(&server)).expect_err("nobody listens any more");
-        assert_eq!(refused.kind(), ErrorKind::ConnectionRefused, "whoever comes later is refused by the system");
-        assert_eq!(server.stats().refused(RefusedBy::Closing), 50, "each is counted");
-        within("all of it ends", move || server.wait()).expect("in order");
+    in_child(this_test!(), &[], || {
+        each_ip(|place| {
+            let options =
+                ServerOptions::new().when_full(WhenFull::RefuseWith("closing down\n".into())).answer_queued(true);
+            let server = options.listen(place).expect("the server listens");
+            let queued: Vec<_> = (0..50).map(|_| client(server.address())).collect();
+            queued.iter().for_each(|mut one| one.write_all(b"let me in").expect("the kernel takes it"));
+            server.close();
+            for mut one in queued {
+                let mut said = String::new();
+                one.read_to_string(&mut said).expect("the goodbye comes, and then the end");
+                assert_eq!(said, "closing down\n", "the goodbye is whole");
+            }
+            let refused = TcpStream::connect(at(&server)).expect_err("nobody listens any more");
+            assert_eq!(refused.kind(), ErrorKind::ConnectionRefused, "whoever comes later is refused by the system");
+            assert_eq!(server.stats().refused(RefusedBy::Closing), 50, "each is counted");
+            within("all of it ends", move || server.wait()).expect("in order");
 
-        let server = ServerOptions::new().listen(place).expect("the server listens");
-        let mut queued = client(server.address());
-        server.close();
-        let error = queued.read(&mut [0]).expect_err("it is reset");
-        assert_eq!(error.kind(), ErrorKind::ConnectionReset, "as in Node, if nobody has asked for more");
+            let server = ServerOptions::new().listen(place).expect("the server listens");
+            let mut queued = client(server.address());
+            server.close();
+            let error = queued.read(&mut [0]).expect_err("it is reset");
+            assert_eq!(error.kind(), ErrorKind::ConnectionReset, "as in Node, if nobody has asked for more");
+        });
     });
 }
 

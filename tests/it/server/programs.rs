@@ -15,7 +15,7 @@ use landline::{Address, Cancel, Endpoint, Error, Limit, Running, dgram};
 use crate::support::clients::{ask, client, echo, is_turned_away, leave};
 use crate::support::fixtures::pair;
 use crate::support::time::some_round;
-use crate::support::{Folder, HANG, each_ip, eventually, families, within};
+use crate::support::{Folder, HANG, each_ip, eventually, families, in_child, within};
 
 /// Ends a server for its next version: no new clients, the idle ones at once, the others within `grace`; and says how it went, and
 /// whether all its code has ended.
@@ -237,17 +237,19 @@ fn one_client(server: &Server, time: Duration) -> io::Result<Option<Socket>> {
 /// it got is served after that.
 #[test]
 fn a_program_waits_for_one_client_and_frees_its_port() {
-    within("both ways end", || {
-        each_ip(|place| {
-            let server = Server::listen(place).expect("the server listens");
-            let error = one_client(&server, Duration::from_millis(1)).expect_err("no client comes");
-            assert!(Error::is_tick(&error), "the time was up: {error}");
-            let server = Server::listen(server.address()).expect("the port is free when the time was up");
-            let client = Socket::connect(server.address()).expect("the server listens");
-            let socket = one_client(&server, HANG).expect("a client is there").expect("the server was open");
-            drop(Server::listen(server.address()).expect("the port is free while the client is served"));
-            client.write_end("the token").expect("it is connected");
-            assert_eq!(read_to_string(&socket).expect("no reset"), "the token", "the client is served");
+    in_child(this_test!(), &[], || {
+        within("both ways end", || {
+            each_ip(|place| {
+                let server = Server::listen(place).expect("the server listens");
+                let error = one_client(&server, Duration::from_millis(1)).expect_err("no client comes");
+                assert!(Error::is_tick(&error), "the time was up: {error}");
+                let server = Server::listen(server.address()).expect("the port is free when the time was up");
+                let client = Socket::connect(server.address()).expect("the server listens");
+                let socket = one_client(&server, HANG).expect("a client is there").expect("the server was open");
+                drop(Server::listen(server.address()).expect("the port is free while the client is served"));
+                client.write_end("the token").expect("it is connected");
+                assert_eq!(read_to_string(&socket).expect("no reset"), "the token", "the client is served");
+            });
         });
     });
 }

@@ -8,7 +8,7 @@ use landline::Error;
 use landline::net::Server;
 use socket2::SockRef;
 
-use crate::support::{differs, each_ip, within};
+use crate::support::{differs, each_ip, in_child, within};
 
 /// Ensures that the descriptor that is lent is the listener's, and that what the closure returns comes back.
 #[test]
@@ -28,29 +28,31 @@ fn a_close_frees_the_port_while_the_descriptor_is_lent() {
     if differs("nothing but close(2) ends listening") {
         return;
     }
-    each_ip(|at| {
-        let server = Server::listen(at).expect("port 0 can be listened on");
-        let (tell, told) = mpsc::channel();
-        let (go_on, is_to_go_on) = mpsc::channel::<()>();
-        let lent = server.clone();
-        let borrower = thread::spawn(move || {
-            lent.with_raw(|fd| {
-                tell.send(()).expect("the test waits");
-                is_to_go_on.recv().expect("the test tells");
-                SockRef::from(&fd).is_listener()
-            })
+    in_child(this_test!(), &[], || {
+        each_ip(|at| {
+            let server = Server::listen(at).expect("port 0 can be listened on");
+            let (tell, told) = mpsc::channel();
+            let (go_on, is_to_go_on) = mpsc::channel::<()>();
+            let lent = server.clone();
+            let borrower = thread::spawn(move || {
+                lent.with_raw(|fd| {
+                    tell.send(()).expect("the test waits");
+                    is_to_go_on.recv().expect("the test tells");
+                    SockRef::from(&fd).is_listener()
+                })
+            });
+            told.recv().expect("it is open");
+            within("close does not wait for the closure", {
+                let server = server.clone();
+                move || server.close()
+            });
+            let next = Server::listen(server.address()).expect("the port is free when close has returned");
+            go_on.send(()).expect("the closure waits");
+            let is_listener =
+                within("the closure returns", move || borrower.join()).expect("no panic").expect("it was open");
+            assert!(!is_listener.expect("the descriptor is still open"), "the lent descriptor listens no more");
+            drop(next);
         });
-        told.recv().expect("it is open");
-        within("close does not wait for the closure", {
-            let server = server.clone();
-            move || server.close()
-        });
-        let next = Server::listen(server.address()).expect("the port is free when close has returned");
-        go_on.send(()).expect("the closure waits");
-        let is_listener =
-            within("the closure returns", move || borrower.join()).expect("no panic").expect("it was open");
-        assert!(!is_listener.expect("the descriptor is still open"), "the lent descriptor listens no more");
-        drop(next);
     });
 }
 
