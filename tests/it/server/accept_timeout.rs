@@ -65,15 +65,15 @@ fn timed<T>(call: impl FnOnce() -> T) -> (Duration, T) {
     (began.elapsed(), result)
 }
 
-/// Ensures that of four acceptors each waits for its own time, whichever of them is in accept(2): for ever, 50 ms, 1 s, and not
-/// at all. A channel's `recv_timeout` is the control.
+/// Ensures that of four acceptors each waits for its own time, whichever of them is in accept(2): for ever, for a
+/// time, for four times as long, and not at all. A channel's `recv_timeout` is the control.
 #[test]
 fn four_acceptors_wait_each_for_its_own_time() {
     each_ip(|at| {
         // Before the first call with a time, a caller without one is in accept(2) beside the others; after it they take turns.
         for has_had_a_time in [false, true] {
             some_round("each returns in time", Duration::from_millis(50), |short| {
-                let (server, long) = (Server::listen(at).expect("port 0 can be listened on"), 20 * short);
+                let (server, long) = (Server::listen(at).expect("port 0 can be listened on"), 4 * short);
                 if has_had_a_time {
                     assert_eq!(failure(server.accept_timeout(Duration::ZERO)), timed_out(), "zero looks once");
                 }
