@@ -90,9 +90,10 @@ fn the_thread_of_a_begun_shutdown_waits_for_no_end_of_its_own() {
 /// read is cut off, and who computes is told of as still running.
 #[test]
 fn a_shutdown_of_200_clients_returns_in_time_with_a_true_report() {
+    const FIRST: Duration = Duration::from_millis(500);
     in_child(this_test!(), &[], || {
         each_ip(|place| {
-            some_round("idle and slow ones end within the grace", Duration::from_millis(500), |grace| {
+            some_round("it returns soon after the grace, and idle and slow ones end in it", FIRST, |grace| {
                 let before = (threads(), descriptors());
                 let (computing, entered) = (Arc::new(Mutex::new(())), Arc::new(AtomicUsize::new(0)));
                 let ends = Arc::new(Mutex::new(Vec::new()));
@@ -143,10 +144,12 @@ fn a_shutdown_of_200_clients_returns_in_time_with_a_true_report() {
                     }
                 });
 
+                let began = Instant::now();
                 let report = shut_down(&served.server, grace);
+                let took = began.elapsed();
                 println!("\nmeasured shutdown of 200, {place}: {report}");
                 let read = reading.join().expect("they are read");
-                let in_time = read == 5 * (8 << 20) && report.finished == 90;
+                let in_time = took < 2 * grace && read == 5 * (8 << 20) && report.finished == 90;
                 if in_time {
                     assert_eq!(report.forced, 110, "idle and slow ones end, 110 are cut off");
                     assert!(report.still_running >= 90, "90 of these compute on: {report}");
