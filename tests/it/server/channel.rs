@@ -501,6 +501,7 @@ fn a_panic_in_a_spawned_servers_callbacks_harms_nobody_else() {
 fn a_crowd_that_waits_for_room_gets_through() {
     in_child(this_test!(), &[], || {
         const CLIENTS: usize = 200;
+        let before = (threads(), descriptors());
         let server = Server::listen(AT).expect("port 0 can be listened on");
         let events = server.events(1).expect("a thread can be started");
         let at = server.address().socket_addr().expect("it is TCP");
@@ -526,6 +527,7 @@ fn a_crowd_that_waits_for_room_gets_through() {
         assert_eq!(came, CLIENTS, "each was told of");
         eventually("no slot is taken", || server.connections() == 0);
         within("the drop returns", move || drop(events));
+        eventually("no thread and no descriptor is left", || threads() <= before.0 && descriptors() <= before.1);
     });
 }
 
