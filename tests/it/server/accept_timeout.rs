@@ -91,8 +91,8 @@ fn four_acceptors_wait_each_for_its_own_time() {
                     (time, accepting, control)
                 };
                 let limited = [of(long), of(short)];
-                let (took, tried) = timed(|| server.try_accept());
-                assert_eq!(failure(tried), would_block(), "no client waits");
+                let (took, result) = timed(|| tried(&server));
+                assert_eq!(failure(result), would_block(), "no client waits");
                 let mut is_in_time = took < short;
                 for (time, accepting, control) in limited {
                     let (took, result) = within("its time is over", || accepting.join()).expect("no panic");
