@@ -5,21 +5,24 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use landline::dgram::{Interface, Socket, SocketOptions};
+use landline::dgram::{Interface, Socket, SocketEvent, SocketOptions};
 
-use crate::support::dgram::receiving;
 use crate::support::time::{nearly_all_below, once_below};
-use crate::support::{Told, has_proc, in_child, within};
+use crate::support::{Told, blocked, has_proc, in_child, within};
 
 /// Less than the time after which a receiver of our own looks around by itself.
 const WOKEN: Duration = Duration::from_millis(500);
 
-/// Receives on a thread, and counts into `strays` what comes.
+/// Receives on a thread that is blocked then, and counts into `strays` what comes.
 fn counting(socket: &Socket, strays: &Arc<AtomicUsize>) -> std::thread::JoinHandle<std::io::Result<()>> {
-    let strays = Arc::clone(strays);
-    receiving(socket, move |_, _, _| {
-        strays.fetch_add(1, Ordering::SeqCst);
-        Ok(())
+    let (socket, strays) = (socket.clone(), Arc::clone(strays));
+    blocked(move || {
+        socket.each(|_, event| {
+            if let SocketEvent::Message(..) = event {
+                strays.fetch_add(1, Ordering::SeqCst);
+            }
+            Ok(())
+        })
     })
 }
 
@@ -145,7 +148,7 @@ fn a_loop_neither_ends_nor_spins_when_the_giver_makes_the_socket_non_blocking() 
 mod networks {
     use super::*;
     use crate::support::dgram::{in_own_network, receive, run};
-    use crate::support::{blocked, differs, eventually};
+    use crate::support::{differs, eventually};
     use landline::Report;
     use std::net::SocketAddr;
     use std::os::fd::{AsFd, OwnedFd};
