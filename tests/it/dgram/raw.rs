@@ -9,7 +9,7 @@ use landline::dgram::Socket;
 use socket2::SockRef;
 
 use crate::support::dgram::receive;
-use crate::support::{eventually, families, within};
+use crate::support::{HANG, blocked, eventually, families, within};
 
 /// Ensures that the descriptor that is lent is the socket's, that a setting holds, and that receiving is as before.
 #[test]
@@ -31,29 +31,33 @@ fn the_descriptor_is_the_sockets() {
 #[test]
 fn a_close_waits_for_the_closure() {
     for at in families() {
-        let socket = Socket::bind(at).expect("port 0 is free");
-        let (tell, told) = mpsc::channel();
-        let lent = socket.clone();
-        let borrower = thread::spawn(move || {
-            lent.with_raw(|_| {
-                tell.send(()).expect("the test waits");
-                // Until `close` has begun, in which the socket is taken from every call.
-                while lent.with_raw(|_| ()).is_ok() {
-                    thread::yield_now();
-                }
-            })
-        });
-        told.recv().expect("it is open");
-        within("close returns", {
-            let socket = socket.clone();
-            move || socket.close()
-        });
-        // A program that another test starts has a copy of the socket until it runs.
-        eventually("the port is free", || Socket::bind(socket.address()).is_ok());
-        within("the closure returns", move || borrower.join()).expect("no panic").expect("it was open");
-        let called = socket.with_raw(|_| panic!("the closure of a closed socket is not called"));
-        let error = called.map(|(): ()| ()).expect_err("the socket is closed");
-        assert_eq!(error.kind(), ErrorKind::NotConnected, "{error}");
-        assert_eq!(Error::of(&error).map(Error::code), Some("ERR_SOCKET_DGRAM_NOT_RUNNING"), "{error}");
+        let round = |_: usize| {
+            let socket = Socket::bind(at).expect("port 0 is free");
+            let (holds, held) = mpsc::channel();
+            let (release, released) = mpsc::channel::<()>();
+            let lent = socket.clone();
+            let borrower = thread::spawn(move || {
+                lent.with_raw(|_| {
+                    holds.send(()).expect("the test waits");
+                    let _ = released.recv();
+                })
+            });
+            held.recv_timeout(HANG).expect("it is open");
+            let closing = socket.clone();
+            let closing = blocked(move || closing.close());
+            let waits = !closing.is_finished();
+            drop(release);
+            within("close returns", move || closing.join()).expect("no panic");
+            // A program that another test starts has a copy of the socket until it runs.
+            eventually("the port is free", || Socket::bind(socket.address()).is_ok());
+            within("the closure returns", move || borrower.join()).expect("no panic").expect("it was open");
+            let called = socket.with_raw(|_| panic!("the closure of a closed socket is not called"));
+            let error = called.map(|(): ()| ()).expect_err("the socket is closed");
+            assert_eq!(error.kind(), ErrorKind::NotConnected, "{error}");
+            assert_eq!(Error::of(&error).map(Error::code), Some("ERR_SOCKET_DGRAM_NOT_RUNNING"), "{error}");
+            waits
+        };
+        // A round counts unless the machine pauses for as long as `close` waits.
+        assert!((0..5).any(round), "a close waits while the closure runs");
     }
 }
