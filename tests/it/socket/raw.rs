@@ -1,7 +1,7 @@
 //! The descriptor of a connection, lent to a closure.
 
 use std::io::ErrorKind;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsRawFd;
 use std::sync::mpsc;
 use std::thread;
 
@@ -101,13 +101,25 @@ fn a_closed_connection_lends_nothing() {
 fn a_panic_in_the_closure_harms_nothing() {
     each_ip(|at| {
         let (_server, client, accepted) = pair(at);
+        let (tell, told) = mpsc::channel();
         let lent = client.clone();
-        let panicked =
-            thread::spawn(move || lent.with_raw(|fd| panic!("{}", fd.as_fd().as_raw_fd() < 0)).map(|(): ()| ()));
+        let panicked = thread::spawn(move || {
+            lent.with_raw(|fd| {
+                tell.send(fd.as_raw_fd()).expect("the test waits");
+                panic!("on purpose");
+            })
+            .map(|(): ()| ())
+        });
         panicked.join().expect_err("the panic is the closure's caller's");
         client.write_all("x").expect("it is open");
         accepted.read_exact(&mut [0]).expect("it arrives");
+        let number = told.recv().expect("it was lent");
+        let link = || std::fs::read_link(format!("/proc/self/fd/{number}"));
+        let open = link();
         client.destroy();
-        assert_eq!(accepted.read_text().expect("an orderly end"), "", "nothing holds the descriptor open");
+        // Another test may have the number by then.
+        let is_same = open.is_ok_and(|open| link().is_ok_and(|now| now == open));
+        assert!(!is_same, "nothing holds the descriptor open");
+        assert_eq!(accepted.read_text().expect("an orderly end"), "", "the peer sees the end");
     });
 }
