@@ -10,7 +10,7 @@ use landline::net::{ReadyState, ServerOptions, Socket, SocketEvent, relay};
 
 use crate::support::Whole;
 use crate::support::fixtures::{Served, accept, noise, pair};
-use crate::support::{HANG, each_ip, eventually, within};
+use crate::support::{HANG, each_ip, eventually, numbered, until_asleep, within};
 
 fn echo(at: &str) -> Served {
     Served::start(at, &ServerOptions::new(), |socket| socket.pipe(socket))
@@ -223,8 +223,7 @@ fn bytes_written_counts_bytes_of_utf_8() {
     });
 }
 
-/// Ensures that what is written to a reader that takes its time all arrives, and that memory is not what it waits in
-/// (net-write-slow.js).
+/// Ensures that what is written to a reader that takes its time all arrives (net-write-slow.js).
 #[test]
 fn a_slow_reader_gets_everything() {
     const PIECES: usize = 10;
@@ -261,9 +260,11 @@ fn a_writer_waits_for_its_reader() {
     within("all of it arrives", || {
         let (_server, client, accepted) = pair("127.0.0.1:0");
         let writer = client.clone();
-        let writing = thread::spawn(move || writer.write_end(vec![b'x'; SIZE]));
+        let (writing, id) = numbered(move || writer.write_end(vec![b'x'; SIZE]));
         accepted.peek(&mut [0; 1]).expect("the write is under way");
+        until_asleep(id.as_slice());
         assert!(!writing.is_finished(), "64 MiB fit into no buffer, so the writer waits");
+        assert!(client.bytes_written() < SIZE as u64, "and what waits is not taken");
         let read = accepted.read_all().expect("no reset");
         assert_eq!(read.len(), SIZE, "all of it arrives");
         writing.join().expect("no panic").expect("it was written whole");
