@@ -88,16 +88,21 @@ fn error_of_the_closure_closes_the_socket_and_is_returned() {
 fn a_loop_on_a_thread_serves_until_close() {
     for at in families() {
         let socket = Socket::bind(at).unwrap();
-        let (address, control) = (socket.address(), socket.clone());
-        let running = receiving(&socket, |socket, bytes, from| socket.send_to(bytes, from).map(drop));
+        let address = socket.address();
+        let running = receiving(&socket, |socket, bytes, from| match bytes {
+            b"close" => {
+                socket.close();
+                Ok(())
+            }
+            _ => socket.send_to(bytes, from).map(drop),
+        });
         drop(socket);
         let client = Socket::bind(at).unwrap();
         for _ in 0..3 {
             client.send_to(b"hello", address).unwrap();
             assert_eq!(receive(&client).0, b"hello");
         }
-        assert!(!running.is_finished(), "it serves");
-        control.close();
+        client.send_to(b"close", address).unwrap();
         within("the loop ends", || running.join().unwrap().unwrap());
     }
 }
