@@ -424,17 +424,23 @@ fn a_tick_in_a_flush_keeps_the_rest() {
         // Not a bound: the timer that is tested.
         accepted.set_read_timeout(IMPATIENT).expect("it is open");
         let mut sent = Vec::new();
-        let error = loop {
-            // Less than a buffer each, so that each is taken whole or not at all.
-            let piece = [sent.len() as u8; 5000];
-            match served.write(&piece) {
-                Ok(n) => sent.extend(&piece[..n]),
-                Err(error) => break error,
+        loop {
+            let error = loop {
+                // Less than a buffer each, so that each is taken whole or not at all.
+                let piece = [sent.len() as u8; 5000];
+                match served.write(&piece) {
+                    Ok(n) => sent.extend(&piece[..n]),
+                    Err(error) => break error,
+                }
+            };
+            assert!(Error::is_tick(&error), "the client reads nothing: {error}");
+            let error = served.next_line().expect_err("no line comes");
+            assert!(Error::is_tick(&error), "a tick of the flush, or of the read: {error}");
+            // The system may have made room for the rest, and the read was reached.
+            if error.to_string().starts_with("write timed out") {
+                break;
             }
-        };
-        assert!(Error::is_tick(&error), "the client reads nothing: {error}");
-        let error = served.next_line().expect_err("no line comes");
-        assert!(Error::is_tick(&error), "a tick of the flush, or of the read: {error}");
+        }
         accepted.set_write_timeout(None).expect("it is open");
         let reading = thread::spawn(move || client.read_all());
         served.end().expect("the client reads");
