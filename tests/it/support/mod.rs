@@ -275,8 +275,19 @@ pub(crate) fn network_of_its_own() -> &'static [&'static str] {
     })
 }
 
+/// Whether a network namespace may be made. If not, says so. Under CI, where it may be, that is a failure.
+#[track_caller]
+pub(crate) fn has_network_of_its_own() -> bool {
+    let has = !network_of_its_own().is_empty();
+    if !has {
+        println!("skipped: no network namespace may be made here");
+        assert!(std::env::var_os("CI").is_none(), "network namespaces may be made under CI");
+    }
+    has
+}
+
 /// Runs `body` in a process of its own, with a network and mounts of its own. `script` sets them up by `ip` and
-/// `mount`. If they may not be made, the test is skipped.
+/// `mount`. If they may not be made, the test is skipped. Under CI, where they may be, that is a failure.
 #[track_caller]
 pub(crate) fn in_surroundings(test: &str, script: &str, body: impl FnOnce()) {
     if is_child(test) {
@@ -284,15 +295,15 @@ pub(crate) fn in_surroundings(test: &str, script: &str, body: impl FnOnce()) {
     }
     let script = format!("set -e; {script}; exec \"$@\"");
     let wrapper = [network_of_its_own(), &["unshare", "-m", "--", "sh", "-c", &script, "sh"]].concat();
-    if network_of_its_own().is_empty() || tool("ip").is_none() {
-        println!("skipped: no network namespace may be made here");
+    if !has_network_of_its_own() || tool("ip").is_none() {
         return;
     }
     let tried = Command::new(wrapper[0]).args(&wrapper[1..]).arg("true").output().expect("unshare starts");
-    match tried.status.success() {
-        true => run_child(WHOLE, test, &wrapper),
-        false => println!("skipped: surroundings: {}", String::from_utf8_lossy(&tried.stderr).trim()),
+    if tried.status.success() {
+        return run_child(WHOLE, test, &wrapper);
     }
+    println!("skipped: surroundings: {}", String::from_utf8_lossy(&tried.stderr).trim());
+    assert!(std::env::var_os("CI").is_none(), "networks and mounts may be made under CI");
 }
 
 /// Gives the server's address to the process that plays its clients.
