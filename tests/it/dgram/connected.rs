@@ -9,7 +9,7 @@ use std::time::Duration;
 use landline::Error;
 use landline::dgram::{Socket, SocketEvent, SocketOptions};
 
-use crate::support::dgram::{receive, receiving};
+use crate::support::dgram::{receive, receiving, refusing};
 use crate::support::{HANG, PORTABLE, Told, eventually, families, in_child, proc, within};
 
 /// Ensures the life of a connection: once, not twice, gone once, not twice, and again.
@@ -258,10 +258,9 @@ fn disconnect_during_a_stream_loses_nothing() {
 #[test]
 fn refusal_is_told_once_and_the_socket_works_once_the_peer_is_there() {
     for at in families() {
-        let gone = Socket::bind(at).unwrap();
-        gone.close();
+        let (server, address) = refusing(at);
         let client = Socket::bind(at).unwrap();
-        client.connect(gone.address()).unwrap();
+        client.connect(address).unwrap();
         assert_eq!(client.send(b"anybody?").expect("the first send succeeds"), 8);
         let mut buffer = [0; 100];
         let error = client.recv_timeout(&mut buffer, HANG).unwrap_err();
@@ -278,14 +277,15 @@ fn refusal_is_told_once_and_the_socket_works_once_the_peer_is_there() {
             told = client.send(b"anybody?").err();
             told.is_some()
         });
-        let (ip, port) = (gone.address().ip(), gone.address().port());
+        let (ip, port) = (address.ip(), address.port());
         assert_eq!(told.expect("a send is told").to_string(), format!("send ECONNREFUSED {ip}:{port}"));
 
-        let server = Socket::bind(gone.address()).unwrap();
+        // From here on the peer hears the client.
+        server.connect(client.address()).unwrap();
         let sent = client.send(b"hello").or_else(|_| client.send(b"hello"));
         assert_eq!(sent.expect("at most one more refusal was pending"), 5);
-        let (_, from) = receive(&server);
-        server.send_to(b"welcome", from).unwrap();
+        assert_eq!(server.recv(&mut buffer).unwrap(), 5, "the peer is there");
+        server.send(b"welcome").unwrap();
         let mut again = buffer;
         let answer = client.recv_timeout(&mut buffer, HANG).or_else(|_| client.recv_timeout(&mut again, HANG));
         assert_eq!(answer.unwrap().unwrap().0, b"welcome", "the socket works once the peer is there");
@@ -296,22 +296,19 @@ fn refusal_is_told_once_and_the_socket_works_once_the_peer_is_there() {
 #[test]
 fn refusal_is_an_event_and_the_loop_goes_on() {
     for at in families() {
-        let server = Socket::bind(at).unwrap();
-        server.close();
+        let (server, address) = refusing(at);
         let client = Socket::bind(at).unwrap();
-        client.connect(server.address()).unwrap();
+        client.connect(address).unwrap();
         client.send(b"anybody?").unwrap();
-        let address = server.address();
         let events = within("the loop ends", move || {
             let mut events = Vec::new();
-            let mut server = None;
             client
                 .each(|client, event| {
                     match event {
                         SocketEvent::Error(error) => {
                             events.push(error.to_string());
-                            let server = server.get_or_insert_with(|| Socket::bind(address).unwrap());
-                            server.send_to(b"now I am", client.address()).unwrap();
+                            server.connect(client.address()).unwrap();
+                            server.send(b"now I am").unwrap();
                         }
                         SocketEvent::Message(bytes, _) => {
                             events.push(String::from_utf8(bytes.to_vec()).unwrap());

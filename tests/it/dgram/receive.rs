@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use landline::dgram::{Socket, SocketOptions};
 
-use crate::support::dgram::{Running, receive};
+use crate::support::dgram::{Running, receive, refusing};
 use crate::support::proc::until_asleep;
 use crate::support::time::once_below;
 use crate::support::{HANG, Told, blocked, eventually, families, in_child, numbered, tool, within};
@@ -333,47 +333,44 @@ fn receives_keep_their_time_while_what_comes_is_thrown_away() {
 #[test]
 fn a_receiver_that_pauses_after_errors_holds_up_no_other() {
     const LONG: Duration = Duration::from_millis(500);
-    let gone = Socket::bind("127.0.0.1:0").unwrap();
-    gone.close();
-    let (tell, told) = mpsc::channel();
-    let options = SocketOptions::udp4().report(move |_| _ = tell.send((thread::current().id(), Instant::now())));
-    let socket = options.bind("127.0.0.1:0").unwrap();
-    socket.connect(gone.address()).unwrap();
-    let running = AtomicBool::new(true);
-    within("no call waits for a pause of another", move || {
-        thread::scope(|scope| {
-            let failing = socket.clone();
-            let (failing, id) = numbered(move || while failing.recv(&mut [0]).is_err() {});
-            // Each send is refused, and one of the next calls is told.
-            scope.spawn(|| {
-                while running.load(Relaxed) {
-                    let _ = socket.send(b"x");
-                    thread::yield_now();
+    // Rounds are repeated, so the bound is that of a child.
+    in_child(this_test!(), &[], || {
+        let (_gone, address) = refusing("127.0.0.1:0");
+        let (tell, told) = mpsc::channel();
+        let options = SocketOptions::udp4().report(move |_| _ = tell.send((thread::current().id(), Instant::now())));
+        let socket = options.bind("127.0.0.1:0").unwrap();
+        socket.connect(address).unwrap();
+        let [failing, sending] = [(); 2].map(|()| socket.clone());
+        let (failing, id) = numbered(move || while failing.recv(&mut [0]).is_err() {});
+        // Each send is refused, and one of the next calls is told, until the socket is closed.
+        let sending = thread::spawn(move || {
+            while !sending.send(b"x").is_err_and(|error| error.kind() == ErrorKind::NotConnected) {
+                thread::yield_now();
+            }
+        });
+        let failed = || loop {
+            let (by, at) = told.recv_timeout(HANG).expect("calls fail");
+            if by == failing.thread().id() {
+                return at;
+            }
+        };
+        let round = || {
+            loop {
+                while told.try_recv().is_ok() {}
+                let at = failed();
+                until_asleep(id.as_slice());
+                let begun = Instant::now();
+                while !socket.try_recv(&mut [0]).is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused) {}
+                let took = begun.elapsed();
+                if failed() - at >= LONG {
+                    return took;
                 }
-            });
-            let failed = || loop {
-                let (by, at) = told.recv_timeout(HANG).expect("calls fail");
-                if by == failing.thread().id() {
-                    return at;
-                }
-            };
-            let round = || {
-                loop {
-                    while told.try_recv().is_ok() {}
-                    let at = failed();
-                    until_asleep(id.as_slice());
-                    let begun = Instant::now();
-                    while !socket.try_recv(&mut [0]).is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused) {}
-                    let took = begun.elapsed();
-                    if failed() - at >= LONG {
-                        return took;
-                    }
-                }
-            };
-            once_below("a call that does not block, while another pauses for longer", LONG / 2, round);
-            running.store(false, Relaxed);
-            socket.close();
-            failing.join().unwrap();
-        })
+            }
+        };
+        once_below("a call that does not block, while another pauses for longer", LONG / 2, round);
+        socket.close();
+        for thread in [failing, sending] {
+            within("each thread ends", || thread.join()).unwrap();
+        }
     });
 }

@@ -1,6 +1,7 @@
 //! What the tests of datagrams share.
 
 use std::io::{self, BufRead, BufReader};
+use std::net::{SocketAddr, UdpSocket};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::thread::JoinHandle;
@@ -16,6 +17,16 @@ pub(crate) fn receive(socket: &Socket) -> (Vec<u8>, RemoteInfo) {
     let received = socket.recv_timeout(&mut buffer, HANG).expect("a datagram arrives");
     let (bytes, from) = received.expect("the socket is open");
     (bytes.to_vec(), from)
+}
+
+/// A port of this machine that refuses datagrams. A socket that hears itself alone has it, so that no other program gets
+/// it, until it is connected to another.
+pub(crate) fn refusing(at: &str) -> (UdpSocket, SocketAddr) {
+    let socket = UdpSocket::bind(at).expect("port 0 can be bound");
+    let address = socket.local_addr().expect("it is bound");
+    socket.connect(address).expect("it is on this machine");
+    socket.set_read_timeout(Some(HANG)).expect("it is open");
+    (socket, address)
 }
 
 /// Receives on a thread of its own until the socket closes.
