@@ -224,27 +224,24 @@ fn blocked_receivers_go_on_through_connect_and_disconnect() {
 fn disconnect_during_a_stream_loses_nothing() {
     let (peer, socket) = (Socket::bind("127.0.0.1:0").unwrap(), Socket::bind("127.0.0.1:0").unwrap());
     const SENT: u32 = 5_000;
-    let to = socket.address();
+    // The sender is ahead of the receiver by no more than any system's buffer holds.
+    let (ahead, behind) = mpsc::sync_channel(400);
+    let (to, from) = (socket.address(), peer.address());
     let sender = thread::spawn(move || {
         for i in 0..SENT {
+            ahead.send(()).expect("the test receives");
             peer.send_to(i.to_be_bytes(), to).unwrap();
-            if i % 100 == 0 {
-                // Not a bound: the pace of the sender.
-                thread::sleep(Duration::from_millis(1));
-            }
         }
         peer
     });
-    let mut buffer = [0; 4];
-    // The first tells who the peer is.
-    let (first, from) = socket.recv_timeout(&mut buffer, HANG).unwrap().expect("the socket is open");
-    let mut received = vec![u32::from_be_bytes(first.try_into().unwrap())];
+    let (mut buffer, mut received) = ([0; 4], Vec::new());
     while received.len() < SENT as usize {
         socket.connect(from).unwrap();
         socket.disconnect().unwrap();
         for _ in 0..10.min(SENT as usize - received.len()) {
             let (bytes, _) = socket.recv_timeout(&mut buffer, HANG).expect("all arrive").expect("it is open");
             received.push(u32::from_be_bytes(bytes.try_into().unwrap()));
+            behind.recv().expect("it was sent");
         }
     }
     sender.join().unwrap();

@@ -155,7 +155,8 @@ fn try_recv_does_not_wait() {
 /// Ensures that several threads share the datagrams of one socket: each goes to one of them.
 #[test]
 fn several_threads_receive_and_each_datagram_is_received_once() {
-    const SENT: u32 = 2_000;
+    // Any system's buffer holds as many, should no thread receive.
+    const SENT: u32 = 400;
     for at in families() {
         let (receiver, sender) = (Socket::bind(at).unwrap(), Socket::bind(at).unwrap());
         let seen = within("all are received", move || {
