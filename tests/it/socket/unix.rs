@@ -363,6 +363,11 @@ fn close_removes_the_servers_own_file() {
 /// server, a full one or a datagram socket listens, not a link, and no other kind of file.
 #[test]
 fn only_a_stale_socket_is_taken_over() {
+    // A program that another test starts has a copy of a dropped listener until it runs.
+    in_child(this_test!(), &[], takes_over_what_is_stale);
+}
+
+fn takes_over_what_is_stale() {
     let taking_over = ServerOptions::new().remove_stale(true);
     let place = Place::new();
     for _ in 0..3 {
@@ -423,31 +428,34 @@ fn only_a_stale_socket_is_taken_over() {
 /// Ensures that of several servers that take over one file at the same time, one listens, and is reached.
 #[test]
 fn one_of_several_servers_takes_a_stale_socket_over() {
-    for _ in 0..10 {
-        let place = Place::new();
-        drop(UnixListener::bind(&place.0).expect("std leaves its file, as a crash does"));
-        let all = std::sync::Barrier::new(8);
-        let servers: Vec<Server> = std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..8)
-                .map(|_| {
-                    scope.spawn(|| {
-                        all.wait();
-                        ServerOptions::new().remove_stale(true).listen(&place.0)
+    // A program that another test starts has a copy of a dropped listener until it runs.
+    in_child(this_test!(), &[], || {
+        for _ in 0..10 {
+            let place = Place::new();
+            drop(UnixListener::bind(&place.0).expect("std leaves its file, as a crash does"));
+            let all = std::sync::Barrier::new(8);
+            let servers: Vec<Server> = std::thread::scope(|scope| {
+                let threads: Vec<_> = (0..8)
+                    .map(|_| {
+                        scope.spawn(|| {
+                            all.wait();
+                            ServerOptions::new().remove_stale(true).listen(&place.0)
+                        })
                     })
-                })
-                .collect();
-            threads.into_iter().filter_map(|thread| thread.join().expect("no panic").ok()).collect()
-        });
-        assert_eq!(servers.len(), 1, "one of them listens");
-        let client = Socket::connect(&place.0).expect("its file is there");
-        client.write_end("hello").expect("it is connected");
-        // The others have looked whether it listens.
-        let said = (0..64).find_map(|_| {
-            let text = accept(&servers[0]).read_text().expect("no reset");
-            (!text.is_empty()).then_some(text)
-        });
-        assert_eq!(said.as_deref(), Some("hello"), "it is reached there");
-    }
+                    .collect();
+                threads.into_iter().filter_map(|thread| thread.join().expect("no panic").ok()).collect()
+            });
+            assert_eq!(servers.len(), 1, "one of them listens");
+            let client = Socket::connect(&place.0).expect("its file is there");
+            client.write_end("hello").expect("it is connected");
+            // The others have looked whether it listens.
+            let said = (0..64).find_map(|_| {
+                let text = accept(&servers[0]).read_text().expect("no reset");
+                (!text.is_empty()).then_some(text)
+            });
+            assert_eq!(said.as_deref(), Some("hello"), "it is reached there");
+        }
+    });
 }
 
 /// Ensures that a path with a NUL in it is an error, and no other file is made or connected to; an abstract name may hold any.
