@@ -97,12 +97,11 @@ fn close_wakes_a_blocked_receive_of_a_connected_socket() {
         for at in families() {
             for (kind, make) in makings() {
                 let peer = Socket::bind(at).unwrap();
-                within("all closes", move || {
-                    assert_woken(&format!("connected, {kind} {at}"), || {
-                        let socket = make(at);
-                        socket.connect(peer.address()).unwrap();
-                        socket
-                    });
+                // Each round has its own bound.
+                assert_woken(&format!("connected, {kind} {at}"), || {
+                    let socket = make(at);
+                    socket.connect(peer.address()).unwrap();
+                    socket
                 });
             }
         }
@@ -138,49 +137,57 @@ fn empty_datagrams_do_not_stop_a_loop_and_close_does() {
     }
 }
 
+/// Ends a flood, also when the test fails.
+struct Stop<'a>(&'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Ensures that `close` stops loops that never have to wait, while the flood lasts.
 #[test]
 fn close_stops_a_flooded_loop() {
     for (_, make) in makings() {
         for connected in [false, true] {
-            within("all closes during a flood", move || {
-                let stop = AtomicBool::new(false);
-                let target = std::sync::RwLock::new(None);
-                thread::scope(|scope| {
-                    let sender = Socket::bind("127.0.0.1:0").unwrap();
-                    let from = sender.address();
-                    let flood = scope.spawn(|| {
-                        let sender = sender;
-                        while !stop.load(Ordering::Relaxed) {
-                            let to = *target.read().unwrap();
-                            match to {
-                                Some(to) => (0..16).for_each(|_| drop(sender.send_to([1; 64], to))),
-                                None => thread::yield_now(),
-                            }
+            let stop = AtomicBool::new(false);
+            let target = std::sync::RwLock::new(None);
+            thread::scope(|scope| {
+                let flooding = Stop(&stop);
+                let sender = Socket::bind("127.0.0.1:0").unwrap();
+                let from = sender.address();
+                let flood = scope.spawn(|| {
+                    let sender = sender;
+                    while !stop.load(Ordering::Relaxed) {
+                        let to = *target.read().unwrap();
+                        match to {
+                            Some(to) => (0..16).for_each(|_| drop(sender.send_to([1; 64], to))),
+                            None => thread::yield_now(),
                         }
-                    });
-                    for _ in 0..20 {
-                        let socket = make("127.0.0.1:0");
-                        if connected {
-                            socket.connect(from).unwrap();
-                        }
-                        let messages = Arc::new(AtomicUsize::new(0));
-                        let count = messages.clone();
-                        let message = move |_: &Socket, _: &[u8], _: &_| {
-                            count.fetch_add(1, Ordering::SeqCst);
-                            Ok(())
-                        };
-                        let running = receiving(&socket, message);
-                        *target.write().unwrap() = Some(socket.address());
-                        eventually("the flood arrives", || messages.load(Ordering::SeqCst) > 0);
-                        socket.close();
-                        // Only now does the flood pause: until then a loop that has missed the close would go on for ever.
-                        running.join().unwrap().unwrap();
-                        *target.write().unwrap() = None;
                     }
-                    stop.store(true, Ordering::Relaxed);
-                    flood.join().unwrap();
                 });
+                for _ in 0..20 {
+                    let socket = make("127.0.0.1:0");
+                    if connected {
+                        socket.connect(from).unwrap();
+                    }
+                    let messages = Arc::new(AtomicUsize::new(0));
+                    let count = messages.clone();
+                    let message = move |_: &Socket, _: &[u8], _: &_| {
+                        count.fetch_add(1, Ordering::SeqCst);
+                        Ok(())
+                    };
+                    let running = receiving(&socket, message);
+                    *target.write().unwrap() = Some(socket.address());
+                    eventually("the flood arrives", || messages.load(Ordering::SeqCst) > 0);
+                    socket.close();
+                    // Only now does the flood pause: until then a loop that has missed the close would go on for ever.
+                    within("the loop ends during the flood", || running.join().unwrap().unwrap());
+                    *target.write().unwrap() = None;
+                }
+                drop(flooding);
+                flood.join().unwrap();
             });
         }
     }
