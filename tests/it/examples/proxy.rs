@@ -1,6 +1,6 @@
 //! The example `proxy`, and `relay` against a copy by std.
 
-use std::io::{self, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use landline::net::{Server as LandlineServer, Socket, relay};
 
 use crate::support::Whole;
-use crate::support::fixtures::noise;
+use crate::support::fixtures::{Refusing, noise};
 use crate::support::process::Server;
 use crate::support::within;
 
@@ -83,13 +83,14 @@ fn proxy_carries_both_ways_and_keeps_half_closes() {
 /// Ensures that a proxy whose target is not there turns its client away and goes on.
 #[test]
 fn proxy_survives_a_target_that_is_not_there() {
-    let target = TcpListener::bind("127.0.0.1:0").expect("port 0 can be listened on");
-    let to = target.local_addr().expect("it is bound");
-    drop(target);
-    let server = Server::start("proxy", &["127.0.0.1:0", &to.to_string()]);
+    let target = Refusing::at("127.0.0.1:0");
+    let server = Server::start("proxy", &["127.0.0.1:0", &target.address.to_string()]);
     for _ in 0..3 {
         let client = Socket::connect(server.address).expect("the proxy listens");
-        assert_eq!(client.read_all().unwrap_or_default(), b"", "it is turned away");
+        match within("it is turned away", move || client.read_all()) {
+            Ok(came) => assert_eq!(came, b"", "it is told nothing"),
+            Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset, "{error}"),
+        }
     }
 }
 
