@@ -112,6 +112,7 @@ fn the_giver_of_a_socket_sees_nothing_of_its_peer_and_of_its_end() {
 #[cfg(target_os = "linux")]
 #[test]
 fn a_loop_neither_ends_nor_spins_when_the_giver_makes_the_socket_non_blocking() {
+    use crate::support::proc::sleeps;
     use crate::support::{HANG, numbered};
     use std::sync::mpsc;
     let giver = UdpSocket::bind("127.0.0.1:0").unwrap();
@@ -132,14 +133,8 @@ fn a_loop_neither_ends_nor_spins_when_the_giver_makes_the_socket_non_blocking() 
     }
     // How often the thread has gone to sleep in a time: a thread that spins never does.
     let Some(id) = id else { return };
-    let file = format!("/proc/self/task/{id}/status");
-    let sleeps = || {
-        let status = std::fs::read_to_string(&file).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:")).unwrap();
-        line.trim().parse::<usize>().unwrap()
-    };
-    let before = sleeps();
-    crate::support::eventually("the loop sleeps between its looks", || sleeps() > before + 3);
+    let before = sleeps(id);
+    crate::support::eventually("the loop sleeps between its looks", || sleeps(id) > before + 3);
     socket.close();
     within("the loop ends", || running.join()).unwrap();
 }
@@ -165,6 +160,28 @@ mod networks {
         socket.into()
     }
 
+    /// Connects two devices of this network, of which `va` has an address.
+    fn cable() {
+        run("ip link set lo up");
+        run("ip link add va type veth peer name vb");
+        run("ip address add 10.7.1.1/24 dev va");
+        run("ip link set va up");
+        run("ip link set vb up");
+    }
+
+    /// What [`in_another_network`] tells the test.
+    const INNER: &str = "LANDLINE_TEST_INNER";
+
+    /// Runs the test again in one more network, with the socket on its standard input and `told` in [`INNER`].
+    fn in_another_network(test: &str, socket: OwnedFd, told: &str) {
+        let mut command = Command::new("unshare");
+        command.arg("-n").arg(crate::support::this_program());
+        command.args([test, "--exact", "--nocapture", "--test-threads=1"]).env(INNER, told);
+        let inner = command.stdin(Stdio::from(socket)).output().unwrap();
+        let said = String::from_utf8_lossy(&inner.stdout);
+        assert!(inner.status.success() && said.contains("1 passed"), "in another network: {said}");
+    }
+
     /// Closes an adopted socket, which cannot be reached from here: its loop ends, and its giver gets nothing.
     fn closes(what: &str, giver: &UdpSocket) {
         let socket = SocketOptions::new().adopt(giver.try_clone().unwrap()).unwrap();
@@ -185,18 +202,13 @@ mod networks {
         if !has_proc() {
             return;
         }
-        const INNER: &str = "LANDLINE_TEST_INNER";
         in_own_network(this_test!(), || {
             if std::env::var_os(INNER).is_some() {
                 // In a network of its own again; the socket on the standard input is of the one outside.
                 let given: OwnedFd = std::io::stdin().as_fd().try_clone_to_owned().unwrap();
                 return closes("of another network", &UdpSocket::from(given));
             }
-            run("ip link set lo up");
-            run("ip link add va type veth peer name vb");
-            run("ip address add 10.7.1.1/24 dev va");
-            run("ip link set va up");
-            run("ip link set vb up");
+            cable();
             run("ip route add default via 10.7.1.2");
             closes("behind a device", &given("0.0.0.0:0", |socket| socket.bind_device(Some(b"va")).unwrap()));
             closes("of a foreign address", &given("192.0.2.1:0", |socket| socket.set_freebind_v4(true).unwrap()));
@@ -217,16 +229,7 @@ mod networks {
                 return;
             }
             let socket: OwnedFd = given("127.0.0.1:0", |_| {}).into();
-            let inner = Command::new("unshare")
-                .arg("-n")
-                .arg(crate::support::this_program())
-                .args([this_test!(), "--exact", "--nocapture", "--test-threads=1"])
-                .env(INNER, "1")
-                .stdin(Stdio::from(socket))
-                .output();
-            let inner = inner.unwrap();
-            let said = String::from_utf8_lossy(&inner.stdout).into_owned();
-            assert!(inner.status.success() && said.contains("1 passed"), "in another network: {said}");
+            in_another_network(this_test!(), socket, "1");
         });
     }
 
@@ -235,11 +238,7 @@ mod networks {
     #[test]
     fn close_sends_nothing_to_a_broadcast_address() {
         in_own_network(this_test!(), || {
-            run("ip link set lo up");
-            run("ip link add va type veth peer name vb");
-            run("ip address add 10.7.1.1/24 dev va");
-            run("ip link set va up");
-            run("ip link set vb up");
+            cable();
             for at in ["10.7.1.255:0", "127.255.255.255:0", "255.255.255.255:0"] {
                 let socket = SocketOptions::new().reuse_address(true).bind(at).unwrap();
                 let everywhere = format!("0.0.0.0:{}", socket.address().port());
@@ -260,7 +259,6 @@ mod networks {
     /// port shared or not.
     #[test]
     fn close_in_another_network_sends_nothing_to_a_stranger() {
-        const INNER: &str = "LANDLINE_TEST_INNER";
         in_own_network(this_test!(), || {
             // Without /proc the network of a socket is not known.
             if differs("there are no network namespaces") || !has_proc() {
@@ -286,16 +284,7 @@ mod networks {
             for at in crate::support::families() {
                 for shares in [false, true] {
                     let socket: OwnedFd = given(at, |socket| socket.set_reuse_port(shares).unwrap()).into();
-                    let inner = Command::new("unshare")
-                        .arg("-n")
-                        .arg(crate::support::this_program())
-                        .args([this_test!(), "--exact", "--nocapture", "--test-threads=1"])
-                        .env(INNER, shares.to_string())
-                        .stdin(Stdio::from(socket))
-                        .output();
-                    let inner = inner.unwrap();
-                    let said = String::from_utf8_lossy(&inner.stdout).into_owned();
-                    assert!(inner.status.success() && said.contains("1 passed"), "in another network: {said}");
+                    in_another_network(this_test!(), socket, &shares.to_string());
                 }
             }
         });
@@ -305,11 +294,7 @@ mod networks {
     #[test]
     fn a_socket_behind_a_device_closes_soon() {
         in_own_network(this_test!(), || {
-            run("ip link set lo up");
-            run("ip link add va type veth peer name vb");
-            run("ip address add 10.7.1.1/24 dev va");
-            run("ip link set va up");
-            run("ip link set vb up");
+            cable();
             let options = SocketOptions::udp4().before_bind(|fd| socket2::SockRef::from(&fd).bind_device(Some(b"va")));
             nearly_all_below("closing", WOKEN, || {
                 let socket = options.bind(0).unwrap();
@@ -332,11 +317,7 @@ mod networks {
             if !has_proc() || differs("no call ends a send of another thread") {
                 return;
             }
-            run("ip link set lo up");
-            run("ip link add va type veth peer name vb");
-            run("ip link set va up");
-            run("ip link set vb up");
-            run("ip address add 10.7.1.1/24 dev va");
+            cable();
             let mut ends = vec![("10.7.1.1:0", "10.7.1.60:9")];
             if crate::support::families().len() > 1 {
                 run("ip address add fd00:7::1/64 dev va nodad");

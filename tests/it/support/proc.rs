@@ -82,6 +82,13 @@ pub(crate) fn threads_named(name: &str) -> Vec<u32> {
     tasks.filter_map(|task| task.file_name().to_str()?.parse().ok()).filter(is_named).collect()
 }
 
+/// How often a thread of this process has gone to sleep.
+pub(crate) fn sleeps(thread: u32) -> usize {
+    let status = fs::read_to_string(format!("/proc/self/task/{thread}/status")).expect("the thread runs");
+    let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+    line.expect("Linux tells it").trim().parse().expect("it is a number")
+}
+
 /// Whether a thread runs (R), sleeps (S) or has ended (X), and how often it has been on a processor.
 fn state(thread: u32) -> (char, u64) {
     let read = |file: &str| fs::read_to_string(format!("/proc/self/task/{thread}/{file}")).unwrap_or_default();
