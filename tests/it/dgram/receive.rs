@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 use landline::dgram::{Socket, SocketOptions};
 
 use crate::support::dgram::{Running, receive, refusing};
-use crate::support::proc::until_asleep;
+use crate::support::proc::{sleeps, until_asleep};
 use crate::support::time::once_below;
-use crate::support::{HANG, Told, blocked, eventually, families, in_child, numbered, tool, within};
+use crate::support::{HANG, Told, blocked, eventually, families, has_proc, in_child, numbered, tool, within};
 
 /// Ensures that a buffer that is too small is filled, that the rest is told of, and that the next datagram is whole.
 #[test]
@@ -104,29 +104,28 @@ fn timeouts_of_threads_do_not_mix() {
 #[cfg(target_os = "linux")]
 #[test]
 fn timeout_is_taken_off_for_those_who_have_none() {
-    if !std::path::Path::new("/proc/thread-self").exists() {
-        return println!("skipped: /proc not found");
+    if !has_proc() {
+        return;
     }
-    let socket = Socket::bind("127.0.0.1:0").unwrap();
-    let (told, id) = mpsc::channel();
+    let [socket, control] = [(); 2].map(|()| Socket::bind("127.0.0.1:0").unwrap());
+    let (tell, told) = mpsc::channel();
     let waiting = socket.clone();
-    let thread = thread::spawn(move || {
+    let (thread, id) = numbered(move || {
         // Not a bound: the timer that is tested.
         assert!(waiting.recv_timeout(&mut [0; 10], Duration::from_millis(1)).is_err());
-        told.send(std::fs::read_link("/proc/thread-self").unwrap()).unwrap();
+        tell.send(()).unwrap();
         waiting.recv(&mut [0; 10]).unwrap().is_none()
     });
-    let status = std::path::Path::new("/proc").join(id.recv_timeout(HANG).unwrap()).join("status");
-    let sleeps = || -> u64 {
-        let text = std::fs::read_to_string(&status).unwrap();
-        let line = text.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:")).unwrap();
-        line.trim().parse().unwrap()
-    };
-    let before = sleeps();
-    // Not a bound: a while in which a timeout of 1 ms wakes it 300 times. A longer one has no more than a look each second.
-    thread::sleep(Duration::from_millis(300));
-    let slept = sleeps() - before;
-    assert!(slept < 10, "it was woken {slept} times for nothing");
+    told.recv_timeout(HANG).unwrap();
+    let id = id.expect("there is /proc");
+    until_asleep(&[id]);
+    let (before, begun) = (sleeps(id), Instant::now());
+    for _ in 0..100 {
+        // Not a bound: the timer that would wake the other thread as often.
+        assert!(control.recv_timeout(&mut [0; 10], Duration::from_millis(1)).is_err());
+    }
+    let (slept, looks) = (sleeps(id) - before, begun.elapsed().as_secs() as usize);
+    assert!(slept < 10 + 2 * looks, "beside a look each second it was woken {slept} times for nothing");
     socket.close();
     assert!(within("the receive ends", || thread.join().unwrap()));
 }
