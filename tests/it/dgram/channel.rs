@@ -6,8 +6,7 @@ use landline::channel::{RecvTimeoutError, TryRecvError};
 use landline::dgram::{Socket, SocketEvent, SocketOptions};
 use landline::{BlockList, Cancel};
 
-use crate::support::dgram::receiving;
-use crate::support::{HANG, Told, descriptors, each_ip, eventually, in_child, threads, within};
+use crate::support::{HANG, Told, blocked, descriptors, each_ip, eventually, in_child, threads, within};
 
 fn sender(at: &str) -> Socket {
     Socket::bind(at).expect("port 0 can be bound")
@@ -128,7 +127,8 @@ fn a_cancel_closes_the_socket() {
     let cancel = Cancel::new();
     let options = SocketOptions::udp4().cancel(&cancel);
     let socket = options.bind("127.0.0.1:0").expect("port 0 can be bound");
-    let running = receiving(&socket, |_, _, _| Ok(()));
+    let receiving = socket.clone();
+    let running = blocked(move || receiving.each(|_, _| Ok(())));
     cancel.cancel();
     within("the loop ends", move || running.join()).expect("it does not panic").expect("without an error");
     let late = options.bind("127.0.0.1:0").expect("it is bound before it is closed");
