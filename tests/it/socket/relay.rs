@@ -1,6 +1,8 @@
 //! `Socket::relay`: a connection and what else reads and writes.
 
 use std::io::{self, ErrorKind, Read, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::Duration;
@@ -37,6 +39,16 @@ impl Read for Port {
         buf[..n].copy_from_slice(&self.2[..n]);
         self.2.drain(..n);
         Ok(n)
+    }
+}
+
+/// A line whose reads are counted.
+struct Counted(Port, Arc<AtomicUsize>);
+
+impl Read for Counted {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.1.fetch_add(1, Relaxed);
+        self.0.read(buf)
     }
 }
 
@@ -94,10 +106,11 @@ fn silence_ends_a_relay_only_once_the_peer_has_ended() {
         each_ip(|at| {
             let (_server, client, accepted) = pair(at);
             let (port, reader) = Port::new(TICK);
+            let reads = Arc::new(AtomicUsize::new(0));
+            let reader = Counted(reader, Arc::clone(&reads));
             let (writer, from_client) = mpsc::channel();
             let relaying = thread::spawn(move || accepted.relay(reader, Slow(writer, false)));
-            // Not a bound: ticks pass.
-            thread::sleep(20 * TICK);
+            eventually("20 ticks pass", || reads.load(Relaxed) > 20);
             port.send(b"ready ".to_vec()).expect("it is read still");
             client.read_exact(&mut [0; 6]).expect("no tick has ended it");
             client.write_end("bye").expect("it is connected");

@@ -9,7 +9,7 @@ use landline::Error;
 use landline::net::{Buffered, Socket, SocketEvent};
 
 use crate::support::fixtures::pair;
-use crate::support::{HANG, WHOLE, WINDOWS, each_ip, eventually, families, within, within_for};
+use crate::support::{HANG, WHOLE, WINDOWS, blocked, each_ip, eventually, families, within, within_for};
 
 /// The time of every timer here.
 const TIME: Duration = Duration::from_millis(60);
@@ -192,7 +192,7 @@ fn try_cell(timer: Timer, way: Way, at: &str) {
             let (done, is_done) = mpsc::channel();
             let socket = ends.socket.clone();
             let (to_end, peer) = (way, Ends { socket, buffered: None, ..clone(&ends) });
-            let calling = thread::spawn(move || {
+            let calling = blocked(move || {
                 let _ = done.send(call(way, &mut ends));
                 ends
             });
