@@ -1,11 +1,12 @@
 use std::io;
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Instant;
 
 use landline::{Address, BlockList};
 
 use crate::encoding::Random;
-use crate::support::Told;
+use crate::support::{HANG, Told};
 
 fn addr(text: &str) -> IpAddr {
     text.parse().expect(text)
@@ -402,18 +403,21 @@ fn private_ranges_cover_private_loopback_and_link_local() -> io::Result<()> {
 fn rules_change_live_across_threads() -> io::Result<()> {
     let list = BlockList::new();
     list.add_address(addr("9.9.9.9"));
-    let done = AtomicBool::new(false);
+    let (done, checks) = (AtomicBool::new(false), AtomicUsize::new(0));
     std::thread::scope(|scope| {
         for _ in 0..2 {
-            let (list, done) = (list.clone(), &done);
+            let (list, done, checks) = (list.clone(), &done, &checks);
             scope.spawn(move || {
                 while !done.load(Ordering::Relaxed) {
                     assert!(list.check(addr("9.9.9.9")), "a rule holds while others come and go");
+                    checks.fetch_add(1, Ordering::Relaxed);
                 }
             });
         }
         let changer = list.clone();
-        for i in 0..2000_u16 {
+        let (before, end) = (checks.load(Ordering::Relaxed), Instant::now() + HANG);
+        let are_few = || checks.load(Ordering::Relaxed) < before + 1000 && Instant::now() < end;
+        for i in (0..2000_u16).cycle().enumerate().take_while(|(n, _)| *n < 2000 || are_few()).map(|(_, i)| i) {
             let [high, low] = i.to_be_bytes();
             changer.add_subnet([9, 9, high, low], 16).expect("the prefix is in range");
             changer.add_address([1, 1, high, low]);
@@ -421,6 +425,7 @@ fn rules_change_live_across_threads() -> io::Result<()> {
             changer.remove_subnet([9, 9, 0, 0], 16).expect("the prefix is in range");
         }
         done.store(true, Ordering::Relaxed);
+        assert!(checks.load(Ordering::Relaxed) >= before + 1000, "the other threads check within {HANG:?}");
     });
     assert_eq!(list.size(), 2001, "a clone is the same list");
     Ok(())
