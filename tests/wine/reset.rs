@@ -16,7 +16,6 @@
 //! - `ends_from_inside::each_call_returns_in_the_report_of_a_failure`
 //! - `ends_from_inside::each_call_returns_in_the_report_of_an_end`
 //! - `ends_from_inside::each_call_returns_in_the_report_of_the_last_end`
-//! - `events::a_reset_is_told_as_an_error_to_the_peer`
 //! - `events::each_returns_what_ended_the_connection`
 //! - `relay::a_half_that_fails_resets_the_peer`
 //! - `relay::a_shutdown_that_cuts_a_relay_resets_the_peer`

@@ -107,20 +107,6 @@ fn an_error_of_the_closure_is_told_directly_before_the_close() {
     });
 }
 
-/// Ensures that after a reset we are told of the close alone, and the peer of the error and close(true), with no end.
-#[test]
-fn a_reset_is_told_as_an_error_to_the_peer() {
-    within("both sides close", || {
-        each_ip(|at| {
-            let (_server, client, accepted) = pair(at);
-            let (ours, theirs) = (watch_running(&accepted, &client), watch_only(&client));
-            accepted.reset_and_destroy().expect("it is connected");
-            assert_eq!(words(ours), ["data", "close false"], "no end and no error");
-            assert_eq!(words(theirs), ["error read ECONNRESET", "close true"], "the error and no end");
-        });
-    });
-}
-
 /// Ensures that `destroy` with input unread is a reset for the peer, which is what the kernel sends then.
 #[test]
 fn destroy_with_input_unread_is_a_reset_for_the_peer() {
