@@ -319,7 +319,8 @@ fn clones_of_a_closed_socket_are_not_connected() {
     });
 }
 
-/// Ensures that `destroy` wakes a blocked reader and a blocked writer, and that the peer sees the end then, clones or not.
+/// Ensures that `destroy` wakes a blocked reader and a blocked writer, and that the peer sees the end then, clones or
+/// not.
 #[test]
 fn destroy_wakes_a_blocked_reader_and_a_blocked_writer() {
     within("both return", || {

@@ -19,8 +19,8 @@ pub(crate) fn receive(socket: &Socket) -> (Vec<u8>, RemoteInfo) {
     (bytes.to_vec(), from)
 }
 
-/// A port of this machine that refuses datagrams. A socket that hears itself alone has it, so that no other program gets
-/// it, until it is connected to another.
+/// A port of this machine that refuses datagrams. A socket that hears itself alone has it, so that no other program
+/// gets it, until it is connected to another.
 pub(crate) fn refusing(at: &str) -> (UdpSocket, SocketAddr) {
     let socket = UdpSocket::bind(at).expect("port 0 can be bound");
     let address = socket.local_addr().expect("it is bound");
