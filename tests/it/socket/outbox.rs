@@ -864,6 +864,8 @@ fn an_end_that_waits_for_the_queue_tells_that_it_was_lost() {
             close(&ours, theirs);
             let error = within("end returns", || ending.join()).expect("no panic").expect_err("the queue is lost");
             assert_eq!(error.kind(), kind, "it is the error of the close: {error}");
+            // Of a reset, the thread of the outbox may yet have to hear.
+            eventually("it is closed", || ours.is_destroyed());
             ours.end().expect("once it is closed, there is nothing to end");
         }
     });
