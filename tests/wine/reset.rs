@@ -17,6 +17,7 @@
 //! - `ends_from_inside::each_call_returns_in_the_report_of_an_end`
 //! - `ends_from_inside::each_call_returns_in_the_report_of_the_last_end`
 //! - `events::each_returns_what_ended_the_connection`
+//! - `race::a_reset_at_once_is_told_as_one`
 //! - `relay::a_half_that_fails_resets_the_peer`
 //! - `relay::a_shutdown_that_cuts_a_relay_resets_the_peer`
 //! - `relay::what_ends_a_relay_is_told`

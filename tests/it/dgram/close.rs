@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use landline::dgram::{Socket, SocketEvent, SocketOptions};
 
+use crate::support::clients::Over;
 use crate::support::dgram::receiving;
 use crate::support::time::{nearly_all_below, once_below};
 use crate::support::{
@@ -137,15 +138,6 @@ fn empty_datagrams_do_not_stop_a_loop_and_close_does() {
     }
 }
 
-/// Ends a flood, also when the test fails.
-struct Stop<'a>(&'a AtomicBool);
-
-impl Drop for Stop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
 /// Ensures that `close` stops loops that never have to wait, while the flood lasts.
 #[test]
 fn close_stops_a_flooded_loop() {
@@ -154,7 +146,7 @@ fn close_stops_a_flooded_loop() {
             let stop = AtomicBool::new(false);
             let target = std::sync::RwLock::new(None);
             thread::scope(|scope| {
-                let flooding = Stop(&stop);
+                let flooding = Over(&stop);
                 let sender = Socket::bind("127.0.0.1:0").unwrap();
                 let from = sender.address();
                 let flood = scope.spawn(|| {
@@ -181,8 +173,8 @@ fn close_stops_a_flooded_loop() {
                     let running = receiving(&socket, message);
                     *target.write().unwrap() = Some(socket.address());
                     eventually("the flood arrives", || messages.load(Ordering::SeqCst) > 0);
-                    socket.close();
-                    // Only now does the flood pause: until then a loop that has missed the close would go on for ever.
+                    within("close returns during the flood", move || socket.close());
+                    // Only now does the flood pause: until then a loop that has missed the close would never end.
                     within("the loop ends during the flood", || running.join().unwrap().unwrap());
                     *target.write().unwrap() = None;
                 }

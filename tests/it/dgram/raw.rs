@@ -9,7 +9,7 @@ use landline::dgram::Socket;
 use socket2::SockRef;
 
 use crate::support::dgram::receive;
-use crate::support::{HANG, blocked, eventually, families, within};
+use crate::support::{HANG, blocked, eventually, families, has_proc, within};
 
 /// Ensures that the descriptor that is lent is the socket's, that a setting holds, and that receiving is as before.
 #[test]
@@ -58,6 +58,10 @@ fn a_close_waits_for_the_closure() {
             waits
         };
         // A round counts unless the machine pauses for as long as `close` waits.
-        assert!((0..5).any(round), "a close waits while the closure runs");
+        let waits = (0..5).any(round);
+        // Without /proc it is not seen.
+        if has_proc() {
+            assert!(waits, "a close waits while the closure runs");
+        }
     }
 }

@@ -319,7 +319,7 @@ fn a_shutdown_before_serving_has_begun_ends_it_all_the_same() {
 /// Ensures that a shutdown at the limit, with refused clients coming all the time, ends those who are connected.
 #[test]
 fn a_shutdown_at_the_limit_returns() {
-    // The clients come until the port is free, so that no other test may get it.
+    // The clients come until the port is free. Where there are network namespaces, no other test gets it then.
     in_child(this_test!(), &[], || {
         each_ip(|place| {
             let served = Served::start(place, &ServerOptions::new().max_connections(3), echo);

@@ -11,7 +11,7 @@ use socket2::SockRef;
 
 use crate::support::Whole;
 use crate::support::fixtures::{kernel, pair};
-use crate::support::{differs, each_ip, within};
+use crate::support::{differs, each_ip, has_proc, within};
 
 /// Ensures that the descriptor that is lent is the connection's, that what the closure returns comes back, and that the
 /// connection is used as before.
@@ -117,9 +117,11 @@ fn a_panic_in_the_closure_harms_nothing() {
         let link = || std::fs::read_link(format!("/proc/self/fd/{number}"));
         let open = link();
         client.destroy();
-        // Another test may have the number by then.
-        let is_same = open.is_ok_and(|open| link().is_ok_and(|now| now == open));
-        assert!(!is_same, "nothing holds the descriptor open");
+        if has_proc() {
+            // Another test may have the number by then.
+            let is_same = link().is_ok_and(|now| now == open.expect("it was open"));
+            assert!(!is_same, "nothing holds the descriptor open");
+        }
         assert_eq!(accepted.read_text().expect("an orderly end"), "", "the peer sees the end");
     });
 }
