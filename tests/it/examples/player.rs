@@ -38,6 +38,8 @@ struct Terminal<'a> {
     program: Option<Shell>,
     /// When something was last done in it.
     acted: Instant,
+    /// Whether something was typed long after that.
+    was_late: bool,
     /// A line that has not come to its end.
     partial: Vec<u8>,
 }
@@ -51,13 +53,14 @@ impl<'a> Play<'a> {
             has_printed: false,
             program: None,
             acted: Instant::now(),
+            was_late: false,
             partial: Vec::new(),
         };
         let terminals = terminals.iter().map(open).collect();
         Play { terminals, chosen: BTreeMap::new(), ports, folder: checkout() }
     }
 
-    /// Returns `false` if the machine was too slow: a program with a clock of its own ended before anything was typed.
+    /// Returns `false` if the machine was too slow: a program with a clock of its own ended before something was typed.
     pub(crate) fn run(mut self) -> Result<bool, String> {
         match self.play() {
             Err(_) if self.terminals.iter().any(Terminal::is_late) => Ok(false),
@@ -140,6 +143,7 @@ impl<'a> Play<'a> {
             else {
                 continue;
             };
+            terminal.was_late = terminal.is_late();
             terminal.program.as_mut().ok_or("something is typed before there is a program")?.act(step)?;
             (terminal.steps, terminal.acted) = (rest, Instant::now());
             return Ok(true);
@@ -157,10 +161,10 @@ impl<'a> Play<'a> {
 }
 
 impl Terminal<'_> {
-    /// Whether something should have been typed long ago. The clocks of programs count seconds.
+    /// Whether something should have been typed long ago, or was typed too late. The clocks of programs count seconds.
     fn is_late(&self) -> bool {
         let is_typed = matches!(self.steps.first(), Some(Step::Type(_) | Step::EndInput | Step::Interrupt));
-        is_typed && self.acted.elapsed() >= Duration::from_secs(1)
+        self.was_late || is_typed && self.acted.elapsed() >= Duration::from_secs(1)
     }
 
     fn next_line(&mut self) -> Option<String> {
