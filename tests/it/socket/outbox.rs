@@ -849,13 +849,17 @@ fn an_end_that_waits_for_the_queue_tells_that_it_was_lost() {
         return;
     }
     type Close = fn(&Socket, Socket);
-    let closes: [(Close, ErrorKind); 3] = [
-        (|ours, _| ours.destroy(), ErrorKind::NotConnected),
-        (|ours, _| ours.reset_and_destroy().expect("it is open"), ErrorKind::NotConnected),
-        (|_, theirs| theirs.reset_and_destroy().expect("it is open"), ErrorKind::ConnectionReset),
+    let closes: [(Close, &[ErrorKind]); 3] = [
+        (|ours, _| ours.destroy(), &[ErrorKind::NotConnected]),
+        (|ours, _| ours.reset_and_destroy().expect("it is open"), &[ErrorKind::NotConnected]),
+        // The system tells a reset once. If it has told the outbox's thread, a write of `end` gets EPIPE.
+        (
+            |_, theirs| theirs.reset_and_destroy().expect("it is open"),
+            &[ErrorKind::ConnectionReset, ErrorKind::BrokenPipe],
+        ),
     ];
     each_ip(|at| {
-        for (close, kind) in closes {
+        for (close, kinds) in closes {
             let (_server, ours, theirs) = narrow_pair(at);
             ours.outbox().send(vec![0; MUCH]).expect("there is room");
             theirs.peek(&mut [0]).expect("the writer has begun");
@@ -863,7 +867,7 @@ fn an_end_that_waits_for_the_queue_tells_that_it_was_lost() {
             let ending = blocked(move || ending.end());
             close(&ours, theirs);
             let error = within("end returns", || ending.join()).expect("no panic").expect_err("the queue is lost");
-            assert_eq!(error.kind(), kind, "it is the error of the close: {error}");
+            assert!(kinds.contains(&error.kind()), "it is the error of the close: {error}");
             // Of a reset, the thread of the outbox may yet have to hear.
             eventually("it is closed", || ours.is_destroyed());
             ours.end().expect("once it is closed, there is nothing to end");
