@@ -272,10 +272,10 @@ impl Socket {
     }
 
     fn end_in(&self, turn: WriteGuard<'_>) -> io::Result<()> {
-        turn.end()?;
+        let ended = turn.end();
         drop(turn);
-        // The connection was closed during this call, and what was queued may be lost.
-        if self.connection.is_closed() { self.outbox().flush() } else { Ok(()) }
+        // If the connection was closed during this call, what was queued may be lost. `flush` knows, and why.
+        if self.connection.is_closed() { self.outbox().flush() } else { ended }
     }
 
     /// Ends reading, but not writing: shutdown(2) with SHUT_RD. The peer is not notified. Use it when you will only
