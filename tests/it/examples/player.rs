@@ -14,7 +14,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::headers::{Step, is_same, nested_target};
-use crate::processes::are_at_rest;
+use crate::processes::{are_at_rest, threads};
 use crate::support::pages::root;
 use crate::support::process::example;
 use crate::support::{Folder, HANG};
@@ -151,12 +151,14 @@ impl<'a> Play<'a> {
         Ok(false)
     }
 
-    /// What the header shows and did not come.
+    /// What the header shows and did not come, and what each program does.
     fn missing(&self) -> String {
         let missing = (1..).zip(&self.terminals).filter_map(|(number, terminal)| {
             terminal.steps.first().map(|step| format!("terminal {number} comes to {step:?} within {HANG:?}"))
         });
-        missing.collect::<Vec<_>>().join(", ")
+        let programs = self.terminals.iter().filter_map(|terminal| Some(terminal.program.as_ref()?.child.id()));
+        let threads = threads(&programs.collect::<Vec<_>>());
+        format!("{}; threads: {threads:?}", missing.collect::<Vec<_>>().join(", "))
     }
 }
 

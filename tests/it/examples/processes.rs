@@ -11,7 +11,7 @@ use crate::support::eventually;
 
 /// A thread, its state, and how often it was switched out: a thread that has run between two looks differs.
 #[derive(Debug, PartialEq, Eq)]
-struct Thread {
+pub(crate) struct Thread {
     path: String,
     state: char,
     switches: Vec<String>,
@@ -38,7 +38,7 @@ pub(crate) fn are_at_rest(processes: &[u32], ports: &[u16]) -> bool {
 }
 
 /// The threads of these processes and of their descendants, without those that have ended.
-fn threads(processes: &[u32]) -> Vec<Thread> {
+pub(crate) fn threads(processes: &[u32]) -> Vec<Thread> {
     let mut left: Vec<_> = processes.iter().map(u32::to_string).collect();
     let mut threads = Vec::new();
     while let Some(process) = left.pop() {
