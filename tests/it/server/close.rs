@@ -659,8 +659,8 @@ fn dropping_the_last_handle_closes_the_server() {
         drop(server);
         assert!(other.is_listening(), "a server lives as long as one of its handles");
         drop(other);
-        assert!(is_turned_away(&waiting), "a client nobody has accepted is reset");
-        TcpStream::connect(place).expect_err("nobody listens any more");
+        assert!(is_turned_away(&waiting), "a client that was not accepted is reset");
+        TcpStream::connect(place).expect_err("no server listens any more");
         Server::listen(place).expect("the port is free at once");
     });
 }

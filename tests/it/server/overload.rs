@@ -388,8 +388,12 @@ fn who_is_queued_when_the_server_closes_gets_an_answer_if_asked_for() {
                 one.read_to_string(&mut said).expect("the goodbye comes, and then the end");
                 assert_eq!(said, "closing down\n", "the goodbye is whole");
             }
-            let refused = TcpStream::connect(at(&server)).expect_err("nobody listens any more");
-            assert_eq!(refused.kind(), ErrorKind::ConnectionRefused, "whoever comes later is refused by the system");
+            let refused = TcpStream::connect(at(&server)).expect_err("no server listens any more");
+            assert_eq!(
+                refused.kind(),
+                ErrorKind::ConnectionRefused,
+                "a client that comes later is refused by the system"
+            );
             assert_eq!(server.stats().refused(RefusedBy::Closing), 50, "each is counted");
             within("all of it ends", move || server.wait()).expect("in order");
 
@@ -397,7 +401,7 @@ fn who_is_queued_when_the_server_closes_gets_an_answer_if_asked_for() {
             let mut queued = client(server.address());
             server.close();
             let error = queued.read(&mut [0]).expect_err("it is reset");
-            assert_eq!(error.kind(), ErrorKind::ConnectionReset, "as in Node, if nobody has asked for more");
+            assert_eq!(error.kind(), ErrorKind::ConnectionReset, "as in Node, unless more was asked for");
         });
     });
 }
