@@ -1,5 +1,6 @@
 //! Whether other processes are blocked, and whether anything is under way to them, by /proc.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};
@@ -31,10 +32,13 @@ pub(crate) fn can_be_seen() -> bool {
 ///
 /// Two looks that agree say that there was a moment between them at which all threads were blocked at once. What a packet
 /// wakes later is seen in the kernel's table of connections: there its bytes are not acknowledged yet. A look is short, so
-/// that it catches a process that wakes now and then by a clock of its own.
+/// that it catches a process that wakes now and then by a clock of its own. The kernel takes 10 ms to write that table, which
+/// on a busy machine is a second and more, so it is read only for processes that may have a connection.
 pub(crate) fn are_at_rest(processes: &[u32], ports: &[u16]) -> bool {
     let first = threads(processes);
-    first.iter().all(|thread| thread.state == 'S') && !is_under_way(ports) && threads(processes) == first
+    let is_blocked = |thread: &Thread| thread.state == 'S';
+    let is_quiet = || !may_have_connections(&first) || !is_under_way(ports);
+    first.iter().all(is_blocked) && is_quiet() && threads(processes) == first
 }
 
 /// The threads of these processes and of their descendants, without those that have ended.
@@ -56,6 +60,25 @@ pub(crate) fn threads(processes: &[u32]) -> Vec<Thread> {
         }
     }
     threads
+}
+
+/// Whether the process of one of these threads has a socket that is neither for datagrams nor of the family Unix.
+fn may_have_connections(threads: &[Thread]) -> bool {
+    // The tables, and the column of each that has the number of a socket.
+    let tables = [("udp", 9), ("udp6", 9), ("unix", 6)];
+    let others = tables.into_iter().flat_map(|(table, column)| {
+        let rows = fs::read_to_string(format!("/proc/net/{table}")).unwrap_or_default();
+        let number = |row: &str| Some(format!("socket:[{}]", row.split_whitespace().nth(column)?));
+        rows.lines().filter_map(number).collect::<Vec<_>>()
+    });
+    let others: BTreeSet<_> = others.collect();
+    let processes: BTreeSet<_> =
+        threads.iter().filter_map(|thread| Some(thread.path.split_once("/task/")?.0)).collect();
+    processes.into_iter().map(|process| format!("{process}/fd")).any(|files| {
+        let files = names(&files).into_iter().filter_map(|file| fs::read_link(format!("{files}/{file}")).ok());
+        let targets = files.map(|target| target.to_string_lossy().into_owned());
+        targets.into_iter().any(|target| target.starts_with("socket:") && !others.contains(&target))
+    })
 }
 
 fn names(folder: &str) -> Vec<String> {
@@ -129,4 +152,29 @@ fn what_is_not_acknowledged_is_under_way() {
     assert!(is_under_way(&[at.port()]), "what the peer's buffer has no room for is not acknowledged");
     assert!(!connections(&[at.port()]).is_empty(), "the table has the connection");
     drop((client, peer));
+}
+
+/// Ensures that a process with a socket of TCP may have connections, and one with other sockets has none.
+#[cfg(unix)]
+#[test]
+fn only_a_process_with_a_socket_of_tcp_may_have_connections() {
+    use std::net::UdpSocket;
+    use std::os::fd::OwnedFd;
+    use std::os::unix::net::UnixDatagram;
+    if !can_be_seen() {
+        return;
+    }
+    let udp = UdpSocket::bind("127.0.0.1:0").expect("port 0 can be bound");
+    let tcp = TcpListener::bind("127.0.0.1:0").expect("port 0 can be bound");
+    let pair = UnixDatagram::pair().expect("two descriptors can be had");
+    let sockets: [(&str, OwnedFd, bool); 3] =
+        [("for datagrams", udp.into(), false), ("of TCP", tcp.into(), true), ("of a pair", pair.0.into(), false)];
+    for (kind, socket, may_have) in sockets {
+        let mut shell = Command::new("sh");
+        let mut blocked =
+            shell.args(["-c", "read line"]).stdin(Stdio::piped()).stderr(socket).spawn().expect("a shell");
+        assert_eq!(may_have_connections(&threads(&[blocked.id()])), may_have, "a process with a socket {kind}");
+        drop(blocked.stdin.take());
+        blocked.wait().expect("it was started");
+    }
 }
