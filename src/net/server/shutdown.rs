@@ -39,6 +39,8 @@ impl Server {
     /// them.
     ///
     /// - Clients in the backlog are reset, unless [`answer_queued`](crate::net::ServerOptions::answer_queued) is set.
+    ///   On Linux a client that connects at this very moment may be reset only when it sends. Until then its reads block.
+    ///   This is rare, and the same for every listener.
     /// - An accepted client is still served if a thread is reading its [PROXY
     ///   header](crate::net::ServerOptions::proxy_protocol).
     /// - If [`accept_timeout`](Server::accept_timeout) or [`try_accept`](Server::try_accept) has accepted a client
