@@ -11,7 +11,7 @@ use std::time::Duration;
 use landline::net::{Server, ServerOptions, WhenFull};
 use landline::{RefusedBy, Report};
 
-use crate::support::clients::{ask, at, client, echo, is_turned_away};
+use crate::support::clients::{are_queued, ask, at, client, echo, is_turned_away};
 use crate::support::fixtures::Served;
 use crate::support::time::some_round;
 use crate::support::{
@@ -51,6 +51,7 @@ fn closing_again_while_the_queue_is_answered_does_not_pile_up() {
             }
         });
         let queued: Vec<_> = (0..400).map(|_| client(server.address())).collect();
+        are_queued(&server, 400);
         let closing = thread::Builder::new().stack_size(128 * 1024).spawn({
             let server = server.clone();
             move || server.close()
@@ -74,6 +75,7 @@ fn the_last_client_of_a_full_backlog_is_answered_too() {
     for backlog in [0, 1, 8] {
         let server = reply().backlog(backlog).answer_queued(true).listen("127.0.0.1:0").expect("the server listens");
         let queued: Vec<_> = (0..=backlog).map(|_| client(server.address())).collect();
+        are_queued(&server, queued.len());
         if cfg!(target_os = "linux") {
             let is_unknown = differs("the system keeps no table that tells how many clients are queued");
             assert_eq!(
@@ -109,6 +111,7 @@ fn a_queue_that_is_never_empty_does_not_keep_close_from_returning() {
             }
         });
         let first = client(server.address());
+        are_queued(&server, 1);
         within("close() returns", {
             let server = server.clone();
             move || server.close()
@@ -218,6 +221,7 @@ fn the_hook_on_the_refusers_thread_may_call_anything() {
         }
     });
     let silent = client(server.address());
+    are_queued(&server, 1);
     server.close();
     // The goodbye lasts until its client leaves, so after `close` has returned.
     drop(silent);

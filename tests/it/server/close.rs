@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use landline::net::{Server, ServerOptions};
 use landline::{RefusedBy, Report};
 
-use crate::support::clients::{ask, at, client, echo, is_turned_away, leave, measured, stop};
+use crate::support::clients::{are_queued, ask, at, client, echo, is_turned_away, leave, measured, stop};
 use crate::support::time::once_below;
 use crate::support::{
     HANG, PORTABLE, blocked, descriptors, each_ip, eventually, in_child, numbered, threads, threads_named,
@@ -418,7 +418,7 @@ fn close_with_a_full_backlog_returns() {
         let clients: Vec<_> = (0..5).map(connect).collect();
         if cfg!(target_os = "linux") {
             // The kernel keeps one more than it is told.
-            eventually("the premise: a small backlog fills up", || server.queued().is_none_or(|queued| queued == 2));
+            are_queued(server, 2);
         }
         clients
     };
@@ -656,6 +656,7 @@ fn dropping_the_last_handle_closes_the_server() {
         let place = at(&server);
         let other = server.clone();
         let waiting = client(server.address());
+        are_queued(&server, 1);
         drop(server);
         assert!(other.is_listening(), "a server lives as long as one of its handles");
         drop(other);

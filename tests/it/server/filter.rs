@@ -13,7 +13,7 @@ use landline::net::ServerEvent;
 use landline::net::{Server, ServerOptions, Socket, WhenFull};
 use landline::{Address, BlockList, RefusedBy, Report};
 
-use crate::support::clients::{client, is_turned_away, stop};
+use crate::support::clients::{are_queued, client, is_turned_away, stop};
 use crate::support::fixtures::Served;
 use crate::support::{HANG, descriptors, differs, each_ip, eventually, in_child, threads, within};
 
@@ -583,6 +583,7 @@ fn clients_in_the_backlog_of_a_closing_server_are_not_asked_about() {
         let options = ServerOptions::new().answer_queued(true).filter(filter);
         let server = options.listen(place).expect("port 0 can be listened on");
         let clients: Vec<_> = (0..3).map(|_| client(server.address())).collect();
+        are_queued(&server, 3);
         server.close();
         assert!(clients.iter().all(is_turned_away), "each is refused");
         assert_eq!(server.stats().refused(RefusedBy::Closing), 3, "since the server is closing");

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use landline::net::{ServerOptions, WhenFull};
 use landline::{BlockList, RefusedBy, Report};
 
-use crate::support::clients::{ask, at, client, echo, is_turned_away, leave, measured};
+use crate::support::clients::{are_queued, ask, at, client, echo, is_turned_away, leave, measured};
 use crate::support::fixtures::Served;
 use crate::support::{
     HANG, Told, descriptors, differs, each_ip, eventually, has_proc, in_child, threads, threads_named, until_asleep,
@@ -382,6 +382,7 @@ fn who_is_queued_when_the_server_closes_gets_an_answer_if_asked_for() {
             let server = options.listen(place).expect("the server listens");
             let queued: Vec<_> = (0..50).map(|_| client(server.address())).collect();
             queued.iter().for_each(|mut one| one.write_all(b"let me in").expect("the kernel takes it"));
+            are_queued(&server, 50);
             server.close();
             for mut one in queued {
                 let mut said = String::new();
@@ -399,6 +400,7 @@ fn who_is_queued_when_the_server_closes_gets_an_answer_if_asked_for() {
 
             let server = ServerOptions::new().listen(place).expect("the server listens");
             let mut queued = client(server.address());
+            are_queued(&server, 1);
             server.close();
             let error = queued.read(&mut [0]).expect_err("it is reset");
             assert_eq!(error.kind(), ErrorKind::ConnectionReset, "as in Node, unless more was asked for");
@@ -421,6 +423,7 @@ fn who_is_queued_and_shut_out_by_a_list_hears_no_goodbye() {
         ] {
             let server = options.listen(place).expect("the server listens");
             let mut queued = client(server.address());
+            are_queued(&server, 1);
             server.close();
             let mut said = String::new();
             queued.read_to_string(&mut said).expect("the end comes");

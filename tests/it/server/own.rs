@@ -10,7 +10,7 @@ use landline::Error;
 use landline::net::{Server, ServerOptions, Socket, WhenFull};
 use socket2::SockRef;
 
-use crate::support::clients::stop;
+use crate::support::clients::{are_queued, stop};
 use crate::support::fixtures::{accept, kernel};
 use crate::support::{Folder, blocked, differs, each_ip, within};
 
@@ -102,6 +102,7 @@ fn clients_in_the_queue_are_answered() {
         let options = ServerOptions::new().when_full(WhenFull::RefuseWith("closing down\n".into())).answer_queued(true);
         let server = options.backlog(0).own(TcpListener::bind(at).expect("port 0 is free")).expect("it listens");
         let clients: Vec<_> = (0..5).map(|_| Socket::connect(server.address()).expect("it listens")).collect();
+        are_queued(&server, 5);
         within("close returns", {
             let server = server.clone();
             move || server.close()
@@ -137,6 +138,7 @@ fn a_refused_client_reads_the_end_whatever_linger_time_the_listener_has() {
         }
         let server = full.own(listener()).expect("it listens");
         let queued = Socket::connect(server.address()).expect("it listens");
+        are_queued(&server, 1);
         within("close returns", move || server.close());
         reads_the_end(queued, "a client in the queue");
     });

@@ -11,7 +11,7 @@ use landline::net::{Server, ServerOptions, ShutdownReport, Socket, SocketEvent, 
 use landline::{Outcome, RefusedBy, Report};
 
 use crate::support::Whole;
-use crate::support::clients::{ask, at, client, echo, is_turned_away};
+use crate::support::clients::{ask, at, client, echo, is_turned_away_by_close};
 use crate::support::fixtures::{Served, accept};
 use crate::support::process;
 use crate::support::time::some_round;
@@ -311,7 +311,7 @@ fn a_shutdown_before_serving_has_begun_ends_it_all_the_same() {
         let queued = client(server.address());
         let report = shut_down(&server, HANG);
         assert_eq!(counts(report), (0, 0, 0), "nobody was connected");
-        assert!(is_turned_away(&queued), "who was queued is let go");
+        assert!(is_turned_away_by_close(&queued), "who was queued is let go");
         within("serve returns", move || server.serve(|_| Ok(()))).expect("a closed server is served to its end");
     });
 }
@@ -329,7 +329,7 @@ fn a_shutdown_at_the_limit_returns() {
             let coming = thread::spawn(move || {
                 while let Ok(one) = TcpStream::connect_timeout(&to, HANG) {
                     one.set_read_timeout(Some(HANG)).expect("a timeout can be set");
-                    assert!(is_turned_away(&one), "the limit is reached");
+                    assert!(is_turned_away_by_close(&one), "the limit is reached");
                 }
             });
             eventually("clients are refused", || served.server.stats().refused(RefusedBy::Full) > 0);
@@ -387,7 +387,7 @@ fn a_shutdown_with_a_full_backlog_returns() {
         assert_eq!(counts(report), (1, 0, 0), "who is inside ends, adopted: {adopted}");
         within("serving ends", move || serving.join()).expect("in order");
         if !adopted {
-            queued.iter().for_each(|one| assert!(is_turned_away(one), "nobody is served after it"));
+            queued.iter().for_each(|one| assert!(is_turned_away_by_close(one), "nobody is served after it"));
         }
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use landline::net::{Server, Socket};
 use landline::{Address, Running};
 
-use crate::support::{HANG, within};
+use crate::support::{HANG, eventually, within};
 
 /// A client whose calls give up after [`HANG`].
 #[track_caller]
@@ -37,6 +37,21 @@ pub(crate) fn is_turned_away(mut client: &TcpStream) -> bool {
         Err(error) if error.kind() == ErrorKind::ConnectionReset => true,
         Err(error) => panic!("a refused client sees the end or a reset, not {error}"),
     }
+}
+
+/// Waits until the backlog has so many clients. On a busy machine connect(2) may return before. Where the system does not
+/// tell, there is no wait.
+#[track_caller]
+pub(crate) fn are_queued(server: &Server, count: usize) {
+    eventually("the clients are in the backlog", || server.queued().is_none_or(|queued| queued == count));
+}
+
+/// As [`is_turned_away`], for a client that may have connected at the very moment at which its server closed. Linux may
+/// lose the reset of such a client. It sends another when the client sends.
+#[track_caller]
+pub(crate) fn is_turned_away_by_close(mut client: &TcpStream) -> bool {
+    let _ = client.write(b"?");
+    is_turned_away(client)
 }
 
 /// Ends the client's side and waits for the server's end. The slot is free then.
