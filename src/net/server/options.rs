@@ -273,8 +273,9 @@ impl ServerOptions {
 
     /// Sets whether several servers may listen on the same port, if all of them set this option: SO_REUSEPORT. The
     /// servers may be in different processes. Linux distributes the clients among them. macOS and FreeBSD do not. When
-    /// one server closes, the clients in its backlog are reset. On systems other than Linux, a thread of that server
-    /// may then stay in accept(2), see [`close`](crate::net::Server::close). Not supported on Windows. Default: no.
+    /// one server closes, the clients in its backlog are reset, unless [`answer_queued`](ServerOptions::answer_queued)
+    /// is set. On systems other than Linux, a thread of that server may then stay in accept(2), see
+    /// [`close`](crate::net::Server::close). Not supported on Windows. Default: no.
     pub fn reuse_port(self, reuse: bool) -> ServerOptions {
         ServerOptions { reuse_port: reuse, ..self }
     }

@@ -39,8 +39,9 @@ impl Server {
     /// them.
     ///
     /// - Clients in the backlog are reset, unless [`answer_queued`](crate::net::ServerOptions::answer_queued) is set.
-    ///   On Linux a client that connects at this very moment may be reset only when it sends. Until then its reads block.
-    ///   This is rare, and the same for every listener.
+    /// - On Linux, a client that connects while `close` runs may get no reset. Its connect succeeds, and its reads block
+    ///   until it sends something. The kernel answers that with a reset. This is rare. It is a property of the kernel, so
+    ///   it also happens with std, and with `answer_queued`.
     /// - An accepted client is still served if a thread is reading its [PROXY
     ///   header](crate::net::ServerOptions::proxy_protocol).
     /// - If [`accept_timeout`](Server::accept_timeout) or [`try_accept`](Server::try_accept) has accepted a client
@@ -69,7 +70,8 @@ impl Server {
     ///
     /// After fork(2), `close` in the process that listened ends the listener for its children too. In a child, `close`
     /// closes only the child's descriptor, as for an adopted listener. In every process, dropping the last handle only
-    /// closes the descriptor, and refuses no client in the backlog.
+    /// closes the descriptor, and refuses no client in the backlog. The kernel resets these clients if no other process
+    /// has the listener.
     #[doc(alias = "unblock")]
     #[doc(alias = "shutdown")]
     pub fn close(&self) {
@@ -385,7 +387,7 @@ impl Listener {
     ///
     /// The listener is made non-blocking. A thread that is already blocked in accept(2) is not affected by that, and
     /// blocks only while there is no client. More clients may keep coming, so only as many as the backlog holds are
-    /// refused. The kernel resets the others.
+    /// refused. The kernel resets the others, with the exception that the page of `close` names.
     fn answer(&self, presence: &Arc<Presence>) -> Vec<Refused> {
         use io::ErrorKind::{ConnectionAborted, Interrupted};
         let mut turned_away = Vec::new();

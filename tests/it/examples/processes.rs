@@ -1,6 +1,6 @@
 //! Whether other processes are blocked, and whether anything is under way to them, by /proc.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};
@@ -27,13 +27,13 @@ pub(crate) fn can_be_seen() -> bool {
     is_there
 }
 
-/// Whether every thread of these processes and of their descendants is blocked, and no TCP connection of these ports is
-/// between two states.
+/// Whether every thread of these processes and of their descendants is blocked. If one of the processes may have a TCP
+/// connection, also whether none of these ports is between two states.
 ///
 /// Two looks that agree say that there was a moment between them at which all threads were blocked at once. What a packet
 /// wakes later is seen in the kernel's table of connections: there its bytes are not acknowledged yet. A look is short, so
-/// that it catches a process that wakes now and then by a clock of its own. The kernel takes 10 ms to write that table, which
-/// on a busy machine is a second and more, so it is read only for processes that may have a connection.
+/// that it catches a process that wakes now and then by a clock of its own. The kernel takes 10 ms to write that table, and on
+/// a busy machine a second and more, so it is read only for processes that may have a connection.
 pub(crate) fn are_at_rest(processes: &[u32], ports: &[u16]) -> bool {
     let first = threads(processes);
     let is_blocked = |thread: &Thread| thread.state == 'S';
@@ -72,11 +72,13 @@ fn may_have_connections(threads: &[Thread]) -> bool {
         rows.lines().filter_map(number).collect::<Vec<_>>()
     });
     let others: BTreeSet<_> = others.collect();
-    let processes: BTreeSet<_> =
-        threads.iter().filter_map(|thread| Some(thread.path.split_once("/task/")?.0)).collect();
-    processes.into_iter().map(|process| format!("{process}/fd")).any(|files| {
-        let files = names(&files).into_iter().filter_map(|file| fs::read_link(format!("{files}/{file}")).ok());
-        let targets = files.map(|target| target.to_string_lossy().into_owned());
+    // By a thread that is left: a process whose first thread has ended shows no files.
+    let processes: BTreeMap<_, _> =
+        threads.iter().filter_map(|thread| Some((thread.path.split_once("/task/")?.0, &thread.path))).collect();
+    processes.into_values().any(|thread| {
+        let Ok(files) = fs::read_dir(format!("{thread}/fd")) else { return true };
+        let targets = files.filter_map(|file| fs::read_link(file.ok()?.path()).ok());
+        let targets = targets.map(|target| target.to_string_lossy().into_owned());
         targets.into_iter().any(|target| target.starts_with("socket:") && !others.contains(&target))
     })
 }
@@ -171,8 +173,10 @@ fn only_a_process_with_a_socket_of_tcp_may_have_connections() {
         [("for datagrams", udp.into(), false), ("of TCP", tcp.into(), true), ("of a pair", pair.0.into(), false)];
     for (kind, socket, may_have) in sockets {
         let mut shell = Command::new("sh");
-        let mut blocked =
-            shell.args(["-c", "read line"]).stdin(Stdio::piped()).stderr(socket).spawn().expect("a shell");
+        shell.args(["-c", "read line"]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(socket);
+        let mut blocked = shell.spawn().expect("a shell starts");
+        // Until it runs its program it has our sockets too.
+        eventually("the shell reads", || are_at_rest(&[blocked.id()], &[]));
         assert_eq!(may_have_connections(&threads(&[blocked.id()])), may_have, "a process with a socket {kind}");
         drop(blocked.stdin.take());
         blocked.wait().expect("it was started");

@@ -13,7 +13,7 @@ use landline::{BlockList, Error, RefusedBy};
 use socket2::SockRef;
 
 use crate::support::Whole;
-use crate::support::clients::{Closes, Over, client, is_turned_away, stop};
+use crate::support::clients::{Closes, Over, are_queued, client, is_turned_away, stop};
 use crate::support::fixtures::{is_nonblocking, kernel};
 use crate::support::time::some_round;
 use crate::support::{Folder, HANG, each_ip, eventually, has_proc, numbered, until_asleep, within};
@@ -166,6 +166,7 @@ fn an_accepted_socket_has_no_time_of_its_listener() {
                 let before = if look { server.try_accept() } else { server.accept_timeout(Duration::from_millis(1)) };
                 before.expect_err("no client waits");
                 let _one = client(server.address());
+                are_queued(&server, 1);
                 is_plain(&call(&server).expect("a client waits").expect("the server is open"));
             }
         }
@@ -325,9 +326,11 @@ fn a_refused_client_does_not_begin_the_time_anew() {
         (0..count).map(|_| from.connect(server.address()).expect("it listens")).collect()
     };
     let (_refused, one) = (blocked(15), client(server.address()));
+    are_queued(&server, 16);
     let socket = tried(&server).expect("a client waits").expect("the server is open");
     assert_eq!(socket.remote_address().socket_addr(), one.local_addr().ok(), "the one behind them is found");
     let (_refused, _one) = (blocked(16), client(server.address()));
+    are_queued(&server, 17);
     assert_eq!(failure(tried(&server)), would_block(), "a flood of them holds up no look");
     tried(&server).expect("the next look finds it").expect("the server is open");
 }
@@ -417,6 +420,7 @@ fn the_time_holds_for_a_proxy_header() {
         });
 
         let late = client(server.address());
+        are_queued(&server, 1);
         assert_eq!(failure(tried(&server)), would_block(), "its header has not come");
         assert_eq!(server.connections(), 1, "it is kept");
         server.close();

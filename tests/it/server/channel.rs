@@ -10,7 +10,7 @@ use landline::net::{Server, ServerEvent, ServerOptions, Socket, SocketEvent, Soc
 use landline::{Error, Events, RefusedBy, Report};
 
 use crate::support::Whole;
-use crate::support::clients::client;
+use crate::support::clients::{are_queued, client};
 use crate::support::fixtures::{noise, pair, pair_with};
 use crate::support::time::some_round;
 use crate::support::{
@@ -589,6 +589,7 @@ fn a_full_channel_of_connections_lets_the_others_wait() {
         let incoming = server.incoming(2).expect("a thread can be started");
         let clients: Vec<_> = (0..8).map(|_| Socket::connect(server.address()).expect("it listens")).collect();
         eventually("the channel is full, and one is in hand", || server.connections() == 3);
+        are_queued(&server, 5);
         assert!(server.queued().is_none_or(|queued| queued == 5), "the others have not been accepted");
         let sockets: Vec<_> = (0..8).map(|_| next(&incoming)).collect();
         assert_eq!(server.stats().accepted, 8, "then each is");

@@ -516,6 +516,7 @@ fn filters_that_block_have_at_most_sixteen_threads_beyond_the_limit() {
         let clients: Vec<_> = (0..LIMIT + 20).map(|_| client(server.address())).collect();
         eventually("all threads that there may be are in filters", || server.stats().in_hooks == (LIMIT + 16) as u64);
         eventually("it is reported", || held_up.load(SeqCst) == 1);
+        are_queued(server, 4);
         assert_eq!(server.queued().unwrap_or(4), 4, "the other clients wait in the backlog");
         drop(release);
         assert!(clients.iter().all(is_turned_away), "each client is asked about");

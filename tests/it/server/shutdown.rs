@@ -11,7 +11,7 @@ use landline::net::{Server, ServerOptions, ShutdownReport, Socket, SocketEvent, 
 use landline::{Outcome, RefusedBy, Report};
 
 use crate::support::Whole;
-use crate::support::clients::{ask, at, client, echo, is_turned_away_by_close};
+use crate::support::clients::{are_queued, ask, at, client, echo, is_turned_away, is_turned_away_by_close};
 use crate::support::fixtures::{Served, accept};
 use crate::support::process;
 use crate::support::time::some_round;
@@ -309,9 +309,10 @@ fn a_shutdown_before_serving_has_begun_ends_it_all_the_same() {
     each_ip(|place| {
         let server = Server::listen(place).expect("the server listens");
         let queued = client(server.address());
+        are_queued(&server, 1);
         let report = shut_down(&server, HANG);
         assert_eq!(counts(report), (0, 0, 0), "nobody was connected");
-        assert!(is_turned_away_by_close(&queued), "who was queued is let go");
+        assert!(is_turned_away(&queued), "who was queued is let go");
         within("serve returns", move || server.serve(|_| Ok(()))).expect("a closed server is served to its end");
     });
 }
