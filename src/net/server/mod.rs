@@ -19,6 +19,7 @@ pub(crate) mod registry;
 pub(crate) mod shortage;
 pub(crate) mod shutdown;
 pub(crate) mod told;
+pub(crate) mod wake;
 pub(crate) mod workers;
 
 use std::sync::Arc;
