@@ -50,16 +50,16 @@ struct Round {
 }
 
 impl Round {
-    /// Fails if one was cut, unless the machine has kept one of them waiting for long: such a round says nothing. It takes
-    /// several signs of life until the kernel has room again.
+    /// Fails if one was cut, unless the machine has kept one of them waiting for long: such a round says nothing. `signs` is
+    /// how many signs of life it takes at most until bytes move again.
     #[track_caller]
-    fn judge(self, timer: Duration) -> Option<()> {
+    fn judge(self, timer: Duration, signs: u32) -> Option<()> {
         let Round { longest_pause, cut } = self;
         if cut.is_empty() {
             return Some(());
         }
         println!("with a timer of {timer:?}, a peer was late by {longest_pause:?}: {cut:?}");
-        assert!(longest_pause >= timer / 4, "a peer that feeds a timeout of {timer:?} is not cut, but {cut:?}");
+        assert!(longest_pause >= timer / signs, "a peer that feeds a timeout of {timer:?} is not cut, but {cut:?}");
         None
     }
 }
@@ -159,7 +159,7 @@ fn a_trickle_is_ended_by_the_deadline() {
                 assert!(time >= timer, "{what}: not before its time, {timer:?}, but after {time:?}");
             }
         }
-        round.judge(timer)
+        round.judge(timer, 4)
     });
 }
 
@@ -276,7 +276,7 @@ fn a_slow_reader_is_ended_by_the_deadline() {
             }
             drop(server);
         }
-        round.judge(timer)
+        round.judge(timer, 4)
     });
 }
 
@@ -360,7 +360,8 @@ fn a_peer_that_reads_slowly_is_not_idle_to_a_reader() {
             }
             drop(server);
         }
-        round.judge(timer)
+        // The kernel has room again when a third of its own buffers is free, which is thirty of the larger pieces.
+        round.judge(timer, 32)
     });
 }
 
