@@ -470,6 +470,9 @@ mod tests {
     /// The places are those of the process. So no two of these tests run at once.
     static TURN: Mutex<()> = Mutex::new(());
 
+    /// More than is free in any address space, also one of 32 bits, so that a thread with this stack cannot be started.
+    const NO_STACK: usize = usize::MAX / 4 * 3;
+
     /// A connection that can linger, and its peer.
     fn pair() -> (Arc<TcpStream>, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").expect("port 0 can be listened on");
@@ -528,8 +531,7 @@ mod tests {
         let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         const LONG: Duration = Duration::from_secs(30);
         let (stream, _peer) = pair();
-        // More than a 64-bit address space has.
-        let lingering = Lingering::new(LONG, "lingering".into(), Some(usize::MAX / 4));
+        let lingering = Lingering::new(LONG, "lingering".into(), Some(NO_STACK));
         lingering.close();
         let start = Instant::now();
         let place = lingering.place(1, Deadline::NEVER, &|| false).expect("it is free");
@@ -595,8 +597,7 @@ mod tests {
     #[test]
     fn a_second_thread_does_not_wait_for_a_place_for_a_closed_connection() {
         let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-        // More than a 64-bit address space has.
-        let lingering = Lingering::new(Duration::from_secs(3600), "lingering".into(), Some(usize::MAX / 4));
+        let lingering = Lingering::new(Duration::from_secs(3600), "lingering".into(), Some(NO_STACK));
         let taken = lingering.place(1, Deadline::NEVER, &|| false).expect("it is free");
         let (stream, peer) = pair();
         let ends = (stream.local_addr().expect("it is bound").into(), peer.local_addr().expect("it is bound").into());
