@@ -28,9 +28,9 @@ impl Server {
     /// them.
     ///
     /// - Clients in the backlog are reset, unless [`answer_queued`](crate::net::ServerOptions::answer_queued) is set.
-    /// - On Linux, a client that connects while `close` runs may get no reset. Its connect succeeds, and its reads block
-    ///   until it sends something. The kernel answers that with a reset. This is rare. It is a property of the kernel, so
-    ///   it also happens with std, and with `answer_queued`.
+    /// - On Linux, a client may get no reset if it connects while `close` runs or the last handle is dropped. Its
+    ///   connect succeeds. Its reads block until it sends something. The kernel answers that with a reset. This is
+    ///   rare. The kernel does the same to programs of std. `answer_queued` does not prevent it.
     /// - An accepted client is still served if a thread is reading its [PROXY
     ///   header](crate::net::ServerOptions::proxy_protocol).
     /// - If [`accept_timeout`](Server::accept_timeout) or [`try_accept`](Server::try_accept) has accepted a client

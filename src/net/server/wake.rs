@@ -1,5 +1,5 @@
-//! How `close` makes the threads in accept(2) return: by a connection to the server's own address, where shutdown(2) does
-//! not wake them.
+//! How `close` waits for the threads in accept(2). Where shutdown(2) does not wake them, it connects to the server's own
+//! address.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, TcpStream};

@@ -325,11 +325,15 @@ fn a_refused_client_does_not_begin_the_time_anew() {
         let from = SocketOptions::new().local_address("127.0.0.2");
         (0..count).map(|_| from.connect(server.address()).expect("it listens")).collect()
     };
-    let (_refused, one) = (blocked(15), client(server.address()));
+    let _refused = blocked(15);
+    are_queued(&server, 15);
+    let one = client(server.address());
     are_queued(&server, 16);
     let socket = tried(&server).expect("a client waits").expect("the server is open");
     assert_eq!(socket.remote_address().socket_addr(), one.local_addr().ok(), "the one behind them is found");
-    let (_refused, _one) = (blocked(16), client(server.address()));
+    let _refused = blocked(16);
+    are_queued(&server, 16);
+    let _one = client(server.address());
     are_queued(&server, 17);
     assert_eq!(failure(tried(&server)), would_block(), "a flood of them holds up no look");
     tried(&server).expect("the next look finds it").expect("the server is open");
@@ -342,7 +346,9 @@ fn the_time_holds_for_a_slot() {
     each_ip(|at| {
         let options = ServerOptions::new().max_connections(1).when_full(WhenFull::Wait);
         let server = options.listen(at).expect("port 0 can be listened on");
-        let (_first, second) = (client(server.address()), client(server.address()));
+        let _first = client(server.address());
+        are_queued(&server, 1);
+        let second = client(server.address());
         let socket = waiting(&server);
         assert_eq!(failure(tried(&server)), would_block(), "it is full");
         assert_eq!(failure(limited(&server, Duration::from_millis(20))), timed_out(), "it stays full");
@@ -388,6 +394,7 @@ fn the_time_holds_for_a_proxy_header() {
         let server = options.listen(at).expect("port 0 can be listened on");
         balancers.add_address(server.address().ip().expect("it is TCP"));
         let mut balancer = client(server.address());
+        are_queued(&server, 1);
         let header = b"PROXY TCP4 192.0.2.7 192.0.2.1 56324 443\r\n";
         for part in [&header[..0], &header[..3], &header[3..20], &header[20..30]] {
             balancer.write_all(part).expect("it is connected");

@@ -8,7 +8,7 @@ use std::time::Duration;
 use landline::net::{Server, Socket};
 use landline::{Address, Running};
 
-use crate::support::{HANG, PORTABLE, eventually, within};
+use crate::support::{HANG, eventually, within};
 
 /// A client whose calls give up after [`HANG`].
 #[track_caller]
@@ -40,12 +40,19 @@ pub(crate) fn is_turned_away(mut client: &TcpStream) -> bool {
     }
 }
 
-/// Waits until the backlog has so many clients. On a busy machine connect(2) may return before. Where the system does not
-/// tell, there is no wait.
+/// Waits until the backlog has so many clients. On a busy machine connect(2) may return before. Without /proc there is no
+/// wait.
 #[track_caller]
 pub(crate) fn are_queued(server: &Server, count: usize) {
-    let is_told = !PORTABLE && std::fs::metadata("/proc/net/tcp").is_ok();
-    eventually("the clients are in the backlog", || !is_told || server.queued().is_some_and(|queued| queued >= count));
+    let port = format!(":{:04X} ", at(server).port());
+    eventually("the clients are in the backlog", || {
+        let Ok(table) = std::fs::read_to_string("/proc/net/tcp") else { return true };
+        let table = table + &std::fs::read_to_string("/proc/net/tcp6").unwrap_or_default();
+        // State 0A is that of a listener. The length of its backlog follows, behind the colon.
+        let listeners = table.lines().filter(|row| row.contains(" 0A ") && row.contains(&port));
+        let queued = listeners.filter_map(|row| row.split(" 0A 00000000:").nth(1)?.get(..8));
+        queued.map(|number| usize::from_str_radix(number, 16).expect("a number")).sum::<usize>() >= count
+    });
 }
 
 /// As [`is_turned_away`], for a client that may have connected at the very moment at which its server closed. Linux may

@@ -42,11 +42,8 @@ pub(crate) const PORTABLE: bool =
 /// Whether the code for Windows runs, there or on Linux.
 pub(crate) const WINDOWS: bool = cfg!(any(windows, landline_windows));
 
-/// More than any address space has room for, so that a thread with this stack cannot be started.
-pub(crate) const NO_STACK: usize = match 1_usize.checked_shl(46) {
-    Some(bytes) => bytes,
-    None => 3 << 30,
-};
+/// More than is free in the address space, so that a thread with this stack cannot be started. musl takes no larger one.
+pub(crate) const NO_STACK: usize = if usize::BITS > 32 { usize::MAX / 4 } else { 3 << 30 };
 
 /// The library's error inside an error.
 pub(crate) trait Told {

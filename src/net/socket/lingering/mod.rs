@@ -470,8 +470,9 @@ mod tests {
     /// The places are those of the process. So no two of these tests run at once.
     static TURN: Mutex<()> = Mutex::new(());
 
-    /// More than is free in any address space, also one of 32 bits, so that a thread with this stack cannot be started.
-    const NO_STACK: usize = usize::MAX / 4 * 3;
+    /// More than is free in the address space, so that a thread with this stack cannot be started. musl takes no larger
+    /// one.
+    const NO_STACK: usize = if usize::BITS > 32 { usize::MAX / 4 } else { 3 << 30 };
 
     /// A connection that can linger, and its peer.
     fn pair() -> (Arc<TcpStream>, TcpStream) {
