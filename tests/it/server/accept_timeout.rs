@@ -305,6 +305,7 @@ fn a_refused_client_does_not_begin_the_time_anew() {
                 }
             });
             let is_over = Over(&over);
+            are_queued(&server, 1);
             let accepting = server.clone();
             let result = within("the time is over", move || accepting.accept_timeout(Duration::from_millis(100)));
             drop(is_over);
