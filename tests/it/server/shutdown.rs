@@ -388,7 +388,7 @@ fn a_shutdown_with_a_full_backlog_returns() {
         assert_eq!(counts(report), (1, 0, 0), "who is inside ends, adopted: {adopted}");
         within("serving ends", move || serving.join()).expect("in order");
         if !adopted {
-            queued.iter().for_each(|one| assert!(is_turned_away_by_close(one), "nobody is served after it"));
+            queued.iter().for_each(|one| assert!(is_turned_away_by_close(one), "no queued client is served after it"));
         }
     }
 }
